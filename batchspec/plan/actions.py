@@ -1,8 +1,8 @@
-"""What a step does: a closed union of frozen values, complete enough to be carried out as they are.
+"""What a step does: a closed union of frozen, complete values.
 
-Bodies are in REST form and may hold deferred texts (:mod:`batchspec.spec.values`); streams are
-gone through when the step is performed, so a step over a million files is as small as one over
-three. Who carries them out is ``apply``; nothing here does anything.
+Bodies are in REST form and may contain deferred texts (:mod:`batchspec.spec.values`). Streams are
+iterated when the step is performed, so a step over a million files is as small as one over three.
+``apply`` performs the actions; nothing here has an effect.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from batchspec.spec import Record
 
 @dataclass(frozen=True, slots=True)
 class CreateContainer:
-    """Create a blob container for the spec ``user``, or use one that exists by then."""
+    """Create a blob container for the spec ``user``, or use it if it exists in the meantime."""
 
     container: str
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class UploadFiles:
 
 @dataclass(frozen=True, slots=True)
 class CreatePool:
-    """Ask for a pool. ``sas`` is how long the URLs in the body must stay valid."""
+    """Create a pool. ``sas`` is how long the URLs in the body must stay valid."""
 
     pool: str
     body: Record
@@ -88,7 +88,7 @@ class RestartNodes:
 
 @dataclass(frozen=True, slots=True)
 class ResizePool:
-    """Ask for another number of nodes. ``timeout`` (ISO 8601) is how long that may take."""
+    """Resize a pool. ``timeout`` (ISO 8601) is how long that may take."""
 
     pool: str
     dedicated: int
@@ -98,7 +98,7 @@ class ResizePool:
 
 @dataclass(frozen=True, slots=True)
 class ScalePool:
-    """Let a pool follow a formula, evaluated every ``interval`` (ISO 8601); ``None``: no more."""
+    """Enable autoscale, with an evaluation every ``interval`` (ISO 8601); ``None``: disable it."""
 
     pool: str
     formula: str | None
@@ -107,7 +107,7 @@ class ScalePool:
 
 @dataclass(frozen=True, slots=True)
 class ReplacePool:
-    """Delete a pool, wait until it is gone, and create it again."""
+    """Delete a pool, wait until it is deleted, and create it again."""
 
     pool: str
     body: Record
@@ -116,7 +116,7 @@ class ReplacePool:
 
 @dataclass(frozen=True, slots=True)
 class WaitForPool:
-    """Wait until a node of the pool can take tasks, or none ever will."""
+    """Wait until a node of the pool can run tasks, or it is certain that none can."""
 
     pool: str
     nodes: int
@@ -124,9 +124,9 @@ class WaitForPool:
 
 @dataclass(frozen=True, slots=True)
 class CreateJob:
-    """Make a job, in a later second than that of ``after``.
+    """Create a job, in a later second than that of ``after``.
 
-    Results of tasks that ended before are then older than the job, in whole seconds, too.
+    Results of tasks that ended before are then older than the job, even in whole seconds.
     """
 
     job: str
@@ -137,7 +137,7 @@ class CreateJob:
 
 @dataclass(frozen=True, slots=True)
 class ReplaceJob:
-    """End the job ``ended``, wait until it has, and make the next one."""
+    """Terminate the job ``ended``, wait until it is completed, and create the next one."""
 
     ended: str
     job: str
@@ -149,9 +149,9 @@ class ReplaceJob:
 class TerminateTasks:
     """End tasks of an earlier version of the spec, and wait until none of them runs.
 
-    With ``whole`` the job is ended with everything in it. Otherwise each task of ours in it whose
-    id is not in ``keep`` is terminated and deleted, unless it has succeeded and its id is not in
-    ``replaced`` either: then it stays, and counts for nothing.
+    With ``whole`` the job is terminated with all its tasks. Otherwise each task of this spec in it
+    is terminated and deleted, unless its id is in ``keep``, or it has succeeded and its id is not
+    in ``replaced``: then it remains and is not counted.
     """
 
     job: str
@@ -164,7 +164,7 @@ class TerminateTasks:
 class DeleteOutputs:
     """Delete the blobs of a container that tasks of an earlier version wrote.
 
-    Those are the blobs that say which work wrote them, where it is none of ``works``.
+    Those are the blobs with a stamp that is not one of ``works``.
     """
 
     container: str
@@ -181,7 +181,7 @@ class UpdateJob:
 
 @dataclass(frozen=True, slots=True)
 class CreateSchedule:
-    """Make a job schedule. ``sas`` is how long the URLs in the body must stay valid."""
+    """Create a job schedule. ``sas`` is how long the URLs in the body must stay valid."""
 
     schedule: str
     body: Record
@@ -199,7 +199,7 @@ class UpdateSchedule:
 
 @dataclass(frozen=True, slots=True)
 class ReplaceSchedule:
-    """Delete a job schedule with its jobs, wait until it is gone, and create it again."""
+    """Delete a job schedule with its jobs, wait until it is deleted, and create it again."""
 
     schedule: str
     body: Record
@@ -210,8 +210,8 @@ class ReplaceSchedule:
 class SubmitTasks:
     """Add the tasks of a stage to a job, in the order of the stream.
 
-    ``arriving`` are the containers (key to id) whose uploads go on meanwhile: a task is added when
-    its inputs in them have arrived.
+    ``arriving`` are the containers (key to id) to which files are uploaded at the same time: a task
+    is added when its inputs in them are uploaded.
     """
 
     job: str
@@ -223,7 +223,7 @@ class SubmitTasks:
 
 @dataclass(frozen=True, slots=True)
 class RetryTasks:
-    """Let the failed tasks of an active job run again."""
+    """Reactivate failed tasks of an active job."""
 
     job: str
     stage: str
@@ -232,7 +232,7 @@ class RetryTasks:
 
 @dataclass(frozen=True, slots=True)
 class CloseJob:
-    """Say that no more tasks come: the job ends when all tasks are completed."""
+    """Let the job end when all its tasks are completed; no tasks are added afterwards."""
 
     job: str
 
@@ -297,21 +297,21 @@ class DownloadResults:
 
 @dataclass(frozen=True, slots=True)
 class DeletePool:
-    """Delete a pool and wait until it is gone."""
+    """Delete a pool and wait until it is deleted."""
 
     pool: str
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteJob:
-    """Delete a job with its tasks and wait until it is gone."""
+    """Delete a job with its tasks and wait until it is deleted."""
 
     job: str
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteSchedule:
-    """Delete a job schedule with all its jobs and wait until it is gone."""
+    """Delete a job schedule with all its jobs and wait until it is deleted."""
 
     schedule: str
 
@@ -320,7 +320,7 @@ class DeleteSchedule:
 class DeleteContainers:
     """Delete containers with their blobs.
 
-    Of one that other specs use by then than ``user``, only the record of that use is removed.
+    If other specs than ``user`` use a container by then, only the record of the use is removed.
     """
 
     containers: tuple[str, ...]
@@ -357,4 +357,4 @@ Action: TypeAlias = (
     | DeleteContainers
     | DeleteOutputs
 )
-"""Everything a step can do."""
+"""All actions of steps."""

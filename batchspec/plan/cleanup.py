@@ -46,7 +46,7 @@ def results_digest(spec: Spec) -> str:
 
 
 def results_safe(spec: Spec, observed: Observed) -> bool:
-    """Whether the results of the last job are on this disk, every one as it arrived."""
+    """Whether the results of the last job are on this disk, unchanged."""
     if not spec.results:
         return True
     receipt, newest = observed.receipt, observed.jobs[-1] if observed.jobs else None
@@ -139,7 +139,7 @@ def cleanup_steps(
 ) -> Iterator[Step]:
     """What is deleted at the end: the pool before the containers that its nodes read from.
 
-    ``idle`` says that the plan has no other steps: then it asks no questions.
+    ``idle``: the plan has no other steps, so it asks no questions.
     """
     pool_rule = spec.cleanup.pool if _own_pool(spec, observed, idle=idle) else When.NEVER
     pool_step = f"cleanup:pool:{spec.pool.id}"
@@ -173,7 +173,7 @@ def cleanup_steps(
 
 
 def staying(spec: Spec, observed: Observed, job: str) -> tuple[Step, ...]:
-    """The deletions that ``cleanup`` does not request, of what this spec made or will make."""
+    """The deletions that ``cleanup`` does not request, of resources that this spec creates."""
     rules = spec.cleanup
 
     def opposite(rule: When) -> When:
@@ -230,7 +230,7 @@ def _containers(
 
 
 def containers_subject(names: Sequence[str]) -> str:
-    """What a step about these containers is about."""
+    """The subject of a step about these containers."""
     return f"containers {', '.join(names)}" if len(names) > 1 else f"container {names[0]}"
 
 

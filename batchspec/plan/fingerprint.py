@@ -37,7 +37,7 @@ SINGLY = 500
 
 
 def snapshot(spec: Spec, observed: Observed, steps: Iterable[Step]) -> Mapping[str, Fact]:
-    """The snapshot of a plan, by what they are called in the user's words."""
+    """The snapshot of a plan, by the names of the facts in messages."""
     return dict(_facts(spec, observed, steps))
 
 
@@ -143,7 +143,9 @@ def _rows_fact(rows: Stream[Record]) -> Fact:
 
 @dataclass(frozen=True, slots=True)
 class _Member:
-    """A file, a blob or a task: ``size`` in bytes if it has one; ``content`` is what it is."""
+    """A file, a blob or a task: ``size`` in bytes if it has one; ``content`` identifies its
+    content.
+    """
 
     name: str
     size: int | None
@@ -197,7 +199,7 @@ _HIDDEN = frozenset({"password", "accountKey", "sasKey", "protectedSettings"})
 """Members that the service takes and never shows."""
 _SETTING = frozenset({"name", "value"})
 _SIGNED = re.compile(r"\?[^\s\"']*\bsig=[^\s\"']*")
-"""The query of a signed address: who may read until when, which is renewed now and then."""
+"""The query of a signed URL: rights and expiry, which are renewed regularly."""
 _LONGEST = 60
 """Characters of a value that are shown; a longer value has a digest."""
 
@@ -222,7 +224,7 @@ def schedule_fact(schedule: ScheduleFacts) -> Fact:
 
 
 def value_text(value: Value) -> str:
-    """A value as a message shows it: itself if it is short, else ``#`` and a digest."""
+    """A value as messages show it: a short value, otherwise ``#`` and a digest."""
     match _without_secrets(value):
         case None:
             return "unset"
@@ -236,7 +238,7 @@ def value_text(value: Value) -> str:
 
 
 def _without_secrets(value: Value) -> object:
-    """A value without what may be secret in it."""
+    """A value without secrets."""
     match value:
         case Record():
             return {
@@ -265,7 +267,7 @@ def _parts(
 
 
 def _flattened(path: str, value: Value) -> Iterator[tuple[str, str]]:
-    """A property with all that is in it, by dotted paths."""
+    """A property with all its members, by dotted paths."""
     if isinstance(value, Record):
         for key, item in sorted(value.items()):
             if key not in _HIDDEN:

@@ -24,7 +24,7 @@ _LENGTH = 16
 
 
 def digest(*values: Value) -> str:
-    """A short hexadecimal digest of JSON values, deferred texts by what they say."""
+    """A short hexadecimal digest of JSON values; deferred texts count by their content."""
     hasher = hashlib.sha256()
     for value in values:
         plain = thaw(value, Text.identity)
@@ -128,7 +128,7 @@ class Identity:
     """The digests of a stage's tasks. What all of them share is gone through once."""
 
     def __init__(self, spec: Spec, stage: Stage, observed: Observed, *, indexed: bool) -> None:
-        """``indexed``: ``index`` is part of what distinguishes the items of the stage."""
+        """``indexed``: ``index`` is part of the identity of the items."""
         self._stage = stage.name
         self._items = hashlib.sha256(stage.name.encode() + b"\x00")
         self._indexed = indexed
@@ -149,7 +149,7 @@ class Identity:
 
     @property
     def shared(self) -> str:
-        """A digest of what is the same for all tasks, as far as it is known by now."""
+        """A digest of the parts of the work that all tasks share."""
         return self._shared.hexdigest()[:_DIGEST]
 
     def marks(self, command: str | Text, value: Value, item: Item, index: int) -> Marks:

@@ -34,10 +34,7 @@ from batchspec.spec import (
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file or blob that an item stands for; ``container`` is a key.
-
-    ``ours`` says that this spec uploads it.
-    """
+    """A file or blob of an item; ``container`` is a key. ``ours``: this spec uploads it."""
 
     container: str
     blob: str
@@ -48,7 +45,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One task's share: variables for its templates, words for its id, its files."""
+    """The variables for the templates of a task, words for its id, and its files."""
 
     variables: Mapping[str, object]
     words: tuple[str, ...] = ()
@@ -87,7 +84,7 @@ def _row_item(row: Record) -> Item:
 
 
 def _words(values: Iterable[Value]) -> tuple[str, ...]:
-    """The values that can be part of an id. A secret is none."""
+    """The values that can be part of an id; secrets are left out."""
     return tuple(str(value) for value in values if isinstance(value, str | int | float))
 
 
@@ -108,7 +105,7 @@ def _files(spec: Spec, each: EachFile | EachBlob, observed: Observed) -> Stream[
 
 @dataclass(slots=True)
 class _Chosen:
-    """The files or blobs of a container that a stage asks for."""
+    """The files or blobs of a container that a stage has tasks for."""
 
     found: Stream[LocalFile] | Stream[Blob]
     container: str
@@ -131,7 +128,7 @@ class _Chosen:
 
 
 def matches(name: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a blob's name, or its last part, is like one of the patterns; case counts."""
+    """Whether a blob's name, or its last part, matches a pattern; case-sensitive."""
     last = name.rpartition("/")[2]
     return any(fnmatchcase(last, p) or fnmatchcase(name, p) for p in patterns)
 
@@ -167,7 +164,7 @@ class _Grouped:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """The numbers of a range. Whole ones stay whole; steps of 0.1 add up as they do on paper."""
+    """The numbers of a range. Integers stay integers; steps of 0.1 add up exactly, as decimals."""
 
     range: NumberRange
 
@@ -187,7 +184,7 @@ class Numbers:
 
 @dataclass(slots=True)
 class _Combinations:
-    """Every combination of a matrix, the first axis slowest; what is included comes last."""
+    """Every combination of a matrix, the first axis slowest; included ones are last."""
 
     matrix: Matrix
     _length: int | None = field(default=None)
@@ -215,7 +212,7 @@ def _axis(values: tuple[Value, ...] | NumberRange) -> Stream[Value]:
 def _product(
     axes: tuple[tuple[str, tuple[Value, ...] | NumberRange], ...],
 ) -> Iterator[dict[str, Value]]:
-    """``itertools.product`` holds every axis; an axis may be a range of a million."""
+    """Like ``itertools.product``, which would keep every axis in memory, up to a million values."""
     if not axes:
         return
     *outer, (name, values) = axes

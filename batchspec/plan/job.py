@@ -48,8 +48,7 @@ from batchspec.spec import EachFile, PoolKind, Record, Spec, Value
 def job_body(spec: Spec, observed: Observed, work: TaskSets, pool: Record) -> Record:
     """The body of Create Job; ``pool`` is that of Create Pool.
 
-    ``onAllTasksComplete`` is left to a later step: a job that is made with it and has no task yet
-    ends at once.
+    A later step sets ``onAllTasksComplete``: with it, a job without tasks ends at once.
     """
     body = properties(spec, observed, pool)
     given = body.get("metadata")
@@ -100,10 +99,10 @@ def _pool_info(spec: Spec, pool: Record) -> Record:
 
 
 def fixed_digest(spec: Spec, observed: Observed, body: Record) -> str:
-    """A digest of what a job cannot be given any more once it is there.
+    """A digest of the properties that cannot change after the job was created.
 
-    What its nodes are prepared with is part of it: a node is prepared once. So is what the nodes of
-    an auto pool start with.
+    It includes what the job preparation task does, since a node is prepared once, and what the
+    nodes of an auto pool start with.
     """
     around = (*spec.job.prepare_containers, *spec.job.release_containers)
     if spec.pool.kind is PoolKind.JOB:
@@ -118,7 +117,7 @@ def fixed_digest(spec: Spec, observed: Observed, body: Record) -> str:
 
 
 def _comparable(key: str, value: Value) -> Value:
-    """A property less what is no reason for another job: how large an auto pool is, who made it."""
+    """A property without parts that need no other job: the size of an auto pool, provenance."""
     if key != "poolInfo" or not isinstance(value, Record):
         return value
     auto = value.get("autoPoolSpecification")
@@ -136,16 +135,16 @@ _DEFAULTS = Record(
     usesTaskDependencies=False,
     onTaskFailure="noaction",
 )
-"""What the service takes for what a spec leaves out (``BatchJobCreateOptions``)."""
+"""The service's defaults of omitted properties (``BatchJobCreateOptions``)."""
 _PREPARATION_CHANGED = "what its nodes are prepared with has changed"
 _SIZE = "poolInfo.autoPoolSpecification."
 
 
 @dataclass(frozen=True, slots=True)
 class JobChange:
-    """``patch`` is what can be changed in place, ``reason`` why, both empty where nothing can.
+    """``patch`` is what can be changed in place, ``reason`` why; both are empty if nothing can.
 
-    ``next`` are words on what only the next job will have.
+    ``next`` describes changes that only the next job will have.
     """
 
     patch: Record
@@ -167,7 +166,7 @@ def why_another(spec: Spec, observed: Observed, pool: Record, job: JobFacts) -> 
 
 
 def job_change(body: Record, job: JobFacts) -> JobChange:
-    """What is to be changed about an open job that may stay; ``body`` is that of Create Job."""
+    """The changes of an open job that can stay; ``body`` is that of Create Job."""
     found = [
         d for d in job_differences(body, job.properties) if JOB[d.property] is ChangeMethod.NOW
     ]
@@ -223,7 +222,7 @@ def job_differences(body: Record, there: Record) -> Iterator[Difference]:
 
 
 def _with_defaults(key: str, body: Record) -> Value:
-    """A property with the defaults of what is left out in it."""
+    """A property with the defaults of its omitted members."""
     given, default = body.get(key), _DEFAULTS.get(key)
     if isinstance(default, Record):
         return Record({**default, **(given if isinstance(given, Record) else {})})
@@ -279,7 +278,7 @@ def job_steps(
 
 
 def _records(work: TaskSets, job: JobFacts) -> Iterator[str]:
-    """What the open job does not record yet."""
+    """The metadata that the open job does not have yet."""
     if work.keeps and job.metadata.get(KEEPS) != work.keeps:
         yield "records which tasks retry keeps"
     if job.metadata.get(LEFT, "") != left_out(work):
@@ -292,10 +291,10 @@ def _records(work: TaskSets, job: JobFacts) -> Iterator[str]:
 def task_steps(
     spec: Spec, work: TaskSets, data: tuple[str, ...], sas: timedelta, *, windows: bool
 ) -> Iterator[Step]:
-    """For each stage the steps that submit and retry tasks, and one that keeps what is done.
+    """For each stage the steps that submit and retry tasks, and one that keeps finished tasks.
 
     ``data`` are the steps that create containers and upload files. A stage with a task for each
-    file does not wait for the whole upload: each task is submitted when its file has arrived.
+    file does not wait for the whole upload: each task is submitted when its file is uploaded.
     """
     job = f"job:{work.job}"
     data = (*data, *earlier_ids(work))

@@ -24,7 +24,7 @@ from batchspec.spec import (
 BY = "batchspec:by"
 """``user@host`` of the client that created or last updated a pool, a job or a schedule."""
 AT = "batchspec:at"
-"""When it did so: ISO 8601, with the offset from UTC."""
+"""When a spec was applied: ISO 8601, with the offset from UTC."""
 ORIGIN = "batchspec:origin"
 """A digest of that client's host name and the absolute path of its spec."""
 VERSION = "batchspec:version"
@@ -36,7 +36,7 @@ Equal versions make equal tasks, so that a job without tasks can be compared, to
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What the metadata record; each is empty, or ``None``, where they do not."""
+    """Who applied a spec, according to metadata; fields are empty or ``None`` if not recorded."""
 
     by: str
     at: datetime | None
@@ -83,9 +83,9 @@ SPEC = "batchspec:spec"
 DIGEST = "batchspec:digest"
 """The metadata with the digest of the properties that a pool or a job was created from."""
 START = "batchspec:start"
-"""The pool's metadata with the digest of what its nodes start with."""
+"""The pool's metadata with the digest of its start task and packages."""
 MACHINE = "batchspec:machine"
-"""The pool's metadata with the digest of what can change only without nodes."""
+"""The pool's metadata with the digest of properties that only a pool without nodes can change."""
 _OURS = "batchspec:"
 
 
@@ -133,7 +133,7 @@ def left_before(job: JobFacts) -> tuple[int, int]:
 
 
 def kept_before(job: JobFacts) -> int:
-    """How many tasks of the run have succeeded in jobs before this one, as it records."""
+    """How many tasks of the run have succeeded in earlier jobs, according to this job."""
     recorded = job.metadata.get(KEPT, "")
     return int(recorded) if recorded.isdecimal() else 0
 
@@ -152,7 +152,7 @@ def scope_is_whole(job: JobFacts) -> bool:
 
 
 def from_elsewhere(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """Whether metadata record another place than that of the client that wants to write others."""
+    """Whether metadata name another place than that of this client."""
     theirs, own = found.get(ORIGIN), wanted.get(ORIGIN)
     return bool(theirs and own) and theirs != own
 
@@ -189,7 +189,7 @@ def others(metadata: Mapping[str, str], name: str) -> tuple[str, ...]:
 
 
 def may_delete(metadata: Mapping[str, str], name: str) -> bool:
-    """Whether a spec created the container, and no other spec uses it than the one of that name."""
+    """Whether a spec created the container, and only the spec of that name uses it."""
     return OWNER in metadata and users(metadata) == (name,)
 
 
@@ -224,7 +224,7 @@ _LONGEST_REASON = 400
 
 
 def stop_reason(by: str, reason: str) -> str:
-    """The reason as it is recorded: ``stopped by ada@host: wrong input``."""
+    """The recorded reason: ``stopped by ada@host: wrong input``."""
     words = " ".join(reason.split())[:_LONGEST_REASON]
     return f"stopped by {by}" + (f": {words}" if words else "")
 
@@ -240,5 +240,5 @@ def stopped_metadata(job: JobFacts, tasks: Sequence[str], reason: str) -> Record
 
 
 def why_stopped(metadata: Mapping[str, str], task: str) -> str:
-    """Why a user ended a task of a job with this metadata; empty where that is not recorded."""
+    """Why a user ended a task of a job with this metadata; empty if not recorded."""
     return metadata.get(f"{_STOPPED}{task}", "")

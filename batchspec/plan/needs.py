@@ -37,12 +37,12 @@ def link(
     windows: bool,
     elsewhere: Iterable[Stream[str]] = (),
 ) -> Mapping[str, Stream[Task]]:
-    """The tasks of each stage with what they wait for, and the joins that others need of it.
+    """The tasks of each stage with their dependencies, and the joins that other stages need.
 
-    ``tasks`` are those to submit, ``ids`` those to wait for, both by stage: an id that is in no
-    task of the job would be waited for without end, so ids of tasks that are done in another job
-    may not be among them. Those are ``elsewhere``, and are removed from ``depends_on``. The ids of
-    a stage that others need are gone through once, here.
+    ``tasks`` are those to submit, ``ids`` those to wait for, both by stage. An id without a task in
+    the job would be waited for forever, so ids of tasks that are done in another job must not be
+    among them. Those are ``elsewhere``, and are removed from ``depends_on``. This function iterates
+    over the ids of a stage that others need, once.
     """
     stages = tuple(stages)
     depends = any(stage.body.get("dependsOn") is not None for stage in stages)
@@ -65,7 +65,7 @@ class Linked:
     """A stage's tasks, each waiting for ``waits``, and then its joins: a stream.
 
     ``done`` are ids (lower case) of tasks in earlier jobs, which are not waited for, and
-    ``numbers`` those of them that are whole numbers, in order.
+    ``numbers`` those of them that are whole numbers, sorted.
     """
 
     tasks: Stream[Task]
@@ -115,7 +115,7 @@ def _without(ids: Value, numbers: tuple[int, ...]) -> Iterator[Value]:
 
 @dataclass(frozen=True, slots=True)
 class _Tree:
-    """``last`` is what to wait for; ``joins`` are the tasks that stand between."""
+    """``last`` are the ids to wait for; ``joins`` are the tasks in between."""
 
     last: tuple[str, ...]
     joins: Stream[Task] = ()
@@ -157,7 +157,7 @@ def _tree(
     ids: Stream[str],
     windows: bool,
 ) -> _Tree:
-    """Levels of joins, until every stage that needs this one can name what is left."""
+    """Levels of joins, until a stage that needs this one can list the ids of the last level."""
     waiting = [stage for stage in stages if name in stage.needs]
     number = sum(len(tasks[stage.name]) for stage in waiting)
     room = min(ROOM // len(stage.needs) for stage in waiting)
@@ -174,7 +174,7 @@ def _tree(
 
 
 def _few(ids: Iterable[str], room: int) -> tuple[str, ...] | None:
-    """The ids, if they have room; no more of them are looked at than that."""
+    """The ids if they fit, otherwise ``None``; no more ids are read than fit."""
     found: list[str] = []
     for name in ids:
         room -= len(name) + _AROUND
@@ -185,7 +185,7 @@ def _few(ids: Iterable[str], room: int) -> tuple[str, ...] | None:
 
 
 def _parts(ids: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """The ids in parts that each have room in one task."""
+    """The ids in parts that each fit in one task."""
     part: list[str] = []
     size = 0
     for name in ids:
@@ -211,7 +211,7 @@ def _marks(name: str) -> Marks:
 
 
 def _common(like: Task | None, windows: bool) -> Record:
-    """What every join has: a command that does nothing, in a container where the pool wants one."""
+    """The body of every join: a command that does nothing, in a container if the pool needs one."""
     command = wrapped("exit 0", windows=windows)
     common: dict[str, Value] = {"commandLine": command}
     settings = like.body.get("containerSettings") if like is not None else None

@@ -19,12 +19,12 @@ from batchspec.spec import Record, Spec
 
 _WILD = re.compile(r"[*?\[]")
 _UNKNOWN = re.compile(r"[$%]")
-"""What a pattern has that only the node can fill in."""
+"""Parts of a pattern that only the node can replace."""
 
 
 @dataclass(frozen=True)
 class Promise:
-    """One output of one task: ``blob`` is a name, or what matches ``pattern`` below a prefix.
+    """One output of one task: ``blob`` is a name, or a prefix for blobs that match ``pattern``.
 
     ``stage`` and ``index`` (in ``outputFiles``) name the output in the spec.
     """
@@ -50,7 +50,7 @@ class Promise:
 
     @property
     def tail(self) -> str:
-        """What of the pattern is kept in the name of a blob, after the prefix."""
+        """The part of the pattern that the name of a blob keeps, after the prefix."""
         return _tail(self.pattern)
 
     @property
@@ -83,7 +83,7 @@ class Outputs:
 
 
 def outputs(spec: Spec, observed: Observed, since: datetime | None, *, windows: bool) -> Outputs:
-    """What all tasks of a run promise; ``since`` is when the first of them was created."""
+    """The promises of all tasks of a run; ``since`` is when the first of them was created."""
     stages = tuple(
         (stage.required, expand(spec, stage, observed, windows=windows))
         for stage in spec.stages
@@ -115,7 +115,7 @@ def _only_after_failure(file: Record) -> bool:
 
 
 def _tail(pattern: str) -> str:
-    """A pattern from its first component with a wildcard on: what is kept in the blob's name."""
+    """A pattern from its first component with a wildcard: the part that blob names keep."""
     parts = [part for part in pattern.split("/") if part not in {"", "."}]
     while len(parts) > 1 and not _WILD.search(parts[0]):
         parts.pop(0)
@@ -136,8 +136,8 @@ class OutputIndex:
     """Finds the outputs that a blob fulfils.
 
     ``prefixes`` is the longest common prefix of the blobs of each container. Eight bytes are stored
-    for each output, so that a million fit in memory, and each pattern once: by what it begins with
-    before its first wildcard, so that a name is compared with few of them.
+    for each output, so that a million fit in memory. Each pattern is stored once, by its text
+    before the first wildcard, so that a name is compared with few of them.
     """
 
     keys: set[int] = field(default_factory=set)
@@ -263,7 +263,7 @@ class RequiredOutputs:
 
     @classmethod
     def of(cls, spec: Spec, observed: Observed, *, windows: bool) -> RequiredOutputs:
-        """Those of a spec."""
+        """The required outputs of a spec."""
         existing = {
             container.id: observed.containers[key].blobs
             for key, container in spec.containers.items()

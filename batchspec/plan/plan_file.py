@@ -91,10 +91,10 @@ def plan_file_text(plan: SavedPlan) -> str:
 
 
 def read_plan_file(path: Path) -> SavedPlan | None:
-    """The plan of a file; ``None`` if the file is none, but a spec perhaps.
+    """The plan of a file; ``None`` if the file is not a plan, but perhaps a spec.
 
     Raises:
-        SpecError: it is a plan file that cannot be understood.
+        SpecError: it is a plan file of an unknown version or form.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -179,7 +179,7 @@ def changed_facts(saved: Mapping[str, Fact], now: Mapping[str, Fact]) -> Iterato
 
 
 def changed_steps(saved: Mapping[str, str], now: Mapping[str, str]) -> Diagnostic:
-    """What that does to the steps, which are in words here, by their ids."""
+    """A diagnostic for the changed steps; both arguments are texts of steps by id."""
     if not now:
         return _stale("no step of it is needed any more", (), _ALL_DONE)
     names = dict.fromkeys((*saved, *now))

@@ -41,7 +41,7 @@ from batchspec.spec import Pool, PoolKind, Record, Spec, Value
 
 
 def pool_body(spec: Spec, observed: Observed, problems: Diagnostics) -> Record:
-    """The body of Create Pool; a problem is added where the account has no such image."""
+    """The body of Create Pool; with a problem if the account does not have the image."""
     pool = spec.pool
     body = with_image(pool, observed, problems)
     start = body.get("startTask")
@@ -121,9 +121,9 @@ _WITHIN: Mapping[str, Record] = {
         licenseType=None,
     ),
 }
-"""Members of properties that the service does not fill in, or fills in with these values.
+"""Members that the service does not set, or sets to these values.
 
-All members of a start task are listed or unset; of a machine, the service fills in others as well.
+It returns all members of a start task, and sets others of a machine.
 """
 _UNSEEN = {
     START: (ChangeMethod.REBOOT, "what its nodes start with has changed"),
@@ -134,9 +134,9 @@ _UNSEEN = {
 
 @dataclass(frozen=True, slots=True)
 class PoolChange:
-    """How a pool is to be changed (``NOW``, ``REBOOT`` or ``REPLACE``), and why.
+    """How a pool changes (``NOW``, ``REBOOT`` or ``REPLACE``), and why.
 
-    ``patch`` has the properties to update; none for one that is to be replaced.
+    ``patch`` has the properties to update; it is empty for a pool to be replaced.
     """
 
     how: ChangeMethod
@@ -167,7 +167,10 @@ def pool_change(body: Record, facts: PoolFacts) -> PoolChange | None:
 def _change(
     body: Record, facts: PoolFacts, hows: set[ChangeMethod], reasons: list[str], *, lasting: bool
 ) -> PoolChange:
-    """How all of it can be had. ``lasting``: something that no update takes away is to go."""
+    """How all changes can be made.
+
+    ``lasting``: a property is to be removed that no update can remove.
+    """
     why, empty = _summary(reasons), _is_empty(facts)
     if ChangeMethod.EMPTY in hows and not empty:
         return PoolChange(ChangeMethod.REPLACE, f"{why}; a pool that has nodes cannot change that")
@@ -211,7 +214,7 @@ def drift(body: Record, facts: PoolFacts) -> tuple[Difference, ...]:
 
 
 def _added(body: Record, facts: PoolFacts) -> Iterator[Difference]:
-    """What the pool has within properties of which the spec gives only a part."""
+    """Differences within properties of which the spec sets only some members."""
     for key, defaults in _WITHIN.items():
         wanted, found = body.get(key), facts.properties.get(key)
         if not isinstance(wanted, Record) or not isinstance(found, Record):
@@ -226,7 +229,7 @@ def _added(body: Record, facts: PoolFacts) -> Iterator[Difference]:
 
 
 def _own_changes(body: Record, facts: PoolFacts) -> Iterator[Difference]:
-    """The metadata of batchspec that are the same at every plan."""
+    """The metadata of batchspec that are the same in every plan."""
     wanted = metadata_of(body)
     for name in (START, MACHINE):
         if facts.metadata.get(name) != wanted[name]:
@@ -257,15 +260,15 @@ def _left_out(body: Record, facts: PoolFacts) -> Iterator[Difference]:
 
 
 def _stays(difference: Difference) -> bool:
-    """Whether an update cannot take away what is to go."""
+    """Whether an update cannot remove a property."""
     return difference.wanted is None and difference.path == difference.property
 
 
 def _patched(body: Record, hows: Iterable[ChangeMethod]) -> Iterator[str]:
-    """The properties of an update: all of a class where one of it changes.
+    """The properties of an update: all of a class if one of it changes.
 
-    The metadata say what it was made from, and until when its nodes can read their files; these
-    are signed along with it.
+    The metadata contain the digests of the properties, and until when the nodes can read their
+    files, which are signed at the same time.
     """
     for key, how in POOL.items():
         given = key in body or key in _DEFAULTS

@@ -32,12 +32,12 @@ from batchspec.plan.tasks import Task, expand
 from batchspec.spec import Record, Spec, Stage
 
 _LONGEST_BASE = 60
-"""Job ids have at most 64 characters; ``-r2`` and so on must fit behind."""
+"""Job ids have at most 64 characters, including suffixes such as ``-r2``."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplacedJob:
-    """A job that is open and has to end, since the work goes to another one; and why."""
+    """An open job that another one replaces, and the reason."""
 
     job: JobFacts
     reason: str
@@ -332,7 +332,7 @@ def _still_ending(spec: Spec, observed: Observed) -> EarlierTasks | None:
 def _with_earlier(
     work: TaskSets, index: TaskIndex, found: tuple[Survey, ...], *, windows: bool
 ) -> TaskSets:
-    """The work with what its open job contains of an earlier version."""
+    """The tasks with those of an earlier version in the open job."""
     assert work.open_job is not None
     states = Counter(index.states(work.open_job.id))
     clashes: Counter[str] = Counter()
@@ -367,7 +367,7 @@ def _with_earlier(
 
 
 def _with_superseded(found: Survey, index: TaskIndex, job: str) -> StageTasks:
-    """The tasks of a stage with what its open job contains of an earlier version and keeps."""
+    """The tasks of a stage with those of an earlier version that the open job keeps."""
     succeeded = index.states(job, found.work.stage.name).get("succeeded", 0)
     stay = succeeded - found.states["succeeded"] - found.clashes["succeeded"]
     return replace(found.work, superseded=max(0, stay))
@@ -375,7 +375,7 @@ def _with_superseded(found: Survey, index: TaskIndex, job: str) -> StageTasks:
 
 @dataclass(frozen=True, slots=True)
 class _Joins:
-    """The joins that the spec needs now and that are in the job already."""
+    """The joins that the spec needs and that are in the job."""
 
     linked: Mapping[str, Stream[Task]]
     index: TaskIndex
@@ -413,7 +413,7 @@ class _Kept:
 
 @dataclass(frozen=True, slots=True)
 class _Replaced:
-    """The ids of the tasks of an open job that others of the same id are made for: a stream."""
+    """The ids of the tasks of an open job that new tasks of the same id replace: a stream."""
 
     surveys: tuple[Survey, ...]
     length: int
@@ -427,7 +427,7 @@ class _Replaced:
 
 
 def linked_tasks(work: TaskSets, *, windows: bool) -> Mapping[str, Stream[Task]]:
-    """The tasks to submit, by stage, with what they wait for and the joins that takes."""
+    """The tasks to submit, by stage, with their dependencies and the joins for them."""
     return link(
         (stage.stage for stage in work.stages),
         {stage.stage.name: stage.submit for stage in work.stages},
@@ -452,17 +452,17 @@ def _in_order(stages: Iterable[Stage]) -> Iterator[Stage]:
 
 
 OPEN = frozenset({"active", "disabled", "disabling", "enabling"})
-"""The states of a job that still takes tasks."""
+"""The states of a job that accepts tasks."""
 
 
 def newest_open(observed: Observed) -> JobFacts | None:
-    """The newest job of the run, if it still takes tasks."""
+    """The newest job of the run, if it accepts tasks."""
     newest = observed.jobs[-1] if observed.jobs else None
     return newest if newest is not None and newest.state in OPEN else None
 
 
 def job_base(spec: Spec) -> str:
-    """What the ids of all jobs of a spec begin with."""
+    """The prefix of the ids of all jobs of a spec."""
     return spec.job.id[:_LONGEST_BASE]
 
 

@@ -1,6 +1,6 @@
-"""The tasks of a stage, created one by one on iteration, in the order of the inputs.
+"""The tasks of a stage, created one by one on iteration, in the order of the items.
 
-Iterating again creates equal tasks; only what all tasks share is kept in memory.
+Each iteration creates equal tasks; only what all tasks share is kept in memory.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from batchspec.spec import (
 Scope: TypeAlias = Mapping[str, object]
 Fill: TypeAlias = Callable[[Scope], Value]
 _PARSED = 1024
-"""How many texts of one template are kept beside the values that they were read as."""
+"""How many texts of a template are cached with their parsed values."""
 
 
 def filler(value: Value, *, windows: bool) -> Fill | None:
     """A function that fills in the templates of a value; ``None`` if there are none.
 
-    What has no template in it is not copied.
+    Parts without templates are not copied.
     """
     shell = Quoting.WINDOWS if windows else Quoting.POSIX
     match value:
@@ -83,7 +83,7 @@ def mentions_task(value: Value) -> bool:
 
 
 def mentions(value: Value, word: str) -> bool:
-    """Whether a template in a value may use a variable; a false positive costs little."""
+    """Whether a template in a value may use a variable; false positives are harmless."""
     match value:
         case Template(source=source):
             return re.search(rf"\b{word}\b", source) is not None
@@ -98,17 +98,17 @@ NAMED = 32_768
 """Characters of all resource files of one task: the service takes no more of them ("Total size of
 resourceFiles cannot be more than 32768 characters", BatchExplorer#30)."""
 SIGNED = 470
-"""Characters of one of them beside the blob's name: of an address signed without a key, at most."""
+"""Characters of a resource file without its blob's name, at most: with a user delegation SAS."""
 _ITSELF = "\ue000task.id\ue000"
-"""What ``task.id`` is while the id is being worked out; of the private use area of Unicode."""
+"""The placeholder of ``task.id`` until the id is known; from the private use area of Unicode."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task: ``body`` is all of Create Task's body but ``dependsOn`` for the stage's needs.
+    """One task: ``body`` is the body of Create Task without the ``dependsOn`` of the stage's needs.
 
-    ``inputs`` are the blobs that this spec uploads for it, as container key and blob name; those
-    must be there before it is submitted. ``index`` counts within the stage, from 0.
+    ``inputs`` are the blobs that this spec uploads for it, as container key and blob name; they
+    must be uploaded before the task is submitted. ``index`` counts within the stage, from 0.
     """
 
     id: str
@@ -120,10 +120,10 @@ class Task:
 
 
 def expand(spec: Spec, stage: Stage, observed: Observed, *, windows: bool) -> Expansion:
-    """The tasks of a stage, as a stream; its length is known without making them.
+    """The tasks of a stage, as a stream; its length is known without creating them.
 
-    Going through it raises :class:`~batchspec.diagnostics.SpecError` at the first item that no task
-    can be made of. ``observed.rows`` is by stage name.
+    Iteration raises :class:`~batchspec.diagnostics.SpecError` at the first item for which no task
+    can be created. ``observed.rows`` is by stage name.
     """
     return Expansion(
         items(spec, stage, observed), TaskFactory(spec, stage, observed, windows=windows)
@@ -146,13 +146,13 @@ class Expansion:
         return len(self.items)
 
     def at(self, index: int) -> Task | None:
-        """The task of that index, found by going through the items before it."""
+        """The task of that index, found by iterating over the items before it."""
         found = next(islice(self.items, index, None), None)
         return None if found is None else self.maker.task(index, found)
 
 
 class TaskFactory:
-    """Makes a task of an item; holds what all tasks of a stage share."""
+    """Creates the task of an item; contains what all tasks of a stage share."""
 
     def __init__(self, spec: Spec, stage: Stage, observed: Observed, *, windows: bool) -> None:
         self._spec = spec
@@ -181,14 +181,14 @@ class TaskFactory:
 
     @property
     def names_ids(self) -> bool:
-        """Whether the spec names the ids of these tasks, so they are not derived from the work."""
+        """Whether the spec sets the ids of these tasks; others are derived from the work."""
         return self._stage.id is not None
 
     def task(self, index: int, item: Item) -> Task:
         """The task of an item.
 
         Raises:
-            SpecError: a template fails on the item, or makes an id that the service does not take.
+            SpecError: a template fails for the item, or gives an invalid id.
         """
         try:
             return self._task(index, item)
@@ -260,7 +260,7 @@ class TaskFactory:
         return (*own, *(self._files(item) if self._stage.resources is None else self._shared))
 
     def _files(self, item: Item) -> Iterator[Record]:
-        """The item's files: one by its name, several by their paths, so that none hides another."""
+        """The item's files: one by its name, several by their paths, so that all differ."""
         for source in item.sources:
             alone = "file" in item.variables
             path = source.blob.rpartition("/")[2] if alone else source.blob
@@ -271,11 +271,11 @@ class TaskFactory:
 def container_resources(
     container: Container, facts: ContainerFacts, room: int = NAMED
 ) -> tuple[Value, ...]:
-    """All of a container as ResourceFiles, for a start task, a preparation task or a stage.
+    """A whole container as ResourceFiles, for a start task, a preparation task or a stage.
 
-    A few files that this spec uploads are named one by one, each with a signature that reads
-    nothing else. Of more than there is ``room`` for (in characters), or of what is not known, the
-    service lists the container itself.
+    A few files that this spec uploads are listed one by one, each with a signature for that blob
+    only. If they need more than ``room`` characters, or are not known, the service lists the
+    container.
     """
     if container.upload and _have_room(facts.files, room):
         return tuple(
@@ -306,7 +306,7 @@ def _have_room(files: Stream[LocalFile], room: int) -> bool:
 
 
 def container_resource(container: str) -> Record:
-    """Every blob of a container, by the container's id, whatever their number."""
+    """A ResourceFile for all blobs of a container, by the container's id."""
     return Record(storageContainerUrl=BlobUrl(container, None, READ))
 
 
@@ -321,7 +321,7 @@ def _all_work(tasks: Expansion) -> str:
 
 
 def _own_id(template: Template, scope: Mapping[str, object]) -> str:
-    """The id that a stage's own template makes."""
+    """The id from the template of the stage."""
     name = evaluate(template, scope)
     if isinstance(name, str) and VALID.fullmatch(name):
         return name
@@ -336,7 +336,7 @@ def _own_id(template: Template, scope: Mapping[str, object]) -> str:
 
 
 def _at_item(problem: Diagnostic, index: int, item: Item) -> Diagnostic:
-    """The problem with the item it came up at; a stage without ``for_each`` has but one."""
+    """The diagnostic with the item that it is about, unless the stage has no ``for_each``."""
     if not item.variables:
         return problem
     words = ", ".join(repr(word) for word in item.words[:4])
