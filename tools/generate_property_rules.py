@@ -26,7 +26,7 @@ import yaml
 from azure.batch.models import _models
 from generated import main
 
-from batchspec.plan.rules.registry import RULES
+from batchspec.plan import RULES
 from batchspec.property_rules import PROPERTY_RULES, PropertyRule
 
 TARGET = Path(__file__).parent.parent / "docs" / "property-rules.md"

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from batchspec.diagnostics import Diagnostic, Diagnostics
-from batchspec.observe import Spool
-from batchspec.observe.disk import fixed_part, scan
+from batchspec.observe import Spool, scan
+from batchspec.observe.disk import fixed_part
 from batchspec.plan.observed import LocalFile
 from batchspec.spec import read_spec
 

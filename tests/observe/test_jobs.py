@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from batchspec.observe.account import counted_jobs
+from batchspec.observe import counted_jobs
 from batchspec.plan.observed import JobFacts
 from batchspec.spec import Record
 

@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from batchspec.account import Account, FilePart
-from batchspec.observe.task_output import stored_failures
+from batchspec.observe import stored_failures
 from batchspec.plan.failures import NodeFailure, node_failure_text
 from batchspec.plan.observed import Blob
 from tests.plan.test_by_item import spec

@@ -9,12 +9,9 @@ from typing import Any
 import pytest
 
 from batchspec.observe import Spool
+from batchspec.plan import Plan, PlanOptions, Selection, build_plan
 from batchspec.plan.actions import CreateJob, ReplaceJob, WaitForTasks
-from batchspec.plan.build import build_plan
 from batchspec.plan.observed import TaskFacts
-from batchspec.plan.options import PlanOptions
-from batchspec.plan.plan import Plan
-from batchspec.plan.stage_tasks import Selection
 from tests.plan.situation import Situation, situation
 
 SPEC = """\

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.plan import OUTPUT_MISSING, build_plan
+from batchspec.plan import OUTPUT_MISSING, OutputIndex, Promise, build_plan
 from batchspec.plan.actions import SubmitTasks
 from batchspec.plan.observed import Blob, Receipt
-from batchspec.plan.outputs import OutputIndex, Promise
 from batchspec.plan.results import receipt_name
 from tests.plan.situation import SPEC, situation
 

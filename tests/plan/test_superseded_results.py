@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.plan import build_plan
+from batchspec.plan import Plan, build_plan
 from batchspec.plan.actions import DownloadResults, SubmitTasks
 from batchspec.plan.cleanup import results_digest
 from batchspec.plan.observed import ContainerFacts, Receipt
-from batchspec.plan.plan import Plan
 from batchspec.plan.results import receipt_name
 from tests.plan.situation import situation
 
