@@ -55,6 +55,19 @@ def test_all_failed_tasks_are_submitted_to_a_job_for_a_part_of_the_run(tmp_path:
     assert Record(name="batchspec:scope", value="rest") in job.body["metadata"]  # type: ignore[operator]
 
 
+def test_one_task_is_a_part_of_the_run_although_no_task_has_succeeded(
+    tmp_path: Path,
+) -> None:
+    (job,) = TWO_FAILED["jobs"]  # type: ignore[misc]
+    tasks = {"count": ["failed", "failed", "failed"]}
+    case = {**TWO_FAILED, "jobs": [{**job, "tasks": tasks}]}  # type: ignore[dict-item]
+    first, *_ = failed_ids(case, tmp_path)
+    for only, scope in ((Selection(ids=frozenset({first.lower()})), "rest"), (None, "whole")):
+        plan = planned(case, tmp_path, only)
+        (job,) = (step.action for step in plan.steps if isinstance(step.action, CreateJob))
+        assert Record(name="batchspec:scope", value=scope) in job.body["metadata"]  # type: ignore[operator]
+
+
 def test_one_task_alone_deletes_nothing_while_others_are_left(tmp_path: Path) -> None:
     first, _ = failed_ids(TWO_FAILED, tmp_path)
     every = planned(TWO_FAILED, tmp_path, Selection())
