@@ -6,7 +6,7 @@ ARGS ?=
 FAST := tests/spec tests/plan tests/apply tests/observe tests/render tests/project
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast coverage check lint install lock format bench clean
+.PHONY: help demo test test-fast coverage check lint docs install lock format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,11 +29,15 @@ coverage: $(READY) ## run all tests with branch coverage, and print it by module
 check: lint ## run lint and all tests
 	@$(MAKE) --no-print-directory test
 
-lint: $(READY) ## check format, lint, types and layers
+lint: docs ## check format, lint, types, layers and the documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(READY) ## build the documentation site; a warning is an error
+	@$(BIN)/sphinx-build --jobs auto --fail-on-warning --keep-going --quiet docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 format: $(READY) ## format the code
 	$(BIN)/ruff format .
@@ -51,7 +55,7 @@ lock: $(READY) ## update requirements.lock from pyproject.toml (ARGS=--upgrade: 
 		--no-emit-index-url --output-file requirements.lock $(ARGS)
 
 clean: ## remove .venv and the caches; results and the embedded service's data stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* dist docs/_build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml tools/setup.sh

@@ -44,7 +44,11 @@ def test_links_have_existing_targets(name: str) -> None:
     assert broken == []
 
 
-def test_every_page_of_the_docs_is_linked_from_the_readme() -> None:
-    linked = {link.partition("#")[0] for link in links(ROOT / "README.md")}
-    records = {f"docs/adr/{link}" for link in links(ROOT / "docs" / "adr" / "README.md")}
-    assert {name for name in PAGES if name.startswith("docs/")} <= linked | records
+def test_every_page_of_the_docs_is_linked_from_its_index() -> None:
+    docs = ROOT / "docs"
+    linked = {f"docs/{link.partition('#')[0]}" for link in links(docs / "index.md")}
+    records = {f"docs/adr/{link}" for link in links(docs / "adr" / "README.md")}
+    assert {name for name in PAGES if name.startswith("docs/")} - {"docs/index.md"} <= (
+        linked | records
+    )
+    assert "docs/index.md" in links(ROOT / "README.md")
