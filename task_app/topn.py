@@ -14,10 +14,11 @@ In which order
     The greatest count first; words of equal count by their code points.
 
 How the file is read
-    In blocks, so that memory grows with the number of different words and not with the file. A
-    byte order mark says UTF-8, UTF-16 or UTF-32; without one the text is UTF-8. A text that is not
-    valid UTF-8 is read as windows-1252, and a damaged one with a mark with U+FFFD in the place of
-    what cannot be read; both are said on standard error and in the result.
+    In blocks, so that memory grows with the number of different words and not with the file; a
+    large UTF-8 file by all processors of the node, a part each. A byte order mark shows UTF-8,
+    UTF-16 or UTF-32; without one the text is UTF-8. A text that is not valid UTF-8 is read as
+    windows-1252, and a damaged one with a mark with U+FFFD in the place of what cannot be read;
+    both are reported on standard error and in the result.
 
 What comes out
     One line starting with ``#`` about the file, then a line ``word<TAB>count`` for each word, in
@@ -43,6 +44,7 @@ import os
 import re
 import ssl
 import stat
+import string
 import sys
 import time
 import unicodedata
@@ -50,11 +52,15 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path, PurePath
-from typing import Callable, Iterable, Iterator, NamedTuple
+from typing import Callable, Iterable, Iterator, Mapping, NamedTuple
 
-BLOCK = 1 << 18
-"""Bytes read at a time."""
+BLOCK = 1 << 16
+"""Bytes read at a time: few enough for the cache of a processor."""
+
+PART = 1 << 24
+"""Bytes whose different spellings are kept at the most, and the least that a process counts."""
 
 LONGEST = 256
 """Characters of a word that count. Keeps a file of one endless word from filling the memory."""
@@ -115,19 +121,64 @@ def folded(word: str) -> str:
     return unicodedata.normalize("NFC", apart.casefold()).replace("\u2019", "'")
 
 
-def count_words(blocks: Iterable[str]) -> Counter[str]:
-    """Count the words of a text that comes in blocks, wherever the blocks were cut."""
-    total: Counter[str] = Counter()
-    rest = ""
+# How words are counted quickly. In UTF-8 an ASCII byte is always a character by itself, so a text
+# can be cut at the ASCII characters that are in no word without decoding it: `translate` replaces
+# them with spaces, and capital letters with small ones, and `split` cuts. Most of the spellings
+# that this finds are plain ASCII words. Only the others (with an apostrophe, or with letters or
+# punctuation outside ASCII) are decoded and cut by the pattern, each spelling once.
+_KEPT = (string.digits + string.ascii_letters + "'").encode() + bytes(range(0x80, 0x100))
+_SEPARATED = bytes(byte if byte in _KEPT else ord(" ") for byte in range(0x100)).lower()
+
+
+def count_words(blocks: Iterable[bytes]) -> Counter[str]:
+    """Count the words of a UTF-8 text that comes in blocks, wherever the blocks were cut.
+
+    Raises UnicodeError where the text is not valid UTF-8.
+    """
+    words: Counter[str] = Counter()
+    spellings: Counter[bytes] = Counter()
+    rest = b""
+    size = 0
     for block in blocks:
-        text = rest + block
-        spellings = _WORD.findall(text)
-        rest = _unfinished(text, spellings[-1]) if spellings else ""
-        if rest:
-            spellings.pop()
-        _add(total, spellings)
-    _add(total, _WORD.findall(rest))
-    return total
+        text = rest + block.translate(_SEPARATED)
+        end = text.rfind(b" ") + 1
+        rest = text[end:]
+        if len(rest) > BLOCK:
+            rest = _cut_endless(words, rest)
+        spellings.update(text[:end].split())
+        size += len(block)
+        if size > PART:
+            _add(words, spellings)
+            spellings.clear()
+            size = 0
+    _add(words, spellings)
+    _add(words, {rest: 1})
+    return words
+
+
+def _add(words: Counter[str], spellings: Mapping[bytes, int]) -> None:
+    """Add the words in spellings, given the number of occurrences of each spelling."""
+    for spelling, times in spellings.items():
+        if spelling.isalnum():  # in ASCII
+            words[spelling[:LONGEST].decode("ascii")] += times
+        else:
+            for word in _WORD.findall(spelling.decode("utf-8")):
+                words[folded(word)] += times
+
+
+def _cut_endless(words: Counter[str], text: bytes) -> bytes:
+    """Add the words of a text without any ASCII separator, except an end that may go on.
+
+    Such a text has another script and punctuation, or is one endless word. Returns that end.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    decoded = decoder.decode(text)
+    found = _WORD.findall(decoded)
+    rest = _unfinished(decoded, found[-1]) if found else ""
+    for word in found[:-1] if rest else found:
+        words[folded(word)] += 1
+    incomplete = decoder.getstate()[0]  # the first bytes of a character
+    return rest.encode("utf-8") + incomplete
 
 
 def _unfinished(text: str, last: str) -> str:
@@ -139,26 +190,68 @@ def _unfinished(text: str, last: str) -> str:
     return rest[:LONGEST] + "0" + rest[-1]
 
 
-def _add(total: Counter[str], spellings: list[str]) -> None:
-    # Spellings are counted first: folding each different one once is far less work.
-    for spelling, times in Counter(spellings).items():
-        total[folded(spelling)] += times
-
-
 def most_frequent(words: Counter[str], number: int) -> list[tuple[str, int]]:
     """The ``number`` most frequent words with their counts; fewer where there are fewer words."""
     return heapq.nsmallest(number, words.items(), key=lambda item: (-item[1], item[0]))
 
 
-def read_blocks(path: Path, encoding: Encoding, size: int = BLOCK) -> Iterator[str]:
-    """The text of a file, ``size`` bytes at a time. Raises UnicodeError where it is not text."""
-    decoder = codecs.getincrementaldecoder(encoding.codec)(encoding.errors)
+def read_blocks(path: Path, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+    """The bytes of a file from ``start`` to before ``stop``, or to its end."""
     with path.open("rb") as file:
-        while True:
-            block = file.read(size)
-            yield decoder.decode(block, final=not block)
+        file.seek(start)
+        while stop is None or start < stop:
+            block = file.read(BLOCK if stop is None else min(BLOCK, stop - start))
             if not block:
                 return
+            yield block
+            start += len(block)
+
+
+def as_utf8(blocks: Iterable[bytes], encoding: Encoding) -> Iterator[bytes]:
+    """A text of another encoding in UTF-8. Raises UnicodeError where it is not text."""
+    decoder = codecs.getincrementaldecoder(encoding.codec)(encoding.errors)
+    for block in blocks:
+        yield decoder.decode(block).encode("utf-8")
+    yield decoder.decode(b"", final=True).encode("utf-8")
+
+
+def count_utf8(path: Path, processes: int) -> Counter[str]:
+    """Count the words of a UTF-8 file; of a large one each process counts a part."""
+    starts = _starts(path, processes)
+    stops = [*starts[1:], None]
+    if len(starts) == 1:
+        return count_part(path, 0, None)
+    total: Counter[str] = Counter()
+    with ProcessPoolExecutor(len(starts)) as pool:
+        for words in pool.map(count_part, [path] * len(starts), starts, stops):
+            total.update(words)
+    return total
+
+
+def count_part(path: Path, start: int, stop: int | None) -> Counter[str]:
+    """Count the words of a part of a UTF-8 file."""
+    return count_words(read_blocks(path, start, stop))
+
+
+def _starts(path: Path, parts: int) -> list[int]:
+    """Where up to ``parts`` parts of a file start: at ASCII characters that are in no word."""
+    size = path.stat().st_size
+    parts = min(parts, size // PART)
+    starts = [0]
+    for index in range(1, parts):
+        offset = size * index // parts
+        block = next(read_blocks(path, offset), b"")
+        at = block.translate(_SEPARATED).find(b" ")
+        if at >= 0:
+            starts.append(offset + at)
+    return starts
+
+
+def processors() -> int:
+    """The number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def count_file(path: Path) -> tuple[Counter[str], Encoding]:
@@ -170,14 +263,16 @@ def count_file(path: Path) -> tuple[Counter[str], Encoding]:
     marked = next((codec for mark, codec in _MARKS if start.startswith(mark)), "")
     first = Encoding(marked or "utf-8")
     try:
-        return count_words(read_blocks(path, first)), first
+        if first.codec.startswith("utf-8"):  # The mark of UTF-8 is in no word.
+            return count_utf8(path, processors()), first
+        return count_words(as_utf8(read_blocks(path), first)), first
     except UnicodeError:
         # Half of the words are counted already: begin again, so that one rule reads the whole file.
         if marked:
             second = Encoding(marked, "replace", "damaged, U+FFFD where it cannot be read")
         else:
             second = Encoding("windows-1252", "replace", "a guess, since it is not valid UTF-8")
-        return count_words(read_blocks(path, second)), second
+        return count_words(as_utf8(read_blocks(path), second)), second
 
 
 def result_text(name: str, number: int, words: Counter[str], encoding: Encoding) -> str:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.task_app.conftest import SECRET, TOPN, command
+from tests.task_app.naive import naive_count
 
 TEXT = "One tree, two trees; the tree — Zoë’s tree — is the oldest.\n"
 TOP3 = "tree\t3\nthe\t2\nis\t1\n"
@@ -97,7 +99,50 @@ def test_characters_cut_at_the_end_of_a_block_are_whole(
 ) -> None:
     path = tmp_path / "cut.txt"
     path.write_bytes(text.encode(codec))
-    assert "".join(topn.read_blocks(path, topn.Encoding(codec), size)) == text
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(topn, "BLOCK", size)
+        blocks = topn.as_utf8(topn.read_blocks(path), topn.Encoding(codec))
+        assert b"".join(blocks).decode("utf-8") == text
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
+)
+@given(st.text("aé' \n", max_size=60), st.integers(1, 9), st.integers(1, 5))
+def test_the_parts_of_a_file_have_its_words_and_cut_none(
+    topn: ModuleType, tmp_path: Path, text: str, size: int, parts: int
+) -> None:
+    path = tmp_path / "parts.txt"
+    path.write_text(text, encoding="utf-8", newline="")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(topn, "BLOCK", size)
+        patch.setattr(topn, "PART", 4)
+        starts = topn._starts(path, parts)
+        parted = zip(starts, [*starts[1:], None], strict=True)
+        found = [topn.count_part(path, *part) for part in parted]
+    assert len(starts) <= parts
+    assert sum(found, Counter()) == naive_count(text, topn.LONGEST)
+
+
+def test_the_parts_of_a_large_file_are_counted_by_processes(
+    topn: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "large.txt"
+    path.write_text("Wörter über Wörter\n" * 20_000, encoding="utf-8")
+    monkeypatch.setattr(topn, "PART", 100_000)
+    assert len(topn._starts(path, 3)) == 3
+    assert topn.count_utf8(path, 3) == {"wörter": 40_000, "über": 20_000}
+
+
+def test_a_part_that_is_not_utf_8_decides_for_the_whole_file(
+    topn: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "large.txt"
+    path.write_bytes(b"plain words\n" * 20_000 + "Zoë".encode("cp1252"))
+    monkeypatch.setattr(topn, "PART", 100_000)
+    monkeypatch.setattr(topn, "processors", lambda: 2)
+    words, encoding = topn.count_file(path)
+    assert (words["zoë"], words["plain"], encoding.codec) == (1, 20_000, "windows-1252")
 
 
 def test_a_text_of_many_blocks_is_counted_whole(topn: ModuleType, tmp_path: Path) -> None:

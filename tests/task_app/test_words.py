@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
+import tracemalloc
 import unicodedata
 from collections import Counter
 from itertools import pairwise
 from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -20,40 +22,51 @@ ALPHABET = st.one_of(
     st.characters(exclude_categories=["Cs"]),
 )
 TEXTS = st.text(ALPHABET, max_size=60)
-CUTS = st.lists(st.integers(0, 60), max_size=8)
+CUTS = st.lists(st.integers(0, 120), max_size=8)
+"""In bytes of UTF-8: also within a character."""
+BLOCKS = st.sampled_from([1, 5, 1 << 16])
+"""The longest stretch without an ASCII separator that is kept whole."""
 
 
-def cut(text: str, places: list[int]) -> list[str]:
-    edges = [0, *sorted(places), len(text)]
-    return [text[start:end] for start, end in pairwise(edges)]
+def counted(topn: ModuleType, text: str, places: list[int], block: int, part: int = 1 << 24) -> Any:
+    """The words of a text that is cut at these places, with these limits of the program."""
+    data = text.encode("utf-8")
+    edges = [0, *sorted(places), len(data)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(topn, "BLOCK", block)
+        patch.setattr(topn, "PART", part)
+        return topn.count_words([data[start:end] for start, end in pairwise(edges)])
 
 
 @settings(deadline=None)
-@given(TEXTS, CUTS)
-@example("don't", [3])
-@example("don't", [4])
-@example("don''t", [4])
-@example("a'\u0301b", [2])
-@example("e\u0301", [1])
+@given(TEXTS, CUTS, BLOCKS, st.sampled_from([1, 20, 1 << 24]))
+@example("don't", [3], 1, 1)
+@example("don't", [4], 1, 1)
+@example("don''t", [4], 1, 1)
+@example("a'\u0301b", [2], 1, 1)
+@example("e\u0301", [1], 1, 1)
+@example("e\u0301", [2], 1, 1)
 def test_words_are_counted_by_the_stated_rule_wherever_the_blocks_are_cut(
-    topn: ModuleType, text: str, places: list[int]
+    topn: ModuleType, text: str, places: list[int], block: int, part: int
 ) -> None:
-    assert topn.count_words(cut(text, places)) == naive_count(text, topn.LONGEST)
+    assert counted(topn, text, places, block, part) == naive_count(text, topn.LONGEST)
 
 
 @settings(deadline=None)
 @given(
-    st.text("ab'’\u0301", max_size=30).map(lambda text: text * 40), st.lists(st.integers(0, 1200))
+    st.text("ab'’\u0301", max_size=30).map(lambda text: text * 40),
+    st.lists(st.integers(0, 2400)),
+    BLOCKS,
 )
-@example("a" * 255 + "'" + "b" * 9 + "\u0301c", [265])
-@example("a" * 255 + "'" + "b" * 9 + "\u0301c", [266])
-@example("a" * 300 + "''b", [301])
-@example("a" * 300 + "'b", [301])
-@example("a" * 300 + "\u0301b", [300])
+@example("a" * 255 + "'" + "b" * 9 + "\u0301c", [265], 1)
+@example("a" * 255 + "'" + "b" * 9 + "\u0301c", [266], 1)
+@example("a" * 300 + "''b", [301], 1)
+@example("a" * 300 + "'b", [301], 1)
+@example("a" * 300 + "\u0301b", [300], 1)
 def test_very_long_words_count_by_their_start_wherever_the_blocks_are_cut(
-    topn: ModuleType, text: str, places: list[int]
+    topn: ModuleType, text: str, places: list[int], block: int
 ) -> None:
-    assert topn.count_words(cut(text, places)) == naive_count(text, topn.LONGEST)
+    assert counted(topn, text, places, block) == naive_count(text, topn.LONGEST)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +86,7 @@ def test_very_long_words_count_by_their_start_wherever_the_blocks_are_cut(
 )
 def test_examples(topn: ModuleType, text: str, words: dict[str, int] | set[str]) -> None:
     expected = words if isinstance(words, dict) else dict.fromkeys(words, 1)
-    assert topn.count_words([text]) == expected
+    assert topn.count_words([text.encode("utf-8")]) == expected
 
 
 def test_the_pattern_knows_every_letter_digit_and_mark_of_unicode(topn: ModuleType) -> None:
@@ -95,20 +108,27 @@ def test_ties_are_ordered_by_code_points(
     assert topn.most_frequent(Counter(words), number) == ordered[:number]
 
 
-def test_memory_does_not_grow_with_a_word_that_never_ends(topn: ModuleType) -> None:
-    lengths: list[int] = []
-
-    class Watched(str):
-        __slots__ = ()
-
-        def __radd__(self, rest: str) -> str:
-            lengths.append(len(rest))
-            return rest + str(self)
-
-    blocks = (Watched("x" * 1000) for _ in range(300))
-    assert topn.count_words(blocks) == {"x" * topn.LONGEST: 1}
-    assert len(lengths) == 300
-    assert max(lengths) <= topn.LONGEST + 2
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x" * 1000, {"x" * 256: 1}),
+        ("\u4e2d\u56fd\uff0c" * 400, {"\u4e2d\u56fd": 400 * 3000}),
+        ("all is well " * 90, {"all": 90 * 3000, "is": 90 * 3000, "well": 90 * 3000}),
+    ],
+    ids=["an endless word", "no ASCII separator", "prose"],
+)
+def test_memory_does_not_grow_with_the_text(
+    topn: ModuleType, text: str, words: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topn, "BLOCK", 1 << 12)
+    block = text.encode("utf-8")
+    tracemalloc.start()
+    try:
+        assert topn.count_words(block for _ in range(3000)) == words
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_500_000
 
 
 def test_the_naive_count_is_independent_of_the_pattern() -> None:
