@@ -32,9 +32,8 @@ from batchspec.local.daemon import (
     stop_daemon,
     variables,
 )
-from batchspec.local.error import LocalError
 from batchspec.local.settings import NO_OPTIONS, Settings, Simulation, SimulationOptions
-from batchspec.local.startup_phase import Notify, StartupPhase
+from batchspec.local.startup import LocalError, Notify, StartupPhase
 
 __all__ = [
     "NO_OPTIONS",

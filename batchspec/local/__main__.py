@@ -14,8 +14,8 @@ from pathlib import Path
 
 from batchspec.local.daemon import ReadinessReporter
 from batchspec.local.daemon.serve import run_daemon
-from batchspec.local.error import LocalError
 from batchspec.local.settings import Settings, SimulationOptions
+from batchspec.local.startup import LocalError
 
 
 def main(arguments: list[str]) -> int:

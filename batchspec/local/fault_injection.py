@@ -26,8 +26,41 @@ from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 
-from batchspec.local.duration import format_duration, parse_duration
-from batchspec.local.error import LocalError
+from batchspec.local.startup import LocalError
+
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h)", re.ASCII)
+_DURATION_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+"""In milliseconds, the finest resolution here."""
+
+
+def parse_duration(text: str) -> timedelta:
+    """The duration in ``text``, in whole milliseconds: ``500ms``, ``20s``, ``1.5h`` or ``0``.
+
+    The ISO 8601 durations of the protocol are in ``wire``. Specs have another notation
+    (docs/adr/0012-own-parts-of-the-embedded-service.md).
+
+    Raises:
+        ValueError: the text is not a duration, or the duration is longer than a year.
+    """
+    found = _DURATION.fullmatch(text)
+    if text != "0" and found is None:
+        raise ValueError(f"{text!r} is not a duration")
+    duration = timedelta(
+        milliseconds=round(float(found[1]) * _DURATION_UNITS[found[2]]) if found else 0
+    )
+    if duration > timedelta(days=365):
+        raise ValueError(f"{text!r} is longer than a year")
+    return duration
+
+
+def format_duration(duration: timedelta) -> str:
+    """The shortest text that :func:`parse_duration` reads as ``duration``."""
+    count = duration // timedelta(milliseconds=1)
+    unit = max(
+        (unit for unit, size in _DURATION_UNITS.items() if not count % size),
+        key=_DURATION_UNITS.__getitem__,
+    )
+    return f"{count // _DURATION_UNITS[unit]}{unit}" if count else "0"
 
 
 class FaultKind(StrEnum):

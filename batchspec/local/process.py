@@ -1,14 +1,9 @@
-"""Processes: their identity, and task processes that an earlier run of the service left behind.
+"""Processes: their identity, locks that show whether one runs, and the end of orphans.
 
-A process id alone does not identify a process, because ids are used again. This is not ``psutil``:
-a signal must not reach another process that gets the id, and the caller must see that a process is
-exiting (docs/adr/0012-own-parts-of-the-embedded-service.md).
-
-Normally no task processes are left: the host kills all of them when the service ends. They exist
-while the host is doing so, and after the host was killed together with the service. They are found
-by a tag, an environment variable that the host and every process of a task inherit; its value is
-made of the path of the data folder, so that other services are not affected. A task may give its
-processes another environment, so the descendants of a tagged process count too.
+This is neither ``filelock`` nor ``psutil``: child processes inherit a lock, and other processes can
+test it without taking it; a signal must not reach another process that gets the id of one that has
+ended, and the caller must see that a process is exiting
+(docs/adr/0012-own-parts-of-the-embedded-service.md).
 """
 
 from __future__ import annotations
@@ -25,7 +20,125 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Self
+
+if sys.platform != "win32":
+    import fcntl
+
+_POLL = 0.01
+
+
+class Lock:
+    """An exclusive lock on a file, held by this process and each child that inherits ``fileno``.
+
+    The operating system releases it when its last holder ends, however it ends, so that it cannot
+    be stale as a file with a process id can.
+
+    The file stays when the lock is released: if it were removed, two processes could lock two files
+    of the same name.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self.fileno = descriptor
+
+    @classmethod
+    def take(cls, path: Path, *, wait: float = 0.5) -> Self | None:
+        """The lock on ``path``, or ``None`` if another process holds it for ``wait`` seconds.
+
+        Processes that only test the lock (:func:`held`) do not count as holders.
+
+        Raises:
+            OSError: the file cannot be opened or created.
+        """
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        until = time.monotonic() + wait
+        try:
+            while not _try(descriptor, fcntl.LOCK_EX):
+                if time.monotonic() >= until and not _is_looked_at(descriptor):
+                    os.close(descriptor)
+                    return None
+                time.sleep(_POLL)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return cls(path, descriptor)
+
+    def is_in_place(self) -> bool:
+        """Whether the locked file is still the one that other processes find at the path."""
+        try:
+            return os.path.samestat(os.fstat(self.fileno), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def note(self, text: str) -> None:
+        """Write the identity of the holder into the first line of the file."""
+        line = f"{text}\n".encode()
+        # In this order, so that a concurrent reader finds either the old line or the new one.
+        os.pwrite(self.fileno, line, 0)
+        os.ftruncate(self.fileno, len(line))
+
+    def release(self) -> None:
+        """Release the lock; children that inherited it still hold it."""
+        os.close(self.fileno)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.release()
+
+
+def held(path: Path) -> bool:
+    """Whether any process holds the lock on ``path`` now.
+
+    Raises:
+        OSError: the file exists and cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        # A shared lock, so that two concurrent tests do not take each other for the holder.
+        return not _try(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def wait_free(path: Path, seconds: float) -> bool:
+    """Wait until no process holds the lock on ``path``; false after ``seconds``."""
+    until = time.monotonic() + seconds
+    while held(path):
+        if time.monotonic() >= until:
+            return False
+        time.sleep(_POLL)
+    return True
+
+
+def _is_looked_at(descriptor: int) -> bool:
+    """Whether only a test of the lock (:func:`held`) kept it from being taken, or it is free
+    now.
+    """
+    if not _try(descriptor, fcntl.LOCK_SH):
+        return False
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return True
+
+
+def _try(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
 
 _EXITING = 0x4
 """``PF_EXITING`` among a process's flags, of Linux's ``sched.h``."""
@@ -151,6 +264,12 @@ def process_tag(data: Path) -> str:
 def kill_orphans(data: Path) -> int:
     """Kill every process with the tag of ``data`` and its descendants; returns how many.
 
+    Normally none is left: the host kills all processes when the service ends. They exist while the
+    host is doing so, and after the host was killed together with the service. The host and every
+    process of a task inherit the tag; its value is made of the path of the data folder, so that
+    other services are not affected. A task may give its processes another environment, so the
+    descendants of a tagged process count too.
+
     Returns when they are gone. Call it before anything is started, while holding the lock of the
     folder. It needs ``/proc``; on other systems it does nothing, and a process that outlived its
     service stays.
@@ -158,21 +277,21 @@ def kill_orphans(data: Path) -> int:
     if sys.platform != "linux":
         return 0
     tag = f"{TAG_VARIABLE}={process_tag(data)}".encode()
-    held: dict[int, int] = {}
+    stopped: dict[int, int] = {}
     try:
         # All are stopped before any is killed, so that none starts another one meanwhile and none
         # loses the parent by which it is found.
         until = time.monotonic() + _TIMEOUT
-        while not _stop_all(tag, held) and time.monotonic() < until:
+        while not _stop_all(tag, stopped) and time.monotonic() < until:
             pass
-        for descriptor in held.values():
+        for descriptor in stopped.values():
             with suppress(*_GONE):
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-        _wait_for_exit(held.values(), until + _TIMEOUT)
+        _wait_for_exit(stopped.values(), until + _TIMEOUT)
     finally:
-        for descriptor in held.values():
+        for descriptor in stopped.values():
             os.close(descriptor)
-    return len(held)
+    return len(stopped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,15 +302,15 @@ class _Process:
     started: str
 
 
-def _stop_all(tag: bytes, held: dict[int, int]) -> bool:
-    """Stop the processes that are not in ``held`` yet; true if there were none and all are stopped.
+def _stop_all(tag: bytes, stopped: dict[int, int]) -> bool:
+    """Stop the processes that are not in ``stopped`` yet; true if none was running.
 
-    ``held`` has a descriptor for each process, which refers to that process even if its id is used
-    again.
+    ``stopped`` has a descriptor for each process, which refers to that process even if its id is
+    used again.
     """
     table = {process.pid: process for process in _processes()}
-    family = _tagged_tree(table, tag, held)
-    found = [table[pid] for pid in family - held.keys()]
+    family = _tagged_tree(table, tag, stopped)
+    found = [table[pid] for pid in family - stopped.keys()]
     for process in found:
         try:
             descriptor = os.pidfd_open(process.pid)
@@ -201,20 +320,20 @@ def _stop_all(tag: bytes, held: dict[int, int]) -> bool:
         if again is None or again.started != process.started:
             os.close(descriptor)
             continue
-        held[process.pid] = descriptor
+        stopped[process.pid] = descriptor
         with suppress(*_GONE):
             signal.pidfd_send_signal(descriptor, signal.SIGSTOP)
     return not found and all(table[pid].state in _STOPPED for pid in family)
 
 
-def _tagged_tree(table: dict[int, _Process], tag: bytes, held: dict[int, int]) -> set[int]:
-    """The tagged or held processes and their descendants; without this process and its
+def _tagged_tree(table: dict[int, _Process], tag: bytes, stopped: dict[int, int]) -> set[int]:
+    """The tagged or stopped processes and their descendants; without this process and its
     ancestors.
     """
     children: dict[int, list[int]] = {}
     for process in table.values():
         children.setdefault(process.parent, []).append(process.pid)
-    todo = [pid for pid in table if pid in held or _has_tag(pid, tag)]
+    todo = [pid for pid in table if pid in stopped or _has_tag(pid, tag)]
     family: set[int] = set()
     while todo:
         pid = todo.pop()

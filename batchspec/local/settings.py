@@ -15,9 +15,14 @@ from typing import Self
 
 import platformdirs
 
-from batchspec.local.duration import format_duration, parse_duration
-from batchspec.local.error import LocalError
-from batchspec.local.fault_injection import NO_FAULTS, FaultInjection, parse_fault_injection
+from batchspec.local.fault_injection import (
+    NO_FAULTS,
+    FaultInjection,
+    format_duration,
+    parse_duration,
+    parse_fault_injection,
+)
+from batchspec.local.startup import LocalError
 
 SPEED, ALLOCATION = "BATCHSPEC_LOCAL_SPEED", "BATCHSPEC_LOCAL_ALLOCATION"
 CHAOS, SEED = "BATCHSPEC_LOCAL_CHAOS", "BATCHSPEC_LOCAL_SEED"

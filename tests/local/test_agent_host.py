@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from batchspec.local.agent.host import main
-from batchspec.local.agent.host.main import Host
-from batchspec.local.agent.host.supervisor import Lines, line
+from batchspec.local.agent import host as module
+from batchspec.local.agent.host import Host, Lines, line
 
 
 @pytest.fixture
@@ -34,8 +33,8 @@ def test_a_supervisor_killed_after_its_report_takes_no_run(
     os.write(host.reporting, report)
     ended = iter([(7, 9, None), (0, 0, None)])
     said: list[bytes] = []
-    monkeypatch.setattr(main, "reap", lambda: next(ended))
-    monkeypatch.setattr(main, "send_line", said.append)
+    monkeypatch.setattr(module, "reap", lambda: next(ended))
+    monkeypatch.setattr(module, "send_line", said.append)
     host.collect()
     assert (host.pipes, host.busy, host.idle) == ({}, {}, [])
     assert said == [report]
@@ -54,8 +53,8 @@ def test_supervisors_that_end_together_are_awaited(
         os.write(host.reporting, line(run=str(pid), me=pid, signal=9))
     ended = iter([*((pid, 0, None) for pid in pids), (0, 0, None)])
     said: list[bytes] = []
-    monkeypatch.setattr(main, "reap", lambda: next(ended))
-    monkeypatch.setattr(main, "send_line", said.append)
+    monkeypatch.setattr(module, "reap", lambda: next(ended))
+    monkeypatch.setattr(module, "send_line", said.append)
     host.collect()
     assert (host.pipes, host.busy, host.idle) == ({}, {}, [])
     assert len(said) == len(pids)

@@ -8,7 +8,7 @@ import pytest
 
 from batchspec.local import LocalError
 from batchspec.local.azurite import NodeJs, find_nodejs
-from batchspec.local.azurite import nodejs as module
+from batchspec.local.azurite import installation as module
 from batchspec.local.settings import Settings
 
 

@@ -25,7 +25,7 @@ from batchspec.local.azurite import (
     expected_installation,
     find_nodejs,
 )
-from batchspec.local.lock import Lock, held, wait_free
+from batchspec.local.process import Lock, held, wait_free
 from batchspec.local.settings import Settings
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ from pathlib import Path
 from batchspec.local.azurite import NodeJs
 from batchspec.local.azurite import Installation
 from batchspec.local.azurite import LaunchOptions, AzuriteServer
-from batchspec.local.lock import Lock
+from batchspec.local.process import Lock
 node, folder, entry, home = map(Path, sys.argv[1:])
 lock = Lock.take(home / "lock")
 server = AzuriteServer.spawn(

@@ -20,8 +20,7 @@ from azure.storage.blob import BlobServiceClient
 from batchspec import local
 from batchspec.local import Endpoints, LocalError, StartupPhase, State
 from batchspec.local.daemon import Home
-from batchspec.local.lock import held, wait_free
-from batchspec.local.process import Process
+from batchspec.local.process import Process, held, wait_free
 
 pytestmark = pytest.mark.usefixtures("azurite_installed")
 

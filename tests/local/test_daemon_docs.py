@@ -9,8 +9,13 @@ from typing import Any
 import pytest
 
 from batchspec import local
-from batchspec.local.duration import format_duration
-from batchspec.local.fault_injection import DEFAULT_DURATIONS, PROFILES, FaultKind, QuotaKind
+from batchspec.local.fault_injection import (
+    DEFAULT_DURATIONS,
+    PROFILES,
+    FaultKind,
+    QuotaKind,
+    format_duration,
+)
 from batchspec.local.settings import ALLOCATION, CHAOS, SEED, SPEED
 
 ROOT = Path(__file__).parents[2]

@@ -16,8 +16,7 @@ import pytest
 from batchspec import local
 from batchspec.local import StartupPhase
 from batchspec.local.daemon import Home, end_orphans, exclusive
-from batchspec.local.lock import Lock, held, wait_free
-from batchspec.local.process import Process
+from batchspec.local.process import Lock, Process, held, wait_free
 
 
 def test_a_lock_is_exclusive_and_ends_with_its_process(tmp_path: Path) -> None:
@@ -163,7 +162,7 @@ def test_waiting_for_another_start_is_a_phase(tmp_path: Path) -> None:
 BEGINNING = """
 import os, sys, time
 from pathlib import Path
-from batchspec.local.lock import Lock
+from batchspec.local.process import Lock
 from batchspec.local.process import Process
 lock = Lock.take(Path(sys.argv[1]))
 print("held", flush=True)

@@ -15,8 +15,7 @@ from azure.core.credentials import AzureNamedKeyCredential
 
 from batchspec import local
 from batchspec.local.daemon import Home
-from batchspec.local.lock import wait_free
-from batchspec.local.process import Process
+from batchspec.local.process import Process, wait_free
 
 
 def until(condition: Callable[[], object], seconds: float = 60) -> None:
@@ -129,7 +128,7 @@ def parents_of_hosts() -> dict[int, int]:
     found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-            if b"from host.main" in (entry / "cmdline").read_bytes():
+            if b"from host import main" in (entry / "cmdline").read_bytes():
                 stat = (entry / "stat").read_text()
                 found[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
     return found

@@ -20,7 +20,7 @@ from batchspec.local.agent import (
     exit_failure,
 )
 from batchspec.local.agent import agent as agents
-from batchspec.local.agent.multi_instance import Coordination
+from batchspec.local.agent.agent import Coordination
 from batchspec.local.clock import Clock
 from batchspec.local.engine import NodeConfig
 from batchspec.local.engine.outcomes import OutcomeRecorder

@@ -22,7 +22,6 @@ from batchspec.local.daemon import (
     read_announcement,
     write_announcement,
 )
-from batchspec.local.duration import format_duration, parse_duration
 from batchspec.local.fault_injection import (
     DEFAULT_DURATIONS,
     PROFILES,
@@ -32,7 +31,9 @@ from batchspec.local.fault_injection import (
     FaultRule,
     QuotaKind,
     check_operations,
+    format_duration,
     hash_fraction,
+    parse_duration,
     parse_fault_injection,
 )
 

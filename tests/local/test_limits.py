@@ -12,8 +12,8 @@ import pytest
 from batchspec.local.agent import NoAutoStorage
 from batchspec.local.agent.processes import Exited, Killed, Processes, Program
 from batchspec.local.engine import Engine, NodeConfig
-from batchspec.local.error import LocalError
 from batchspec.local.settings import Limits, Settings
+from batchspec.local.startup import LocalError
 from tests.local.engines import job, pool, processes_of, task, wait_until
 from tests.local.running import Service, running
 

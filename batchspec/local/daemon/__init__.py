@@ -4,20 +4,29 @@ In: `Settings`. Out: the `Endpoints` of a running service. :mod:`.serve` is the 
 other modules run in the processes that use it and must stay quick to import.
 """
 
-from batchspec.local.daemon.endpoints import (
+from batchspec.local.daemon.control import (
+    ReadinessReporter,
+    await_readiness,
+    end_orphans,
+    exclusive,
+    reset_daemon,
+    start_daemon,
+    stop_daemon,
+)
+from batchspec.local.daemon.home import (
     Account,
     Announcement,
     Endpoints,
     Format,
+    Home,
+    State,
+    Status,
     env,
     read_announcement,
+    read_status,
     variables,
     write_announcement,
 )
-from batchspec.local.daemon.home import Home
-from batchspec.local.daemon.start import ReadinessReporter, await_readiness, exclusive, start_daemon
-from batchspec.local.daemon.status import State, Status, read_status
-from batchspec.local.daemon.stop import end_orphans, reset_daemon, stop_daemon
 
 __all__ = [
     "Account",

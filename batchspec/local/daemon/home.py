@@ -1,19 +1,27 @@
-"""The data folder: paths, and files that only their owner can read."""
+"""The data folder: its paths, account, announcement and status of the service."""
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import secrets
+import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
+from typing import Literal, Self
 
-from batchspec.local.error import LocalError
+from batchspec.local.process import Process, held
+from batchspec.local.settings import REAL_TIME, Simulation, SimulationOptions
+from batchspec.local.startup import LocalError
 
 _TRASH = "trash-"
-_STATE = ("batch", "blobs")
+_STATE_FOLDERS = ("batch", "blobs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +110,7 @@ class Home:
 
     def set_state_aside(self) -> tuple[Path, ...]:
         """Rename the state folders atomically, and return all folders to be deleted."""
-        for name in _STATE:
+        for name in _STATE_FOLDERS:
             state = self.root / name
             if state.is_dir():
                 state.rename(self.root / f"{_TRASH}{name}-{secrets.token_hex(4)}")
@@ -155,3 +163,267 @@ def _strangers(root: Path) -> set[str]:
         for name in os.listdir(root)  # noqa: PTH208  names are enough
         if name not in ours and not name.startswith(".account.json.")
     }
+
+
+_ACCOUNT_NAME = "batchspeclocal"
+_KEY_BYTES = 64  # as long as Azure's
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Names and keys of the Batch account and the storage account; keys are base64.
+
+    They are created at the first start and never change.
+    """
+
+    batch_account: str
+    batch_key: str = field(repr=False)
+    blob_account: str
+    blob_key: str = field(repr=False)
+
+    @classmethod
+    def read(cls, home: Home) -> Self | None:
+        """The account of ``home``; ``None`` if it has not been created yet.
+
+        Raises:
+            LocalError: the file is damaged (``account-damaged``), or other users can read it
+                (``account-exposed``).
+        """
+        path = home.account
+        try:
+            with home.disk_errors():
+                data, private = path.read_bytes(), is_private(path)
+        except LocalError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise
+        if not private:
+            raise LocalError(
+                "account-exposed",
+                f"Other users can read or write the account key in {path}.",
+                fix=f"Run rm {path} to get a new key, or chmod 600 {path} if no one has read it",
+            )
+        try:
+            account = cls(**json.loads(data))
+            base64.b64decode(account.batch_key, validate=True)
+            base64.b64decode(account.blob_key, validate=True)
+        except (TypeError, ValueError):
+            # Without the cause: its text could contain the key.
+            raise LocalError(
+                "account-damaged",
+                f"The account key file {path} is damaged.",
+                fix=f"Run rm {path} to get a new key; the state of the service is kept",
+            ) from None
+        return account
+
+    @classmethod
+    def create(cls, home: Home) -> Self:
+        """Create an account with new keys and save it in ``home``."""
+        account = cls(
+            batch_account=_ACCOUNT_NAME,
+            batch_key=_new_key(),
+            blob_account=_ACCOUNT_NAME,
+            blob_key=_new_key(),
+        )
+        with home.disk_errors():
+            write_private(home.account, json.dumps(asdict(account), indent=1) + "\n")
+        return account
+
+
+def _new_key() -> str:
+    return base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Addresses and credentials of the Batch service and its storage; keys are base64."""
+
+    batch_url: str
+    batch_account: str
+    batch_key: str = field(repr=False)
+    blob_url: str
+    blob_account: str
+    blob_key: str = field(repr=False)
+    pid: int
+    data: Path
+    simulation: Simulation = REAL_TIME
+
+    @property
+    def connection_string(self) -> str:
+        """The connection string of the storage account, including the key."""
+        return connection_string(self.blob_url, self.blob_account, self.blob_key)
+
+
+def connection_string(url: str, account: str, key: str) -> str:
+    """The connection string of a storage account for Azure's clients."""
+    return (
+        f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};BlobEndpoint={url};"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What the daemon publishes about itself while it is ready; it contains no key.
+
+    ``ahead`` is the difference of its time to real time when it ``started``.
+    """
+
+    batch_url: str
+    blob_url: str
+    pid: int
+    started: datetime
+    version: str
+    simulation: Simulation = REAL_TIME
+    ahead: timedelta = timedelta()
+
+    def endpoints(self, account: Account, home: Home) -> Endpoints:
+        """The endpoints: this announcement and the keys."""
+        return Endpoints(
+            batch_url=self.batch_url,
+            batch_account=account.batch_account,
+            batch_key=account.batch_key,
+            blob_url=self.blob_url,
+            blob_account=account.blob_account,
+            blob_key=account.blob_key,
+            pid=self.pid,
+            data=home.root,
+            simulation=self.simulation,
+        )
+
+
+def write_announcement(home: Home, announcement: Announcement) -> None:
+    """Write the announcement atomically."""
+    simulation = announcement.simulation
+    data = {name: getattr(announcement, name) for name in Announcement.__slots__} | {
+        "started": announcement.started.isoformat(),
+        "simulation": {
+            "speed": simulation.speed,
+            "allocation": simulation.allocation_text,
+            "chaos": simulation.faults.text,
+            "seed": simulation.faults.seed,
+        },
+        "ahead": announcement.ahead.total_seconds(),
+    }
+    write_private(home.endpoints, json.dumps(data, indent=1) + "\n")
+
+
+def read_announcement(home: Home) -> Announcement | None:
+    """The announcement in ``home``; ``None`` if it is missing or not valid.
+
+    It is valid only while the daemon has its lock: a killed daemon leaves the file behind.
+    """
+    try:
+        data = json.loads(home.endpoints.read_text())
+        return Announcement(
+            batch_url=data["batch_url"],
+            blob_url=data["blob_url"],
+            pid=data["pid"],
+            started=datetime.fromisoformat(data["started"]),
+            version=data["version"],
+            # Versions without simulation options do not write them.
+            simulation=Simulation.read({}, SimulationOptions(**data.get("simulation", {}))),
+            ahead=timedelta(seconds=data.get("ahead", 0.0)),
+        )
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+Format = Literal["sh", "powershell", "dotenv", "json"]
+
+
+def variables(endpoints: Endpoints) -> dict[str, str]:
+    """Environment variables for clients, with the names that the Azure CLI and SDKs read."""
+    return {
+        "AZURE_BATCH_ACCOUNT": endpoints.batch_account,
+        "AZURE_BATCH_ENDPOINT": endpoints.batch_url,
+        "AZURE_BATCH_ACCESS_KEY": endpoints.batch_key,
+        "AZURE_STORAGE_ACCOUNT": endpoints.blob_account,
+        "AZURE_STORAGE_KEY": endpoints.blob_key,
+        "AZURE_STORAGE_CONNECTION_STRING": endpoints.connection_string,
+    }
+
+
+def env(endpoints: Endpoints, format: Format) -> str:  # noqa: A002  the option's name
+    """:func:`variables` as text in ``format``, one variable per line, including the keys."""
+    pairs = variables(endpoints)
+    match format:
+        case "sh":
+            lines = [f"export {name}={shlex.quote(value)}" for name, value in pairs.items()]
+        case "powershell":
+            lines = [
+                f"$env:{name} = '{value.replace(chr(39), chr(39) * 2)}'"
+                for name, value in pairs.items()
+            ]
+        case "dotenv":
+            # Quoted, since a connection string contains semicolons; no character needs escaping.
+            lines = [f'{name}="{value}"' for name, value in pairs.items()]
+        case "json":
+            lines = [json.dumps(pairs, indent=2)]
+    return "\n".join(lines) + "\n"
+
+
+class State(StrEnum):
+    """The state of the service."""
+
+    RUNNING = "running"
+    BUSY = "busy"
+    """It is starting or stopping."""
+    STOPPED = "stopped"
+    STALE = "stale"
+    """It was killed and left files or processes; ``start`` and ``stop`` clean them up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The status of the service.
+
+    ``endpoints``, ``started``, ``version``, ``simulation`` and the pids are set only while it runs.
+    ``ahead`` is the difference of its time to real time when it started.
+    """
+
+    state: State
+    data: Path
+    log: Path
+    endpoints: Endpoints | None = None
+    started: datetime | None = None
+    version: str | None = None
+    pid: int | None = None
+    azurite_pid: int | None = None
+    simulation: Simulation | None = None
+    ahead: timedelta = timedelta()
+
+    def time(self, now: datetime) -> datetime | None:
+        """The time of the service at the real time ``now``; ``None`` if it does not run."""
+        if self.started is None or self.simulation is None:
+            return None
+        return now + self.ahead + (now - self.started) * (self.simulation.speed - 1)
+
+
+def read_status(home: Home) -> Status:
+    """The status of the service of ``home``.
+
+    Raises:
+        LocalError: the folder or the account cannot be read.
+    """
+    with home.disk_errors():
+        daemon = Process.read(home.daemon_lock) if held(home.daemon_lock) else None
+        announcement = read_announcement(home)
+        azurite = Process.read(home.azurite_lock) if held(home.azurite_lock) else None
+    if daemon is None:
+        state = State.STALE if announcement or azurite else State.STOPPED
+        return Status(state, home.root, home.log)
+    account = Account.read(home)
+    if announcement is None or announcement.pid != daemon.pid or account is None:
+        return Status(State.BUSY, home.root, home.log, pid=daemon.pid)
+    return Status(
+        State.RUNNING,
+        home.root,
+        home.log,
+        endpoints=announcement.endpoints(account, home),
+        started=announcement.started,
+        version=announcement.version,
+        pid=daemon.pid,
+        azurite_pid=azurite.pid if azurite else None,
+        simulation=announcement.simulation,
+        ahead=announcement.ahead,
+    )

@@ -24,20 +24,19 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from batchspec.local.azurite import AzuriteServer, LaunchOptions, find_nodejs, install
-from batchspec.local.daemon.endpoints import (
+from batchspec.local.daemon.control import ReadinessReporter, end_orphans
+from batchspec.local.daemon.home import (
     Account,
     Announcement,
+    Home,
     connection_string,
     write_announcement,
+    write_private,
 )
-from batchspec.local.daemon.home import Home, write_private
-from batchspec.local.daemon.start import ReadinessReporter
-from batchspec.local.daemon.stop import end_orphans
-from batchspec.local.error import LocalError, last_lines
 from batchspec.local.http import listen
-from batchspec.local.lock import Lock
-from batchspec.local.process import Process
+from batchspec.local.process import Lock, Process
 from batchspec.local.settings import Settings
+from batchspec.local.startup import LocalError, last_lines
 
 _TIMEOUT = 20.0
 _CHECK_SECONDS = 2.0

@@ -1,4 +1,4 @@
-"""Start the daemon from the process that needs it.
+"""Start, stop and reset the daemon from the process that needs it.
 
 The daemon reports readiness to the process that started it: one line of JSON over a pipe.
 """
@@ -9,23 +9,23 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from batchspec.local.azurite import NodeJs, find_nodejs, install
-from batchspec.local.daemon.endpoints import Account, Endpoints, read_announcement
-from batchspec.local.daemon.home import Home
-from batchspec.local.error import LocalError, last_lines
+from batchspec.local.azurite import STOP_SECONDS, NodeJs, find_nodejs, install
+from batchspec.local.daemon.home import Account, Endpoints, Home, read_announcement
 from batchspec.local.fault_injection import check_operations
-from batchspec.local.lock import Lock, held, wait_free
-from batchspec.local.process import Process
+from batchspec.local.process import Lock, Process, held, kill_orphans, wait_free
 from batchspec.local.settings import Settings, Simulation
-from batchspec.local.startup_phase import Notify, StartupPhase
+from batchspec.local.startup import LocalError, Notify, StartupPhase, last_lines
 
 
 class ReadinessReporter:
@@ -79,9 +79,9 @@ def await_readiness(descriptor: int, seconds: float) -> bool:
         return True
 
 
-_TIMEOUT = 120.0
-_STOP_SECONDS = 15.0
-_POLL = 0.02
+_START_TIMEOUT = 120.0
+_FAILED_START_SECONDS = 15.0
+_START_POLL = 0.02
 
 
 def start_daemon(
@@ -130,12 +130,12 @@ def exclusive(home: Home, notify: Notify) -> Iterator[None]:
         lock = Lock.take(home.start_lock)
         if lock is None:
             notify(StartupPhase.WAITING)
-            lock = Lock.take(home.start_lock, wait=_TIMEOUT)
+            lock = Lock.take(home.start_lock, wait=_START_TIMEOUT)
     if lock is None:
         raise LocalError(
             "start-busy",
             f"Another process has been starting or stopping the local service for "
-            f"{_TIMEOUT:.0f} seconds.",
+            f"{_START_TIMEOUT:.0f} seconds.",
             fix=f"Find that process, end it and try again: fuser {home.start_lock}",
             log=home.log,
         )
@@ -180,7 +180,7 @@ def _running(home: Home, port: int, simulation: Simulation | None) -> Endpoints 
 
 def _await_running(home: Home, port: int, simulation: Simulation | None) -> Endpoints | None:
     """As :func:`_running`, but wait for a daemon that is starting or stopping."""
-    until = time.monotonic() + _TIMEOUT
+    until = time.monotonic() + _START_TIMEOUT
     while True:
         if endpoints := _running(home, port, simulation):
             return endpoints
@@ -189,12 +189,12 @@ def _await_running(home: Home, port: int, simulation: Simulation | None) -> Endp
         if time.monotonic() > until:
             raise LocalError(
                 "start-timeout",
-                f"The local service runs but was not ready after {_TIMEOUT:.0f} seconds.",
+                f"The local service runs but was not ready after {_START_TIMEOUT:.0f} seconds.",
                 fix="Stop it and try again: batchspec local stop",
                 log=home.log,
                 lines=last_lines(home.log),
             )
-        time.sleep(_POLL)
+        time.sleep(_START_POLL)
 
 
 def _spawn(home: Home, settings: Settings, node: NodeJs, port: int) -> None:
@@ -229,17 +229,17 @@ def _spawn(home: Home, settings: Settings, node: NodeJs, port: int) -> None:
         finally:
             os.close(writer)
         process.wait()  # it forks the daemon and ends at once
-        ready = await_readiness(reader, _TIMEOUT)
+        ready = await_readiness(reader, _START_TIMEOUT)
     except LocalError:
         # The daemon is stopping; it has ended when the error is reported.
-        wait_free(home.daemon_lock, _STOP_SECONDS)
+        wait_free(home.daemon_lock, _FAILED_START_SECONDS)
         raise
     except TimeoutError:
         if daemon := Process.read(home.daemon_lock):
             daemon.signal(signal.SIGKILL)
         raise LocalError(
             "start-timeout",
-            f"The local service was not ready after {_TIMEOUT:.0f} seconds.",
+            f"The local service was not ready after {_START_TIMEOUT:.0f} seconds.",
             log=home.log,
             lines=last_lines(home.log),
         ) from None
@@ -267,4 +267,128 @@ def _ended(home: Home) -> LocalError:
         "The local service ended before it was ready.",
         log=home.log,
         lines=last_lines(home.log),
+    )
+
+
+_STOP_TIMEOUT = 45.0
+"""Seconds for a graceful stop: those of the service and of Azurite together."""
+_STOP_POLL = 0.01
+
+
+def stop_daemon(home: Home, *, notify: Notify) -> bool:
+    """Stop the service, the processes of its tasks and Azurite; return when they have ended.
+
+    Returns whether anything ran, including what a killed service left behind.
+
+    Raises:
+        LocalError: it could not be stopped.
+    """
+    if not home.daemon_lock.exists():
+        return False
+    with exclusive(home, notify):
+        return _end(home)
+
+
+def reset_daemon(home: Home, *, notify: Notify) -> None:
+    """Stop the service and delete its state and its blobs; the account keeps its keys.
+
+    The state folders are renamed first and then deleted, so that the next reset completes an
+    interrupted one.
+
+    Raises:
+        LocalError: it could not be stopped, or something could not be deleted.
+    """
+    if not home.root.exists():
+        return
+    home.create()
+    with exclusive(home, notify):
+        _end(home)
+        with home.disk_errors():
+            for folder in home.set_state_aside():
+                _delete(folder)
+
+
+def _end(home: Home) -> bool:
+    ran = held(home.daemon_lock)
+    if ran:
+        # Before the signal, so that no client gets the address of a stopping service.
+        home.endpoints.unlink(missing_ok=True)
+    for number, patience in ((signal.SIGTERM, _STOP_TIMEOUT), (signal.SIGKILL, 5.0)):
+        if _signal(home, number, patience):
+            break
+    lock = Lock.take(home.daemon_lock)
+    if lock is None:
+        raise LocalError(
+            "stop-failed",
+            "The local service does not stop.",
+            fix=f"Find the process that has the lock and end it: fuser {home.daemon_lock}",
+            log=home.log,
+            lines=last_lines(home.log),
+        )
+    with lock:  # prevents a start during the cleanup
+        lock.note("")
+        return end_orphans(home) or ran
+
+
+def _signal(home: Home, number: signal.Signals, patience: float) -> bool:
+    """Send a signal to the daemon and wait until it has ended; false after ``patience`` seconds."""
+    until = time.monotonic() + patience
+    sent = False
+    while held(home.daemon_lock):
+        # A starting daemon has the lock shortly before it writes its pid.
+        if not sent and (daemon := Process.read(home.daemon_lock)):
+            sent = daemon.signal(number)
+        if time.monotonic() >= until:
+            return False
+        time.sleep(_STOP_POLL)
+    return True
+
+
+def _delete(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except PermissionError:
+        # A task may leave folders without permissions for their owner.
+        for parent, names, _ in os.walk(folder):
+            for name in names:
+                inner = Path(parent, name)
+                if not inner.is_symlink():
+                    inner.chmod(stat.S_IRWXU)
+        shutil.rmtree(folder)
+
+
+def end_orphans(home: Home) -> bool:
+    """End the processes that a killed daemon left behind; whether there were any.
+
+    The kernel usually ends Azurite with its daemon, and the host of the tasks ends when its pipe
+    closes; this covers all other cases. Call it with ``home.daemon_lock`` and without
+    ``home.azurite_lock``.
+
+    Raises:
+        LocalError: the process with Azurite's lock cannot be ended (``data-locked``).
+    """
+    stale = home.endpoints.exists()
+    tasks = kill_orphans(home.batch)
+    azurite = _end_azurite(home)
+    home.endpoints.unlink(missing_ok=True)
+    return stale or bool(tasks) or azurite
+
+
+def _end_azurite(home: Home) -> bool:
+    if not held(home.azurite_lock):
+        return False
+    azurite = Process.read(home.azurite_lock)
+    for number, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
+        # Linux sent it SIGTERM when the daemon ended. After a second SIGTERM it would exit at once
+        # and lose its last writes.
+        sent = number == signal.SIGTERM and sys.platform == "linux"
+        if azurite and not sent:
+            azurite.signal(number)
+        if wait_free(home.azurite_lock, patience):
+            return True
+    raise LocalError(
+        "data-locked",
+        f"Another Azurite uses {home.blobs} and cannot be stopped.",
+        fix=f"Find the process that has the lock and end it: fuser {home.azurite_lock}",
+        log=home.azurite_log,
     )

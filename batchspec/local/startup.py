@@ -1,10 +1,29 @@
-"""The error of the embedded service, as data; how it is shown is decided elsewhere."""
+"""What a start reports to the caller: its phases, and the error that ends it.
+
+Both are values; how they are shown is decided elsewhere.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
+
+
+class StartupPhase(StrEnum):
+    """A phase of ``install`` or ``start``."""
+
+    WAITING = "waiting"
+    """Another process is installing or starting the same thing; this one waits for it."""
+    INSTALLING_AZURITE = "installing-azurite"
+    """Happens once for each version of Azurite; needs the npm registry and takes seconds."""
+    STARTING = "starting"
+    """The service and Azurite are being started; takes about a second."""
+
+
+Notify = Callable[[StartupPhase], None]
+"""Called at the start of each phase."""
 
 
 class LocalError(Exception):
