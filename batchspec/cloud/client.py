@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from batchspec.apply.events import Waiting
 from batchspec.cloud.account import AnyAccount
-from batchspec.cloud.rate_limiter import Limits, Timing
+from batchspec.cloud.timing import Limits, Timing
 from batchspec.plan.observed import AccountNames
 
 if TYPE_CHECKING:
@@ -22,15 +22,12 @@ if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobServiceClient
 
     from batchspec.cloud.account_facts import Applications, Images, Quotas
-    from batchspec.cloud.blobs import Blobs
-    from batchspec.cloud.containers import Containers
-    from batchspec.cloud.job_schedules import JobSchedules
-    from batchspec.cloud.jobs import Jobs
-    from batchspec.cloud.nodes import Nodes
-    from batchspec.cloud.pools import Pools
+    from batchspec.cloud.jobs import Jobs, JobSchedules
+    from batchspec.cloud.pools import Nodes, Pools
     from batchspec.cloud.rest import BatchConnection
-    from batchspec.cloud.service_time import ServiceTime
+    from batchspec.cloud.storage import Blobs, Containers
     from batchspec.cloud.tasks import Tasks
+    from batchspec.cloud.timing import ServiceTime
 
 
 @dataclass(frozen=True, slots=True)

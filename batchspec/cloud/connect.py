@@ -1,37 +1,37 @@
-"""Sets up the clients of the Azure SDKs. Importing this module imports the SDKs."""
+"""Sets up the clients of the Azure SDKs, and probes the services. Importing it imports the SDKs."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
 from azure.batch.aio import BatchClient
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.credentials_async import AsyncTokenCredential
+from azure.core.exceptions import AzureError
 from azure.storage.blob.aio import BlobServiceClient
 
 from batchspec.cloud.account import API_VERSION, PUBLIC, AnyAccount, AzureAccount, AzureCloud
 from batchspec.cloud.account_facts import Applications, Images, Quotas
-from batchspec.cloud.blobs import Blobs
 from batchspec.cloud.client import AccountClient
-from batchspec.cloud.containers import Containers
-from batchspec.cloud.job_schedules import JobSchedules
-from batchspec.cloud.jobs import Jobs
-from batchspec.cloud.nodes import Nodes
-from batchspec.cloud.pipeline import NormalizeUrlPolicy, transport
-from batchspec.cloud.pools import Pools
-from batchspec.cloud.rate_limiter import Limits, RateLimiter, Timing
+from batchspec.cloud.errors import translate
+from batchspec.cloud.jobs import Jobs, JobSchedules
+from batchspec.cloud.pipeline import NormalizeUrlPolicy, Notice, RetryPolicy, transport
+from batchspec.cloud.pools import Nodes, Pools
 from batchspec.cloud.rest import BatchConnection
-from batchspec.cloud.retry_policy import Notice, RetryPolicy
 from batchspec.cloud.sas import SasSigner
-from batchspec.cloud.service_time import ServiceTime
 from batchspec.cloud.sign_in import create_credential
+from batchspec.cloud.storage import Blobs, Containers
 from batchspec.cloud.tasks import Tasks
+from batchspec.cloud.timing import Limits, RateLimiter, ServiceTime, Timing
 from batchspec.cloud.transfer import BLOCK, RANGE
+from batchspec.diagnostics import Diagnostic, ServiceError
 
 
 @asynccontextmanager
@@ -116,3 +116,65 @@ def _blob_credential(account: AnyAccount, token: Any) -> Any:
 
 def _cloud(account: AnyAccount) -> AzureCloud:
     return account.cloud if isinstance(account, AzureAccount) else PUBLIC
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The answer of a service to one cheap request, for ``batchspec doctor``.
+
+    ``seconds`` is the duration; ``ahead`` is how far the clock of the service is ahead of the local
+    one, in whole seconds (``None`` without a ``Date``); ``problem`` is the error, if any: it is not
+    raised.
+    """
+
+    seconds: float
+    ahead: timedelta | None = None
+    problem: Diagnostic | None = None
+
+
+async def probe_batch(account: AccountClient, now: Callable[[], datetime]) -> Probe:
+    """Read one supported image from the Batch service."""
+
+    async def send(hook: Callable[[Any], None]) -> None:
+        images = account.connection.client.list_supported_images(
+            max_results=1, raw_response_hook=hook
+        )
+        async for _ in images.by_page():
+            return
+
+    return await _probe(send, account.connection.timing.monotonic, now)
+
+
+async def probe_storage(account: AccountClient, now: Callable[[], datetime]) -> Probe:
+    """Read one container from the Storage service."""
+
+    async def send(hook: Callable[[Any], None]) -> None:
+        async for _ in account.service.list_containers(
+            results_per_page=1, raw_response_hook=hook
+        ).by_page():
+            return
+
+    return await _probe(send, account.connection.timing.monotonic, now)
+
+
+async def _probe(
+    send: Callable[[Callable[[Any], None]], Awaitable[None]],
+    monotonic: Callable[[], float],
+    now: Callable[[], datetime],
+) -> Probe:
+    ahead: timedelta | None = None
+
+    def read_date(response: Any) -> None:
+        nonlocal ahead
+        date = response.http_response.headers.get("date")
+        if date:
+            ahead = parsedate_to_datetime(date) - now()
+
+    began, problem = monotonic(), None
+    try:
+        await send(read_date)
+    except AzureError as error:
+        problem = translate(error, "").problems[0]
+    except ServiceError as error:
+        problem = error.problems[0]
+    return Probe(monotonic() - began, ahead, problem)

@@ -1,31 +1,48 @@
-"""Requests and answers of the Batch service as JSON, without the models of the SDK.
+"""Requests to the Batch service and its answers as JSON, without the models of the SDK.
 
 Bodies are plain dictionaries. Lists are read page by page through the pipeline of the SDK, but not
 into its models: a task costs 70 µs as a model and 4 µs as JSON.
+
+Pools, jobs and job schedules are created and deleted exactly once, although answers get lost:
+"exists" can mean that another client created the object, that an earlier run did, or that the
+request was carried out and its answer was lost. The metadata of the object decide.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.rest import HttpRequest
 
+from batchspec.account import FilePart
 from batchspec.cloud.account import API_VERSION
-from batchspec.cloud.errors import error_response
-from batchspec.cloud.facts import Json
-from batchspec.cloud.rate_limiter import Limits, RateLimiter, Timing, Transition
+from batchspec.cloud.errors import (
+    ErrorResponse,
+    error_response,
+    kebab,
+    to_diagnostic,
+    transition_timeout,
+    translate,
+)
+from batchspec.cloud.facts import Json, metadata
+from batchspec.cloud.pipeline import track_attempts
 from batchspec.cloud.sas import SasSigner
-from batchspec.cloud.service_time import ServiceTime
-from batchspec.diagnostics import Diagnostic, ServiceError
+from batchspec.cloud.timing import Limits, RateLimiter, ServiceTime, Timing, Transition
+from batchspec.diagnostics import ConflictError, Diagnostic, ServiceError, Severity
+from batchspec.plan import created_meanwhile
+from batchspec.plan.metadata import DIGEST, SPEC, from_elsewhere
+from batchspec.plan.observed import JobFacts, PoolFacts, ScheduleFacts
 from batchspec.spec import Record, thaw
 
 if TYPE_CHECKING:
     from azure.batch.aio import BatchClient
+    from azure.batch.models import BatchFileProperties
+
 
 PAGE = 1000
 """The longest page of most lists (``maxresults`` in the REST reference)."""
@@ -120,3 +137,167 @@ def error_code(error: AzureError) -> str:
 def status_code(error: AzureError) -> int:
     """The HTTP status; 0 if the service did not answer."""
     return error_response(error).status if isinstance(error, HttpResponseError) else 0
+
+
+Found = TypeVar("Found", PoolFacts, JobFacts, ScheduleFacts)
+
+
+async def create_or_adopt(
+    kind: str,
+    body: Mapping[str, Any],
+    send: Callable[[], Awaitable[object]],
+    read: Callable[[str], Awaitable[Found | None]],
+    transition: Transition,
+) -> bool:
+    """Create an object; ``False`` if the same spec has already created the same object.
+
+    While an object with this id is being deleted, the creation is repeated.
+
+    Args:
+        kind: ``pool``, ``job`` or ``job schedule``.
+        body: the body of the request.
+        send: sends the request.
+        read: reads the object with an id; ``None`` if it does not exist.
+        transition: bounds the wait for the deletion of an object with this id.
+
+    Raises:
+        ServiceError: the request is refused, an object of another origin has this id, or the
+            object with this id is still being deleted when ``transition`` ends.
+        ConflictError: another run of the same spec has created the object in the meantime.
+    """
+    name = _code_name(kind).lower()
+    taken = {f"{name}exists", f"{name}beingdeleted"}
+    while True:
+        try:
+            with track_attempts() as attempts:
+                await send()
+            return True
+        except AzureError as error:
+            refusal = translate(error, f"{kind} {body['id']}")
+        if refusal.code.lower() not in taken:
+            raise refusal from None
+        existing = await read(body["id"])
+        if existing is not None and existing.state != "deleting":
+            _check_owner(kind, body, existing.metadata)
+            return attempts.unconfirmed
+        if existing is not None:
+            refusal = _being_deleted(kind, body["id"])
+        if not await transition.pause():
+            raise transition_timeout(refusal, transition.waited) from None
+
+
+async def delete_if_exists(kind: str, name: str, send: Callable[[], Awaitable[object]]) -> bool:
+    """Send a deletion; ``False`` if the object does not exist."""
+    try:
+        with track_attempts() as attempts:
+            await send()
+    except AzureError as error:
+        if error_code(error) == f"{_code_name(kind)}BeingDeleted":
+            return True
+        if status_code(error) == 404:
+            return attempts.unconfirmed
+        raise translate(error, f"{kind} {name}") from None
+    return True
+
+
+def _check_owner(kind: str, body: Mapping[str, Any], existing: Mapping[str, str]) -> None:
+    """Raise unless the metadata of an existing object are those that ``body`` has."""
+    requested = metadata(body)
+    if requested.get(DIGEST) and all(requested.get(k) == existing.get(k) for k in (SPEC, DIGEST)):
+        return
+    owner = existing.get(SPEC)
+    if owner == requested.get(SPEC) and from_elsewhere(existing, requested):
+        problem = created_meanwhile(kind, str(body["id"]), existing)
+        raise ConflictError(replace(problem, severity=Severity.ERROR))
+    if owner is None:
+        origin = "was not created by batchspec"
+        fix = f"Use another id for the {kind} in this spec, or delete the existing {kind}"
+    elif owner != requested.get(SPEC):
+        origin = f"was created by spec {owner}"
+        fix = f"Use another id for the {kind} in this spec"
+    else:
+        origin = "was created by an earlier version of this spec"
+        fix = "Run `batchspec plan` to see what differs"
+    code = _code_name(kind)
+    problem = Diagnostic(
+        f"{kebab(code)}-exists", f"{kind} {body['id']} exists and {origin}", fix=fix
+    )
+    raise ServiceError(problem, code=f"{code}Exists", status=409)
+
+
+def _being_deleted(kind: str, name: str) -> ServiceError:
+    """The error of an object that the service reports as existing although it is being deleted."""
+    response = ErrorResponse(f"{_code_name(kind)}BeingDeleted", 409, "")
+    return ServiceError(to_diagnostic(response, f"{kind} {name}"), code=response.code, status=409)
+
+
+def _code_name(kind: str) -> str:
+    """A kind as in the error codes of the service: ``JobSchedule``."""
+    return kind.title().replace(" ", "")
+
+
+_NO_FILE = (404, 409, 416)
+"""404: the file, task or node does not exist. 409: the task has not run yet, its files were
+deleted, or its node left the pool. 416: the file has become shorter. The status decides, because
+the answer to HEAD has no body and no error code."""
+
+_ATTEMPTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file of a task or of a node: the requests for its properties and its content."""
+
+    subject: str
+    properties: Callable[[], Awaitable[BatchFileProperties]]
+    download: Callable[..., Awaitable[AsyncIterator[bytes]]]
+
+
+async def read_part(
+    connection: BatchConnection, file: RemoteFile, start: int, size: int
+) -> FilePart | None:
+    """Up to ``size`` bytes of a file from ``start``; ``None`` if it does not exist."""
+    return await _read(connection, file, lambda length: range(start, min(length, start + size)))
+
+
+async def read_tail(connection: BatchConnection, file: RemoteFile, size: int) -> str:
+    """The last ``size`` bytes of a file as text; empty if it does not exist."""
+    part = await _read(connection, file, lambda length: range(max(0, length - size), length))
+    return _text(part.data[-size:], cut=part.length > size) if part is not None else ""
+
+
+async def _read(
+    connection: BatchConnection, file: RemoteFile, requested: Callable[[int], range]
+) -> FilePart | None:
+    """The bytes of a file that ``requested`` selects by its length; ``None`` without a file."""
+    failures = 0
+    while True:
+        try:
+            length = int((await file.properties()).content_length or 0)
+            span = requested(length)
+            if not span:
+                return FilePart(b"", length)
+            # The REST reference has bytes=FROM-TO only, not bytes=-N.
+            partial = len(span) < length
+            option = {"ocp_range": f"bytes={span.start}-{span.stop - 1}"} if partial else {}
+            data = b"".join([part async for part in await file.download(**option)])
+        except AzureError as error:
+            if status_code(error) in _NO_FILE:
+                return None
+            failures += 1
+            # An error of the service is final; an interrupted answer is repeated.
+            if status_code(error) or failures >= _ATTEMPTS:
+                raise translate(error, file.subject) from None
+            await connection.timing.sleep(connection.limiter.backoff(failures))
+            continue
+        return FilePart(data, max(length, span.start + len(data)))
+
+
+def _text(data: bytes, *, cut: bool) -> str:
+    if cut:
+        # The range may start within a character: remove up to three continuation bytes.
+        for _ in range(3):
+            if not data or data[0] & 0xC0 != 0x80:
+                break
+            data = data[1:]
+    return data.decode("utf-8", "replace")

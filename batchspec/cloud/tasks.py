@@ -18,13 +18,15 @@ from batchspec.account import FilePart, TaskAdded, TaskDetails, TaskTimes, TaskW
 from batchspec.cloud import facts
 from batchspec.cloud.errors import ErrorResponse, to_diagnostic, translate, translated
 from batchspec.cloud.facts import Json
-from batchspec.cloud.files import RemoteFile, read_part, read_tail
 from batchspec.cloud.rest import (
     BatchConnection,
+    RemoteFile,
     error_code,
     json_of,
     list_items,
     path_segment,
+    read_part,
+    read_tail,
     status_code,
 )
 from batchspec.diagnostics import Diagnostic, ServiceError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from batchspec.cloud import AccountClient
-from batchspec.cloud.probe import probe_batch, probe_storage
+from batchspec.cloud.connect import probe_batch, probe_storage
 from tests.cloud.scripted import RESET, Reply, Scripted, refusal, storage_refusal
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

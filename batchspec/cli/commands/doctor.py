@@ -83,7 +83,7 @@ async def _check_services(account: AnyAccount) -> AsyncIterator[Check]:
     """The replies of the account's services."""
     from batchspec.cli.execute import SystemClock
     from batchspec.cloud import API_VERSION, Limits, open_account
-    from batchspec.cloud.probe import probe_batch, probe_storage
+    from batchspec.cloud.connect import probe_batch, probe_storage
     from batchspec.plan import OPEN
     from batchspec.render.doctor import (
         answer_check,

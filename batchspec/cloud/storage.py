@@ -1,4 +1,4 @@
-"""The blobs of containers. :mod:`.transfer` transfers the content of files."""
+"""The containers and blobs of the Storage account. :mod:`.transfer` transfers their content."""
 
 from __future__ import annotations
 
@@ -9,16 +9,102 @@ from typing import TYPE_CHECKING
 from azure.core.exceptions import AzureError
 from azure.storage.blob import ContentSettings
 
-from batchspec.account import FilePart
-from batchspec.cloud.containers import absent
-from batchspec.cloud.errors import translate, translated
-from batchspec.cloud.rate_limiter import RateLimiter, Timing
+from batchspec.account import ContainerProperties, FilePart
+from batchspec.cloud.errors import transition_timeout, translate, translated
+from batchspec.cloud.pipeline import track_attempts
+from batchspec.cloud.rest import error_code
+from batchspec.cloud.timing import Limits, RateLimiter, Timing, Transition
 from batchspec.cloud.transfer import Downloads, Uploads
 from batchspec.plan.observed import Blob, LocalFile
 from batchspec.plan.results import STAMP
 
 if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobServiceClient
+
+_ABSENT = frozenset(
+    {"ContainerNotFound", "ResourceNotFound", "ContainerBeingDeleted", "BlobNotFound"}
+)
+
+
+class Containers:
+    """Implements :class:`batchspec.account.Containers`."""
+
+    def __init__(self, service: BlobServiceClient, limits: Limits, timing: Timing) -> None:
+        self._service = service
+        self._limits = limits
+        self._timing = timing
+
+    async def get_metadata(self, container: str) -> Mapping[str, str] | None:
+        """The container's metadata, or ``None`` if there is no such container."""
+        client = self._service.get_container_client(container)
+        try:
+            found = await client.get_container_properties()
+        except AzureError as error:
+            if _absent(error):
+                return None
+            raise translate(error, f"container {container}") from None
+        return dict(found.metadata or {})
+
+    async def list(self) -> AsyncIterator[ContainerProperties]:
+        """Every container of the account."""
+        with translated("containers"):
+            async for found in self._service.list_containers(include_metadata=True):
+                yield ContainerProperties(
+                    found.name, dict(found.metadata or {}), found.last_modified
+                )
+
+    async def create(
+        self, container: str, metadata: Mapping[str, str], public_access: str | None
+    ) -> bool:
+        """Create a container; ``False`` if it exists.
+
+        While a container with this name is being deleted, the creation is repeated.
+
+        Raises:
+            ServiceError: refused; ``ContainerBeingDeleted`` if it is still being deleted after
+                ``Limits.transition``.
+        """
+        client = self._service.get_container_client(container)
+        transition = Transition(self._limits, self._timing)
+        while True:
+            try:
+                with track_attempts() as attempts:
+                    await client.create_container(
+                        metadata=dict(metadata) or None, public_access=public_access
+                    )
+                return True
+            except AzureError as error:
+                refusal = translate(error, f"container {container}")
+            if refusal.code == "ContainerAlreadyExists":
+                # After a lost answer, it can be the one that this request created.
+                return attempts.unconfirmed and await self.get_metadata(container) == dict(metadata)
+            if refusal.code != "ContainerBeingDeleted":
+                raise refusal from None
+            if not await transition.pause():
+                raise transition_timeout(refusal, transition.waited) from None
+
+    async def set_metadata(self, container: str, metadata: Mapping[str, str]) -> None:
+        """Replace the metadata of a container."""
+        client = self._service.get_container_client(container)
+        with translated(f"container {container}"):
+            await client.set_container_metadata(dict(metadata))
+
+    async def delete(self, container: str) -> bool:
+        """Delete a container; ``False`` if it does not exist."""
+        try:
+            with track_attempts() as attempts:
+                await self._service.get_container_client(container).delete_container()
+        except AzureError as error:
+            if not _absent(error):
+                raise translate(error, f"container {container}") from None
+            return attempts.unconfirmed or error_code(error) == "ContainerBeingDeleted"
+        return True
+
+
+def _absent(error: AzureError) -> bool:
+    """Whether a container or blob does not exist, or is being deleted."""
+    return error_code(error) in _ABSENT
+
 
 _PAGE = 5000
 _DIRECTORY = "hdi_isfolder"
@@ -60,7 +146,7 @@ class Blobs:
                     work=metadata.get(STAMP, ""),
                 )
         except AzureError as error:
-            if not absent(error):
+            if not _absent(error):
                 raise translate(error, f"container {container}") from None
 
     async def put(self, container: str, blob: str, data: bytes) -> None:
@@ -76,7 +162,7 @@ class Blobs:
         try:
             await self._service.get_blob_client(container, blob).delete_blob()
         except AzureError as error:
-            if not absent(error):
+            if not _absent(error):
                 raise translate(error, f"{container}/{blob}") from None
 
     async def get_part(self, container: str, blob: str, start: int, size: int) -> FilePart | None:
@@ -90,7 +176,7 @@ class Blobs:
             found = await client.download_blob(start, size, decompress=False)
             return FilePart(await found.readall(), length)
         except AzureError as error:
-            if absent(error):
+            if _absent(error):
                 return None
             raise translate(error, f"{container}/{blob}") from None
 
