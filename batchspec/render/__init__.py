@@ -27,8 +27,7 @@ if TYPE_CHECKING:
         nothing_failed,
     )
     from batchspec.render.inventory import inventory_json, inventory_text
-    from batchspec.render.node_ids import NodeIds
-    from batchspec.render.output import json_text, wrap
+    from batchspec.render.output import NodeIds, json_text, wrap
     from batchspec.render.plan import plan_json, plan_markdown, plan_text, refusal_markdown
     from batchspec.render.progress import Kind, View, open_view
     from batchspec.render.progress.json_stream import JsonView, read_record
@@ -112,8 +111,11 @@ _NAMES = {
         "inventory_json",
         "inventory_text",
     ),
-    "node_ids": ("NodeIds",),
-    "output": ("json_text", "wrap"),
+    "output": (
+        "NodeIds",
+        "json_text",
+        "wrap",
+    ),
     "plan": (
         "plan_json",
         "plan_markdown",

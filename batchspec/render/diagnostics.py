@@ -8,8 +8,7 @@ from itertools import accumulate
 
 from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.render import units
-from batchspec.render.node_ids import NodeIds
-from batchspec.render.output import clean, flat
+from batchspec.render.output import NodeIds, clean, flat
 from batchspec.render.style import Style
 
 _TAB = 4

@@ -9,8 +9,7 @@ from batchspec.diagnostics import Diagnostic, redact
 from batchspec.observe import Failure
 from batchspec.plan.observed import AccountNames, TaskFacts
 from batchspec.render import units
-from batchspec.render.node_ids import NodeIds
-from batchspec.render.output import flat, json_text, wrap
+from batchspec.render.output import NodeIds, flat, json_text, wrap
 from batchspec.render.run_text import account_line, first_sentence, tail_lines
 from batchspec.render.style import Style
 

@@ -1,4 +1,4 @@
-"""Redaction of everything that is printed, line wrapping, and the writer of lines.
+"""Redaction of everything that is printed, line wrapping, short node ids, the writer of lines.
 
 The stderr of a task, a file name or the message of a service can contain signatures, keys and
 escape sequences that move the cursor or change the title of a terminal. :func:`clean` removes both.
@@ -9,10 +9,15 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Mapping
-from typing import TextIO
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TextIO
 
-from batchspec.diagnostics import redact
+from batchspec.diagnostics import Diagnostic, redact
+
+if TYPE_CHECKING:
+    from batchspec.apply.events import Waiting
+
 
 _SEQUENCE = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours, cursor moves
@@ -116,3 +121,52 @@ class LineWriter:
             encoding = self._stream.encoding
             self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         self._stream.flush()
+
+
+_ID = re.compile(r"(?<![\w/%.-])tvmps_[0-9a-f]{64}(_[a-z]+)?(?![\w/%-]|\.\w)")
+"""An id that is not a part of a path or of a file name."""
+_SHORTEST = len("tvmps_") + 8
+
+
+@dataclass(slots=True)
+class NodeIds:
+    """Shortens the ids of nodes; a short id belongs to one of all ids that were seen so far.
+
+    The id of a node of Azure Batch has 72 characters (``tvmps_`` and 64 hexadecimal digits). A
+    short id is the beginning of it, so commands that take a part of an id accept it.
+    """
+
+    _seen: list[str] = field(default_factory=list)
+
+    def add(self, nodes: Iterable[str]) -> None:
+        """Ids that are shown together with those of a text."""
+        self._seen += dict.fromkeys(node for node in nodes if node not in self._seen)
+
+    def __call__(self, text: str) -> str:
+        """The text with short ids."""
+        if "tvmps_" not in text:
+            return text
+        self.add(match[0] for match in _ID.finditer(text))
+        return _ID.sub(lambda match: self._short(match[0]), text)
+
+    def _short(self, node: str) -> str:
+        length = _SHORTEST
+        for other in self._seen:
+            while other != node and other.startswith(node[:length]):
+                length += 1
+        return node[:length]
+
+    def problem(self, problem: Diagnostic) -> Diagnostic:
+        """The diagnostic with short ids."""
+        return replace(
+            problem,
+            summary=self(problem.summary),
+            detail=self(problem.detail),
+            fix=self(problem.fix),
+        )
+
+    def waiting(self, wait: Waiting) -> Waiting:
+        """The cause with short ids."""
+        return replace(
+            wait, summary=self(wait.summary), action=self(wait.action), detail=self(wait.detail)
+        )

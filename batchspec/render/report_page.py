@@ -13,8 +13,7 @@ from batchspec.diagnostics import Diagnostic
 from batchspec.plan import Verb
 from batchspec.plan.observed import AccountNames
 from batchspec.render import units
-from batchspec.render.node_ids import NodeIds
-from batchspec.render.output import clean, flat
+from batchspec.render.output import NodeIds, clean, flat
 from batchspec.render.progress.json_stream import moment
 from batchspec.render.report import Phase, Report, StepReport, StepState, Tally
 from batchspec.render.run_text import (

@@ -9,8 +9,7 @@ from batchspec.account import TaskCounts
 from batchspec.apply.events import Waiting
 from batchspec.plan.observed import AccountNames, ScheduleFacts
 from batchspec.render import units
-from batchspec.render.node_ids import NodeIds
-from batchspec.render.output import flat, json_text
+from batchspec.render.output import NodeIds, flat, json_text
 from batchspec.render.progress.json_stream import moment
 from batchspec.render.report import waiting_json
 from batchspec.render.run_text import account_line, node_counts_text, stage_lines

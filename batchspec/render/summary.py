@@ -11,8 +11,7 @@ from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.plan import Verb
 from batchspec.render import units
 from batchspec.render.diagnostics import cell_width
-from batchspec.render.node_ids import NodeIds
-from batchspec.render.output import clean, flat, wrap
+from batchspec.render.output import NodeIds, clean, flat, wrap
 from batchspec.render.questions import left_lines
 from batchspec.render.report import Report, StepState
 from batchspec.render.run_text import outcome_text, schedule_text, stage_lines

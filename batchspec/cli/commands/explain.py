@@ -16,7 +16,7 @@ from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.exit_codes import Exit
 
 if TYPE_CHECKING:
-    from batchspec.cli.error_codes import ErrorCode
+    from batchspec.cli.service_error_codes import ErrorCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def explain(
     Without a code, list all codes. Codes of the services, such as AccountCoreQuotaReached, are
     explained, too.
     """
-    from batchspec.cli.error_codes import failure_code
+    from batchspec.cli.service_error_codes import failure_code
 
     known = _explanations()
     if code is None:

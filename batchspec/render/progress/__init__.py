@@ -22,7 +22,7 @@ from batchspec.apply.events import (
     TaskFailed,
     Waiting,
 )
-from batchspec.render.node_ids import NodeIds
+from batchspec.render.output import NodeIds
 from batchspec.render.progress.json_stream import JsonView
 from batchspec.render.progress.line_views import PlainView, QuietView
 from batchspec.render.style import symbols_for, wants_color

@@ -1,11 +1,15 @@
-"""Errors of commands, of a run, and of the settings of the accounts."""
+"""The errors of commands: those that no rule about a spec and no cause of waiting describes.
+
+``batchspec explain`` and ``docs/findings.md`` show :data:`GROUPS`. A test finds every code in the
+product. The errors that do not come from a command or a run itself are in
+:mod:`batchspec.cli.service_error_codes`.
+"""
 
 from __future__ import annotations
 
-from batchspec.cli.error_codes.model import ErrorCode, ErrorGroup
+from batchspec.cli.service_error_codes import ACCOUNT, DISK, FAILURES, LOCAL, ErrorCode, ErrorGroup
 
 _ELSEWHERE = "Another apply of the spec, or another client, changed the account during the run."
-_DISK = "The disk is full, the folder is read-only, or its permissions do not allow it."
 _AGAIN = "Run the command again."
 
 COMMANDS = ErrorGroup(
@@ -33,7 +37,7 @@ COMMANDS = ErrorGroup(
         ErrorCode(
             "unrecorded",
             "The run is not recorded on this machine",
-            _DISK,
+            DISK,
             "The run itself is not affected; `batchspec report` cannot show it.",
             "warning",
         ),
@@ -76,7 +80,7 @@ COMMANDS = ErrorGroup(
         ErrorCode(
             "plan-not-saved",
             "The plan file cannot be written",
-            _DISK,
+            DISK,
             "Choose another path.",
         ),
         ErrorCode(
@@ -86,9 +90,9 @@ COMMANDS = ErrorGroup(
             "Choose another folder: `batchspec init FOLDER`.",
         ),
         ErrorCode(
-            "unwritable-folder", "A folder cannot be written", _DISK, "Choose another folder."
+            "unwritable-folder", "A folder cannot be written", DISK, "Choose another folder."
         ),
-        ErrorCode("unwritable-file", "A file cannot be written", _DISK, "Choose another path."),
+        ErrorCode("unwritable-file", "A file cannot be written", DISK, "Choose another path."),
         ErrorCode(
             "no-run",
             "The account has no job of the spec",
@@ -294,63 +298,4 @@ RUN = ErrorGroup(
     ),
 )
 
-ACCOUNT = ErrorGroup(
-    "Accounts",
-    (
-        ErrorCode(
-            "account-incomplete",
-            "A setting of the account is missing",
-            "The Azure target needs the names of the Batch and Storage accounts.",
-            "Set the variable in the message, or use `--target local`.",
-        ),
-        ErrorCode(
-            "account-conflict",
-            "Two settings name different storage accounts",
-            "Inputs and outputs would be in different accounts.",
-            "Unset one of the variables.",
-        ),
-        ErrorCode(
-            "bad-endpoint",
-            "The URL of the account is not valid",
-            "It needs the form `https://NAME.REGION.batch.azure.com`.",
-            "Fix AZURE_BATCH_ENDPOINT.",
-        ),
-        ErrorCode(
-            "bad-connection-string",
-            "The connection string lacks a part",
-            "It needs the name and the key of the account.",
-            "Use the output of `az storage account show-connection-string`.",
-        ),
-        ErrorCode(
-            "token-needs-https",
-            "Sign-in without a key needs an https URL",
-            "A token that is sent over http can be read by others.",
-            "Use an https URL, or set the account key.",
-        ),
-        ErrorCode(
-            "bad-sign-in",
-            "A setting of the sign-in with Microsoft Entra ID is wrong or incomplete",
-            "Without account keys, azure-identity reads AZURE_TOKEN_CREDENTIALS,"
-            " AZURE_AUTHORITY_HOST, AZURE_TENANT_ID, AZURE_CLIENT_ID and their companions.",
-            "Fix or unset the variable in the message.",
-        ),
-        ErrorCode(
-            "no-credential",
-            "No credential was found",
-            "There is no account key, and no sign-in of Microsoft Entra ID succeeded.",
-            "Run `az login`, or set the account keys.",
-        ),
-        ErrorCode(
-            "bad-answer",
-            "The answer of the service is not valid",
-            "A proxy replaced it, or the URL is not that of the service.",
-            "Check the URL of the account, and run the command again.",
-        ),
-        ErrorCode(
-            "unreachable",
-            "The service cannot be reached",
-            "The network, a firewall, or the name of the account.",
-            "Check the URL and the network, and run the command again.",
-        ),
-    ),
-)
+GROUPS: tuple[ErrorGroup, ...] = (COMMANDS, RUN, FAILURES, ACCOUNT, LOCAL)

@@ -1,0 +1,399 @@
+"""Errors of tasks and nodes, of the accounts, and of the embedded service.
+
+The causes of failed tasks and nodes are those that `failures` prints and `retry --cause` accepts.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+from typing import NamedTuple
+
+DISK = "The disk is full, the folder is read-only, or its permissions do not allow it."
+"""Why a file cannot be written."""
+
+
+class ErrorCode(NamedTuple):
+    """A code with what it means, why it happens, and what to do.
+
+    ``severity`` is that of the message: ``error``, ``warning``, ``note``, or ``warning or error``
+    where it depends on the situation; ``cause`` is a cause of failed tasks or nodes.
+    """
+
+    code: str
+    title: str
+    why: str
+    fix: str
+    severity: str = "error"
+
+
+class ErrorGroup(NamedTuple):
+    """Errors about one subject."""
+
+    title: str
+    codes: tuple[ErrorCode, ...]
+
+
+_cause = partial(ErrorCode, severity="cause")
+_READ = "Read its output with `batchspec logs SPEC TASK --stderr`"
+_RETRY = "then run it again with `batchspec retry`."
+
+FAILURES = ErrorGroup(
+    "Failed tasks",
+    (
+        _cause(
+            "exit-N",
+            "The command of the task ended with the exit code N",
+            "Every exit code but 0 is a failure, unless `exit_codes` of the stage gives it another"
+            " meaning.",
+            f"{_READ}, fix the cause, {_RETRY}",
+        ),
+        _cause(
+            "timeout",
+            "The task reached a time limit",
+            "`max_wall_clock_time` of the stage or of the job is over.",
+            f"Increase the limit or make the task shorter, {_RETRY}",
+        ),
+        _cause(
+            "upload",
+            "An output file of the task could not be uploaded",
+            "The exit code does not matter: outputs are part of the work.",
+            "`batchspec failures` shows the message of the service, and the file.",
+        ),
+        _cause(
+            "preempted",
+            "The node of the task was preempted, and the task did not run again",
+            "Azure takes Spot nodes back when it needs the capacity.",
+            "Run it again with `batchspec retry`, or use dedicated nodes.",
+        ),
+        _cause(
+            "job-ended",
+            "The job was terminated while the task ran",
+            "A user stopped the run, a failed task ended the job, or another client did.",
+            "`batchspec status` shows the reason; `batchspec retry` runs the task again.",
+        ),
+        _cause(
+            "ended",
+            "The task was terminated by request",
+            "`batchspec stop SPEC TASK` or another client ended it; the job continued.",
+            "`batchspec failures` shows the recorded reason; `batchspec retry` runs it again.",
+        ),
+        _cause(
+            "start-task",
+            "The start task of nodes failed",
+            "Nodes whose start task failed run no tasks.",
+            "Read its output with `batchspec logs SPEC --start-task NODE`, fix"
+            " `pool.start_task`, and apply the spec again.",
+        ),
+        _cause(
+            "start-task-running",
+            "The start task of nodes had not ended at the time limit of the job",
+            "Nodes run no tasks before their start task has ended.",
+            "Fix `pool.start_task` or increase `job.max_wall_clock_time`, and apply the spec"
+            " again.",
+        ),
+        _cause(
+            "preparation-task",
+            "The job preparation task of nodes failed",
+            "Nodes whose preparation task failed run no tasks of the job.",
+            "Fix `job.prepare`, and apply the spec again.",
+        ),
+        _cause(
+            "unusable",
+            "The service cannot use the nodes",
+            "A node did not start, or lost its connection to the service.",
+            "`batchspec failures` shows the errors of the nodes. Fix the cause in the pool, and"
+            " apply the spec again.",
+        ),
+        _cause(
+            "command-program-not-found",
+            "The program of the command is not on the node",
+            "Nothing installs it there, or its path is wrong.",
+            "Install it in `pool.start_task`, upload it with `resources`, or fix the command.",
+        ),
+        _cause(
+            "blob-not-found",
+            "A resource file of the task does not exist in the container",
+            "It was deleted or renamed, or was never written.",
+            "Upload it or fix its path, then run the task again with `batchspec retry`.",
+        ),
+        _cause(
+            "unknown",
+            "The task failed, and the service reports no cause",
+            "There is neither an exit code nor an error.",
+            f"{_READ}, {_RETRY}",
+        ),
+    ),
+)
+
+ACCOUNT = ErrorGroup(
+    "Accounts",
+    (
+        ErrorCode(
+            "account-incomplete",
+            "A setting of the account is missing",
+            "The Azure target needs the names of the Batch and Storage accounts.",
+            "Set the variable in the message, or use `--target local`.",
+        ),
+        ErrorCode(
+            "account-conflict",
+            "Two settings name different storage accounts",
+            "Inputs and outputs would be in different accounts.",
+            "Unset one of the variables.",
+        ),
+        ErrorCode(
+            "bad-endpoint",
+            "The URL of the account is not valid",
+            "It needs the form `https://NAME.REGION.batch.azure.com`.",
+            "Fix AZURE_BATCH_ENDPOINT.",
+        ),
+        ErrorCode(
+            "bad-connection-string",
+            "The connection string lacks a part",
+            "It needs the name and the key of the account.",
+            "Use the output of `az storage account show-connection-string`.",
+        ),
+        ErrorCode(
+            "token-needs-https",
+            "Sign-in without a key needs an https URL",
+            "A token that is sent over http can be read by others.",
+            "Use an https URL, or set the account key.",
+        ),
+        ErrorCode(
+            "bad-sign-in",
+            "A setting of the sign-in with Microsoft Entra ID is wrong or incomplete",
+            "Without account keys, azure-identity reads AZURE_TOKEN_CREDENTIALS,"
+            " AZURE_AUTHORITY_HOST, AZURE_TENANT_ID, AZURE_CLIENT_ID and their companions.",
+            "Fix or unset the variable in the message.",
+        ),
+        ErrorCode(
+            "no-credential",
+            "No credential was found",
+            "There is no account key, and no sign-in of Microsoft Entra ID succeeded.",
+            "Run `az login`, or set the account keys.",
+        ),
+        ErrorCode(
+            "bad-answer",
+            "The answer of the service is not valid",
+            "A proxy replaced it, or the URL is not that of the service.",
+            "Check the URL of the account, and run the command again.",
+        ),
+        ErrorCode(
+            "unreachable",
+            "The service cannot be reached",
+            "The network, a firewall, or the name of the account.",
+            "Check the URL and the network, and run the command again.",
+        ),
+    ),
+)
+
+_NODE = "Azurite, the blob store of local runs, is a Node.js program."
+_NODE_FIX = "Install the extra with `pip install 'batchspec[local]'`, or set BATCHSPEC_NODE."
+_LOG = "The message has the last lines of the log; `batchspec local status` shows its path."
+
+LOCAL = ErrorGroup(
+    "The embedded service",
+    (
+        ErrorCode("no-node", "There is no Node.js", _NODE, _NODE_FIX),
+        ErrorCode("node-too-old", "The Node.js is too old", _NODE, _NODE_FIX),
+        ErrorCode("node-broken", "The Node.js does not run", _NODE, _NODE_FIX),
+        ErrorCode("no-npm", "The Node.js has no npm to install Azurite", _NODE, _NODE_FIX),
+        ErrorCode(
+            "npm-failed",
+            "npm could not install Azurite",
+            "The first local run downloads it from the npm registry.",
+            "Check npm's configuration; the message has the last lines of its log.",
+        ),
+        ErrorCode(
+            "install-busy",
+            "Another process installs Azurite",
+            "Only one process installs it at a time.",
+            "Wait for it, or end it.",
+        ),
+        ErrorCode(
+            "azurite-integrity",
+            "A package of Azurite does not match its hash",
+            "The registry or a proxy changed it; nothing was installed.",
+            "Find out why before you try again.",
+        ),
+        ErrorCode(
+            "cache-unwritable",
+            "Azurite cannot be installed into the cache folder",
+            DISK,
+            "Free space, or set XDG_CACHE_HOME to another folder.",
+        ),
+        ErrorCode(
+            "azurite-exited",
+            "Azurite ended before it was ready",
+            "It cannot use its folder or its port.",
+            _LOG,
+        ),
+        ErrorCode(
+            "azurite-port-taken",
+            "Another program uses Azurite's port",
+            "A port belongs to one program.",
+            "Use port 0 for any free port.",
+        ),
+        ErrorCode(
+            "azurite-damaged",
+            "The installed Azurite is incomplete",
+            "Files were deleted, or another Node.js is used.",
+            "Delete the folder in the message; the next start installs it again.",
+        ),
+        ErrorCode(
+            "azurite-not-ready",
+            "Azurite did not become ready",
+            "The machine is slow or busy.",
+            _LOG,
+        ),
+        ErrorCode(
+            "azurite-keeps-ending",
+            "Azurite ended again and again",
+            "It cannot work with its data, or the system ends it.",
+            _LOG,
+        ),
+        ErrorCode(
+            "account-exposed",
+            "Other users can read the account key",
+            "They could use the service, which runs processes as you.",
+            "Delete the file in the message to get a new key.",
+        ),
+        ErrorCode(
+            "account-damaged",
+            "The file with the account key is damaged",
+            "It was edited, or the disk was full.",
+            "Delete the file in the message to get a new key.",
+        ),
+        ErrorCode(
+            "data-foreign",
+            "The data folder was not created by the service",
+            "`local reset` would delete the files in it.",
+            "Set BATCHSPEC_LOCAL_HOME to an empty or new folder.",
+        ),
+        ErrorCode(
+            "data-unwritable",
+            "The data folder cannot be used",
+            DISK,
+            "Fix its permissions, or set BATCHSPEC_LOCAL_HOME.",
+        ),
+        ErrorCode(
+            "data-locked",
+            "Another process uses the data folder",
+            "Two services would damage it.",
+            "End the process in the message.",
+        ),
+        ErrorCode(
+            "data-gone",
+            "The data folder was deleted while the service ran",
+            "The service stops without its data.",
+            "Start it again: `batchspec local start`.",
+        ),
+        ErrorCode(
+            "limit-unreadable",
+            "A limit of tasks is not valid",
+            "It is a number, for memory with an optional suffix.",
+            "Fix or unset the variable in the message.",
+        ),
+        ErrorCode(
+            "speed-unreadable",
+            "The speed is not valid",
+            "It is a number from 1 to 3600.",
+            "Fix `--speed` or BATCHSPEC_LOCAL_SPEED.",
+        ),
+        ErrorCode(
+            "allocation-unreadable",
+            "The allocation delay is not valid",
+            "It is a duration.",
+            "Write it like `20s` or `4m`.",
+        ),
+        ErrorCode(
+            "chaos-unreadable",
+            "The faults to inject are not valid",
+            "docs/local.md lists the faults and profiles.",
+            "Fix `--chaos` or `--seed`.",
+        ),
+        ErrorCode(
+            "already-running",
+            "The service runs already",
+            "One service uses a data folder.",
+            "`batchspec local status` shows its address.",
+        ),
+        ErrorCode(
+            "running-elsewhere",
+            "The service runs on another port",
+            "The port is chosen at its start.",
+            "Stop it first: `batchspec local stop`.",
+        ),
+        ErrorCode(
+            "running-otherwise",
+            "The service runs with other options",
+            "Speed and faults are chosen at its start.",
+            "Stop it first: `batchspec local stop`.",
+        ),
+        ErrorCode(
+            "port-taken",
+            "The port is in use",
+            "A port belongs to one program.",
+            "Use `--port 0` for any free port.",
+        ),
+        ErrorCode(
+            "start-failed", "The service ended before it was ready", "It found an error.", _LOG
+        ),
+        ErrorCode(
+            "start-timeout",
+            "The service did not become ready",
+            "The machine is slow or busy.",
+            "Stop it and try again: `batchspec local stop`.",
+        ),
+        ErrorCode(
+            "start-busy",
+            "Another process starts or stops the service",
+            "Only one process does it at a time.",
+            "Wait for it, or end it.",
+        ),
+        ErrorCode("stop-failed", "The service does not stop", "A process hangs.", _LOG),
+        ErrorCode("service-failed", "The service failed", "This is a bug in batchspec.", _LOG),
+        ErrorCode(
+            "unsupported-platform",
+            "The embedded service does not run on Windows",
+            "It runs tasks with Linux's means.",
+            "Use WSL, or the account in Azure: `--target azure`.",
+        ),
+    ),
+)
+
+_EXIT = re.compile(r"exit-(-?[0-9]+)")
+_GROUP = re.compile(r":(?:[0-9a-f]+|other)$")
+_SHELL = {
+    126: ("The program cannot be executed", "It is not executable, or not for this system."),
+    127: ("The program was not found", "The shell did not find it in PATH."),
+}
+_SIGNALS = {
+    6: "SIGABRT: the program aborted itself",
+    9: "SIGKILL: often the system ended it because the node had no memory left",
+    11: "SIGSEGV: the program accessed invalid memory",
+    15: "SIGTERM: another process asked it to end",
+}
+_FIRST_SIGNAL, _LAST_SIGNAL = 129, 192
+"""The exit code of a shell after a signal is 128 and the signal's number."""
+
+
+def failure_code(cause: str) -> ErrorCode | None:
+    """The explanation of an exit code or of a group of a cause, such as ``exit-1:3f2a9c``."""
+    cause = _GROUP.sub("", cause.lower())
+    known = {each.code.lower(): each for each in FAILURES.codes}
+    match = _EXIT.fullmatch(cause)
+    if match is None:
+        return known.get(cause)
+    number = int(match[1])
+    general = known["exit-n"]
+    title = f"The command of the task ended with the exit code {number}"
+    why = general.why
+    if number in _SHELL:
+        meaning, why = _SHELL[number]
+        title = f"{title}: {meaning[:1].lower()}{meaning[1:]}"
+    elif _FIRST_SIGNAL <= number <= _LAST_SIGNAL:
+        signal = number - _FIRST_SIGNAL + 1
+        text = _SIGNALS.get(signal, "`man 7 signal` lists the signals")
+        why = f"On Linux it usually means that signal {signal} ended a program ({text})."
+    return _cause(cause, title, why, general.fix)
