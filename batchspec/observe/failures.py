@@ -334,10 +334,10 @@ async def _nodes(
         if pool is not None
         else []
     )
-    unwell = _unwell(seen, jobs[-1] if jobs else None)
+    unhealthy = _unhealthy(seen, jobs[-1] if jobs else None)
     alive = {node.id for node in seen}
     groups: dict[tuple[str, str], Failure] = {}
-    for number, node in enumerate(unwell):
+    for number, node in enumerate(unhealthy):
         text = ""
         if pool is not None and number < _NODES_READ:
             name, text = await _first_output(
@@ -360,7 +360,7 @@ async def _nodes(
     ]
 
 
-def _unwell(nodes: Sequence[NodeFacts], job: JobFacts | None) -> list[NodeFacts]:
+def _unhealthy(nodes: Sequence[NodeFacts], job: JobFacts | None) -> list[NodeFacts]:
     """The nodes that take no tasks.
 
     A start task that runs is only a failure if its job has reached its limit and no node is usable.

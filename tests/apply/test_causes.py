@@ -59,7 +59,7 @@ def health(nodes: Mapping[str, int] | None = None, **fields: Any) -> Health:
     return replace(found, **fields)
 
 
-def unwell(count: int, state: str = "starttaskfailed") -> tuple[NodeFacts, ...]:
+def unhealthy(count: int, state: str = "starttaskfailed") -> tuple[NodeFacts, ...]:
     return tuple(NodeFacts(f"n{number}", state, 3, "it failed") for number in range(count))
 
 
@@ -116,7 +116,7 @@ LOOKS: Mapping[str, tuple[Health, str, bool]] = {
         "autoscale-error",
         False,
     ),
-    "a pool that nobody gave nodes": (health({}, pool=pool(0, 0)), "pool-empty", False),
+    "a pool whose target is no nodes": (health({}, pool=pool(0, 0)), "pool-empty", False),
     "a formula that asks for none": (
         health({}, pool=pool(0, 0, properties=SCALES)),
         "scaled-to-zero",
@@ -130,32 +130,32 @@ LOOKS: Mapping[str, tuple[Health, str, bool]] = {
     "nodes start": (health({"starting": 2}), "nodes-starting", False),
     "the start task runs": (health({"waitingforstarttask": 2}), "start-task-running", False),
     "the start task failed on every node": (
-        health({"starttaskfailed": 2}, unwell=unwell(2)),
+        health({"starttaskfailed": 2}, unhealthy=unhealthy(2)),
         "start-task-failed",
         True,
     ),
     "the start task failed on every node of a pool that scales": (
-        health({"starttaskfailed": 2}, unwell=unwell(2), pool=pool(properties=SCALES)),
+        health({"starttaskfailed": 2}, unhealthy=unhealthy(2), pool=pool(properties=SCALES)),
         "start-task-failed",
         True,
     ),
     "the start task failed, and more nodes come": (
-        health({"starttaskfailed": 2}, unwell=unwell(2), pool=pool(allocation="resizing")),
+        health({"starttaskfailed": 2}, unhealthy=unhealthy(2), pool=pool(allocation="resizing")),
         "start-task-failed",
         False,
     ),
     "the start task failed on one of two, and the other is not counted yet": (
-        health({"starttaskfailed": 1}, unwell=unwell(1)),
+        health({"starttaskfailed": 1}, unhealthy=unhealthy(1)),
         "start-task-failed",
         False,
     ),
     "the start task failed on one of two": (
-        health({"starttaskfailed": 1, "idle": 1}, unwell=unwell(1)),
+        health({"starttaskfailed": 1, "idle": 1}, unhealthy=unhealthy(1)),
         "start-task-failed",
         False,
     ),
     "every node is unusable": (
-        health({"unusable": 2}, unwell=unwell(2, "unusable")),
+        health({"unusable": 2}, unhealthy=unhealthy(2, "unusable")),
         "nodes-unusable",
         True,
     ),
@@ -253,7 +253,7 @@ def test_causes_that_end_the_run_come_first() -> None:
     look = health(
         {"starttaskfailed": 1},
         pool=pool(1, 3, resize_errors=QUOTA),
-        unwell=unwell(1),
+        unhealthy=unhealthy(1),
     )
     assert [cause.code for cause in find_causes(look)] == ["start-task-failed", "fewer-nodes"]
 

@@ -55,10 +55,10 @@ def fetch(folder: Path, job: str = "j") -> DownloadResults:
 
 async def test_results_that_another_run_has_downloaded(tmp_path: Path) -> None:
     account, receipt = FakeAccount(), tmp_path / ".batchspec" / "results.jsonl"
-    account.containers["output"] = {"a.txt": b"a", "b.txt": b"b"}
-    account.jobs["j"] = Record(id="j")
+    account.stored["output"] = {"a.txt": b"a", "b.txt": b"b"}
+    account.job_bodies["j"] = Record(id="j")
     assert (await carried_out(account, receipt, fetch(tmp_path)))[0] == Exit.DONE
-    del account.containers["output"]
+    del account.stored["output"]
     before = receipt.read_bytes()
     code, events = await carried_out(account, receipt, fetch(tmp_path))
     assert code == Exit.DONE
@@ -69,7 +69,7 @@ async def test_results_that_another_run_has_downloaded(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["results", ".batchspec"])
 async def test_a_disk_error_fails_the_step(tmp_path: Path, place: str) -> None:
     account, receipt = FakeAccount(), tmp_path / ".batchspec" / "results.jsonl"
-    account.containers["output"] = {"a.txt": b"a"}
+    account.stored["output"] = {"a.txt": b"a"}
     (tmp_path / place).write_text("a file where a folder is wanted")
     code, events = await carried_out(account, receipt, fetch(tmp_path))
     assert code == Exit.SERVICE
@@ -82,15 +82,18 @@ async def test_a_disk_error_fails_the_step(tmp_path: Path, place: str) -> None:
 
 
 async def test_a_container_that_is_deleted_during_the_download(tmp_path: Path) -> None:
-    """The list is there, and with the first blob the whole container is gone."""
+    """The blobs are listed; the container is deleted before the first is downloaded."""
 
     class Vanishing(FakeAccount):
-        async def download(self, *_: object) -> bytes:
-            self.containers.clear()
-            raise ServiceError(Diagnostic("container-not-found", "gone"), code="ContainerNotFound")
+        class Blobs(FakeAccount.Blobs):
+            async def download(self, *_: object) -> bytes:
+                self.account.stored.clear()
+                raise ServiceError(
+                    Diagnostic("container-not-found", "gone"), code="ContainerNotFound"
+                )
 
     account, receipt = Vanishing(), tmp_path / "results.jsonl"
-    account.containers["output"] = {"a.txt": b"a"}
+    account.stored["output"] = {"a.txt": b"a"}
     code, events = await carried_out(account, receipt, fetch(tmp_path))
     assert code == Exit.SERVICE
     assert [p.code for p in problems(events)] == ["container-gone"]
@@ -109,16 +112,16 @@ async def test_a_deleted_container_without_downloaded_results_is_an_error(tmp_pa
 
 async def test_results_of_an_earlier_job_do_not_count(tmp_path: Path) -> None:
     account, receipt = FakeAccount(), tmp_path / "results.jsonl"
-    account.containers["output"] = {"a.txt": b"a"}
+    account.stored["output"] = {"a.txt": b"a"}
     await carried_out(account, receipt, fetch(tmp_path, "j"))
-    del account.containers["output"]
+    del account.stored["output"]
     code, _ = await carried_out(account, receipt, fetch(tmp_path, "j-r2"))
     assert code == Exit.SERVICE
 
 
 async def test_a_folder_has_one_download_at_a_time(tmp_path: Path) -> None:
     account, receipt = FakeAccount(), tmp_path / "results.jsonl"
-    account.containers["output"] = {"a.txt": b"a"}
+    account.stored["output"] = {"a.txt": b"a"}
     async with exclusive(receipt):
         waiting = asyncio.ensure_future(carried_out(account, receipt, fetch(tmp_path)))
         done, _ = await asyncio.wait({waiting}, timeout=0.2)
@@ -129,8 +132,9 @@ async def test_a_folder_has_one_download_at_a_time(tmp_path: Path) -> None:
 
 async def test_closing_a_job_that_has_ended(tmp_path: Path) -> None:
     class Ended(FakeAccount):
-        async def update_job(self, job_id: str, patch: Record) -> None:
-            raise ServiceError(Diagnostic("job-completed", "it has ended"), code="JobCompleted")
+        class Jobs(FakeAccount.Jobs):
+            async def update(self, job_id: str, patch: Record) -> None:
+                raise ServiceError(Diagnostic("job-completed", "it has ended"), code="JobCompleted")
 
     code, events = await carried_out(Ended(), tmp_path / "r", CloseJob("j"))
     assert code == Exit.DONE
@@ -138,20 +142,21 @@ async def test_closing_a_job_that_has_ended(tmp_path: Path) -> None:
 
 
 async def test_a_pool_that_is_deleted_after_the_job_has_ended(tmp_path: Path) -> None:
-    """Between two looks the last task ends, and the other run deletes the pool."""
+    """Between two polls the last task ends, and the other run deletes the pool."""
 
     class Ending(FakeAccount):
-        async def pool(self, pool_id: str) -> PoolFacts | None:
-            self.terminated["j"] = "AllTasksComplete"
-            return None
+        class Pools(FakeAccount.Pools):
+            async def get(self, pool_id: str) -> PoolFacts | None:
+                self.account.terminated["j"] = "AllTasksComplete"
+                return None
 
-    account = Ending(jobs={"j": Record(id="j")}, tasks={"j": ["a", "b"]})
+    account = Ending(job_bodies={"j": Record(id="j")}, task_ids={"j": ["a", "b"]})
     code, _ = await carried_out(account, tmp_path / "r", WaitForTasks("j", "p", 2, HOUR))
     assert code == Exit.DONE
 
 
 async def test_a_pool_that_is_deleted_while_tasks_wait(tmp_path: Path) -> None:
-    account = FakeAccount(jobs={"j": Record(id="j")}, tasks={"j": ["a"]}, never_done=True)
+    account = FakeAccount(job_bodies={"j": Record(id="j")}, task_ids={"j": ["a"]}, never_done=True)
     code, events = await carried_out(account, tmp_path / "r", WaitForTasks("j", "p", 1, HOUR))
     assert code == Exit.SERVICE
     (problem,) = problems(events)
@@ -161,8 +166,11 @@ async def test_a_pool_that_is_deleted_while_tasks_wait(tmp_path: Path) -> None:
 
 async def test_a_container_that_is_deleted_during_the_upload(tmp_path: Path) -> None:
     class Vanished(FakeAccount):
-        async def upload(self, *_: object) -> None:
-            raise ServiceError(Diagnostic("container-not-found", "gone"), code="ContainerNotFound")
+        class Blobs(FakeAccount.Blobs):
+            async def upload(self, *_: object) -> None:
+                raise ServiceError(
+                    Diagnostic("container-not-found", "gone"), code="ContainerNotFound"
+                )
 
     file = tmp_path / "a.txt"
     file.write_text("a")
@@ -175,11 +183,12 @@ async def test_a_container_that_is_deleted_during_the_upload(tmp_path: Path) -> 
 @pytest.mark.parametrize("code", ["JobBeingTerminated", "JobCompleted"])
 async def test_a_job_that_ends_while_tasks_are_submitted(tmp_path: Path, code: str) -> None:
     class Stopped(FakeAccount):
-        async def create_tasks(self, *_: object) -> list[TaskAdded]:
-            self.terminated["j"] = "stopped by ada@host: wrong input"
-            raise ServiceError(Diagnostic("x", "takes no more tasks"), code=code, status=409)
+        class Tasks(FakeAccount.Tasks):
+            async def create_collection(self, *_: object) -> list[TaskAdded]:
+                self.account.terminated["j"] = "stopped by ada@host: wrong input"
+                raise ServiceError(Diagnostic("x", "takes no more tasks"), code=code, status=409)
 
-    account = Stopped(jobs={"j": Record(id="j")})
+    account = Stopped(job_bodies={"j": Record(id="j")})
     tasks = (Task("t-1", "stage", 0, Record(id="t-1", commandLine="true")),)
     exit_code, events = await carried_out(
         account, tmp_path / "r", SubmitTasks("j", "stage", tasks, HOUR)

@@ -128,10 +128,10 @@ async def test_a_run_from_start_to_end(tmp_path: Path) -> None:
     assert not ended(events).left
     assert isinstance(events[0], RunStarted)
     assert (tmp_path / "results" / "a.txt").read_text() == "a.txt"
-    assert not account.containers
-    assert not account.pools
-    assert not account.jobs
-    assert account.tasks["j"] == [f"count-{n}" for n in range(250)]
+    assert not account.stored
+    assert not account.pool_bodies
+    assert not account.job_bodies
+    assert account.task_ids["j"] == [f"count-{n}" for n in range(250)]
 
 
 async def test_job_and_pool_are_asked_about_separately(tmp_path: Path) -> None:
@@ -141,8 +141,8 @@ async def test_job_and_pool_are_asked_about_separately(tmp_path: Path) -> None:
         Deletion("delete-job", None, failed=False),
         Deletion("delete-pool", 3, failed=False),
     ]
-    assert set(account.jobs) == {"j"}
-    assert not account.pools
+    assert set(account.job_bodies) == {"j"}
+    assert not account.pool_bodies
     assert ended(events).left == ("delete-job",)
 
 
@@ -157,7 +157,7 @@ async def test_what_is_left_includes_what_clean_up_does_not_delete(tmp_path: Pat
     assert ended(events).left == ("delete-pool", "job j", "job j-r2")
     events, _ = await events_of(plan, FakeAccount(answers=[True, True]), tmp_path)
     assert ended(events).left == (), "the user requested that everything else stays"
-    events, _ = await events_of(plan, FakeAccount(fail={"create_pool"}), tmp_path)
+    events, _ = await events_of(plan, FakeAccount(fail={"pools.create"}), tmp_path)
     assert "job j" not in ended(events).left
     assert "job j-r2" in ended(events).left
 
@@ -170,12 +170,12 @@ async def test_deletions_are_confirmed_after_failures(tmp_path: Path) -> None:
         Deletion("delete-job", None, failed=True),
         Deletion("delete-pool", 3, failed=True),
     ]
-    assert not account.pools
+    assert not account.pool_bodies
     assert ended(events).left == ("delete-containers", "delete-job")
 
 
 async def test_no_question_about_what_does_not_exist(tmp_path: Path) -> None:
-    account = FakeAccount(answers=[True], fail={"create_pool"})
+    account = FakeAccount(answers=[True], fail={"pools.create"})
     await events_of(tutorial(tmp_path), account, tmp_path)
     assert account.asked == []
 
@@ -190,9 +190,9 @@ async def test_declined_deletions_are_reported_as_remaining(tmp_path: Path) -> N
     account = FakeAccount(answers=[False, False])
     events, code = await events_of(tutorial(tmp_path), account, tmp_path)
     assert code is Exit.DONE
-    assert set(account.pools) == {"p"}
-    assert set(account.jobs) == {"j"}
-    assert not account.containers
+    assert set(account.pool_bodies) == {"p"}
+    assert set(account.job_bodies) == {"j"}
+    assert not account.stored
     assert ended(events).left == ("delete-pool", "delete-job")
     assert [e.because for e in events if isinstance(e, StepSkipped)] == ["declined"] * 2
 
@@ -200,7 +200,7 @@ async def test_declined_deletions_are_reported_as_remaining(tmp_path: Path) -> N
 async def test_the_pool_is_deleted_before_its_containers(tmp_path: Path) -> None:
     account = FakeAccount()
     await events_of(tutorial(tmp_path), account, tmp_path)
-    assert account.calls.index("delete_pool p") < account.calls.index("delete_container input")
+    assert account.calls.index("pools.delete p") < account.calls.index("containers.delete input")
 
 
 async def test_failed_tasks_are_reported_and_only_what_is_agreed_to_is_deleted(
@@ -214,9 +214,9 @@ async def test_failed_tasks_are_reported_and_only_what_is_agreed_to_is_deleted(
         ("count-3", 1, "count-3: no\n"),
         ("count-4", 1, "count-4: no\n"),
     ]
-    assert (tmp_path / "results" / "a.txt").exists(), "what there is is fetched all the same"
-    assert account.containers
-    assert account.pools
+    assert (tmp_path / "results" / "a.txt").exists(), "existing results are downloaded"
+    assert account.stored
+    assert account.pool_bodies
     assert ended(events).left == ("delete-pool", "delete-containers", "delete-job")
 
 
@@ -228,10 +228,11 @@ async def test_only_existing_objects_remain(
     """After a failed creation the pool may exist; a refusal (403, 501) says that it does not."""
 
     class Refusing(FakeAccount):
-        async def create_pool(self, body: Record, sas: timedelta) -> bool:
-            if made:
-                await super().create_pool(body, sas)
-            raise ServiceError(Diagnostic("no", "no"), code="No", status=status)
+        class Pools(FakeAccount.Pools):
+            async def create(self, body: Record, sas: timedelta) -> bool:
+                if made:
+                    await super().create(body, sas)
+                raise ServiceError(Diagnostic("no", "no"), code="No", status=status)
 
     events, code = await events_of(tutorial(tmp_path), Refusing(answers=[False]), tmp_path)
     assert code is Exit.SERVICE
@@ -241,8 +242,9 @@ async def test_only_existing_objects_remain(
 
 async def test_a_container_that_was_not_created_is_not_reported(tmp_path: Path) -> None:
     class Refusing(FakeAccount):
-        async def create_container(self, *_: object) -> bool:
-            raise ServiceError(Diagnostic("no", "no"), code="No", status=403)
+        class Containers(FakeAccount.Containers):
+            async def create(self, *_: object) -> bool:
+                raise ServiceError(Diagnostic("no", "no"), code="No", status=403)
 
     events, _ = await events_of(tutorial(tmp_path), Refusing(), tmp_path)
     assert ended(events).left == ()
@@ -262,25 +264,26 @@ async def test_the_pool_and_job_of_another_run_are_not_deleted(tmp_path: Path) -
     ]
 
     class Shared(FakeAccount):
-        async def job(self, job_id: str) -> JobFacts | None:
-            found = await super().job(job_id)
-            theirs = {ORIGIN: "theirs", VERSION: "theirs"}
-            return found and replace(found, metadata=theirs)
+        class Jobs(FakeAccount.Jobs):
+            async def get(self, job_id: str) -> JobFacts | None:
+                found = await super().get(job_id)
+                theirs = {ORIGIN: "theirs", VERSION: "theirs"}
+                return found and replace(found, metadata=theirs)
 
     account = Shared(
-        pools={"p": Record(id="p", targetDedicatedNodes=3)},
-        jobs={"j": Record(id="j")},
+        pool_bodies={"p": Record(id="p", targetDedicatedNodes=3)},
+        job_bodies={"j": Record(id="j")},
         answers=[False],
     )
     events, code = await events_of(plan_of(always), account, tmp_path)
     assert code is Exit.USAGE
-    assert set(account.pools) == {"p"}
-    assert set(account.jobs) == {"j"}
+    assert set(account.pool_bodies) == {"p"}
+    assert set(account.job_bodies) == {"j"}
     assert ended(events).left == ("delete-containers",), "that is what this run created"
-    assert not account.tasks
+    assert not account.task_ids
     account = Shared(
-        pools={"p": Record(id="p", targetDedicatedNodes=3)},
-        jobs={"j": Record(id="j")},
+        pool_bodies={"p": Record(id="p", targetDedicatedNodes=3)},
+        job_bodies={"j": Record(id="j")},
         answers=[True],
     )
     _, code = await events_of(plan_of(always), account, tmp_path)
@@ -336,60 +339,65 @@ async def test_tasks_are_submitted_when_their_inputs_are_uploaded(tmp_path: Path
     class Account(FakeAccount):
         """The last files arrive only after the first tasks were submitted."""
 
-        async def upload(
-            self, container: str, file: LocalFile, moved: object, cancelled: Callable[[], bool]
-        ) -> bool:
-            if file.blob >= "f200.txt":
-                async with asyncio.timeout(60):
-                    while "j" not in self.tasks:
-                        await asyncio.sleep(0)
-            return await super().upload(container, file, lambda _: None, cancelled)
+        class Blobs(FakeAccount.Blobs):
+            async def upload(
+                self, container: str, file: LocalFile, moved: object, cancelled: Callable[[], bool]
+            ) -> bool:
+                if file.blob >= "f200.txt":
+                    async with asyncio.timeout(60):
+                        while "j" not in self.account.task_ids:
+                            await asyncio.sleep(0)
+                return await super().upload(container, file, lambda _: None, cancelled)
 
-        async def create_tasks(
-            self, job_id: str, tasks: Sequence[Record], sas: timedelta
-        ) -> object:
-            for task in tasks:
-                number = int(str(task["id"]).removeprefix("t-"))
-                assert f"f{number:03}.txt" in self.containers["input"], "its file is there"
-            return await super().create_tasks(job_id, tasks, sas)
+        class Tasks(FakeAccount.Tasks):
+            async def create_collection(
+                self, job_id: str, tasks: Sequence[Record], sas: timedelta
+            ) -> object:
+                for task in tasks:
+                    number = int(str(task["id"]).removeprefix("t-"))
+                    assert f"f{number:03}.txt" in self.account.stored["input"], (
+                        "its file is uploaded"
+                    )
+                return await super().create_collection(job_id, tasks, sas)
 
     account = Account()
     _, code = await events_of(with_inputs(tmp_path, 230), account, tmp_path)
     assert code is Exit.DONE
-    assert len(account.tasks["j"]) == 230
+    assert len(account.task_ids["j"]) == 230
 
 
 async def test_tasks_without_their_inputs_are_not_submitted(tmp_path: Path) -> None:
     class Account(FakeAccount):
-        async def upload(
-            self, container: str, file: LocalFile, moved: object, cancelled: Callable[[], bool]
-        ) -> bool:
-            if file.blob == "f150.txt":
-                raise refused("upload")
-            return await super().upload(container, file, lambda _: None, cancelled)
+        class Blobs(FakeAccount.Blobs):
+            async def upload(
+                self, container: str, file: LocalFile, moved: object, cancelled: Callable[[], bool]
+            ) -> bool:
+                if file.blob == "f150.txt":
+                    raise refused("blobs.upload")
+                return await super().upload(container, file, lambda _: None, cancelled)
 
     account = Account()
     events, code = await events_of(with_inputs(tmp_path, 230), account, tmp_path)
     assert code is Exit.SERVICE
-    assert "t-150" not in account.tasks.get("j", [])
+    assert "t-150" not in account.task_ids.get("j", [])
     assert [e.because for e in events if isinstance(e, StepSkipped)], "the job is not closed"
-    assert "update_job j" not in account.calls
+    assert "jobs.update j" not in account.calls
 
 
 EFFECTS = [
-    "create_container",
-    "upload",
-    "create_pool",
-    "node_counts",
-    "create_job",
-    "create_tasks",
-    "update_job",
-    "task_counts",
-    "blobs",
-    "download",
-    "delete_pool",
-    "delete_container",
-    "delete_job",
+    "containers.create",
+    "blobs.upload",
+    "pools.create",
+    "pools.get_node_counts",
+    "jobs.create",
+    "tasks.create_collection",
+    "jobs.update",
+    "jobs.get_task_counts",
+    "blobs.list",
+    "blobs.download",
+    "pools.delete",
+    "containers.delete",
+    "jobs.delete",
 ]
 
 
@@ -404,21 +412,21 @@ async def test_any_failure_is_an_event_and_the_same_plan_can_be_applied_again(
     assert [e.problem.summary for e in events if isinstance(e, StepFailed)] == [
         f"refused: {effect}"
     ]
-    told = {e.step for e in events if isinstance(e, StepDone | StepFailed | StepSkipped)}
-    assert told == {s.id for s in plan.steps}, "every step is accounted for"
+    ended_steps = {e.step for e in events if isinstance(e, StepDone | StepFailed | StepSkipped)}
+    assert ended_steps == {s.id for s in plan.steps}, "every step has ended"
     account.fail.clear()
     events, code = await events_of(plan, account, tmp_path)
     assert code is Exit.DONE
-    assert len(account.tasks["j"]) == 250
-    assert not account.containers
+    assert len(account.task_ids["j"]) == 250
+    assert not account.stored
 
 
 @pytest.mark.parametrize(
     ("effect", "kept"),
     [
-        ("download", ("delete-containers", "delete-job")),
+        ("blobs.download", ("delete-containers", "delete-job")),
         # A job that has not ended may keep nodes.
-        ("task_counts", ("delete-containers",)),
+        ("jobs.get_task_counts", ("delete-containers",)),
     ],
 )
 async def test_containers_are_kept_until_their_results_are_downloaded(
@@ -430,21 +438,21 @@ async def test_containers_are_kept_until_their_results_are_downloaded(
     always = [replace(s, gate=Gate.END) if s.id.startswith("delete") else s for s in plan.steps]
     events, code = await events_of(replace(plan, steps=tuple(always)), account, tmp_path)
     assert code is Exit.SERVICE
-    assert "input" in account.containers
-    assert "p" not in account.pools, "it costs money"
+    assert "input" in account.stored
+    assert "p" not in account.pool_bodies, "it costs money"
     skipped = {e.step: e.because for e in events if isinstance(e, StepSkipped)}
     assert {name for name in skipped if name.startswith("delete")} == set(kept)
     assert {skipped[name] for name in kept} == {"results"}
     assert ended(events).left == kept
 
 
-@pytest.mark.parametrize("looks", range(1, 30, 2))
-async def test_cancelling_anywhere_ends_as_interrupted(tmp_path: Path, looks: int) -> None:
+@pytest.mark.parametrize("turns", range(1, 30, 2))
+async def test_cancelling_anywhere_ends_as_interrupted(tmp_path: Path, turns: int) -> None:
     account = FakeAccount()
     events: list[Event] = []
     plan = tutorial(tmp_path)
     task = asyncio.ensure_future(run(plan, account.world(), events.append, tmp_path / "r.jsonl"))
-    for _ in range(looks):
+    for _ in range(turns):
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -473,11 +481,12 @@ def test_steps_run_in_order_on_any_graph(steps: list[Step], data: st.DataObject)
     broken = data.draw(st.none() | st.sampled_from([s.id for s in steps]))
 
     class Account(FakeAccount):
-        async def create_container(self, name: str, metadata: object, access: object) -> bool:
-            await self._call("create_container", name)
-            if broken and name == f"c{broken[1:]}":
-                raise refused(name)
-            return True
+        class Containers(FakeAccount.Containers):
+            async def create(self, name: str, metadata: object, access: object) -> bool:
+                await self.account.call("containers.create", name)
+                if broken and name == f"c{broken[1:]}":
+                    raise refused(name)
+                return True
 
     events: list[Event] = []
     asyncio.run(run(plan_of(steps), Account().world(), events.append, Path("unused")))

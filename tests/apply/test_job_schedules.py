@@ -46,52 +46,58 @@ async def test_the_next_run_is_reported(tmp_path: Path) -> None:
 
 
 async def test_an_existing_schedule_is_reported(tmp_path: Path) -> None:
-    account = FakeAccount(schedules={"nightly": BODY})
+    account = FakeAccount(schedule_bodies={"nightly": BODY})
     events = await events_of(account, tmp_path, CreateSchedule("nightly", BODY, HOUR))
     assert [e.note for e in events if isinstance(e, StepDone)] == ["already existed"]
 
 
 async def test_a_schedule_is_changed_in_place(tmp_path: Path) -> None:
-    account = FakeAccount(schedules={"nightly": BODY})
+    account = FakeAccount(schedule_bodies={"nightly": BODY})
     patch = Record(schedule=Record(recurrenceInterval="PT1H"))
     await events_of(account, tmp_path, UpdateSchedule("nightly", patch, HOUR))
-    assert account.calls == ["update_schedule nightly"]
-    assert account.schedules["nightly"]["schedule"] == patch["schedule"]
+    assert account.calls == ["job_schedules.update nightly"]
+    assert account.schedule_bodies["nightly"]["schedule"] == patch["schedule"]
 
 
 class Slow(FakeAccount):
     """Deletes a schedule at the third look at it: its jobs go first."""
 
-    async def schedule(self, schedule_id: str):  # type: ignore[no-untyped-def]
-        self.looks["schedule"] = self.looks.get("schedule", 0) + 1
-        if self.looks["schedule"] == 3:
-            self.schedules.pop(schedule_id, None)
-        self.calls.append("schedule")
-        return await super().schedule(schedule_id)
+    class JobSchedules(FakeAccount.JobSchedules):
+        async def get(self, schedule_id: str):  # type: ignore[no-untyped-def]
+            self.account.polls["schedule"] = self.account.polls.get("schedule", 0) + 1
+            if self.account.polls["schedule"] == 3:
+                self.account.schedule_bodies.pop(schedule_id, None)
+            self.account.calls.append("schedule")
+            return await super().get(schedule_id)
 
-    async def delete_schedule(self, schedule_id: str) -> bool:
-        self.calls.append("delete_schedule")
-        return schedule_id in self.schedules
+        async def delete(self, schedule_id: str) -> bool:
+            self.account.calls.append("job_schedules.delete")
+            return schedule_id in self.account.schedule_bodies
 
 
 async def test_a_schedule_is_replaced_after_the_deletion(tmp_path: Path) -> None:
-    account = Slow(schedules={"nightly": BODY})
+    account = Slow(schedule_bodies={"nightly": BODY})
     await events_of(account, tmp_path, ReplaceSchedule("nightly", BODY, HOUR))
-    looks = ["schedule"] * 3
-    assert account.calls == ["delete_schedule", *looks, "create_schedule nightly", "schedule"]
+    polls = ["schedule"] * 3
+    assert account.calls == [
+        "job_schedules.delete",
+        *polls,
+        "job_schedules.create nightly",
+        "schedule",
+    ]
 
 
 async def test_the_pool_is_deleted_after_the_schedule(tmp_path: Path) -> None:
-    account = Slow(schedules={"nightly": BODY}, pools={"p": Record(id="p")})
+    account = Slow(schedule_bodies={"nightly": BODY}, pool_bodies={"p": Record(id="p")})
     await events_of(account, tmp_path, DeleteSchedule("nightly"), DeletePool("p"))
-    assert account.calls == ["delete_schedule", *["schedule"] * 3, "delete_pool p"]
+    assert account.calls == ["job_schedules.delete", *["schedule"] * 3, "pools.delete p"]
 
 
-@pytest.mark.parametrize("call", ["create_schedule", "update_schedule"])
+@pytest.mark.parametrize("call", ["job_schedules.create", "job_schedules.update"])
 async def test_a_refusal_fails_the_run(tmp_path: Path, call: str) -> None:
-    account = FakeAccount(schedules={"nightly": BODY}, fail={call})
+    account = FakeAccount(schedule_bodies={"nightly": BODY}, fail={call})
     action: Action = CreateSchedule("nightly", BODY, HOUR)
-    if call == "update_schedule":
+    if call == "job_schedules.update":
         action = UpdateSchedule("nightly", BODY, HOUR)
     ended = (await events_of(account, tmp_path, action))[-1]
     assert isinstance(ended, RunEnded)

@@ -28,30 +28,32 @@ POOL = Record(id="p", targetDedicatedNodes=2)
 
 def monitor(account: FakeAccount, events: list[Event] | None = None) -> Monitor:
     """Of the job or the pool that the account has."""
-    watched = Watched("p" if account.pools else "", "j" if account.jobs else "")
+    watched = Watched("p" if account.pool_bodies else "", "j" if account.job_bodies else "")
     return Monitor(account.world(), (events if events is not None else []).append, watched)
 
 
 @dataclass
 class Lagging(FakeAccount):
-    """Its counts say ``before`` for ``late`` looks; meanwhile a task runs that was retried."""
+    """The first ``late`` counts are ``before``; meanwhile a retried task runs."""
 
     before: TaskCounts = field(default_factory=lambda: TaskCounts(0, 0, 0, 0))
     late: int = 3
 
-    async def task_counts(self, job_id: str) -> TaskCounts:
-        if self.late > 0:
-            self.late -= 1
-            return self.before
-        return await super().task_counts(job_id)
+    class Jobs(FakeAccount.Jobs):
+        async def get_task_counts(self, job_id: str) -> TaskCounts:
+            if self.account.late > 0:
+                self.account.late -= 1
+                return self.account.before
+            return await super().get_task_counts(job_id)
 
-    async def any_running(self, job_id: str) -> bool:
-        return self.late > 0
+    class Tasks(FakeAccount.Tasks):
+        async def any_running(self, job_id: str) -> bool:
+            return self.account.late > 0
 
 
 def lagging(before: TaskCounts, *failing: str, ended: str = "", late: int = 3) -> Lagging:
     account = Lagging(before=before, failing=set(failing), late=late)
-    account.jobs["j"], account.tasks["j"] = Record(id="j"), ["a", "b"]
+    account.job_bodies["j"], account.task_ids["j"] = Record(id="j"), ["a", "b"]
     if ended:
         account.terminated["j"] = ended
     return account
@@ -61,7 +63,7 @@ async def test_a_retried_task_is_waited_for_although_counts_report_a_failure() -
     account = lagging(TaskCounts(0, 0, 1, 1))
     done = await wait_for_tasks(WAIT, monitor(account))
     assert (done.items, done.outcome) == (2, None)
-    assert account.looks == {}, "its counts never were up to date"
+    assert account.polls == {}, "its counts never were up to date"
     account = lagging(TaskCounts(0, 0, 1, 1), "b")
     done = await wait_for_tasks(WAIT, monitor(account))
     assert (done.items, done.note, done.outcome) == (2, "1 failed", Outcome.TASKS_FAILED)
@@ -90,7 +92,7 @@ async def test_a_failure_before_a_retry_does_not_count() -> None:
 
 async def test_a_deleted_task_is_not_complete() -> None:
     account = lagging(TaskCounts(0, 0, 1, 0), ended="AllTasksComplete", late=100)
-    del account.tasks["j"][1]
+    del account.task_ids["j"][1]
     done = await wait_for_tasks(WAIT, monitor(account))
     assert (done.items, done.outcome) == (1, Outcome.TASKS_FAILED)
 
@@ -103,24 +105,26 @@ class Restarting(FakeAccount):
     late: int = 3
     facts: PoolFacts | None = None
 
-    async def pool(self, pool_id: str) -> PoolFacts | None:
-        return self.facts or await super().pool(pool_id)
+    class Pools(FakeAccount.Pools):
+        async def get(self, pool_id: str) -> PoolFacts | None:
+            return self.account.facts or await super().get(pool_id)
 
-    async def node_counts(self, pool_id: str) -> Mapping[str, int]:
-        if self.late > 0:
-            self.late -= 1
-            return self.wrong or {}
-        return await super().node_counts(pool_id)
+        async def get_node_counts(self, pool_id: str) -> Mapping[str, int]:
+            if self.account.late > 0:
+                self.account.late -= 1
+                return self.account.wrong or {}
+            return await super().get_node_counts(pool_id)
 
-    async def unhealthy_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
-        if self.node_state != "idle":
-            async for node in super().unhealthy_nodes(pool_id):
-                yield node
+    class Nodes(FakeAccount.Nodes):
+        async def list_unhealthy(self, pool_id: str) -> AsyncIterator[NodeFacts]:
+            if self.account.node_state != "idle":
+                async for node in super().list_unhealthy(pool_id):
+                    yield node
 
 
 async def test_restarted_nodes_are_waited_for() -> None:
     account = Restarting(wrong={"starttaskfailed": 2})
-    account.pools["p"] = POOL
+    account.pool_bodies["p"] = POOL
     done = await wait_for_pool(monitor(account))
     assert done.items == 2
 
@@ -130,7 +134,7 @@ async def test_a_pool_with_some_of_its_nodes_is_usable() -> None:
     errors = (("AccountCoreQuotaReached", "no cores left"),)
     facts = PoolFacts("p", "active", "steady", POOL, {}, 2, 0, 3, 0, errors)
     account = Restarting(facts=facts)
-    account.pools["p"] = POOL
+    account.pool_bodies["p"] = POOL
     done = await wait_for_pool(monitor(account))
     assert done.items == 2
     account = replace(account, facts=replace(facts, dedicated=0), late=3)

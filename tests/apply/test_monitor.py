@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -33,55 +33,67 @@ from tests.apply.fake import START, FakeAccount
 MINUTES = timedelta(minutes=1)
 WAIT = WaitForTasks("j", "p", 3, 10 * MINUTES)
 WATCHED = Watched("p", "j", 10 * MINUTES)
+T = TypeVar("T")
 QUOTA = (("AccountCoreQuotaReached", "no cores"),)
+
+
+def next_of(answers: list[T]) -> T:
+    return answers.pop(0) if len(answers) > 1 else answers[0]
 
 
 @dataclass
 class Scripted(FakeAccount):
-    """An account whose looks are written down: the last of each goes on for ever."""
+    """An account with scripted answers; the last answer of each list is repeated."""
 
     seen_pools: list[PoolFacts] = field(default_factory=list)
     seen_nodes: list[Mapping[str, int]] = field(default_factory=lambda: [{"idle": 1}])
     seen_counts: list[TaskCounts] = field(default_factory=lambda: [TaskCounts(0, 1, 2, 0)])
     state: str = "active"
-    unwell: tuple[NodeFacts, ...] = ()
+    unhealthy: tuple[NodeFacts, ...] = ()
     requests: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
-        self.jobs["j"], self.tasks["j"] = Record(id="j"), ["a", "b", "c"]
+        super().__post_init__()
+        self.job_bodies["j"], self.task_ids["j"] = Record(id="j"), ["a", "b", "c"]
         self.seen_pools = self.seen_pools or [pool()]
 
-    async def pool(self, pool_id: str) -> PoolFacts | None:
-        self.requests["pool"] += 1
-        return self.seen_pools.pop(0) if len(self.seen_pools) > 1 else self.seen_pools[0]
+    class Pools(FakeAccount.Pools):
+        async def get(self, pool_id: str) -> PoolFacts | None:
+            self.account.requests["pool"] += 1
+            return next_of(self.account.seen_pools)
 
-    async def node_counts(self, pool_id: str) -> Mapping[str, int]:
-        self.requests["nodes"] += 1
-        return self.seen_nodes.pop(0) if len(self.seen_nodes) > 1 else self.seen_nodes[0]
+        async def get_node_counts(self, pool_id: str) -> Mapping[str, int]:
+            self.account.requests["nodes"] += 1
+            return next_of(self.account.seen_nodes)
 
-    async def job(self, job_id: str) -> JobFacts | None:
-        self.requests["job"] += 1
-        found = await super().job(job_id)
-        return found and (found if found.state == "completed" else replace(found, state=self.state))
+    class Jobs(FakeAccount.Jobs):
+        async def get(self, job_id: str) -> JobFacts | None:
+            self.account.requests["job"] += 1
+            found = await super().get(job_id)
+            return found and (
+                found if found.state == "completed" else replace(found, state=self.account.state)
+            )
 
-    async def task_counts(self, job_id: str) -> TaskCounts:
-        self.requests["counts"] += 1
-        return self.seen_counts.pop(0) if len(self.seen_counts) > 1 else self.seen_counts[0]
+        async def get_task_counts(self, job_id: str) -> TaskCounts:
+            self.account.requests["counts"] += 1
+            return next_of(self.account.seen_counts)
 
-    async def unhealthy_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
-        self.requests["unwell"] += 1
-        for node in self.unwell:
-            yield node
+    class Nodes(FakeAccount.Nodes):
+        async def list_unhealthy(self, pool_id: str) -> AsyncIterator[NodeFacts]:
+            self.account.requests["unhealthy"] += 1
+            for node in self.account.unhealthy:
+                yield node
 
-    async def waiting_tasks(self, job_id: str) -> AsyncIterator[TaskWaiting]:
-        self.requests["waiting"] += 1
-        for task in self.waiting:
-            yield task
+    class Tasks(FakeAccount.Tasks):
+        async def list_waiting(self, job_id: str) -> AsyncIterator[TaskWaiting]:
+            self.account.requests["waiting"] += 1
+            for task in self.account.waiting:
+                yield task
 
-    async def task_times(self, job_id: str, *, running: bool) -> AsyncIterator[TaskTimes]:
-        self.requests["times"] += 1
-        async for one in super().task_times(job_id, running=running):
-            yield one
+        async def list_times(self, job_id: str, *, running: bool) -> AsyncIterator[TaskTimes]:
+            self.account.requests["times"] += 1
+            async for one in super().list_times(job_id, running=running):
+                yield one
 
 
 def pool(now: int = 1, target: int = 1, **fields: Any) -> PoolFacts:
@@ -108,9 +120,10 @@ async def test_the_deadline_is_on_the_services_clock(ahead: int) -> None:
     offset = timedelta(seconds=ahead)
 
     class Off(Scripted):
-        async def job(self, job_id: str) -> JobFacts | None:
-            found = await super().job(job_id)
-            return found and replace(found, created=START + offset)
+        class Jobs(Scripted.Jobs):
+            async def get(self, job_id: str) -> JobFacts | None:
+                found = await super().get(job_id)
+                return found and replace(found, created=START + offset)
 
     account = Off(ahead=offset)
     monitor, events = watching(account)
@@ -136,7 +149,7 @@ async def test_a_recent_cause_is_reported_at_the_deadline() -> None:
 
 async def test_the_limit_for_nodes_without_a_job() -> None:
     account = Scripted(seen_nodes=[{"starting": 1}])
-    del account.jobs["j"]
+    del account.job_bodies["j"]
     monitor, events = watching(account)
     done = await wait_for_pool(monitor)
     assert done.outcome is Outcome.TIME_LIMIT
@@ -173,13 +186,13 @@ async def test_a_cause_is_reported_at_once_and_again_only_when_it_changes() -> N
     )
     monitor, events = watching(account)
     await wait_for_tasks(WAIT, monitor)
-    told = [event for event in events if isinstance(event, Waiting)]
-    assert [(one.summary, one.resolved) for one in told] == [
+    reported = [event for event in events if isinstance(event, Waiting)]
+    assert [(one.summary, one.resolved) for one in reported] == [
         ("1 of 3 nodes: AccountCoreQuotaReached", False),
         ("2 of 3 nodes: AccountCoreQuotaReached", False),
         ("", True),
     ]
-    assert events.index(told[0]) <= 2, "with the first look"
+    assert events.index(reported[0]) <= 2, "with the first poll"
 
 
 async def test_a_cause_of_every_run_is_reported_after_its_delay() -> None:
@@ -190,8 +203,8 @@ async def test_a_cause_of_every_run_is_reported_after_its_delay() -> None:
         if account.clock.elapsed < 600:
             assert waits(events) == []
         await monitor.pause()
-    (told,) = [event for event in events if isinstance(event, Waiting)]
-    assert (told.code, told.since) == ("nodes-starting", START)
+    (reported,) = [event for event in events if isinstance(event, Waiting)]
+    assert (reported.code, reported.since) == ("nodes-starting", START)
 
 
 async def test_a_start_task_that_fails_is_shown_once_and_ends_the_run() -> None:
@@ -200,13 +213,13 @@ async def test_a_start_task_that_fails_is_shown_once_and_ends_the_run() -> None:
         seen_pools=[pool(9, 9)],
         seen_nodes=[{"starttaskfailed": 8, "starting": 1}, {"starttaskfailed": 9}],
         seen_counts=[TaskCounts(3, 0, 0, 0)],
-        unwell=nodes,
+        unhealthy=nodes,
     )
-    account.unwell = nodes[:8]
+    account.unhealthy = nodes[:8]
     monitor, events = watching(account)
     await monitor.poll()
     assert waits(events) == [("start-task-failed", False)]
-    account.unwell = nodes
+    account.unhealthy = nodes
     with pytest.raises(ServiceError) as caught:
         await wait_for_pool(monitor)
     assert caught.value.code == "StartTaskFailed"
@@ -259,8 +272,8 @@ async def test_a_task_that_runs_far_longer_than_its_siblings_is_named() -> None:
     while account.clock.elapsed < 900:
         await monitor.poll()
         await monitor.pause()
-    (told,) = [event for event in events if isinstance(event, Waiting)]
-    assert (told.code, told.subject, told.since) == ("task-slow", "task slow", START)
+    (reported,) = [event for event in events if isinstance(event, Waiting)]
+    assert (reported.code, reported.subject, reported.since) == ("task-slow", "task slow", START)
     assert account.requests["times"] <= 2 * 900 / 60, "no more than two lists a minute"
 
 
@@ -302,7 +315,7 @@ def test_the_poll_interval_is_never_zero() -> None:
 async def test_the_wait_for_a_deletion_is_bounded() -> None:
     account = Scripted()
     with pytest.raises(ServiceError) as caught:
-        await wait_until_deleted(lambda: account.pool("p"), "pool p", account.world())
+        await wait_until_deleted(lambda: account.pools.get("p"), "pool p", account.world())
     assert caught.value.code == "deletion-unfinished"
     (problem,) = caught.value.problems
     assert "the pool 'p' still exists" in problem.summary
@@ -344,7 +357,7 @@ async def test_a_preparation_task_that_failed_before_the_run_restarted_its_node(
 ) -> None:
     """The service lists it until it runs again, which is with the next task on the node."""
     account = Scripted(seen_counts=[TaskCounts(3, 0, 0, 0)])
-    account.jobs["j"] = Record(id="j", jobPreparationTask=Record(commandLine="x"))
+    account.job_bodies["j"] = Record(id="j", jobPreparationTask=Record(commandLine="x"))
     account.prepared = (
         PreparationFacts("n", failed=True, exit_code=9, ended=START + timedelta(seconds=ended)),
     )
@@ -363,7 +376,7 @@ async def test_the_output_of_start_tasks_that_run_at_the_limit_is_kept(*, by_ser
     account = Scripted(
         seen_nodes=[{"waitingforstarttask": 2}],
         seen_counts=[TaskCounts(3, 0, 0, 0)],
-        containers={"logs": {}},
+        stored={"logs": {}},
     )
     monitor, events = watching(account)
     monitor.world = replace(monitor.world, node_logs=NodeLogs("logs"))
@@ -378,9 +391,7 @@ async def test_the_output_of_start_tasks_that_run_at_the_limit_is_kept(*, by_ser
         (name, "the start task still ran after 10 min", "cp: no such file\n")
         for name in ("n0", "n1")
     ]
-    record = read_node_failure(
-        account.containers["logs"]["_nodes/p/n0/startup/failure.json"].decode()
-    )
+    record = read_node_failure(account.stored["logs"]["_nodes/p/n0/startup/failure.json"].decode())
     assert record is not None
     assert (record.state, record.count) == ("waitingforstarttask", 2)
     (problem,) = [event.problem for event in events if isinstance(event, Noticed)]
@@ -393,4 +404,4 @@ async def test_start_tasks_beside_nodes_that_take_tasks_are_not_kept() -> None:
     monitor, events = watching(account)
     await wait_for_tasks(WAIT, monitor)
     assert not [event for event in events if isinstance(event, NodeFailed)]
-    assert not [call for call in account.calls if call.startswith("starting_nodes")]
+    assert not [call for call in account.calls if call.startswith("nodes.list_starting")]

@@ -15,33 +15,34 @@ from tests.apply.fake import FakeAccount
 
 
 @dataclass
-class Nodes(FakeAccount):
+class FailedNodes(FakeAccount):
     """A pool whose nodes failed, with what each wrote to stderr."""
 
     wrote: dict[str, str] = field(default_factory=dict)
     read: list[str] = field(default_factory=list)
 
-    async def unhealthy_nodes(self, pool_id: str) -> AsyncIterator[NodeFacts]:
-        for name in self.wrote:
-            yield NodeFacts(name, "starttaskfailed", 3, "it exited with 3")
+    class Nodes(FakeAccount.Nodes):
+        async def list_unhealthy(self, pool_id: str) -> AsyncIterator[NodeFacts]:
+            for name in self.account.wrote:
+                yield NodeFacts(name, "starttaskfailed", 3, "it exited with 3")
 
-    async def node_file_tail(self, pool_id: str, node: str, path: str, size: int) -> str:
-        self.read.append(f"{node}/{path}")
-        return self.wrote[node][-size:] if path.endswith("stderr.txt") else "out\n"
+        async def get_file_tail(self, pool_id: str, node: str, path: str, size: int) -> str:
+            self.account.read.append(f"{node}/{path}")
+            return self.account.wrote[node][-size:] if path.endswith("stderr.txt") else "out\n"
 
     def kept(self) -> World:
         return replace(self.world(), node_logs=NodeLogs("logs"))
 
     def records(self) -> list[NodeFailure]:
-        blobs = self.containers["logs"]
+        blobs = self.stored["logs"]
         found = [
             read_node_failure(blobs[name].decode()) for name in blobs if name.endswith(".json")
         ]
         return [record for record in found if record is not None]
 
 
-def account(**wrote: str) -> Nodes:
-    return Nodes(containers={"logs": {}}, wrote=wrote)
+def account(**wrote: str) -> FailedNodes:
+    return FailedNodes(stored={"logs": {}}, wrote=wrote)
 
 
 def nothing(_: Event) -> None:
@@ -54,7 +55,7 @@ async def test_nodes_with_the_same_failure_are_stored_once() -> None:
     first, odd = nodes.records()
     assert (first.count, first.node, len(first.nodes)) == (12, "n0", 10)
     assert (odd.count, odd.nodes) == (1, ("odd",))
-    blobs = nodes.containers["logs"]
+    blobs = nodes.stored["logs"]
     assert blobs["_nodes/p/n0/startup/stderr.txt"] == b"no disk 0\n"
     assert blobs["_nodes/p/n0/startup/stdout.txt"] == b"out\n"
     assert sorted(name.split("/")[2] for name in blobs) == ["n0"] * 3 + ["odd"] * 3
@@ -83,7 +84,7 @@ async def test_the_number_of_nodes_and_of_failures_is_bounded() -> None:
 async def test_output_is_cut_at_its_beginning_and_redacted() -> None:
     nodes = account(a="x" * 100_000 + "\nsee http://h/c?sig=abcdef&se=1\n")
     await keep_pool_output("p", nodes.kept(), nothing)
-    data = nodes.containers["logs"]["_nodes/p/a/startup/stderr.txt"]
+    data = nodes.stored["logs"]["_nodes/p/a/startup/stderr.txt"]
     assert len(data) <= 64 * 1024
     assert data.endswith(b"sig=***&se=1\n")
 
@@ -91,7 +92,7 @@ async def test_output_is_cut_at_its_beginning_and_redacted() -> None:
 async def test_binary_output_is_stored() -> None:
     nodes = account(a="\ufffd\x00\x01")
     await keep_pool_output("p", nodes.kept(), nothing)
-    assert nodes.containers["logs"]["_nodes/p/a/startup/stderr.txt"] == "\ufffd\x00\x01".encode()
+    assert nodes.stored["logs"]["_nodes/p/a/startup/stderr.txt"] == "\ufffd\x00\x01".encode()
 
 
 async def test_without_a_container_nothing_is_read() -> None:
@@ -103,7 +104,7 @@ async def test_without_a_container_nothing_is_read() -> None:
 
 async def test_a_refusal_is_one_warning() -> None:
     nodes, events = account(a="x", b="y"), list[Event]()
-    nodes.fail.add("put")
+    nodes.fail.add("blobs.put")
     world = nodes.kept()
     await keep_pool_output("p", world, events.append)
     await keep_pool_output("p", world, events.append)
@@ -113,9 +114,10 @@ async def test_a_refusal_is_one_warning() -> None:
 
 
 async def test_a_deleted_container_is_not_reported() -> None:
-    class Gone(Nodes):
-        async def put(self, container: str, blob: str, data: bytes) -> None:
-            raise ServiceError(Diagnostic("x", "gone"), code="ContainerNotFound", status=404)
+    class Gone(FailedNodes):
+        class Blobs(FailedNodes.Blobs):
+            async def put(self, container: str, blob: str, data: bytes) -> None:
+                raise ServiceError(Diagnostic("x", "gone"), code="ContainerNotFound", status=404)
 
     await keep_pool_output("p", Gone(wrote={"a": "x"}).kept(), nothing)
 
@@ -123,10 +125,10 @@ async def test_a_deleted_container_is_not_reported() -> None:
 async def test_stored_output_is_deleted_before_the_pool_is_created_again() -> None:
     nodes = account(a="x")
     world = nodes.kept()
-    nodes.containers["logs"] |= {"_nodes/p2/z/startup/stderr.txt": b"", "logs/t/stderr.txt": b""}
+    nodes.stored["logs"] |= {"_nodes/p2/z/startup/stderr.txt": b"", "logs/t/stderr.txt": b""}
     await keep_pool_output("p", world, nothing)
     await forget_pool_output("p", world, nothing)
-    assert sorted(nodes.containers["logs"]) == [
+    assert sorted(nodes.stored["logs"]) == [
         "_nodes/p2/z/startup/stderr.txt",
         "logs/t/stderr.txt",
     ]

@@ -32,8 +32,9 @@ PATCH = Record(
 class Remembering(FakeAccount):
     """Keeps the patches of pools."""
 
-    async def update_pool(self, pool_id: str, patch: Record, sas: object) -> None:  # type: ignore[override]
-        await self._call("update_pool", ",".join(patch))
+    class Pools(FakeAccount.Pools):
+        async def update(self, pool_id: str, patch: Record, sas: object) -> None:  # type: ignore[override]
+            await self.account.call("pools.update", ",".join(patch))
 
 
 async def calls_of(account: FakeAccount, folder: Path, *actions: Action) -> Exit | None:
@@ -47,17 +48,17 @@ async def test_the_metadata_are_written_after_the_restart(tmp_path: Path) -> Non
         await calls_of(account, tmp_path, UpdatePool("p", PATCH, HOUR, restart=True)) is Exit.DONE
     )
     assert account.calls == [
-        "update_pool startTask",
-        "node_counts p",
-        "reboot_nodes p",
-        "update_pool metadata",
+        "pools.update startTask",
+        "pools.get_node_counts p",
+        "nodes.reboot p",
+        "pools.update metadata",
     ]
 
 
 async def test_a_start_task_that_delays_a_restart_is_reported(tmp_path: Path) -> None:
     account = Remembering(node_state="waitingforstarttask")
-    account.pools["p"] = Record(id="p", targetDedicatedNodes=2)
-    account.looks["p"] = 2
+    account.pool_bodies["p"] = Record(id="p", targetDedicatedNodes=2)
+    account.polls["p"] = 2
     events: list[Event] = []
     plan = plan_of([step("s", RestartNodes("p", ("n",)))])
     assert await run(plan, account.world(), events.append, tmp_path / "receipt.jsonl") is Exit.DONE
@@ -71,45 +72,46 @@ async def test_ctrl_c_ends_the_wait_for_a_start_task_at_once(tmp_path: Path) -> 
     """The service refuses a restart while a start task runs; its client would wait for minutes."""
 
     class Waits(Remembering):
-        async def reboot_nodes(self, pool_id: str, nodes: Sequence[str] | None = None) -> None:
-            await self._call("reboot_nodes", pool_id)
-            cancellation.request()
-            await asyncio.Event().wait()
+        class Nodes(Remembering.Nodes):
+            async def reboot(self, pool_id: str, nodes: Sequence[str] | None = None) -> None:
+                await self.account.call("nodes.reboot", pool_id)
+                cancellation.request()
+                await asyncio.Event().wait()
 
     account, cancellation = Waits(node_state="waitingforstarttask"), Cancellation()
-    account.pools["p"] = Record(id="p", targetDedicatedNodes=2)
+    account.pool_bodies["p"] = Record(id="p", targetDedicatedNodes=2)
     world = replace(account.world(), cancellation=cancellation)
     plan = plan_of([step("s", UpdatePool("p", PATCH, HOUR, restart=True))])
     code = await asyncio.wait_for(
         run(plan, world, lambda _: None, tmp_path / "receipt.jsonl"), timeout=60
     )
     assert code is Exit.INTERRUPTED
-    assert "update_pool metadata" not in account.calls
+    assert "pools.update metadata" not in account.calls
 
 
 async def test_without_a_restart_there_is_one_update(tmp_path: Path) -> None:
     account = Remembering()
     await calls_of(account, tmp_path, UpdatePool("p", PATCH, HOUR))
-    assert account.calls == ["update_pool startTask,metadata"]
+    assert account.calls == ["pools.update startTask,metadata"]
 
 
 async def test_an_interrupted_update_does_not_write_the_metadata(tmp_path: Path) -> None:
-    account = Remembering(fail={"reboot_nodes"})
+    account = Remembering(fail={"nodes.reboot"})
     code = await calls_of(account, tmp_path, UpdatePool("p", PATCH, HOUR, restart=True))
     assert code is Exit.SERVICE
-    assert "update_pool metadata" not in account.calls
+    assert "pools.update metadata" not in account.calls
 
 
 async def test_a_pool_is_resized_and_scaled(tmp_path: Path) -> None:
     account = FakeAccount()
     await calls_of(account, tmp_path, ResizePool("p", 3, 1), ScalePool("q", "$x = 1;", "PT10M"))
-    assert sorted(account.calls) == ["enable_autoscale q $x = 1;", "resize_pool p 3 1"]
+    assert sorted(account.calls) == ["pools.enable_autoscale q $x = 1;", "pools.resize p 3 1"]
 
 
 async def test_the_formula_of_a_pool_is_removed(tmp_path: Path) -> None:
     account = FakeAccount()
     await calls_of(account, tmp_path, ScalePool("q", None, None))
-    assert account.calls == ["disable_autoscale q"]
+    assert account.calls == ["pools.disable_autoscale q"]
 
 
 async def test_the_next_job_is_created_after_the_end_of_the_previous_one(tmp_path: Path) -> None:
@@ -118,5 +120,5 @@ async def test_the_next_job_is_created_after_the_end_of_the_previous_one(tmp_pat
     account.calls.clear()
     code = await calls_of(account, tmp_path, ReplaceJob("j", "j-r2", Record(id="j-r2"), HOUR))
     assert code is Exit.DONE
-    assert account.calls == ["terminate_job j", "create_job j-r2"]
+    assert account.calls == ["jobs.terminate j", "jobs.create j-r2"]
     assert account.terminated["j"] == "Replaced"

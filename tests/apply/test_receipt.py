@@ -1,4 +1,4 @@
-"""What a download writes down of the results that are here: each once, as it is now."""
+"""The receipt of downloads lists each result on this disk once, with its present content."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.apply.fake import FakeAccount
 from tests.apply.test_concurrent_runs import carried_out
 
 
-async def noted(account: FakeAccount, folder: Path, job: str) -> dict[str, bytes]:
-    """Download; then the content that the receipt promises, by the path, each path once."""
+async def downloaded(account: FakeAccount, folder: Path, job: str) -> dict[str, bytes]:
+    """Download; returns the MD5 of each file in the receipt, by its name."""
     receipt = folder / ".batchspec" / "results.jsonl"
-    account.jobs.setdefault(job, Record(id=job))
+    account.job_bodies.setdefault(job, Record(id=job))
     code, _ = await carried_out(account, receipt, DownloadResults("output", folder / "to", job))
     assert code == Exit.DONE
     with receipt.open(encoding="utf-8") as file:
@@ -26,28 +26,28 @@ async def noted(account: FakeAccount, folder: Path, job: str) -> dict[str, bytes
 
 
 async def test_a_changed_result_is_updated_in_the_receipt(tmp_path: Path) -> None:
-    account = FakeAccount(containers={"output": {"a": b"old", "b": b"same"}})
-    first = await noted(account, tmp_path, "j")
-    account.containers["output"]["a"] = b"new"
-    second = await noted(account, tmp_path, "j-r2")
+    account = FakeAccount(stored={"output": {"a": b"old", "b": b"same"}})
+    first = await downloaded(account, tmp_path, "j")
+    account.stored["output"]["a"] = b"new"
+    second = await downloaded(account, tmp_path, "j-r2")
     assert set(second) == {"a", "b"}
     assert second["a"] != first["a"]
     assert second["b"] == first["b"]
 
 
 async def test_results_of_an_earlier_job_stay_in_the_receipt(tmp_path: Path) -> None:
-    """Clean-up took the container away; the next job brings the one result that changed."""
-    account = FakeAccount(containers={"output": {"a": b"old", "b": b"same"}})
-    await noted(account, tmp_path, "j")
-    account.containers["output"] = {"a": b"new"}
-    assert set(await noted(account, tmp_path, "j-r2")) == {"a", "b"}
+    """Clean-up deleted the container; the next job creates the one result that changed."""
+    account = FakeAccount(stored={"output": {"a": b"old", "b": b"same"}})
+    await downloaded(account, tmp_path, "j")
+    account.stored["output"] = {"a": b"new"}
+    assert set(await downloaded(account, tmp_path, "j-r2")) == {"a", "b"}
 
 
 async def test_a_result_that_the_user_has_changed_is_removed(
     tmp_path: Path,
 ) -> None:
-    account = FakeAccount(containers={"output": {"a": b"a", "b": b"b"}})
-    await noted(account, tmp_path, "j")
+    account = FakeAccount(stored={"output": {"a": b"a", "b": b"b"}})
+    await downloaded(account, tmp_path, "j")
     (tmp_path / "to" / "b").write_bytes(b"something else")
-    account.containers["output"] = {"a": b"new"}
-    assert set(await noted(account, tmp_path, "j-r2")) == {"a"}
+    account.stored["output"] = {"a": b"new"}
+    assert set(await downloaded(account, tmp_path, "j-r2")) == {"a"}

@@ -48,20 +48,24 @@ class Refusing(FakeAccount):
 
     property = "maxTaskRetryCount"
 
-    async def create_tasks(self, job_id: str, tasks: Sequence[Record], sas: timedelta) -> object:
-        return [
-            TaskAdded(
-                name := str(task["id"]),
-                problem=Diagnostic(
-                    "invalid-property-value",
-                    f"task {name}: the service does not accept the value '3' of `{self.property}`",
-                    detail=f"InvalidPropertyValue\nReason: too many of {name}",
-                    fix="correct the property",
-                    property=self.property,
-                ),
-            )
-            for task in tasks
-        ]
+    class Tasks(FakeAccount.Tasks):
+        async def create_collection(
+            self, job_id: str, tasks: Sequence[Record], sas: timedelta
+        ) -> object:
+            return [
+                TaskAdded(
+                    name := str(task["id"]),
+                    problem=Diagnostic(
+                        "invalid-property-value",
+                        f"task {name}: the service does not accept the value '3' of"
+                        f" `{self.account.property}`",
+                        detail=f"InvalidPropertyValue\nReason: too many of {name}",
+                        fix="correct the property",
+                        property=self.account.property,
+                    ),
+                )
+                for task in tasks
+            ]
 
 
 def plan_of(folder: Path) -> Plan:

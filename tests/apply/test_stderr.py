@@ -18,11 +18,13 @@ from tests.apply.fake import FakeAccount, refused
 class Mute(FakeAccount):
     """Its nodes hand nothing over."""
 
-    async def node_file_tail(self, pool_id: str, node: str, path: str, size: int) -> str:
-        raise refused("OperationTimedOut")
+    class Nodes(FakeAccount.Nodes):
+        async def get_file_tail(self, pool_id: str, node: str, path: str, size: int) -> str:
+            raise refused("OperationTimedOut")
 
-    async def task_file_tail(self, job_id: str, task: str, path: str, size: int) -> str:
-        raise refused("OperationTimedOut")
+    class Tasks(FakeAccount.Tasks):
+        async def get_file_tail(self, job_id: str, task: str, path: str, size: int) -> str:
+            raise refused("OperationTimedOut")
 
 
 def warnings(events: list[Event]) -> list[str]:
@@ -34,7 +36,7 @@ def warnings(events: list[Event]) -> list[str]:
 
 async def test_a_task_whose_output_cannot_be_read() -> None:
     account, events = Mute(failing={"a"}), list[Event]()
-    account.jobs["j"], account.tasks["j"] = Record(id="j"), ["a", "b"]
+    account.job_bodies["j"], account.task_ids["j"] = Record(id="j"), ["a", "b"]
     wait = WaitForTasks("j", "", 2, timedelta(hours=1))
     done = await wait_for_tasks(wait, Monitor(account.world(), events.append, Watched(job="j")))
     assert (done.items, done.outcome) == (2, Outcome.TASKS_FAILED)
@@ -45,7 +47,7 @@ async def test_a_task_whose_output_cannot_be_read() -> None:
 
 async def test_a_node_whose_output_cannot_be_read() -> None:
     account, events = Mute(node_state="unusable"), list[Event]()
-    account.pools["p"] = Record(id="p", targetDedicatedNodes=1)
+    account.pool_bodies["p"] = Record(id="p", targetDedicatedNodes=1)
     with pytest.raises(ServiceError) as caught:
         await wait_for_pool(Monitor(account.world(), events.append, Watched("p")))
     assert caught.value.problems[0].code == "nodes-unusable"

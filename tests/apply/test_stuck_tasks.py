@@ -22,35 +22,35 @@ MERGE = TaskWaiting("merge", ("count-1", "count-2"))
 
 def account(*waiting: TaskWaiting, failing: tuple[str, ...] = ("count-2",)) -> FakeAccount:
     ids = [f"count-{number}" for number in range(250)] + ["7", "08"]
-    return FakeAccount(tasks={"j": ids}, failing=set(failing), waiting=waiting)
+    return FakeAccount(task_ids={"j": ids}, failing=set(failing), waiting=waiting)
 
 
 async def test_the_run_ends_and_so_does_the_job(tmp_path: Path) -> None:
     world = account(MERGE)
-    world.tasks = {}
+    world.task_ids = {}
     events, code = await events_of(tutorial(tmp_path), world, tmp_path)
     assert code is Exit.TASKS_FAILED
     assert world.terminated == {"j": BLOCKED}
     assert world.clock.elapsed < timedelta(minutes=1) / timedelta(seconds=1)
-    (told,) = [e.problem for e in events if isinstance(e, Noticed)]
-    assert told.code == "dependency-failed"
-    assert told.summary == "the task 'merge' waits for task 'count-2', which has failed"
+    (reported,) = [e.problem for e in events if isinstance(e, Noticed)]
+    assert reported.code == "dependency-failed"
+    assert reported.summary == "the task 'merge' waits for task 'count-2', which has failed"
     (wait,) = [e for e in events if isinstance(e, Waiting)]
-    assert (wait.code, wait.summary, wait.ends) == (told.code, told.summary, True)
+    assert (wait.code, wait.summary, wait.ends) == (reported.code, reported.summary, True)
 
 
 async def test_a_task_that_can_start_does_not_end_the_run(tmp_path: Path) -> None:
     world = account(MERGE, TaskWaiting("other"))
-    world.tasks = {}
+    world.task_ids = {}
     _, code = await events_of(tutorial(tmp_path), world, tmp_path)
     assert code is Exit.TIME_LIMIT
     assert world.terminated == {"j": "TimeLimit"}
-    assert world.calls.count("any_running j") == 0
+    assert world.calls.count("tasks.any_running j") == 0
 
 
 BLOCKED_ONES = {
     "by one of several": (MERGE,),
-    "by a blocked one, told of later": (TaskWaiting("report", ("merge",)), MERGE),
+    "by a blocked one, listed later": (TaskWaiting("report", ("merge",)), MERGE),
     "ids are the same in either case": (TaskWaiting("merge", ("COUNT-2",)),),
     "by one in a range": (TaskWaiting("merge", (), ((5, 8),)),),
 }
@@ -65,27 +65,22 @@ FREE_ONES = {
 
 @pytest.mark.parametrize("waiting", BLOCKED_ONES.values(), ids=BLOCKED_ONES)
 async def test_blocked(waiting: tuple[TaskWaiting, ...]) -> None:
-    stuck = await find_stuck_tasks(account(*waiting, failing=("count-2", "08")).client(), "j", 1)
+    stuck = await find_stuck_tasks(account(*waiting, failing=("count-2", "08")), "j", 1)
     assert stuck is not None and stuck.failed is not None
     assert stuck.tasks == len(waiting)
 
 
 @pytest.mark.parametrize("waiting", FREE_ONES.values(), ids=FREE_ONES)
 async def test_free(waiting: tuple[TaskWaiting, ...]) -> None:
-    assert (
-        await find_stuck_tasks(account(*waiting, failing=("count-2", "08")).client(), "j", 1)
-        is None
-    )
+    assert await find_stuck_tasks(account(*waiting, failing=("count-2", "08")), "j", 1) is None
 
 
 async def test_without_a_failure_nothing_is_blocked() -> None:
-    assert await find_stuck_tasks(account(MERGE, failing=()).client(), "j", 1) is None
+    assert await find_stuck_tasks(account(MERGE, failing=()), "j", 1) is None
 
 
 async def test_a_task_that_has_started_since_the_lists_were_read() -> None:
-    assert (
-        await find_stuck_tasks(replace(account(MERGE), started_late=True).client(), "j", 1) is None
-    )
+    assert await find_stuck_tasks(replace(account(MERGE), started_late=True), "j", 1) is None
 
 
 OTHERS = {
@@ -118,12 +113,12 @@ OTHERS = {
 
 @pytest.mark.parametrize(("waiting", "stuck"), OTHERS.values(), ids=OTHERS)
 async def test_other_reasons(waiting: tuple[TaskWaiting, ...], stuck: StuckTasks) -> None:
-    assert await find_stuck_tasks(account(*waiting).client(), "j", 4) == stuck
+    assert await find_stuck_tasks(account(*waiting), "j", 4) == stuck
 
 
 async def test_ranges_take_one_list_of_the_ids_however_large_they_are() -> None:
     waiting = tuple(TaskWaiting(f"m{n}", (), ((n, 10**9),)) for n in range(50))
     world = account(*waiting)
-    stuck = await find_stuck_tasks(world.client(), "j", 4)
+    stuck = await find_stuck_tasks(world, "j", 4)
     assert stuck is not None and stuck.missing == ("m0", "0")
-    assert world.calls.count("task_ids j") == 1
+    assert world.calls.count("tasks.list_ids j") == 1

@@ -19,23 +19,24 @@ HOUR = timedelta(hours=1)
 
 
 class Forgetful(FakeAccount):
-    """Takes every task, and forgets ``Task-7``; after so many looks it remembers it."""
+    """Accepts every task, but lists ``Task-7`` only from the list number ``remembers``."""
 
     remembers: int | None = None
 
-    async def create_tasks(
-        self, job_id: str, tasks: Sequence[Record], sas: timedelta
-    ) -> Sequence[TaskAdded]:
-        answers = await super().create_tasks(job_id, tasks, sas)
-        if "Task-7" in self.tasks[job_id]:
-            self.tasks[job_id].remove("Task-7")
-        return answers
+    class Tasks(FakeAccount.Tasks):
+        async def create_collection(
+            self, job_id: str, tasks: Sequence[Record], sas: timedelta
+        ) -> Sequence[TaskAdded]:
+            answers = await super().create_collection(job_id, tasks, sas)
+            if "Task-7" in self.account.task_ids[job_id]:
+                self.account.task_ids[job_id].remove("Task-7")
+            return answers
 
-    async def _call(self, name: str, what: str = "") -> None:
-        await super()._call(name, what)
-        looks = sum(call.startswith("task_ids") for call in self.calls)
-        if name == "task_ids" and looks == self.remembers:
-            self.tasks["j"].append("task-7")
+    async def call(self, name: str, what: str = "") -> None:
+        await super().call(name, what)
+        polls = sum(call.startswith("tasks.list_ids") for call in self.calls)
+        if name == "tasks.list_ids" and polls == self.remembers:
+            self.task_ids["j"].append("task-7")
 
 
 def submit(count: int = 250) -> SubmitTasks:
@@ -47,17 +48,17 @@ def submit(count: int = 250) -> SubmitTasks:
 
 
 async def test_a_missing_task_keeps_the_job_open(tmp_path: Path) -> None:
-    account = Forgetful(jobs={"j": Record(id="j")})
+    account = Forgetful(job_bodies={"j": Record(id="j")})
     code, events = await carried_out(account, tmp_path / "r", submit(), CloseJob("j"))
     assert code == Exit.SERVICE
     (problem,) = problems(events)
     assert problem.code == "tasks-missing"
     assert problem.summary.startswith("1 of 250 tasks")
-    assert not any(call.startswith("update_job") for call in account.calls)
+    assert not any(call.startswith("jobs.update") for call in account.calls)
 
 
 async def test_a_list_may_lag_behind(tmp_path: Path) -> None:
-    account = Forgetful(jobs={"j": Record(id="j")})
+    account = Forgetful(job_bodies={"j": Record(id="j")})
     account.remembers = 2
     code, events = await carried_out(account, tmp_path / "r", submit(), CloseJob("j"))
     assert code == Exit.DONE
@@ -68,7 +69,7 @@ async def test_a_list_may_lag_behind(tmp_path: Path) -> None:
 async def test_a_closed_job_is_verified_before_the_wait(
     tmp_path: Path,
 ) -> None:
-    account = Forgetful(jobs={"j": Record(id="j")})
+    account = Forgetful(job_bodies={"j": Record(id="j")})
     wait = WaitForTasks("j", "", 250, HOUR)
     code, events = await carried_out(account, tmp_path / "r", submit(), wait)
     assert code == Exit.SERVICE
@@ -76,22 +77,22 @@ async def test_a_closed_job_is_verified_before_the_wait(
 
 
 async def test_a_run_without_a_wait_is_verified_after_the_submission(tmp_path: Path) -> None:
-    account = Forgetful(jobs={"j": Record(id="j")})
+    account = Forgetful(job_bodies={"j": Record(id="j")})
     code, events = await carried_out(account, tmp_path / "r", submit())
     assert code == Exit.SERVICE
     assert problems(events)[0].code == "tasks-missing"
 
 
 async def test_tasks_of_earlier_runs_are_not_verified(tmp_path: Path) -> None:
-    account = FakeAccount(jobs={"j": Record(id="j")}, tasks={"j": ["a", "b"]})
+    account = FakeAccount(job_bodies={"j": Record(id="j")}, task_ids={"j": ["a", "b"]})
     code, _ = await carried_out(account, tmp_path / "r", CloseJob("j"))
     assert code == Exit.DONE
-    assert "task_ids j" not in account.calls
+    assert "tasks.list_ids j" not in account.calls
 
 
 async def test_tasks_of_other_runs_are_ignored(
     tmp_path: Path,
 ) -> None:
-    account = FakeAccount(jobs={"j": Record(id="j")}, tasks={"j": ["of another run"]})
+    account = FakeAccount(job_bodies={"j": Record(id="j")}, task_ids={"j": ["of another run"]})
     code, _ = await carried_out(account, tmp_path / "r", submit(3), submit(3), CloseJob("j"))
     assert code == Exit.DONE

@@ -33,11 +33,12 @@ async def test_tasks_of_earlier_jobs_are_part_of_the_totals() -> None:
 
 async def test_the_last_totals_are_those_that_lists_confirm() -> None:
     class Idle(Lagging):
-        async def any_running(self, job_id: str) -> bool:
-            return False
+        class Tasks(Lagging.Tasks):
+            async def any_running(self, job_id: str) -> bool:
+                return False
 
     account = Idle(before=TaskCounts(0, 0, 1, 1), late=9)
-    account.jobs["j"], account.tasks["j"] = Record(id="j"), ["a", "b"]
+    account.job_bodies["j"], account.task_ids["j"] = Record(id="j"), ["a", "b"]
     events: list[Event] = []
     await wait_for_tasks(WAIT, monitor(account, events))
     seen = last_total(events)

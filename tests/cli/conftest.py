@@ -1,4 +1,4 @@
-"""A run in which tasks failed in every way, made once: what the commands that look are shown."""
+"""A run in which tasks failed in every way, created once for the commands that only read."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def near(place: Workplace) -> Workplace:
 
 @pytest.fixture(scope="session")
 def mixed(azurite_installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
-    """A run of :data:`MIXED` that has ended: two tasks succeeded, six failed. To be looked at."""
+    """A run of :data:`MIXED` that has ended: two tasks succeeded, six failed. It is only read."""
     with _mixed(tmp_path_factory.mktemp("mixed")) as place:
         yield place
 

@@ -42,7 +42,7 @@ def test_a_detached_run_ends_by_itself_and_attach_brings_it_home(near: Workplace
 
 
 def test_early_results_are_not_taken_for_all(near: Workplace) -> None:
-    """What is there now is fetched; that is not written down as if the run were over."""
+    """Existing results are downloaded; the record does not say that the run has ended."""
     near.edit(
         "command: python3",
         "command: test {{ file.stem }} = lighthouse || "

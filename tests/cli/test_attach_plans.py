@@ -1,4 +1,4 @@
-"""The plans that submit nothing: what they wait for, fetch and delete."""
+"""The plans that submit nothing: what they wait for, download and delete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What works and what does not, a line each; and nothing is started by looking."""
+"""One line for each check; `doctor` starts nothing."""
 
 from __future__ import annotations
 

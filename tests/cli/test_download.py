@@ -1,4 +1,4 @@
-"""Whose results `download` and `attach` fetch, and what they report of those that are missing."""
+"""Which results `download` and `attach` download, and what they report of missing ones."""
 
 from __future__ import annotations
 

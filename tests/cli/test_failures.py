@@ -1,4 +1,4 @@
-"""Failed tasks by cause: what is said of each, as text and as JSON."""
+"""Failed tasks by cause, as text and as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Findings where no plan is read: in a stream, in a quiet run, and where there is no plan."""
+"""Findings without a printed plan: in a JSON stream, in a quiet run, and without any plan."""
 
 from __future__ import annotations
 

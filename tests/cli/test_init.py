@@ -1,4 +1,4 @@
-"""Starter specs: written where nothing is, valid, and running as they are."""
+"""Starter specs: written to new files only, valid, and run unchanged."""
 
 from __future__ import annotations
 

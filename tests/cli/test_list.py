@@ -1,4 +1,4 @@
-"""What batchspec made in an account, and which of it is unused."""
+"""What batchspec created in an account, and which of it is unused."""
 
 from __future__ import annotations
 

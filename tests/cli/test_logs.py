@@ -1,4 +1,4 @@
-"""What tasks wrote: found by a part of their names, followed, and read when the node is gone."""
+"""The output of tasks: found by a part of the id, followed, and read without the node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Failed start tasks leave traces: shown after the pool, and everything else, is gone."""
+"""The output of failed start tasks is shown after the pool and everything else is deleted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run is written down as it goes, read back as it was, and shown on one page."""
+"""A run is recorded while it runs, read from the record, and shown on one page."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_what_is_read_is_what_was_written(name: str) -> None:
 
 def test_a_problem_keeps_its_place() -> None:
     place = Place("s.yaml", 3, 5, length=2)
-    problem = Diagnostic("x", "y", "why", place, "mend it", Severity.WARNING, "id")
+    problem = Diagnostic("x", "y", "why", place, "fix it", Severity.WARNING, "id")
     (line,) = lines_of([Stamped(1, START, Noticed(problem))])[1:]
     assert [s.event for s in read_record([line])] == [Noticed(problem)]
 

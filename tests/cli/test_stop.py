@@ -25,7 +25,7 @@ tasks:
 
 @pytest.fixture
 def running(place: Workplace) -> Workplace:
-    """A workplace with a spec whose tasks wait to be let go, its commands run in this process."""
+    """A folder with a spec whose tasks wait for a file; its commands run in this process."""
     place.spec.write_text(SPEC.replace("FOLDER", str(place.folder)), encoding="utf-8")
     return Inside(place.folder, place.home, place.environ)
 

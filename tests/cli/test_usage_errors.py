@@ -1,4 +1,4 @@
-"""Errors of the command line are diagnostics that name the command, and not typer's messages."""
+"""Errors of the command line are diagnostics that name the command, instead of typer's messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Work that changes between two runs: what runs again, what is ended, whose the results are."""
+"""Work that changes between two runs: what runs again, what is ended, and which results count."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ tasks:
 
 
 def written(place: Workplace, text: str, files: dict[str, str] | None = None) -> None:
-    """The spec with the files beside it; ``GO`` is the file that lets tasks go on."""
+    """The spec with the files beside it; tasks wait for the file ``GO``."""
     place.spec.write_text(text.replace("GO", str(place.folder / "go")), encoding="utf-8")
     for name, content in (files or {"in/a.txt": "a\n"}).items():
         path = place.spec.parent / name
@@ -75,7 +75,7 @@ def stages_now(place: Workplace) -> dict[str, tuple[int, int, int]]:
 
 
 def started(place: Workplace) -> None:
-    """A run of which a task runs, interrupted there."""
+    """A run that was interrupted while a task ran."""
     run = place.start("apply", place.spec, "--progress", "plain")
     until(run, "1 running")
     interrupt(run)

@@ -1,4 +1,4 @@
-"""Plans as the planner makes them, written by hand."""
+"""Plans in the form that the planner creates, written by hand."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ _FRESH = (
         a.CreateContainer("input"),
         Verb.CREATE,
         "container input",
-        "it is not there yet",
+        "new",
     ),
     Step(
         "upload:input",
@@ -91,7 +91,7 @@ _FRESH = (
         a.CreatePool("topn", POOL, HOURS),
         Verb.CREATE,
         "pool topn",
-        "it is not there yet",
+        "new",
         ("upload:application",),
         3,
     ),
@@ -109,7 +109,7 @@ _FRESH = (
         a.CreateJob("topn", Record(id="topn", poolInfo=Record(poolId="topn")), HOURS),
         Verb.CREATE,
         "job topn",
-        "it is not there yet",
+        "new",
         ("pool:topn",),
     ),
     Step(
@@ -117,7 +117,7 @@ _FRESH = (
         a.SubmitTasks("topn", "count", (TASK,) * 3, HOURS),
         Verb.SUBMIT,
         "tasks of count",
-        "none is there yet",
+        "new",
         ("job:topn", "upload:input"),
         3,
     ),
@@ -220,13 +220,13 @@ _CHANGED = (
         a.RetryTasks("topn", "count", (TASK,) * 1),
         Verb.SUBMIT,
         "failed tasks of count",
-        "they failed, and run again",
+        "failed",
         items=1,
     ),
 )
 
 _KEPT = (
-    Step("container:output", None, Verb.KEEP, "container output", "it is there"),
+    Step("container:output", None, Verb.KEEP, "container output", "up to date"),
     Step(
         "tasks:count:kept",
         None,
@@ -242,13 +242,13 @@ _FINDINGS = (
         "image-ends-soon",
         "the image ubuntu-22.04 is supported until 2027-06-30 only",
         where=Place("specs/topn.yaml", 22, 10, "  image: ubuntu-22.04", 12),
-        fix="Take `ubuntu-24.04`.",
+        fix="Use `ubuntu-24.04`.",
         severity=Severity.WARNING,
     ),
     Diagnostic(
         "fixed-pool",
         "nothing deletes the pool 'topn', and it has a fixed number of nodes",
-        detail="Its nodes are billed until somebody deletes it.",
+        detail="Its nodes are billed until it is deleted.",
         severity=Severity.NOTE,
     ),
 )

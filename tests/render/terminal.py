@@ -1,4 +1,4 @@
-"""A terminal for tests of the live view: the text that a person sees."""
+"""A terminal for tests of the live view: the text on the screen."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Terminal(io.StringIO):
 
     @property
     def screen(self) -> str:
-        """Everything that was ever on it and was not wiped, without blanks at the ends."""
+        """All lines that were written and not erased, without blanks at their ends."""
         return "\n".join(line.rstrip() for line in self.lines).rstrip("\n") + "\n"
 
     @property
     def visible(self) -> list[str]:
-        """The lines on the glass."""
+        """The lines on the screen."""
         return [line.rstrip() for line in self.lines[-self.rows :]]
 
     def _obey(self, code: re.Match[str]) -> None:

@@ -1,4 +1,4 @@
-"""The live view on terminals of 80x24 and 120x40, as a person sees it."""
+"""The live view on terminals of 80x24 and 120x40."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def _of_nodes(health: Health) -> Iterator[Cause]:
     pool = health.pool
     if pool is None or pool.state == "deleting":
         return
-    yield from _unwell(health, pool)
+    yield from _list_unhealthy(health, pool)
     if health.usable:
         return
     subject = f"pool {pool.id}"
@@ -155,12 +155,12 @@ def _of_nodes(health: Health) -> Iterator[Cause]:
             yield _cause(code, subject, f"{_part(count, pool, health)} {are} {what}")
 
 
-def _unwell(health: Health, pool: PoolFacts) -> Iterator[Cause]:
+def _list_unhealthy(health: Health, pool: PoolFacts) -> Iterator[Cause]:
     """The nodes that accept no tasks until a client acts, from a list and not from counts."""
-    every = len(health.unwell) >= max(sum(health.nodes.values()), pool.nodes)
+    every = len(health.unhealthy) >= max(sum(health.nodes.values()), pool.nodes)
     steady = pool.allocation == "steady"
     for state, code in _UNHEALTHY_CODES.items():
-        nodes = [node for node in health.unwell if node.state == state]
+        nodes = [node for node in health.unhealthy if node.state == state]
         if not nodes:
             continue
         part = _part(len(nodes), pool, health)

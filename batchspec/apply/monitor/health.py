@@ -107,7 +107,7 @@ class Health:
     pool_seen: bool = False
     nodes: Mapping[str, int] = field(default_factory=dict)
     steady_since: datetime | None = None
-    unwell: tuple[NodeFacts, ...] = ()
+    unhealthy: tuple[NodeFacts, ...] = ()
     preparations: tuple[PreparationFacts, ...] = ()
     examined: TaskCounts | None = None
     stuck: StuckTasks | None = None

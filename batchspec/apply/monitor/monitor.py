@@ -65,7 +65,7 @@ class Monitor:
         self._health = health
         if health.pool is not None:
             self.emit(NodesSeen(health.pool.id, health.nodes, health.pool.target))
-        await self._report_nodes(health.pool_id, health.unwell)
+        await self._report_nodes(health.pool_id, health.unhealthy)
         await self._keep_output(health)
         if not health.over:
             self.causes = tuple(self._dated(health))
@@ -150,7 +150,7 @@ class Monitor:
     async def _keep_output(self, health: Health) -> None:
         """Store the output of failed start and preparation tasks before nodes are deleted."""
         pool = health.pool_id
-        failed = [failed_start_task(pool, node) for node in health.unwell]
+        failed = [failed_start_task(pool, node) for node in health.unhealthy]
         failed += [failed_preparation(pool, one) for one in health.preparations if one.failed]
         await keep_node_output(failed, self.world, self.emit)
 

@@ -87,10 +87,10 @@ async def _with_lists(
     """Add what lists show, if it may explain a wait."""
     same = before is not None and before.counts == health.counts
     if health.of_nodes(*UNHEALTHY):
-        unwell = before.unwell if before else ()
+        unhealthy = before.unhealthy if before else ()
         if before is None or not health.counts.running or before.nodes != health.nodes:
-            unwell = await _unwell(account, health)
-        health = replace(health, unwell=unwell)
+            unhealthy = await _list_unhealthy(account, health)
+        health = replace(health, unhealthy=unhealthy)
     job = health.job
     if job is None:
         return health
@@ -128,7 +128,7 @@ def _before_restart(one: PreparationFacts, watched: Watched, began: datetime) ->
     return one.node in watched.restarted and one.ended is not None and one.ended <= began
 
 
-async def _unwell(account: Account, health: Health) -> tuple[NodeFacts, ...]:
+async def _list_unhealthy(account: Account, health: Health) -> tuple[NodeFacts, ...]:
     return tuple([node async for node in account.nodes.list_unhealthy(health.pool_id)])
 
 

@@ -56,7 +56,7 @@ def test_a_run_with_closed_output_stops_as_by_ctrl_c_and_can_resume(place: Workp
     assert f"`batchspec apply {place.spec}` resumes" in said
     (shared,) = place.home.rglob("shared")
     (shared / "go").touch()
-    # It looks every 15 seconds after a while in which nothing changed.
+    # The interval between polls is up to 15 seconds when nothing changes.
     assert unread.wait(timeout=60) == 130
     assert place.run("apply", place.spec).code == 0
 
@@ -79,7 +79,7 @@ async def test_a_closed_terminal_stops_a_run_unless_nohup_is_used(*, ignored: bo
 
 
 async def test_ctrl_c_in_the_last_moment_finds_a_run_that_is_over() -> None:
-    """The loop hears of it only when the run has ended: nothing is left to stop or to cancel."""
+    """The loop handles the signal after the run has ended: there is nothing to stop or cancel."""
     interrupts, said = Interrupts(), asyncio.Event()
     with interruptible(interrupts, said.set):
         signal.raise_signal(signal.SIGINT)
@@ -94,7 +94,7 @@ async def test_ctrl_c_in_the_last_moment_finds_a_run_that_is_over() -> None:
 
 
 def test_ctrl_c_at_a_question_is_no_answer_and_ends_at_once() -> None:
-    """Where a loop runs, its own handling of Ctrl-C would wait for the line that never comes."""
+    """The handling of Ctrl-C of a running loop would wait for a line that is never entered."""
     program = (
         "import asyncio\n"
         "from batchspec.cli.confirm import confirm\n"
