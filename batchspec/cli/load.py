@@ -20,7 +20,7 @@ from batchspec.diagnostics import (
     conceal,
 )
 from batchspec.observe import Spool, scan
-from batchspec.spec import Spec, read_spec, read_uploads
+from batchspec.spec import FlawedSpecError, Spec, read_spec
 
 
 def load_spec(options: RunOptions, *, needs_secrets: bool = False) -> Spec:
@@ -90,22 +90,22 @@ def load_spec_and_files(
     """The checked spec, and a spool that lists the files to upload.
 
     Raises:
-        SpecError: every error of the spec and of its files: missing, unreadable, or two files
+        FlawedSpecError: every error of the spec and of its files: missing, unreadable, or two files
             for one blob.
+        SpecError: the spec cannot be read, or is not YAML.
     """
     problems = Diagnostics()
     with Spool() as spool:
         try:
             spec = load_spec(options, needs_secrets=needs_secrets)
-        except SpecError as error:
+        except FlawedSpecError as error:
             problems.extend(error.problems)
-            uploads = read_uploads(
-                options.path,
-                variables=variables_of(options.variables),
-                variable_files=options.variable_files,
-            )
-            scan(uploads, spool, problems, contents=False)
-            raise SpecError(*problems.found) from None
-        scan(spec.containers.values(), spool, problems)
-        problems.raise_if_any()
+            scan(error.containers, spool, problems, contents=False)
+            raise FlawedSpecError(
+                *problems.found, containers=error.containers, spec=error.spec
+            ) from None
+        containers = tuple(spec.containers.values())
+        scan(containers, spool, problems)
+        if problems.stops:
+            raise FlawedSpecError(*problems.found, containers=containers, spec=spec)
         yield spec, spool

@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from batchspec.spec.escape import literal_name
     from batchspec.spec.formats import duration, iso, slug
     from batchspec.spec.json_schema import definition, load_schema, schema_text
-    from batchspec.spec.read import expanded_document, read_flawed_spec, read_spec, read_uploads
+    from batchspec.spec.read import FlawedSpecError, expanded_document, read_spec
     from batchspec.spec.rows import RowFile, read_rows
     from batchspec.spec.rules_properties import (
         place_of_property,
@@ -90,6 +90,7 @@ __all__ = [
     "EachFile",
     "EachNumber",
     "EachValue",
+    "FlawedSpecError",
     "ForEach",
     "ImageAlias",
     "Job",
@@ -129,10 +130,8 @@ __all__ = [
     "place_of_property",
     "position",
     "quote",
-    "read_flawed_spec",
     "read_rows",
     "read_spec",
-    "read_uploads",
     "scale_bounds",
     "scale_formula",
     "schema_text",
@@ -154,7 +153,7 @@ _MODULES = {
     **dict.fromkeys(("literal_name",), "escape"),
     **dict.fromkeys(("duration", "iso", "slug"), "formats"),
     **dict.fromkeys(("definition", "load_schema", "schema_text"), "json_schema"),
-    **dict.fromkeys(("expanded_document", "read_flawed_spec", "read_spec", "read_uploads"), "read"),
+    **dict.fromkeys(("FlawedSpecError", "expanded_document", "read_spec"), "read"),
     **dict.fromkeys(("RowFile", "read_rows"), "rows"),
     **dict.fromkeys(("place_of_property", "task_findings", "varying_members"), "rules_properties"),
     **dict.fromkeys(("too_many_slots",), "rules_tasks"),

@@ -54,7 +54,7 @@ def read_parameters(
 ) -> dict[str, Value]:
     """The value of every declared parameter that has a valid one; the rest are problems.
 
-    Unless ``needs_secrets``, a secret without a value is a :class:`MissingSecret`.
+    A secret without a value is a :class:`MissingSecret`, and a problem if ``needs_secrets``.
     """
     given = dict(_from_files(variable_files, declared, problems))
     for name, text in variables.items():
@@ -80,11 +80,10 @@ def read_parameters(
             found = given[name]
         elif default is not None:
             found = _Given(default.plain(), where=default.at)
-        elif is_secret(node) and not needs_secrets and name not in variables:
-            values[name] = MissingSecret()
-            continue
         else:
-            if name not in variables:
+            if is_secret(node) and name not in variables:
+                values[name] = MissingSecret()
+            if name not in variables and (needs_secrets or not is_secret(node)):
                 problems.add(
                     Diagnostic(
                         "missing-variable",

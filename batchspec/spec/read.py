@@ -1,7 +1,7 @@
 """Reads a spec: text → :class:`~batchspec.spec.model.Spec`. All problems are raised together.
 
 The steps: compose a tree from YAML, validate it against the schema, read the parameters, fill in
-templates, check the rules, expand short forms, build the dataclasses.
+templates, expand short forms, check the rules, build the dataclasses.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from batchspec.diagnostics import Diagnostic, Diagnostics, Place, Severity, SpecError
+from batchspec.diagnostics import Diagnostic, Diagnostics, Place, SpecError
 from batchspec.spec import build
 from batchspec.spec.dump import document
-from batchspec.spec.expanded_parts import expanded_parts
+from batchspec.spec.expand import expanded, parts_of
 from batchspec.spec.model import Container, Spec
 from batchspec.spec.parameters import read_parameters
 from batchspec.spec.rules_formula import formula_rules
@@ -24,7 +24,7 @@ from batchspec.spec.rules_pool import job_rules, pool_rules
 from batchspec.spec.rules_properties import property_rules
 from batchspec.spec.rules_stage import stage_rules
 from batchspec.spec.rules_tasks import task_rules
-from batchspec.spec.short_forms import ends_job, expanded
+from batchspec.spec.short_forms import ends_job
 from batchspec.spec.source import read_source
 from batchspec.spec.substitute import Rendered, rendered
 from batchspec.spec.validator import validated
@@ -33,6 +33,21 @@ from batchspec.spec.yaml_tree import ambiguous_numbers, parse, positions
 _RULES = (name_rules, pool_rules, formula_rules, job_rules, stage_rules)
 """Rules between parts of a spec. Each takes the tree, in which invalid parts are marked, and yields
 problems; it must accept a tree that lacks any part."""
+
+
+class FlawedSpecError(SpecError):
+    """A spec has errors. What is known of it serves to report other errors together with them.
+
+    ``containers`` are its containers, without the patterns of uploads that depend on a value that
+    is missing. ``spec`` is ``None`` unless all errors are in values of properties.
+    """
+
+    def __init__(
+        self, *problems: Diagnostic, containers: tuple[Container, ...], spec: Spec | None = None
+    ) -> None:
+        super().__init__(*problems)
+        self.containers = containers
+        self.spec = spec
 
 
 def read_spec(
@@ -49,31 +64,11 @@ def read_spec(
     a value.
 
     Raises:
-        SpecError: the spec has errors; carries all of them in the order of their positions.
+        FlawedSpecError: the spec has errors; carries all of them in the order of their positions.
+        SpecError: the file cannot be read, or is not YAML.
     """
-    found, warnings, places = _read(path, variables or {}, variable_files, needs_secrets)
-    return _built(path, found, warnings, places)
-
-
-def read_flawed_spec(
-    path: Path,
-    *,
-    variables: Mapping[str, str] | None = None,
-    variable_files: Sequence[Path] = (),
-) -> Spec | None:
-    """A spec that has errors, if they are only in values of properties; otherwise ``None``.
-
-    It serves to report what else is wrong together with these errors.
-    """
-    problems = Diagnostics()
-    try:
-        found = _checked(path, variables or {}, variable_files, problems, needs_secrets=False)
-    except SpecError:
-        return None
-    if problems.stops:
-        return None
-    complete = expanded(found)
-    return _built(path, complete, (), {**positions(found.root), **positions(complete.root)})
+    complete, warnings, places = _read(path, variables or {}, variable_files, needs_secrets)
+    return _built(path, complete, warnings, places)
 
 
 def _built(
@@ -81,10 +76,7 @@ def _built(
 ) -> Spec:
     """The spec of an expanded tree."""
     root, folder, name = found.root, path.parent, found.name
-    containers = {
-        key: build.container(key, node, folder, implied=key == found.implied)
-        for key, node in root.members["containers"].members.items()
-    }
+    containers = _containers(found, folder)
     ids = {key: container.id for key, container in containers.items()}
     ends = ends_job(root.members["job"])
     description, results, tasks = (root.get(key) for key in ("description", "results", "tasks"))
@@ -108,6 +100,19 @@ def _built(
     )
 
 
+def _containers(found: Rendered, folder: Path) -> dict[str, Container]:
+    return {
+        key: build.container(key, node, folder, implied=key == found.implied)
+        for key, node in found.root.members["containers"].members.items()
+    }
+
+
+def _with_values(container: Container) -> Container:
+    """A container without the patterns that a template without a value is part of."""
+    upload = tuple(glob for glob in container.upload if "{{" not in glob.pattern)
+    return replace(container, upload=upload)
+
+
 def expanded_document(
     path: Path,
     *,
@@ -125,43 +130,26 @@ def expanded_document(
     return document(found)
 
 
-def read_uploads(
-    path: Path,
-    *,
-    variables: Mapping[str, str] | None = None,
-    variable_files: Sequence[Path] = (),
-) -> tuple[Container, ...]:
-    """The containers of a spec that may have errors elsewhere; empty if it cannot be parsed.
-
-    They serve to report missing files together with the errors of the spec.
-    """
-    try:
-        root = _checked(path, variables or {}, variable_files, Diagnostics()).root
-    except SpecError:
-        return ()
-    containers = root.get("containers")
-    if containers is None:
-        return ()
-    found = (build.container(key, node, path.parent) for key, node in containers.members.items())
-    # A pattern with a template that has no value yet does not name files.
-    return tuple(
-        replace(each, upload=tuple(glob for glob in each.upload if "{{" not in glob.pattern))
-        for each in found
-    )
-
-
 def _read(
     path: Path, variables: Mapping[str, str], files: Sequence[Path], needs_secrets: bool
 ) -> tuple[Rendered, tuple[Diagnostic, ...], Mapping[str, Place]]:
     """The expanded spec, its warnings, and the positions of its keys, as written and expanded."""
     problems = Diagnostics()
     found = _checked(path, variables, files, problems, needs_secrets=needs_secrets)
-    _check_values(found, problems)
-    reported = _unique(problems)
-    if any(problem.severity is Severity.ERROR for problem in reported):
-        raise SpecError(*reported)
+    has_structure = not problems.stops
     complete = expanded(found)
-    return complete, reported, {**positions(found.root), **positions(complete.root)}
+    places = {**positions(found.root), **positions(complete.root)}
+    parts = tuple(parts_of(complete))
+    problems.extend(property_rules(parts))
+    problems.extend(task_rules(parts))
+    reported = _unique(problems)
+    if problems.stops:
+        raise FlawedSpecError(
+            *reported,
+            containers=tuple(map(_with_values, _containers(complete, path.parent).values())),
+            spec=_built(path, complete, (), places) if has_structure else None,
+        )
+    return complete, reported, places
 
 
 def _checked(
@@ -170,7 +158,7 @@ def _checked(
     files: Sequence[Path],
     problems: Diagnostics,
     *,
-    needs_secrets: bool = False,
+    needs_secrets: bool,
 ) -> Rendered:
     """The tree with its templates filled in; errors in its structure are added to ``problems``."""
     source = read_source(path)
@@ -194,13 +182,6 @@ def _checked(
     reported = {problem.where for problem in problems.found}
     problems.extend(p for p in ambiguous_numbers(written) if p.where not in reported)
     return found
-
-
-def _check_values(found: Rendered, problems: Diagnostics) -> None:
-    """Add the errors in values of properties, which do not change the structure of the spec."""
-    parts = tuple(expanded_parts(found))
-    problems.extend(property_rules(parts))
-    problems.extend(task_rules(parts))
 
 
 def _unique(problems: Diagnostics) -> tuple[Diagnostic, ...]:

@@ -21,11 +21,11 @@ from batchspec.property_rules import (
     Violation,
     violations,
 )
-from batchspec.spec.expanded_parts import Part
+from batchspec.spec.expand import Part
 from batchspec.spec.formats import duration
 from batchspec.spec.json_schema import Fragment, definition, shared_schema
 from batchspec.spec.model import Stage
-from batchspec.spec.values import Record, Template, Text, Value
+from batchspec.spec.values import Record, Template, Value
 from batchspec.spec.yaml_tree import Node
 
 _NAME = re.compile(r"`([a-z]\w*)`")
@@ -59,7 +59,7 @@ def task_findings(body: Record, stage: Stage, members: frozenset[str]) -> Iterat
     The position is that of the template in the stage.
     """
     checked = {name: body[name] for name in members | _TOGETHER if name in body}
-    for found in violations(_of_body(Record(checked), "BatchTaskCreateOptions")):
+    for found in violations(_properties(checked, "BatchTaskCreateOptions")):
         template = _template_at(stage.body, found.path)
         kind = template.kind if template is not None else None
         names = {found.name: kind.name} if kind is not None else {}
@@ -86,36 +86,9 @@ def _template_at(value: Value, path: Path) -> Template | None:
     return value if isinstance(value, Template) else None
 
 
-def _of_body(body: Record, model: str) -> Properties:
-    fragments = _fragments(model)
-    return Properties(
-        model,
-        {name: _of_value(value, fragments.get(name, {})) for name, value in body.items()},
-    )
-
-
-def _of_value(value: Value, fragment: Fragment) -> PropertyValue:
-    if isinstance(value, Record):
-        model = _model(fragment)
-        return _of_body(value, model) if model else UNKNOWN
-    if isinstance(value, tuple):
-        return tuple(_of_value(item, fragment.get("items", {})) for item in value)
-    if isinstance(value, str) and fragment.get("x-unit") == "duration":
-        length = duration(value)
-        return UNKNOWN if length is None else length
-    return value if isinstance(value, str | int | float | None) else UNKNOWN
-
-
-@cache
-def _fragments(model: str) -> Mapping[str, Fragment]:
-    """The subschemas of a model by REST name."""
-    members = definition(model)["properties"].items()
-    return {fragment.get("x-wire", key): fragment for key, fragment in members}
-
-
 def properties_of(part: Part) -> Properties:
     """A part of a spec as the object of a request."""
-    given = _properties(part.node, part.model)
+    given = _properties(part.node.members, part.model)
     if part.agent is None:
         return given
     # The image is an alias, which `plan` resolves: only the system of its nodes is known.
@@ -125,29 +98,29 @@ def properties_of(part: Part) -> Properties:
     return replace(given, members={**given.members, "virtualMachineConfiguration": filled})
 
 
-def _properties(node: Node, model: str) -> Properties:
+def _properties(given: Mapping[str, Node] | Mapping[str, Value], model: str) -> Properties:
+    """The members of a mapping by REST name; they are named by keys of the spec or REST names."""
     members: dict[str, PropertyValue] = {}
     for key, fragment in definition(model)["properties"].items():
-        if (child := node.members.get(key)) is not None:
-            members[fragment.get("x-wire", key)] = _value(child, fragment)
+        name = fragment.get("x-wire", key)
+        if (found := next((each for each in (key, name) if each in given), None)) is not None:
+            members[name] = _value(given[found], fragment)
     return Properties(model, members)
 
 
-def _value(node: Node, fragment: Fragment) -> PropertyValue:
-    value = node.value
-    if node.wrong or node.kind is not None or node.template is not None:
+def _value(given: Node | Value, fragment: Fragment) -> PropertyValue:
+    value: object = given.value if isinstance(given, Node) else given
+    if isinstance(given, Node) and (given.wrong or given.kind or given.template is not None):
         return UNKNOWN
     if isinstance(value, Mapping):
         model = _model(fragment)
-        return _properties(node, model) if model else UNKNOWN
+        return _properties(value, model) if model else UNKNOWN
     if isinstance(value, tuple):
         return tuple(_value(item, fragment.get("items", {})) for item in value)
-    if isinstance(value, Text):
-        return UNKNOWN
     if isinstance(value, str) and fragment.get("x-unit") == "duration":
         length = duration(value)
         return UNKNOWN if length is None else length
-    return value
+    return value if isinstance(value, str | int | float | None) else UNKNOWN
 
 
 def _model(fragment: Fragment) -> str:

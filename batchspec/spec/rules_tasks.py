@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from batchspec.diagnostics import Diagnostic, Place
 from batchspec.property_rules import UNKNOWN, Properties
-from batchspec.spec.expanded_parts import Part
+from batchspec.spec.expand import Part
 from batchspec.spec.rules_properties import properties_of
 from batchspec.spec.validator_messages import did_you_mean
 from batchspec.spec.yaml_tree import Node

@@ -7,7 +7,7 @@ file of rows hides the spec's ``name`` in its stage.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from batchspec.spec.model import (
     EachBlob,
@@ -89,22 +89,15 @@ def file_item(container: str, blob: str, size: int, *, keep_path: bool) -> Named
     )
 
 
-_FILE = Names(dict.fromkeys(("path", "folder", "name", "stem", "suffix", "size", "url"), VALUE))
+def names_of(value: object) -> Names:
+    """The names of a value: the members of an object, and any name for a list."""
+    if isinstance(value, Mapping):
+        return Names({str(key): names_of(item) for key, item in value.items()})
+    return ANYTHING if isinstance(value, tuple) else VALUE
+
+
+_FILE = names_of(file_item("", "", 0, keep_path=True))
 _ID = Names({"id": VALUE})
-_CONTAINER = Names(dict.fromkeys(("name", "url", "read_url", "write_url"), VALUE))
-
-
-def base_names(parameters: Mapping[str, Value], containers: Iterable[str]) -> Names:
-    """The names of :func:`base_scope`."""
-    return Names(
-        {
-            "name": VALUE,
-            "job": _ID,
-            "pool": _ID,
-            "containers": Names(dict.fromkeys(containers, _CONTAINER)),
-            **{name: _names_of(value) for name, value in parameters.items()},
-        }
-    )
 
 
 def stage_names(base: Names, items: ForEach, *, task: bool = True) -> Names:
@@ -136,7 +129,7 @@ def stage_names(base: Names, items: ForEach, *, task: bool = True) -> Names:
             known["value"] = ANYTHING
             for value in values:
                 if isinstance(value, Record):
-                    known.update({key: _names_of(item) for key, item in value.items()})
+                    known.update(names_of(value).known)
         case Once():
             pass
     return Names(known, is_open)
@@ -146,9 +139,3 @@ def _axis(values: tuple[Value, ...] | NumberRange) -> Names:
     if isinstance(values, NumberRange):
         return VALUE
     return ANYTHING if any(isinstance(value, Record | tuple) for value in values) else VALUE
-
-
-def _names_of(value: Value) -> Names:
-    if isinstance(value, Record):
-        return Names({key: _names_of(item) for key, item in value.items()})
-    return ANYTHING if isinstance(value, tuple) else VALUE

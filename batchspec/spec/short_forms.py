@@ -9,11 +9,10 @@ from datetime import timedelta
 from typing import Any
 
 from batchspec.spec.commands import wrapped
-from batchspec.spec.convert import rest_value, text
+from batchspec.spec.convert import rest_value
 from batchspec.spec.formats import duration, iso
 from batchspec.spec.json_schema import definition
 from batchspec.spec.scope import WRITE
-from batchspec.spec.substitute import LOGS_KEY, Rendered, logs_container
 from batchspec.spec.template import EXPRESSION
 from batchspec.spec.values import BlobUrl, Text, Value
 from batchspec.spec.yaml_tree import Node, made
@@ -296,54 +295,6 @@ _SCHEDULE = {
     "until": "do_not_run_after",
     "window": "start_window",
 }
-
-
-def expanded(found: Rendered) -> Rendered:
-    """Expand every short form of a spec without errors."""
-    root = found.root
-    containers = _containers(found)
-    ids = {
-        key: text(node.members["id"]) if "id" in node.members else key
-        for key, node in containers.members.items()
-    }
-    pool, job, tasks = root.members["pool"], root.members["job"], root.get("tasks")
-    stages = {
-        name: expanded_stage(_with_logs(node), ids, windows=found.windows, ends_job=ends_job(job))
-        for name, node in (tasks.members if tasks else {}).items()
-    }
-    depends = any(node.get("needs") or node.get("depends_on") for node in stages.values())
-    members = {
-        **root.members,
-        "containers": containers,
-        "pool": pool if pool.get("existing") else _with_id(expanded_pool(pool), found.name),
-        "job": _with_id(expanded_job(job, depends=depends), found.name),
-    }
-    if tasks is not None:
-        members["tasks"] = replace(tasks, value=stages)
-    return replace(found, root=replace(root, value=members))
-
-
-def _with_id(node: Node, name: str) -> Node:
-    """A pool or job with an id; the service generates the id of an auto pool."""
-    if node.get("id") is not None or node.get("lifetime") is not None:
-        return node
-    return replace(node, value={"id": made(name, node), **node.members})
-
-
-def _containers(found: Rendered) -> Node:
-    given = found.root.get("containers") or made({}, found.root)
-    if found.implied is None:
-        return given
-    implied = made({"id": logs_container(found.name)}, found.root.members["tasks"])
-    return given.with_(**{found.implied: implied})
-
-
-def _with_logs(stage: Node) -> Node:
-    """The stage with the container of its logs, unless logs are off."""
-    logs = stage.get("logs")
-    if logs is not None and (logs.members or logs.value is False):
-        return stage
-    return stage.with_(logs=made({"container": LOGS_KEY}, logs or stage))
 
 
 def expanded_job(job: Node, *, depends: bool) -> Node:

@@ -7,7 +7,7 @@ ids, then everything else. What differs from task to task is checked here and ev
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError
 from batchspec.spec.commands import check_command, command_line
 from batchspec.spec.convert import command_of, for_each, template_of
 from batchspec.spec.model import Once, Shell
-from batchspec.spec.scope import base_names, base_scope, stage_names
+from batchspec.spec.scope import base_scope, names_of, stage_names
 from batchspec.spec.source import Source
-from batchspec.spec.template import VALUE, Names, check, evaluate
+from batchspec.spec.template import Names, check, evaluate
 from batchspec.spec.validator import coerced, lone_name
 from batchspec.spec.validator_messages import varies
 from batchspec.spec.values import Quoting, Record, Text, Value, thaw
@@ -79,20 +79,14 @@ def rendered(
     ``declared`` are the names of all parameters. Templates are only checked when one of them has no
     value.
     """
-    complete = parameters.keys() >= set(declared)
-    stand_in: dict[str, Value] = {name: parameters.get(name, "") for name in declared}
-    known = {key: names for key, names in base_names(stand_in, ()).known.items() if key in stand_in}
-    filler = _Substitution(
-        source, Names(known), dict(parameters) if complete else None, False, problems
-    )
+    # Templates are checked with any value of the parameters that have none.
+    values: dict[str, Value] = {name: parameters.get(name, "") for name in declared}
+    complete = parameters.keys() >= values.keys()
+    filler = _Substitution(source, names_of(values), values if complete else None, False, problems)
     root = filler.fill_at(root, "name")
     name = _text(root, "name")
 
-    filler = replace(
-        filler,
-        names=Names({"name": VALUE, **known}),
-        scope={"name": name, **parameters} if complete else None,
-    )
+    filler = filler.within({"name": name, **values})
     containers = root.get("containers")
     keys = tuple(containers.members) if containers is not None else ()
     for path in (("job", "id"), ("pool", "id"), ("pool", "existing")):
@@ -103,14 +97,15 @@ def rendered(
     implied = LOGS_KEY if _needs_logs_container(root) and LOGS_KEY not in ids else None
     if implied is not None:
         ids[implied] = logs_container(name)
-    scope = base_scope(
-        name=name,
-        job=_text(root, "job", "id") or name,
-        pool=_text(root, "pool", "id") or _text(root, "pool", "existing") or name,
-        parameters=parameters,
-        containers=ids,
+    filler = filler.within(
+        base_scope(
+            name=name,
+            job=_text(root, "job", "id") or name,
+            pool=_text(root, "pool", "id") or _text(root, "pool", "existing") or name,
+            parameters=values,
+            containers=ids,
+        )
     )
-    filler = replace(filler, names=base_names(stand_in, ids), scope=scope if complete else None)
     filler = replace(filler, windows=_is_windows(root, filler))
     members = {
         key: node
@@ -176,10 +171,15 @@ def _stage(node: Node, filler: _Substitution, folder: Path) -> Node:
     if (id_ := node.get("id")) is not None and id_.text is not None:
         filler.report(check(template_of(id_), without_task))
     members = {
-        key: child if key in _PER_TASK else filler.of_task(child, key, names)
+        key: child if key in _PER_TASK else filler.fill(child, key, names)
         for key, child in node.members.items()
     }
     return replace(node, value=members)
+
+
+def _is_shared(node: Node, key: str) -> bool:
+    """Whether all tasks of a stage share a member: names of containers, but not ResourceFiles."""
+    return key in _PER_STAGE or (key in _PER_STAGE_TEXTS and not node.members)
 
 
 def _is_wrong(node: Node) -> bool:
@@ -197,21 +197,33 @@ class _Substitution:
     windows: bool
     problems: Diagnostics
 
-    def fill(self, node: Node, key: str = "", *, data: bool = False) -> Node:
+    def within(self, scope: Mapping[str, object]) -> _Substitution:
+        """With other names in scope."""
+        evaluates = self.scope is not None
+        return replace(self, names=names_of(scope), scope=scope if evaluates else None)
+
+    def fill(
+        self, node: Node, key: str = "", names: Names | None = None, *, data: bool = False
+    ) -> Node:
         """The tree with every template evaluated; those with an error are marked as invalid.
 
-        A command becomes the complete command line, except in ``data``.
+        A command becomes the complete command line, except in ``data``. In a member of a stage, a
+        template that needs the ``names`` of a task is checked and kept.
         """
-        if key in _COMMANDS and not data and not isinstance(node.value, Mapping):
+        if not data and names is None and key in _COMMANDS and not isinstance(node.value, Mapping):
             return self._command(node, _COMMANDS[key])
+        if not data and names is not None and _is_shared(node, key):
+            return self._of_stage(node, key, names)
         data = data or key in _DATA
         if node.template is not None:
-            return self._template(node, key)
+            return self._template(node, key) if names is None else self._of_task(node, key, names)
         if isinstance(node.value, Mapping):
-            filled = {k: self.fill(child, k, data=data) for k, child in node.value.items()}
+            filled = {k: self.fill(child, k, names, data=data) for k, child in node.value.items()}
             return replace(node, value=filled)
         if isinstance(node.value, tuple):
-            return replace(node, value=tuple(self.fill(item, data=data) for item in node.value))
+            item_key = "resources[]" if key == "resources" else ""
+            items = (self.fill(item, item_key, names, data=data) for item in node.value)
+            return replace(node, value=tuple(items))
         return node
 
     def fill_at(self, root: Node, *path: str) -> Node:
@@ -221,37 +233,6 @@ class _Substitution:
             return root
         filled = self.fill_at(member, *below) if below else self.fill(member, key)
         return replace(root, value={**root.members, key: filled})
-
-    def of_task(  # noqa: PLR0911 - one for each kind of node
-        self, node: Node, key: str, names: Names, *, data: bool = False
-    ) -> Node:
-        """A member of a stage; a template that needs ``names`` of a task is checked and kept."""
-        if not data and (key in _PER_STAGE or (key in _PER_STAGE_TEXTS and not node.members)):
-            return self._of_stage(node, key, names)
-        data = data or key in _DATA
-        if node.template is not None:
-            template = template_of(node)
-            if not check(template, self.names):
-                # The short form of `file_pattern`.
-                return self._template(node, "file_pattern" if key == "files" else key)
-            found = check(template, names)
-            self.report(found)
-            if not found and node.kind is not None and node.kind.form == "collection":
-                self.problems.add(varies(node, node.kind.name))
-                return node.invalid()
-            return node.invalid() if found else node
-        if isinstance(node.value, Mapping):
-            members = {
-                name: self.of_task(child, name, names, data=data)
-                for name, child in node.members.items()
-            }
-            return replace(node, value=members)
-        if isinstance(node.value, tuple):
-            # Names of containers are the same for all tasks; ResourceFiles may differ.
-            item_key = f"{key}[]" if key == "resources" else ""
-            items = (self.of_task(item, item_key, names, data=data) for item in node.items)
-            return replace(node, value=tuple(items))
-        return node
 
     def report(self, problems: tuple[Diagnostic, ...]) -> None:
         """Report problems of a template with the source line of their positions."""
@@ -268,24 +249,31 @@ class _Substitution:
             return node.invalid()
         return self.fill(node, key)
 
+    def _of_task(self, node: Node, key: str, names: Names) -> Node:
+        """Evaluate a template if all tasks share its value; otherwise check it."""
+        template = template_of(node)
+        if not check(template, self.names):
+            # The short form of `file_pattern`.
+            return self._template(node, "file_pattern" if key == "files" else key)
+        found = check(template, names)
+        self.report(found)
+        if not found and node.kind is not None and node.kind.form == "collection":
+            self.problems.add(varies(node, node.kind.name))
+            return node.invalid()
+        return node.invalid() if found else node
+
     def _template(self, node: Node, key: str) -> Node:
-        if found := check(template_of(node), self.names):
-            self.report(found)
-            return node.invalid()
-        if self.scope is None:
-            return node.invalid()
+        found = check(template_of(node), self.names)
         shell = Quoting.WINDOWS if self.windows else Quoting.POSIX
-        result = self._collection(node)
+        template = template_of(node, key)
+        result = None if found else self._collection(node)
         if result is None:
-            try:
-                result = _filled(node, evaluate(template_of(node, key), self.scope, shell=shell))
-            except SpecError as error:
-                self.report(error.problems)
-                return node.invalid()
+            result = self._evaluated(
+                node, found, lambda scope: evaluate(template, scope, shell=shell)
+            )
         kind = node.kind
-        if kind is None or (
-            kind.form == "text" and not result.is_collection and not kind.schema.get("x-secret")
-        ):
+        is_text = kind is not None and kind.form == "text" and not kind.schema.get("x-secret")
+        if result.wrong or kind is None or (is_text and not result.is_collection):
             return result
         return coerced(result, kind, self.problems)
 
@@ -295,27 +283,33 @@ class _Substitution:
             return node
         if (shell is Shell.NONE and node.template is None) or node.text == "" or node.raw.isspace():
             return node
-        if found := check_command(command, self.names, windows=self.windows):
-            self.report(found)
-            return node.invalid()
-        if self.scope is None:
-            return node.invalid()
+        windows = self.windows
+        found = check_command(command, self.names, windows=windows)
+        return self._evaluated(
+            node, found, lambda scope: command_line(command, scope, windows=windows)
+        )
+
+    def _evaluated(
+        self,
+        node: Node,
+        found: tuple[Diagnostic, ...],
+        text: Callable[[Mapping[str, object]], str | Text],
+    ) -> Node:
+        """The node with its text; invalid after problems, or if a parameter has no value."""
         try:
-            return _filled(node, command_line(command, self.scope, windows=self.windows))
+            if self.scope is not None and not found:
+                value = text(self.scope)
+                raw = "" if isinstance(value, Text) else value
+                return replace(node, value=value, raw=raw, filled=True)
         except SpecError as error:
-            self.report(error.problems)
-            return node.invalid()
+            found = error.problems
+        self.report(found)
+        return node.invalid()
 
     def _collection(self, node: Node) -> Node | None:
         """The parameter that is a list or an object, where a template is only its name."""
-        assert self.scope is not None
         name = lone_name(node.template or "")
-        value = self.scope.get(name) if name else None
+        value = self.scope.get(name) if name and self.scope is not None else None
         if not isinstance(value, tuple | Record):
             return None
         return made(thaw(value, lambda text: text.shown), node)
-
-
-def _filled(node: Node, value: str | Text) -> Node:
-    """A node whose templates are replaced by this text."""
-    return replace(node, value=value, raw="" if isinstance(value, Text) else value, filled=True)

@@ -1,4 +1,4 @@
-"""Specs as nouns: what the rooms above get to see."""
+"""Reading a spec: the values that other packages use."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from batchspec.spec import (
     EachFile,
     EachNumber,
     EachValue,
+    FlawedSpecError,
     Matrix,
     NumberRange,
     Once,
@@ -344,3 +345,24 @@ def test_a_required_output_keeps_the_order_of_the_outputs(tmp_path: Path) -> Non
         return [str(file["filePattern"]) for file in files if isinstance(file, Record)]
 
     assert patterns("") == patterns(", required: true") == ["a", "b"]
+
+
+def test_what_is_known_of_a_spec_with_errors(tmp_path: Path) -> None:
+    """It serves to report missing files and findings together with the errors."""
+    uploads = "{input: {upload: ['a.txt', '{{ later }}/*.csv']}}"
+    wrong_value = "{run: {command: echo hello, max_wall_clock_time: 0s}}"
+    with pytest.raises(FlawedSpecError) as caught:
+        spec(tmp_path, containers="{input: {upload: [a.txt]}}", tasks=wrong_value)
+    assert caught.value.spec is not None
+    assert [container.key for container in caught.value.containers] == ["input", "logs"]
+    with pytest.raises(FlawedSpecError) as caught:
+        spec(tmp_path, containers=uploads, tasks="{run: {}}", parameters="{later: {}}")
+    assert caught.value.spec is None
+    assert [glob.pattern for glob in caught.value.containers[0].upload] == ["a.txt"]
+
+
+def test_a_missing_secret_is_reported_together_with_other_errors(tmp_path: Path) -> None:
+    with pytest.raises(FlawedSpecError) as caught:
+        spec(tmp_path, parameters="{key: {secret: true}}", description="'{{ key | upper }}'")
+    codes = [problem.code for problem in caught.value.problems]
+    assert codes == ["missing-variable", "template-value"]

@@ -25,7 +25,7 @@ from batchspec.spec import (
     read_rows,
     spec_scope,
 )
-from batchspec.spec.scope import base_names, stage_names
+from batchspec.spec.scope import names_of, stage_names
 from batchspec.spec.template import Names
 from batchspec.spec.values import Named
 from tests.plan.making import WHERE, blob, local_file, observed, spec, stage
@@ -49,15 +49,16 @@ def values(scope: Mapping[str, object], before: str = "") -> set[str]:
     return found
 
 
-def names_of(for_each: ForEach) -> Names:
-    whole = spec(parameters=PARAMETERS)
-    return stage_names(base_names(whole.parameters, whole.containers), for_each)
+def names_in_stage(for_each: ForEach) -> Names:
+    return stage_names(names_of(spec_scope(spec(parameters=PARAMETERS))), for_each)
 
 
-def test_base_names_match_the_base_scope() -> None:
-    whole = spec(parameters=PARAMETERS)
-    assert paths(base_names(whole.parameters, whole.containers)) == values(spec_scope(whole))
-    assert "containers.output.write_url" in values(spec_scope(whole))
+def test_names_of_the_scope_of_a_spec() -> None:
+    names = names_of(spec_scope(spec(parameters=PARAMETERS)))
+    assert {"containers.output.write_url", "job.id", "shape.x", "list", "pw"} <= paths(names)
+    assert names.known["list"].open
+    assert not names.known["pw"].known
+    assert not names.open
 
 
 def test_sas_permissions_of_containers() -> None:
@@ -90,7 +91,7 @@ def test_stage_names_match_the_items(for_each: ForEach) -> None:
     it = stage(for_each=for_each)
     whole = spec(it, parameters=PARAMETERS)
     world = observed([local_file("a.txt")], blobs=[blob("b.txt")])
-    promised = {path for path in paths(names_of(for_each)) if not path.startswith("value.")}
+    promised = {path for path in paths(names_in_stage(for_each)) if not path.startswith("value.")}
     for item in items(whole, it, world):
         scope = {**spec_scope(whole), "index": 0, "task": {"id": ""}, **item.variables}
         assert {path for path in values(scope) if not path.startswith("value.")} == promised
@@ -99,7 +100,7 @@ def test_stage_names_match_the_items(for_each: ForEach) -> None:
 def test_the_columns_of_a_file_of_rows_are_known(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("sample,the id\na,1\n")
-    names = names_of(Rows(path, WHERE))
+    names = names_in_stage(Rows(path, WHERE))
     (row,) = read_rows(path)
     assert not names.open
     assert {"sample", "the id", "row.sample", "row.the id"} <= paths(names)
@@ -109,11 +110,11 @@ def test_the_columns_of_a_file_of_rows_are_known(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["rows.jsonl", "gone.csv"])
 def test_any_name_is_accepted_without_known_columns(tmp_path: Path, name: str) -> None:
     (tmp_path / "rows.jsonl").write_text('{"a": 1}\n')
-    assert names_of(Rows(tmp_path / name, WHERE)).open
+    assert names_in_stage(Rows(tmp_path / name, WHERE)).open
 
 
 def test_an_id_cannot_use_itself() -> None:
-    base = base_names({}, ())
+    base = names_of({})
     assert "task" not in stage_names(base, Once(), task=False).known
     assert "task" in stage_names(base, Once()).known
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batchspec.cli.console import out, show_diagnostics
 from batchspec.cli.options import Format, RunOptions, TextOrJson, VariableFiles, Variables
 from batchspec.diagnostics import BatchspecError, Diagnostic, Severity, SpecError
+
+if TYPE_CHECKING:
+    from batchspec.spec import Spec
 
 
 def validate(
@@ -45,13 +48,16 @@ def _check(options: RunOptions) -> tuple[Diagnostic, ...]:
 
     from batchspec.cli.load import load_spec_and_files
     from batchspec.plan import check_offline
+    from batchspec.spec import FlawedSpecError
 
     try:
         with load_spec_and_files(options) as (spec, spool):
             files = {key: spool.files(key) for key in spec.containers}
             found = (*spec.warnings, *check_offline(spec, files, datetime.now(UTC)))
     except SpecError as error:
-        found = tuple(dict.fromkeys((*error.problems, *_more(options))))
+        flawed = error.spec if isinstance(error, FlawedSpecError) else None
+        more = _more(flawed) if flawed is not None else ()
+        found = tuple(dict.fromkeys((*error.problems, *more)))
         raise SpecError(*sorted(found, key=_position)) from None
     if any(each.severity is Severity.ERROR for each in found):
         raise SpecError(*found)
@@ -64,23 +70,14 @@ def _position(problem: Diagnostic) -> tuple[bool, str, int, int]:
     return (True, "", 0, 0) if where is None else (False, where.file, where.line, where.column)
 
 
-def _more(options: RunOptions) -> tuple[Diagnostic, ...]:
+def _more(spec: Spec) -> tuple[Diagnostic, ...]:
     """What else is wrong with a spec that has errors only in values of its properties."""
     from datetime import UTC, datetime
 
-    from batchspec.cli.options import variables_of
     from batchspec.diagnostics import Diagnostics
     from batchspec.observe import Spool, scan
     from batchspec.plan import check_offline
-    from batchspec.spec import read_flawed_spec
 
-    spec = read_flawed_spec(
-        options.path,
-        variables=variables_of(options.variables),
-        variable_files=options.variable_files,
-    )
-    if spec is None:
-        return ()
     with Spool() as spool:
         # Missing files are already reported.
         scan(spec.containers.values(), spool, Diagnostics(), contents=False)
