@@ -15,7 +15,7 @@ from generated import main
 
 from batchspec.local.api import REFUSED, WITHOUT_EFFECT
 from batchspec.spec import definition
-from batchspec.spec.json_schema import Fragment, branches, resolved
+from batchspec.spec.validator import Fragment, branches, resolved
 
 TARGET = Path(__file__).parent.parent / "docs" / "coverage.md"
 

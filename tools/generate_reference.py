@@ -17,7 +17,7 @@ from pathlib import Path
 from generated import main
 
 from batchspec.spec import definition
-from batchspec.spec.json_schema import Fragment, branches, resolved, shared_schema, types
+from batchspec.spec.validator import Fragment, branches, resolved, shared_schema, types
 
 TARGET = Path(__file__).parent.parent / "docs" / "spec.md"
 

@@ -47,6 +47,7 @@ from batchspec.spec.values import (
     Quoted,
     Quoting,
     Record,
+    Target,
     Template,
     Text,
     UnquotableError,
@@ -57,12 +58,10 @@ from batchspec.spec.values import (
 )
 
 if TYPE_CHECKING:
-    from batchspec.spec.commands import command_line, wrapped
-    from batchspec.spec.dump import dump_document
-    from batchspec.spec.escape import literal_name
-    from batchspec.spec.formats import duration, iso, slug
-    from batchspec.spec.json_schema import definition, load_schema, schema_text
-    from batchspec.spec.read import FlawedSpecError, expanded_document, read_spec
+    from batchspec.spec.convert import command_line, duration, iso, slug, wrapped
+    from batchspec.spec.formulas import scale_bounds, scale_formula
+    from batchspec.spec.insertion import literal_name
+    from batchspec.spec.read import FlawedSpecError, dump_document, expanded_document, read_spec
     from batchspec.spec.rows import RowFile, read_rows
     from batchspec.spec.rules_properties import (
         place_of_property,
@@ -70,10 +69,10 @@ if TYPE_CHECKING:
         varying_members,
     )
     from batchspec.spec.rules_tasks import too_many_slots
-    from batchspec.spec.scope import READ, WRITE, file_item, spec_scope
-    from batchspec.spec.short_forms import LOGS, LOGS_PATH, scale_bounds, scale_formula
+    from batchspec.spec.short_forms import LOGS, LOGS_PATH
+    from batchspec.spec.substitute import READ, WRITE, file_item, spec_scope
     from batchspec.spec.template import EXPRESSION, evaluate, position
-    from batchspec.spec.validator import typed
+    from batchspec.spec.validator import definition, load_schema, schema_text, typed
     from batchspec.spec.validator_messages import nearest
 
 __all__ = [
@@ -109,6 +108,7 @@ __all__ = [
     "Shell",
     "Spec",
     "Stage",
+    "Target",
     "Template",
     "Text",
     "UnquotableError",
@@ -146,18 +146,18 @@ __all__ = [
 ]
 
 _MODULES = {
-    **dict.fromkeys(("command_line", "wrapped"), "commands"),
-    **dict.fromkeys(("dump_document",), "dump"),
-    **dict.fromkeys(("scale_bounds", "scale_formula"), "short_forms"),
+    **dict.fromkeys(("command_line", "wrapped"), "convert"),
+    **dict.fromkeys(("dump_document",), "read"),
+    **dict.fromkeys(("scale_bounds", "scale_formula"), "formulas"),
     **dict.fromkeys(("LOGS", "LOGS_PATH"), "short_forms"),
-    **dict.fromkeys(("literal_name",), "escape"),
-    **dict.fromkeys(("duration", "iso", "slug"), "formats"),
-    **dict.fromkeys(("definition", "load_schema", "schema_text"), "json_schema"),
+    **dict.fromkeys(("literal_name",), "insertion"),
+    **dict.fromkeys(("duration", "iso", "slug"), "convert"),
+    **dict.fromkeys(("definition", "load_schema", "schema_text"), "validator"),
     **dict.fromkeys(("FlawedSpecError", "expanded_document", "read_spec"), "read"),
     **dict.fromkeys(("RowFile", "read_rows"), "rows"),
     **dict.fromkeys(("place_of_property", "task_findings", "varying_members"), "rules_properties"),
     **dict.fromkeys(("too_many_slots",), "rules_tasks"),
-    **dict.fromkeys(("READ", "WRITE", "file_item", "spec_scope"), "scope"),
+    **dict.fromkeys(("READ", "WRITE", "file_item", "spec_scope"), "substitute"),
     **dict.fromkeys(("EXPRESSION", "evaluate", "position"), "template"),
     **dict.fromkeys(("typed",), "validator"),
     **dict.fromkeys(("nearest",), "validator_messages"),

@@ -8,8 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from batchspec.spec.convert import command_of, for_each, patterns, rest_body, template_of, text
-from batchspec.spec.formats import duration
+from batchspec.spec.convert import command_of, duration, for_each, patterns, template_of, text
 from batchspec.spec.model import (
     Cleanup,
     Container,
@@ -24,6 +23,7 @@ from batchspec.spec.model import (
     When,
 )
 from batchspec.spec.short_forms import LOGS, LOGS_PATH, destination, expand_deferred
+from batchspec.spec.validator import rest_body
 from batchspec.spec.values import Record
 from batchspec.spec.yaml_tree import Node, made
 

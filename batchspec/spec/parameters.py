@@ -20,10 +20,10 @@ from batchspec.spec.parameter_schema import (
     is_simple,
     value_mismatch,
 )
-from batchspec.spec.source import read_source
 from batchspec.spec.validator_messages import TYPE_NAMES, did_you_mean, is_long_number
 from batchspec.spec.values import Value, freeze
-from batchspec.spec.yaml_tree import LONGEST_NUMBER, Node, parse
+from batchspec.spec.yaml_parser import LONGEST_NUMBER, parse, read_source
+from batchspec.spec.yaml_tree import Node
 
 RESERVED = frozenset(
     {"name", "job", "pool", "containers", "index", "task", "file", "files", "value"}

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from batchspec.diagnostics import Diagnostic, Severity
-from batchspec.spec.formats import duration, moment
-from batchspec.spec.rules_stage import empty_command, in_container
+from batchspec.spec.convert import duration, moment
+from batchspec.spec.rules_tasks import empty_command, in_container
 from batchspec.spec.short_forms import number
 from batchspec.spec.yaml_tree import Node
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import takewhile
 
@@ -21,12 +21,56 @@ from batchspec.property_rules import (
     Violation,
     violations,
 )
-from batchspec.spec.expand import Part
-from batchspec.spec.formats import duration
-from batchspec.spec.json_schema import Fragment, definition, shared_schema
+from batchspec.spec.convert import duration
 from batchspec.spec.model import Stage
+from batchspec.spec.substitute import Rendered
+from batchspec.spec.validator import Fragment, definition, shared_schema
 from batchspec.spec.values import Record, Template, Value
 from batchspec.spec.yaml_tree import Node
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An expanded part: its place in the spec, and the model of the SDK that it becomes.
+
+    ``agent`` is the system of the nodes (a node agent SKU) where only an alias of an image shows
+    it.
+    """
+
+    path: tuple[str, ...]
+    model: str
+    node: Node
+    agent: str | None = None
+
+
+def parts_of(complete: Rendered) -> Iterator[Part]:
+    """The pool, the job, its schedule, and the stages of an expanded spec; none that is missing."""
+    pool, job, tasks = (complete.root.get(key) for key in ("pool", "job", "tasks"))
+    if pool is not None and pool.members and pool.get("existing") is None:
+        yield _pool(pool, windows=complete.windows)
+    if job is not None and job.members:
+        scheduled = job.get("schedule")
+        model = "BatchJobCreateOptions" if scheduled is None else "BatchJobSpecification"
+        yield Part(("job",), model, job)
+        if scheduled is not None and scheduled.members:
+            path = ("job", "schedule")
+            yield Part(path, "BatchJobScheduleConfiguration", scheduled)
+            yield Part(path, "BatchJobScheduleCreateOptions", scheduled)
+    for name, stage in (tasks.members if tasks is not None else {}).items():
+        yield Part(("tasks", name), "BatchTaskCreateOptions", stage)
+
+
+def _pool(pool: Node, *, windows: bool) -> Part:
+    image = pool.get("image")
+    agent = pool.get("virtual_machine_configuration", "node_agent_sku_id")
+    known = image is not None and not image.wrong and agent is None
+    return Part(
+        ("pool",),
+        "BatchPoolCreateOptions" if pool.get("lifetime") is None else "BatchPoolSpecification",
+        pool,
+        ("batch.node.windows" if windows else "batch.node.linux") if known else None,
+    )
+
 
 _NAME = re.compile(r"`([a-z]\w*)`")
 _KEY = re.compile(r"[\"']?([A-Za-z_][A-Za-z0-9_]*)")

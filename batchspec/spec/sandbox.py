@@ -23,7 +23,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.tests import TESTS as JINJA_TESTS
 from jinja2.utils import missing
 
-from batchspec.spec.formats import slug
+from batchspec.spec.convert import slug
 from batchspec.spec.values import LIMIT, Argument, Opaque, Raw, RefusalError, guard, plain
 
 _TOO_LONG = f"the result has more than {LIMIT:,} characters"

@@ -1,4 +1,8 @@
-"""Expands the short forms of a spec to the properties of the SDK: pool, job, tasks and stages."""
+"""Expands the short forms of a spec to the properties of the SDK: pool, job, tasks and stages.
+
+A short form with an error, which is reported elsewhere, is omitted: the rest is expanded, so that
+rules find the mistakes of a property however it is written.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +12,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from batchspec.spec.commands import wrapped
-from batchspec.spec.convert import rest_value
-from batchspec.spec.formats import duration, iso
-from batchspec.spec.json_schema import definition
-from batchspec.spec.scope import WRITE
+from batchspec.spec.convert import duration, iso, text, wrapped
+from batchspec.spec.formulas import scale_formula
+from batchspec.spec.substitute import LOGS_KEY, WRITE, Rendered, logs_container
 from batchspec.spec.template import EXPRESSION
+from batchspec.spec.validator import definition, rest_value
 from batchspec.spec.values import BlobUrl, Text, Value
 from batchspec.spec.yaml_tree import Node, made
 
@@ -285,9 +288,6 @@ _IDLE = timedelta(minutes=15)
 _INTERVAL = timedelta(minutes=5)
 """The autoscale evaluation interval of ``scale``: the minimum of the service."""
 
-_ENOUGH_SAMPLES = 70
-"""The percentage of samples that an interval must have; the service's examples use this value."""
-
 _FAILURE = {"continue": "noaction", "terminate": "performexitoptionsjobaction"}
 _SCHEDULE = {
     "every": "recurrence_interval",
@@ -388,47 +388,77 @@ def _formula(scale: Node, slots: int) -> str:
     )
 
 
-def scale_formula(*, least: int, most: int, most_spot: int, idle: timedelta, slots: int) -> str:
-    """The autoscale formula of ``nodes: {scale: ...}``: the nodes that the pending tasks need.
-
-    ``least`` dedicated nodes are always allocated; up to ``most`` dedicated and then ``most_spot``
-    Spot nodes follow the tasks, of which a node runs ``slots`` at a time.
-
-    The maximum number of pending tasks within ``idle`` determines the target, so that nodes are
-    released only after that time with less work, and only when their tasks are completed. While
-    there are too few samples (a new pool), the last sample determines the target, with a minimum of
-    one node: the formula is evaluated when the pool is created, before it has tasks, and then only
-    after an interval, which the first tasks should not have to wait for.
-    """
-    window = f"TimeInterval_Second * {int(idle.total_seconds())}"
-    lines = [
-        f"known = $PendingTasks.GetSamplePercent({window}) >= {_ENOUGH_SAMPLES};",
-        "last = max(0, $PendingTasks.GetSample(1));",
-        f"most = known ? max(last, max($PendingTasks.GetSample({window}))) : max(last, 1);",
-    ]
-    # The target is rounded down: adding one less than the slots of a node rounds it up.
-    lines.append("wanted = most;" if slots == 1 else f"wanted = (most + {slots - 1}) / {slots};")
-    lines.append(f"$TargetDedicatedNodes = min({most}, max({least}, wanted));")
-    if most_spot:
-        lines.append(f"$TargetLowPriorityNodes = min({most_spot}, max(0, wanted - {most}));")
-    lines.append("$NodeDeallocationOption = taskcompletion;")
-    return "\n".join(lines)
+def expanded(found: Rendered) -> Rendered:
+    """Expand every short form of a spec."""
+    root = found.root
+    containers = _containers(found)
+    ids = {key: _container_id(key, node) for key, node in containers.members.items()}
+    pool, job, tasks = root.get("pool"), root.get("job"), root.get("tasks")
+    ends = job is not None and ends_job(job)
+    stages = {
+        name: expanded_stage(
+            _with_logs(_complete(node, ids)), ids, windows=found.windows, ends_job=ends
+        )
+        for name, node in (tasks.members if tasks else {}).items()
+    }
+    members = {**root.members, "containers": containers}
+    if pool is not None and pool.members and pool.get("existing") is None:
+        members["pool"] = _with_id(expanded_pool(pool), found.name)
+    if job is not None and job.members:
+        depends = any(node.get("needs") or node.get("depends_on") for node in stages.values())
+        members["job"] = _with_id(expanded_job(_complete(job), depends=depends), found.name)
+    if tasks is not None:
+        members["tasks"] = replace(tasks, value=stages)
+    return replace(found, root=replace(root, value=members))
 
 
-_DEDICATED = re.compile(
-    r"^\$TargetDedicatedNodes = min\((\d+), max\((\d+), wanted\)\);$", re.MULTILINE
-)
-_SPOT = re.compile(
-    r"^\$TargetLowPriorityNodes = min\((\d+), max\(0, wanted - \d+\)\);$", re.MULTILINE
-)
+def _containers(found: Rendered) -> Node:
+    given = found.root.get("containers") or made({}, found.root)
+    if found.implied is None:
+        return given
+    implied = made({"id": logs_container(found.name)}, found.root.members["tasks"])
+    return given.with_(**{found.implied: implied})
 
 
-def scale_bounds(formula: str) -> tuple[int, int] | None:
-    """The minimum and maximum number of nodes of a formula of :func:`scale_formula`.
+def _container_id(key: str, node: Node) -> str:
+    """The name in the account of a container, as far as it is known."""
+    id_ = node.get("id")
+    return key if id_ is None or id_.wrong or id_.text == "" else text(id_)
 
-    ``None`` for any other formula.
-    """
-    dedicated, spot = _DEDICATED.search(formula), _SPOT.search(formula)
-    if dedicated is None:
-        return None
-    return int(dedicated[2]), int(dedicated[1]) + (int(spot[1]) if spot is not None else 0)
+
+def _with_id(node: Node, name: str) -> Node:
+    """A pool or job with an id; the service generates the id of an auto pool."""
+    if node.get("id") is not None or node.get("lifetime") is not None:
+        return node
+    return replace(node, value={"id": made(name, node), **node.members})
+
+
+def _with_logs(stage: Node) -> Node:
+    """The stage with the container of its logs, unless logs are off."""
+    logs = stage.get("logs")
+    if logs is not None and (logs.members or logs.value is False):
+        return stage
+    return stage.with_(logs=made({"container": LOGS_KEY}, logs or stage))
+
+
+def _complete(node: Node, containers: Mapping[str, str] | None = None) -> Node:
+    """A job or stage without the short forms that have an error and cannot be expanded."""
+    removed: dict[str, Node | None] = {}
+    failure, instances = node.get("on_task_failure"), node.get("instances")
+    if failure is not None and failure.wrong:
+        removed |= {"on_task_failure": None, "task_failure_mode": failure}
+    if instances is not None and (
+        instances.wrong
+        or (instances.members and not {"count", "command"} <= set(instances.members))
+    ):
+        removed["instances"] = None
+    outputs = node.get("outputs")
+    if outputs is not None and not all(_is_complete(o, containers or {}) for o in outputs.items):
+        removed["outputs"] = None
+    return node.with_(**removed) if removed else node
+
+
+def _is_complete(output: Node, containers: Mapping[str, str]) -> bool:
+    container, when = output.get("container"), output.get("when")
+    valid = not (output.wrong or output.get("files") is None or (when is not None and when.wrong))
+    return valid and container is not None and container.text in containers

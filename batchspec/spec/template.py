@@ -19,8 +19,15 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from batchspec.diagnostics import Diagnostic, Place, Secret, SpecError
-from batchspec.spec.escape import escaped
-from batchspec.spec.shell import DOUBLE, NESTED_DOUBLE, NESTED_SINGLE, SAFE, SINGLE, reader
+from batchspec.spec.insertion import (
+    DOUBLE,
+    NESTED_DOUBLE,
+    NESTED_SINGLE,
+    SAFE,
+    SINGLE,
+    escaped,
+    reader,
+)
 from batchspec.spec.values import (
     LIMIT,
     UNQUOTE,
@@ -230,7 +237,7 @@ def _places(source: str, quoting: Quoting) -> tuple[Quoting, ...]:
 
 
 def in_quotes(context: str, quoting: Quoting) -> Quoting:
-    """How a value is quoted in a context of :meth:`~batchspec.spec.shell.Reader.value`."""
+    """How a value is quoted in a context of :meth:`~batchspec.spec.insertion.Reader.value`."""
     if quoting is not Quoting.POSIX:
         return Quoting.IN_WINDOWS if context == DOUBLE else quoting
     # A text for another shell is an argument of it, quoted with `| quote`.

@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from jinja2 import TemplateSyntaxError, nodes
 
 from batchspec.diagnostics import Diagnostic
+from batchspec.spec.insertion import NESTED_DOUBLE, NESTED_SINGLE, SAFE, reader
 from batchspec.spec.sandbox import METHODS, name_path
-from batchspec.spec.shell import NESTED_DOUBLE, NESTED_SINGLE, SAFE, reader
 from batchspec.spec.template import EXPRESSION, Names, position, sandbox
 from batchspec.spec.values import Quoting, Template
 

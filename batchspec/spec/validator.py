@@ -1,8 +1,11 @@
-"""Validates a tree against the shipped schema, and converts filled-in strings to the expected type.
+"""The JSON Schema of a spec (draft-07): validation of a tree, and conversion by the schema.
+
+``tools/generate_schema.py`` generates the schema from the SDK's models and the language.
 
 There is one validator for everything in a spec. Before templates are filled in, it records at each
 template what the schema expects there (:class:`~batchspec.spec.values.Kind`); afterwards the same
-code checks the text that a template yields (:func:`coerced`, :func:`typed`).
+code checks the text that a template yields (:func:`coerced`, :func:`typed`). A request body has the
+names of the REST API; the schema contains both names of every member.
 
 Why this is not ``jsonschema``: the tree has to be walked with the schema in any case, to convert
 strings, to record what templates stand for and to mark invalid members, and ``jsonschema`` takes
@@ -12,18 +15,80 @@ strings, to record what templates stand for and to mark invalid members, and ``j
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 from batchspec.diagnostics import Diagnostic, Diagnostics, Secret
 from batchspec.spec import validator_messages as messages
-from batchspec.spec.convert import rest_value
-from batchspec.spec.formats import duration, is_too_long, moment, suggested
-from batchspec.spec.json_schema import Fragment, branches, resolved, shared_schema, types
-from batchspec.spec.values import Kind, Text, Value
-from batchspec.spec.yaml_tree import Node, resolve
+from batchspec.spec.convert import duration, is_too_long, iso, moment, suggested, template_of
+from batchspec.spec.values import Kind, Record, Text, Value
+from batchspec.spec.yaml_parser import resolve
+from batchspec.spec.yaml_tree import Node
+
+Fragment: TypeAlias = Mapping[str, Any]
+"""A subschema as parsed JSON."""
+
+_NAME = "batchspec.schema.json"
+_INSTALLED = Path(__file__).with_name(_NAME)
+_CHECKOUT = Path(__file__).parents[2] / "schemas" / _NAME
+"""A source checkout has the one committed file; the wheel contains it in the package."""
+
+
+def load_schema() -> dict[str, Any]:
+    """The published schema; a new copy for each call."""
+    loaded: dict[str, Any] = json.loads(schema_text())
+    return loaded
+
+
+@lru_cache(maxsize=1)
+def shared_schema() -> Fragment:
+    """The schema, loaded once. Do not change it."""
+    return load_schema()
+
+
+def schema_text() -> str:
+    """The published schema as text."""
+    return (_INSTALLED if _INSTALLED.exists() else _CHECKOUT).read_text("utf-8")
+
+
+def definition(name: str) -> Fragment:
+    """A definition by name: a model of the SDK or a term of the language."""
+    found: Fragment = shared_schema()["definitions"][name]
+    return found
+
+
+def resolved(schema: Fragment) -> Fragment:
+    """A subschema with its reference followed. Keywords beside the reference are kept."""
+    while True:
+        reference = schema.get("$ref")
+        if reference is None and len(schema.get("allOf", ())) == 1:
+            reference = schema["allOf"][0].get("$ref")
+        if reference is None:
+            return schema
+        kept = {key: value for key, value in schema.items() if key not in ("$ref", "allOf")}
+        schema = {**definition(reference.rpartition("/")[2]), **kept}
+
+
+def branches(schema: Fragment) -> Iterator[Fragment]:
+    """The branches of a union, resolved, without the branch for a template."""
+    for branch in (*schema.get("oneOf", ()), *schema.get("anyOf", ())):
+        if branch.get("$ref") != "#/definitions/template":
+            yield resolved(branch)
+
+
+def types(schema: Fragment) -> tuple[str, ...]:
+    """The types that a subschema accepts, without the string that only a template may be."""
+    given = schema.get("type", ())
+    found = (given,) if isinstance(given, str) else tuple(given)
+    if "string" in found and len(found) > 1 and schema.get("pattern") == r"\{\{":
+        found = tuple(kind for kind in found if kind != "string")
+    return found
+
 
 _TYPE_TESTS: Mapping[str, Callable[[object], bool]] = {
     "string": lambda value: isinstance(value, str | Text),
@@ -281,3 +346,47 @@ def _unit_problem(node: Node, unit: str, name: str) -> Diagnostic | None:
     elif moment(node.value) is None:
         return messages.not_a_time(node, name)
     return None
+
+
+def rest_body(node: Node, model: str) -> Record:
+    """The members of an expanded mapping that belong to ``model``, a definition of the schema."""
+    found = rest_value(node, definition(model))
+    assert isinstance(found, Record)
+    return found
+
+
+def rest_value(node: Node, schema: Fragment, key: str = "") -> Value:
+    """A node that is valid against ``schema``; a template that varies from task to task is kept."""
+    schema = resolved(schema)
+    given = node.value
+    if isinstance(given, Mapping):
+        return _record(node, schema)
+    if isinstance(given, tuple):
+        items = schema.get("items", {})
+        return tuple(rest_value(item, items) for item in given)
+    if node.template is not None:
+        kind = node.kind if node.kind is not None and node.kind.form != "text" else None
+        return replace(template_of(node, key), kind=kind)
+    if isinstance(given, str):
+        return _formatted(given, schema.get("x-unit", ""))
+    return given
+
+
+def _record(node: Node, schema: Fragment) -> Record:
+    known: Mapping[str, Fragment] | None = schema.get("properties")
+    if known is None:
+        others = schema.get("additionalProperties", {})
+        return Record({key: rest_value(child, others) for key, child in node.members.items()})
+    return Record(
+        {
+            known[key].get("x-wire", key): rest_value(child, known[key], key)
+            for key, child in node.members.items()
+            if key in known
+        }
+    )
+
+
+def _formatted(text: str, unit: str) -> str:
+    if unit == "duration" and (length := duration(text)) is not None:
+        return iso(length)
+    return moment(text) or text if unit == "time" else text

@@ -11,7 +11,7 @@ from dataclasses import replace
 import yaml
 
 from batchspec.diagnostics import Diagnostic, Place
-from batchspec.spec.source import Source
+from batchspec.spec.yaml_parser import Source
 
 _TEMPLATE = re.compile(r"\{\{.*?\}\}[^#,\]}]*")
 _FLOW_TEMPLATE = re.compile(r"(?:[:\[,]\s+|\[)([^\s,:\[\]{}\"'][^,:\[\]{}]*\{\{.*?\}\}[^,\]}]*)")

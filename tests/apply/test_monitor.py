@@ -27,7 +27,7 @@ from batchspec.diagnostics import ServiceError
 from batchspec.plan.actions import WaitForTasks
 from batchspec.plan.failures import read_node_failure
 from batchspec.plan.observed import JobFacts, PoolFacts
-from batchspec.spec.values import Record
+from batchspec.spec import Record
 from tests.apply.fake import START, FakeAccount
 
 MINUTES = timedelta(minutes=1)

@@ -27,10 +27,10 @@ from batchspec.spec import (
     Shell,
     Spec,
     Stage,
+    Target,
     Text,
     thaw,
 )
-from batchspec.spec.values import Target
 from tests.plan.making import WHERE, blob, local_file, observed, spec, stage, template
 from tests.subprocess_memory import printed_number
 

@@ -13,8 +13,16 @@ from hypothesis import strategies as st
 
 from batchspec.diagnostics import Place, Secret
 from batchspec.local.agent.processes import expand_variables
-from batchspec.spec import BlobUrl, Quoting, Template, Text, evaluate, literal_name, read_spec
-from batchspec.spec.values import Target
+from batchspec.spec import (
+    BlobUrl,
+    Quoting,
+    Target,
+    Template,
+    Text,
+    evaluate,
+    literal_name,
+    read_spec,
+)
 
 WHERE = Place("spec.yaml", 1, 1)
 names = st.text(st.sampled_from("ab*?[]!$%#{} -\\\"'ü"), min_size=1, max_size=8)

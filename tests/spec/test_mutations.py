@@ -19,10 +19,9 @@ from jsonschema import Draft7Validator
 from batchspec.diagnostics import Diagnostics, SpecError
 from batchspec.render import diagnostics_text
 from batchspec.spec import Spec, expanded_document, load_schema, read_spec
-from batchspec.spec.formats import LONGEST
-from batchspec.spec.source import source
+from batchspec.spec.convert import LONGEST
 from batchspec.spec.validator import validated
-from batchspec.spec.yaml_tree import parse
+from batchspec.spec.yaml_parser import parse, source
 
 GOOD = sorted((Path(__file__).parent / "good").glob("*.yaml"))
 TEXTS = [path.read_text("utf-8") for path in GOOD]

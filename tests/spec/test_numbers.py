@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from batchspec.diagnostics import SpecError
 from batchspec.spec import Record, duration, evaluate, iso, read_spec
-from batchspec.spec.formats import LONGEST, is_too_long, moment
+from batchspec.spec.convert import LONGEST, is_too_long, moment
 from batchspec.spec.parameter_schema import declaration_mismatch, value_mismatch
 from tests.spec.test_template import template
 

@@ -22,7 +22,7 @@ from batchspec.spec import (
     command_line,
     quote,
 )
-from batchspec.spec.commands import joined
+from batchspec.spec.convert import joined
 from tests.spec.windows_model import arguments, program_line
 
 WHERE = Place("spec.yaml", 1, 1)

@@ -21,7 +21,7 @@ from azure.batch import models
 from azure.batch._utils.model_base import SdkJSONEncoder
 
 from batchspec.spec import BlobUrl, Value, definition, duration, iso, load_schema, read_spec, thaw
-from batchspec.spec.json_schema import resolved
+from batchspec.spec.validator import resolved
 
 SECRET = "hunter2"
 

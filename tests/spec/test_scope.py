@@ -25,7 +25,7 @@ from batchspec.spec import (
     read_rows,
     spec_scope,
 )
-from batchspec.spec.scope import names_of, stage_names
+from batchspec.spec.substitute import names_of, stage_names
 from batchspec.spec.template import Names
 from batchspec.spec.values import Named
 from tests.plan.making import WHERE, blob, local_file, observed, spec, stage

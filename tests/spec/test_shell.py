@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from batchspec.diagnostics import Place
 from batchspec.spec import Command, Quoting, Shell, Template, quote
-from batchspec.spec.commands import check_command
-from batchspec.spec.shell import SAFE, reader
+from batchspec.spec.convert import check_command
+from batchspec.spec.insertion import SAFE, reader
 from batchspec.spec.template import ANYTHING, check, in_quotes
 
 V = "{{ v }}"

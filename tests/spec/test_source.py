@@ -9,8 +9,7 @@ import pytest
 
 from batchspec.diagnostics import Diagnostic, SpecError
 from batchspec.spec import read_spec
-from batchspec.spec.source import LARGEST, read_source, source
-from batchspec.spec.yaml_tree import parse, resolve
+from batchspec.spec.yaml_parser import LARGEST, parse, read_source, resolve, source
 
 
 def problem(path: Path) -> Diagnostic:
