@@ -31,7 +31,10 @@ _LIFETIMES = {"job": "job", "job_schedule": "jobschedule"}
 
 
 def container(key: str, node: Node, folder: Path, *, implied: bool = False) -> Container:
-    """A container; ``folder`` is the folder of the spec."""
+    """A container; ``folder`` is the folder of the spec.
+
+    Entries of ``upload`` with an error, which only a spec with errors has, are left out.
+    """
     id_, upload, metadata = node.get("id"), node.get("upload"), node.get("metadata")
     access = node.get("public_access")
     return Container(
@@ -39,24 +42,27 @@ def container(key: str, node: Node, folder: Path, *, implied: bool = False) -> C
         id=text(id_) if id_ is not None else key,
         where=node.name,
         existing=flag(node, "existing"),
-        upload=tuple(_glob(item, folder) for item in upload.items) if upload else (),
+        upload=tuple(_globs(upload, folder)) if upload else (),
         metadata={k: text(v) for k, v in metadata.members.items()} if metadata else {},
         public_access=text(access) if access else None,
         implied=implied,
     )
 
 
-def _glob(node: Node, folder: Path) -> UploadGlob:
-    files = node.get("files") or node
-    path, kind, exclude = node.get("path"), node.get("content_type"), node.get("exclude")
-    return UploadGlob(
-        pattern=text(files),
-        root=folder,
-        where=files.where,
-        exclude=tuple(text(item) for item in exclude.items) if exclude else (),
-        prefix=text(path) if path else "",
-        content_type=text(kind) if kind else None,
-    )
+def _globs(upload: Node, folder: Path) -> Iterator[UploadGlob]:
+    for node in upload.items:
+        files = node.get("files") or node
+        if files.is_collection or any(part.wrong for part in node.walk()):
+            continue
+        path, kind, exclude = node.get("path"), node.get("content_type"), node.get("exclude")
+        yield UploadGlob(
+            pattern=text(files),
+            root=folder,
+            where=files.where,
+            exclude=tuple(text(item) for item in exclude.items) if exclude else (),
+            prefix=text(path) if path else "",
+            content_type=text(kind) if kind else None,
+        )
 
 
 def flag(node: Node, key: str, default: bool = False) -> bool:

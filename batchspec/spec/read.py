@@ -45,8 +45,8 @@ problems; it must accept a tree that lacks any part."""
 class FlawedSpecError(SpecError):
     """A spec has errors. What is known of it serves to report other errors together with them.
 
-    ``containers`` are its containers, without the patterns of uploads that depend on a value that
-    is missing. ``spec`` is ``None`` unless all errors are in values of properties.
+    ``containers`` are its containers, without the entries of ``upload`` that have an error or
+    depend on one. ``spec`` is ``None`` unless all errors are in values of properties.
     """
 
     def __init__(
@@ -114,12 +114,6 @@ def _containers(found: Rendered, folder: Path) -> dict[str, Container]:
     }
 
 
-def _with_values(container: Container) -> Container:
-    """A container without the patterns that a template without a value is part of."""
-    upload = tuple(glob for glob in container.upload if "{{" not in glob.pattern)
-    return replace(container, upload=upload)
-
-
 def expanded_document(
     path: Path,
     *,
@@ -153,7 +147,7 @@ def _read(
     if problems.stops:
         raise FlawedSpecError(
             *reported,
-            containers=tuple(map(_with_values, _containers(complete, path.parent).values())),
+            containers=tuple(_containers(complete, path.parent).values()),
             spec=_built(path, complete, (), places) if has_structure else None,
         )
     return complete, reported, places

@@ -349,7 +349,7 @@ def test_a_required_output_keeps_the_order_of_the_outputs(tmp_path: Path) -> Non
 
 def test_what_is_known_of_a_spec_with_errors(tmp_path: Path) -> None:
     """It serves to report missing files and findings together with the errors."""
-    uploads = "{input: {upload: ['a.txt', '{{ later }}/*.csv']}}"
+    uploads = "{input: {upload: ['a.txt', '{{ later }}/*.csv', {path: x/}]}}"
     wrong_value = "{run: {command: echo hello, max_wall_clock_time: 0s}}"
     with pytest.raises(FlawedSpecError) as caught:
         spec(tmp_path, containers="{input: {upload: [a.txt]}}", tasks=wrong_value)
