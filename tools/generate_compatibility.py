@@ -88,6 +88,10 @@ _BEHAVIOUR = """\
 - **Job manager tasks.** An exclusive job manager task occupies and counts all slots of its node.
   Authentication tokens are retired and not issued.
 - **Times.** The resolution is one microsecond; in the real service, 100 ns.
+- **Metadata.** `Accept: application/json;odata=nometadata` gives replies without `odata.metadata`.
+  A request for full metadata gets the minimal one: what the real service adds is not recorded.
+- **Filters.** All documented properties can be used. Words are lower case, as in all public clients
+  and examples: `AND` and `OR` are syntax errors; how the real service treats them is unknown.
 - **Order.** Lists are sorted by id without regard to case. Tasks of equal priority start in the
   order in which they were added.
 - **Durability.** The state is in SQLite with a write-ahead log: acknowledged changes survive a

@@ -66,41 +66,73 @@ class OtherClient:
         return json.loads(done.stdout)
 
 
-@pytest.fixture(scope="session")
-def former_sdk() -> OtherClient:
-    """azure-batch 14.2 (api-version 2024-02-01.19.0) in a separate virtual environment."""
-    pins = HERE / "former_sdk" / "requirements.txt"
+PYTHON_SDKS = ("8.0.0", "11.0.0", "12.0.0", "14.1.0", "14.2.0")
+"""The versions of azure-batch that ``python/client.py`` runs with; each speaks another api-version.
+
+The current version is the one of the project's own environment.
+"""
+
+JAVASCRIPT_SDKS = ("8.0.0", "10.2.0")
+"""The versions of @azure/batch that ``javascript/client.cjs`` runs with."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip the tests of clients that take long to install, unless ``-m foreign`` selects them."""
+    if "foreign" in config.option.markexpr:
+        return
+    skip = pytest.mark.skip(reason="the client takes long to install: pytest -m foreign")
+    for item in items:
+        if "foreign" in item.keywords:
+            item.add_marker(skip)
+
+
+def python_environment(name: str, *pins: str, hashes: bool = True) -> Path:
+    """The Python of a separate virtual environment with the packages of the files ``pins``."""
+    files = [HERE / "python" / "pins" / f"{pin}.txt" for pin in pins]
 
     def fill(folder: Path) -> None:
         _run([sys.executable, "-m", "venv", "--without-pip", str(folder)], folder)
         pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python")]
-        options = ["--require-hashes", "--no-deps", "--only-binary=:all:", "--retries=1"]
-        _run([*pip, "--quiet", "install", *options, "-r", str(pins)], folder)
+        options = ["--no-deps", "--retries=1", *(["--require-hashes"] if hashes else [])]
+        listed = [part for file in files for part in ("-r", str(file))]
+        _run([*pip, "--quiet", "install", *options, *listed], folder)
 
-    installed = _installed("former_sdk", pins.read_bytes(), fill)
-    return OtherClient((str(installed / "bin" / "python"), str(HERE / "former_sdk" / "client.py")))
+    contents = b"".join(file.read_bytes() for file in files)
+    return _installed(name, contents, fill) / "bin" / "python"
 
 
-@pytest.fixture(scope="session")
-def javascript(azurite_installed: Path) -> OtherClient:
-    """@azure/batch 10.2 (api-version 2022-10-01.16.0) on the Node.js that runs the blob store."""
+def python_client(version: str) -> OtherClient:
+    """``python/client.py`` with azure-batch of a version of :data:`PYTHON_SDKS`."""
+    python = python_environment(f"azure-batch-{version}", "common", f"azure-batch-{version}")
+    return OtherClient((str(python), str(HERE / "python" / "client.py")))
+
+
+def javascript_client(version: str) -> OtherClient:
+    """``javascript/client.cjs`` with @azure/batch of a version, on the blob store's Node.js."""
     settings = Settings.read(os.environ)
     node = find_nodejs(settings)
-    lock = HERE / "javascript" / "package-lock.json"
+    pins = HERE / "javascript" / version
 
     def fill(folder: Path) -> None:
         for name in ("package.json", "package-lock.json", ".npmrc"):
-            shutil.copyfile(lock.with_name(name), folder / name)
+            shutil.copyfile(pins / name, folder / name)
         npm = [str(node.executable), str(node.npm(settings.path))]
         options = ["--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
         _run([*npm, "ci", *options, f"--cache={folder / 'cache'}"], folder)
         shutil.rmtree(folder / "cache")
 
-    installed = _installed("javascript", lock.read_bytes(), fill)
+    lock = (pins / "package-lock.json").read_bytes()
+    installed = _installed(f"javascript-{version}", lock, fill)
     return OtherClient(
-        (str(node.executable), str(lock.with_name("client.cjs"))),
+        (str(node.executable), str(HERE / "javascript" / "client.cjs")),
         (("NODE_PATH", str(installed / "node_modules")),),
     )
+
+
+@pytest.fixture
+def javascript(azurite_installed: Path) -> OtherClient:
+    """The newest JavaScript client."""
+    return javascript_client(JAVASCRIPT_SDKS[-1])
 
 
 class _InstallError(Exception):
@@ -136,7 +168,7 @@ def _run(command: list[str], folder: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=1200,
         check=False,
     )
     if done.returncode != 0:

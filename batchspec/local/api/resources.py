@@ -205,10 +205,27 @@ POOLS: Columns = {
 POOL_IDS: Columns = {"poolId": Column("key", FieldType.WORD)}
 
 
-def _start_task_time(name: str) -> Column:
-    """A time in ``startTaskInfo``, which is stored as JSON."""
-    days = f"julianday(json_extract(start_task_info, '$.{name}')) - 2440587.5"  # since 1970
-    return Column(f"CAST(({days}) * 86400000000 AS INTEGER)", FieldType.TIME)
+def _json(column: str, path: str, kind: FieldType) -> Column:
+    """A property in a column that contains JSON."""
+    value = f"json_extract({column}, '$.{path}')"
+    if kind is not FieldType.TIME:
+        return Column(value, kind)
+    # Times are stored in microseconds since 1970; these are text with an optional fraction.
+    fraction = f"CAST('0.' || substr({value}, 21) AS REAL) * (substr({value}, 20, 1) = '.')"
+    micros = f"strftime('%s', {value}) * 1000000 + CAST(ROUND({fraction} * 1000000) AS INTEGER)"
+    return Column(f"({micros})", FieldType.TIME)
+
+
+def _execution(field: str, column: str) -> Columns:
+    """The properties of the execution of a start, preparation or release task."""
+    kinds = {
+        "state": FieldType.WORD,
+        "startTime": FieldType.TIME,
+        "endTime": FieldType.TIME,
+        "exitCode": FieldType.NUMBER,
+        "result": FieldType.WORD,
+    }
+    return {f"{field}/{name}": _json(column, name, kind) for name, kind in kinds.items()}
 
 
 NODES: Columns = {
@@ -216,17 +233,13 @@ NODES: Columns = {
     **_STATE,
     "lastBootTime": Column("booted", FieldType.TIME),
     "allocationTime": Column("allocated", FieldType.TIME),
-    "startTaskInfo/state": Column("json_extract(start_task_info, '$.state')", FieldType.WORD),
-    "startTaskInfo/result": Column("json_extract(start_task_info, '$.result')", FieldType.WORD),
-    "startTaskInfo/exitCode": Column(
-        "json_extract(start_task_info, '$.exitCode')", FieldType.NUMBER
-    ),
-    "startTaskInfo/startTime": _start_task_time("startTime"),
-    "startTaskInfo/endTime": _start_task_time("endTime"),
+    **_execution("startTaskInfo", "start_task_info"),
 }
 PREPARATIONS: Columns = {
     "poolId": Column("pool", FieldType.WORD),
     "nodeId": Column("node", FieldType.WORD),
+    **_execution("jobPreparationTaskExecutionInfo", "info"),
+    **_execution("jobReleaseTaskExecutionInfo", "release"),
 }
 JOBS: Columns = {
     **_ID,
@@ -236,7 +249,14 @@ JOBS: Columns = {
     "executionInfo/endTime": Column("ended", FieldType.TIME),
     "executionInfo/poolId": Column("pool", FieldType.WORD),
 }
-SCHEDULES: Columns = {**_ID, **_STATE, **_TIMES}
+SCHEDULES: Columns = {
+    **_ID,
+    **_STATE,
+    **_TIMES,
+    "executionInfo/endTime": Column("ended", FieldType.TIME),
+    "schedule/doNotRunUntil": _json("body", "schedule.doNotRunUntil", FieldType.TIME),
+    "schedule/doNotRunAfter": _json("body", "schedule.doNotRunAfter", FieldType.TIME),
+}
 TASKS: Columns = {
     **_ID,
     **_STATE,

@@ -22,16 +22,18 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from batchspec.local.api import Context, Match, check_operation, find_route
 from batchspec.local.wire import (
-    JSON_TYPE,
+    JSON_TYPES,
     Fault,
     Reply,
     Request,
     SignatureError,
     SignedRequest,
+    check_options,
     check_signature,
     check_version,
     fault_reply,
     not_implemented,
+    wants_metadata,
     write_body,
     write_http_date,
 )
@@ -113,6 +115,7 @@ class App:
         match = find_route(method, path)
         options = dict(reversed(parse_qsl(text, keep_blank_values=True)))
         check_operation(match.route, check_version(options))
+        check_options(options)
         body = await _read_body(headers, receive)
         if match.route.handler is None:
             raise not_implemented(f"The operation {match.route.operation} ({match.route.note})")
@@ -144,8 +147,9 @@ class App:
             out["client-request-id"] = headers.get("client-request-id", "")
         content = b""
         if reply.body is not None and method != "HEAD":
-            content = write_body(reply, self.context.base_url)
-            out["Content-Type"] = JSON_TYPE
+            metadata = wants_metadata(headers.get("accept", ""))
+            content = write_body(reply, self.context.base_url, metadata=metadata)
+            out["Content-Type"] = JSON_TYPES[metadata]
         out |= reply.headers
         if reply.status != 304:
             out.setdefault("Content-Length", str(len(content)))

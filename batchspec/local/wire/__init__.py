@@ -25,7 +25,7 @@ from batchspec.local.wire.odata import (
     to_sql,
 )
 from batchspec.local.wire.reply import (
-    JSON_TYPE,
+    JSON_TYPES,
     Reply,
     created_reply,
     empty_reply,
@@ -34,6 +34,7 @@ from batchspec.local.wire.reply import (
     list_reply,
     resource_reply,
     version_headers,
+    wants_metadata,
     without_secrets,
     write_body,
 )
@@ -41,6 +42,7 @@ from batchspec.local.wire.request import (
     MAX_RESULTS,
     Request,
     check_conditions,
+    check_options,
     select_properties,
 )
 from batchspec.local.wire.rules import check_rules
@@ -76,7 +78,7 @@ from batchspec.local.wire.versions import (
 
 __all__ = [
     "FAULTS",
-    "JSON_TYPE",
+    "JSON_TYPES",
     "MAX_RESULTS",
     "MAX_SKEW",
     "NEWEST_VERSION",
@@ -97,6 +99,7 @@ __all__ = [
     "bad_query",
     "bind_fields",
     "check_conditions",
+    "check_options",
     "check_rules",
     "check_signature",
     "check_version",
@@ -124,6 +127,7 @@ __all__ = [
     "ticks_of",
     "to_sql",
     "version_headers",
+    "wants_metadata",
     "window_passed",
     "without_secrets",
     "write_body",

@@ -35,6 +35,10 @@ FAULTS: Mapping[str, tuple[int, str]] = {
         400,
         "A required query parameter was not specified for this request.",
     ),
+    "UnsupportedQueryParameter": (
+        400,
+        "One of the query parameters specified in the request URI is not supported.",
+    ),
     "InvalidQueryParameterValue": (
         400,
         "Value for one of the query parameters specified in the request URI is invalid.",  # rec

@@ -17,7 +17,12 @@ from batchspec.local.wire.models import properties, unwrapped, write_list, write
 from batchspec.local.wire.request import Request, select_properties
 from batchspec.local.wire.times import etag_of, write_exact, write_http_date
 
-JSON_TYPE = "application/json;odata=minimalmetadata"
+_NO_METADATA = "odata=nometadata"
+JSON_TYPES = {
+    True: "application/json;odata=minimalmetadata",
+    False: f"application/json;{_NO_METADATA}",
+}
+"""The content type of JSON with and without ``odata.metadata``."""
 _FAULTS = "Microsoft.Azure.Batch.Protocol.Entities.Container.errors/@Element"
 
 
@@ -114,9 +119,17 @@ def fault_reply(fault: Fault, request_id: str, now: datetime) -> Reply:
     return Reply(fault.status, fault_body(fault, request_id, now), _FAULTS)
 
 
-def write_body(reply: Reply, base_url: str) -> bytes:
-    """The bytes of a JSON body; ``odata.metadata`` comes first."""
-    first = {"odata.metadata": f"{base_url}/$metadata#{reply.metadata}"}
+def wants_metadata(accept: str) -> bool:
+    """Whether a reply to a request with this ``Accept`` header has ``odata.metadata``.
+
+    A request for full metadata gets the minimal one; what the real service adds is not recorded.
+    """
+    return _NO_METADATA not in accept.lower().replace(" ", "")
+
+
+def write_body(reply: Reply, base_url: str, *, metadata: bool = True) -> bytes:
+    """The bytes of a JSON body; ``odata.metadata`` comes first, if it has ``metadata``."""
+    first = {"odata.metadata": f"{base_url}/$metadata#{reply.metadata}"} if metadata else {}
     text = json.dumps({**first, **(reply.body or {})}, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "replace")
 

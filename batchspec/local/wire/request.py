@@ -190,6 +190,24 @@ class Request:
         return True
 
 
+_OPTIONS = frozenset({"$filter", "$select", "$expand", "$skiptoken"})
+
+
+def check_options(query: Mapping[str, str]) -> None:
+    """Check that the request has only OData options that the service has.
+
+    Raises:
+        Fault: ``UnsupportedQueryParameter``, for example for ``$orderby`` and ``$top``.
+    """
+    for name, value in query.items():
+        if name.startswith("$") and name not in _OPTIONS:
+            raise Fault(
+                "UnsupportedQueryParameter",
+                ("QueryParameterName", name),
+                ("QueryParameterValue", value),
+            )
+
+
 def select_properties(body: Mapping[str, Any], names: frozenset[str] | None) -> Mapping[str, Any]:
     """``body`` reduced to ``names``, in its order."""
     if names is None:

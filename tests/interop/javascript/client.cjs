@@ -1,4 +1,4 @@
-// A program without batchspec that uses the JavaScript SDK, @azure/batch 10.2.
+// A program without batchspec that uses the JavaScript SDK, @azure/batch 8 or 10.
 //
 //     node client.cjs show POOL JOB     // resources and outputs of a run, as JSON
 //     node client.cjs run               // run a job with tasks and print the results
@@ -84,6 +84,7 @@ async function run(client) {
     startTask: { commandLine: "/bin/sh -c 'echo ready'", waitForSuccess: true },
     metadata: [{ name: "made-by", value: "interop test" }],
   });
+  result.slots = (await client.pool.get("interop")).taskSlotsPerNode;
   result.pool_exists = await exists(client, "interop");
   result.missing_pool_exists = await exists(client, "missing");
   const job = { id: "interop", poolInfo: { poolId: "interop" } };

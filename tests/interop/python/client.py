@@ -1,7 +1,8 @@
-"""A program without batchspec that uses the previous Python SDK, azure-batch 14.2.
+"""A program without batchspec that uses an earlier Python SDK, azure-batch 8 to 14.
 
     python client.py show POOL JOB     # resources and outputs of a run, as JSON
     python client.py run               # run a job with tasks and print the results
+    python client.py models            # the api-version, and the properties of the models
 
 The account is in AZURE_BATCH_URL, AZURE_BATCH_ACCOUNT and AZURE_BATCH_KEY. The program runs in a
 separate environment with that SDK and without this project.
@@ -29,6 +30,11 @@ def connect() -> BatchServiceClient:
     return BatchServiceClient(credentials, batch_url=os.environ["AZURE_BATCH_URL"])
 
 
+SLOTS = "task_slots_per_node"
+if SLOTS not in m.PoolAddParameter._attribute_map:
+    SLOTS = "max_tasks_per_node"  # until api-version 2020-03-01.11.0
+
+
 def read(stream: Any) -> str:
     return b"".join(stream).decode()
 
@@ -46,6 +52,20 @@ def show(client: BatchServiceClient, pool_id: str, job_id: str) -> dict[str, Any
     }
 
 
+def counts(client: BatchServiceClient) -> Any:
+    found = client.job.get_task_counts("interop")
+    return getattr(found, "task_counts", found)  # until 2020-03-01.11.0 without slots
+
+
+def models(client: BatchServiceClient) -> dict[str, Any]:
+    shapes = {
+        name: sorted(attribute["key"] for attribute in model._attribute_map.values())
+        for name, model in vars(m).items()
+        if isinstance(model, type) and getattr(model, "_attribute_map", None)
+    }
+    return {"version": client.pool.api_version, "models": shapes}
+
+
 def run(client: BatchServiceClient) -> dict[str, Any]:
     result: dict[str, Any] = {}
     client.pool.add(
@@ -53,7 +73,7 @@ def run(client: BatchServiceClient) -> dict[str, Any]:
             id="interop",
             vm_size="standard_d2s_v3",
             target_dedicated_nodes=1,
-            task_slots_per_node=2,
+            **{SLOTS: 2},
             virtual_machine_configuration=m.VirtualMachineConfiguration(
                 image_reference=m.ImageReference(
                     publisher="canonical",
@@ -67,6 +87,7 @@ def run(client: BatchServiceClient) -> dict[str, Any]:
             metadata=[m.MetadataItem(name="made-by", value="interop test")],
         )
     )
+    result["slots"] = getattr(client.pool.get("interop"), SLOTS)
     result["pool_exists"] = client.pool.exists("interop")
     result["missing_pool_exists"] = client.pool.exists("missing")
     client.job.add(m.JobAddParameter(id="interop", pool_info=m.PoolInformation(pool_id="interop")))
@@ -88,8 +109,13 @@ def run(client: BatchServiceClient) -> dict[str, Any]:
         client.task.add_collection("interop", [m.TaskAddParameter(id="a b", command_line="true")])
     except m.CreateTasksErrorException as error:
         result["refused"] = [failure.error.code for failure in error.failure_tasks]
+    except TypeError:  # azure-batch 8 fails while it builds this exception
+        try:
+            client.task.add("interop", m.TaskAddParameter(id="a b", command_line="true"))
+        except m.BatchErrorException as error:
+            result["refused"] = [error.error.code]
     end = time.monotonic() + PATIENCE
-    while client.job.get_task_counts("interop").task_counts.completed < 2:
+    while counts(client).completed < 2:
         assert time.monotonic() < end, "the tasks did not end"
         time.sleep(0.05)
     result["ended"] = {
@@ -140,4 +166,4 @@ def run(client: BatchServiceClient) -> dict[str, Any]:
 
 if __name__ == "__main__":
     action, *arguments = sys.argv[1:]
-    print(json.dumps({"show": show, "run": run}[action](connect(), *arguments)))
+    print(json.dumps({"show": show, "run": run, "models": models}[action](connect(), *arguments)))
