@@ -210,9 +210,13 @@ def _json(column: str, path: str, kind: FieldType) -> Column:
     value = f"json_extract({column}, '$.{path}')"
     if kind is not FieldType.TIME:
         return Column(value, kind)
-    # Times are stored in microseconds since 1970; these are text with an optional fraction.
+    # Columns of times have microseconds since 1970; here they are text. SQLite rounds to
+    # milliseconds, so that the fraction is read separately.
+    offset = f"iif(length({value}) > 19 AND substr({value}, -6, 1) IN ('+', '-'), "
+    offset += f"substr({value}, -6), '')"
+    seconds = f"strftime('%s', substr({value}, 1, 19) || {offset})"
     fraction = f"CAST('0.' || substr({value}, 21) AS REAL) * (substr({value}, 20, 1) = '.')"
-    micros = f"strftime('%s', {value}) * 1000000 + CAST(ROUND({fraction} * 1000000) AS INTEGER)"
+    micros = f"{seconds} * 1000000 + CAST(ROUND({fraction} * 1000000) AS INTEGER)"
     return Column(f"({micros})", FieldType.TIME)
 
 
