@@ -19,8 +19,11 @@ from batchspec.diagnostics import (
     UsageError,
     conceal,
 )
-from batchspec.observe import Spool, scan
+from batchspec.observe import FileCache, Spool, scan
 from batchspec.spec import FlawedSpecError, Spec, read_spec
+
+_FILE_CACHE = Path(".batchspec", "files.sqlite3")
+"""Beside a spec; for all specs of the folder."""
 
 
 def load_spec(options: RunOptions, *, needs_secrets: bool = False) -> Spec:
@@ -105,7 +108,8 @@ def load_spec_and_files(
                 *problems.found, containers=error.containers, spec=error.spec
             ) from None
         containers = tuple(spec.containers.values())
-        scan(containers, spool, problems)
+        with FileCache(spec.path.parent / _FILE_CACHE) as cache:
+            scan(containers, spool, problems, cache=cache)
         if problems.stops:
             raise FlawedSpecError(*problems.found, containers=containers, spec=spec)
         yield spec, spool

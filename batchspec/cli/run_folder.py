@@ -20,6 +20,7 @@ from typing import TextIO
 from batchspec import __version__
 from batchspec.apply.events import NodeFailed, Stamped, TaskFailed
 from batchspec.diagnostics import redact
+from batchspec.observe import create_state_folder
 from batchspec.render import JsonView
 
 KEPT = 30
@@ -29,12 +30,16 @@ _LOG_BYTES = 10 << 20
 """Size of the request log; the previous one is kept as ``requests.log.1``."""
 
 _EVENTS = "events.jsonl"
-_GITIGNORE = "# Written by batchspec; do not commit.\n*\n"
 
 
 def runs_folder(spec: Path, name: str) -> Path:
     """The folder of the recorded runs of a spec."""
     return spec.parent / ".batchspec" / name / "runs"
+
+
+def file_cache_path(spec: Path) -> Path:
+    """The cache of the MD5s of files, for all specs of a folder."""
+    return spec.parent / ".batchspec" / "files.sqlite3"
 
 
 def recorded_runs(runs: Path) -> list[Path]:
@@ -88,10 +93,8 @@ class RunFolder:
 
 def _create_run_folder(runs: Path, now: datetime) -> Path:
     """Create the folder of a run that starts now, and delete the oldest ones."""
+    create_state_folder(runs.parents[1])
     runs.mkdir(parents=True, exist_ok=True)
-    ignore = runs.parents[1] / ".gitignore"
-    if not ignore.exists():
-        ignore.write_text(_GITIGNORE, encoding="utf-8")
     # In microseconds: names sort by start time, and two runs of one second do not share a folder.
     folder = runs / f"{now:%Y%m%dT%H%M%S.%fZ}"
     folder.mkdir()

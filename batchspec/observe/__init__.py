@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from batchspec.observe.account import counted_jobs, jobs_of, observe
     from batchspec.observe.disk import scan
     from batchspec.observe.failures import Failure, failures_of, tasks_alike
+    from batchspec.observe.file_cache import FileCache, create_state_folder
     from batchspec.observe.inventory import Kind, OwnedResource, owned_resources
     from batchspec.observe.spool import Spool
     from batchspec.observe.task_output import (
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Failure",
+    "FileCache",
     "Kind",
     "NodeOutput",
     "OutputFile",
@@ -47,6 +49,7 @@ __all__ = [
     "TaskInJob",
     "Unstartable",
     "counted_jobs",
+    "create_state_folder",
     "failures_of",
     "find_node_output",
     "find_task",
@@ -68,6 +71,7 @@ _MODULES = {
     **dict.fromkeys(("counted_jobs", "jobs_of", "observe"), "account"),
     **dict.fromkeys(("scan",), "disk"),
     **dict.fromkeys(("Failure", "failures_of", "tasks_alike"), "failures"),
+    **dict.fromkeys(("FileCache", "create_state_folder"), "file_cache"),
     **dict.fromkeys(("Kind", "OwnedResource", "owned_resources"), "inventory"),
     **dict.fromkeys(("Spool",), "spool"),
     **dict.fromkeys(("NodeOutput", "OutputFile", "TaskInJob", "Unstartable"), "task_output"),

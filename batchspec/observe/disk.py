@@ -9,18 +9,21 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import re
 import stat
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from errno import ELOOP, ENOENT
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+from typing import TypeAlias
 
 from batchspec.diagnostics import Diagnostic, Diagnostics
-from batchspec.observe.spool import Spool
+from batchspec.observe.file_cache import FileCache
+from batchspec.observe.spool import FileRow, Spool
 from batchspec.plan.observed import LocalFile, Receipt
 from batchspec.plan.results import (
     DownloadedFile,
@@ -33,28 +36,39 @@ from batchspec.plan.results import (
 from batchspec.spec import Container, Spec, UploadGlob
 
 _CHUNK = 1 << 20
+_SMALL = 64 << 10
+"""In bytes. A file up to this size is read in less time than a thread needs to take over."""
 _HASHERS = 4
 _AHEAD = 64
+_BATCH = 1000
 _LONGEST_NAME = 1024
 """Azure refuses blob names over 1,024 characters (Naming and referencing containers, blobs)."""
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+_SUSPECT = re.compile("[\x00-\x1f\x7f\\\\\ud800-\udfff]|(?:^|/)[.][.](?:/|$)")
+
+_Read: TypeAlias = tuple[FileRow, os.stat_result | None] | Diagnostic
+"""A file with its facts, if it was opened; or why it cannot be uploaded."""
 
 
 def scan(
-    containers: Iterable[Container], spool: Spool, problems: Diagnostics, *, contents: bool = True
+    containers: Iterable[Container],
+    spool: Spool,
+    problems: Diagnostics,
+    *,
+    contents: bool = True,
+    cache: FileCache | None = None,
 ) -> None:
     """Add every file to upload to these containers to the spool, and problems to ``problems``.
 
-    Without ``contents``, files are opened but not hashed; that is enough to check them.
+    Files that the cache contains are not read. Without ``contents``, files are opened but not
+    hashed; that is enough to check them.
     """
-    look = _hashed if contents else _opened
-    with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash") as pool:
-
-        def read(entry: UploadGlob, path: Path, blob: str) -> Future[LocalFile | Diagnostic]:
-            return pool.submit(_read, entry, path, blob, look)
-
+    with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash") as threads:
+        reader = _Reader(threads, contents, cache)
         for container in containers:
             for entry in container.upload:
-                _scan_entry(container, entry, spool, problems, read)
+                _scan_entry(container, entry, spool, problems, reader)
 
 
 def _scan_entry(
@@ -62,45 +76,127 @@ def _scan_entry(
     entry: UploadGlob,
     spool: Spool,
     problems: Diagnostics,
-    read: Callable[[UploadGlob, Path, str], Future[LocalFile | Diagnostic]],
+    reader: _Reader,
 ) -> None:
     found = 0
-    waiting: deque[Future[LocalFile | Diagnostic]] = deque()
+    batch: list[FileRow] = []
 
-    def take(result: LocalFile | Diagnostic) -> None:
-        if isinstance(result, Diagnostic):
-            problems.add(result)
-            return
-        other = spool.add_file(container.key, result)
-        if other is not None and other.path != result.path:
-            problems.add(_same_name(container, entry, result, other))
+    def write() -> None:
+        for row, other in spool.add_files(container.key, batch):
+            problems.add(_same_name(container, entry, row, other))
+        batch.clear()
 
-    for path, blob in _matches(entry):
+    for result in reader.read_all(entry):
         found += 1
-        problem = _name_problem(entry, path, blob)
-        if problem is not None:
-            problems.add(problem)
+        if isinstance(result, Diagnostic):
+            write()
+            problems.add(result)
             continue
-        waiting.append(read(entry, path, blob))
-        if len(waiting) >= _AHEAD:
-            take(waiting.popleft().result())
-    while waiting:
-        take(waiting.popleft().result())
+        batch.append(result)
+        if len(batch) == _BATCH:
+            write()
+    write()
     if not found:
         problems.add(_no_match(entry))
 
 
-def _matches(entry: UploadGlob) -> Iterator[tuple[Path, str]]:
-    """The files of an entry with their blob names: the tree below the fixed part is kept."""
+class _Reader:
+    """Reads the files of an entry: small ones at once, large ones in threads."""
+
+    def __init__(self, threads: Executor, contents: bool, cache: FileCache | None) -> None:
+        self._threads = threads
+        self._contents = contents
+        self._cache = cache if contents else None
+
+    def read_all(self, entry: UploadGlob) -> Iterator[FileRow | Diagnostic]:
+        """The files that match an entry, in the order of the glob."""
+        waiting: deque[_Read | Future[_Read]] = deque()
+        for path, blob, facts in _matches(entry):
+            waiting.append(self._start(entry, path, blob, facts))
+            while waiting and (len(waiting) > _AHEAD or not isinstance(waiting[0], Future)):
+                yield self._finish(waiting.popleft())
+        for last in waiting:
+            yield self._finish(last)
+
+    def _start(
+        self, entry: UploadGlob, path: str, blob: str, facts: os.stat_result | OSError
+    ) -> _Read | Future[_Read]:
+        if len(blob) > _LONGEST_NAME or _SUSPECT.search(blob):
+            return _name_problem(entry, Path(path), blob)
+        if isinstance(facts, OSError):
+            return _unreadable(entry, Path(path), facts)
+        if not stat.S_ISREG(facts.st_mode):
+            return _not_a_file(entry, Path(path))
+        if self._cache is not None and (md5 := self._cache.get(facts)) is not None:
+            return (blob, path, facts.st_size, md5, entry.content_type), None
+        if self._contents and facts.st_size > _SMALL:
+            return self._threads.submit(_read, entry, path, blob, self._contents)
+        return _read(entry, path, blob, self._contents)
+
+    def _finish(self, read: _Read | Future[_Read]) -> FileRow | Diagnostic:
+        result = read.result() if isinstance(read, Future) else read
+        if isinstance(result, Diagnostic):
+            return result
+        row, facts = result
+        if self._cache is not None and facts is not None:
+            self._cache.add(facts, row[3])
+        return row
+
+
+def _read(entry: UploadGlob, path: str, blob: str, contents: bool) -> _Read:
+    try:
+        descriptor = os.open(path, _READ)
+        try:
+            # Facts of the open file, before it is read: if it changes meanwhile, they are of no
+            # later state, and the cache has no entry for the new one.
+            facts = os.fstat(descriptor)
+            size, md5 = _hashed(descriptor, facts.st_size) if contents else (facts.st_size, b"")
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return _unreadable(entry, Path(path), error)
+    return (blob, path, size, md5, entry.content_type), facts
+
+
+def _hashed(descriptor: int, expected: int) -> tuple[int, bytes]:
+    """The size and MD5 of an open file, which probably has the ``expected`` size."""
+    digest = hashlib.md5(usedforsecurity=False)
+    size = 0
+    while chunk := os.read(descriptor, min(_CHUNK, expected + 1)):
+        digest.update(chunk)
+        size += len(chunk)
+    return size, digest.digest()
+
+
+def _matches(entry: UploadGlob) -> Iterator[tuple[str, str, os.stat_result | OSError]]:
+    """The files of an entry, with their blob names: the tree below the fixed part is kept."""
     fixed = fixed_part(entry.pattern)
+    root = os.fspath(entry.root)
+    start = f"{fixed}/" if fixed else ""
+    # Without such parts, what follows the fixed part is the blob's name.
+    plain = os.sep == "/" and not {"", ".", ".."} & set(entry.pattern[len(start) :].split("/"))
     for match in glob_matches(entry.root, entry.pattern):
-        path = entry.root / match
-        if path.is_dir():
+        path = os.path.join(root, match)  # noqa: PTH118 - a Path takes five times as long
+        facts: os.stat_result | OSError
+        try:
+            facts = os.stat(path)  # noqa: PTH116
+        except OSError as error:
+            facts = error
+        else:
+            if stat.S_ISDIR(facts.st_mode):
+                continue
+        exact = plain and match.startswith(start)
+        below = match[len(start) :] if exact else _relative(match, fixed)
+        name = below.rpartition("/")[2]
+        if any(fnmatchcase(name, x) or fnmatchcase(below, x) for x in entry.exclude):
             continue
-        below = PurePosixPath(os.path.relpath(match, fixed or os.curdir).replace(os.sep, "/"))
-        if any(fnmatchcase(below.name, x) or fnmatchcase(str(below), x) for x in entry.exclude):
-            continue
-        yield path, entry.prefix + str(below)
+        yield path, entry.prefix + below, facts
+
+
+def _relative(match: str, fixed: str) -> str:
+    """A match relative to the fixed part of its pattern, as a blob's name."""
+    relative = os.path.relpath(match, fixed or os.curdir).replace(os.sep, "/")
+    return str(PurePosixPath(relative))
 
 
 def fixed_part(pattern: str) -> str:
@@ -114,49 +210,28 @@ def fixed_part(pattern: str) -> str:
     return "/".join(fixed) or ("/" if pattern.startswith("/") else "")
 
 
-def _hashed(path: Path) -> tuple[int, bytes]:
-    """A file's size and MD5."""
-    digest = hashlib.md5(usedforsecurity=False)
-    size = 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return size, digest.digest()
+def _not_a_file(entry: UploadGlob, path: Path) -> Diagnostic:
+    return Diagnostic(
+        "not-a-file",
+        f"{path} is not a regular file",
+        where=entry.where,
+        fix="Exclude it with `exclude`, or narrow the pattern.",
+    )
 
 
-def _opened(path: Path) -> tuple[int, bytes]:
-    """A file's size, after making sure that it may be read."""
-    with path.open("rb"):
-        return path.stat().st_size, b""
+def _unreadable(entry: UploadGlob, path: Path, error: OSError) -> Diagnostic:
+    link = error.errno in {ENOENT, ELOOP} and path.is_symlink()
+    fix = "Fix the link" if link else "Grant yourself read access"
+    return Diagnostic(
+        "unreadable-file",
+        f"{path} cannot be read: {error.strerror}",
+        detail=f"It is a link to {path.readlink()}." if link else "",
+        where=entry.where,
+        fix=f"{fix}, or exclude it with `exclude`.",
+    )
 
 
-def _read(
-    entry: UploadGlob, path: Path, blob: str, look: Callable[[Path], tuple[int, bytes]]
-) -> LocalFile | Diagnostic:
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return Diagnostic(
-                "not-a-file",
-                f"{path} is not a regular file",
-                where=entry.where,
-                fix="Exclude it with `exclude`, or narrow the pattern.",
-            )
-        size, md5 = look(path)
-    except OSError as error:
-        link = error.errno in {ENOENT, ELOOP} and path.is_symlink()
-        fix = "Fix the link" if link else "Grant yourself read access"
-        return Diagnostic(
-            "unreadable-file",
-            f"{path} cannot be read: {error.strerror}",
-            detail=f"It is a link to {path.readlink()}." if link else "",
-            where=entry.where,
-            fix=f"{fix}, or exclude it with `exclude`.",
-        )
-    return LocalFile(blob, path, size, md5, entry.content_type)
-
-
-def _name_problem(entry: UploadGlob, path: Path, blob: str) -> Diagnostic | None:
+def _name_problem(entry: UploadGlob, path: Path, blob: str) -> Diagnostic:
     try:
         blob.encode()
     except UnicodeEncodeError:
@@ -166,7 +241,7 @@ def _name_problem(entry: UploadGlob, path: Path, blob: str) -> Diagnostic | None
             where=entry.where,
             fix="Rename the file; a blob's name is Unicode text.",
         )
-    if any(ord(character) < 0x20 or ord(character) == 0x7F for character in blob):
+    if _CONTROL.search(blob):
         return Diagnostic(
             "bad-blob-name",
             f"{blob!r} has a control character in its name",
@@ -174,24 +249,23 @@ def _name_problem(entry: UploadGlob, path: Path, blob: str) -> Diagnostic | None
             where=entry.where,
             fix="Rename the file, or exclude it with `exclude`.",
         )
-    if len(blob) > _LONGEST_NAME or ".." in PurePosixPath(blob).parts or "\\" in blob:
-        return Diagnostic(
-            "bad-blob-name",
-            f"{blob!r} cannot be the name of a blob",
-            detail="At most 1,024 characters, no backslash, and no part `..`.",
-            where=entry.where,
-            fix="Rename the file, or set another `path`.",
-        )
-    return None
+    return Diagnostic(
+        "bad-blob-name",
+        f"{blob!r} cannot be the name of a blob",
+        detail="At most 1,024 characters, no backslash, and no part `..`.",
+        where=entry.where,
+        fix="Rename the file, or set another `path`.",
+    )
 
 
 def _same_name(
-    container: Container, entry: UploadGlob, file: LocalFile, other: LocalFile
+    container: Container, entry: UploadGlob, file: FileRow, other: LocalFile
 ) -> Diagnostic:
+    blob, path = file[:2]
     return Diagnostic(
         "same-blob-name",
-        f"two files would become the blob {file.blob!r} of container {container.key!r}",
-        detail=f"{other.path} and {file.path}",
+        f"two files would become the blob {blob!r} of container {container.key!r}",
+        detail=f"{other.path} and {Path(path)}",
         where=entry.where,
         fix="Give one of the entries a `path` (a prefix in the container), or exclude one file.",
     )

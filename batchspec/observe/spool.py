@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 from batchspec.plan.observed import Blob, LocalFile, Marks, TaskFacts
 
@@ -29,6 +29,9 @@ CREATE TABLE task (id TEXT COLLATE NOCASE, job TEXT, age INTEGER, state TEXT, su
 CREATE INDEX item ON task (item) WHERE item <> '';
 """
 _BATCH = 1000
+
+FileRow: TypeAlias = tuple[str, str, int, bytes, str | None]
+"""A file to upload: its blob name, path, size in bytes, MD5 and content type."""
 
 
 class Spool:
@@ -52,16 +55,21 @@ class Spool:
     ) -> None:
         self._db.close()
 
-    def add_file(self, container: str, file: LocalFile) -> LocalFile | None:
-        """Add a file; if another file has its blob name, return that one and add nothing."""
-        try:
-            self._db.execute(
-                "INSERT INTO file VALUES (?,?,?,?,?,?)",
-                (container, file.blob, str(file.path), file.size, file.md5, file.content_type),
-            )
-        except sqlite3.IntegrityError:
-            return self.file(container, file.blob)
-        return None
+    def add_files(
+        self, container: str, files: Sequence[FileRow]
+    ) -> Sequence[tuple[FileRow, LocalFile]]:
+        """Add files; those whose blob name another file has, each with that file."""
+        before = self._db.total_changes
+        rows = ((container, *file) for file in files)
+        self._db.executemany("INSERT OR IGNORE INTO file VALUES (?,?,?,?,?,?)", rows)
+        if self._db.total_changes - before == len(files):
+            return ()
+        with_others = ((file, self.file(container, file[0])) for file in files)
+        return [
+            (file, other)
+            for file, other in with_others
+            if other is not None and other.path != Path(file[1])
+        ]
 
     def file(self, container: str, blob: str) -> LocalFile | None:
         """The file that is to become this blob, or ``None``."""

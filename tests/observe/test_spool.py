@@ -20,7 +20,7 @@ from batchspec.observe import Spool
 from batchspec.plan.observed import LocalFile
 spool = Spool()
 for number in range(50_000):
-    spool.add_file("input", LocalFile(f"{number:06}", Path("x" * 40), 1, bytes(16)))
+    spool.add_files("input", [(f"{number:06}", "x" * 40, 1, bytes(16), None)])
 print(len(spool.files("input")), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """

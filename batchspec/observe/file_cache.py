@@ -1,0 +1,200 @@
+"""A cache of the MD5 of local files, so that an unchanged file is not read again.
+
+An entry counts while the file has the same device, inode, size, modification time and change time.
+No program can set the change time of a file, so that no entry survives a change. Two changes within
+one tick of a file system's clock have the same times: a file that was younger than that when it was
+read has no entry. Windows records no change time; there, no cache is used.
+
+The cache is one SQLite file, readable by its owner only. Without it, files are read again: after
+any error of the disk or of SQLite, the cache is not used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_VERSION = 1
+_TABLE = """\
+CREATE TABLE file (inode INTEGER PRIMARY KEY, device INTEGER, size INTEGER, modified INTEGER,
+    changed INTEGER, md5 BLOB)"""
+_GET = "SELECT md5 FROM file WHERE inode=? AND device=? AND size=? AND modified=? AND changed=?"
+_PUT = "INSERT OR REPLACE INTO file VALUES (?,?,?,?,?,?)"
+_TICK = 2_000_000_000
+"""In nanoseconds: the resolution of the coarsest file system (FAT)."""
+_BATCH = 1000
+"""Files that are written together. Fewer do not create a cache: they are read as fast."""
+_LARGE = 64 << 20
+"""In bytes: after so much has been read, a cache is created also for fewer files."""
+_MOST = 128 << 20
+"""The size of the cache in bytes, for about two million files; a larger one starts again."""
+_INODE = (1 << 63) - 1
+_GITIGNORE = "# Written by batchspec; do not commit.\n*\n"
+
+
+def create_state_folder(folder: Path) -> None:
+    """Create the folder ``.batchspec`` beside a spec, which version control ignores.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text(_GITIGNORE, encoding="utf-8")
+
+
+class FileCache:
+    """The MD5s of files that were read before; a context manager. Raises no errors."""
+
+    def __init__(
+        self,
+        path: Path,
+        now: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._path = path
+        self._now = now
+        self._monotonic = monotonic
+        self._db: sqlite3.Connection | None = None
+        self._usable = os.name != "nt"
+        self._new: list[tuple[int, int, int, int, int, bytes]] = []
+        self._bytes = 0
+
+    def __enter__(self) -> Self:
+        self._started, self._started_at = self._now(), self._monotonic()
+        if self._usable and self._path.exists():
+            self._open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        if self._db is not None:
+            self._write()
+        self._close()
+
+    def get(self, facts: os.stat_result) -> bytes | None:
+        """The MD5 of the file that has these facts, if it was read before."""
+        if self._db is None:
+            return None
+        try:
+            row = self._db.execute(_GET, _key(facts)).fetchone()
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return None
+        return None if row is None else bytes(row[0])
+
+    def add(self, facts: os.stat_result, md5: bytes) -> None:
+        """Add a file that was read after these facts were taken from it."""
+        if self._usable:
+            self._new.append((*_key(facts), md5))
+            self._bytes += facts.st_size
+            if len(self._new) >= _BATCH or self._bytes >= _LARGE:
+                self._write()
+
+    def _write(self) -> None:
+        """Write the new files that are old enough."""
+        if self._db is None:
+            self._open()
+        if self._db is not None and self._new:
+            try:
+                oldest = min(self._started, self._file_system_start()) - _TICK
+                rows = [row for row in self._new if max(row[3], row[4]) < oldest]
+                self._db.execute("COMMIT")
+                self._db.execute("BEGIN IMMEDIATE")
+                self._db.executemany(_PUT, rows)
+                self._db.execute("COMMIT")
+                self._db.execute("BEGIN")
+            except (OSError, sqlite3.Error) as error:
+                self._give_up(error)
+        self._new.clear()
+        self._bytes = 0
+
+    def _file_system_start(self) -> int:
+        """When this object was opened, in nanoseconds on the clock of the file system.
+
+        The clock of a file server may be slow, so that a file that was just changed looks old.
+        """
+        os.utime(self._path)
+        return self._path.stat().st_mtime_ns - (self._monotonic() - self._started_at)
+
+    def _open(self) -> None:
+        """Open the cache and start a transaction, so that lookups need no further locks."""
+        try:
+            create_state_folder(self._path.parent)
+            flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+            descriptor = os.open(self._path, flags, 0o600)
+            try:
+                facts = os.fstat(descriptor)
+            finally:
+                os.close(descriptor)
+            if facts.st_uid != os.getuid() or facts.st_mode & 0o077:
+                # Another user could have written it.
+                self._usable = False
+                return
+            self._db = sqlite3.connect(self._path, timeout=0.2, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute("BEGIN")
+            if not self._is_current():
+                self._create_table()
+        except (OSError, sqlite3.Error) as error:
+            self._give_up(error)
+
+    def _create_table(self) -> None:
+        assert self._db is not None
+        self._db.execute("COMMIT")
+        self._db.execute("BEGIN IMMEDIATE")
+        # Another process may have created it since.
+        if not self._is_current():
+            self._db.execute("DROP TABLE IF EXISTS file")
+            self._db.execute(_TABLE)
+            self._db.execute(f"PRAGMA user_version={_VERSION}")
+        self._db.execute("COMMIT")
+        self._db.execute("BEGIN")
+
+    def _is_current(self) -> bool:
+        """Whether the cache has this version and is not too large."""
+        assert self._db is not None
+        names = ("user_version", "page_count", "freelist_count", "page_size")
+        version, pages, free, size = (
+            int(self._db.execute(f"PRAGMA {name}").fetchone()[0]) for name in names
+        )
+        return version == _VERSION and (pages - free) * size <= _MOST
+
+    def _give_up(self, error: Exception) -> None:
+        """Use the cache no more; delete it if it is damaged."""
+        self._usable = False
+        self._new.clear()
+        self._close()
+        locked = isinstance(error, sqlite3.OperationalError)
+        if isinstance(error, sqlite3.DatabaseError) and not locked:
+            for suffix in ("", "-wal", "-shm"):
+                # What cannot be deleted is found damaged again, and costs no more than time.
+                with contextlib.suppress(OSError):
+                    os.unlink(f"{self._path}{suffix}")  # noqa: PTH108
+
+    def _close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+
+def _key(facts: os.stat_result) -> tuple[int, int, int, int, int]:
+    return (
+        facts.st_ino & _INODE,
+        facts.st_dev & _INODE,
+        facts.st_size,
+        facts.st_mtime_ns,
+        facts.st_ctime_ns,
+    )

@@ -1,0 +1,215 @@
+"""The cache of MD5s: what is read again, who may use it, and that errors cost no more than time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator
+from itertools import chain, repeat
+from pathlib import Path
+
+import pytest
+
+from batchspec.cli.load import load_spec_and_files
+from batchspec.cli.options import RunOptions
+from batchspec.diagnostics import Diagnostics
+from batchspec.observe import FileCache, Spool, disk, file_cache, scan
+from batchspec.spec import read_spec
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows records no change time")
+
+SPEC = """\
+version: 1
+name: cached
+containers:
+  input: {upload: [data/*]}
+pool: {vm_size: standard_d2s_v5, nodes: 1, image: ubuntu-24.04}
+job: {max_wall_clock_time: 1h}
+tasks:
+  one: {command: "true"}
+"""
+LATER = 60 * 10**9
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A spec with two files; every file that is read is written to the cache."""
+    monkeypatch.setattr(file_cache, "_BATCH", 1)
+    (tmp_path / "spec.yaml").write_text(SPEC, encoding="utf-8")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a").write_text("a" * 10)
+    (tmp_path / "data" / "b").write_text("b" * 70_000)
+    return tmp_path
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of the files that were read since the list was last cleared."""
+    sizes: list[int] = []
+    hashed = disk._hashed
+
+    def spy(descriptor: int, expected: int) -> tuple[int, bytes]:
+        sizes.append(expected)
+        return hashed(descriptor, expected)
+
+    monkeypatch.setattr(disk, "_hashed", spy)
+    return sizes
+
+
+def cache(folder: Path, later: int = LATER) -> FileCache:
+    """The cache of a scan that starts ``later`` nanoseconds from now on all clocks."""
+    elapsed: Iterator[int] = chain([later], repeat(0))
+    path = folder / ".batchspec" / "files.sqlite3"
+    return FileCache(path, lambda: time.time_ns() + later, lambda: next(elapsed))
+
+
+def scanned(folder: Path, used: FileCache) -> None:
+    """Scan the files with this cache; the result is that of reading them."""
+    problems = Diagnostics()
+    with Spool() as spool, used:
+        containers = read_spec(folder / "spec.yaml").containers.values()
+        scan(containers, spool, problems, cache=used)
+        files = {file.path.name: (file.size, file.md5) for file in spool.files("input")}
+    assert not problems.found
+    paths = (folder / "data").iterdir()
+    assert files == {
+        path.name: (path.stat().st_size, hashlib.md5(path.read_bytes()).digest()) for path in paths
+    }
+
+
+def test_an_unchanged_file_is_not_read_again(folder: Path, read: list[int]) -> None:
+    scanned(folder, cache(folder))
+    assert sorted(read) == [10, 70_000]
+    read.clear()
+    scanned(folder, cache(folder))
+    assert read == []
+
+
+def test_a_changed_file_is_read_also_if_its_size_and_time_are_the_same(
+    folder: Path, read: list[int]
+) -> None:
+    scanned(folder, cache(folder))
+    read.clear()
+    path = folder / "data" / "a"
+    times = path.stat()
+    path.write_text("A" * 10)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    scanned(folder, cache(folder))
+    assert read == [10]
+
+
+def test_a_file_that_takes_the_place_of_another_is_read(folder: Path, read: list[int]) -> None:
+    scanned(folder, cache(folder))
+    read.clear()
+    old = (folder / "data" / "a").stat()
+    new = folder / "new"
+    new.write_text("A" * 10)
+    os.utime(new, ns=(old.st_atime_ns, old.st_mtime_ns))
+    new.replace(folder / "data" / "a")
+    scanned(folder, cache(folder))
+    assert read == [10]
+
+
+@pytest.mark.parametrize("later", [0, 10**9])
+def test_a_file_that_has_just_changed_is_read_again(
+    folder: Path, read: list[int], later: int
+) -> None:
+    scanned(folder, cache(folder, later))
+    read.clear()
+    scanned(folder, cache(folder, later))
+    assert sorted(read) == [10, 70_000]
+
+
+def test_a_file_counts_as_young_if_one_of_the_two_clocks_shows_it(
+    folder: Path, read: list[int]
+) -> None:
+    path = folder / ".batchspec" / "files.sqlite3"
+    behind = chain([LATER], repeat(0))
+    scanned(folder, FileCache(path, time.time_ns, lambda: next(behind)))
+    scanned(folder, FileCache(path, lambda: time.time_ns() + LATER))
+    read.clear()
+    scanned(folder, cache(folder))
+    assert sorted(read) == [10, 70_000]
+
+
+def test_a_few_files_create_no_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_cache, "_BATCH", 3)
+    scanned(folder, cache(folder))
+    assert not (folder / ".batchspec").exists()
+    monkeypatch.setattr(file_cache, "_LARGE", 70_000)
+    scanned(folder, cache(folder))
+    assert (folder / ".batchspec" / ".gitignore").read_text().endswith("*\n")
+
+
+def test_only_its_owner_can_read_the_cache(folder: Path, read: list[int]) -> None:
+    scanned(folder, cache(folder))
+    path = folder / ".batchspec" / "files.sqlite3"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    read.clear()
+    path.chmod(0o620)
+    scanned(folder, cache(folder))
+    assert sorted(read) == [10, 70_000]
+
+
+def test_a_cache_of_another_version_or_too_large_starts_again(
+    folder: Path, read: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("_VERSION", 2), ("_MOST", 0)):
+        scanned(folder, cache(folder))
+        read.clear()
+        monkeypatch.setattr(file_cache, name, value)
+        scanned(folder, cache(folder))
+        assert sorted(read) == [10, 70_000]
+
+
+@pytest.mark.parametrize("damage", [b"not a database" * 1000, b""])
+def test_a_damaged_cache_is_replaced(folder: Path, read: list[int], damage: bytes) -> None:
+    scanned(folder, cache(folder))
+    (folder / ".batchspec" / "files.sqlite3").write_bytes(damage)
+    scanned(folder, cache(folder))
+    scanned(folder, cache(folder))
+    read.clear()
+    scanned(folder, cache(folder))
+    assert read == []
+
+
+def test_a_folder_without_a_place_for_it_has_no_cache(folder: Path) -> None:
+    (folder / ".batchspec").write_text("a file")
+    scanned(folder, cache(folder))
+
+
+def test_two_processes_use_one_cache(folder: Path, read: list[int]) -> None:
+    with cache(folder) as first, cache(folder) as second:
+        for each, name in ((first, "a"), (second, "b")):
+            path = folder / "data" / name
+            each.add(path.stat(), hashlib.md5(path.read_bytes()).digest())
+    scanned(folder, cache(folder))
+    assert read == []
+
+
+def test_a_cache_that_another_process_writes_is_not_waited_for(
+    folder: Path, read: list[int]
+) -> None:
+    (folder / "data" / "a").rename(folder / "a")
+    scanned(folder, cache(folder))
+    (folder / "a").rename(folder / "data" / "a")
+    path = folder / ".batchspec" / "files.sqlite3"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    read.clear()
+    scanned(folder, cache(folder))
+    assert read == [10]
+    other.close()
+    scanned(folder, cache(folder))
+    read.clear()
+    scanned(folder, cache(folder))
+    assert read == []
+
+
+def test_commands_use_the_cache_beside_the_spec(folder: Path) -> None:
+    with load_spec_and_files(RunOptions.of(folder / "spec.yaml", None, None)) as (_, spool):
+        assert len(spool.files("input")) == 2
+    assert (folder / ".batchspec" / "files.sqlite3").exists()
