@@ -37,11 +37,6 @@ def runs_folder(spec: Path, name: str) -> Path:
     return spec.parent / ".batchspec" / name / "runs"
 
 
-def file_cache_path(spec: Path) -> Path:
-    """The cache of the MD5s of files, for all specs of a folder."""
-    return spec.parent / ".batchspec" / "files.sqlite3"
-
-
 def recorded_runs(runs: Path) -> list[Path]:
     """The event files of all recorded runs, oldest first; their folders are named by time."""
     return sorted(runs.glob(f"*/{_EVENTS}"))
