@@ -23,6 +23,7 @@ from batchspec.local.clock import Clock, ClockOffset
 from batchspec.local.engine import Delays, NodeConfig, NodeFaults, preemption_absence
 from batchspec.local.engine import Engine as ProcessEngine
 from batchspec.local.fault_injection import NO_FAULTS, FaultInjection
+from batchspec.local.former_clients import FormerClients
 from batchspec.local.http import App, listen, serving, url_of
 from batchspec.local.process import process_tag
 from batchspec.local.settings import NO_LIMITS, Limits
@@ -123,7 +124,8 @@ async def serve(
             ContainerEngine(os.environ),
         )
         # Dates of signatures are real time, whatever the speed of the service's clock.
-        app = App(context, config.key, now=clock.now, wall=_wall)
+        former = FormerClients(config.data)
+        app = App(context, config.key, now=clock.now, wall=_wall, former_clients=former)
         engine = None if make_engine is None else make_engine(store, config, url, clock)
         async with (
             time.persist(clock),

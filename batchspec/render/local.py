@@ -50,7 +50,10 @@ class LocalSimulation:
 
 @dataclass(frozen=True, slots=True)
 class LocalStatus:
-    """The status of the service; what is known only while it runs is ``None`` otherwise."""
+    """The status of the service; what is known only while it runs is ``None`` otherwise.
+
+    ``former_clients`` are clients with an api-version that Azure Batch will retire: name, version.
+    """
 
     state: str
     data: Path
@@ -61,6 +64,7 @@ class LocalStatus:
     pid: int | None = None
     version: str | None = None
     simulation: LocalSimulation | None = None
+    former_clients: tuple[tuple[str, str], ...] = ()
 
 
 def local_status_text(status: LocalStatus, *, color: bool = False) -> str:
@@ -84,6 +88,8 @@ def _lines(status: LocalStatus, style: Style) -> Iterator[str]:
     for name, value in rows.items():
         if value:
             yield f"{name:<8} {flat(value)}"
+    for name, version in status.former_clients:
+        yield f"client   {flat(name)} speaks api-version {flat(version)}, which Azure will retire"
 
 
 def local_status_json(status: LocalStatus) -> str:
@@ -104,6 +110,9 @@ def local_status_json(status: LocalStatus) -> str:
             "chaos": simulation and (simulation.chaos or None),
             "seed": simulation and simulation.seed,
             "time": simulation and simulation.time and simulation.time.astimezone(UTC).isoformat(),
+            "former_clients": [
+                {"name": name, "api_version": version} for name, version in status.former_clients
+            ],
         },
         indent=2,
     )

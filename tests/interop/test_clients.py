@@ -58,6 +58,7 @@ def test_clients_read_a_run_of_batchspec(place: Workplace) -> None:
 def test_a_client_runs_a_task(client: OtherClient, local_home: local.Endpoints) -> None:
     output: dict[str, Any] = client.ask(local_home, "run")
     assert output == {
+        "version": output["version"],
         "slots": 2,
         "pool_exists": True,
         "missing_pool_exists": False,
@@ -75,6 +76,8 @@ def test_a_client_runs_a_task(client: OtherClient, local_home: local.Endpoints) 
         "priority": 7,
         "pools": [],
     }
+    former = local.status(local_home.data).former_clients
+    assert [one.version for one in former] == [output["version"]]
 
 
 @pytest.mark.parametrize("version", PYTHON_SDKS)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from batchspec.local.former_clients import FormerClient, product, read_former_clients
 from batchspec.local.wire import (
     NEWEST_VERSION,
     OPERATIONS,
@@ -65,6 +66,39 @@ def test_an_unknown_version_is_refused(service: Service, version: str) -> None:
 
 def test_versions_before_the_newest_retire() -> None:
     assert [version for version in VERSIONS if not is_retiring(version)] == [NEWEST, FUTURE]
+
+
+def test_clients_of_retiring_versions_are_noted_once(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    python = (
+        "python/3.11.7 (Linux) requests/2.32 msrest/0.7.1 azure-batch/8.0.0 Azure-SDK-For-Python"
+    )
+    for version in ("2019-08-01.10.0", NEWEST, "2019-08-01.10.0", "2024-02-01.19.0"):
+        for agent in (python, f"{python} again"):
+            headers = {"user-agent": agent}
+            assert service.request("GET", "/pools", version=version, headers=headers).status == 200
+    assert read_former_clients(service.data) == (
+        FormerClient("azure-batch/8.0.0", "2019-08-01.10.0"),
+        FormerClient("azure-batch/8.0.0", "2024-02-01.19.0"),
+    )
+    assert caplog.messages == [
+        f"azure-batch/8.0.0 speaks api-version {version}, which Azure Batch will retire"
+        for version in ("2019-08-01.10.0", "2024-02-01.19.0")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("agent", "name"),
+    [
+        ("python/3.11 AZURECLI/2.58.0 (PIP) azsdk-python-azure-batch/14.1", "AZURECLI/2.58.0"),
+        ("azsdk-python-batch/15.1.0 Python/3.11.7", "azsdk-python-batch/15.1.0"),
+        ("Mozilla/5.0 something", "Mozilla/5.0"),
+        ("", "a client without a name"),
+    ],
+)
+def test_a_client_has_the_name_of_its_product(agent: str, name: str) -> None:
+    assert product(agent) == name
 
 
 def test_slots_were_once_tasks_per_node(service: Service) -> None:

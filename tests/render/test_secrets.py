@@ -138,7 +138,7 @@ def test_other_texts(leak: str) -> None:
         AccountNames("azure", leak, leak), leak, leak, leak, None, leak, leak, {leak: 2}
     )
     path = HERE / leak.replace("/", "_")
-    local = LocalStatus(leak, path, path, leak, leak, None, 1, leak)
+    local = LocalStatus(leak, path, path, leak, leak, None, 1, leak, former_clients=((leak, leak),))
     texts = [
         status_text(status),
         status_json(status),

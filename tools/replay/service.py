@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode
 
 from batchspec.local.agent import ContainerEngine
 from batchspec.local.api import Context
+from batchspec.local.former_clients import FormerClients
 from batchspec.local.http import App
 from batchspec.local.store import Applications, Store
 from batchspec.local.wire import SignedRequest, strings_to_sign
@@ -34,7 +35,7 @@ class Service:
         self.context = Context(
             store, ACCOUNT, "http://127.0.0.1", data, "replay", applications, ContainerEngine({})
         )
-        self._app = App(self.context, _KEY, now=_now, wall=_now)
+        self._app = App(self.context, _KEY, now=_now, wall=_now, former_clients=FormerClients(data))
 
     async def send(
         self, method: str, path: str, query: Mapping[str, str], body: Any = None

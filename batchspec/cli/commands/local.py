@@ -134,6 +134,7 @@ def status(output_format: TextOrJson = Format.TEXT) -> int:
         pid=found.pid,
         version=found.version,
         simulation=simulation,
+        former_clients=tuple((one.name, one.version) for one in found.former_clients),
     )
     if output_format is Format.JSON:
         out(local_status_json(shown))

@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
 
+from batchspec.local.former_clients import FormerClient, read_former_clients
 from batchspec.local.process import Process, held
 from batchspec.local.settings import REAL_TIME, Simulation, SimulationOptions
 from batchspec.local.startup import LocalError
@@ -378,7 +379,8 @@ class Status:
     """The status of the service.
 
     ``endpoints``, ``started``, ``version``, ``simulation`` and the pids are set only while it runs.
-    ``ahead`` is the difference of its time to real time when it started.
+    ``ahead`` is the difference of its time to real time when it started. ``former_clients`` speak
+    an api-version that Azure Batch will retire.
     """
 
     state: State
@@ -391,6 +393,7 @@ class Status:
     azurite_pid: int | None = None
     simulation: Simulation | None = None
     ahead: timedelta = timedelta()
+    former_clients: tuple[FormerClient, ...] = ()
 
     def time(self, now: datetime) -> datetime | None:
         """The time of the service at the real time ``now``; ``None`` if it does not run."""
@@ -409,6 +412,7 @@ def read_status(home: Home) -> Status:
         daemon = Process.read(home.daemon_lock) if held(home.daemon_lock) else None
         announcement = read_announcement(home)
         azurite = Process.read(home.azurite_lock) if held(home.azurite_lock) else None
+        former = read_former_clients(home.batch)
     if daemon is None:
         state = State.STALE if announcement or azurite else State.STOPPED
         return Status(state, home.root, home.log)
@@ -426,4 +430,5 @@ def read_status(home: Home) -> Status:
         azurite_pid=azurite.pid if azurite else None,
         simulation=announcement.simulation,
         ahead=announcement.ahead,
+        former_clients=former,
     )

@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from batchspec.local.api import Context, Match, check_operation, find_route
+from batchspec.local.former_clients import FormerClients
 from batchspec.local.wire import (
     JSON_TYPES,
     Fault,
@@ -32,6 +33,7 @@ from batchspec.local.wire import (
     check_signature,
     check_version,
     fault_reply,
+    is_retiring,
     not_implemented,
     wants_metadata,
     write_body,
@@ -54,12 +56,14 @@ class App:
 
     ``now`` is the service's clock, which sets the times of resources. ``wall`` is the real time, to
     which the dates of signatures are compared. ``key`` is the account's key in base64.
+    ``former_clients`` notes clients with api-versions that will be retired.
     """
 
     context: Context
     key: str
     now: Callable[[], datetime]
     wall: Callable[[], datetime]
+    former_clients: FormerClients
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one HTTP request.
@@ -114,7 +118,10 @@ class App:
             ) from None
         match = find_route(method, path)
         options = dict(reversed(parse_qsl(text, keep_blank_values=True)))
-        check_operation(match.route, check_version(options))
+        version = check_version(options)
+        if is_retiring(version):
+            self.former_clients.note(headers, version)
+        check_operation(match.route, version)
         check_options(options)
         body = await _read_body(headers, receive)
         if match.route.handler is None:

@@ -66,7 +66,7 @@ async function exists(client, poolId) {
 }
 
 async function run(client) {
-  const result = {};
+  const result = { version: client.apiVersion };
   await client.pool.add({
     id: "interop",
     vmSize: "standard_d2s_v3",

@@ -67,7 +67,7 @@ def models(client: BatchServiceClient) -> dict[str, Any]:
 
 
 def run(client: BatchServiceClient) -> dict[str, Any]:
-    result: dict[str, Any] = {}
+    result: dict[str, Any] = {"version": client.pool.api_version}
     client.pool.add(
         m.PoolAddParameter(
             id="interop",
