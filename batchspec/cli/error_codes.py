@@ -153,8 +153,10 @@ COMMANDS = ErrorGroup(
         ErrorCode(
             "nothing-to-retry",
             "No task has failed",
-            "Either all succeeded, or the failed ones belong to an earlier version of the spec.",
-            "`batchspec apply SPEC` runs tasks that have changed.",
+            "Either all succeeded, the failed ones belong to an earlier version of the spec, or"
+            " they have another cause. The message names the causes of the run.",
+            "`batchspec failures SPEC` shows the causes; `batchspec apply SPEC` runs tasks that"
+            " have changed or did not run.",
         ),
         ErrorCode(
             "not-retried",

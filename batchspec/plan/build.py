@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from batchspec.diagnostics import Diagnostics, SpecError
@@ -29,7 +29,7 @@ from batchspec.plan.job import (
 from batchspec.plan.metadata import SPEC, VERSION, version
 from batchspec.plan.observed import Observed
 from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
-from batchspec.plan.outputs import missing_outputs, outputs
+from batchspec.plan.outputs import MissingOutput, missing_outputs, outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb, ids
 from batchspec.plan.pool import pool_body, pool_steps, runs_windows, unused_pool_drift, with_restart
 from batchspec.plan.results import WorkSet, superseded_files
@@ -97,11 +97,14 @@ def build_plan(
     run = _Run(spec, observed, pool, task_sets, windows)
     if task_sets.finished:
         # An outdated image, for example, does not prevent the download of results.
-        steps, kept = run.finished_steps()
+        missing = (
+            missing_outputs(spec, observed, task_sets.works, windows=windows)
+            if observed.jobs
+            else []
+        )
+        steps, kept = run.finished_steps(missing)
         problems.extend(unused_pool_drift(spec, observed, pool))
-        if observed.jobs:
-            missing = missing_outputs(spec, observed, task_sets.works, windows=windows)
-            problems.extend(output_missing(missing, spec))
+        problems.extend(output_missing(missing, spec))
     else:
         problems.extend(found)
         problems.raise_if_any()
@@ -240,13 +243,16 @@ class _Run:
         since, works = self.tasks.since, self.tasks.works
         return tuple(result_steps(self.spec, self.observed, job, after, since=since, works=works))
 
-    def finished_steps(self) -> tuple[list[Step], list[Step]]:
-        """The steps if all tasks are done: download what is missing, and clean up."""
+    def finished_steps(self, missing: Sequence[MissingOutput]) -> tuple[list[Step], list[Step]]:
+        """The steps if all tasks are done: download what is not here, and clean up.
+
+        ``missing`` are outputs that did not arrive in the account.
+        """
         spec, observed = self.spec, self.observed
         if self.tasks.earlier is None and results_safe(spec, observed):
             job = observed.jobs[-1].id if observed.jobs else self.tasks.job
             cleanup = cleanup_steps(spec, observed, job, (), idle=True)
-            return list(cleanup), [*self._done(job), *self._downloaded()]
+            return list(cleanup), [*self._done(job), *self._downloaded(missing)]
         if not observed.jobs:
             # No stage has or had a task, so nothing can be downloaded.
             return [], []
@@ -283,8 +289,8 @@ class _Run:
                 items=stage.total,
             )
 
-    def _downloaded(self) -> Iterator[Step]:
-        """The kept results."""
+    def _downloaded(self, missing: Sequence[MissingOutput]) -> Iterator[Step]:
+        """The kept results; ``missing`` are outputs that did not arrive in the account."""
         receipt = self.observed.receipt
         if self.spec.results and receipt is not None:
             works = WorkSet(self.tasks.works)
@@ -293,8 +299,13 @@ class _Run:
             note = "".join(f"; {text}" for text in superseded_files(other, paths))
             if results_changed(self.spec, receipt):
                 note += "; downloaded for earlier `results`, and the container is deleted"
+            containers = {self.spec.container_id(result.container) for result in self.spec.results}
+            lacking = sum(each.missing for each in missing if each.first.container in containers)
+            state = "up to date"
+            if lacking:
+                state = f"incomplete: {lacking:,} output{'' if lacking == 1 else 's'} missing"
             items = receipt.files - other
-            yield Step("results", None, Verb.KEEP, "results", f"up to date{note}", items=items)
+            yield Step("results", None, Verb.KEEP, "results", f"{state}{note}", items=items)
 
 
 def _divided(steps: Iterable[Step]) -> tuple[list[Step], list[Step]]:

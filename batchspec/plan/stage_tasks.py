@@ -15,7 +15,14 @@ from dataclasses import astuple, dataclass, field, replace
 from datetime import datetime
 from enum import Enum, auto
 
-from batchspec.plan.failures import BLOCKED, PREPARATION_TASK, UNPREPARED, cause_of
+from batchspec.plan.failures import (
+    AT_LIMIT,
+    BLOCKED,
+    PREPARATION_TASK,
+    START_TASK_UNFINISHED,
+    UNPREPARED,
+    cause_of,
+)
 from batchspec.plan.lazy import FilterMapped
 from batchspec.plan.metadata import STAGES
 from batchspec.plan.observed import JobFacts, Stream, TaskFacts, TaskIndex
@@ -60,10 +67,12 @@ class Selection:
         return cause_of(task, self.jobs.get(job or "")) in self.causes
 
     def _picks_blocked(self, job: str | None) -> bool:
-        """Whether tasks that could not start are to run, and their job was ended for that."""
+        """Whether tasks that could not start are to run, and their job ended before they could."""
         facts = self.jobs.get(job or "")
         reason = facts.terminate_reason if facts is not None else None
         if reason == UNPREPARED and PREPARATION_TASK in self.causes:
+            return True
+        if reason in AT_LIMIT and START_TASK_UNFINISHED in self.causes:
             return True
         return self.all and reason in {UNPREPARED, BLOCKED}
 

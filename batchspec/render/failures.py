@@ -180,14 +180,35 @@ def nothing_failed(name: str, *, look: str) -> str:
     return f"No task of {flat(name)} has failed with the current spec. See: {flat(look)}"
 
 
-def no_such_failure(causes: Sequence[str], *, look: str, apply: str) -> Diagnostic:
-    """An error: no failed task has one of the requested causes."""
-    by = f" with the cause {units.listed(causes, last='or')}" if causes else ""
+_MOST_CAUSES = 10
+
+
+def no_such_failure(
+    causes: Sequence[str], found: Sequence[Failure], *, look: str, apply: str
+) -> Diagnostic:
+    """An error: ``retry`` finds nothing with one of the requested causes.
+
+    ``found`` are the failures of the run: their causes are named.
+    """
+    named = (f"{flat(failure.key)} ({_number(failure)})" for failure in found)
+    there = f"Causes in this run: {units.listed(named, most=_MOST_CAUSES)}." if found else ""
+    keys = {key.lower() for failure in found for key in (failure.key, failure.cause)}
+    if causes and all(cause.lower() in keys for cause in causes):
+        # The nodes are gone, or the tasks wait for new ones or have changed.
+        summary = f"retry finds nothing to run again for the cause {units.listed(causes)}"
+    else:
+        by = f" with the cause {units.listed(causes, last='or')}" if causes else ""
+        summary = f"there is no failed task of the current spec{by}"
     return Diagnostic(
         "nothing-to-retry",
-        f"there is no failed task of the current spec{by}",
-        fix=f"`{look}` lists the causes; `{apply}` runs tasks that have changed.",
+        summary,
+        there,
+        fix=f"`{look}` lists the causes; `{apply}` runs tasks that have changed or did not run.",
     )
+
+
+def _number(failure: Failure) -> str:
+    return units.counted(failure.count, "node" if failure.of_nodes else "task")
 
 
 def not_failed(task: str, facts: TaskFacts | None) -> Diagnostic:

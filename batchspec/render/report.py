@@ -19,6 +19,8 @@ KEPT = 20
 """How many failed tasks and nodes a report contains; the others are counted."""
 
 _GOOD = {Outcome.DONE, Outcome.NOTHING_TO_DO, Outcome.DETACHED, Outcome.SCHEDULED}
+_JOB_OVER = {Outcome.DONE, Outcome.TASKS_FAILED, Outcome.TIME_LIMIT}
+"""The outcomes with which the job ends; otherwise its tasks continue, or wait for the next run."""
 
 
 class Phase(StrEnum):
@@ -99,6 +101,11 @@ class Report:
     def good(self) -> bool:
         """Whether the run ended without a failure."""
         return self.outcome in _GOOD
+
+    @property
+    def job_over(self) -> bool:
+        """Whether the job ended with the run."""
+        return self.outcome in _JOB_OVER
 
 
 def phase_of(verb: str, subject: str) -> Phase:

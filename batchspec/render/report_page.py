@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from html import escape
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from batchspec.render.run_text import (
     stage_lines,
     tail_lines,
     task_cause,
+    task_parts,
 )
 
 POINTS = 400
@@ -238,22 +239,15 @@ def _section(title: str, body: Iterable[str]) -> Iterator[str]:
 
 
 def _facts(report: Report) -> Iterator[str]:
-    tasks = report.tasks
     account = AccountNames(report.target, report.batch, report.storage)
-    counts = (
-        (tasks.succeeded, "succeeded"),
-        (tasks.failed, "failed"),
-        (tasks.running, "running"),
-        (tasks.active, "waiting"),
-    )
     moved = ((report.uploaded, "up"), (report.downloaded, "down"))
     facts = {
         "account": account_line(account),
         "started": moment(report.began) if report.began else "",
         "duration": units.duration(report.seconds),
         "exit code": str(int(report.exit)),
-        "tasks": ", ".join(f"{count:,} {word}" for count, word in counts if count),
-        "stages": "; ".join(stage_lines(report.stages)),
+        "tasks": ", ".join(task_parts(asdict(report.tasks), over=report.job_over)),
+        "stages": "; ".join(stage_lines(report.stages, over=report.job_over)),
         "data": ", ".join(f"{units.size(count)} {way}" for count, way in moved if count),
         "time": ", ".join(
             f"{phase.value} {units.duration(took)}" for phase, took in report.phases.items()

@@ -252,24 +252,37 @@ def tasks_text(event: TasksSeen) -> str:
     return ", ".join([*parts, *(f"{count:,} {name}" for count, name in counts if count)])
 
 
-def stage_lines(stages: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
-    """The tasks of each stage: ``map: 198 of 200 done, 198 succeeded, 2 waiting``."""
+def stage_lines(stages: Mapping[str, Mapping[str, int]], *, over: bool) -> Iterator[str]:
+    """The tasks of each stage: ``map: 198 of 200 done, 198 succeeded, 2 waiting``.
+
+    ``over``: the job has ended.
+    """
     for name, counts in stages.items():
-        yield f"{flat(name)}: {stage_text(counts)}"
+        yield f"{flat(name)}: {stage_text(counts, over=over)}"
 
 
-def stage_text(counts: Mapping[str, int]) -> str:
+def stage_text(counts: Mapping[str, int], *, over: bool) -> str:
     """The tasks of a stage: ``200 of 200 done, 198 succeeded, 2 failed``."""
     number = Counter(counts)
-    parts = [f"{number['succeeded'] + number['failed']:,} of {number['total']:,} done"]
-    labels = {"succeeded": "succeeded", "failed": "failed", "running": "running"}
-    labels["active"] = "waiting"
-    return ", ".join(
-        [
-            *parts,
-            *(f"{number[state]:,} {label}" for state, label in labels.items() if number[state]),
-        ]
-    )
+    done = f"{number['succeeded'] + number['failed']:,} of {number['total']:,} done"
+    return ", ".join([done, *task_parts(number, over=over)])
+
+
+def task_parts(counts: Mapping[str, int], *, over: bool) -> Iterator[str]:
+    """The tasks in each state that there are any in: ``198 succeeded``, ``2 waiting``.
+
+    ``over``: the job has ended. Tasks that waited then did not run, and those that ran were
+    terminated with it.
+    """
+    labels = {
+        "succeeded": "succeeded",
+        "failed": "failed",
+        "running": "terminated" if over else "running",
+        "active": "did not run" if over else "waiting",
+    }
+    for state, label in labels.items():
+        if counts[state]:
+            yield f"{counts[state]:,} {label}"
 
 
 def waiting_lines(event: Waiting) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from batchspec.account import TaskCounts
 from batchspec.apply.events import Waiting
@@ -12,7 +12,7 @@ from batchspec.render import units
 from batchspec.render.output import NodeIds, flat, json_text
 from batchspec.render.progress.json_stream import moment
 from batchspec.render.report import waiting_json
-from batchspec.render.run_text import account_line, node_counts_text, stage_lines
+from batchspec.render.run_text import account_line, node_counts_text, stage_lines, task_parts
 from batchspec.render.style import Style
 
 
@@ -97,8 +97,9 @@ def _lines(status: Status, style: Style) -> Iterator[str]:
     yield f"job    {flat(status.job)}: {flat(status.job_state)}{limit}"
     if status.tasks is not None:
         yield f"tasks  {_tasks(status, status.tasks)}"
-    yield from (f"       {line}" for line in stage_lines(status.stages))
-    label = "cause" if status.job_state == "completed" else "waits"
+    over = status.job_state == "completed"
+    yield from (f"       {line}" for line in stage_lines(status.stages, over=over))
+    label = "cause" if over else "waits"
     ids = NodeIds()
     for wait in map(ids.waiting, status.waits):
         yield f"{label}  {style('warning', flat(wait.summary))}"
@@ -107,16 +108,10 @@ def _lines(status: Status, style: Style) -> Iterator[str]:
 
 def _tasks(status: Status, tasks: TaskCounts) -> str:
     total = max(tasks.total, status.total)
-    counts = (
-        (tasks.succeeded, "succeeded"),
-        (tasks.failed, "failed"),
-        (tasks.running, "running"),
-        (tasks.active, "did not run" if status.job_state == "completed" else "waiting"),
-    )
-    parts = [f"{tasks.completed:,} of {total:,} done"]
-    parts += [f"{count:,} {word}" for count, word in counts if count]
-    if status.rate and status.job_state != "completed":
+    over = status.job_state == "completed"
+    parts = [f"{tasks.completed:,} of {total:,} done", *task_parts(asdict(tasks), over=over)]
+    if status.rate and not over:
         parts.append(units.rate(status.rate, "tasks"))
-    if status.left is not None and tasks.completed < total and status.job_state != "completed":
+    if status.left is not None and tasks.completed < total and not over:
         parts.append(f"{units.duration(status.left)} left")
     return ", ".join(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from batchspec.apply.events import Outcome
@@ -14,7 +15,7 @@ from batchspec.render.diagnostics import cell_width
 from batchspec.render.output import NodeIds, clean, flat, wrap
 from batchspec.render.questions import left_lines
 from batchspec.render.report import Report, StepState
-from batchspec.render.run_text import outcome_text, schedule_text, stage_lines
+from batchspec.render.run_text import outcome_text, schedule_text, stage_lines, task_parts
 from batchspec.render.style import Style
 
 
@@ -58,7 +59,7 @@ def _facts(report: Report, width: int) -> Iterator[str]:
         yield from _row("steps", _steps(report), width)
     if report.tasks.total or report.tasks.failed:
         yield from _row("tasks", _tasks(report), width)
-    for line in stage_lines(report.stages):
+    for line in stage_lines(report.stages, over=report.job_over):
         yield from _row("", line, width)
     for wait in map(NodeIds().waiting, report.waits):
         yield from _row("waits" if report.outcome is None else "cause", flat(wait.summary), width)
@@ -91,14 +92,7 @@ def _steps(report: Report) -> str:
 
 
 def _tasks(report: Report) -> str:
-    tasks = report.tasks
-    counts = (
-        (tasks.succeeded, "succeeded"),
-        (tasks.failed, "failed"),
-        (tasks.running, "running"),
-        (tasks.active, "waiting"),
-    )
-    return ", ".join(f"{count:,} {word}" for count, word in counts if count)
+    return ", ".join(task_parts(asdict(report.tasks), over=report.job_over))
 
 
 _NEXT: Mapping[Outcome | None, Mapping[str, str]] = {

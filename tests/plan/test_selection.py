@@ -104,3 +104,25 @@ def test_the_id_of_an_auto_pool_is_not_known(tmp_path: Path) -> None:
     plan = planned(case, tmp_path, None)
     (wait,) = (step.action for step in plan.steps if isinstance(step.action, WaitForTasks))
     assert wait.pool == ""
+
+
+def test_the_cause_of_a_start_task_without_end_selects_what_could_not_start(
+    tmp_path: Path,
+) -> None:
+    ended = {
+        **TWO_FAILED,
+        "jobs": [
+            {
+                "id": "demo",
+                "state": "completed",
+                "reason": "MaxWallClockTimeExpiry",
+                "tasks": {"count": ["done", "failed", "active"]},
+            }
+        ],
+    }
+    with situation(ended, tmp_path) as found:
+        jobs = {job.id: job for job in found.observed.jobs}
+        only = Selection(frozenset({"start-task-running"}), jobs=jobs)
+        plan = build_plan(found.spec, found.observed, only=only)
+    (submit,) = (step for step in plan.steps if isinstance(step.action, SubmitTasks))
+    assert submit.items == 1, "the failed task has another cause"

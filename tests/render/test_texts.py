@@ -15,12 +15,14 @@ from batchspec.apply.events import NodeFailed, Outcome, Stamped
 from batchspec.apply.ports import Deletion
 from batchspec.diagnostics import Diagnostic
 from batchspec.exit_codes import Exit
+from batchspec.observe import Failure
 from batchspec.plan.observed import AccountNames, ScheduleFacts
 from batchspec.render import (
     Report,
     Status,
     Tally,
     next_commands,
+    no_such_failure,
     status_json,
     status_text,
     summary_text,
@@ -163,7 +165,7 @@ def test_status_by_stage() -> None:
 def test_status_of_a_job_that_has_ended_has_no_time_left() -> None:
     ended = replace(STATUS, job_state="completed", limit=None)
     assert status_text(ended).splitlines()[-1] == (
-        "tasks  62 of 100 done, 60 succeeded, 2 failed, 8 running, 30 did not run"
+        "tasks  62 of 100 done, 60 succeeded, 2 failed, 8 terminated, 30 did not run"
     )
 
 
@@ -313,3 +315,17 @@ def test_what_is_left_is_singular_or_plural() -> None:
     azure = list(left_lines(subjects, target="azure"))
     assert azure[0] == "containers in and out: their data is billed as storage"
     assert azure[1] == "container in: its data is billed as storage"
+
+
+def test_an_error_of_retry_names_the_causes_of_the_run() -> None:
+    found = (
+        Failure("start-task-running", 1, ("n1",)),
+        Failure("exit-1", 3, ("t1",), group="3f2a9c"),
+    )
+    other = no_such_failure(("exit-2",), found, look="look", apply="apply")
+    assert other.summary == "there is no failed task of the current spec with the cause exit-2"
+    assert other.detail == (
+        "Causes in this run: start-task-running (1 node) and exit-1:3f2a9c (3 tasks)."
+    )
+    known = no_such_failure(("exit-1",), found, look="look", apply="apply")
+    assert known.summary == "retry finds nothing to run again for the cause exit-1"

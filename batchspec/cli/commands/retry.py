@@ -19,11 +19,12 @@ from batchspec.cli.options import (
     Verbose,
     Yes,
 )
-from batchspec.diagnostics import UsageError
+from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.exit_codes import Exit
 
 if TYPE_CHECKING:
     from batchspec.cli.session import Session
+    from batchspec.observe import Failure
     from batchspec.plan import Selection
 
 
@@ -58,24 +59,52 @@ async def retry(
     from batchspec.cli.session import open_session
     from batchspec.observe import counted_jobs
     from batchspec.plan import build_plan, has_retries, no_run
-    from batchspec.render import no_such_failure, nothing_failed
+    from batchspec.plan.failures import START_TASK_UNFINISHED
+    from batchspec.render import nothing_failed
 
     options = RunOptions.of(spec, variables, variable_files, target)
     async with open_session(options, needs_secrets=True) as session:
         if session.spec.job.schedule is None and not counted_jobs(session.observed.jobs):
             # The states of tasks are deleted with their job, by clean-up or `destroy`.
             raise UsageError(no_run(session.spec, None))
+        found: Sequence[Failure] = ()
+        if START_TASK_UNFINISHED in (cause.lower() for cause in causes or ()):
+            # Whether tasks did not run for this cause, only the nodes show.
+            found = await _failures(session)
+            if all(failure.cause != START_TASK_UNFINISHED for failure in found):
+                raise UsageError(_no_such_failure(session, causes or (), found))
         only = await _selection(session, causes or (), tasks or ())
         plan = build_plan(session.spec, session.observed, only=only)
         if not has_retries(session.spec, plan):
-            look = resume_command(options, session.spec, "failures")
             if causes or tasks:
-                apply = resume_command(options, session.spec, "apply")
-                raise UsageError(no_such_failure(causes or (), look=look, apply=apply))
+                found = found or await _failures(session)
+                raise UsageError(_no_such_failure(session, causes or (), found))
+            look = resume_command(options, session.spec, "failures")
             out(nothing_failed(session.spec.name, look=look))
             return Exit.DONE
         again = retry_again(plan, causes or (), tasks or ())
         return await confirm_and_execute(plan, session, progress, again, yes=yes, verbose=verbose)
+
+
+async def _failures(session: Session) -> Sequence[Failure]:
+    """The failures of the run by cause."""
+    from batchspec.observe import counted_jobs, failures_of, pool_of
+
+    jobs = counted_jobs(session.observed.jobs)
+    return await failures_of(session.spec, jobs, pool_of(session.spec, jobs), session.cloud)
+
+
+def _no_such_failure(
+    session: Session, causes: Sequence[str], found: Sequence[Failure]
+) -> Diagnostic:
+    """The error: no failure has one of these causes; with the causes that exist."""
+    from batchspec.cli.resume_command import resume_command
+    from batchspec.render import no_such_failure
+
+    look, apply = (
+        resume_command(session.options, session.spec, command) for command in ("failures", "apply")
+    )
+    return no_such_failure(causes, found, look=look, apply=apply)
 
 
 async def _selection(session: Session, causes: Sequence[str], names: Sequence[str]) -> Selection:
@@ -86,7 +115,7 @@ async def _selection(session: Session, causes: Sequence[str], names: Sequence[st
     """
     from batchspec.observe import counted_jobs, find_task, tasks_alike
     from batchspec.plan import Selection
-    from batchspec.plan.failures import PREPARATION_TASK, START_TASK
+    from batchspec.plan.failures import PREPARATION_TASK
     from batchspec.render import not_failed
 
     jobs = counted_jobs(session.observed.jobs)
@@ -104,14 +133,19 @@ async def _selection(session: Session, causes: Sequence[str], names: Sequence[st
         frozenset(ids),
         {job.id: job for job in jobs},
         await tasks_alike(session.spec, jobs, session.cloud, causes),
-        await _failed_nodes(session) if everything or START_TASK in selected else (),
+        await _failed_nodes(session, None if everything else selected),
         await _unprepared_nodes(session) if everything or PREPARATION_TASK in selected else (),
     )
 
 
-async def _failed_nodes(session: Session) -> tuple[str, ...]:
-    """The nodes of the pool that cannot run tasks: their start task failed, or they are broken."""
+async def _failed_nodes(session: Session, causes: frozenset[str] | None) -> tuple[str, ...]:
+    """The nodes of the pool that cannot run tasks: their start task failed, or they are unusable.
+
+    With ``causes`` only those with one of them.
+    """
     from batchspec.plan import newest_open
+    from batchspec.plan.failures import START_TASK, UNUSABLE
+    from batchspec.plan.observed import NODE_UNUSABLE, START_TASK_FAILED
     from batchspec.spec import PoolKind
 
     pool, job = session.observed.pool, newest_open(session.observed)
@@ -119,9 +153,12 @@ async def _failed_nodes(session: Session) -> tuple[str, ...]:
         pool_id = pool.id if pool is not None and pool.state != "deleting" else ""
     else:
         pool_id = job.pool if job is not None else ""
-    if not pool_id:
+    by_cause = {START_TASK: START_TASK_FAILED, UNUSABLE: NODE_UNUSABLE}
+    states = {state for cause, state in by_cause.items() if causes is None or cause in causes}
+    if not pool_id or not states:
         return ()
-    return tuple([node.id async for node in session.cloud.nodes.list_unhealthy(pool_id)])
+    unhealthy = session.cloud.nodes.list_unhealthy(pool_id)
+    return tuple([node.id async for node in unhealthy if node.state.lower() in states])
 
 
 async def _unprepared_nodes(session: Session) -> tuple[str, ...]:

@@ -87,7 +87,7 @@ class PlainView:
             case events.TasksSeen():
                 return "tasks", self._tasks(event, at)
             case events.StagesSeen():
-                return "stages", run_text.stage_lines(event.stages)
+                return "stages", run_text.stage_lines(event.stages, over=True)
             case events.TaskFailed() | events.NodeFailed():
                 return "FAILED", self._failures.add(event)
             case events.ScheduleSeen():
