@@ -154,7 +154,7 @@ def _properties(given: Mapping[str, Node] | Mapping[str, Value], model: str) -> 
 
 def _value(given: Node | Value, fragment: Fragment) -> PropertyValue:
     value: object = given.value if isinstance(given, Node) else given
-    if isinstance(given, Node) and (given.wrong or given.kind or given.template is not None):
+    if isinstance(given, Node) and (given.wrong or given.template is not None):
         return UNKNOWN
     if isinstance(value, Mapping):
         model = _model(fragment)
