@@ -3,6 +3,8 @@
 BIN := .venv/bin
 READY := .venv/.ready
 ARGS ?=
+# One half of the tests each, so that tests of one file share its services; then from the other half.
+PYTEST := $(BIN)/pytest -n auto --dist worksteal
 FAST := tests/spec tests/plan tests/apply tests/observe tests/render tests/project
 
 .DEFAULT_GOAL := help
@@ -15,14 +17,14 @@ demo: $(READY) ## run the tutorial, specs/topn.yaml, on this machine
 	@$(BIN)/batchspec apply specs/topn.yaml $(ARGS)
 
 test: $(READY) ## run the tests in parallel (ARGS="tests/spec -k colon" runs some)
-	@$(BIN)/pytest -n auto $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 test-fast: $(READY) ## run the tests that need no service, in less than a minute
-	@$(BIN)/pytest -n auto $(FAST) $(ARGS)
+	@$(PYTEST) $(FAST) $(ARGS)
 
 coverage: $(READY) ## run all tests with branch coverage, and print it by module
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -n auto $(ARGS)
+	@$(BIN)/coverage run -m pytest -n auto --dist worksteal $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage report
 

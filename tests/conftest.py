@@ -96,6 +96,18 @@ def azurite(
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def shared_home(
+    azurite_installed: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """The data folder of a service for tests that run one after another; see ``place``."""
+    home = tmp_path_factory.mktemp("shared") / "home"
+    try:
+        yield home
+    finally:
+        local.stop(home)
+
+
 @pytest.fixture
 def local_home(azurite_installed: Path, tmp_path: Path) -> Iterator[local.Endpoints]:
     """A running local service with an empty account; stopped when the test ends.

@@ -21,11 +21,16 @@ TERMINATION_LIMIT = timedelta(minutes=30)
 """How long to wait for the end of a job or of tasks that were terminated."""
 
 _LONGEST_INTERVAL = 15.0
+_LONGEST_FACTOR = 20.0
+"""With the interval of the local target, 0.1 s, polls are at most 2 s apart."""
 
 
 @dataclass(slots=True)
 class PollInterval:
-    """The time between two polls in seconds: ``shortest`` after a change, then up to 15 s."""
+    """The time between two polls in seconds: ``shortest`` after a change, then longer.
+
+    At most 15 s, and at most 20 times ``shortest``.
+    """
 
     shortest: float
     _seconds: float = field(default=0.0, init=False)
@@ -34,7 +39,8 @@ class PollInterval:
     def next(self, state: Hashable) -> float:
         """The seconds to wait after a poll that returned ``state``."""
         longer = self._seconds * 1.5 if state == self._last else 0.0
-        self._seconds = min(max(longer, self.shortest), max(_LONGEST_INTERVAL, self.shortest))
+        longest = max(min(_LONGEST_INTERVAL, _LONGEST_FACTOR * self.shortest), self.shortest)
+        self._seconds = min(max(longer, self.shortest), longest)
         self._last = state
         return self._seconds
 

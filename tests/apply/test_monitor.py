@@ -309,6 +309,12 @@ def test_the_poll_interval_is_never_zero() -> None:
     assert max(pace.next("new") for _ in range(20)) == 15.0
 
 
+def test_the_poll_interval_of_the_local_target_is_at_most_two_seconds() -> None:
+    pace = PollInterval(0.1)
+    assert [pace.next(None) for _ in range(2)] == pytest.approx([0.1, 0.15])
+    assert max(pace.next(None) for _ in range(20)) == pytest.approx(2.0)
+
+
 # --- other waits ---------------------------------------------------------------------------------
 
 

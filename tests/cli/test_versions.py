@@ -130,22 +130,26 @@ tasks:
 )
 
 
+INGREDIENTS: dict[str, tuple[tuple[str, ...], str]] = {
+    "parameter": (("var", "x=2"), "one 2"),
+    "program": (("in/a.txt", "echo two $1\n"), "two 1"),
+    "command": (("spec", "sh a.txt {{ x }}", "sh a.txt {{ x }}0"), "one 10"),
+    "env": (("spec", "logs: false", "logs: false\n    env: {Y: z}"), "one 1"),
+    "job-env": (("spec", "job: {", "job: {env: {Y: z}, "), "one 1"),
+    "image": (("spec", "ubuntu-24.04", "ubuntu-22.04"), "one 1"),
+}
+
+
+# That every ingredient is part of a generated id is checked in tests/plan/test_tasks.py.
 @pytest.mark.parametrize(
-    ("edit", "expected"),
-    [
-        (("var", "x=2"), "one 2"),
-        (("in/a.txt", "echo two $1\n"), "two 1"),
-        (("spec", "sh a.txt {{ x }}", "sh a.txt {{ x }}0"), "one 10"),
-        (("spec", "logs: false", "logs: false\n    env: {Y: z}"), "one 1"),
-        (("spec", "job: {", "job: {env: {Y: z}, "), "one 1"),
-        (("spec", "ubuntu-24.04", "ubuntu-22.04"), "one 1"),
-    ],
-    ids=["parameter", "program", "command", "env", "job-env", "image"],
+    ("named", "ingredient"),
+    [*((True, one) for one in INGREDIENTS), (False, "program")],
+    ids=[*(f"explicit-{one}" for one in INGREDIENTS), "generated-program"],
 )
-@pytest.mark.parametrize("named", [True, False], ids=["explicit", "generated"])
 def test_changed_work_is_seen_in_every_ingredient(
-    near: Workplace, edit: tuple[str, ...], expected: str, named: bool
+    near: Workplace, ingredient: str, named: bool
 ) -> None:
+    edit, expected = INGREDIENTS[ingredient]
     text = SWEEP if named else SWEEP.replace("    id: sweep-{{ value }}\n", "")
     written(near, text, {"in/a.txt": "echo one $1\n"})
     ok(near.run("apply", near.spec, "--progress", "quiet"))

@@ -13,12 +13,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
+from azure.batch import BatchClient
+from azure.core.credentials import AzureNamedKeyCredential
+from azure.storage.blob import BlobServiceClient
 
 from batchspec import local
 from batchspec.cli.main import main
+from tests.command_process import ForkedCommand, RunningCommand
 
 ROOT = Path(__file__).parents[2]
 _AZURE = ("AZURE_BATCH_", "AZURE_STORAGE_", "BATCHSPEC_")
@@ -85,7 +90,7 @@ class Workplace:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
-    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+    def start(self, *arguments: str | Path) -> RunningCommand:
         """Start a command in a separate process group, with its output in one pipe."""
         return subprocess.Popen(
             self.command(*arguments),
@@ -104,7 +109,13 @@ class Workplace:
 
 @dataclass
 class Inside(Workplace):
-    """A workplace whose commands run in this process: the SDKs are imported once."""
+    """A workplace whose commands run in this process: the SDKs are imported once.
+
+    Commands that are started are processes of a fork server, which has imported them too.
+    """
+
+    def start(self, *arguments: str | Path) -> RunningCommand:
+        return ForkedCommand(arguments, folder=self.folder, environ=self.environ)
 
     def run(self, *arguments: str | Path, timeout: float = 100) -> Done:
         line = ["batchspec", *map(str, arguments)]
@@ -146,7 +157,7 @@ def _written() -> Iterator[tuple[io.BytesIO, io.BytesIO]]:
         yield out, err
 
 
-def until(process: subprocess.Popen[str], *texts: str, seconds: float = 60) -> str:
+def until(process: RunningCommand, *texts: str, seconds: float = 60) -> str:
     """Read the output of a command until it contains these texts, in any order; return all of it.
 
     Texts of steps that run side by side belong into one call: a second call does not see the lines
@@ -166,7 +177,7 @@ def until(process: subprocess.Popen[str], *texts: str, seconds: float = 60) -> s
     raise AssertionError(f"the output does not contain {missing}:\n{seen}")
 
 
-def interrupt(process: subprocess.Popen[str]) -> None:
+def interrupt(process: RunningCommand) -> None:
     """Ctrl-C."""
     os.killpg(process.pid, signal.SIGINT)
 
@@ -177,24 +188,66 @@ def clean_environ(more: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "NO_COLOR": "1", "COLUMNS": "100", **more}
 
 
-@contextmanager
-def tutorial(folder: Path) -> Iterator[Inside]:
-    """The tutorial in ``folder``, with a separate service. Commands run in this process."""
-    project, home = folder / "project", folder / "home"
+def _copied(project: Path, home: Path) -> Inside:
+    """A copy of the tutorial, on the service of ``home``. Commands run in this process."""
     # Without files that a run of the tutorial left in this work tree.
     shutil.copytree(ROOT / "specs", project / "specs", ignore=shutil.ignore_patterns(".batchspec"))
     shutil.copytree(ROOT / "task_app", project / "task_app")
+    return Inside(project, home, clean_environ({"BATCHSPEC_LOCAL_HOME": str(home)}))
+
+
+@contextmanager
+def tutorial(folder: Path) -> Iterator[Inside]:
+    """The tutorial in ``folder``, with a separate service. Commands run in this process."""
+    home = folder / "home"
     try:
-        yield Inside(project, home, clean_environ({"BATCHSPEC_LOCAL_HOME": str(home)}))
+        yield _copied(folder / "project", home)
     finally:
         local.stop(home)
 
 
+def empty_account(home: Path) -> None:
+    """Delete all schedules, jobs, pools, containers and applications of a running service."""
+    ends = local.start(home)
+    key = AzureNamedKeyCredential(ends.batch_account, ends.batch_key)
+    with BatchClient(ends.batch_url, key, polling_interval=0.02) as client:
+        deletions: list[Any] = [
+            client.begin_delete_job_schedule(one.id) for one in client.list_job_schedules()
+        ]
+        deletions += [client.begin_delete_job(one.id) for one in client.list_jobs()]
+        deletions += [client.begin_delete_pool(one.id) for one in client.list_pools()]
+        for deletion in deletions:
+            deletion.wait()
+        assert not list(client.list_jobs()), "a job of a schedule was created in the meantime"
+    with BlobServiceClient.from_connection_string(ends.connection_string) as storage:
+        for container in storage.list_containers():
+            storage.delete_container(container.name)
+    shutil.rmtree(ends.data / "applications")
+    (ends.data / "applications").mkdir()
+
+
 @pytest.fixture
 def place(
+    shared_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Workplace]:
+    """The tutorial for one test, on a running service with an empty account.
+
+    The tests of a process share the service: a start takes longer than most runs. A test that
+    stops the service, starts it with options or checks its start takes ``separate_place``.
+    """
+    local.start(shared_home)
+    monkeypatch.setenv("BATCHSPEC_LOCAL_HOME", str(shared_home))
+    try:
+        yield _copied(tmp_path / "project", shared_home)
+    finally:
+        empty_account(shared_home)
+
+
+@pytest.fixture
+def separate_place(
     azurite_installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Workplace]:
-    """:func:`tutorial` for one test."""
+    """:func:`tutorial` for one test, with a service that has not been started yet."""
     with tutorial(tmp_path) as found:
         monkeypatch.setenv("BATCHSPEC_LOCAL_HOME", str(found.home))
         yield found

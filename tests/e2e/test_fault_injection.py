@@ -13,15 +13,14 @@ from batchspec import local
 from batchspec.local.store import Store
 from tests.cli.conftest import Inside
 from tests.e2e.conftest import Workplace
-from tests.e2e.conftest import place as place  # noqa: PLC0414
 
 RESULTS = {f"square-{n}.txt": f"{n * n}\n" for n in range(1, 13)} | {"total.txt": "650\n"}
 
 
 @pytest.fixture
-def inside(place: Workplace) -> Iterator[Inside]:
-    """A workplace whose commands run in this process."""
-    yield Inside(place.folder, place.home, place.environ)
+def inside(separate_place: Workplace) -> Iterator[Inside]:
+    """A workplace whose commands run in this process, and whose service is started by the test."""
+    yield Inside(separate_place.folder, separate_place.home, separate_place.environ)
 
 
 def told(home: Path) -> Counter[str]:

@@ -106,7 +106,10 @@ def test_an_unreadable_file_is_reported_at_its_place_in_the_spec(place: Workplac
     assert "Permission denied" in done.err
 
 
-def test_two_inputs_of_one_name_are_told_before_anything_is_sent(place: Workplace) -> None:
+def test_two_inputs_of_one_name_are_told_before_anything_is_sent(
+    separate_place: Workplace,
+) -> None:
+    place = separate_place
     other = place.folder / "specs" / "more"
     other.mkdir()
     (other / "lighthouse.txt").write_text("other\n")

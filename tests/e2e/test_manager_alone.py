@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from azure.batch import models
 
-from tests.e2e.conftest import Inside, Workplace
+from tests.e2e.conftest import Inside, Workplace, until
 from tests.e2e.test_ownership import batch, containers
 
 SPEC = """\
@@ -35,10 +35,13 @@ def test_a_job_manager_task_alone(place: Workplace) -> None:
     client = batch(inside)
     added = models.BatchTaskCreateOptions(id="added", command_line="/bin/sh -c 'exit 0'")
     client.create_task("managed", added)
+    # Released when the second run waits for the tasks, so that its report has their counts.
+    run = inside.start("apply", inside.spec, "--progress", "plain")
+    until(run, "running")
     inside.let_go()
-    done = inside.run("apply", inside.spec)
-    assert done.code == 0, done.text
-    assert "2 succeeded" in done.text
+    rest, _ = run.communicate(timeout=60)
+    assert run.returncode == 0, rest
+    assert "2 succeeded" in rest
     assert (inside.spec.parent / "results/a.txt").read_text(encoding="utf-8") == "managed\n"
     assert not list(client.list_pools())
     assert not containers(inside)

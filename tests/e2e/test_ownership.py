@@ -12,6 +12,7 @@ from azure.batch.models import BatchPoolUpdateOptions, BatchStartTask
 from azure.core.credentials import AzureNamedKeyCredential
 from azure.storage.blob import BlobServiceClient
 
+from tests.command_process import RunningCommand
 from tests.e2e.conftest import Workplace, until
 from tests.e2e.terminal import answered
 
@@ -62,7 +63,7 @@ def said(place: Workplace) -> set[str]:
     return {path.read_text(encoding="utf-8").strip() for path in found}
 
 
-def first_to_end(processes: list[subprocess.Popen[str]]) -> int:
+def first_to_end(processes: list[RunningCommand]) -> int:
     """The index of the process that ends first."""
     while True:
         for number, process in enumerate(processes):

@@ -54,9 +54,9 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def there(place: Workplace) -> Iterator[tuple[Workplace, BatchClient]]:
+def there(separate_place: Workplace) -> Iterator[tuple[Workplace, BatchClient]]:
     """The spec in a separate folder, and an independent client of the service."""
-    near = Inside(place.folder, place.home, place.environ)
+    near = Inside(separate_place.folder, separate_place.home, separate_place.environ)
     near.spec.write_text(SPEC, encoding="utf-8")
     (near.spec.parent / "hello.sh").write_text('echo "hello $TO, the $WORD"\n', encoding="utf-8")
     ends = local.start(near.home, options=FAST)

@@ -19,7 +19,7 @@ from azure.core.credentials import AzureNamedKeyCredential
 from batchspec import local
 from batchspec.cloud import open_account
 from tests.cli.conftest import Inside
-from tests.e2e.conftest import Done, Workplace, clean_environ, interrupt, until
+from tests.e2e.conftest import Done, clean_environ, interrupt, until
 
 Event: TypeAlias = dict[str, Any]
 Body: TypeAlias = Mapping[str, Any]
@@ -337,7 +337,8 @@ def test_the_clients_clock_decides_nothing(site: Site, minutes: int) -> None:
 
 
 def test_a_busy_service_is_an_event_of_the_run(site_with: Callable[[str], Site]) -> None:
-    site = site_with("throttle=35%:2s")
+    # With the seed 0, of the requests for a job only the first is answered 429.
+    site = site_with("throttle@create_job=10%:3s")
     done = site.apply(spec(FIXED, limit="5m", keep=True))
     assert done.code == 0, done.err
     busy = done.cause("service-busy")
@@ -353,8 +354,7 @@ HELD = {"a": {"id": "a", "command": "sleep 300"}}
 
 def meanwhile(site: Site, body: Body, when: str, act: Callable[[BatchClient], object]) -> Ran:
     """Apply, and run an action of another client when a line of the events contains this text."""
-    place = Workplace(site.place.folder, site.place.home, site.place.environ)
-    process = place.start("apply", site.write(body), "-y", "--progress", "json")
+    process = site.place.start("apply", site.write(body), "-y", "--progress", "json")
     try:
         out = until(process, when)
         with site.client as client:
@@ -363,7 +363,7 @@ def meanwhile(site: Site, body: Body, when: str, act: Callable[[BatchClient], ob
     finally:
         if process.poll() is None:
             interrupt(process)
-    return ran(Done(process.returncode, out + rest, ""))
+    return ran(Done(process.wait(), out + rest, ""))
 
 
 RUNS = '"running":1'

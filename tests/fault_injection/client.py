@@ -24,7 +24,7 @@ from batchspec.cloud import AccountClient, Limits, LocalAccount, open_account
 from batchspec.diagnostics import BatchspecError
 from batchspec.exit_codes import Exit
 from batchspec.plan import Plan, build_plan
-from tests.fault_injection.cli import CONTEXT, write_to
+from tests.command_process import CONTEXT, write_to
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ from typing import Any
 from azure.batch import models
 from azure.core.exceptions import HttpResponseError
 
+from tests.command_process import CONTEXT, run_child
 from tests.e2e.conftest import clean_environ
-from tests.fault_injection.cli import CONTEXT, run_child
 from tests.fault_injection.rounds import Bench
 
 

@@ -23,8 +23,9 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient
 
 from batchspec.local import Endpoints
+from tests.command_process import CONTEXT, run_child
 from tests.e2e.conftest import Done, clean_environ
-from tests.fault_injection.cli import CONTEXT, run, run_child
+from tests.fault_injection.cli import run
 
 SPEC = """\
 version: 1

@@ -12,12 +12,11 @@ import pytest
 from azure.batch import BatchClient
 from azure.core.credentials import AzureNamedKeyCredential
 
-from tests.e2e.conftest import Done, Workplace, clean_environ, interrupt, until
+from tests.e2e.conftest import Done, Inside, Workplace, clean_environ, interrupt, until
 from tests.fault_injection.cli import run
 from tests.fault_injection.rounds import Bench
 
-COUNT = 100
-CHANGED = "in-042.txt"
+CHANGED = "in-012.txt"
 _NUMBERS = itertools.count(1)
 
 SPEC = """\
@@ -52,10 +51,11 @@ cleanup: {{containers: {containers}, pool: never, job: never}}
 
 @dataclass(frozen=True)
 class Hundred:
-    """A hundred inputs with a task each, and a record of the tasks that ran."""
+    """``count`` inputs with a task each, and a record of the tasks that ran."""
 
     place: Workplace
     name: str
+    count: int
 
     @property
     def spec(self) -> Path:
@@ -111,19 +111,23 @@ def items(events: str) -> dict[str, int]:
     return found
 
 
-@pytest.fixture(params=["never", "on_success"], ids=["containers-kept", "containers-cleaned-up"])
+# A clean-up does not depend on the number of inputs.
+@pytest.fixture(
+    params=[("never", 100), ("on_success", 30)], ids=["containers-kept", "containers-cleaned-up"]
+)
 def hundred(bench: Bench, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Hundred]:
+    containers, count = request.param
     name = f"hundred-{next(_NUMBERS)}"
-    place = Workplace(
+    place = Inside(
         tmp_path,
         bench.endpoints.data,
         clean_environ({"BATCHSPEC_LOCAL_HOME": str(bench.endpoints.data)}),
     )
     (tmp_path / "data").mkdir()
-    for number in range(COUNT):
+    for number in range(count):
         (tmp_path / "data" / f"in-{number:03}.txt").write_text(f"input {number}\n")
-    here = Hundred(place, name)
-    here.spec.write_text(SPEC.format(name=name, containers=request.param))
+    here = Hundred(place, name, count)
+    here.spec.write_text(SPEC.format(name=name, containers=containers))
     yield here
 
 
@@ -142,22 +146,25 @@ def task_counts(bench: Bench, name: str) -> dict[str, int]:
 def test_one_input_changes_after_the_job_has_ended(bench: Bench, hundred: Hundred) -> None:
     hundred.open_gate()
     first = hundred.apply()
-    assert (first["upload"], first["submit"]) == (COUNT, COUNT)
+    assert (first["upload"], first["submit"]) == (hundred.count, hundred.count)
     hundred.change("something else\n")
     planned = hundred.plan()
     assert (planned["upload"], planned["submit"]) == (1, 1)
     second = hundred.apply()
     assert (second["upload"], second["submit"]) == (1, 1)
     assert hundred.ran.count(CHANGED) == 2
-    assert len(hundred.ran) == COUNT + 1
+    assert len(hundred.ran) == hundred.count + 1
     assert hundred.results() == hundred.expected()
-    assert task_counts(bench, hundred.name) == {hundred.name: COUNT, f"{hundred.name}-r2": 1}
+    assert task_counts(bench, hundred.name) == {
+        hundred.name: hundred.count,
+        f"{hundred.name}-r2": 1,
+    }
     assert hundred.plan() == {}
 
     (hundred.place.folder / "data" / "in-new.txt").write_text("one more\n")
     third = hundred.apply()
     assert (third["upload"], third["submit"]) == (1, 1)
-    assert len(hundred.ran) == COUNT + 2
+    assert len(hundred.ran) == hundred.count + 2
     assert hundred.ran[-1] == "in-new.txt"
     assert hundred.results() == hundred.expected()
     assert task_counts(bench, hundred.name)[f"{hundred.name}-r3"] == 1
@@ -180,7 +187,7 @@ def test_one_input_changes_while_the_job_goes_on(bench: Bench, hundred: Hundred)
     done = items(seen + rest)
     assert (done["upload"], done["submit"]) == (1, 1)
     assert done["terminate"] == 1, "the task of the earlier version is ended first"
-    assert task_counts(bench, hundred.name) == {hundred.name: COUNT}
-    assert len(hundred.ran) == COUNT
+    assert task_counts(bench, hundred.name) == {hundred.name: hundred.count}
+    assert len(hundred.ran) == hundred.count
     assert hundred.results() == hundred.expected()
     assert hundred.plan() == {}
