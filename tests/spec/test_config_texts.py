@@ -66,7 +66,7 @@ def escaped(value: Any) -> Any:
     return value.replace("{{", "{ {") if isinstance(value, str) else value
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(texts, min_size=1, max_size=4), st.lists(scalars, max_size=4))
 @example([*TRICKY], [1e-3, 12e03, 1e22, 5e-324, 10**38, True, False, -0.0])
 def test_what_is_printed_is_the_same_for_every_reader(
