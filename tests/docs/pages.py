@@ -30,7 +30,7 @@ DOCS = ROOT / "docs"
 
 _BLOCK = re.compile(
     r"(?:^<!-- (?P<kind>file|edit|exit|not run|not a spec|fragment)(?:: (?P<value>.*?))? -->\n)?"
-    r"^```(?P<language>[\w-]+)[^\n]*\n(?P<text>.*?)^```$",
+    r"^```(?P<language>[\w-]*)[^\n]*\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
 _VARYING = (
@@ -87,6 +87,8 @@ class Session:
     place: Inside
     shown: list[tuple[Block, str]] = field(default_factory=list)
     """Each block of commands with its text as it would be now."""
+    homes: list[Path] = field(default_factory=list)
+    """The data folders of local services that the page selects."""
 
     def play(self, block: Block) -> None:
         """Write or edit the file, or run the commands, and compare their output.
@@ -121,17 +123,29 @@ class Session:
             self.place = replace(self.place, folder=self.place.folder / words[1])
             return 0, ""
         if words[0] == "export":
-            self.place.environ.update(word.split("=", 1) for word in words[1:])
+            given = dict(word.split("=", 1) for word in words[1:])
+            if home := given.get("BATCHSPEC_LOCAL_HOME"):
+                self.homes.append(self.place.folder / home)
+            self.place.environ.update(given)
             return 0, ""
-        if words[0] == "batchspec" and not _SHELL.search(command):
-            done = self.place.run(*words[1:])
-            return done.code, done.text
+        if words[0] == "unset":
+            for word in words[1:]:
+                del self.place.environ[word]
+            return 0, ""
+        first, _, rest = command.partition(" | ")
+        if words[0] == "batchspec" and not _SHELL.search(first):
+            # In this process, which has imported the SDKs.
+            done = self.place.run(*shlex.split(first)[1:])
+            return self._shell(rest, done.out) if rest else (done.code, done.text)
+        return self._shell(command, "")
+
+    def _shell(self, command: str, text: str) -> tuple[int, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         ended = subprocess.run(
             ["/bin/sh", "-c", command],
             cwd=self.place.folder,
             env={**self.place.environ, "PATH": path},
-            stdin=subprocess.DEVNULL,
+            input=text,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -30,6 +30,7 @@ REST = {
     [
         "generate_coverage",
         "generate_create_errors",
+        "generate_events",
         "generate_property_rules",
         "generate_reference",
     ],
