@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,12 +38,49 @@ def test_every_template_is_valid_and_has_the_name_of_its_folder(
 
 
 @pytest.mark.parametrize("template", RUNNING, ids=str)
-def test_a_template_runs_without_changes(near: Workplace, template: StarterTemplate) -> None:
+def test_the_commands_of_its_header_run_and_so_does_an_edited_program(
+    near: Workplace, template: StarterTemplate
+) -> None:
     assert near.run("init", "start", "--template", template.value).code == 0
-    spec = near.folder / "start" / "run.yaml"
-    done = near.run("apply", spec)
+    start = replace(near, folder=near.folder / "start")
+    if template is StarterTemplate.PYTHON_PACKAGES:
+        offline(start.folder)
+    plan, apply, *changed = header_commands(start.folder / "run.yaml")
+    assert changed, "a command that changes a parameter"
+    assert (plan, apply) == ("plan run.yaml", "apply run.yaml")
+    assert start.run(*plan.split()).code == 0
+    done = start.run(*apply.split())
     assert done.code == 0, done.text
-    results = {path.name: path for path in (near.folder / "start" / "results").iterdir()}
+    check_results(template, {path.name: path for path in (start.folder / "results").iterdir()})
+    assert "Nothing to do" in start.run(*apply.split()).out
+    for command in changed:
+        assert submitted(start, *command.split()) >= 1, command
+    (program,) = (start.folder / "app").iterdir()
+    program.write_text(f"{program.read_text(encoding='utf-8')}\nopen('edited.txt', 'w').close()\n")
+    assert "changed" in start.run(*changed[-1].replace("apply", "plan").split()).out
+    assert submitted(start, *changed[-1].split()) >= 2
+
+
+def header_commands(spec: Path) -> list[str]:
+    """The commands in the comment at the start of a spec, without their descriptions."""
+    head = spec.read_text(encoding="utf-8").partition("version: 1")[0]
+    return [
+        line.strip() for line in re.findall(r"^#   batchspec (.+?)(?:  .*)?$", head, re.MULTILINE)
+    ]
+
+
+def submitted(place: Workplace, *command: str) -> int:
+    """The number of tasks that a command submits; it keeps the pool as it is."""
+    done = place.run(*command, "--progress", "json")
+    assert done.code == 0, done.text
+    steps = [e for e in map(json.loads, done.out.splitlines()) if e["type"] == "step_done"]
+    assert not any(
+        step["verb"] in {"update", "replace"} and step["subject"] == "pool start" for step in steps
+    )
+    return sum(step["items"] for step in steps if step["verb"] == "submit")
+
+
+def check_results(template: StarterTemplate, results: dict[str, Path]) -> None:
     match template:
         case StarterTemplate.ONE_FILE_PER_TASK:
             assert set(results) == {"harbour.txt.measured.txt", "orchard.txt.measured.txt"}
@@ -48,30 +88,32 @@ def test_a_template_runs_without_changes(near: Workplace, template: StarterTempl
             assert len(results) == 5
             result = json.loads(results["growth-2-start-30.json"].read_text(encoding="utf-8"))
             assert result["size"] == pytest.approx(0.5), "the fixed point of growth 2"
+        case StarterTemplate.PYTHON_PACKAGES:
+            assert results["harbour.txt"].read_text(encoding="utf-8") == "github: 2 rows\n"
         case StarterTemplate.MAP_REDUCE:
             assert results["words.txt"].read_text(encoding="utf-8").startswith("the\t4\n")
-    again = near.run("apply", spec)
-    assert "Nothing to do" in again.out
 
 
-@pytest.mark.parametrize("template", RUNNING, ids=str)
-def test_an_edited_program_runs_again_on_the_same_nodes(
-    near: Workplace, template: StarterTemplate
-) -> None:
-    assert near.run("init", "start", "--template", template.value).code == 0
-    folder = near.folder / "start"
-    assert near.run("apply", folder / "run.yaml", "--progress", "quiet").code == 0
-    (program,) = (folder / "app").iterdir()
-    program.write_text(f"{program.read_text(encoding='utf-8')}\nopen('edited.txt', 'w').close()\n")
-    planned = near.run("plan", folder / "run.yaml")
-    assert "changed" in planned.out
-    done = near.run("apply", folder / "run.yaml", "--progress", "json", "-y")
-    assert done.code == 0, done.text
-    steps = [e for e in map(json.loads, done.out.splitlines()) if e["type"] == "step_done"]
-    assert sum(step["items"] for step in steps if step["verb"] == "submit") >= 2
-    assert not any(
-        step["verb"] in {"update", "replace"} and step["subject"] == "pool start" for step in steps
-    )
+def offline(folder: Path) -> None:
+    """Replace the package by one on this disk, and use one node: each creates an environment."""
+    info = "tabulate-0.9.0.dist-info"
+    with zipfile.ZipFile(folder / "tabulate-0.9.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(
+            "tabulate.py",
+            "def tabulate(rows, headers, style):\n    return f'{style}: {len(rows)} rows'\n",
+        )
+        wheel.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: tabulate\nVersion: 0.9.0\n"
+        )
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", "")
+    requirements = folder / "requirements.txt"
+    packages = requirements.read_text(encoding="utf-8")
+    requirements.write_text(f"--no-index\n--find-links {folder}\n{packages}", encoding="utf-8")
+    spec = folder / "run.yaml"
+    spec.write_text(spec.read_text(encoding="utf-8").replace("nodes: 2", "nodes: 1"))
 
 
 def test_the_container_template_can_be_planned_and_names_its_requirements(near: Workplace) -> None:

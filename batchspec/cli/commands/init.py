@@ -28,6 +28,7 @@ class StarterTemplate(StrEnum):
 
     ONE_FILE_PER_TASK = "one-file-per-task"
     SWEEP = "sweep"
+    PYTHON_PACKAGES = "python-packages"
     CONTAINER = "container"
     MAP_REDUCE = "map-reduce"
 

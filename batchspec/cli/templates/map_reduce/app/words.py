@@ -1,4 +1,4 @@
-"""Count words: ``words.py map FILE`` counts one file, ``words.py reduce`` adds all counts."""
+"""Count words: ``words.py map FILE`` counts one file, ``words.py reduce N`` adds all counts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def count(path: Path) -> None:
     Path(f"{path.name}.part.json").write_text(json.dumps(words), encoding="utf-8")
 
 
-def add_up() -> None:
-    """Add the counts, and write the ten most frequent words."""
+def add_up(top: int) -> None:
+    """Add the counts, and write the most frequent words."""
     total: Counter[str] = Counter()
     for part in sorted(Path().rglob("*.part.json")):
         total.update(json.loads(part.read_text(encoding="utf-8")))
-    lines = [f"{word}\t{number}" for word, number in total.most_common(10)]
+    lines = [f"{word}\t{number}" for word, number in total.most_common(top)]
     Path("words.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -28,4 +28,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "map":
         count(Path(sys.argv[2]))
     else:
-        add_up()
+        add_up(int(sys.argv[2]))

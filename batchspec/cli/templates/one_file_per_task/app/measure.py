@@ -1,4 +1,4 @@
-"""Measure a text file: ``measure.py FILE`` writes ``FILE.measured.txt`` beside it."""
+"""Measure a text file: ``measure.py FILE ENCODING`` writes ``FILE.measured.txt`` beside it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 def main() -> None:
     """Count lines, words and characters."""
     path = Path(sys.argv[1])
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding=sys.argv[2])
     measured = (
         f"{len(text.splitlines())} lines\n{len(text.split())} words\n{len(text)} characters\n"
     )
