@@ -149,7 +149,7 @@ class Session:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=100,
+            timeout=250,
             check=False,
         )
         return ended.returncode, ended.stdout
