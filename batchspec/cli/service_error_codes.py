@@ -289,6 +289,18 @@ LOCAL = ErrorGroup(
             "Start it again: `batchspec local start`.",
         ),
         ErrorCode(
+            "state-newer",
+            "A newer version of batchspec has written the state",
+            "An older version cannot read it, and does not change it.",
+            "Install that version, or delete the state: `batchspec local reset`.",
+        ),
+        ErrorCode(
+            "state-damaged",
+            "The state of the service is damaged",
+            "A file of the data folder was changed or cut by something else.",
+            "Restore the folder, or delete the state: `batchspec local reset`.",
+        ),
+        ErrorCode(
             "limit-unreadable",
             "A limit of tasks is not valid",
             "It is a number, for memory with an optional suffix.",

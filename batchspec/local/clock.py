@@ -25,6 +25,9 @@ _MAX_TIMER = 86400.0 * 30
 _LEASE, _RENEWAL = 2.0, 0.5
 """Real seconds for which the file covers the clock in advance, and between two writes of it."""
 
+_MAX_OFFSET = timedelta(days=365_000)
+"""The largest offset that leaves room for the time to pass: a thousand years."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -80,6 +83,14 @@ class Clock:
         return min(self._monotonic() - self._origin, self._until)
 
 
+class DamagedClockError(Exception):
+    """The file with the offset is damaged; ``path`` names it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} has no valid offset")
+        self.path = path
+
+
 class ClockOffset:
     """The file with the offset of the service's time from real time."""
 
@@ -88,12 +99,20 @@ class ClockOffset:
         self._path = data / "clock.json"
 
     def read(self) -> timedelta:
-        """The offset; zero if the service never ran faster."""
+        """The offset; zero if the service never ran faster.
+
+        Raises:
+            DamagedClockError: the file has no offset.
+        """
         try:
-            seconds = json.loads(self._path.read_text())["ahead"]
+            offset = timedelta(seconds=float(json.loads(self._path.read_text())["ahead"]))
         except FileNotFoundError:
             return timedelta()
-        return timedelta(seconds=float(seconds))
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
+            raise DamagedClockError(self._path) from error
+        if not timedelta() <= offset <= _MAX_OFFSET:
+            raise DamagedClockError(self._path)
+        return offset
 
     def write(self, offset: timedelta) -> None:
         """Write the offset atomically."""

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,7 +28,7 @@ from batchspec.local.former_clients import FormerClients
 from batchspec.local.http import App, listen, serving, url_of
 from batchspec.local.process import process_tag
 from batchspec.local.settings import NO_LIMITS, Limits
-from batchspec.local.store import Applications, Store
+from batchspec.local.store import Applications, DamagedStateError, Store, is_corrupt
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,8 @@ async def serve(
 
     Raises:
         OSError: the data folder cannot be written.
-        RuntimeError: the data folder was written by a newer version.
+        NewerStateError: the data folder was written by a newer version.
+        DamagedStateError: the database or the time of the service is damaged.
     """
     config.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     time = ClockOffset(config.data)
@@ -133,7 +135,12 @@ async def serve(
             serving(app, listening, config.faults) as http,
         ):
             ready(url)
-            await _until_one_ends({http, *working}, besides=http)
+            try:
+                await _until_one_ends({http, *working}, besides=http)
+            except sqlite3.DatabaseError as error:
+                if not is_corrupt(error):
+                    raise
+                raise DamagedStateError(str(error)) from error
 
 
 @contextlib.asynccontextmanager

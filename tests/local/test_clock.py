@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from batchspec.local.clock import Clock, ClockOffset
+from batchspec.local.clock import Clock, ClockOffset, DamagedClockError
 from tests.local.engines import WAIT, job, pool, running_with_engine, task, wait_until
 from tests.local.running import ACCOUNT, KEY, Service
 
@@ -180,8 +180,11 @@ def test_an_existing_file_is_used(tmp_path: Path) -> None:
         assert timedelta(days=29) < ahead < timedelta(days=31)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "null"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "null", "[" * 10_000, "\xff", '{"ahead": NaN}', '{"ahead": 1e300}', '{"ahead": -1}'],
+)
 def test_a_damaged_file_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "clock.json").write_text(text)
-    with pytest.raises((ValueError, KeyError, TypeError)):
+    with pytest.raises(DamagedClockError, match=r"clock\.json"):
         ClockOffset(tmp_path).read()

@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from tests.local.engines import job, pool, processes_of, running_with_engine, task, wait_until
+from tests.local.engines import (
+    WAIT,
+    job,
+    pool,
+    processes_of,
+    release_tasks,
+    running_with_engine,
+    task,
+    wait_until,
+)
 from tests.local.running import Service
 
 
@@ -189,6 +198,20 @@ def test_a_task_that_kills_its_supervisor_fails_after_a_few_runs(batch: Service)
     (runs,) = batch.data.glob("nodes/p/*/shared/runs")
     assert runs.read_text() == "x\n" * 5
     assert ended(batch, "other").result == "success"
+
+
+def test_a_task_that_kills_the_process_of_all_tasks_fails_alone(batch: Service) -> None:
+    # The supervisor's parent is the host, which all tasks share until one of them has killed it.
+    host = "read -r _ _ _ host _ < /proc/$PPID/stat; [ $host -gt 1 ] && kill -9 $host"
+    batch.client.create_task("j", task("other", WAIT))
+    wait_until(lambda: batch.client.get_task("j", "other").state == "running")
+    batch.client.create_task("j", task("t", f"{host}; {WAIT}"))
+    info = ended(batch, "t")
+    assert (info.failure_info.category, info.failure_info.code) == ("ServerError", "Unknown")
+    assert (info.requeue_count, batch.client.get_task("j", "other").state) == (4, "running")
+    release_tasks(batch)
+    other = ended(batch, "other")
+    assert (other.result, other.requeue_count) == ("success", 1)
 
 
 def test_a_task_waits_for_what_it_depends_on(batch: Service) -> None:

@@ -114,7 +114,7 @@ async def test_a_run_that_is_cancelled_as_it_is_submitted_ends(
     executor.submit(Cancel("1.1"))
     async with asyncio.timeout(30):
         await woken.wait()
-    (finished,) = executor.take_finished()
+    (finished,) = executor.finished()
     assert finished.outcome is not None
     assert code(finished.outcome) == "TaskEnded"
 

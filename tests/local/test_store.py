@@ -35,7 +35,7 @@ from batchspec.local.model import (
     Task,
     TaskState,
 )
-from batchspec.local.store import NewTask, Page, Store
+from batchspec.local.store import NewerStateError, NewTask, Page, Store
 from batchspec.local.wire import FAULTS
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -305,7 +305,7 @@ def test_a_newer_database_is_not_changed(tmp_path: Path) -> None:
     Store(path).close()
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(RuntimeError, match="version 99"):
+    with pytest.raises(NewerStateError, match="version 99"):
         Store(path)
 
 

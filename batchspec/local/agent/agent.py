@@ -239,14 +239,18 @@ class Agent:
             del self._runs[installation.key]
         return Outcome(started, self._clock.now(), None, why)
 
-    async def perform(self, launch: Launch) -> Outcome:
+    async def perform(self, launch: Launch, *, isolated: bool = False) -> Outcome:
         """Run ``launch`` to its end; when this returns, none of its processes is left.
+
+        An ``isolated`` launch shares no process of the service with any other one.
 
         Raises:
             ProcessLostError: it is not known how the run ended, because its supervisor was killed.
         """
         run = self._runs[launch.key] = _Run()
         started = self._clock.now()
+        if isolated:
+            self._processes.isolate(launch.key)
         timer = None
         if launch.max_wall_clock_time is not None:
             timer = self._clock.call_later(
@@ -282,6 +286,7 @@ class Agent:
             usage = self._processes.used(launch.key)
             if timer is not None:
                 timer.cancel()
+            await self._processes.rejoin(launch.key)
         ended = self._clock.now()
         usage = replace(usage if launch.container is None else NO_USAGE, running=ended - started)
         return Outcome(started, ended, code, why, uploads, subtasks, container, usage)

@@ -84,19 +84,72 @@ ProcessEnd = Exited | Killed | NotStarted
 class ProcessLostError(Exception):
     """It is not known how the program ended: its supervisor was killed, and its processes with it.
 
-    ``host`` means that the host was killed, and with it the supervisors of all runs.
+    If the host was killed, so were the supervisors of all its runs.
     """
-
-    def __init__(self, key: str, *, host: bool = False) -> None:
-        super().__init__(key)
-        self.host = host
 
 
 class Processes:
-    """Runs programs through a host process; :mod:`host` describes its guarantees."""
+    """Runs programs through host processes; :mod:`host` describes their guarantees.
+
+    All runs share one host, except those that get their own because they may have killed it
+    (:meth:`isolate`): a program can kill every process of its user.
+    """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        """``environment`` is that of the host; tasks do not get it."""
+        """``environment`` is that of the hosts; tasks do not get it."""
+        self._environment = dict(environment)
+        self._shared = _Host(self._environment)
+        self._own: dict[str, _Host] = {}
+
+    def isolate(self, key: str) -> None:
+        """The run ``key``, and those below it (``key/...``), get a host of their own."""
+        self._own.setdefault(key, _Host(self._environment))
+
+    async def rejoin(self, key: str) -> None:
+        """End the host of an isolated run that has ended; without effect for other runs."""
+        if (host := self._own.pop(key, None)) is not None:
+            await host.close()
+
+    async def run(self, key: str, program: Program) -> ProcessEnd:
+        """Run ``program`` to its end; then only processes that may stay are left.
+
+        ``key`` names the run for :meth:`kill` and may be in use only once at a time. If this is
+        cancelled, the processes are killed, but their end is not awaited.
+
+        Raises:
+            ProcessLostError: its supervisor or its host was killed.
+        """
+        return await self._host_of(key).run(key, program)
+
+    def kill(self, key: str) -> None:
+        """Kill all processes of the run ``key``, if it is running."""
+        self._host_of(key).kill(key)
+
+    def used(self, key: str) -> Usage:
+        """What was used under ``key`` and the keys below it (``key/...``) since the last call."""
+        return self._host_of(key).used(key)
+
+    async def leave(self, key: str) -> None:
+        """Kill the processes that the run ``key`` left running; none is left when this returns."""
+        await self._host_of(key).leave(key)
+
+    async def start(self) -> None:
+        """Start the shared host; :meth:`run` starts it too if needed."""
+        await self._shared.start()
+
+    async def close(self) -> None:
+        """End every run and all hosts; no process is left when this returns."""
+        own, self._own = list(self._own.values()), {}
+        await asyncio.gather(*(host.close() for host in (self._shared, *own)))
+
+    def _host_of(self, key: str) -> _Host:
+        return self._own.get(key.partition("/")[0], self._shared)
+
+
+class _Host:
+    """One host process, started when it is first needed and again after it was killed."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = dict(environment)
         self._host: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -107,14 +160,6 @@ class Processes:
         self._starting = asyncio.Lock()
 
     async def run(self, key: str, program: Program) -> ProcessEnd:
-        """Run ``program`` to its end; then only processes that may stay are left.
-
-        ``key`` names the run for :meth:`kill` and may be in use only once at a time. If this is
-        cancelled, the processes are killed, but their end is not awaited.
-
-        Raises:
-            ProcessLostError: the host was killed.
-        """
         if key in self._endings:
             raise ValueError(f"{key} is running")
         ending: asyncio.Future[ProcessEnd] = asyncio.get_running_loop().create_future()
@@ -145,18 +190,15 @@ class Processes:
             self._sent.discard(key)
 
     def kill(self, key: str) -> None:
-        """Kill all processes of the run ``key``, if it is running."""
         if key in self._sent and self._host is not None:
             _send(self._host, kill=key)
         elif key in self._endings and not self._endings[key].done():
             self._endings[key].set_result(Killed(signal.SIGKILL))
 
     def used(self, key: str) -> Usage:
-        """What was used under ``key`` and the keys below it (``key/...``) since the last call."""
         return self._used.pop(key, NO_USAGE)
 
     async def leave(self, key: str) -> None:
-        """Kill the processes that the run ``key`` left running; none is left when this returns."""
         if key not in self._staying:
             return
         ending: asyncio.Future[ProcessEnd] = asyncio.get_running_loop().create_future()
@@ -172,11 +214,9 @@ class Processes:
             self._sent.discard(key)
 
     async def start(self) -> None:
-        """Start the host; :meth:`run` starts it too if needed."""
         await self._ready()
 
     async def close(self) -> None:
-        """End every run and the host; no process is left when this returns."""
         if self._host is None:
             return
         if self._host.stdin is not None:
@@ -231,7 +271,7 @@ class Processes:
         self._staying.clear()
         for key, ending in self._endings.items():
             if not ending.done():
-                ending.set_exception(ProcessLostError(key, host=True))
+                ending.set_exception(ProcessLostError(key))
 
     def _note(self, key: str, user: float, kernel: float, read: int, written: int) -> None:
         times = {"user": timedelta(seconds=user), "kernel": timedelta(seconds=kernel)}

@@ -9,6 +9,7 @@ from batchspec.local.api.resources import Context
 from batchspec.local.api.routes import (
     FORMER_ROUTES,
     ROUTES,
+    Handler,
     Match,
     Route,
     check_operation,
@@ -22,6 +23,7 @@ __all__ = [
     "ROUTES",
     "WITHOUT_EFFECT",
     "Context",
+    "Handler",
     "Match",
     "Route",
     "check_operation",

@@ -162,12 +162,20 @@ async def _work(
     reporter: ReadinessReporter,
 ) -> None:
     # Imported while Azurite starts, which takes as long.
-    from batchspec.local.clock import ClockOffset  # noqa: PLC0415
+    from batchspec.local.clock import ClockOffset, DamagedClockError  # noqa: PLC0415
     from batchspec.local.service import ServiceConfig, serve  # noqa: PLC0415
 
     blob_port = await supervisor.ready()
     blob_url = f"http://127.0.0.1:{blob_port}/{account.blob_account}"
-    simulation, ahead = settings.simulation, ClockOffset(home.batch).read()
+    simulation = settings.simulation
+    try:
+        ahead = ClockOffset(home.batch).read()
+    except DamagedClockError as error:
+        raise LocalError(
+            "state-damaged",
+            f"{error}.",
+            fix=f"Continue at real time: rm {error.path}",
+        ) from error
 
     def ready(batch_url: str) -> None:
         announcement = Announcement(
@@ -206,8 +214,25 @@ async def _work(
 
 
 async def _serve(service: Coroutine[Any, Any, None], home: Home) -> NoReturn:
+    # Imported by the service already; this module must be quick to import.
+    from batchspec.local.store import DamagedStateError, NewerStateError  # noqa: PLC0415
+
     try:
         await service
+    except NewerStateError as error:
+        raise LocalError(
+            "state-newer",
+            f"A newer version of batchspec has written the state in {home.batch}: {error}.",
+            fix="Install that version, or delete pools, jobs, tasks and blobs: "
+            "batchspec local reset",
+        ) from error
+    except DamagedStateError as error:
+        raise LocalError(
+            "state-damaged",
+            f"The state in {home.batch} is damaged: {error}.",
+            fix="Restore the folder, or delete pools, jobs, tasks and blobs: batchspec local reset",
+            log=home.log,
+        ) from error
     except Exception as error:
         _log.exception("the Batch service failed")
         raise LocalError(

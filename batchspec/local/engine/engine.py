@@ -8,24 +8,48 @@ was requested, and restarts start tasks.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from batchspec.local.agent import Agent, ContainerEngine, StorageAccess
 from batchspec.local.clock import Clock
 from batchspec.local.engine.apply_decisions import DecisionApplier, NodeDirectories
+from batchspec.local.engine.decisions import Decision
 from batchspec.local.engine.environment import NodeConfig
+from batchspec.local.engine.isolation import Parts
 from batchspec.local.engine.observe import CpuUsage, next_moment, observe
 from batchspec.local.engine.outcomes import OutcomeRecorder
-from batchspec.local.engine.runs import Executor, ExecutorRequest, NodeFaults, RunStarter
+from batchspec.local.engine.runs import (
+    Executor,
+    ExecutorRequest,
+    FinishedRun,
+    NodeFaults,
+    RunStarter,
+)
 from batchspec.local.engine.scheduler import decide, is_settled
-from batchspec.local.engine.state import Delays
+from batchspec.local.engine.state import Delays, SchedulerState
 from batchspec.local.model import NodeState
-from batchspec.local.store import Store
+from batchspec.local.store import Store, is_corrupt
 
 _TICK = timedelta(milliseconds=1)
+_RETRY = timedelta(seconds=5)
+"""Real time after which a part of a round that has failed is tried again."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What one round has done; ``faulty`` if a part of it has failed."""
+
+    state: SchedulerState
+    decisions: list[Decision]
+    requests: list[ExecutorRequest]
+    faulty: bool = False
 
 
 class Engine:
@@ -67,12 +91,12 @@ class Engine:
         self._store.on_change(self._wake.set)
         try:
             # First of all: no client may see that something of an earlier run is still running.
-            requests = self._recover(self._clock.now())
+            requests = self._recover_or_set_aside(self._clock.now())
             await self._agent.start()
             self._submit(requests)
             while True:
                 self._wake.clear()
-                self._round(self._clock.now())
+                self._round_or_retry(self._clock.now())
                 await self._wake.wait()
                 # Other ready tasks come first: more runs may have finished, and requests wait.
                 await asyncio.sleep(0)
@@ -84,28 +108,71 @@ class Engine:
             await self._agent.close()
             await self._directories.close()
 
+    def _round_or_retry(self, now: datetime) -> None:
+        """One round, or none until later: what fails, also without faulty records, is tried again.
+
+        Raises:
+            sqlite3.DatabaseError: the database file is damaged.
+        """
+        try:
+            self._round(now)
+        except Exception as error:
+            if is_corrupt(error):
+                raise
+            _log.exception("a round of the engine failed, and is tried again")
+            self._wake.clear()
+            self._set_timer(now + _RETRY * self._clock.speed, now)
+
     def _round(self, now: datetime) -> None:
-        requests: list[ExecutorRequest] = []
-        with self._store.transaction():
-            requests += self._recorder.record(self._executor.take_finished(), now)
-            state = observe(
-                self._store,
-                self._executor,
-                self._delays,
-                now,
-                self._node_faults,
-                cpu_usage=self._cpu_usage,
-            )
-            decisions = decide(state, now)
-            requests += self._applier.apply(decisions, now)
-        self._submit(requests)
+        finished = self._executor.finished()
+        try:
+            work = self._work(finished, now)
+        except Exception as error:
+            if is_corrupt(error):
+                raise
+            _log.exception("a round of the engine failed; its parts are carried out one by one")
+            work = self._work_in_parts(finished, now)
+        self._executor.forget(finished)
+        self._submit(work.requests)
         # The commit has set the event, but after most rounds nothing is left to do.
-        if is_settled(state, decisions):
+        if work.faulty or is_settled(work.state, work.decisions):
             self._wake.clear()
         if not self._wake.is_set():
             # Idle: do what is not urgent.
             self._directories.empty_trash()
-            self._set_timer(next_moment(self._store, state, now), now)
+            moment = next_moment(self._store, work.state, now)
+            retry = now + _RETRY * self._clock.speed if work.faulty else None
+            self._set_timer(min(filter(None, (moment, retry)), default=None), now)
+
+    def _work(self, finished: list[FinishedRun], now: datetime) -> _Work:
+        """Record what has finished, and carry out all decisions, in one transaction."""
+        with self._store.transaction():
+            requests = list(self._recorder.record(finished, now))
+            state = self._observe(now)
+            decisions = decide(state, now)
+            requests += self._applier.apply(decisions, now)
+        return _Work(state, decisions, requests)
+
+    def _work_in_parts(self, finished: list[FinishedRun], now: datetime) -> _Work:
+        """As :meth:`_work` after it has failed; without damaged records, and part by part."""
+        self._store.set_aside_damaged(now)
+        with self._store.transaction():
+            parts = Parts(self._store, self._recorder, self._applier, now)
+            parts.record(finished)
+            state = self._observe(now)
+            decisions = parts.decide(state)
+            parts.apply(decisions)
+        return _Work(state, decisions, parts.requests, faulty=parts.faulty)
+
+    def _observe(self, now: datetime) -> SchedulerState:
+        return observe(
+            self._store,
+            self._executor,
+            self._delays,
+            now,
+            self._node_faults,
+            cpu_usage=self._cpu_usage,
+        )
 
     def _submit(self, requests: Iterable[ExecutorRequest]) -> None:
         for request in requests:
@@ -119,6 +186,15 @@ class Engine:
             self._timer = None
         if moment is not None:
             self._timer = self._clock.call_later(moment - now + _TICK, self._wake.set)
+
+    def _recover_or_set_aside(self, now: datetime) -> list[ExecutorRequest]:
+        try:
+            return self._recover(now)
+        except Exception as error:
+            if is_corrupt(error) or not self._store.set_aside_damaged(now):
+                raise
+            _log.exception("records of an earlier run of the service were damaged")
+            return self._recover(now)
 
     def _recover(self, now: datetime) -> list[ExecutorRequest]:
         requests: list[ExecutorRequest] = []

@@ -43,7 +43,12 @@ _log = logging.getLogger(__name__)
 _fault_log = logging.getLogger("batchspec.local.chaos")
 
 MAX_LOSSES = 5
-"""Runs of a task that may be lost in a row, because it kills its supervisor, before it fails."""
+"""Runs of a task that may be lost in a row, because it kills processes of the service, before it
+fails.
+
+The first loss may be that of another task, since the tasks share a process. After it, each of the
+tasks runs with processes of its own, until one of its runs ends.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +160,13 @@ class Executor:
             # requested together with this is ended after that.
             asyncio.get_running_loop().call_soon(self._agent.end, request.key)
 
-    def take_finished(self) -> list[FinishedRun]:
-        """The runs that have finished since the last call."""
-        finished, self._finished = self._finished, []
-        return finished
+    def finished(self) -> list[FinishedRun]:
+        """The runs that have finished and are not forgotten."""
+        return list(self._finished)
+
+    def forget(self, finished: list[FinishedRun]) -> None:
+        """Forget the runs of an earlier call of :meth:`finished`: they are recorded."""
+        del self._finished[: len(finished)]
 
     async def close(self) -> None:
         """Cancel every run: the agent ends them, and no outcome is recorded."""
@@ -173,14 +181,14 @@ class Executor:
             if isinstance(request.launch, Installation):
                 outcome = await self._agent.install(request.launch)
             else:
-                outcome = await self._agent.perform(request.launch)
-        except ProcessLostError as error:
+                lost = self._losses[_loss_key(request)] > 0
+                outcome = await self._agent.perform(request.launch, isolated=lost)
+        except ProcessLostError:
             _log.warning("run %s was lost", request.launch.key)
-            if not error.host:
-                outcome = self._count_loss(request)
+            outcome = self._count_loss(request)
         except Exception:  # noqa: BLE001  a bug in one run must not end the others
             _log.exception("run %s failed in the service", request.launch.key)
-            outcome = _internal_error(self._agent)
+            outcome = internal_error(self._agent.now())
         key = request.launch.key
         if outcome is not None:
             self._losses.pop(_loss_key(request), None)
@@ -196,7 +204,7 @@ class Executor:
         if self._losses[key] < MAX_LOSSES:
             return None
         now = self._agent.now()
-        reason = f"The supervisor of the task's processes was killed {MAX_LOSSES} times in a row"
+        reason = f"The process that runs the task was killed {MAX_LOSSES} times in a row"
         return Outcome(
             now,
             now,
@@ -211,8 +219,8 @@ def _loss_key(request: Execute) -> str:
     return key.partition(".")[0] if isinstance(request.subject, TaskRun) else key
 
 
-def _internal_error(agent: Agent) -> Outcome:
-    now = agent.now()
+def internal_error(now: datetime) -> Outcome:
+    """The outcome of a run that failed because of a bug in the service."""
     return Outcome(now, now, None, Failure("ServerError", "Unknown", "An unknown error occurred"))
 
 

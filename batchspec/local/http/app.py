@@ -20,8 +20,9 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from batchspec.local.api import Context, Match, check_operation, find_route
+from batchspec.local.api import Context, Handler, Match, check_operation, find_route
 from batchspec.local.former_clients import FormerClients
+from batchspec.local.store import is_corrupt
 from batchspec.local.wire import (
     JSON_TYPES,
     Fault,
@@ -76,13 +77,15 @@ class App:
         request_id = str(uuid.uuid4())
         headers = _headers(scope)
         try:
-            reply = await self._answer(scope, headers, receive, request_id)
+            reply, content = await self._answer(scope, headers, receive, request_id)
         except Fault as fault:
             reply = fault_reply(fault, request_id, self.now())
+            content = self._content(headers, reply)
         except Exception:  # noqa: BLE001  a bug fails this request, not the service
             _LOG.exception("request %s failed", request_id)
             reply = fault_reply(Fault("InternalError"), request_id, self.now())
-        await self._send(scope["method"], headers, reply, request_id, send)
+            content = self._content(headers, reply)
+        await self._send(scope["method"], headers, (reply, content), request_id, send)
 
     async def reply_fault(
         self,
@@ -102,11 +105,13 @@ class App:
             fault, extra = earlier, {}
         reply = fault_reply(fault, request_id, self.now())
         reply = replace(reply, headers={**reply.headers, **extra})
-        await self._send(scope["method"], headers, reply, request_id, send)
+        await self._send(
+            scope["method"], headers, (reply, self._content(headers, reply)), request_id, send
+        )
 
     async def _answer(
         self, scope: Message, headers: Mapping[str, str], receive: Receive, request_id: str
-    ) -> Reply:
+    ) -> tuple[Reply, bytes]:
         method, path, query = scope["method"], _ascii(scope["raw_path"]), scope["query_string"]
         text = _ascii(query)
         signed = SignedRequest(method, path, text, headers)
@@ -137,26 +142,46 @@ class App:
             id=request_id,
             now=self.now(),
         )
-        answer = match.route.handler(self.context, request)
-        return answer if isinstance(answer, Reply) else await asyncio.to_thread(answer)
+        try:
+            return await self._handle(match.route.handler, request)
+        except (Fault, OSError):
+            raise
+        except Exception as error:
+            # A damaged record fails every request that reads it. Without it, the answer is that of
+            # an object that was deleted.
+            if is_corrupt(error) or not self.context.store.set_aside_damaged(request.now):
+                raise
+            _LOG.exception("request %s met a damaged record", request_id)
+            return await self._handle(match.route.handler, request)
+
+    async def _handle(self, handler: Handler, request: Request) -> tuple[Reply, bytes]:
+        answer = handler(self.context, request)
+        reply = answer if isinstance(answer, Reply) else await asyncio.to_thread(answer)
+        return reply, self._content(request.headers, reply)
+
+    def _content(self, headers: Mapping[str, str], reply: Reply) -> bytes:
+        if reply.body is None:
+            return b""
+        metadata = wants_metadata(headers.get("accept", ""))
+        return write_body(reply, self.context.base_url, metadata=metadata)
 
     async def _send(
         self,
         method: str,
         headers: Mapping[str, str],
-        reply: Reply,
+        answer: tuple[Reply, bytes],
         request_id: str,
         send: Send,
     ) -> None:
+        reply, content = answer
         out = {"request-id": request_id, "DataServiceVersion": "3.0"}
         out["Date"] = write_http_date(self.now())
         if headers.get("return-client-request-id", "").lower() == "true":
             out["client-request-id"] = headers.get("client-request-id", "")
-        content = b""
-        if reply.body is not None and method != "HEAD":
-            metadata = wants_metadata(headers.get("accept", ""))
-            content = write_body(reply, self.context.base_url, metadata=metadata)
-            out["Content-Type"] = JSON_TYPES[metadata]
+        if reply.body is None or method == "HEAD":
+            content = b""
+        else:
+            out["Content-Type"] = JSON_TYPES[wants_metadata(headers.get("accept", ""))]
         out |= reply.headers
         if reply.status != 304:
             out.setdefault("Content-Length", str(len(content)))

@@ -5,8 +5,9 @@ writes the state. Records (:mod:`batchspec.local.model`) go in and come out. Rul
 what to do next, HTTP and processes do not belong here.
 """
 
-from batchspec.local.store.database import ALL_ROWS, Page, to_column
+from batchspec.local.store.database import ALL_ROWS, Page, is_corrupt, to_column
 from batchspec.local.store.pools import SAMPLE_INTERVAL, autoscale_run
+from batchspec.local.store.schema import DamagedStateError, NewerStateError
 from batchspec.local.store.store import (
     Application,
     Applications,
@@ -22,13 +23,16 @@ __all__ = [
     "SAMPLE_INTERVAL",
     "Application",
     "Applications",
+    "DamagedStateError",
     "NewTask",
+    "NewerStateError",
     "Page",
     "ResourceUse",
     "Store",
     "add_job",
     "application_id",
     "autoscale_run",
+    "is_corrupt",
     "job_deadline",
     "to_column",
 ]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from batchspec.local.model import Job, Schedule, Task
-from batchspec.local.store.schema import migrate
+from batchspec.local.store.schema import DamagedStateError, migrate
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,9 @@ class Page:
 
 ALL_ROWS = Page(limit=-1)
 """All rows; only for tables that are always small."""
+
+_MAX_CHECK = 1 << 26
+"""The size in bytes up to which a database is checked when it is opened: 0.2 s at most."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -90,8 +93,30 @@ class Database:
     """
 
     def __init__(self, path: Path | str) -> None:
+        """Open ``path``, or create it; a database of an older version is migrated.
+
+        Raises:
+            NewerStateError: a newer version of the service has written it.
+            DamagedStateError: it is damaged.
+        """
         self._connection = sqlite3.connect(path, isolation_level=None, cached_statements=512)
         self._connection.row_factory = sqlite3.Row
+        try:
+            self._open()
+        except BaseException as error:
+            self._connection.close()
+            # The message of a damaged schema may be no text.
+            if is_corrupt(error) or isinstance(error, UnicodeDecodeError):
+                raise DamagedStateError(str(error)) from error
+            raise
+        self._depth = 0
+        self._wrote = False
+        self.version = 0
+        """Grows with each committed change."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called after each committed change; the engine sets it to be woken."""
+
+    def _open(self) -> None:
         for pragma in (
             "journal_mode = WAL",
             "synchronous = NORMAL",
@@ -101,13 +126,21 @@ class Database:
             "cache_size = -16384",
         ):
             self._connection.execute(f"PRAGMA {pragma}")
+        self._check()
         migrate(self._connection)
-        self._depth = 0
-        self._wrote = False
-        self.version = 0
-        """Grows with each committed change."""
-        self.changed: Callable[[], None] = lambda: None
-        """Called after each committed change; the engine sets it to be woken."""
+
+    def _check(self) -> None:
+        """Check the structure of the file, unless it is too large to be checked in an instant."""
+        pages, size = (
+            self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "page_size")
+        )
+        if pages * size > _MAX_CHECK:
+            return
+        for (line,) in self._connection.execute("PRAGMA quick_check"):
+            # A value of another type is the damage of one record (``damage``).
+            if line != "ok" and " value in " not in line:
+                raise DamagedStateError(line)
 
     def close(self) -> None:
         """Close the connection; SQLite merges the write-ahead log into the database."""
@@ -138,6 +171,18 @@ class Database:
         if committed:
             self.version += 1
             self.changed()
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """A part of a transaction: on an exception, only its own writes are undone."""
+        self._connection.execute("SAVEPOINT part")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK TO part")
+            raise
+        finally:
+            self._connection.execute("RELEASE part")
 
     def write(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
         """Run one statement that changes something, in its own transaction if none is open."""
@@ -186,6 +231,20 @@ class Database:
     def all(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
         """All rows of a query with a LIMIT, or of a table that is always small."""
         return self._connection.execute(sql, values).fetchall()
+
+    def scan(self, sql: str) -> Iterator[sqlite3.Row]:
+        """All rows of a query, one at a time; text that is not UTF-8 contains surrogates."""
+        self._connection.text_factory = lambda raw: raw.decode(errors="surrogateescape")
+        try:
+            yield from self._connection.execute(sql)
+        finally:
+            self._connection.text_factory = str
+
+
+def is_corrupt(error: BaseException) -> bool:
+    """Whether an exception means that the database file itself is damaged."""
+    name = getattr(error, "sqlite_errorname", "") if isinstance(error, sqlite3.Error) else ""
+    return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 
 
 def next_modified(previous: datetime, now: datetime) -> datetime:

@@ -314,6 +314,18 @@ UPDATE task SET running_time = ended - started WHERE started IS NOT NULL AND end
 
 _VERSION_9 = "ALTER TABLE doomed RENAME TO pending_deletion;"
 
+# Damaged records that were set aside; see :mod:`batchspec.local.store.damage`.
+_VERSION_10 = """
+CREATE TABLE damaged (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    source TEXT NOT NULL,
+    name TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    record TEXT NOT NULL
+);
+"""
+
 _STEPS: tuple[str, ...] = (
     _VERSION_1 + _counters(),
     _VERSION_2,
@@ -324,20 +336,39 @@ _STEPS: tuple[str, ...] = (
     _VERSION_7,
     _VERSION_8,
     _VERSION_9,
+    _VERSION_10,
 )
 """One script for each version. To change the tables, append a script."""
+
+
+class NewerStateError(Exception):
+    """A newer version of the service has written the database."""
+
+
+class DamagedStateError(Exception):
+    """The database file is damaged, or it is not a database."""
 
 
 def migrate(connection: sqlite3.Connection) -> None:
     """Migrate the database of ``connection`` to the newest version, each step in a transaction.
 
     Raises:
-        RuntimeError: a newer version of the service has written the database.
+        NewerStateError: a newer version of the service has written the database.
+        DamagedStateError: a step is impossible, since the tables are not those of its version.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(_STEPS):
-        raise RuntimeError(
+        raise NewerStateError(
             f"the database has version {version}; this service reads up to {len(_STEPS)}"
         )
+    if version < 0:
+        raise DamagedStateError(f"the database has version {version}")
     for number, script in enumerate(_STEPS[version:], start=version + 1):
-        connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+        try:
+            connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
+        except sqlite3.OperationalError as error:
+            if connection.in_transaction:
+                connection.rollback()
+            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # the disk is full, and the like
+                raise
+            raise DamagedStateError(f"the step to version {number} failed: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from batchspec.local.model import Job, Schedule, Wire
+from batchspec.local.store.damage import Damage, DamagedRecords
 from batchspec.local.store.database import Database
 from batchspec.local.store.jobs import Jobs, Schedules
 from batchspec.local.store.nodes import Nodes, Preparations
@@ -19,6 +21,8 @@ from batchspec.local.store.pools import Autoscale, Pools
 from batchspec.local.store.runs import Runs, Subtasks
 from batchspec.local.store.tasks import NewTask, Tasks
 from batchspec.local.wire import read_duration
+
+_log = logging.getLogger(__name__)
 
 
 class Store:
@@ -42,6 +46,7 @@ class Store:
         self.preparations = Preparations(self._database)
         self.autoscale = Autoscale(self._database)
         self.schedules = Schedules(self._database)
+        self._damaged = DamagedRecords(self._database)
 
     @property
     def version(self) -> int:
@@ -55,6 +60,21 @@ class Store:
     def transaction(self) -> AbstractContextManager[None]:
         """A transaction: all writes inside take effect, or none."""
         return self._database.transaction()
+
+    def part(self) -> AbstractContextManager[None]:
+        """A part of a transaction: on an exception, only its own writes are undone."""
+        return self._database.savepoint()
+
+    def set_aside_damaged(self, now: datetime) -> list[Damage]:
+        """Set aside records that cannot be read, after an unexpected error; returns them.
+
+        A damaged task fails; any other damaged record is removed, as if its object had been
+        deleted. This reads the whole database.
+        """
+        found = self._damaged.set_aside(now)
+        for one in found:
+            _log.error("%s '%s' is damaged and was set aside: %s", one.table, one.name, one.reason)
+        return found
 
     def close(self) -> None:
         """Close the database."""

@@ -14,7 +14,7 @@ from batchspec.local.wire.fault import (
     bad_query,
     not_implemented,
 )
-from batchspec.local.wire.models import model_names, properties, write_model
+from batchspec.local.wire.models import all_properties, model_names, properties, write_model
 from batchspec.local.wire.odata import (
     Column,
     FieldType,
@@ -94,6 +94,7 @@ __all__ = [
     "Request",
     "SignatureError",
     "SignedRequest",
+    "all_properties",
     "bad_body",
     "bad_property",
     "bad_query",

@@ -1,0 +1,138 @@
+"""Damaged records and files: a service serves without them, or names the damaged file."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from batchspec.local.model import Task
+from batchspec.local.store import DamagedStateError, Page, Store
+from tests.local.damage import check_service, copy_data, damage_file, damage_record, make_data
+from tests.local.engines import job, pool, running_with_engine, task, wait_until
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="session")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a stopped service with every kind of record."""
+    data = tmp_path_factory.mktemp("stopped") / "batch"
+    make_data(data)
+    return data
+
+
+def read_all(store: Store) -> list[Task]:
+    """Read every record; returns the tasks."""
+    for found in store.pools.page(Page(-1)):
+        store.nodes.of(found.id)
+    for schedule in store.schedules.page(Page(-1)):
+        store.jobs.of_schedule(schedule.id, completed=True)
+    tasks = []
+    for one in store.jobs.page(Page(-1)):
+        store.preparations.of_job(one.id)
+        tasks += store.tasks.page(one.id, Page(-1))
+        counts = store.jobs.counts(one.id).tasks
+        assert counts.completed + counts.active + counts.running == len(
+            store.tasks.page(one.id, Page(-1))
+        )
+    return tasks
+
+
+def test_a_sound_state_is_not_changed(stopped: Path, tmp_path: Path) -> None:
+    data = copy_data(stopped, tmp_path / "batch")
+    with closing(Store(data / "batch.db")) as store:
+        before = read_all(store)
+        assert store.set_aside_damaged(NOW) == []
+        assert read_all(store) == before
+
+
+def test_after_any_damage_of_a_record_all_others_are_read(stopped: Path, tmp_path: Path) -> None:
+    for number in range(100):
+        data = copy_data(stopped, tmp_path / str(number))
+        what = damage_record(data, random.Random(number))
+        with closing(Store(data / "batch.db")) as store:
+            found = store.set_aside_damaged(NOW)
+            assert len(found) <= 1, what
+            read_all(store)
+            assert store.set_aside_damaged(NOW) == [], what
+
+
+def test_after_any_damage_of_a_file_it_is_named_or_read(stopped: Path, tmp_path: Path) -> None:
+    for number in range(60):
+        data = copy_data(stopped, tmp_path / str(number))
+        what = damage_file(data, random.Random(number))
+        try:
+            with closing(Store(data / "batch.db")) as store:
+                store.set_aside_damaged(NOW)
+                read_all(store)
+        except DamagedStateError as error:
+            assert str(error)
+        except sqlite3.DatabaseError as error:
+            assert error.sqlite_errorname.startswith("SQLITE_CORRUPT"), what
+
+
+def test_a_damaged_task_fails_and_is_kept_beside(stopped: Path, tmp_path: Path) -> None:
+    data = copy_data(stopped, tmp_path / "batch")
+    with closing(sqlite3.connect(data / "batch.db", isolation_level=None)) as connection:
+        connection.execute("UPDATE task SET created = 'x' WHERE id = 'one'")
+        with closing(Store(data / "batch.db")) as store:
+            (damage,) = store.set_aside_damaged(NOW)
+            found = store.tasks.get("done", "one")
+        (record,) = connection.execute("SELECT record FROM damaged").fetchone()
+    assert (damage.table, damage.name, damage.reason) == (
+        "task",
+        "one",
+        "created is not of type int",
+    )
+    assert found is not None
+    assert (found.state, found.result) == ("completed", "failure")
+    assert found.body["commandLine"] == "/bin/sh -c 'exit 0'"
+    assert '"created": "x"' in record
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE pool SET resize_errors = 'x' WHERE id = 'p'",
+        "UPDATE node SET running_slots = x'ff'",
+        "UPDATE job SET created = -4611686018427387904",
+        "UPDATE schedule SET next_run = 'x'",
+    ],
+)
+def test_a_service_serves_with_damaged_records(stopped: Path, tmp_path: Path, sql: str) -> None:
+    data = copy_data(stopped, tmp_path / "batch")
+    with closing(sqlite3.connect(data / "batch.db", isolation_level=None)) as connection:
+        connection.execute(sql)
+    assert check_service(data) == []
+
+
+def test_a_decision_that_fails_affects_no_other_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from batchspec.local.engine import runs  # noqa: PLC0415
+
+    launch = runs.task_launch
+
+    def broken(*given: object, **options: object) -> object:
+        task_ = given[2]
+        assert isinstance(task_, Task)
+        if task_.id == "poison":
+            raise RuntimeError("a bug")
+        return launch(*given, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runs, "task_launch", broken)
+    with running_with_engine(tmp_path / "batch") as service:
+        service.client.create_pool(pool())
+        service.client.create_job(job())
+        service.client.create_task("j", task("poison", "true"))
+        service.client.create_task("j", task("sound", "true"))
+        for name in ("poison", "sound"):
+            wait_until(lambda name=name: service.client.get_task("j", name).state == "completed")
+        failure = service.client.get_task("j", "poison").execution_info.failure_info
+        assert (failure.category, failure.code) == ("ServerError", "Unknown")
+        assert service.client.get_task("j", "sound").execution_info.exit_code == 0
