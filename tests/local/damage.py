@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.local.engines import job, pool, running_with_engine, task, wait_until
+from tests.local.running import Service
 
 VALUES: tuple[Any, ...] = (
     None,
@@ -60,7 +61,7 @@ PATHS = (
 )
 """Every list and object of :func:`make_data`."""
 
-_SCHEDULE = {
+SCHEDULE: dict[str, Any] = {
     "id": "s",
     "schedule": {"recurrenceInterval": "P1D"},
     "jobSpecification": {"poolInfo": {"poolId": "p"}},
@@ -87,7 +88,7 @@ def make_data(data: Path) -> None:
         client.create_task("waits", task("first", "sleep 1000"))
         client.create_task("waits", task("next", "exit 0", dependsOn={"taskIds": ["first"]}))
         wait_until(lambda: client.get_task("waits", "first").state == "running")
-        client.create_job_schedule(_SCHEDULE)
+        client.create_job_schedule(SCHEDULE)
         wait_until(lambda: client.get_job_schedule("s").execution_info.recent_job is not None)
 
 
@@ -138,6 +139,14 @@ def damage_file(data: Path, chance: random.Random) -> str:
     return f"{path.name}: {kind}"
 
 
+def run_new_task(service: Service) -> None:
+    """Run a task in a new pool: the engine works."""
+    service.client.create_pool(pool("fresh"))
+    service.client.create_job(job("fresh", "fresh"))
+    service.client.create_task("fresh", task("t", "true"))
+    wait_until(lambda: service.client.get_task("fresh", "t").state == "completed")
+
+
 def check_service(data: Path) -> list[str]:
     """What is wrong with a service on damaged data: replies of 500, or a new task that waits."""
     wrong = []
@@ -146,10 +155,7 @@ def check_service(data: Path) -> list[str]:
             answer = service.request("GET", path, checked=False)
             if answer.status >= 500:
                 wrong.append(f"{path}: {answer.status}")
-        service.client.create_pool(pool("fresh"))
-        service.client.create_job(job("fresh", "fresh"))
-        service.client.create_task("fresh", task("t", "true"))
-        wait_until(lambda: service.client.get_task("fresh", "t").state == "completed")
+        run_new_task(service)
         # Damage that no reader relies on may be visible in a reply.
         service.violations.clear()
     return wrong

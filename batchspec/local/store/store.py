@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from batchspec.local.model import Job, Schedule, Wire
-from batchspec.local.store.damage import Damage, DamagedRecords
+from batchspec.local.store.damage import DamagedRecords
 from batchspec.local.store.database import Database
 from batchspec.local.store.jobs import Jobs, Schedules
 from batchspec.local.store.nodes import Nodes, Preparations
 from batchspec.local.store.pools import Autoscale, Pools
+from batchspec.local.store.record_check import Damage
 from batchspec.local.store.runs import Runs, Subtasks
 from batchspec.local.store.tasks import NewTask, Tasks
 from batchspec.local.wire import read_duration
