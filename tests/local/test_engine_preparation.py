@@ -164,6 +164,52 @@ def test_a_failed_release_does_not_keep_a_job_from_ending(batch: Service) -> Non
     )
 
 
+def test_the_status_keeps_nodes_that_have_left_the_pool(batch: Service) -> None:
+    """The REST reference: "Compute Nodes which have since been removed from the Pool"."""
+    note = shell("echo x >> $AZ_BATCH_NODE_SHARED_DIR/released")
+    batch.client.create_job(job(jobPreparationTask=shell("true"), jobReleaseTask=note))
+    batch.client.create_task("j", task("t", "true"))
+    wait_until(lambda: state(batch, "t") == "completed")
+    node_id = batch.client.get_task("j", "t").node_info.node_id
+    wait_until(lambda: batch.client.get_pool("p").allocation_state.value == "steady")
+    batch.client.begin_remove_nodes("p", {"nodeList": [node_id]}).result()
+    wait_until(lambda: node_id not in [node.id for node in batch.client.list_nodes("p")])
+    (removed,) = status(batch)
+    assert removed.node_id == node_id
+    assert removed.job_preparation_task_execution_info.result == "success"
+    batch.client.create_task("j", task("u", "true"))
+    wait_until(lambda: state(batch, "u") == "completed")
+    # Only the node that is still in the pool runs the release task.
+    batch.client.begin_terminate_job("j", options={"terminateReason": "x"})
+    wait_until(lambda: job_state(batch) == "completed")
+    ran = {entry.node_id: entry.job_release_task_execution_info for entry in status(batch)}
+    assert ran.pop(node_id) is None
+    assert [info.exit_code for info in ran.values()] == [0]
+    kept = status(batch)
+    batch.client.begin_delete_pool("p").result()
+    assert status(batch) == kept
+    batch.client.begin_delete_job("j").result()
+    batch.client.create_pool(pool(nodes=1))
+    batch.client.create_job(job(jobPreparationTask=shell("true")))
+    assert status(batch) == []
+
+
+def test_the_status_keeps_nodes_of_an_auto_pool_that_has_ended(batch: Service) -> None:
+    settings = {name: value for name, value in pool().items() if name != "id"}
+    auto = {"poolLifetimeOption": "job", "pool": settings}
+    special = {"commandLine": "/bin/true"}
+    body = job(jobPreparationTask=special, jobReleaseTask=special)
+    batch.client.create_job({**body, "poolInfo": {"autoPoolSpecification": auto}})
+    batch.client.create_task("j", task("t", "true"))
+    wait_until(lambda: state(batch, "t") == "completed")
+    pool_id = batch.client.get_job("j").execution_info.pool_id
+    batch.client.begin_terminate_job("j", options={"terminateReason": "x"})
+    wait_until(lambda: batch.request("GET", f"/pools/{pool_id}").status == 404)
+    (entry,) = status(batch)
+    assert entry.pool_id == pool_id
+    assert entry.job_release_task_execution_info.result == "success"
+
+
 @pytest.mark.parametrize(("rerun", "times"), [(True, 2), (False, 1)])
 def test_a_rebooted_node_is_prepared_again(batch: Service, rerun: bool, times: int) -> None:
     steady = lambda: batch.client.get_pool("p").allocation_state.value == "steady"  # noqa: E731

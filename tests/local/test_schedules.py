@@ -368,6 +368,41 @@ def test_a_disabled_schedule_creates_no_jobs(fast: Service) -> None:
     wait_until(lambda: bool(jobs_of(fast)))
 
 
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_changed_times_plan_the_next_job_again(fast: Service, method: str) -> None:
+    """A daily schedule becomes one that runs once, in the future."""
+    fast.request("POST", "/pools", pool(**PATIENT))
+    manager = {"id": "manager", "commandLine": "/bin/true"}
+    body = schedule(when={"recurrenceInterval": "P1D"}, jobManagerTask=manager)
+    fast.request("POST", SCHEDULES, body)
+    wait_until(lambda: jobs_of(fast) == {"s:job-1": "completed"})
+    specification = {"jobSpecification": body["jobSpecification"]} if method == "PUT" else {}
+
+    def replan(when: str) -> Any:
+        change = {"schedule": {"doNotRunUntil": when}, **specification}
+        assert fast.request(method, "/jobschedules/s", change).status == 200
+        return fast.request("GET", "/jobschedules/s").json
+
+    shown = replan("2100-01-01T00:00:00Z")
+    assert shown["state"] == "active"
+    assert shown["executionInfo"]["nextRunTime"] == "2100-01-01T00:00:00Z"
+    ended = fast.request("GET", "/jobs/s:job-1").json["executionInfo"]["endTime"]
+    soon = datetime.fromisoformat(ended) + timedelta(hours=1)
+    replan(soon.isoformat())
+    wait_until(lambda: fast.request("GET", "/jobschedules/s").json["state"] == "completed")
+    assert jobs_of(fast) == {"s:job-1": "completed", "s:job-2": "completed"}
+    started = fast.request("GET", "/jobs/s:job-2").json["creationTime"]
+    assert datetime.fromisoformat(started) >= soon
+
+
+def test_a_schedule_that_has_run_once_does_not_run_again_without_a_time(fast: Service) -> None:
+    fast.request("POST", SCHEDULES, schedule(when={"recurrenceInterval": "P1D"}))
+    wait_until(lambda: bool(jobs_of(fast)))
+    fast.request("PATCH", "/jobschedules/s", {"schedule": {"startWindow": "PT1H"}})
+    shown = fast.request("GET", "/jobschedules/s").json
+    assert "nextRunTime" not in shown["executionInfo"]
+
+
 def test_terminate_ends_the_running_job(fast: Service) -> None:
     fast.request("POST", "/pools", pool(**PATIENT))
     fast.request("POST", SCHEDULES, schedule(when={"recurrenceInterval": "P1D"}))

@@ -129,12 +129,18 @@ def _update(
 
 
 def _following(schedule: Schedule, body: Mapping[str, Any], now: datetime) -> datetime | None:
-    """When the next job is due under new settings."""
-    if body["schedule"] == schedule.body["schedule"]:
+    """When the next job is due under new settings.
+
+    Changed times start the schedule again at a ``doNotRunUntil`` after its last job. Without one, a
+    recurrence continues from that job, and a schedule that runs once has run.
+    """
+    when = body["schedule"]
+    if when == schedule.body["schedule"]:
         return schedule.next_run
-    if schedule.last_due is None:
-        return first_run(body["schedule"], now)
-    return next_run(body["schedule"], schedule.last_due, now)
+    until, last = when.get("doNotRunUntil"), schedule.last_due
+    if last is None or (until is not None and read_time(until) > last):
+        return first_run(when, now)
+    return next_run(when, last, now)
 
 
 def _move(context: Context, request: Request, verb: str, status: int) -> Reply:

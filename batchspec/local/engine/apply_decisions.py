@@ -269,7 +269,6 @@ class DecisionApplier:
                 self._boot(node, now, fresh=fresh)
             case RemoveNode(node):
                 self._directories.remove_node(node.pool_id, node.id)
-                self._store.preparations.delete_node(node)
                 nodes.delete(node)
 
     def _apply_to_job(self, decision: JobDecision, now: datetime) -> None:

@@ -283,7 +283,7 @@ def _manager_without_node(store: Store, pool: Pool, job: Job, tasks: list[Task])
 def _preparations(store: Store, job: Job) -> tuple[Preparation, ...]:
     if "jobPreparationTask" not in job.body:
         return ()
-    return tuple(store.preparations.of_job(job.id))
+    return tuple(store.preparations.on_present_nodes(job.id))
 
 
 def next_moment(store: Store, state: SchedulerState, now: datetime) -> datetime | None:

@@ -291,10 +291,9 @@ class RunStarter:
         return Execute(launch, run)
 
     def release_task(self, job: Job, preparation: Preparation, now: datetime) -> Execute | None:
-        """Run the release task of ``job`` on a prepared node; ``None`` if the node is deleted."""
+        """Run the release task of ``job`` on a prepared node; ``None`` if the node has left."""
         node = self._store.nodes.get(preparation.pool_id, preparation.node_id)
         if node is None:
-            self._store.preparations.delete(preparation)
             return None
         info = {
             "startTime": write_time(now),

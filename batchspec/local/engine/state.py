@@ -71,8 +71,8 @@ class NodeView:
 class JobView:
     """A job in transition.
 
-    ``live`` are its tasks that are on nodes; ``preparations`` the nodes it has run on, if it has a
-    preparation task.
+    ``live`` are its tasks that are on nodes; ``preparations`` the nodes of its pool that it
+    has run on, if it has a preparation task.
     """
 
     job: Job

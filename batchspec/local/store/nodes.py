@@ -293,7 +293,11 @@ def _read_node(row: sqlite3.Row) -> Node:
 
 
 class Preparations:
-    """The table ``preparation``. A row is deleted with its node and with its job."""
+    """The table ``preparation``. A row is deleted with its job, and stays when its node has left.
+
+    "This includes Compute Nodes which have since been removed from the Pool": the REST reference of
+    the status of preparation and release tasks.
+    """
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -328,16 +332,25 @@ class Preparations:
         self._db.update("preparation", values, "seq = ?", (preparation.seq,))
 
     def get(self, seq: int) -> Preparation | None:
-        """The row with this ``seq``; ``None`` once its node or its job is gone."""
+        """The row with this ``seq``; ``None`` if its job is deleted or it is to run again."""
         row = self._db.one("SELECT * FROM preparation WHERE seq = ?", (seq,))
         return None if row is None else _read_preparation(row)
 
     def of_job(self, job_id: str, page: Page = ALL_ROWS) -> list[Preparation]:
-        """The rows of a job, by node."""
+        """The rows of a job, by node, including nodes that have left their pool."""
         rows = self._db.all(
             f"SELECT * FROM preparation WHERE job = ? AND node > ? AND ({page.where}) "
             "ORDER BY node LIMIT ?",
             (fold(job_id), page.after, *page.values, page.limit),
+        )
+        return [_read_preparation(row) for row in rows]
+
+    def on_present_nodes(self, job_id: str) -> list[Preparation]:
+        """The rows of a job on nodes that have not left their pool, by node."""
+        rows = self._db.all(
+            "SELECT * FROM preparation WHERE job = ? AND EXISTS (SELECT 1 FROM node "
+            "WHERE node.pool = preparation.pool AND node.key = preparation.node) ORDER BY node",
+            (fold(job_id),),
         )
         return [_read_preparation(row) for row in rows]
 
@@ -359,13 +372,6 @@ class Preparations:
     def delete(self, preparation: Preparation) -> None:
         """Delete a row: the preparation task runs again before the job's next task on that node."""
         self._db.write("DELETE FROM preparation WHERE seq = ?", (preparation.seq,))
-
-    def delete_node(self, node: Node) -> None:
-        """Delete the rows of a node that has left its pool."""
-        self._db.write(
-            "DELETE FROM preparation WHERE pool = ? AND node = ?",
-            (fold(node.pool_id), fold(node.id)),
-        )
 
     def delete_job(self, job: Job) -> None:
         """Delete the rows of a deleted job."""
