@@ -30,7 +30,7 @@ from batchspec.cloud.sign_in import create_credential
 from batchspec.cloud.storage import Blobs, Containers
 from batchspec.cloud.tasks import Tasks
 from batchspec.cloud.timing import Limits, RateLimiter, ServiceTime, Timing
-from batchspec.cloud.transfer import BLOCK, RANGE
+from batchspec.cloud.transfer import BLOCK
 from batchspec.diagnostics import Diagnostic, ServiceError
 
 
@@ -77,8 +77,6 @@ async def connect(
                 retry_policy=RetryPolicy(blob_limiter, limits, timing, blob_time, notice),
                 transport=transport(account.blob_url, limits, verify),
                 max_single_put_size=BLOCK,
-                max_single_get_size=RANGE,
-                max_chunk_get_size=RANGE,
             )
         )
         signer = SasSigner(account, service, blob_time.now)

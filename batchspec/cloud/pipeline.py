@@ -86,6 +86,10 @@ class NormalizeUrlPolicy(SansIOHTTPPolicy[Any, Any]):
         request.http_request.url = str(URL(request.http_request.url))
 
 
+_BLOCK = 256 * 1024
+"""In bytes. Streamed answers are read in pieces of up to this size."""
+
+
 def transport(url: str, limits: Limits, verify: bool | str) -> AsyncHttpTransport[Any, Any]:
     """A connection pool for one service, without a proxy on the loopback interface.
 
@@ -97,6 +101,7 @@ def transport(url: str, limits: Limits, verify: bool | str) -> AsyncHttpTranspor
         cookie_jar=aiohttp.DummyCookieJar(),
         # The SDKs decompress answers.
         auto_decompress=False,
+        read_bufsize=_BLOCK,
     )
     # aiohttp repeats a GET, PUT or DELETE on a closed connection with the old date and without
     # notice: the "not found" of a repeated DELETE would not count as its own result. There is no
@@ -107,6 +112,7 @@ def transport(url: str, limits: Limits, verify: bool | str) -> AsyncHttpTranspor
         connection_timeout=limits.connect,
         read_timeout=limits.read,
         connection_verify=verify,
+        connection_data_block_size=_BLOCK,
     )
     return result
 

@@ -10,6 +10,7 @@ from azure.core.exceptions import AzureError
 from azure.storage.blob import ContentSettings
 
 from batchspec.account import ContainerProperties, FilePart
+from batchspec.cloud.blob_requests import BlobRequests
 from batchspec.cloud.errors import transition_timeout, translate, translated
 from batchspec.cloud.pipeline import track_attempts
 from batchspec.cloud.rest import error_code
@@ -119,8 +120,9 @@ class Blobs:
 
     def __init__(self, service: BlobServiceClient, limiter: RateLimiter, timing: Timing) -> None:
         self._service = service
-        self._uploads = Uploads(service)
-        self._downloads = Downloads(service, timing, limiter.backoff)
+        requests = BlobRequests(service)
+        self._uploads = Uploads(service, requests)
+        self._downloads = Downloads(requests, timing, limiter.backoff)
 
     async def list(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
         """Every blob of a container, streamed; nothing if the container does not exist.

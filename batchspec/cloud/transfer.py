@@ -1,7 +1,8 @@
 """Upload and download of a blob. A file is hashed while it is read or written.
 
 An upload is compared with the plan, a download with the length and, if the service stores it, the
-MD5 of the listing; all ranges of a download are of the same version of the blob (If-Match).
+MD5 of the listing. A download is one stream; when it breaks off, the rest is requested of the same
+version of the blob (If-Match).
 
 A small file is uploaded in one request. A larger one is sent in blocks, which are committed as a
 blob only if the hash of the whole file is right, so that a changed file does not replace the blob.
@@ -18,17 +19,15 @@ import asyncio
 import contextlib
 import hashlib
 import re
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from azure.core import MatchConditions
 from azure.core.exceptions import AzureError, HttpResponseError
 from azure.storage.blob import BlobBlock, ContentSettings
 
+from batchspec.cloud.blob_requests import BlobRequests
 from batchspec.cloud.errors import error_response
 from batchspec.cloud.timing import Timing
 from batchspec.diagnostics import Diagnostic, ServiceError, SpecError, StalePlanError
@@ -63,31 +62,23 @@ async def in_thread(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.
         raise
 
 
-RANGE = 8 * 1024 * 1024
-_AHEAD = 4
-_RANGES_IN_FLIGHT = 16
+PART = 1024 * 1024
+"""In bytes. So much of a download is written at once; 16 downloads at a time need 32 of these."""
 _ATTEMPTS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class _Range:
-    data: bytes
-    etag: str
-
-
 class Downloads:
-    """Downloads from one account. At most 16 ranges of all blobs together are in memory."""
+    """Downloads from one account."""
 
     def __init__(
         self,
-        service: BlobServiceClient,
+        requests: BlobRequests,
         timing: Timing,
         delay: Callable[[int], float],
     ) -> None:
-        self._service = service
+        self._requests = requests
         self._timing = timing
         self._delay = delay
-        self._slots = asyncio.Semaphore(_RANGES_IN_FLIGHT)
 
     async def download(
         self, container: str, blob: Blob, part: Path, moved: Callable[[int], None]
@@ -98,14 +89,12 @@ class Downloads:
             ServiceError: refused; ``blob-damaged`` if the content differs from the listing.
             OSError: ``part`` cannot be written.
         """
-        client = self._service.get_blob_client(container, blob.name)
         md5 = hashlib.md5(usedforsecurity=False)
         written = 0
-        with await in_thread(0, part.open, "wb", buffering=0) as target:
-            async with contextlib.aclosing(self._ranges(client, container, blob)) as ranges:
-                async for data in ranges:
-                    await in_thread(len(data), _write, target, data)
-                    await in_thread(len(data), md5.update, data)
+        with part.open("wb", buffering=0) as target:
+            async with contextlib.aclosing(self._parts(container, blob)) as parts:
+                async for data in parts:
+                    await in_thread(len(data), _write, target, md5, data)
                     written += len(data)
                     moved(len(data))
         if written != blob.size:
@@ -116,85 +105,54 @@ class Downloads:
             raise _mismatch(container, blob, "its MD5 differs from that of the listing")
         return md5.digest()
 
-    async def _ranges(
-        self, client: BlobClient, container: str, blob: Blob
-    ) -> AsyncGenerator[bytes, None]:
-        """The ranges in order; the next ones are requested in advance."""
-        if blob.size == 0:
-            return
-        first = await self._range(client, container, blob, 0, None)
-        etag = first.etag
-        yield first.data
-        del first
-        pending: deque[asyncio.Task[_Range]] = deque()
-        offsets = iter(range(RANGE, blob.size, RANGE))
-        try:
-            while True:
-                while len(pending) < _AHEAD and (offset := next(offsets, None)) is not None:
-                    fetch = self._fetch_in_slot(client, container, blob, offset, etag)
-                    pending.append(asyncio.create_task(fetch))
-                if not pending:
-                    return
-                # Removed only when it has arrived: until then, `_cancel` has to stop it.
-                data = (await pending[0]).data
-                pending.popleft()
-                try:
-                    yield data
-                finally:
-                    del data
-                    self._slots.release()
-        finally:
-            await self._cancel(pending)
-
-    async def _cancel(self, pending: deque[asyncio.Task[_Range]]) -> None:
-        """Cancel requests whose results are not needed, and release their slots."""
-        for task in pending:
-            task.cancel()
-        for result in await asyncio.gather(*pending, return_exceptions=True):
-            if isinstance(result, _Range):
-                self._slots.release()
-
-    async def _fetch_in_slot(
-        self, client: BlobClient, container: str, blob: Blob, offset: int, etag: str
-    ) -> _Range:
-        """A range; its slot stays occupied until its bytes are used."""
-        await self._slots.acquire()
-        try:
-            return await self._range(client, container, blob, offset, etag)
-        except BaseException:
-            self._slots.release()
-            raise
-
-    async def _range(
-        self, client: BlobClient, container: str, blob: Blob, offset: int, etag: str | None
-    ) -> _Range:
-        condition: dict[str, Any] = {}
-        if etag is not None:
-            condition = {"etag": etag, "match_condition": MatchConditions.IfNotModified}
-        length = min(RANGE, blob.size - offset)
-        failures = 0
-        while True:
+    async def _parts(self, container: str, blob: Blob) -> AsyncGenerator[bytes, None]:
+        """The bytes of a blob, about one MiB at a time, of one version of it."""
+        start, etag, failures = 0, "", 0
+        while start < blob.size:
+            arrived = start
             try:
-                # Without decompression: the listing has the length and the MD5 of the stored bytes,
-                # also for a blob with a Content-Encoding.
-                answer = await client.download_blob(offset, length, decompress=False, **condition)
-                data = await answer.readall()
+                async with contextlib.aclosing(self._stream(container, blob, start, etag)) as parts:
+                    async for version, data in parts:
+                        etag = version
+                        start += len(data)
+                        yield data
+                return
             except AzureError as error:
-                # An error of the service is final; an interrupted answer is not.
-                failures += 1
+                # An error of the service is final; an interrupted answer is not, as long as each
+                # brings more of the blob.
+                failures = 1 if start > arrived else failures + 1
                 if getattr(error, "status_code", None) is not None or failures > _ATTEMPTS:
                     raise
-                await self._timing.sleep(self._delay(failures))
-                continue
-            total = str(answer.properties.content_range).rpartition("/")[2]
-            if total != str(blob.size):
+            await self._timing.sleep(self._delay(failures))
+
+    async def _stream(
+        self, container: str, blob: Blob, start: int, etag: str
+    ) -> AsyncGenerator[tuple[str, bytes], None]:
+        """The bytes of one answer from ``start`` on, each part with the ETag of the blob."""
+        answer = await self._requests.get(container, blob.name, start=start, etag=etag)
+        try:
+            length = start + int(answer.headers.get("Content-Length", -1))
+            if length != blob.size:
                 raise _mismatch(
-                    container, blob, f"it has {total} bytes, and the listing has {blob.size}"
+                    container, blob, f"it has {length} bytes, and the listing has {blob.size}"
                 )
-            return _Range(data, str(answer.properties.etag))
+            etag = answer.headers["ETag"]
+            waiting = bytearray()
+            # Without decompression: the listing has the length and the MD5 of the stored bytes,
+            # also for a blob with a Content-Encoding.
+            async for data in answer.iter_raw():
+                waiting += data
+                if len(waiting) >= PART:
+                    yield etag, bytes(waiting)
+                    waiting.clear()
+            if waiting:
+                yield etag, bytes(waiting)
+        finally:
+            await answer.close()
 
 
-def _write(target: FileIO, data: bytes) -> None:
+def _write(target: FileIO, md5: hashlib._Hash, data: bytes) -> None:
+    md5.update(data)
     view = memoryview(data)
     while view:
         view = view[target.write(view) :]
@@ -221,8 +179,9 @@ _BLOCKS_IN_FLIGHT = 8
 class Uploads:
     """Uploads to one account. At most eight blocks of all files together are in memory."""
 
-    def __init__(self, service: BlobServiceClient) -> None:
+    def __init__(self, service: BlobServiceClient, requests: BlobRequests) -> None:
         self._service = service
+        self._requests = requests
         self._slots = asyncio.Semaphore(_BLOCKS_IN_FLIGHT)
 
     async def upload(
@@ -239,31 +198,25 @@ class Uploads:
             sent have arrived.
         """
         check_blob_name(file.blob)
-        client = self._service.get_blob_client(container, file.blob)
         source = await in_thread(file.size, _open, file)
         try:
             if file.size <= BLOCK:
-                await self._upload_at_once(client, file, source)
+                await self._upload_at_once(container, file, source)
                 moved(file.size)
                 return True
+            client = self._service.get_blob_client(container, file.blob)
             return await self._upload_blocks(client, file, source, moved, cancelled)
         finally:
             source.close()
 
-    async def _upload_at_once(self, client: BlobClient, file: LocalFile, source: FileIO) -> None:
+    async def _upload_at_once(self, container: str, file: LocalFile, source: FileIO) -> None:
         async with self._slots if file.size > SMALL else contextlib.nullcontext():
             # One byte more than expected, to detect that the file has grown.
             data = await in_thread(file.size, _read, file, source, file.size + 1)
             md5 = hashlib.md5(usedforsecurity=False)
             await in_thread(len(data), md5.update, data)
             _check(file, len(data), md5.digest())
-            await client.upload_blob(
-                data,
-                length=len(data),
-                overwrite=True,
-                validate_content=True,
-                content_settings=_settings(file),
-            )
+            await self._requests.put(container, file, data)
 
     async def _upload_blocks(
         self,

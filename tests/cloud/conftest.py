@@ -74,9 +74,8 @@ async def server() -> AsyncIterator[Scripted]:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small blocks and few slots, so that a slot that is not released blocks the test."""
     monkeypatch.setattr("batchspec.cloud.transfer._BLOCKS_IN_FLIGHT", 3)
-    monkeypatch.setattr("batchspec.cloud.transfer._RANGES_IN_FLIGHT", 5)
     monkeypatch.setattr("batchspec.cloud.transfer.BLOCK", BLOCK)
-    monkeypatch.setattr("batchspec.cloud.transfer.RANGE", BLOCK)
+    monkeypatch.setattr("batchspec.cloud.transfer.PART", BLOCK)
 
 
 @pytest.fixture

@@ -220,7 +220,8 @@ async def test_large_files(real: AccountClient, container: str, tmp_path: Path, 
     assert md5 == blob.md5
     assert (tmp_path / "part").read_bytes() == data
     assert sum(up) == sum(down) == size
-    assert len(up) == len(down) == -(-size // BLOCK)
+    assert len(up) == -(-size // BLOCK)
+    assert max(down) < 2 * BLOCK
 
 
 async def test_a_file_of_one_block(
@@ -231,9 +232,9 @@ async def test_a_file_of_one_block(
     moved: list[int] = []
     await real.blobs.upload(container, file, moved.append)
     (blob,) = (await blobs(real, container)).values()
+    assert sorted(moved) == [1, REAL_BLOCK]
     assert await real.blobs.download(container, blob, tmp_path / "part", moved.append) == file.md5
-    assert moved.count(REAL_BLOCK) == 2
-    assert len(moved) == 4
+    assert sum(moved) == 2 * file.size
 
 
 async def test_many_large_files_at_once(
@@ -506,11 +507,11 @@ async def test_a_blob_that_differs_from_the_listing(
 async def test_a_blob_that_changes_during_the_download(
     real: AccountClient, container: str, plain: BlobServiceClient, tmp_path: Path
 ) -> None:
-    size = 8 * BLOCK
+    data = os.urandom(8 * BLOCK)
     client = plain.get_container_client(container)
-    client.upload_blob("f", os.urandom(size))
+    client.upload_blob("f", data)
     (blob,) = (await blobs(real, container)).values()
-    # No MD5 is kept of what others upload in blocks: the versions must not be mixed all the same.
+    # The service keeps no MD5 of what others upload in blocks; nevertheless no versions are mixed.
     assert blob.md5 is None
     changed = False
 
@@ -518,11 +519,11 @@ async def test_a_blob_that_changes_during_the_download(
         nonlocal changed
         if not changed:
             changed = True
-            client.upload_blob("f", os.urandom(size), overwrite=True)
+            client.upload_blob("f", os.urandom(len(data)), overwrite=True)
 
-    with pytest.raises(ServiceError) as caught:
-        await real.blobs.download(container, blob, tmp_path / "part", change)
-    assert caught.value.code == "ConditionNotMet"
+    await real.blobs.download(container, blob, tmp_path / "part", change)
+    assert changed
+    assert (tmp_path / "part").read_bytes() == data
 
 
 async def test_download_of_a_missing_blob(

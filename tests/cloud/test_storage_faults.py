@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import os
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,20 +32,20 @@ def a_file(path: Path, data: bytes) -> LocalFile:
     return LocalFile("f", path, len(data), hashlib.md5(data).digest())
 
 
-def ranges(content: bytes, etag: str = '"1"') -> Callable[[Asked], Reply]:
-    """A blob that is served by ranges."""
+def served(content: bytes, etag: str = '"1"') -> Callable[[Asked], Reply]:
+    """A blob that is served as a whole, or from an offset on."""
 
     def answer(asked: Asked) -> Reply:
-        header = asked.headers.get("x-ms-range") or asked.headers["Range"]
-        found = re.fullmatch(r"bytes=(\d+)-(\d+)", header)
+        header = asked.headers.get("x-ms-range", "bytes=0-")
+        found = re.fullmatch(r"bytes=(\d+)-", header)
         assert found
-        start, end = int(found[1]), min(int(found[2]) + 1, len(content))
+        start = int(found[1])
         return Reply(
-            206,
-            content[start:end],
+            206 if start else 200,
+            content[start:],
             {
                 "ETag": etag,
-                "Content-Range": f"bytes {start}-{end - 1}/{len(content)}",
+                "Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}",
                 "Content-Type": "application/octet-stream",
                 "Last-Modified": "Sun, 22 Nov 2026 10:00:00 GMT",
                 "x-ms-blob-type": "BlockBlob",
@@ -163,68 +161,70 @@ async def test_a_block_that_is_refused_ends_the_upload(
     assert {asked.query["comp"] for asked in server.asked} == {"blocklist", "block"}
 
 
-async def test_an_interrupted_range_is_requested_again(
-    cloud: AccountClient, server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_the_rest_of_an_interrupted_answer_is_requested(
+    cloud: AccountClient, server: Scripted, tmp_path: Path
 ) -> None:
-    # The SDK's own pause after an answer that broke off; it takes no argument.
-    async def at_once(_: float) -> None:
-        return None
-
-    monkeypatch.setattr("azure.storage.blob.aio._download_async.asyncio.sleep", at_once)
-    content = os.urandom(2 * BLOCK + 5)
-    whole = ranges(content)
+    content = os.urandom(20 * BLOCK + 5)
+    whole = served(content)
 
     def broken(asked: Asked) -> Reply:
         reply = whole(asked)
-        return Reply(reply.status, reply.body, reply.headers, cut=100_000)
+        return Reply(reply.status, reply.body, reply.headers, cut=8 * BLOCK)
 
-    server.on("GET", BLOB, broken, RESET, broken, whole)
+    server.on("GET", BLOB, RESET, broken, RESET, broken, whole)
     blob = Blob("f", len(content), hashlib.md5(content).digest())
     moved: list[int] = []
     await cloud.blobs.download("data", blob, tmp_path / "part", moved.append)
     assert (tmp_path / "part").read_bytes() == content
     assert sum(moved) == len(content)
-    # From the second range on, it must be the version of the first.
-    assert server.asked[-1].headers["If-Match"] == '"1"'
+    first, *later = [asked for asked in server.asked if "x-ms-range" in asked.headers]
+    assert first.headers["x-ms-range"] != later[-1].headers["x-ms-range"]
+    # The rest must be of the version of the first bytes.
+    assert {asked.headers["If-Match"] for asked in (first, *later)} == {'"1"'}
 
 
-async def test_ranges_requested_in_advance_are_released(
-    cloud: AccountClient, server: Scripted, tmp_path: Path
+async def test_answers_that_always_break_off_end_the_download(
+    cloud: AccountClient, server: Scripted, tmp_path: Path, clock: Time
 ) -> None:
-    content = os.urandom(8 * BLOCK)
-    whole = ranges(content)
-    second = asyncio.Event()
+    content = os.urandom(BLOCK)
+    reply = served(content)(Asked("GET", BLOB, {}, {}, b""))
+    server.on("GET", BLOB, Reply(200, content, reply.headers, cut=10))
+    with pytest.raises(ServiceError):
+        await cloud.blobs.download("data", Blob("f", BLOCK, None), tmp_path / "part", nothing)
+    assert len(clock.slept) < 20
 
-    def answer(asked: Asked) -> Reply:
-        held_back = asked.headers["x-ms-range"].startswith(f"bytes={BLOCK}-")
-        return replace(whole(asked), after=second) if held_back else whole(asked)
 
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (
+            storage_refusal(403, "AuthorizationPermissionMismatch"),
+            "AuthorizationPermissionMismatch",
+        ),
+        (storage_refusal(404, "BlobNotFound"), "BlobNotFound"),
+        (Reply(400, b"no XML"), "HTTP400"),
+    ],
+)
+async def test_a_refusal_of_a_single_request_is_that_of_the_service(
+    cloud: AccountClient, server: Scripted, tmp_path: Path, answer: Reply, code: str
+) -> None:
     server.on("GET", BLOB, answer)
-    blob = Blob("f", len(content), hashlib.md5(content).digest())
-    for times in range(1, 5):
-        download = asyncio.create_task(
-            cloud.blobs.download("data", blob, tmp_path / "part", nothing)
-        )
-        # The first range is written, the second held back, and three more are there.
-        async with asyncio.timeout(20):
-            while len(server.asked) < 5 * times:
-                await asyncio.sleep(0)
-        for _ in range(200):
-            await asyncio.sleep(0)
-        download.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await download
-    second.set()
-    async with asyncio.timeout(20):
-        await cloud.blobs.download("data", blob, tmp_path / "part", nothing)
-    assert (tmp_path / "part").read_bytes() == content
+    server.on("PUT", BLOB, answer)
+    with pytest.raises(ServiceError) as read:
+        await cloud.blobs.download("data", Blob("f", 1, None), tmp_path / "part", nothing)
+    with pytest.raises(ServiceError) as written:
+        await cloud.blobs.upload("data", a_file(tmp_path / "f", b"x"), nothing)
+    for caught in (read, written):
+        assert (caught.value.code, caught.value.status) == (code, answer.status)
+        assert "data/f" in caught.value.problems[0].summary
+    assert len(server.asked) == 2
 
 
 async def test_damage_in_transit_is_detected(
     cloud: AccountClient, server: Scripted, tmp_path: Path
 ) -> None:
     content = os.urandom(1000)
-    server.on("GET", BLOB, ranges(content[::-1]))
+    server.on("GET", BLOB, served(content[::-1]))
     blob = Blob("f", 1000, hashlib.md5(content).digest())
     with pytest.raises(ServiceError) as caught:
         await cloud.blobs.download("data", blob, tmp_path / "part", nothing)
