@@ -22,7 +22,8 @@ from batchspec.spec import Record
 
 _COLLECTION = 100
 """The most tasks that one Add Task Collection takes."""
-_REQUESTS = 4
+_REQUESTS = 16
+"""As many as uploads: with 4, a submission mostly waits if a request takes 50 ms."""
 _SHOWN = 5
 _CLOSED = Record(onAllTasksComplete="terminatejob")
 _ENDED = frozenset({"JobCompleted", "JobBeingTerminated"})
