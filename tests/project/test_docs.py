@@ -67,5 +67,13 @@ def test_commands_are_in_blocks_that_the_test_finds() -> None:
     assert found == fences
 
 
+def test_the_text_before_a_file_contains_its_name() -> None:
+    files = [block for block in BLOCKS if block.kind == "file"]
+    assert files
+    for block in files:
+        before = block.page.read_text("utf-8")[: block.start].rpartition("<!-- file:")[0]
+        assert f"`{block.value}`" in before.rstrip().rpartition("\n\n")[2], block.where
+
+
 def test_a_block_that_is_not_run_says_why() -> None:
     assert [block.where for block in BLOCKS if block.kind == "not run" and not block.value] == []
