@@ -254,13 +254,13 @@ async def create_container(action: CreateContainer, context: StepContext) -> Ste
         action.container, action.metadata, action.public_access
     )
     if not created:
-        await _record_user(account, action.container, action.user)
+        await _record_user(account, action)
     return StepResult(note="" if created else _EXISTED, created=created)
 
 
 async def use_container(action: UseContainer, context: StepContext) -> StepResult:
     """Record the spec as a user of a container."""
-    await _record_user(context.world.account, action.container, action.user)
+    await _record_user(context.world.account, action)
     return StepResult()
 
 
@@ -304,8 +304,11 @@ async def delete_outputs(action: DeleteOutputs, context: StepContext) -> StepRes
     return StepResult(progress.done)
 
 
-async def _record_user(account: Account, container: str, user: str) -> None:
-    await _change_metadata(account, container, lambda metadata: with_user(metadata, user))
+async def _record_user(account: Account, action: CreateContainer | UseContainer) -> None:
+    user, applied = action.user, action.applied
+    await _change_metadata(
+        account, action.container, lambda metadata: with_user(metadata, user, applied)
+    )
 
 
 async def _remove_user(account: Account, container: str, user: str) -> None:

@@ -147,9 +147,12 @@ async def no_run_of(spec: Spec, cloud: AccountClient) -> Diagnostic:
 def origin_of(spec: Path, environ: Mapping[str, str]) -> Origin:
     """The user and host of this process, and a digest of the host and the spec's absolute path.
 
-    Pools, jobs and schedules record it in their metadata.
+    Pools, jobs, schedules and containers record it in their metadata. ``BATCHSPEC_ORIGIN`` and the
+    name of the spec's file replace the host and the path, where these differ from run to run.
     """
     host = platform.node() or "localhost"
     user = next((environ[name] for name in _USER_VARIABLES if environ.get(name)), "unknown")
     location = f"{host}\0{os.fspath(spec.resolve())}"
+    if named := environ.get("BATCHSPEC_ORIGIN"):
+        location = f"{named}\0{spec.name}"
     return Origin(f"{user}@{host}", hashlib.sha256(location.encode()).hexdigest()[:16])

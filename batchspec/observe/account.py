@@ -10,7 +10,13 @@ from batchspec.account import Account
 from batchspec.observe.disk import occupied, read_receipt, unwritable
 from batchspec.observe.spool import Spool
 from batchspec.plan import job_base, package_references
-from batchspec.plan.metadata import SPEC, scope_is_whole
+from batchspec.plan.metadata import (
+    ORIGIN,
+    SPEC,
+    applied_to,
+    from_elsewhere,
+    scope_is_whole,
+)
 from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, Origin, PoolFacts, Stream
 from batchspec.plan.results import containers_written, input_containers
 from batchspec.spec import Container, PoolKind, Record, Rows, Spec, read_rows
@@ -51,9 +57,11 @@ async def observe(
         refers = work and any(True for _ in package_references(spec))
         applications = group.create_task(account.applications.list()) if refers else None
         usage = group.create_task(account.quotas.get_usage()) if limited else None
-    if written and jobs.result():
-        # Written blobs matter only if tasks have run.
-        for key in sorted(written):
+    own = {ORIGIN: origin.id if origin is not None else ""}
+    for key in sorted(written):
+        # Written blobs matter only if tasks have run, of this run or of one from elsewhere.
+        found = containers[key].result().metadata or {}
+        if jobs.result() or from_elsewhere(applied_to(found, spec.name), own):
             await _blobs(spec.containers[key], account, spool)
     return Observed(
         account=account.names,

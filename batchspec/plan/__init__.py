@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     )
     from batchspec.plan.rules.account import package_references
     from batchspec.plan.rules.data import OUTPUT_MISSING, output_missing
+    from batchspec.plan.rules.other_runs import created_meanwhile
     from batchspec.plan.rules.registry import GROUPS, RULES, check_offline
-    from batchspec.plan.rules.run import created_meanwhile
     from batchspec.plan.stage_tasks import Selection, StageCounts, count_stages, read_recorded
     from batchspec.plan.task_sets import OPEN, job_base, newest_open
     from batchspec.plan.tasks import Task
@@ -146,12 +146,12 @@ _NAMES = {
         "OUTPUT_MISSING",
         "output_missing",
     ),
+    "rules.other_runs": ("created_meanwhile",),
     "rules.registry": (
         "GROUPS",
         "RULES",
         "check_offline",
     ),
-    "rules.run": ("created_meanwhile",),
     "stage_tasks": (
         "Selection",
         "StageCounts",

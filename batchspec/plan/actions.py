@@ -22,20 +22,28 @@ from batchspec.spec import Record
 
 @dataclass(frozen=True, slots=True)
 class CreateContainer:
-    """Create a blob container for the spec ``user``, or use it if it exists in the meantime."""
+    """Create a blob container for the spec ``user``, or use it if it exists in the meantime.
+
+    ``applied`` are the provenance and version of the spec that its metadata record.
+    """
 
     container: str
     metadata: Mapping[str, str] = field(default_factory=dict)
     public_access: str | None = None
     user: str = ""
+    applied: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class UseContainer:
-    """Record in the metadata of a container that the spec ``user`` uses it."""
+    """Record in the metadata of a container that the spec ``user`` uses it.
+
+    ``applied`` are its provenance and version, which the metadata record as well.
+    """
 
     container: str
     user: str
+    applied: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from batchspec.plan.plan import Gate, Plan, Step, Verb, ids
 from batchspec.plan.pool import pool_body, pool_steps, runs_windows, unused_pool_drift, with_restart
 from batchspec.plan.results import WorkSet, superseded_files
 from batchspec.plan.rules.data import missing_container, output_missing
+from batchspec.plan.rules.other_runs import other_containers, other_pool, other_run
 from batchspec.plan.rules.references import check_dependencies
 from batchspec.plan.rules.registry import advice, errors
 from batchspec.plan.rules.rule import RuleContext
@@ -41,7 +42,6 @@ from batchspec.plan.rules.run import (
     earlier_version_kept,
     existing_pool_restart,
     nothing_replaced,
-    other_run,
     results_gone,
     run_not_over,
     work_changed,
@@ -113,7 +113,11 @@ def build_plan(
         problems.extend(earlier_version_kept(task_sets))
         problems.extend(work_changed(task_sets))
     if steps:
-        problems.extend(other_run(spec, observed, task_sets, steps))
+        others = tuple(other_run(spec, observed, task_sets, steps))
+        problems.extend(others)
+        if not others:
+            problems.extend(other_containers(spec, observed, task_sets.works, steps))
+            problems.extend(other_pool(spec, observed, steps))
     problems.extend(advice(context, steps, task_sets))
     problems.raise_if_any()
     if task_sets.finished:

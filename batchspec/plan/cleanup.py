@@ -23,7 +23,8 @@ from batchspec.plan.observed import Observed, Receipt, Stream
 from batchspec.plan.outputs import Outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.results import WorkSet, receipt_name
-from batchspec.plan.rules.run import other_run, other_schedule, results_missing
+from batchspec.plan.rules.other_runs import other_deletions, other_run, other_schedule
+from batchspec.plan.rules.run import results_missing
 from batchspec.spec import Cleanup, PoolKind, Result, Spec, When
 
 _GATES = {When.ALWAYS: Gate.END, When.ON_SUCCESS: Gate.SUCCESS, When.ASK: Gate.ASK}
@@ -263,7 +264,7 @@ def build_destroy(spec: Spec, observed: Observed, *, force: bool) -> Plan:
         (steps if step.action is not None else kept).append(step)
     missing = _not_downloaded(spec, observed)
     if steps and missing and not force:
-        raise SpecError(*results_missing(spec, observed, missing), *_others(spec, observed))
+        raise SpecError(*results_missing(spec, observed, missing), *_others(spec, observed, steps))
     return Plan(
         account=observed.account,
         name=spec.name,
@@ -271,7 +272,7 @@ def build_destroy(spec: Spec, observed: Observed, *, force: bool) -> Plan:
         digest=spec.digest,
         steps=tuple(steps),
         kept=tuple(kept),
-        findings=tuple(_others(spec, observed)) if steps else (),
+        findings=tuple(_others(spec, observed, steps)) if steps else (),
         fingerprint=digest(spec.digest, tuple((step.id, step.verb) for step in steps)),
     )
 
@@ -280,10 +281,12 @@ _CREATED = "created by this spec"
 _NOT_CREATED = "not created by this spec"
 
 
-def _others(spec: Spec, observed: Observed) -> Iterator[Diagnostic]:
-    """Active runs of the same name that were applied from another place."""
-    yield from other_run(spec, observed)
-    yield from other_schedule(spec, observed)
+def _others(spec: Spec, observed: Observed, steps: Sequence[Step]) -> Iterator[Diagnostic]:
+    """Runs of the same name that were applied from another place."""
+    active = (*other_run(spec, observed), *other_schedule(spec, observed))
+    yield from active
+    if not active:
+        yield from other_deletions(spec, observed, steps)
 
 
 def _used_by(names: tuple[str, ...]) -> str:

@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterator
 
 from batchspec.plan.actions import CreateContainer, DeleteOutputs, UploadFiles, UseContainer
 from batchspec.plan.lazy import FilesToUpload, pair, same
-from batchspec.plan.metadata import OWNER, created_by, may_delete, with_user
+from batchspec.plan.metadata import (
+    BY,
+    OWNER,
+    VERSION,
+    created_by,
+    may_delete,
+    provenance_pairs,
+    users,
+    version,
+    with_user,
+)
 from batchspec.plan.observed import ContainerFacts, LocalFile, Observed
 from batchspec.plan.plan import Step, Verb
 from batchspec.plan.results import WorkSet, containers_written, is_stale
@@ -16,20 +26,25 @@ from batchspec.spec import Container, EachFile, Spec
 
 def container_steps(spec: Spec, observed: Observed) -> Iterator[Step]:
     """For each container a step that creates it, uses it, or keeps it."""
+    applied = {**provenance_pairs(observed), VERSION: version(spec, observed)}
     for key, container in spec.containers.items():
         facts = observed.containers[key]
         step_id, subject = f"container:{key}", f"container {container.id}"
+        # Anyone can read the metadata of a public container.
+        record = {k: v for k, v in applied.items() if k != BY or not container.public_access}
         if facts.exists:
             reason = _why_kept(container, facts, spec.name)
-            if with_user(facts.metadata or {}, spec.name) is None:
+            if with_user(facts.metadata or {}, spec.name, record) is None:
                 yield Step(step_id, None, Verb.KEEP, subject, reason)
             else:
-                use = UseContainer(container.id, spec.name)
-                reason = f"{reason}; adds this spec to its users"
-                yield Step(step_id, use, Verb.UPDATE, subject, reason)
+                use = UseContainer(container.id, spec.name, record)
+                known = spec.name in users(facts.metadata or {})
+                change = "records who applies it now" if known else "adds this spec to its users"
+                yield Step(step_id, use, Verb.UPDATE, subject, f"{reason}; {change}")
         elif not container.existing:
-            metadata = {**container.metadata, **created_by(spec.name)}
-            action = CreateContainer(container.id, metadata, container.public_access, spec.name)
+            metadata = {**container.metadata, **created_by(spec.name, record)}
+            public = container.public_access
+            action = CreateContainer(container.id, metadata, public, spec.name, record)
             yield Step(step_id, action, Verb.CREATE, subject, "new")
 
 

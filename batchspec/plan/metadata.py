@@ -7,6 +7,7 @@ user stopped a task. State is in the account: these entries are what the next ru
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,8 +47,14 @@ class Provenance:
 
 def provenance(observed: Observed) -> tuple[Record, ...]:
     """The metadata that record who plans this, and when."""
+    pairs = provenance_pairs(observed)
+    return tuple(Record(name=name, value=value) for name, value in pairs.items())
+
+
+def provenance_pairs(observed: Observed) -> Mapping[str, str]:
+    """The metadata that record who plans this, and when, by name."""
     pairs = {BY: observed.origin.by, AT: observed.now.isoformat(), ORIGIN: observed.origin.id}
-    return tuple(Record(name=name, value=value) for name, value in pairs.items() if value)
+    return {name: value for name, value in pairs.items() if value}
 
 
 def read_provenance(metadata: Mapping[str, str]) -> Provenance:
@@ -171,9 +178,48 @@ USERS = "batchspec_users"
 """The metadata name of all specs that use it: their names, separated by commas."""
 
 
-def created_by(name: str) -> Mapping[str, str]:
-    """The metadata of a container that a spec creates."""
-    return {OWNER: name, USERS: _joined_names((name,))}
+APPLIED = "batchspec_applied"
+"""The metadata name of who applied each spec that uses a container, as JSON.
+
+``{SPEC: {"by": ..., "at": ..., "origin": ..., "version": ...}}``, in ASCII, since storage sends
+metadata as headers. The members are those of :data:`BY`, :data:`AT`, :data:`ORIGIN` and
+:data:`VERSION` of a job.
+"""
+_APPLIED_NAMES = (BY, AT, ORIGIN, VERSION)
+
+
+def created_by(name: str, applied: Mapping[str, str]) -> Mapping[str, str]:
+    """The metadata of a container that a spec creates; ``applied``: see :func:`with_user`."""
+    created = {OWNER: name, USERS: _joined_names((name,))}
+    return {**created, APPLIED: _applied_text({name: applied})} if applied else created
+
+
+def applied_to(metadata: Mapping[str, str], name: str) -> Mapping[str, str]:
+    """Who applied the spec of that name to a container, by the names of a job's metadata."""
+    return _all_applied(metadata).get(name, {})
+
+
+def _all_applied(metadata: Mapping[str, str]) -> dict[str, Mapping[str, str]]:
+    try:
+        found = json.loads(metadata.get(APPLIED, "{}"))
+    except ValueError:
+        return {}  # Edited by another client.
+    if not isinstance(found, dict):
+        return {}
+    return {
+        spec: {f"{_OURS}{key}": str(value) for key, value in members.items()}
+        for spec, members in found.items()
+        if isinstance(members, dict)
+    }
+
+
+def _applied_text(applied: Mapping[str, Mapping[str, str]]) -> str:
+    return json.dumps(
+        {
+            spec: {key.removeprefix(_OURS): pairs[key] for key in _APPLIED_NAMES if key in pairs}
+            for spec, pairs in applied.items()
+        }
+    )
 
 
 def users(metadata: Mapping[str, str]) -> tuple[str, ...]:
@@ -193,21 +239,33 @@ def may_delete(metadata: Mapping[str, str], name: str) -> bool:
     return OWNER in metadata and users(metadata) == (name,)
 
 
-def with_user(metadata: Mapping[str, str], name: str) -> Mapping[str, str] | None:
-    """The metadata with one more user; ``None`` if they need no change.
+def with_user(
+    metadata: Mapping[str, str], name: str, applied: Mapping[str, str]
+) -> Mapping[str, str] | None:
+    """The metadata with this user, and who applied it; ``None`` if they need no change.
 
+    ``applied`` are the provenance and the version of the spec, by the names of a job's metadata.
     A container that no spec created is never deleted, so that nothing is recorded there.
     """
-    if OWNER not in metadata or name in users(metadata):
+    new = name not in users(metadata)
+    if OWNER not in metadata or not (new or from_elsewhere(applied_to(metadata, name), applied)):
         return None
-    return {**metadata, USERS: _joined_names((*users(metadata), name))}
+    joined = _joined_names((*users(metadata), name) if new else users(metadata))
+    changed = {**metadata, USERS: joined}
+    if applied:
+        changed[APPLIED] = _applied_text({**_all_applied(metadata), name: applied})
+    return changed
 
 
 def without_user(metadata: Mapping[str, str], name: str) -> Mapping[str, str] | None:
     """The metadata without a user; ``None`` if they need no change."""
     if name not in users(metadata):
         return None
-    return {**metadata, USERS: _joined_names(others(metadata, name))}
+    changed = {**metadata, USERS: _joined_names(others(metadata, name))}
+    if APPLIED in metadata:
+        left = {spec: pairs for spec, pairs in _all_applied(metadata).items() if spec != name}
+        changed[APPLIED] = _applied_text(left)
+    return changed
 
 
 def _joined_names(names: tuple[str, ...]) -> str:

@@ -35,9 +35,9 @@ from batchspec.plan.plan import Plan, Step, Verb, ids
 from batchspec.plan.pool import pool_body, pool_steps, runs_windows, without_size
 from batchspec.plan.results import unstamped
 from batchspec.plan.rules.data import missing_container
+from batchspec.plan.rules.other_runs import other_containers, other_pool, other_schedule
 from batchspec.plan.rules.registry import advice, errors
 from batchspec.plan.rules.rule import RuleContext
-from batchspec.plan.rules.run import other_schedule
 from batchspec.plan.rules.sas import sas_lifetime
 from batchspec.plan.rules.schedule import (
     endless_schedule,
@@ -281,7 +281,12 @@ def build_schedule(
         mixed = [*before, replace(step, after=ids(before))]
     steps = [each for each in mixed if each.action is not None]
     kept = [each for each in mixed if each.action is None]
-    problems.extend(other_schedule(spec, observed) if steps else ())
+    if steps:
+        others = tuple(other_schedule(spec, observed))
+        problems.extend(others)
+        if not others:
+            problems.extend(other_containers(spec, observed, (), steps))
+            problems.extend(other_pool(spec, observed, steps))
     problems.extend(advice(context, steps))
     problems.raise_if_any()
     return assemble(spec, observed, steps, kept, problems=problems, options=options, scheduled=True)

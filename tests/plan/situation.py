@@ -6,7 +6,8 @@ A case has ``about`` (a sentence) and these optional keys:
 ``change``       replacements in the text of the spec, old to new
 ``files``        more files beside the spec, path to text; ``null`` removes one
 ``containers``   key to ``{by: SPEC, users: [SPEC], blobs: {NAME: TEXT}, work: DIGEST}``;
-                 ``as_uploaded`` adds the spec's files, ``work`` is the stamp of the blobs
+                 ``as_uploaded`` adds the spec's files, ``work`` is the stamp of the blobs,
+                 ``applied_by`` (``user@host``) is another client that used it last
 ``before``       ``{change, files}``: differences of the spec and its files when the pool and the
                  jobs were created
 ``pool``         ``{by, state, nodes, metadata, set: {REST name: value}}``: the pool as created;
@@ -48,7 +49,7 @@ from batchspec.diagnostics import Diagnostics
 from batchspec.observe import Spool, scan
 from batchspec.plan.identity import run_definition
 from batchspec.plan.job import job_body
-from batchspec.plan.metadata import BY, KEEPS, ORIGIN, OWNER, USERS
+from batchspec.plan.metadata import AT, BY, KEEPS, ORIGIN, OWNER, USERS, created_by
 from batchspec.plan.observed import (
     AccountNames,
     Blob,
@@ -266,6 +267,9 @@ def _container(given: Mapping[str, Any] | None, key: str, spool: Spool) -> Conta
     metadata = {OWNER: by} if by else {}
     if "users" in given:
         metadata[USERS] = ",".join(given["users"])
+    if "applied_by" in given:
+        applied = {BY: given["applied_by"], AT: NOW.isoformat(), ORIGIN: "elsewhere"}
+        metadata.update(created_by(by, applied))
     return ContainerFacts(metadata, spool.files(key), spool.blobs(key))
 
 

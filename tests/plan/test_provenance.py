@@ -8,8 +8,21 @@ from pathlib import Path
 
 from batchspec.cli.session import origin_of
 from batchspec.plan import build_plan
-from batchspec.plan.actions import CreateJob, CreatePool, CreateSchedule
-from batchspec.plan.metadata import Provenance, metadata_of, read_provenance
+from batchspec.plan.actions import CreateContainer, CreateJob, CreatePool, CreateSchedule
+from batchspec.plan.metadata import (
+    BY,
+    ORIGIN,
+    VERSION,
+    Provenance,
+    applied_to,
+    created_by,
+    metadata_of,
+    read_provenance,
+    users,
+    version,
+    with_user,
+    without_user,
+)
 from batchspec.plan.observed import Origin
 from tests.plan.situation import NOW, Situation, read_case, situation
 
@@ -66,6 +79,66 @@ def test_an_origin_is_that_of_host_and_spec(tmp_path: Path) -> None:
     assert here.by.startswith("ada@")
     assert here.id == origin_of(tmp_path / "x" / ".." / "a.yaml", {"USER": "eve"}).id
     assert here.id != origin_of(tmp_path / "b.yaml", {"USER": "ada"}).id
+
+
+def test_an_origin_can_be_named_where_hosts_and_folders_change(tmp_path: Path) -> None:
+    named = {"BATCHSPEC_ORIGIN": "example/words"}
+    one = origin_of(tmp_path / "build-1" / "a.yaml", named)
+    assert one.id == origin_of(tmp_path / "build-2" / "a.yaml", named).id
+    assert one.id != origin_of(tmp_path / "build-2" / "b.yaml", named).id
+    assert one.id != origin_of(tmp_path / "build-1" / "a.yaml", {}).id
+
+
+def applied(origin: Origin) -> dict[str, str]:
+    return {BY: origin.by, ORIGIN: origin.id, VERSION: "1"}
+
+
+def test_a_container_records_who_applied_each_of_its_specs() -> None:
+    ada, bob = applied(ADA), applied(Origin("bób@there", "f" * 16))
+    one = created_by("one", ada)
+    assert with_user(one, "one", ada) is None, "nothing has changed"
+    both = with_user(one, "two", bob)
+    assert both is not None
+    assert users(both) == ("one", "two")
+    assert (applied_to(both, "one"), applied_to(both, "two")) == (ada, bob)
+    assert all(text.isascii() for text in both.values()), "storage sends metadata as headers"
+    moved = with_user(both, "one", bob)
+    assert moved is not None
+    assert applied_to(moved, "one") == bob
+    left = without_user(moved, "one")
+    assert left is not None
+    assert (users(left), applied_to(left, "one"), applied_to(left, "two")) == (("two",), {}, bob)
+
+
+def test_a_container_without_a_record_needs_no_change() -> None:
+    plain = {"batchspec_spec": "one", "batchspec_users": "one"}
+    assert with_user(plain, "one", applied(ADA)) is None
+    assert applied_to({"batchspec_applied": "not JSON"}, "one") == {}
+
+
+def test_a_public_container_does_not_name_the_user(tmp_path: Path) -> None:
+    case = {"change": {"  output: {}": "  output: {public_access: blob}"}}
+    with situation(case, tmp_path) as found:
+        plan = build_plan(found.spec, replace(found.observed, origin=ADA))
+    named = {
+        step.action.container: BY in applied_to(step.action.metadata, "demo")
+        for step in plan.steps
+        if isinstance(step.action, CreateContainer)
+    }
+    assert named == {"application": True, "input": True, "output": False}
+
+
+def test_blobs_of_the_same_version_from_elsewhere_need_no_question(tmp_path: Path) -> None:
+    blobs = {"blobs": {"a.txt.n": "6"}, "applied_by": "bob@there"}
+    with situation({"containers": {"output": blobs}}, tmp_path) as found:
+        spec, observed = found.spec, found.observed
+        (question,) = build_plan(spec, observed).questions
+        assert question.code == "other-containers"
+        facts = observed.containers["output"]
+        same = {**applied_to(facts.metadata or {}, "demo"), VERSION: version(spec, observed)}
+        facts = replace(facts, metadata=created_by("demo", same))
+        joined = replace(observed, containers={**observed.containers, "output": facts})
+        assert not build_plan(spec, joined).questions
 
 
 def test_invalid_metadata_of_another_client_is_ignored() -> None:

@@ -24,6 +24,7 @@ from batchspec.plan.rules.data import DATA, results_folder_used, results_unwrita
 from batchspec.plan.rules.files import FILES
 from batchspec.plan.rules.image import IMAGE
 from batchspec.plan.rules.node_variables import NODE_VARIABLES
+from batchspec.plan.rules.other_runs import OTHER_RUNS
 from batchspec.plan.rules.pool import MONEY, POOL
 from batchspec.plan.rules.references import DEPENDENCIES, REFERENCES, check_dependencies
 from batchspec.plan.rules.requests import REQUESTS
@@ -58,6 +59,7 @@ GROUPS: tuple[RuleGroup, ...] = (
     MONEY,
     ACCOUNT,
     RUN,
+    OTHER_RUNS,
     SCHEDULE,
 )
 

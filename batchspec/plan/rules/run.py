@@ -2,202 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from batchspec.diagnostics import Diagnostic
 from batchspec.plan.actions import (
-    DeleteContainers,
-    DeleteJob,
-    DeleteOutputs,
     RestartNodes,
-    SubmitTasks,
 )
 from batchspec.plan.metadata import (
     ORIGIN,
-    SPEC,
-    VERSION,
     Provenance,
     from_elsewhere,
     read_provenance,
-    version,
 )
-from batchspec.plan.observed import JobFacts, Observed, TaskFacts
+from batchspec.plan.observed import JobFacts, Observed
 from batchspec.plan.options import Part
 from batchspec.plan.plan import Step
-from batchspec.plan.results import WorkSet
 from batchspec.plan.rules.rule import ERROR, NOTE, QUESTION, WARNING, Finding, RuleGroup
-from batchspec.plan.task_sets import TaskSets, newest_open, only_manager
+from batchspec.plan.task_sets import TaskSets, newest_open
 from batchspec.spec import Pool, Result, Spec
 
 RUN = RuleGroup("Run", "Earlier and concurrent runs, and options of the command line.")
-
-_JOIN = re.compile(r"-join-[0-9a-f]{14}$", re.IGNORECASE)
-"""The end of the id of a task that only links stages (:mod:`batchspec.plan.needs`)."""
-_STATES = ("succeeded", "failed", "running", "waiting")
-
-
-@RUN.rule(
-    "other-run",
-    QUESTION,
-    title="Another run of the same name is in the account",
-    why="A spec of this name was applied from another folder or host. Its job contains tasks that"
-    " this spec does not have, or can still get some. Pool, job and containers of both runs have"
-    " the same names, so this run would change those of the other, and delete or replace its"
-    " outputs, even if it has ended. The same version of the spec joins the run without a"
-    " question.",
-    fix="Change `name` and the containers' ids in this spec to keep the runs apart. Answer yes"
-    " (`-y`) to apply this plan anyway.",
-)
-def other_run(
-    spec: Spec,
-    observed: Observed,
-    task_sets: TaskSets | None = None,
-    steps: Iterable[Step] = (),
-) -> Iterator[Finding]:
-    """The newest job of a run that was applied from another place.
-
-    With ``task_sets`` only if it was applied for another version of the spec, and has tasks that
-    this spec does not have, or can still get some; without, only if the job is open. What
-    ``steps`` would delete is part of the finding.
-    """
-    is_open = newest_open(observed) is not None
-    job = observed.jobs[-1] if observed.jobs else None
-    if job is None or job.metadata.get(SPEC) != spec.name or job.state == "deleting":
-        return
-    if not from_elsewhere(job.metadata, {ORIGIN: observed.origin.id}):
-        return
-    states = _states(observed, job)
-    if task_sets is None:
-        concerns = is_open
-    elif is_open:
-        concerns = not _is_joined(spec, observed, job, states, task_sets)
-    else:
-        concerns = _has_other_work(spec, observed, job, task_sets)
-    if not concerns:
-        return
-    applied = read_provenance(job.metadata)
-    tasks = ", ".join(f"{states[state]:,} {state}" for state in _STATES if states[state])
-    number = "1 task" if states.total() == 1 else f"{states.total():,} tasks"
-    state = "is active" if is_open else "is in the account"
-    detail = f"job {job.id} has {number}: {tasks}" if states else f"job {job.id} has no tasks yet"
-    yield Finding(
-        f"another run of {spec.name!r} {state}: {_origin(applied, observed.origin.by)}",
-        spec.place("name"),
-        ". ".join((detail, *_deletions(job, steps))),
-    )
-
-
-def _has_other_work(spec: Spec, observed: Observed, job: JobFacts, task_sets: TaskSets) -> bool:
-    """Whether a job that has ended is of another version, and has run work that is not the spec's.
-
-    A job manager task adds tasks that cannot be compared: then the version decides.
-    """
-    if job.metadata.get(VERSION) == version(spec, observed) or observed.tasks is None:
-        return False
-    if only_manager(spec):
-        return True
-    works = WorkSet(task_sets.works)
-    return any(work not in works for work in observed.tasks.works() if work)
-
-
-def _deletions(job: JobFacts, steps: Iterable[Step]) -> Iterator[str]:
-    """What a plan deletes and replaces of an earlier run, of which ``job`` is the newest job."""
-    now: list[str] = []
-    at_the_end: list[str] = []
-    submits = False
-    for step in steps:
-        match step.action:
-            case DeleteOutputs(container=container) if step.items:
-                outputs = "1 output" if step.items == 1 else f"{step.items:,} outputs"
-                now.append(f"{outputs} in container {container}")
-            case DeleteContainers():
-                at_the_end.append(step.subject)
-            case DeleteJob(job=name) if name == job.id:
-                at_the_end.append(step.subject)
-            case SubmitTasks():
-                submits = True
-    if now:
-        yield f"This plan deletes {' and '.join(now)}"
-    if at_the_end:
-        yield f"The clean-up deletes {' and '.join(at_the_end)}"
-    if submits:
-        yield "New outputs replace those of the same names"
-
-
-def other_schedule(spec: Spec, observed: Observed) -> Iterator[Diagnostic]:
-    """The job schedule that was applied from another place and has not ended.
-
-    For a plan that changes something: an equal spec has nothing to change.
-    """
-    schedule = observed.schedule
-    if schedule is None or schedule.state not in {"active", "disabled"}:
-        return
-    if schedule.metadata.get(SPEC) != spec.name:
-        return
-    if not from_elsewhere(schedule.metadata, {ORIGIN: observed.origin.id}):
-        return
-    applied = read_provenance(schedule.metadata)
-    yield other_run.report(
-        Finding(
-            f"another run of {spec.name!r} is active: {_origin(applied, observed.origin.by)}",
-            spec.place("name"),
-            f"the job schedule {schedule.id} is {schedule.state}",
-        )
-    )
-
-
-def _is_joined(
-    spec: Spec, observed: Observed, job: JobFacts, states: Counter[str], task_sets: TaskSets
-) -> bool:
-    """Whether this spec may work on the job: same version, or all of its tasks are of this spec."""
-    if job.metadata.get(VERSION) == version(spec, observed):
-        return True
-    known = 0
-    if task_sets.open_job is not None:
-        known = sum(len(stage.here) - len(stage.submit) for stage in task_sets.stages)
-    closed = job.properties.get("onAllTasksComplete") == "terminatejob"
-    return closed and bool(states) and states.total() <= known
-
-
-def created_meanwhile(kind: str, name: str, metadata: Mapping[str, str]) -> Diagnostic:
-    """That another run created a pool or a job (with this metadata) after the plan was made."""
-    return other_run.report(
-        Finding(
-            f"another run created the {kind} {name!r} in the meantime:"
-            f" {_origin(read_provenance(metadata), '')}",
-            fix="Change `name` in this spec to keep the runs apart. `batchspec plan` shows what"
-            " this spec would change.",
-        )
-    )
-
-
-def _states(observed: Observed, job: JobFacts) -> Counter[str]:
-    """How many tasks of a job are in each state, without those that only link stages."""
-    counts: Counter[str] = Counter()
-    index = observed.tasks
-    for name, where, succeeded in index.ends() if index is not None else ():
-        if where == job.id and not _JOIN.search(name):
-            assert index is not None
-            facts = index.versions(name)[0][1] if succeeded is None else None
-            counts[_state(succeeded, facts)] += 1
-    return counts
-
-
-def _state(succeeded: bool | None, facts: TaskFacts | None) -> str:
-    if succeeded is not None:
-        return "succeeded" if succeeded else "failed"
-    return "waiting" if facts is None or facts.state == "active" else "running"
-
-
-def _origin(applied: Provenance, here: str) -> str:
-    """Who applied a run, from where, and when."""
-    by = applied.by or "another client"
-    host = applied.by.rpartition("@")[2]
-    place = " from another folder of this host" if host == here.rpartition("@")[2] != "" else ""
-    when = f" at {applied.at:%Y-%m-%d %H:%M} UTC" if applied.at is not None else ""
-    return f"applied by {by}{place}{when}"
 
 
 @RUN.rule(
@@ -268,7 +91,16 @@ def outputs_lost(spec: Spec, tasks: int) -> Iterator[Finding]:
 def _applied(observed: Observed, metadata: Mapping[str, str]) -> str:
     """Who applied a run, when, and from where if that is not this folder."""
     elsewhere = from_elsewhere(metadata, {ORIGIN: observed.origin.id})
-    return _origin(read_provenance(metadata), observed.origin.by if elsewhere else "")
+    return applied_text(read_provenance(metadata), observed.origin.by if elsewhere else "")
+
+
+def applied_text(applied: Provenance, here: str) -> str:
+    """Who applied a run, from where, and when."""
+    by = applied.by or "another client"
+    host = applied.by.rpartition("@")[2]
+    place = " from another folder of this host" if host == here.rpartition("@")[2] != "" else ""
+    when = f" at {applied.at:%Y-%m-%d %H:%M} UTC" if applied.at is not None else ""
+    return f"applied by {by}{place}{when}"
 
 
 @RUN.rule(
