@@ -84,7 +84,9 @@ TABLES = (
         "For a pool that this spec created. A pool with `lifetime: job` belongs to its job: every"
         " change except its size requires a new job. A change in a file that the start task reads"
         " is a change of `start_task`. A property that is removed from the spec returns to the"
-        " service's default; if no update can do that, the pool is replaced.",
+        " service's default; if no update can do that, the pool is replaced. While no task is left"
+        " to run, only a smaller size or an autoscale formula takes effect: nodes cost money. The"
+        " plan shows what changes when tasks run again.",
         POOL,
     ),
     Table(

@@ -31,7 +31,7 @@ from batchspec.plan.observed import Observed
 from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
 from batchspec.plan.outputs import MissingOutput, missing_outputs, outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb, ids
-from batchspec.plan.pool import pool_body, pool_steps, runs_windows, unused_pool_drift, with_restart
+from batchspec.plan.pool import pool_body, pool_steps, runs_windows, with_restart
 from batchspec.plan.results import WorkSet, superseded_files
 from batchspec.plan.rules.data import missing_container, output_missing
 from batchspec.plan.rules.other_runs import other_containers, other_pool, other_run
@@ -58,6 +58,7 @@ from batchspec.plan.task_sets import (
     newest_open,
     only_manager,
 )
+from batchspec.plan.unused_pool import unused_pool_drift, unused_pool_steps
 from batchspec.spec import PoolKind, Record, Spec
 
 
@@ -103,6 +104,8 @@ def build_plan(
             else []
         )
         steps, kept = run.finished_steps(missing)
+        todo, later = _divided(unused_pool_steps(spec, observed, pool, steps))
+        steps, kept = [*todo, *steps], [*kept, *later]
         problems.extend(unused_pool_drift(spec, observed, pool))
         problems.extend(output_missing(missing, spec))
     else:

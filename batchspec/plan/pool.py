@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from batchspec.diagnostics import Diagnostic, Diagnostics
+from batchspec.diagnostics import Diagnostics
 from batchspec.plan.actions import (
     CreatePool,
     ReplacePool,
@@ -346,22 +346,13 @@ def with_restart(
     )
 
 
-def unused_pool_drift(spec: Spec, observed: Observed, body: Record) -> Iterator[Diagnostic]:
-    """What another client changed in the pool of a run that has no tasks left."""
-    facts = observed.pool
-    if spec.pool.kind is not PoolKind.OWN or facts is None or facts.state == "deleting":
-        return
-    if facts.metadata.get(SPEC) == spec.name:
-        yield from pool_drift(spec.pool, drift(body, facts))
-
-
 def _own_pool(
     spec: Spec, observed: Observed, body: Record, problems: Diagnostics, *, replaced: bool
 ) -> tuple[Step, ...]:
     pool, facts, sas = spec.pool, observed.pool, sas_lifetime(spec, observed.now)
     step_id, subject = f"pool:{pool.id}", f"pool {pool.id}"
     uploads = tuple(f"upload:{key}" for key in pool.start_containers)
-    nodes = sum(_targets(body))
+    nodes = sum(target_size(body))
     if facts is None or facts.state == "deleting":
         why = "new" if facts is None else "new; the existing pool is being deleted"
         create = CreatePool(pool.id, body, sas)
@@ -411,10 +402,12 @@ def _in_place(
         yield Step(
             before[0], UpdatePool(pool.id, patch, sas), Verb.UPDATE, subject, reason, uploads
         )
-    yield from _size(pool, facts, body, before)
+    yield from size_steps(pool, facts, body, before)
 
 
-def _size(pool: Pool, facts: PoolFacts, body: Record, before: tuple[str, ...]) -> Iterator[Step]:
+def size_steps(
+    pool: Pool, facts: PoolFacts, body: Record, before: tuple[str, ...]
+) -> Iterator[Step]:
     """Changes of the number of nodes, of the autoscale formula, or from one to the other."""
     subject = f"pool {pool.id}"
     scales = facts.properties.get("enableAutoScale") is True
@@ -423,19 +416,20 @@ def _size(pool: Pool, facts: PoolFacts, body: Record, before: tuple[str, ...]) -
         found = [] if not scales else list(differences(wanted, facts.properties))
         if scales and not found:
             return
-        reason = "; ".join(d.words for d in found) or (f"{_sizes(_existing(facts))} -> autoscale")
+        resized = f"{_sizes(existing_size(facts))} -> autoscale"
+        reason = "; ".join(d.words for d in found) or resized
         action = ScalePool(pool.id, *(_text(body.get(key)) for key in _FORMULA))
         yield Step(_next(pool, before, "scale"), action, Verb.RESIZE, subject, reason, before)
         return
-    targets = _targets(body)
+    targets = target_size(body)
     if scales:
         reason = f"autoscale -> {_sizes(targets)}"
         name = _next(pool, before, "scale")
         yield Step(name, ScalePool(pool.id, None), Verb.RESIZE, subject, reason, before)
         before = (name,)
-    if scales or targets != _existing(facts) or facts.shortfall:
-        reason = f"{'autoscale' if scales else _sizes(_existing(facts))} -> {_sizes(targets)}"
-        if targets == _existing(facts) and not scales:
+    if scales or targets != existing_size(facts) or facts.shortfall:
+        reason = f"{'autoscale' if scales else _sizes(existing_size(facts))} -> {_sizes(targets)}"
+        if targets == existing_size(facts) and not scales:
             # After a failed resize the service tries again only on request.
             reason = f"{facts.nodes} of {facts.target} nodes allocated: {facts.shortfall}"
         dedicated, spot = targets
@@ -449,12 +443,14 @@ def _next(pool: Pool, before: tuple[str, ...], what: str) -> str:
     return f"pool:{pool.id}:{what}" if before else f"pool:{pool.id}"
 
 
-def _targets(body: Record) -> tuple[int, int]:
+def target_size(body: Record) -> tuple[int, int]:
+    """How many dedicated and Spot nodes a pool with this body is to have."""
     dedicated, spot = (_number(body.get(key)) for key in _TARGETS)
     return dedicated, spot
 
 
-def _existing(facts: PoolFacts) -> tuple[int, int]:
+def existing_size(facts: PoolFacts) -> tuple[int, int]:
+    """How many dedicated and Spot nodes a pool is to have now."""
     return facts.target_dedicated, facts.target_spot
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from batchspec.account import TaskCounts
 from batchspec.apply.events import Waiting
+from batchspec.diagnostics import Diagnostic
 from batchspec.plan.observed import AccountNames, ScheduleFacts
 from batchspec.render import units
+from batchspec.render.diagnostics import diagnostic_json
 from batchspec.render.output import NodeIds, flat, json_text
 from batchspec.render.progress.json_stream import moment
 from batchspec.render.report import waiting_json
@@ -24,7 +26,8 @@ class Status:
     ``rate`` is tasks completed in a second; ``left`` and ``limit`` are seconds: until all tasks are
     done at that rate, and until the time limit of the job. ``waits`` are the causes that block the
     run, as far as one poll shows them. ``stages`` are the tasks of each stage by state, over all
-    jobs of the run, if the spec has several stages.
+    jobs of the run, if the spec has several stages. ``missing`` are the findings on outputs that a
+    finished run did not write.
     """
 
     account: AccountNames
@@ -42,6 +45,7 @@ class Status:
     limit: float | None = None
     waits: tuple[Waiting, ...] = ()
     stages: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    missing: Sequence[Diagnostic] = ()
 
 
 def status_json(status: Status) -> str:
@@ -68,6 +72,7 @@ def status_json(status: Status) -> str:
             "nodes": dict(status.nodes or {}),
             "pool": status.pool and {"id": status.pool, "state": status.pool_state},
             "waiting": [waiting_json(wait) for wait in status.waits],
+            "missing_outputs": [diagnostic_json(problem) for problem in status.missing],
             "target": status.account.target,
         },
         indent=2,
@@ -104,6 +109,9 @@ def _lines(status: Status, style: Style) -> Iterator[str]:
     for wait in map(ids.waiting, status.waits):
         yield f"{label}  {style('warning', flat(wait.summary))}"
         yield from (f"       {flat(text)}" for text in (wait.detail, wait.action) if text)
+    for problem in status.missing:
+        yield f"lacks  {style('warning', flat(problem.summary))}"
+        yield from (f"       {flat(text)}" for text in (problem.detail, problem.fix) if text)
 
 
 def _tasks(status: Status, tasks: TaskCounts) -> str:

@@ -162,6 +162,23 @@ def test_status_by_stage() -> None:
     assert json.loads(status_json(STATUS))["stages"] == {}
 
 
+def test_status_of_a_finished_run_names_missing_outputs() -> None:
+    missing = Diagnostic(
+        "output-missing",
+        "output '*.csv' of stage map: no file matched",
+        "Missing in container out: x",
+        fix="fix it",
+    )
+    status = replace(STATUS, job_state="completed", missing=(missing,))
+    assert status_text(status).splitlines()[-3:] == [
+        "lacks  output '*.csv' of stage map: no file matched",
+        "       Missing in container out: x",
+        "       fix it",
+    ]
+    (found,) = json.loads(status_json(status))["missing_outputs"]
+    assert found["code"] == "output-missing"
+
+
 def test_status_of_a_job_that_has_ended_has_no_time_left() -> None:
     ended = replace(STATUS, job_state="completed", limit=None)
     assert status_text(ended).splitlines()[-1] == (

@@ -16,6 +16,7 @@ from batchspec.cli.options import (
     VariableFiles,
     Variables,
 )
+from batchspec.diagnostics import SpecError
 from batchspec.exit_codes import Exit
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from batchspec.apply.monitor import Cause, Health
     from batchspec.cloud import AccountClient
+    from batchspec.diagnostics import Diagnostic
     from batchspec.plan import StageCounts
     from batchspec.render import Status
     from batchspec.spec import Spec
@@ -53,11 +55,41 @@ async def status(
     note_missing_secrets(loaded)
     async with open_target(target, options.environ) as cloud:
         found = await _status(loaded, cloud)
+    if _has_succeeded(found):
+        found = replace(found, missing=await _missing_outputs(options))
     if output_format is Format.JSON:
         out(status_json(found))
     else:
         out(status_text(found, color=use_color()))
     return Exit.DONE
+
+
+def _has_succeeded(found: Status) -> bool:
+    """Whether the job has ended and every task of the run has succeeded."""
+    tasks = found.tasks
+    over = found.job_state == "completed" and tasks is not None and tasks.succeeded > 0
+    return over and tasks is not None and tasks.succeeded >= max(tasks.total, found.total)
+
+
+async def _missing_outputs(options: RunOptions) -> Sequence[Diagnostic]:
+    """The outputs of the finished run that are missing; none without the files of the spec.
+
+    As in a plan: nothing is known of outputs if tasks have changed.
+    """
+    from batchspec.cli.resume_command import completed_problem
+    from batchspec.cli.session import Files, open_session
+    from batchspec.plan import OUTPUT_MISSING, build_plan
+
+    async with open_session(options, files=Files.OPTIONAL) as session:
+        if not session.files or session.spec.job.schedule is not None:
+            return ()
+        try:
+            plan = build_plan(session.spec, session.observed)
+        except SpecError:
+            # `plan` shows these errors.
+            return ()
+    missing = (finding for finding in plan.findings if finding.code == OUTPUT_MISSING)
+    return tuple(map(completed_problem, missing))
 
 
 async def _status(spec: Spec, cloud: AccountClient) -> Status:
