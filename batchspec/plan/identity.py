@@ -53,8 +53,8 @@ def run_definition(spec: Spec, observed: Observed) -> str:
         tuple(map(_stage_value, spec.stages)),
         Record({k: v for k, v in spec.parameters.items() if not isinstance(v, Secret)}),
         spec.pool.image.name if spec.pool.image is not None else None,
-        tuple(_with_sources(spec.pool.properties.get(key)) for key in _POOL_PROPERTIES),
-        _with_sources(spec.job.properties.get("commonEnvironmentSettings")),
+        tuple(with_sources(spec.pool.properties.get(key)) for key in _POOL_PROPERTIES),
+        with_sources(spec.job.properties.get("commonEnvironmentSettings")),
         tuple((key, content_digest(observed.containers[key].files)) for key in shared),
     )
 
@@ -63,24 +63,24 @@ def _stage_value(stage: Stage) -> Value:
     command = stage.command
     return (
         stage.name,
-        _with_sources(command.template),
-        tuple(map(_with_sources, command.arguments)),
-        _with_sources(stage.id),
-        _with_sources(stage.body),
+        with_sources(command.template),
+        tuple(map(with_sources, command.arguments)),
+        with_sources(stage.id),
+        with_sources(stage.body),
         stage.resources,
         stage.needs,
     )
 
 
-def _with_sources(value: Value) -> Value:
+def with_sources(value: Value) -> Value:
     """A value with the source text of its templates."""
     match value:
         case Template(source=source):
             return source
         case Record():
-            return Record({key: _with_sources(item) for key, item in value.items()})
+            return Record({key: with_sources(item) for key, item in value.items()})
         case tuple():
-            return tuple(map(_with_sources, value))
+            return tuple(map(with_sources, value))
     return value
 
 
@@ -133,7 +133,7 @@ class Identity:
         self._items = hashlib.sha256(stage.name.encode() + b"\x00")
         self._indexed = indexed
         hasher = hashlib.sha256(stage.name.encode())
-        hasher.update(_canonical(_image(spec)))
+        hasher.update(_canonical(image_of(spec)))
         hasher.update(_canonical(spec.job.properties.get("commonEnvironmentSettings")))
         if packages := spec.pool.properties.get(_PACKAGES):
             hasher.update(_canonical(packages))
@@ -208,7 +208,8 @@ _encode = json.JSONEncoder(sort_keys=True, default=_plain).encode
 """JSON of an item's variables; a secret is ``***`` in it."""
 
 
-def _image(spec: Spec) -> Value:
+def image_of(spec: Spec) -> Value:
+    """The image of the nodes: its alias, or its reference; ``None`` if the spec has none."""
     if spec.pool.image is not None:
         return spec.pool.image.name
     machine = spec.pool.properties.get("virtualMachineConfiguration")

@@ -19,6 +19,13 @@ from batchspec.plan.actions import (
 )
 from batchspec.plan.changes import JOB, ChangeMethod, Difference, differences
 from batchspec.plan.identity import content_digest, digest
+from batchspec.plan.ingredients import (
+    PARTS,
+    changed_files,
+    changed_parts,
+    named_changes,
+    parts_of_job,
+)
 from batchspec.plan.metadata import (
     DIGEST,
     KEEPS,
@@ -63,6 +70,7 @@ def job_body(spec: Spec, observed: Observed, work: TaskSets, pool: Record) -> Re
             Record(name=DIGEST, value=fixed_digest(spec, observed, body)),
             Record(name=SCOPE, value="whole" if work.whole else "rest"),
             Record(name=VERSION, value=version(spec, observed)),
+            Record(name=PARTS, value=parts_of_job(spec, observed)),
             *provenance(observed),
             *([Record(name=KEEPS, value=work.keeps)] if work.keeps else []),
             *([Record(name=KEPT, value=str(kept))] if kept else []),
@@ -162,7 +170,11 @@ def why_another(spec: Spec, observed: Observed, pool: Record, job: JobFacts) -> 
     ours = job.metadata.get(SPEC) == spec.name
     if not ours or made_from is None or made_from == fixed_digest(spec, observed, body):
         return ""
-    return "; ".join(_texts(body, job, ChangeMethod.REPLACE)) or _PREPARATION_CHANGED
+    found = "; ".join(_texts(body, job, ChangeMethod.REPLACE))
+    if found:
+        return found
+    changes = named_changes(changed_files(spec, observed, job.metadata))
+    return f"{_PREPARATION_CHANGED}: {changes}" if changes else _PREPARATION_CHANGED
 
 
 def job_change(body: Record, job: JobFacts) -> JobChange:
@@ -180,7 +192,9 @@ def job_change(body: Record, job: JobFacts) -> JobChange:
             patch["metadata"] = body["metadata"]
     made = job.metadata.get(VERSION)
     if made is not None and made != metadata_of(body)[VERSION]:
-        reasons = reasons or ["the spec has changed since it was applied"]
+        changes = named_changes(changed_parts(job.metadata, metadata_of(body)))
+        of_it = f": {changes}" if changes else ""
+        reasons = reasons or [f"the spec has changed since it was applied{of_it}"]
         patch["metadata"] = body["metadata"]
     return JobChange(
         Record(patch),
@@ -316,6 +330,7 @@ def task_steps(
                 _submit_reason(stage, len(tasks) - len(stage.submit)),
                 before,
                 len(tasks),
+                changes=stage.changes,
             )
         if len(stage.retry):
             yield Step(
@@ -389,9 +404,10 @@ def _submitted(job: JobFacts, now: datetime) -> str:
 
 def _submit_reason(stage: StageTasks, joins: int) -> str:
     fresh = len(stage.submit) - stage.again - stage.changed - stage.lost
+    changes = named_changes(stage.changes, stage.changes_total)
     parts = [
         (fresh, "new" if fresh == stage.total else f"{fresh:,} new"),
-        (stage.changed, f"{stage.changed:,} changed"),
+        (stage.changed, f"{stage.changed:,} changed" + (f" ({changes})" if changes else "")),
         (stage.lost, f"{stage.lost:,} with missing outputs"),
         (stage.again, f"{stage.again:,} not successful in an earlier job"),
         (joins, f"{joins:,} to link stages"),

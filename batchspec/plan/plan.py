@@ -61,7 +61,8 @@ class Step:
     """One step. ``after`` are the ids of steps to wait for; ``items`` counts files, tasks or nodes.
 
     ``subject`` is the resource (``container input``, ``pool topn``), ``reason`` why the step is in
-    the plan. A step that keeps an existing resource has no ``action``.
+    the plan. A step that keeps an existing resource has no ``action``. ``changes`` names what has
+    changed in the work of tasks that are submitted again, if it is known.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Step:
     after: tuple[str, ...] = ()
     items: int = 1
     gate: Gate = Gate.FLOW
+    changes: tuple[str, ...] = ()
 
 
 def ids(steps: Iterable[Step]) -> tuple[str, ...]:

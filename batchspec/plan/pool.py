@@ -21,6 +21,7 @@ from batchspec.plan.actions import (
 )
 from batchspec.plan.changes import POOL, ChangeMethod, Difference, differences
 from batchspec.plan.identity import content_digest, digest
+from batchspec.plan.ingredients import PARTS, changed_parts, named_changes, parts_of_pool
 from batchspec.plan.metadata import (
     DIGEST,
     MACHINE,
@@ -67,6 +68,7 @@ def _with_metadata(spec: Spec, observed: Observed, body: Record) -> Record:
         content_digest(observed.containers[key].files) for key in spec.pool.start_containers
     )
     given, lifetime = body.get("metadata"), sas_lifetime(spec, observed.now)
+    parts = parts_of_pool(spec, observed)
     return body.with_(
         metadata=(
             *(given if isinstance(given, tuple) else ()),
@@ -76,6 +78,7 @@ def _with_metadata(spec: Spec, observed: Observed, body: Record) -> Record:
             Record(name=MACHINE, value=digest(_part(body, ChangeMethod.EMPTY))),
             Record(name=UNTIL, value=(observed.now + lifetime).isoformat()),
             *provenance(observed),
+            *([Record(name=PARTS, value=parts)] if parts else []),
         )
     )
 
@@ -160,7 +163,8 @@ def pool_change(body: Record, facts: PoolFacts) -> PoolChange | None:
     for name, (how, reason) in _UNSEEN.items():
         if facts.metadata.get(name) != wanted[name] and how not in hows:
             hows.add(how)
-            reasons.append(reason)
+            changes = named_changes(changed_parts(facts.metadata, wanted)) if name == START else ""
+            reasons.append(f"{reason}: {changes}" if changes else reason)
     return _change(body, facts, hows, reasons, lasting=any(map(_stays, found)))
 
 

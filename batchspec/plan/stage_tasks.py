@@ -89,7 +89,8 @@ class StageTasks:
     ``other`` of those done or in progress are of an earlier version. ``lost`` of those to submit
     succeeded before, and what they wrote is needed and gone. ``superseded`` tasks
     in the job are of an earlier version, have succeeded, and stay. ``absent`` of those left are not
-    in the job, and ``failed_before`` of these failed in an earlier one.
+    in the job, and ``failed_before`` of these failed in an earlier one. ``changes`` names the first
+    of ``changes_total`` things that have changed in the work of changed tasks.
     """
 
     stage: Stage
@@ -109,6 +110,8 @@ class StageTasks:
     superseded: int = 0
     absent: int = 0
     failed_before: int = 0
+    changes: tuple[str, ...] = ()
+    changes_total: int = 0
 
 
 class _Class(Enum):
@@ -269,6 +272,23 @@ def _same_item(task: Task, facts: TaskFacts) -> bool:
     return mine.item == theirs.item != "" and mine.content == theirs.content
 
 
+_NAMED_INPUTS = 20
+"""How many changed inputs of a stage are named."""
+
+
+def _has_other_content(task: Task, facts: TaskFacts) -> bool:
+    """Whether a task was created for the same item with other content of its files."""
+    mine, theirs = task.marks, facts.marks
+    return mine.item == theirs.item != "" and mine.content != theirs.content
+
+
+def _name_of_inputs(task: Task) -> str:
+    if len(task.inputs) == 1:
+        container, blob = task.inputs[0]
+        return f"input {container}/{blob}"
+    return f"inputs of {task.id}"
+
+
 def state_of(facts: TaskFacts) -> str:
     """The state of a task as :meth:`~batchspec.plan.observed.TaskIndex.states` counts it."""
     if facts.succeeded is not None:
@@ -325,7 +345,8 @@ def survey(stage: Stage, tasks: Stream[Task], classifier: TaskClassifier | None)
     states: Counter[str] = Counter()
     clashes: Counter[str] = Counter()
     since: datetime | None = None
-    other = superseded = superseded_failed = failed_before = 0
+    other = superseded = superseded_failed = failed_before = inputs = 0
+    named: list[str] = []
     for task in tasks:
         place = classifier.place(task)
         counts[place.kind] += 1
@@ -342,6 +363,10 @@ def survey(stage: Stage, tasks: Stream[Task], classifier: TaskClassifier | None)
                 since = facts.created
         elif place.kind is _Class.LEFT_OUT:
             failed_before += facts.succeeded is False
+        elif place.kind is _Class.CHANGED and _has_other_content(task, facts):
+            inputs += 1
+            if len(named) < _NAMED_INPUTS:
+                named.append(_name_of_inputs(task))
         elif place.kind is _Class.CHANGED and _same_item(task, facts):
             superseded += facts.succeeded is True
             superseded_failed += facts.succeeded is False
@@ -366,6 +391,8 @@ def survey(stage: Stage, tasks: Stream[Task], classifier: TaskClassifier | None)
         lost=counts[_Class.LOST],
         absent=counts[_Class.LEFT_OUT],
         failed_before=failed_before,
+        changes=tuple(named),
+        changes_total=inputs,
     )
     return Survey(work, tasks, classifier, states, clashes, since, superseded, superseded_failed)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from batchspec.plan.identity import run_definition
+from batchspec.plan.ingredients import changes_of_stage
 from batchspec.plan.metadata import KEEPS, SPEC, VERSION, scope_is_whole, version
 from batchspec.plan.needs import Linked, link
 from batchspec.plan.observed import JobFacts, Observed, Stream, TaskFacts, TaskIndex
@@ -221,7 +222,7 @@ def _task_sets(
     part: bool,
 ) -> TaskSets:
     """The tasks that were found, and the job for them; ``part`` of them if a user selected some."""
-    stages = tuple(each.work for each in found)
+    stages = tuple(_with_changes(spec, observed, each.work) for each in found)
     job = open_job.id if open_job is not None else _next_id(spec, observed.jobs)
     earlier_jobs = len(observed.jobs) > (open_job is not None)
     done_before = any(stage.done for stage in stages) and earlier_jobs
@@ -237,6 +238,16 @@ def _task_sets(
             sum(each.superseded_failed for each in found),
         ),
         works=_Works(found),
+    )
+
+
+def _with_changes(spec: Spec, observed: Observed, work: StageTasks) -> StageTasks:
+    """The tasks of a stage with the names of what has changed since the newest job was applied."""
+    if not work.changed or not observed.jobs:
+        return work
+    names = changes_of_stage(spec, work.stage, observed, observed.jobs[-1].metadata)
+    return replace(
+        work, changes=(*names, *work.changes), changes_total=len(names) + work.changes_total
     )
 
 

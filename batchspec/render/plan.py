@@ -225,6 +225,7 @@ def _step_json(step: Step) -> dict[str, object]:
         "after": list(step.after),
         "items": step.items,
         "gate": step.gate.value,
+        "changes": list(step.changes),
     }
 
 

@@ -1,0 +1,121 @@
+"""Plans name what has changed in the work of tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from batchspec.plan import Step, build_plan
+from batchspec.plan.actions import CreateJob, SubmitTasks
+from batchspec.plan.ingredients import PARTS, changed_parts, named_changes
+from batchspec.plan.metadata import metadata_of
+from batchspec.render import plan_json
+from tests.plan.situation import situation
+
+SPEC = """\
+version: 1
+name: demo
+parameters:
+  top: {type: integer, default: 3}
+  unused: {type: integer, default: 1}
+  token: {type: string, secret: true}
+containers:
+  application: {upload: [app/*]}
+  input: {upload: [data/*.txt]}
+pool: {vm_size: standard_d2s_v5, nodes: 2, image: ubuntu-24.04}
+job: {max_wall_clock_time: 1h}
+tasks:
+  count:
+    for_each: {files: input}
+    command: wc -c {{ file.name }} | head -n {{ top }}
+    env: {TOKEN: "{{ token }}"}
+    logs: false
+  sum:
+    needs: [count]
+    command: python3 count.py
+    resources: [application]
+    logs: false
+"""
+DONE = {
+    "spec": SPEC,
+    "variables": {"token": "the-value"},
+    "jobs": [
+        {
+            "id": "demo",
+            "state": "completed",
+            "tasks": {"count": ["done", "done", "done"], "sum": ["done"]},
+        }
+    ],
+}
+
+
+def changes(folder: Path, before: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """What the plan names for each stage that it submits; ``before``: the earlier version."""
+    return {name: step.changes for name, step in submitted(folder, before).items()}
+
+
+def submitted(folder: Path, before: Mapping[str, Any]) -> dict[str, Step]:
+    with situation({**DONE, "before": before}, folder) as found:
+        plan = build_plan(found.spec, found.observed)
+    return {s.action.stage: s for s in plan.steps if isinstance(s.action, SubmitTasks)}
+
+
+def test_the_command_and_what_needs_it(tmp_path: Path) -> None:
+    named = changes(tmp_path, {"change": {"wc -c": "wc -l"}})
+    assert named == {"count": ("command",), "sum": ("command of count",)}
+
+
+def test_a_parameter_only_where_it_is_used(tmp_path: Path) -> None:
+    other = {"change": {"default: 3": "default: 5", "default: 1": "default: 2"}}
+    assert changes(tmp_path, other) == {"count": ("parameter top",), "sum": ("parameter top",)}
+
+
+def test_a_program_file_in_the_stage_that_reads_it(tmp_path: Path) -> None:
+    named = changes(tmp_path, {"files": {"app/count.py": "old\n", "app/removed.py": "old\n"}})
+    assert named == {"sum": ("file application/count.py", "file application/removed.py")}
+
+
+def test_an_input_of_its_own_task(tmp_path: Path) -> None:
+    steps = submitted(tmp_path, {"files": {"data/a.txt": "old\n", "data/b.txt": "old\n"}})
+    assert steps["count"].changes == ("input input/a.txt", "input input/b.txt")
+    assert steps["count"].reason == "2 changed (input input/a.txt and 1 more)"
+
+
+def test_the_image(tmp_path: Path) -> None:
+    named = changes(tmp_path, {"change": {"ubuntu-24.04": "debian-12"}})
+    assert named == {"count": ("image",), "sum": ("image",)}
+
+
+def test_secrets_are_not_recorded(tmp_path: Path) -> None:
+    with situation({"spec": SPEC, "variables": {"token": "one"}}, tmp_path) as found:
+        plan = build_plan(found.spec, found.observed)
+    (body,) = (s.action.body for s in plan.steps if isinstance(s.action, CreateJob))
+    parts = json.loads(str(metadata_of(body)[PARTS]))
+    assert "parameter top" in parts
+    assert not [name for name in parts if "token" in name]
+
+
+def test_many_files_of_a_container_are_one_ingredient(tmp_path: Path) -> None:
+    files = {f"app/{number}.py": "now\n" for number in range(60)}
+    case = {**DONE, "files": files, "before": {"files": {"app/59.py": "before\n"}}}
+    with situation(case, tmp_path) as found:
+        plan = build_plan(found.spec, found.observed)
+    (step,) = (s for s in plan.steps if isinstance(s.action, SubmitTasks))
+    assert step.changes == ("files of application",)
+    (shown,) = (s for s in json.loads(plan_json(plan))["steps"] if s["id"] == step.id)
+    assert shown["changes"] == ["files of application"]
+
+
+def test_metadata_without_a_record_name_no_change() -> None:
+    recorded = {PARTS: '{"image":"1"}'}
+    assert changed_parts({}, recorded) == ()
+    assert changed_parts({PARTS: "not JSON"}, recorded) == ()
+    assert changed_parts({PARTS: '{"image":"2"}'}, recorded) == ("image",)
+
+
+def test_the_first_change_and_how_many_more() -> None:
+    assert named_changes(()) == ""
+    assert named_changes(("image",)) == "image"
+    assert named_changes(("image", "command"), 1002) == "image and 1,001 more"
