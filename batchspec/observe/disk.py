@@ -361,14 +361,22 @@ def _folders(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iter
 
 
 def occupied(spec: Spec) -> frozenset[Path]:
-    """The result folders that contain files although this spec has not downloaded any.
+    """The result folders that contain files although this spec has not downloaded any to them.
 
     Only files directly in the folder count, except hidden ones: files in its subfolders are
-    usually results of another spec. If a receipt exists, the files are results of this spec.
+    usually results of another spec. If the receipt lists a file in the folder, the files are
+    results of this spec.
     """
-    if receipt_path(spec.path, spec.name).exists():
-        return frozenset()
-    return frozenset(result.to for result in spec.results if _contains_files(result.to))
+    found = {result.to for result in spec.results if _contains_files(result.to)}
+    receipt = receipt_path(spec.path, spec.name)
+    if found and receipt.exists():
+        with receipt.open(encoding="utf-8") as file:
+            file.readline()
+            for entry in receipt_entries(file, receipt.parent):
+                found -= {folder for folder in found if entry.path.is_relative_to(folder)}
+                if not found:
+                    break
+    return frozenset(found)
 
 
 def _contains_files(folder: Path) -> bool:

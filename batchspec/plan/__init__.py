@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from batchspec.plan.assemble import NO_SUCH_STEP, PARTIAL_PLAN, detached
-    from batchspec.plan.attach import build_attach, build_download, no_run
+    from batchspec.plan.attach import build_attach, build_download, find_missing_outputs, no_run
     from batchspec.plan.build import build_plan, has_retries
     from batchspec.plan.changes import duration_seconds
     from batchspec.plan.cleanup import build_destroy, containers_subject
@@ -46,7 +46,8 @@ if TYPE_CHECKING:
     from batchspec.plan.rules.data import OUTPUT_MISSING, output_missing
     from batchspec.plan.rules.other_runs import created_meanwhile
     from batchspec.plan.rules.registry import GROUPS, RULES, check_offline
-    from batchspec.plan.stage_tasks import Selection, StageCounts, count_stages, read_recorded
+    from batchspec.plan.selection import Selection
+    from batchspec.plan.stage_tasks import StageCounts, count_stages, read_recorded
     from batchspec.plan.task_sets import OPEN, job_base, newest_open
     from batchspec.plan.tasks import Task
 
@@ -84,6 +85,7 @@ __all__ = [
     "created_meanwhile",
     "detached",
     "duration_seconds",
+    "find_missing_outputs",
     "has_retries",
     "job_base",
     "newest_open",
@@ -105,6 +107,7 @@ _NAMES = {
     "attach": (
         "build_attach",
         "build_download",
+        "find_missing_outputs",
         "no_run",
     ),
     "build": (
@@ -152,8 +155,8 @@ _NAMES = {
         "RULES",
         "check_offline",
     ),
+    "selection": ("Selection",),
     "stage_tasks": (
-        "Selection",
         "StageCounts",
         "count_stages",
         "read_recorded",

@@ -23,9 +23,10 @@ from batchspec.plan.cleanup import (
 from batchspec.plan.identity import digest
 from batchspec.plan.metadata import VERSION, kept_before, left_before, scope_is_whole, version
 from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts, Stream
-from batchspec.plan.outputs import Outputs, outputs
+from batchspec.plan.outputs import Outputs, missing_outputs, outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.pool import runs_windows
+from batchspec.plan.rules.data import output_missing
 from batchspec.plan.rules.run import (
     job_open,
     not_all_results,
@@ -251,6 +252,21 @@ def run_version(spec: Spec, observed: Observed, job: JobFacts, *, files: bool) -
         complete=not sets.lost,
         findings=tuple(outputs_lost(spec, sets.lost)),
     )
+
+
+def find_missing_outputs(spec: Spec, observed: Observed) -> tuple[Diagnostic, ...]:
+    """The findings on outputs of a run that has succeeded; none if its tasks have changed.
+
+    Raises:
+        SpecError: no task can be created for an item.
+    """
+    windows = runs_windows(spec, observed)
+    sets = build_task_sets(spec, observed, windows=windows)
+    if not _has_succeeded(sets):
+        return ()
+    if sets.lost:
+        return tuple(outputs_lost(spec, sets.lost))
+    return tuple(output_missing(missing_outputs(spec, observed, sets.works, windows=windows), spec))
 
 
 def _since(observed: Observed) -> datetime:

@@ -50,7 +50,7 @@ from batchspec.plan.rules.sas import sas_lifetime
 from batchspec.plan.rules.schedule import schedule_exists
 from batchspec.plan.rules.tasks import check_stages
 from batchspec.plan.schedule import build_schedule
-from batchspec.plan.stage_tasks import Selection
+from batchspec.plan.selection import Selection
 from batchspec.plan.task_sets import (
     ReplacedJob,
     TaskSets,

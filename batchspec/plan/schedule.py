@@ -50,7 +50,7 @@ from batchspec.plan.rules.schedule import (
     schedule_over,
 )
 from batchspec.plan.rules.tasks import check_stages
-from batchspec.plan.stage_tasks import Selection
+from batchspec.plan.selection import Selection
 from batchspec.plan.task_sets import TaskSets
 from batchspec.plan.tasks import expand
 from batchspec.spec import PoolKind, Record, Spec, Value

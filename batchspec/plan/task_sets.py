@@ -21,8 +21,8 @@ from batchspec.plan.needs import Linked, link
 from batchspec.plan.observed import JobFacts, Observed, Stream, TaskFacts, TaskIndex
 from batchspec.plan.outputs import RequiredOutputs
 from batchspec.plan.results import Written, receipt_name
+from batchspec.plan.selection import Selection
 from batchspec.plan.stage_tasks import (
-    Selection,
     StageTasks,
     Survey,
     TaskClassifier,
@@ -246,9 +246,10 @@ def _with_changes(spec: Spec, observed: Observed, work: StageTasks) -> StageTask
     if not work.changed or not observed.jobs:
         return work
     names = changes_of_stage(spec, work.stage, observed, observed.jobs[-1].metadata)
-    return replace(
-        work, changes=(*names, *work.changes), changes_total=len(names) + work.changes_total
-    )
+    # Files that all tasks of the stage read are named already, also those that are inputs of one.
+    inputs = tuple(name for name in work.changes if name not in names)
+    total = len(names) + work.changes_total - (len(work.changes) - len(inputs))
+    return replace(work, changes=(*names, *inputs), changes_total=total)
 
 
 def _is_manager_pending(spec: Spec, observed: Observed, *, again: bool) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batchspec.observe.disk import occupied, unwritable
-from batchspec.plan.results import receipt_path
+from batchspec.plan.results import DownloadedFile, receipt_head, receipt_line, receipt_path
 from batchspec.spec import Result, Spec
 from tests.plan.making import WHERE, spec, stage
 
@@ -31,15 +31,19 @@ def test_other_files_are_found(tmp_path: Path, there: tuple[str, ...], expected:
     assert occupied(into(tmp_path)) == ({tmp_path / "results"} if expected else frozenset())
 
 
-def test_files_beside_a_receipt_are_results(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("folder", "expected"), [("results", False), ("earlier", True)])
+def test_files_in_the_folder_of_a_receipt_are_results(
+    tmp_path: Path, folder: str, expected: bool
+) -> None:
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "a.txt").write_text("x")
     it = into(tmp_path)
     assert occupied(it)
     receipt = receipt_path(it.path, it.name)
     receipt.parent.mkdir(parents=True)
-    receipt.write_text("")
-    assert not occupied(it)
+    entry = DownloadedFile("out", "b.txt", tmp_path / folder / "b.txt", 1, b"")
+    receipt.write_text(f"{receipt_head('job', '')}\n{receipt_line(entry, receipt.parent)}\n")
+    assert bool(occupied(it)) is expected
 
 
 def test_a_file_in_place_of_the_folder_contains_none(tmp_path: Path) -> None:

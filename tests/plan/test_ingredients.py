@@ -79,8 +79,8 @@ def test_a_program_file_in_the_stage_that_reads_it(tmp_path: Path) -> None:
 
 def test_an_input_of_its_own_task(tmp_path: Path) -> None:
     steps = submitted(tmp_path, {"files": {"data/a.txt": "old\n", "data/b.txt": "old\n"}})
-    assert steps["count"].changes == ("input input/a.txt", "input input/b.txt")
-    assert steps["count"].reason == "2 changed (input input/a.txt and 1 more)"
+    assert steps["count"].changes == ("file input/a.txt", "file input/b.txt")
+    assert steps["count"].reason == "2 changed (file input/a.txt and 1 more)"
 
 
 def test_the_image(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.plan import OUTPUT_MISSING, OutputIndex, Promise, build_plan
+from batchspec.plan import OUTPUT_MISSING, OutputIndex, Promise, build_plan, find_missing_outputs
 from batchspec.plan.actions import SubmitTasks
 from batchspec.plan.observed import Blob, Receipt
 from batchspec.plan.results import receipt_name
-from tests.plan.situation import SPEC, situation
+from tests.plan.situation import SPEC, read_case, situation
 
 
 def promise(pattern: str, path: str = "") -> Promise:
@@ -108,3 +108,19 @@ def test_a_result_that_was_deleted_after_its_download_is_not_missing(
         plan = build_plan(found.spec, replace(observed, receipt=receipt))
     missing = [finding for finding in plan.findings if finding.code == OUTPUT_MISSING]
     assert len(missing) == (0 if downloaded else 1)
+
+
+@pytest.mark.parametrize(
+    ("case", "codes"),
+    [
+        ("outputs-missing", [OUTPUT_MISSING]),
+        ("download-where-outputs-are-lost", ["outputs-lost"]),
+        ("finished", []),
+        ("work-changed-after-failures", []),
+    ],
+)
+def test_missing_outputs_of_a_finished_run(case: str, codes: list[str], tmp_path: Path) -> None:
+    path = Path(__file__).parent / "cases" / f"{case}.yaml"
+    with situation(read_case(path), tmp_path) as found:
+        missing = find_missing_outputs(found.spec, found.observed)
+    assert [problem.code for problem in missing] == codes

@@ -74,21 +74,20 @@ def _has_succeeded(found: Status) -> bool:
 async def _missing_outputs(options: RunOptions) -> Sequence[Diagnostic]:
     """The outputs of the finished run that are missing; none without the files of the spec.
 
-    As in a plan: nothing is known of outputs if tasks have changed.
+    Nothing is known of the outputs if tasks have changed.
     """
     from batchspec.cli.resume_command import completed_problem
     from batchspec.cli.session import Files, open_session
-    from batchspec.plan import OUTPUT_MISSING, build_plan
+    from batchspec.plan import find_missing_outputs
 
     async with open_session(options, files=Files.OPTIONAL) as session:
         if not session.files or session.spec.job.schedule is not None:
             return ()
         try:
-            plan = build_plan(session.spec, session.observed)
+            missing = find_missing_outputs(session.spec, session.observed)
         except SpecError:
             # `plan` shows these errors.
             return ()
-    missing = (finding for finding in plan.findings if finding.code == OUTPUT_MISSING)
     return tuple(map(completed_problem, missing))
 
 
