@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 from batchspec import local
 from batchspec.cli.console import WaitNotices
@@ -47,6 +48,7 @@ async def open_target(
         ServiceError: the embedded service could not be started.
     """
     account: AnyAccount
+    stopped: Callable[[], Diagnostic | None] = _never_stopped
     if select_target(target, environ) is Target.AZURE:
         account = azure_account(environ)
     else:
@@ -55,9 +57,37 @@ async def open_target(
         if notice := simulation_notice(simulation_of(endpoints.simulation)):
             print(notice, file=sys.stderr, flush=True)
         account = local_account(endpoints)
+        stopped = partial(stopped_service, endpoints)
     conceal(*(key for key in (account.batch_key, account.blob_key) if key is not None))
-    async with open_account(account, notice=notices or WaitNotices()) as client:
+    async with open_account(account, notice=notices or WaitNotices(), stopped=stopped) as client:
         yield client
+
+
+def _never_stopped() -> Diagnostic | None:
+    """The services of Azure may be out of reach, and answer again."""
+    return None
+
+
+def stopped_service(endpoints: local.Endpoints) -> Diagnostic | None:
+    """The error if the embedded service at ``endpoints`` has stopped; ``None`` while it runs.
+
+    Raises:
+        ServiceError: its folder cannot be read.
+    """
+    with service_errors():
+        status = local.status(endpoints.data)
+    if status.state in {local.State.STOPPED, local.State.STALE}:
+        detail = f"log: {status.log}"
+    elif status.endpoints is not None and status.endpoints.batch_url != endpoints.batch_url:
+        detail = f"it was started again at {status.endpoints.batch_url}"
+    else:
+        return None
+    return Diagnostic(
+        "local-stopped",
+        "the local service has stopped",
+        detail,
+        fix="Start it with `batchspec local start`, and run the command again",
+    )
 
 
 def azure_account(environ: Mapping[str, str]) -> AzureAccount:

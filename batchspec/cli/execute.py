@@ -82,11 +82,19 @@ class Interrupts:
     immediate: bool = False
 
 
+STOP_SECONDS = 5.0
+"""Seconds that a run may take to stop after the first signal."""
+
+
 @contextmanager
-def interruptible(interrupts: Interrupts, on_first: Callable[[], None]) -> Iterator[None]:
+def interruptible(
+    interrupts: Interrupts, on_first: Callable[[], None], *, patience: float = STOP_SECONDS
+) -> Iterator[None]:
     """Stop the run of the current task at the first signal, and cancel the task at the second.
 
-    ``on_first`` is called at the first signal, to show what the command waits for.
+    The task is also cancelled ``patience`` seconds after the first signal: a request in progress
+    may wait for a service that does not answer. ``on_first`` is called at the first signal, to show
+    what the command waits for.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task is not None
@@ -101,6 +109,7 @@ def interruptible(interrupts: Interrupts, on_first: Callable[[], None]) -> Itera
             task.cancel()
             return
         interrupts.cancellation.request()
+        loop.call_later(patience, interrupt)
         on_first()
 
     def handle(_number: int, _frame: FrameType | None) -> None:

@@ -283,6 +283,12 @@ LOCAL = ErrorGroup(
             "End the process in the message.",
         ),
         ErrorCode(
+            "local-stopped",
+            "The local service has stopped",
+            "It was stopped or killed while a command used it. Its state is kept.",
+            "Start it with `batchspec local start`, and run the command again.",
+        ),
+        ErrorCode(
             "data-gone",
             "The data folder was deleted while the service ran",
             "The service stops without its data.",

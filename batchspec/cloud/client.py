@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from batchspec.apply.events import Waiting
 from batchspec.cloud.account import AnyAccount
 from batchspec.cloud.timing import Limits, Timing
+from batchspec.diagnostics import Diagnostic
 from batchspec.plan.observed import AccountNames
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ def _ignore(_: Waiting) -> None:
     return None
 
 
+def _never() -> Diagnostic | None:
+    return None
+
+
 @asynccontextmanager
 async def open_account(
     account: AnyAccount,
@@ -83,6 +88,7 @@ async def open_account(
     notice: Callable[[Waiting], None] = _ignore,
     credential: Callable[[], AsyncTokenCredential] | None = None,
     ca_file: Path | None = None,
+    stopped: Callable[[], Diagnostic | None] = _never,
 ) -> AsyncIterator[AccountClient]:
     """Open an account and close its connections at the end. Opening sends no request.
 
@@ -97,6 +103,7 @@ async def open_account(
         credential: creates the credential for an account without keys; ``DefaultAzureCredential``
             by default.
         ca_file: the certificates to trust, instead of the default ones.
+        stopped: the error if a service that does not answer will not answer any more.
     """
     from batchspec.cloud.connect import connect  # noqa: PLC0415 - imports the Azure SDKs
 
@@ -108,5 +115,6 @@ async def open_account(
         notice=notice,
         credential=credential,
         ca_file=ca_file,
+        stopped=stopped,
     ) as client:
         yield client

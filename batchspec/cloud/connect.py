@@ -44,6 +44,7 @@ async def connect(
     notice: Notice,
     credential: Callable[[], AsyncTokenCredential] | None,
     ca_file: Path | None,
+    stopped: Callable[[], Diagnostic | None],
 ) -> AsyncIterator[AccountClient]:
     """Set up the clients of an account; see :func:`batchspec.cloud.open_account`."""
     # The SDKs log URLs, and a traceback for each error without a body, such as any HEAD that fails
@@ -66,7 +67,9 @@ async def connect(
                 api_version=API_VERSION,
                 credential_scopes=[f"{_cloud(account).audience}/.default"],
                 per_call_policies=[NormalizeUrlPolicy()],
-                retry_policy=RetryPolicy(batch_limiter, limits, timing, batch_time, notice),
+                retry_policy=RetryPolicy(
+                    batch_limiter, limits, timing, batch_time, notice, stopped=stopped
+                ),
                 transport=transport(account.batch_url, limits, verify),
             )
         )
@@ -74,7 +77,9 @@ async def connect(
             BlobServiceClient(
                 account.blob_url,
                 credential=_blob_credential(account, token),
-                retry_policy=RetryPolicy(blob_limiter, limits, timing, blob_time, notice),
+                retry_policy=RetryPolicy(
+                    blob_limiter, limits, timing, blob_time, notice, stopped=stopped
+                ),
                 transport=transport(account.blob_url, limits, verify),
                 max_single_put_size=BLOCK,
             )

@@ -33,6 +33,7 @@ from batchspec.apply.monitor import CAUSES
 from batchspec.cloud.account import is_loopback
 from batchspec.cloud.errors import no_credential, unreachable
 from batchspec.cloud.timing import Limits, RateLimiter, ServiceTime, Timing, until
+from batchspec.diagnostics import Diagnostic, ServiceError
 
 LOGGER = logging.getLogger("batchspec.requests")
 """A line for each attempt of a request, without secrets, for ``--debug``."""
@@ -145,6 +146,7 @@ _SUMMARIES = {
     "service-silent": "does not answer",
 }
 _REPORT_AFTER = 3.0
+_RESTART = 5.0
 _REPORT_INTERVAL = 30.0
 
 
@@ -162,8 +164,11 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
         timing: Timing,
         time: ServiceTime,
         notice: Notice,
+        *,
+        stopped: Callable[[], Diagnostic | None],
     ) -> None:
         super().__init__()
+        self._stopped = stopped
         self._limiter = limiter
         self._service_time = time
         self._limits = limits
@@ -245,7 +250,8 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
         """The delay before the next attempt.
 
         Raises:
-            ServiceError: ``unreachable``: the limit is reached, or a retry cannot help.
+            ServiceError: the limit is reached, or a retry cannot help (``unreachable``), or the
+                service has stopped.
         """
         attempts.failures += 1
         attempts.unconfirmed = attempts.unconfirmed or not _is_unsent(error)
@@ -254,6 +260,9 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
         limit = limits.busy if self._limiter.reached else limits.first_contact
         if waited + delay > limit or _is_permanent(error):
             raise unreachable(request.http_request.url, error, waited) from None
+        # A service that is started again right away is waited for.
+        if waited > _RESTART and (problem := self._stopped()) is not None:
+            raise ServiceError(problem, code=problem.code) from None
         self._report("service-silent", request, delay, waited)
         return delay
 

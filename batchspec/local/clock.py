@@ -34,7 +34,8 @@ _log = logging.getLogger(__name__)
 class Clock:
     """Time that passes ``speed`` times as fast as real time and starts ``offset`` ahead of it.
 
-    ``monotonic`` returns real seconds.
+    It never goes back: if the system's time is set back, this time waits for it. ``monotonic``
+    returns real seconds, and ``wall`` the system's time.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Clock:
         offset: timedelta = timedelta(),
         *,
         monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         if speed < 1:
             raise ValueError("the speed is less than 1")
@@ -50,14 +52,17 @@ class Clock:
         self._offset = offset
         self._monotonic = monotonic
         self._origin = monotonic()
-        # At speed 1 the clock follows the system's time, including its corrections.
-        self._start = None if speed == 1 else datetime.now(UTC) + offset
+        # At speed 1 the clock follows the system's time, including its corrections to later times.
+        self._wall = wall
+        self._latest = wall() + offset
+        self._start = None if speed == 1 else self._latest
         self._until = math.inf
 
     def now(self) -> datetime:
         """The time; aware and in UTC."""
         if self._start is None:
-            return datetime.now(UTC) + self._offset
+            self._latest = max(self._latest, self._wall() + self._offset)
+            return self._latest
         return self._start + timedelta(seconds=self.elapsed() * self.speed)
 
     async def sleep(self, seconds: float) -> None:

@@ -79,6 +79,14 @@ async def test_a_closed_terminal_stops_a_run_unless_nohup_is_used(*, ignored: bo
         signal.signal(signal.SIGHUP, before)
 
 
+async def test_one_signal_ends_a_run_that_waits_for_a_silent_service() -> None:
+    interrupts, said = Interrupts(), asyncio.Event()
+    with pytest.raises(asyncio.CancelledError), interruptible(interrupts, said.set, patience=0):
+        signal.raise_signal(signal.SIGTERM)
+        await asyncio.Event().wait()
+    assert (interrupts.immediate, said.is_set()) == (True, True)
+
+
 async def test_ctrl_c_in_the_last_moment_finds_a_run_that_is_over() -> None:
     """The loop handles the signal after the run has ended: there is nothing to stop or cancel."""
     interrupts, said = Interrupts(), asyncio.Event()

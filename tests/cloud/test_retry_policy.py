@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from batchspec.apply.events import Waiting
-from batchspec.cloud import AccountClient, LocalAccount
-from batchspec.diagnostics import ServiceError
+from batchspec.cloud import AccountClient, LocalAccount, open_account
+from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.spec import Record
 from tests.cloud.conftest import KEY, Opener, Time
 from tests.cloud.scripted import RESET, Reply, Scripted, refusal
@@ -236,3 +236,25 @@ async def test_the_loopback_interface_is_not_reached_by_a_proxy(
     account = LocalAccount(server.url, "acct", KEY, f"{server.url}/store", "store", KEY)
     async with opened(account) as cloud:
         assert (await cloud.jobs.get_task_counts("j")).active == 1
+
+
+async def test_a_service_that_has_stopped_is_not_waited_for(server: Scripted, clock: Time) -> None:
+    """It is asked for only after a restart had its time, and once no request is answered."""
+    asked: list[float] = []
+
+    def stopped() -> Diagnostic | None:
+        asked.append(sum(clock.slept))
+        return Diagnostic("local-stopped", "the local service has stopped", fix="Start it")
+
+    server.on("GET", "/jobs/j/taskcounts", COUNTS, RESET)
+    account = LocalAccount(server.url, "acct", KEY, f"{server.url}/store", "store", KEY)
+    async with open_account(
+        account, monotonic=clock.monotonic, sleep=clock.sleep, random=lambda: 0.5, stopped=stopped
+    ) as cloud:
+        await cloud.jobs.get_task_counts("j")
+        assert asked == []
+        with pytest.raises(ServiceError) as caught:
+            await cloud.jobs.get_task_counts("j")
+    assert caught.value.code == "local-stopped"
+    assert len(asked) == 1
+    assert 5 < asked[0] < 15

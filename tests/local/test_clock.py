@@ -188,3 +188,12 @@ def test_a_damaged_file_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "clock.json").write_text(text)
     with pytest.raises(DamagedClockError, match=r"clock\.json"):
         ClockOffset(tmp_path).read()
+
+
+def test_the_time_never_goes_back_when_the_time_of_the_system_does() -> None:
+    start = datetime(2026, 10, 25, 0, 59, tzinfo=UTC)
+    seconds = [0, 0, 60, -3600, 30, 90, 7200]
+    times = iter([start + timedelta(seconds=passed) for passed in seconds])
+    clock = Clock(offset=timedelta(minutes=1), wall=lambda: next(times))
+    read = [(clock.now() - start).total_seconds() - 60 for _ in seconds[1:]]
+    assert read == [0, 60, 60, 60, 90, 7200]

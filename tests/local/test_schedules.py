@@ -24,6 +24,7 @@ from batchspec.local.engine.decisions import (
 from batchspec.local.engine.lifecycle import schedule_steps
 from batchspec.local.engine.state import ScheduleView
 from batchspec.local.model import Job, JobState, Schedule, ScheduleState
+from batchspec.local.wire import next_run, read_time
 from tests.local.engines import WAIT, pool, release_tasks, running_with_engine, task, wait_until
 from tests.local.running import Service
 
@@ -267,6 +268,23 @@ def test_one_job_at_a_time_and_the_next_when_it_ends() -> None:
 def test_missed_jobs_are_skipped() -> None:
     one = record(DAILY)
     assert decided(one, after=3 * DAY + HOUR) == [CreateScheduledJob(one, NOW, NOW + 4 * DAY)]
+
+
+@pytest.mark.parametrize(
+    ("due", "interval", "following"),
+    [
+        ("2026-03-07T12:30:00-05:00", "P1D", "2026-03-08T17:30:00Z"),  # a day of 23 hours
+        ("2026-10-31T12:30:00-04:00", "P1D", "2026-11-01T16:30:00Z"),  # a day of 25 hours
+        ("2028-02-28T23:59:59Z", "P1D", "2028-02-29T23:59:59Z"),
+        ("2028-02-29T00:00:00Z", "P365D", "2029-02-28T00:00:00Z"),
+        ("2026-12-31T23:59:59Z", "PT1S", "2027-01-01T00:00:00Z"),
+    ],
+)
+def test_an_interval_has_the_same_length_on_every_day(
+    due: str, interval: str, following: str
+) -> None:
+    start = read_time(due)
+    assert next_run({"recurrenceInterval": interval}, start, start) == read_time(following)
 
 
 def test_no_job_is_created_after_its_start_window() -> None:

@@ -326,7 +326,7 @@ CREATE TABLE damaged (
 );
 """
 
-_STEPS: tuple[str, ...] = (
+STEPS: tuple[str, ...] = (
     _VERSION_1 + _counters(),
     _VERSION_2,
     _VERSION_3,
@@ -357,13 +357,13 @@ def migrate(connection: sqlite3.Connection) -> None:
         DamagedStateError: a step is impossible, since the tables are not those of its version.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(_STEPS):
+    if version > len(STEPS):
         raise NewerStateError(
-            f"the database has version {version}; this service reads up to {len(_STEPS)}"
+            f"the database has version {version}; this service reads up to {len(STEPS)}"
         )
     if version < 0:
         raise DamagedStateError(f"the database has version {version}")
-    for number, script in enumerate(_STEPS[version:], start=version + 1):
+    for number, script in enumerate(STEPS[version:], start=version + 1):
         try:
             connection.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
         except sqlite3.OperationalError as error:
