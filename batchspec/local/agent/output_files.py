@@ -158,30 +158,47 @@ def find_files(pattern: str, base: Path) -> Iterator[tuple[Path, str]]:
         if (root / parts[0]).is_file():
             yield root / parts[0], parts[0]
         return
-    for found in sorted(set(_matches(root, parts))):
+    # ``**`` at the end matches every file below.
+    pattern_parts = _without_repetitions([*parts, "*"] if parts[-1] == "**" else parts)
+    for found in sorted(set(_matches(root, pattern_parts, set()))):
         yield root / found, found
 
 
-def _matches(root: Path, parts: list[str], below: str = "") -> Iterator[str]:
+def _without_repetitions(parts: list[str]) -> tuple[str, ...]:
+    """The parts, with ``**/**`` as ``**``."""
+    before = [None, *parts]
+    return tuple(
+        part for part, last in zip(parts, before, strict=False) if (part, last) != ("**", "**")
+    )
+
+
+def _matches(
+    root: Path, parts: tuple[str, ...], seen: set[tuple[str, int]], below: str = ""
+) -> Iterator[str]:
+    """The files below ``root`` that match; with ``**``, several ways may lead to one directory.
+
+    ``seen`` are the directories and lengths of ``parts`` that were matched before, so that the time
+    is in proportion to their product, and not to the number of ways.
+    """
+    if (below, len(parts)) in seen:
+        return
+    seen.add((below, len(parts)))
     first, rest = parts[0], parts[1:]
     try:
         entries = list(os.scandir(root))
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return
     if first == "**":
-        while rest and rest[0] == "**":  # each repetition would multiply the work
-            rest = rest[1:]
-        # ``**`` at the end matches every file below.
-        yield from _matches(root, rest or ["*"], below)
+        yield from _matches(root, rest, seen, below)
         for entry in entries:
             if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-                yield from _matches(Path(entry), [first, *rest], f"{below}{entry.name}/")
+                yield from _matches(Path(entry), parts, seen, f"{below}{entry.name}/")
         return
     matches = compile_pattern(first)
     for entry in entries:
         if matches.fullmatch(entry.name):
             if rest and entry.is_dir(follow_symlinks=False):
-                yield from _matches(Path(entry), rest, f"{below}{entry.name}/")
+                yield from _matches(Path(entry), rest, seen, f"{below}{entry.name}/")
             elif not rest and entry.is_file():
                 yield below + entry.name
 

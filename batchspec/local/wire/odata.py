@@ -420,7 +420,7 @@ def _condition(
         parts = [_condition(term, columns, time, holds=holds) for term in tree.terms]
         word = " AND " if isinstance(tree, And) == holds else " OR "
         return SqlCondition(
-            "(" + word.join(part.sql for part in parts) + ")",
+            _balanced([part.sql for part in parts], word),
             tuple(value for part in parts for value in part.parameters),
         )
     column = columns[tree.field]
@@ -436,6 +436,14 @@ def _condition(
         return SqlCondition(f"{column.sql} {'IS' if value is None else '='} ?{collate}", (value,))
     sql = f"{column.sql} {_SIGNS[tree.operator]} ?{collate}"
     return SqlCondition(sql if holds else f"({sql}) IS NOT TRUE", (value,))
+
+
+def _balanced(parts: list[str], word: str) -> str:
+    """The conditions joined by ``word``; SQLite limits the depth of a chain to 1,000."""
+    if len(parts) == 1:
+        return parts[0]
+    middle = len(parts) // 2
+    return f"({_balanced(parts[:middle], word)}{word}{_balanced(parts[middle:], word)})"
 
 
 def _begins(column: Column, prefix: str) -> SqlCondition:
