@@ -74,6 +74,16 @@ def test_repeated_double_stars_are_one(tmp_path: Path) -> None:
     assert found == (deep / "x", "/".join("abcdefghijklmnopqrst") + "/x")
 
 
+def test_each_directory_is_matched_once_for_each_part(tmp_path: Path) -> None:
+    """There are 10**11 ways to match the parts of the pattern with the directories."""
+    deep = tmp_path.joinpath(*("a" * 40))
+    deep.mkdir(parents=True)
+    (deep / "x").touch()
+    assert list(find_files("**/*a*/" * 20 + "**/y", tmp_path)) == []
+    (found,) = find_files("**/*a*/" * 20 + "**", tmp_path)
+    assert found[0] == deep / "x"
+
+
 def test_find_files_enters_directories_but_no_links(tmp_path: Path) -> None:
     for name in ("a.txt", "d/b.txt", "d/e/c.txt", "d/.h/x.txt", ".h/y.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -270,6 +270,17 @@ def test_sql_selects_what_the_evaluator_accepts(tree: Filter, many: list[dict[st
     assert [n for (n,) in rows] == [n for n, one in enumerate(many) if matches_filter(fitted, one)]
 
 
+def test_a_filter_can_have_thousands_of_terms() -> None:
+    text = " or ".join(f"id eq 'a{number}'" for number in range(5000))
+    condition = to_sql(parse_filter(text), COLUMNS, datetime.timestamp)
+    base = sqlite3.connect(":memory:")
+    base.execute("CREATE TABLE t (id TEXT)")
+    base.executemany("INSERT INTO t VALUES (?)", [("a4999",), ("b",)])
+    rows = base.execute(f"SELECT id FROM t WHERE {condition.sql}", condition.parameters).fetchall()
+    base.close()
+    assert rows == [("a4999",)]
+
+
 def test_filter_text_never_becomes_sql() -> None:
     condition = to_sql(parse_filter("id eq '''; DROP TABLE t; --'"), COLUMNS, datetime.isoformat)
     assert "DROP" not in condition.sql
