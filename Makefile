@@ -45,8 +45,8 @@ format: $(READY) ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY) ## measure how long a command takes to start
-	@$(BIN)/python benchmarks/startup.py
+bench: $(READY) ## compare with other tools; writes benchmarks/RESULTS.md (ARGS="upload submit": these rows)
+	@$(BIN)/python benchmarks/run.py $(ARGS)
 
 install: $(READY) ## set up .venv with batchspec and its dependencies
 	@echo "batchspec is installed: $(BIN)/batchspec --help"

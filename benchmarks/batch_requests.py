@@ -1,0 +1,31 @@
+"""Signed requests to the Batch service, without a client library."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+from batchspec.local.wire import SignedRequest, strings_to_sign
+
+VERSION = "api-version=2025-06-01"
+
+
+def signed_headers(
+    method: str, path: str, body: bytes, environ: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """The headers of a request, signed with the key in the environment."""
+    account = environ["AZURE_BATCH_ACCOUNT"]
+    headers = {
+        "ocp-date": format_datetime(datetime.now(UTC), usegmt=True),
+        "content-type": "application/json; odata=minimalmetadata",
+        "content-length": str(len(body)),
+    }
+    text = next(strings_to_sign(SignedRequest(method, path, VERSION, headers), account))
+    key = base64.b64decode(environ["AZURE_BATCH_ACCESS_KEY"])
+    mac = base64.b64encode(hmac.new(key, text.encode(), hashlib.sha256).digest()).decode()
+    return {**headers, "authorization": f"SharedKey {account}:{mac}"}

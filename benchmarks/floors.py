@@ -1,0 +1,162 @@
+"""Lower bounds: what the work of a row costs without batchspec. ``floors.py NAME ARGUMENT ...``.
+
+Each is a program of its own, so that whole processes are compared.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import csv
+import hashlib
+import importlib
+import json
+import os
+import sys
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+_AT_ONCE = 16
+
+
+def imports(*modules: str) -> None:
+    """Import modules."""
+    for module in modules:
+        importlib.import_module(module)
+
+
+def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
+    folders = [folder]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    folders.append(entry.path)
+                else:
+                    yield entry
+
+
+def md5(folder: str) -> None:
+    """Read and hash all files below a folder."""
+    for entry in _walk(folder):
+        with Path(entry.path).open("rb") as file:
+            hashlib.md5(file.read()).digest()
+
+
+def stat(folder: str) -> None:
+    """Read the size and times of all files below a folder."""
+    for entry in _walk(folder):
+        entry.stat()
+
+
+def render(path: str) -> None:
+    """Fill in a command for each row of a CSV file."""
+    from jinja2 import Environment
+
+    text = "score --sample {{ sample }} --seed {{ seed }} URL"
+    template = Environment(autoescape=False).from_string(text)
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            template.render(row)
+
+
+def put(folder: str) -> None:
+    """Send each file below a folder in one request, 16 at a time."""
+    base, _, signature = os.environ["BENCH_URL"].partition("?")
+
+    async def send(session: Any, entry: os.DirEntry[str]) -> None:
+        with Path(entry.path).open("rb") as file:
+            data = file.read()
+        digest = base64.b64encode(hashlib.md5(data).digest()).decode()
+        headers = {"x-ms-blob-type": "BlockBlob", "Content-MD5": digest}
+        url = f"{base}/{os.path.relpath(entry.path, folder)}?{signature}"
+        async with session.put(url, data=data, headers=headers) as answer:
+            answer.raise_for_status()
+            await answer.read()
+
+    _each(_walk(folder), send)
+
+
+def get(listing: str, target: str) -> None:
+    """Write each blob of a list of names to a file, as one stream, 16 at a time."""
+    base, _, signature = os.environ["BENCH_URL"].partition("?")
+    names = Path(listing).read_text(encoding="utf-8").splitlines()
+
+    async def fetch(session: Any, name: str) -> None:
+        path = Path(target, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        async with session.get(f"{base}/{name}?{signature}") as answer:
+            answer.raise_for_status()
+            with path.open("wb", buffering=0) as file:
+                async for data in answer.content.iter_any():
+                    file.write(data)
+
+    _each(names, fetch)
+
+
+def job(name: str) -> None:
+    """Create a job without nodes; not measured."""
+    from batch_requests import VERSION, signed_headers
+
+    body = json.dumps({"id": name, "poolInfo": {"poolId": "bench-submit"}}).encode()
+    url = f"{os.environ['AZURE_BATCH_ENDPOINT']}/jobs?{VERSION}"
+    headers = signed_headers("POST", "/jobs", body)
+    with urllib.request.urlopen(urllib.request.Request(url, body, headers, method="POST")):
+        pass
+
+
+def post(listing: str, job: str) -> None:
+    """Send bodies of Add Task Collection, one in a line, 16 at a time."""
+    from batch_requests import VERSION, signed_headers
+
+    url = os.environ["AZURE_BATCH_ENDPOINT"]
+
+    async def send(session: Any, body: bytes) -> None:
+        path = f"/jobs/{job}/addtaskcollection"
+        headers = signed_headers("POST", path, body)
+        target = f"{url}{path}?{VERSION}"
+        async with session.post(target, data=body, headers=headers) as answer:
+            answer.raise_for_status()
+            await answer.read()
+
+    with Path(listing).open("rb") as file:
+        _each((line.rstrip(b"\n") for line in file), send)
+
+
+def sdk(listing: str, job: str) -> None:
+    """Add the same tasks with the client library, with 8 requests at a time."""
+    from azure.batch import BatchClient
+    from azure.batch.models import BatchTaskCreateOptions
+    from azure.core.credentials import AzureNamedKeyCredential
+
+    key = AzureNamedKeyCredential(
+        os.environ["AZURE_BATCH_ACCOUNT"], os.environ["AZURE_BATCH_ACCESS_KEY"]
+    )
+    client = BatchClient(os.environ["AZURE_BATCH_ENDPOINT"], key)
+    with Path(listing).open("rb") as file:
+        bodies = (body for line in file for body in json.loads(line)["value"])
+        tasks = [BatchTaskCreateOptions(body) for body in bodies]
+    client.create_tasks(job, tasks, max_concurrency=8)
+
+
+def _each(items: Iterable[Any], work: Callable[[Any, Any], Awaitable[None]]) -> None:
+    """Call a function for each item, 16 at a time, with one pool of connections."""
+    import aiohttp
+
+    source = iter(items)
+
+    async def worker(session: aiohttp.ClientSession) -> None:
+        for item in source:
+            await work(session, item)
+
+    async def run() -> None:
+        async with aiohttp.ClientSession() as session:
+            await asyncio.gather(*(worker(session) for _ in range(_AT_ONCE)))
+
+    asyncio.run(run())
+
+
+if __name__ == "__main__":
+    globals()[sys.argv[1]](*sys.argv[2:])

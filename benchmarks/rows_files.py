@@ -1,0 +1,121 @@
+"""Rows: plans over local files and over rows."""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import accounts
+from measuring import Contender, Figure, Row, Setting
+from peers import BATCHSPEC, FLOORS, available
+
+SPEC = """\
+version: 1
+name: bench
+containers:
+  input: {{id: "{container}", upload: [files/**]}}
+pool: {{vm_size: standard_d2s_v5, nodes: 1, image: ubuntu-24.04}}
+job: {{max_wall_clock_time: 1h}}
+tasks:
+  one: {{command: "true", logs: false}}
+"""
+ROWS_SPEC = """\
+version: 1
+name: bench
+containers: {output: {}}
+pool: {vm_size: standard_d2s_v5, nodes: 1, image: ubuntu-24.04}
+job: {max_wall_clock_time: 1h}
+tasks:
+  score:
+    for_each: {rows: rows.csv}
+    command: score --sample {{ sample }} --seed {{ seed }} {{ containers.output.write_url }}
+    logs: false
+"""
+_FOLDER = 500
+_YOUNG = 3.0
+"""In seconds: files that are younger are not in the cache."""
+
+
+def make_files(folder: Path, number: int, size: int) -> None:
+    """Files of this size with different contents, in folders of 500."""
+    for index in range(number):
+        place = folder / f"{index // _FOLDER:04}"
+        if index % _FOLDER == 0:
+            place.mkdir(parents=True)
+        text = f"{index:08}\n".encode()
+        (place / f"file-{index:08}.dat").write_bytes(text * (size // len(text)))
+    time.sleep(_YOUNG)
+
+
+def _plan(number: int, *, again: bool) -> Row:
+    @contextmanager
+    def contenders(setting: Setting) -> Iterator[Sequence[Contender]]:
+        make_files(setting.folder / "files", number, 1024)
+        (setting.folder / "run.yaml").write_text(SPEC.format(container="bench-plan"))
+        setting.run([*BATCHSPEC, "local", "start"])
+        cache = setting.folder / ".batchspec" / "files.sqlite3"
+        plan = [*BATCHSPEC, "plan", "run.yaml"]
+        first = Contender("plan, first time", plan, 0.2, prepare=lambda: cache.unlink(True))
+        if again:
+            one = setting.folder / "files" / "0000" / "file-00000000.dat"
+            yield (
+                Contender("plan again, one file changed", plan, prepare=lambda: _change(one)),
+                first,
+                Contender("scandir and stat", [*FLOORS, "stat", "files"]),
+            )
+        else:
+            yield (
+                first,
+                Contender("scandir and MD5", [*FLOORS, "md5", "files"], 1.5),
+            )
+
+    title = "plan over local files again, one changed" if again else "plan over local files"
+    name = "plan-files-again" if again else "plan-files"
+    return Row(name, title, f"{number:,} of 1 KiB", contenders, Figure.PROCESSOR, 3, 100)
+
+
+def _change(path: Path) -> None:
+    path.write_bytes(os.urandom(16).hex().encode() * 32)
+
+
+@contextmanager
+def _unchanged(setting: Setting) -> Iterator[Sequence[Contender]]:
+    make_files(setting.folder / "files", 10_000, 1024)
+    (setting.folder / "run.yaml").write_text(SPEC.format(container="bench-unchanged"))
+    url = accounts.create_container(setting, "bench-unchanged")
+    setting.run([*BATCHSPEC, "apply", "run.yaml", "-y", "--target-step", "upload:input"])
+    found: list[Contender] = [
+        Contender("batchspec plan", [*BATCHSPEC, "plan", "run.yaml"]),
+        Contender("batchspec plan without the account", [*BATCHSPEC, "validate", "run.yaml"]),
+    ]
+    if available("rclone"):
+        remote = accounts.rclone(url)
+        found.append(Contender("rclone check", ["rclone", "check", "files", *remote], 1.0))
+    yield found
+
+
+@contextmanager
+def _rows(setting: Setting) -> Iterator[Sequence[Contender]]:
+    with (setting.folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["sample", "seed", "note"])
+        rows = ((f"sample {n:07}", n * 7919 % 104729, "x" * 20) for n in range(100_000))
+        writer.writerows(rows)
+    (setting.folder / "run.yaml").write_text(ROWS_SPEC)
+    setting.run([*BATCHSPEC, "local", "start"])
+    yield (
+        Contender("batchspec plan", [*BATCHSPEC, "plan", "run.yaml"]),
+        Contender("csv and Jinja in a loop", [*FLOORS, "render", "rows.csv"], 2.0),
+    )
+
+
+ROWS = (
+    _plan(20_000, again=False),
+    _plan(20_000, again=True),
+    Row("unchanged", "plan, all files uploaded", "10,000 of 1 KiB", _unchanged, rounds=3),
+    Row("plan-rows", "plan over rows", "100,000", _rows, Figure.PROCESSOR, 3, 150),
+)

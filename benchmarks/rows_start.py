@@ -1,0 +1,40 @@
+"""Rows: how long a command takes to start, compared with importing what it needs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from measuring import Contender, Figure, Row, Setting
+from peers import BATCHSPEC, FLOORS
+
+ROOT = Path(__file__).parents[1]
+_PARTS = ("typer", "yaml", "jsonschema", "jinja2")
+_SDKS = ("azure.batch.aio", "azure.storage.blob.aio", "aiohttp")
+
+
+def _row(command: Sequence[str], modules: Sequence[str]) -> Row:
+    @contextmanager
+    def contenders(setting: Setting) -> Iterator[Sequence[Contender]]:
+        # A copy, because a command writes beside its spec.
+        for name in ("specs", "task_app"):
+            shutil.copytree(ROOT / name, setting.folder / name)
+        if "plan" in command:
+            setting.run([*BATCHSPEC, "local", "start"])
+        yield (
+            Contender("batchspec", [*BATCHSPEC, *command]),
+            Contender(f"import of {', '.join(modules)}", [*FLOORS, "imports", *modules], 1.25),
+        )
+
+    name = f"start-{command[0].strip('-')}"
+    title = f"start: `{' '.join(command)}`"
+    return Row(name, title, "", contenders, Figure.PROCESSOR, rounds=9)
+
+
+ROWS = (
+    _row(["--help"], ["typer"]),
+    _row(["validate", "specs/topn.yaml"], _PARTS),
+    _row(["plan", "specs/topn.yaml"], [*_PARTS, *_SDKS]),
+)

@@ -1,0 +1,105 @@
+"""Rows: uploads and downloads, compared with plain requests and rclone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import accounts
+from measuring import Contender, Row, Setting
+from peers import BATCHSPEC, FLOORS, available
+from rows_files import SPEC, make_files
+
+DOWNLOAD = """\
+version: 1
+name: bench-get
+containers: {{output: {{id: "{container}"}}}}
+pool: {{vm_size: standard_d2s_v5, nodes: 1, image: ubuntu-24.04}}
+job: {{max_wall_clock_time: 1h}}
+tasks:
+  one: {{command: "true", logs: false}}
+results: [{{container: output, to: results/}}]
+cleanup: {{containers: never, job: never, pool: never}}
+"""
+
+
+@contextmanager
+def _upload(setting: Setting) -> Iterator[Sequence[Contender]]:
+    container = "bench-upload"
+    make_files(setting.folder / "files", 2000, 10240)
+    (setting.folder / "run.yaml").write_text(SPEC.format(container=container))
+    url = accounts.create_container(setting, container)
+
+    def delete() -> None:
+        accounts.delete_container(setting, container)
+
+    def empty() -> None:
+        delete()
+        accounts.create_container(setting, container)
+
+    apply = [*BATCHSPEC, "apply", "run.yaml", "-y", "--target-step", "upload:input"]
+    found: list[Contender] = [
+        Contender("batchspec apply", apply, prepare=delete),
+        Contender(
+            "plain PUT requests",
+            [*FLOORS, "put", "files"],
+            1 / 0.85,
+            {"BENCH_URL": url},
+            prepare=empty,
+        ),
+    ]
+    if available("rclone"):
+        line = ["rclone", "copy", "files", *accounts.rclone(url)]
+        found.append(Contender("rclone copy", line, 1 / 1.3, prepare=empty))
+    yield found
+
+
+def _download(name: str, number: int, size: int, shown: str) -> Row:
+    @contextmanager
+    def contenders(setting: Setting) -> Iterator[Sequence[Contender]]:
+        container = f"bench-{name}"
+        spec = DOWNLOAD.format(container=container).replace("bench-get", f"bench-{name}")
+        (setting.folder / "run.yaml").write_text(spec)
+        setting.run([*BATCHSPEC, "local", "start"])
+        setting.run([*BATCHSPEC, "apply", "run.yaml", "-y"])
+        url = accounts.create_container(setting, container)
+        files = setting.folder / "files"
+        files.mkdir()
+        block = os.urandom(min(size, 1 << 20))
+        names = [f"file-{index:06}.dat" for index in range(number)]
+        for each in names:
+            with (files / each).open("wb") as file:
+                for _ in range(size // len(block)):
+                    file.write(block)
+        (setting.folder / "names.txt").write_text("\n".join(names))
+        setting.run([*FLOORS, "put", "files"], BENCH_URL=url)
+        shutil.rmtree(files)
+
+        def clear() -> None:
+            for folder in ("results", ".batchspec"):
+                shutil.rmtree(setting.folder / folder, ignore_errors=True)
+            Path(setting.folder, "results").mkdir()
+
+        line = [*BATCHSPEC, "download", "run.yaml", "-y"]
+        get = [*FLOORS, "get", "names.txt", "results"]
+        found = [
+            Contender("batchspec download", line, prepare=clear),
+            Contender("plain GET requests", get, None, {"BENCH_URL": url}, clear),
+        ]
+        if available("rclone"):
+            remote, *options = accounts.rclone(url)
+            copy = ["rclone", "copy", remote, "results", *options]
+            found.append(Contender("rclone copy", copy, 1.0, prepare=clear))
+        yield found
+
+    return Row(name, f"download, {shown}", "", contenders, rounds=3, memory=100)
+
+
+ROWS = (
+    Row("upload", "upload", "2,000 x 10 KiB", _upload, rounds=3),
+    _download("download-small", 2000, 10240, "2,000 x 10 KiB"),
+    _download("download-large", 2, 256 << 20, "2 x 256 MiB"),
+)
