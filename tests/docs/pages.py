@@ -36,6 +36,7 @@ _BLOCK = re.compile(
 _VARYING = (
     (re.compile(r"\b(\d+h )?(\d+m )?\d+(\.\d+)?m?s\b"), "0s"),
     (re.compile(r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?Z?"), "TIME"),
+    (re.compile(r" \(\d+:\d\d:\d\d\)$", re.MULTILINE), ""),  # pytest, after a minute
     (re.compile(r"\btvm\w+"), "NODE"),
 )
 _SHELL = re.compile(r"[|<>;&$*`(\\]")
