@@ -71,7 +71,7 @@ def test_a_new_pool_has_the_recorded_defaults(service: Service) -> None:
     assert (shown["id"], shown["vmSize"]) == ("Pool-1", "standard_d2s_v3")
     assert (shown["state"], shown["allocationState"]) == ("active", "resizing")
     assert (shown["resizeTimeout"], shown["taskSlotsPerNode"]) == ("PT15M", 1)
-    assert shown["taskSchedulingPolicy"] == {"nodeFillType": "Spread"}
+    assert shown["taskSchedulingPolicy"] == {"nodeFillType": "Spread", "jobDefaultOrder": "none"}
     assert shown["startTask"] == {
         "commandLine": "/bin/true",
         "userIdentity": {"autoUser": {"scope": "pool", "elevationLevel": "nonadmin"}},

@@ -117,7 +117,7 @@ def serialize_node(context: Context, pool: Pool, node: Node) -> dict[str, Any]:
         "allocationTime": write_time(node.allocated),
         "ipAddress": node_address(node.seq),
         "affinityId": f"TVM:{node.id}",
-        "vmSize": pool.body["vmSize"],
+        "vmSize": _vm_size(pool),
         "totalTasksRun": node.total_run,
         "totalTasksSucceeded": node.total_succeeded,
         "runningTasksCount": node.running_tasks,
@@ -133,6 +133,9 @@ def serialize_node(context: Context, pool: Pool, node: Node) -> dict[str, Any]:
     if node.errors:
         shown["errors"] = node.errors
     shown["isDedicated"] = node.dedicated
+    addresses = pool.body.get("networkConfiguration", {}).get("publicIPAddressConfiguration", {})
+    if addresses.get("provision") != "nopublicipaddresses":
+        shown["publicIPAddress"] = ADDRESS
     shown["endpointConfiguration"] = {"inboundEndpoints": _endpoints(pool)}
     if booted is not None:
         shown["nodeAgentInfo"] = {
@@ -146,6 +149,14 @@ def serialize_node(context: Context, pool: Pool, node: Node) -> dict[str, Any]:
             "imageReference": {**image, "exactVersion": image.get("version", "latest")}
         },
     }
+
+
+def _vm_size(pool: Pool) -> str:
+    """The size of the nodes: of a profile, the size of the lowest rank or the first."""
+    sizes = pool.body.get("vmSkuProfile", {}).get("vmSizes", ())
+    first = min(sizes, key=lambda size: size.get("rank", 0), default=None)
+    name: str = pool.body["vmSize"] if first is None else first["name"].lower()
+    return name
 
 
 def _endpoints(pool: Pool) -> list[dict[str, Any]]:

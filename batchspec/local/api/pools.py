@@ -53,6 +53,7 @@ WHILE_EMPTY = (
     "userAccounts",
     "mountConfiguration",
     "upgradePolicy",
+    "vmSkuProfile",
 )
 """Properties that "can be updated only when the pool is empty" according to the REST reference."""
 
@@ -60,6 +61,7 @@ WHILE_EMPTY = (
 def create_pool(context: Context, request: Request) -> Reply:
     """``POST /pools``: the engine resizes the new pool to its targets."""
     given = request.parse_body("BatchPoolCreateOptions")
+    _check_sizes(given)
     _check_packages(context, given)
     check_containers(context, given)
     pool = add_pool(context, check_id("id", given["id"]), given, request.now)
@@ -128,7 +130,9 @@ def update_pool(context: Context, request: Request) -> Reply:
     _check_empty(context, pool, given)
     refuse_unsupported("pool", given)
     _check_packages(context, given)
-    changed = context.store.pools.update(pool, complete_pool({**pool.body, **given}), request.now)
+    body = {**pool.body, **_keep_placement(pool, given)}
+    _check_sizes(body)
+    changed = context.store.pools.update(pool, complete_pool(body), request.now)
     return empty_reply(200, request.url, changed.modified)
 
 
@@ -204,6 +208,51 @@ def _check_empty(context: Context, pool: Pool, given: Mapping[str, Any]) -> None
         )
 
 
+_KEPT = ("placement", "resiliencyPolicy")
+"""Properties of a machine that an update without them keeps (description of 2026-10-01)."""
+
+
+def _keep_placement(pool: Pool, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    machine = given.get("virtualMachineConfiguration")
+    if machine is None:
+        return given
+    before = pool.body["virtualMachineConfiguration"]
+    kept = {name: before[name] for name in _KEPT if name in before}
+    return {**given, "virtualMachineConfiguration": {**kept, **machine}}
+
+
+def _check_sizes(given: Mapping[str, Any]) -> None:
+    """Check ``vmSkuProfile`` and the placement in zones (description of 2026-10-01).
+
+    Raises:
+        Fault: ``InvalidPropertyValue`` or ``MissingRequiredProperty``.
+    """
+    profile, size = given.get("vmSkuProfile"), given.get("vmSize")
+    if (profile is not None) != (str(size).lower() == MIX):
+        raise bad_property("vmSize", size, "A pool with vmSkuProfile, and no other, has size Mix.")
+    if profile is not None:
+        _check_profile(profile)
+    machine = given.get("virtualMachineConfiguration", {})
+    if "placement" in machine and "nodePlacementConfiguration" in machine:
+        raise bad_property(
+            "placement", None, "It cannot be combined with nodePlacementConfiguration."
+        )
+    if "resiliencyPolicy" in machine and "placement" not in machine:
+        raise bad_property("resiliencyPolicy", None, "It needs placement with the policy Auto.")
+
+
+def _check_profile(profile: Mapping[str, Any]) -> None:
+    sizes = profile.get("vmSizes", ())
+    if not 1 <= len(sizes) <= MAX_SIZES:
+        raise bad_property("vmSizes", None, f"The list must have 1 to {MAX_SIZES} sizes.")
+    ranked = profile.get("allocationStrategy") == "prioritized"
+    for size in sizes:
+        if ("rank" in size) != ranked:
+            raise bad_property(
+                "rank", None, "Each size has a rank if the strategy is prioritized, and only then."
+            )
+
+
 def _check_packages(context: Context, given: Mapping[str, Any]) -> None:
     check_references(context, given.get("applicationPackageReferences", ()), needs_default=True)
 
@@ -214,6 +263,9 @@ def _show(context: Context, request: Request, pool: Pool, *, stats: bool) -> dic
 
 
 DEFAULT_RESIZE_TIMEOUT = "PT15M"
+MIX = "mix"
+"""The ``vmSize`` of a pool whose nodes have the sizes of ``vmSkuProfile``, in lower case."""
+MAX_SIZES = 5
 _SERVICE_PROPERTIES = (
     "id",
     "resizeTimeout",
@@ -263,6 +315,7 @@ def complete_pool(body: Mapping[str, Any]) -> dict[str, Any]:
         "taskSlotsPerNode": body.get("taskSlotsPerNode", 1),
         "taskSchedulingPolicy": {
             "nodeFillType": "Spread",
+            "jobDefaultOrder": "none",
             **body.get("taskSchedulingPolicy", {}),
         },
         "virtualMachineConfiguration": _machine(body["virtualMachineConfiguration"]),
@@ -286,7 +339,8 @@ def _machine(given: Mapping[str, Any]) -> dict[str, Any]:
     if "dataDisks" in machine:
         machine["dataDisks"] = [{"caching": "none", **disk} for disk in machine["dataDisks"]]
     if "osDisk" in machine:
-        machine["osDisk"] = {"ephemeralOSDiskSettings": {}, **machine["osDisk"]}
+        defaults = {"ephemeralOSDiskSettings": {}, "caching": "None"}  # recorded
+        machine["osDisk"] = {**defaults, **machine["osDisk"]}
     return in_order(machine, _MACHINE)
 
 

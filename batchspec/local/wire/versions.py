@@ -157,6 +157,9 @@ _OPTIONS = (
 )
 
 DIFFERENCES: tuple[Difference, ...] = (
+    # The description has maps of strings, which is narrower than what extensions take.
+    Former(VERSIONS[-1], "VMExtension", "settings", "{any}"),
+    Former(VERSIONS[-1], "VMExtension", "protectedSettings", "{any}"),
     Former("2018-03-01.6.1", "BatchTaskCounts", "validationStatus", "-string", default="validated"),
     # 2018-08-01.7.0
     Added("2018-08-01.7.0", "BatchNode", "nodeAgentInfo"),
