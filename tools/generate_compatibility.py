@@ -99,6 +99,37 @@ _BEHAVIOUR = """\
 """
 
 
+CLIENTS = (
+    ("azure-batch 15.1.0 (Python), synchronous and asynchronous", "2025-06-01", "make test"),
+    ("azure-batch 14.2.0", "2024-02-01.19.0", "make test"),
+    ("azure-batch 14.1.0", "2023-11-01.18.0", "make test"),
+    ("azure-batch 12.0.0", "2022-01-01.15.0", "make test"),
+    ("azure-batch 11.0.0", "2021-06-01.14.0", "make test"),
+    ("azure-batch 8.0.0", "2019-08-01.10.0", "make test"),
+    ("azure-batch-extensions 9.0.0: pool and job templates", "2022-01-01.15.0", "make test"),
+    ("@azure/batch 10.2.0 (JavaScript)", "2022-10-01.16.0", "make test"),
+    ("@azure/batch 8.0.0", "2020-09-01.12.0", "make test"),
+    ("azure-cli 2.91.0", "2024-02-01.19.0", "-m foreign"),
+    ("azure-cli 2.58.0", "2023-11-01.18.0", "-m foreign"),
+    ("apache-airflow 3.3.2, microsoft-azure provider 15.2.1: `AzureBatchOperator`",
+     "2025-06-01", "-m foreign"),
+    ("Azure-Samples/batch-python-quickstart, with azure-batch 6.0.1", "2018-12-01.8.0",
+     "-m foreign"),
+)  # fmt: skip
+"""Clients with the versions that the tests pin, their api-versions, and how their tests run."""
+
+_CLIENTS = """\
+## Clients
+
+These clients run in CI, in the versions that `tests/interop` pins: each creates a pool, runs a job,
+and reads states, files and errors. Tests marked `foreign` have a CI job of their own, since
+the clients take minutes to install; `pytest -m foreign tests/interop` runs them.
+The properties of all models are compared with those of azure-batch 8.0, 11.0, 12.0, 14.1 and 14.2.
+
+| client | api-version | runs in CI |
+| --- | --- | --- |
+"""
+
 _REPLAYS = """\
 ## Measured against the real service
 
@@ -158,6 +189,9 @@ def _lines() -> Iterator[str]:
     yield "## Properties without effect"
     yield ""
     yield from _table(WITHOUT_EFFECT)
+    yield _CLIENTS + "".join(
+        f"| {name} | {version} | yes, `{run}` |\n" for name, version, run in CLIENTS
+    )
     yield _BEHAVIOUR
     yield from _replays(json.loads(COUNTS.read_text(encoding="utf-8")))
     yield _CHECKED

@@ -63,7 +63,7 @@ class OtherClient:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return json.loads(done.stdout.splitlines()[-1])
 
 
 PYTHON_SDKS = ("8.0.0", "11.0.0", "12.0.0", "14.1.0", "14.2.0")
@@ -98,7 +98,7 @@ def python_environment(name: str, *pins: str, hashes: bool = True) -> Path:
         _run([*pip, "--quiet", "install", *options, *listed], folder)
 
     contents = b"".join(file.read_bytes() for file in files)
-    return _installed(name, contents, fill) / "bin" / "python"
+    return installed(name, contents, fill) / "bin" / "python"
 
 
 def python_client(version: str) -> OtherClient:
@@ -122,10 +122,10 @@ def javascript_client(version: str) -> OtherClient:
         shutil.rmtree(folder / "cache")
 
     lock = (pins / "package-lock.json").read_bytes()
-    installed = _installed(f"javascript-{version}", lock, fill)
+    folder = installed(f"javascript-{version}", lock, fill)
     return OtherClient(
         (str(node.executable), str(HERE / "javascript" / "client.cjs")),
-        (("NODE_PATH", str(installed / "node_modules")),),
+        (("NODE_PATH", str(folder / "node_modules")),),
     )
 
 
@@ -135,11 +135,11 @@ def javascript(azurite_installed: Path) -> OtherClient:
     return javascript_client(JAVASCRIPT_SDKS[-1])
 
 
-class _InstallError(Exception):
+class InstallError(Exception):
     """An installer failed; the text is its output."""
 
 
-def _installed(name: str, pins: bytes, fill: Callable[[Path], None]) -> Path:
+def installed(name: str, pins: bytes, fill: Callable[[Path], None]) -> Path:
     """The folder of an installation; ``fill`` creates it if it does not exist."""
     parent = platformdirs.user_cache_path("batchspec") / "interop"
     folder = parent / f"{name}-{hashlib.sha256(pins).hexdigest()[:16]}"
@@ -151,7 +151,7 @@ def _installed(name: str, pins: bytes, fill: Callable[[Path], None]) -> Path:
         try:
             fill(stage)
             stage.rename(folder)
-        except _InstallError as error:
+        except InstallError as error:
             if _OFFLINE.search(str(error)) and not os.environ.get("CI"):
                 pytest.skip(f"{name} is not installed yet, and its registry cannot be reached")
             raise
@@ -172,4 +172,4 @@ def _run(command: list[str], folder: Path) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise _InstallError(done.stdout)
+        raise InstallError(done.stdout)

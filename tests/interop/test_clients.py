@@ -23,6 +23,7 @@ from tests.interop.conftest import (
     python_client,
 )
 from tests.interop.model_names import FORMER_NAMES
+from tests.interop.test_tools import AZURE_CLIS
 
 # The first test that uses a client installs it.
 pytestmark = pytest.mark.timeout(600)
@@ -93,3 +94,13 @@ def test_the_models_of_a_version_are_those_of_its_sdk(
             compared += 1
             assert sorted(properties(model, output["version"])) == shapes[name], model
     assert compared > 100
+
+
+def test_the_page_of_compatibility_lists_the_tested_versions() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "compatibility.md").read_text("utf-8")
+    for version in PYTHON_SDKS:
+        assert f"| azure-batch {version} |" in page
+    for version in JAVASCRIPT_SDKS:
+        assert f"| @azure/batch {version}" in page
+    for version, spoken in AZURE_CLIS.items():
+        assert f"| azure-cli {version} | {spoken} |" in page

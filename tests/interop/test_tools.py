@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,13 @@ from typing import Any
 import pytest
 
 from batchspec import local
-from tests.interop.conftest import HERE, OtherClient, python_environment
+from tests.interop.conftest import (
+    HERE,
+    InstallError,
+    OtherClient,
+    installed,
+    python_environment,
+)
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -110,3 +117,74 @@ def test_the_operator_of_airflow_runs_a_task(local_home: local.Endpoints, tmp_pa
     environ = (("AIRFLOW_HOME", str(tmp_path)), ("HOME", str(tmp_path)))
     output = OtherClient((str(python), program), environ).ask(local_home)
     assert output == {"pool": "airflow", "job": "airflow", "tasks": [["one", 0]]}
+
+
+QUICKSTART = "2c9e9acb45b5e8d093af9dd506a7a4816de9dbd6"
+"""The commit of Azure-Samples/batch-python-quickstart that runs."""
+
+_SOURCE = "https://raw.githubusercontent.com/Azure-Samples/batch-python-quickstart"
+_CONFIG = """\
+_BATCH_ACCOUNT_NAME = {batch_account!r}
+_BATCH_ACCOUNT_KEY = {batch_key!r}
+_BATCH_ACCOUNT_URL = {batch_url!r}
+_STORAGE_ACCOUNT_NAME = {blob_account!r}
+_STORAGE_ACCOUNT_KEY = {blob_key!r}
+_POOL_ID = "PythonQuickstartPool"
+_POOL_NODE_COUNT = 2
+_POOL_VM_SIZE = "STANDARD_A1_v2"
+_JOB_ID = "PythonQuickstartJob"
+_STANDARD_OUT_FILE_NAME = "stdout.txt"
+"""
+# The quickstart builds the address of the storage from the account's name.
+_ADDRESS = """\
+from azure.storage.blob import BlockBlobService
+
+_init = BlockBlobService.__init__
+
+def init(self, *arguments, **options):
+    _init(self, *arguments, custom_domain={domain!r}, protocol="http", **options)
+
+BlockBlobService.__init__ = init
+"""
+
+
+@pytest.mark.foreign
+def test_the_python_quickstart_of_microsoft_runs(
+    local_home: local.Endpoints, tmp_path: Path
+) -> None:
+    def fill(folder: Path) -> None:
+        url = f"{_SOURCE}/{QUICKSTART}/src/python_quickstart_client.py"
+        try:
+            with urllib.request.urlopen(url, timeout=30) as reply:
+                (folder / "quickstart.py").write_bytes(reply.read())
+        except OSError as error:
+            raise InstallError(f"ENOTFOUND {error}") from None
+
+    source = installed("quickstart-source", QUICKSTART.encode(), fill) / "quickstart.py"
+    python = python_environment("quickstart", "quickstart")
+    (tmp_path / "quickstart.py").write_bytes(source.read_bytes())
+    domain = local_home.blob_url.partition("://")[2]
+    (tmp_path / "config.py").write_text(_CONFIG.format(**vars_of(local_home)))
+    (tmp_path / "sitecustomize.py").write_text(_ADDRESS.format(domain=domain))
+    for number in range(3):
+        (tmp_path / f"taskdata{number}.txt").write_text(f"data of task {number}\n")
+    done = subprocess.run(
+        [str(python), "quickstart.py"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        input="y\ny\n\n",
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Success! All tasks reached the 'Completed' state" in done.stdout
+    for number in range(3):
+        assert f"data of task {number}\n" in done.stdout
+
+
+def vars_of(ends: local.Endpoints) -> dict[str, str]:
+    """The accounts and addresses by name."""
+    names = ("batch_account", "batch_key", "batch_url", "blob_account", "blob_key")
+    return {name: getattr(ends, name) for name in names}
