@@ -35,6 +35,9 @@ DEVIATIONS = {
 """Violations of the real service that are not reported, with the reason."""
 
 
+_NUMBER = re.compile(r"'-?\d+' is not of type 'integer'")
+
+
 class Description:
     """The OpenAPI description at ``path``."""
 
@@ -101,6 +104,8 @@ class Description:
             errors = self._errors(value, shapes[0])
             # The published model of PUT is that of the reply; its examples send a part of it.
             found += [e for e in errors if not (replaces and "is a required property" in e)]
+            # azure-cli writes numbers as strings, which the service accepts (recorded).
+            found = [e for e in found if not _NUMBER.search(e)]
         elif body:
             found.append("a body is not described")
         return found

@@ -15,7 +15,7 @@ from batchspec.local.api.routes import (
     check_operation,
     find_route,
 )
-from batchspec.local.api.unsupported import REFUSED, WITHOUT_EFFECT
+from batchspec.local.api.settings import REFUSED, WITHOUT_EFFECT
 
 __all__ = [
     "FORMER_ROUTES",

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from batchspec.local.api.auto_pools import check_auto_pool
-from batchspec.local.api.jobs import complete_job
+from batchspec.local.api.jobs import check_auto_pool, complete_job
 from batchspec.local.api.resources import (
     SCHEDULES,
     Context,
@@ -17,8 +16,8 @@ from batchspec.local.api.resources import (
     next_state,
     page_reply,
     read_page,
+    schedule_stats,
 )
-from batchspec.local.api.statistics import schedule_stats
 from batchspec.local.model import SCHEDULE, Schedule, ScheduleState
 from batchspec.local.wire import (
     Fault,

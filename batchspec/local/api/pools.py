@@ -21,11 +21,10 @@ from batchspec.local.api.resources import (
     find_pool,
     next_state,
     page_reply,
+    pool_stats,
     read_page,
 )
-from batchspec.local.api.statistics import pool_stats
-from batchspec.local.api.task_settings import complete_start_task, in_order
-from batchspec.local.api.unsupported import refuse_unsupported
+from batchspec.local.api.settings import complete_start_task, in_order, refuse_unsupported
 from batchspec.local.model import ALLOCATION, POOL, AllocationState, Pool, is_windows
 from batchspec.local.wire import (
     Fault,

@@ -24,7 +24,7 @@ from batchspec.local.api import (
     tasks,
 )
 from batchspec.local.api.resources import Context
-from batchspec.local.api.unsupported import REFUSED, WITHOUT_EFFECT
+from batchspec.local.api.settings import REFUSED, WITHOUT_EFFECT
 from batchspec.local.wire import OPERATIONS, Fault, Reply, Request, in_versions
 
 DiskOperation = Callable[[], Reply]

@@ -19,15 +19,15 @@ from batchspec.local.api.resources import (
     next_state,
     page_reply,
     read_page,
+    task_stats,
 )
-from batchspec.local.api.statistics import task_stats
-from batchspec.local.api.task_settings import (
+from batchspec.local.api.settings import (
     check_resource_files,
     complete_constraints,
     complete_identity,
     in_order,
+    refuse_unsupported,
 )
-from batchspec.local.api.unsupported import refuse_unsupported
 from batchspec.local.model import JOB, TASK, Job, Subtask, Task
 from batchspec.local.store import NewTask
 from batchspec.local.wire import (

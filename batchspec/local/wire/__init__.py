@@ -5,7 +5,7 @@ sends them. Pure: the store, the HTTP library, clocks and the rules of single re
 belong here.
 """
 
-from batchspec.local.wire.body import parse_body
+from batchspec.local.wire.body import check_rules, parse_body
 from batchspec.local.wire.fault import (
     FAULTS,
     Fault,
@@ -45,7 +45,6 @@ from batchspec.local.wire.request import (
     check_options,
     select_properties,
 )
-from batchspec.local.wire.rules import check_rules
 from batchspec.local.wire.shared_key import (
     MAX_SKEW,
     SignatureError,

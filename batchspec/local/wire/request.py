@@ -15,11 +15,10 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from batchspec.local.wire.body import parse_body
+from batchspec.local.wire.body import check_rules, parse_body
 from batchspec.local.wire.fault import Fault, bad_body, bad_query
 from batchspec.local.wire.models import properties
 from batchspec.local.wire.odata import Filter, QueryError, parse_filter, parse_select
-from batchspec.local.wire.rules import check_rules
 from batchspec.local.wire.times import etag_of, read_http_date
 
 MAX_RESULTS = 1000
@@ -76,7 +75,7 @@ class Request:
 
         Raises:
             Fault: see :func:`batchspec.local.wire.body.parse_body` and
-                :func:`batchspec.local.wire.rules.check_rules`.
+                :func:`batchspec.local.wire.body.check_rules`.
         """
         body = parse_body(model, self.json(), self.version)
         check_rules(model, body, self.version)
