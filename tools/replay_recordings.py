@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import sys
 import tempfile
 from collections import Counter, defaultdict
@@ -79,6 +80,8 @@ def main() -> int:
     )
     parser.add_argument("--keep", type=Path, metavar="COUNTS", help="write the counts as JSON")
     options = parser.parse_args()
+    # Almost all recordings are of versions that will be retired.
+    logging.getLogger("batchspec.local.http").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as data:
         verdicts = asyncio.run(replay_all(read_recordings(options.file), Path(data)))
     skipped = [verdict for verdict in verdicts if verdict.skipped]

@@ -58,7 +58,10 @@ class FormerClients:
             _LOG.warning(
                 "%s speaks api-version %s, which Azure Batch will retire", client.name, version
             )
-            self._write()
+            try:
+                self._write()
+            except OSError as error:  # a full disk must not fail the request
+                _LOG.warning("%s cannot be written: %s", _FILE, error)
 
     def _write(self) -> None:
         found = dict.fromkeys(self._seen.values())

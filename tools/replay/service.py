@@ -31,6 +31,7 @@ class Service:
 
     def __init__(self, store: Store, data: Path) -> None:
         self.store = store
+        data.mkdir(parents=True, exist_ok=True)
         applications = Applications(data / "applications")
         self.context = Context(
             store, ACCOUNT, "http://127.0.0.1", data, "replay", applications, ContainerEngine({})
