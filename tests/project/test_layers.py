@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
 ROOT = Path(__file__).parents[2]
@@ -13,6 +16,17 @@ CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["import
 ]
 
 
+@pytest.fixture
+def _loggers_stay_enabled() -> Iterator[None]:
+    """import-linter disables all existing loggers, also those that later tests read."""
+    names = list(logging.root.manager.loggerDict)
+    before = {name: logging.getLogger(name).disabled for name in names}
+    yield
+    for name, disabled in before.items():
+        logging.getLogger(name).disabled = disabled
+
+
+@pytest.mark.usefixtures("_loggers_stay_enabled")
 def test_the_contracts_are_kept(monkeypatch: object, capsys: object) -> None:
     found = lint_imports(config_filename=str(ROOT / "pyproject.toml"), no_cache=True)
     assert found == EXIT_STATUS_SUCCESS, "run lint-imports to see what is broken"
