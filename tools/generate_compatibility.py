@@ -56,7 +56,11 @@ _BEHAVIOUR = """\
 - **Networks.** Nodes are reached at 127.0.0.1 on ports of this machine: the SSH port and the
   back-end ports of the pool's endpoint configuration, whether or not a process listens there.
 - **Users.** Processes run as the user who started the service. `userIdentity` and the elevation
-  level are stored and returned.
+  level are stored and returned. The remote login settings of a node are those of the SSH server of
+  this machine, if one listens on port 22; it knows the users of the machine and no node users.
+- **Node logs.** `upload_node_logs` replies before the upload, as recorded, and a failed upload is
+  only in `daemon.log`. The file is `agent-debug.log`; recordings have four files, whose names are
+  not documented.
 - **Managed identities.** A node can access every container of the account's own storage, through
   auto-storage and through any `identityReference`. URLs of other storage are used unchanged.
 - **Node addresses.** On Linux each node has a separate loopback address, starting at 127.1.0.1; on
@@ -65,7 +69,7 @@ _BEHAVIOUR = """\
   since its path must be equal and nodes share one disk. While the job preparation task runs on its
   nodes, a multi-instance task is `active`. Free slots are reserved for a multi-instance task that
   waits for more nodes.
-- **Quotas.** There are no quotas, except the node quota that `--chaos` can set.
+- **Quotas.** There are no quotas, except the quotas of cores that `--chaos` can set.
 - **Addresses.** The service listens only on the loopback address; URLs in replies use it.
 - **Authentication.** Only Shared Key. A request without a valid signature, or with a date that
   differs by more than 15 minutes, gets 403 `AuthenticationFailed` before the service reads anything
@@ -77,8 +81,9 @@ _BEHAVIOUR = """\
   measured. A pool reports the core time of its current nodes.
 - **Autoscale.** A formula is evaluated when its pool is created and then at its interval. Samples
   are taken every 30 seconds and are available at once; in the real service after about a minute.
-  Samples cover tasks, nodes, and the processors of this machine for every node (`$CPUPercent`, a
-  fraction of 1); there are none of memory, disks and networks. A negative target counts as zero.
+  Samples cover tasks, nodes, and this machine, for every node: processors (`$CPUPercent`, a
+  fraction of 1), memory in megabytes, disks, and networks other than loopback; there are none of
+  `$WallClockSeconds`. A negative target counts as zero.
   Limits that the documentation does not define: a vector has at most 100,000 values, an expression
   nests at most 48 levels, and a metric used as a number is its last sample.
 - **Job schedules.** Jobs are created when they are due. A job that is due while the previous job

@@ -79,7 +79,7 @@ class FaultKind(StrEnum):
 
 
 class QuotaKind(StrEnum):
-    """A quota of the account, in nodes."""
+    """A quota of the account, in cores."""
 
     QUOTA = "quota"
     SPOT_QUOTA = "spot-quota"
@@ -152,7 +152,7 @@ class FaultInjection:
         return found[0] if found and found[0].percent else None
 
     def quota(self, *, dedicated: bool) -> int | None:
-        """The largest number of nodes of the account; ``None`` is no limit."""
+        """The largest number of cores of the account; ``None`` is no limit."""
         return dict(self.quotas).get(QuotaKind.QUOTA if dedicated else QuotaKind.SPOT_QUOTA)
 
 
@@ -287,7 +287,7 @@ def _parse_item(item: str) -> FaultRule | tuple[QuotaKind, int]:
 
 def _parse_quota(item: str, amount: str) -> int:
     if not (amount.isascii() and amount.isdecimal() and int(amount) <= _MAX_QUOTA):
-        raise _error(f"{item!r} is not a quota", "Set a number of nodes, for example quota=4")
+        raise _error(f"{item!r} is not a quota", "Set a number of cores, for example quota=4")
     return int(amount)
 
 

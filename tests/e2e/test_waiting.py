@@ -284,7 +284,7 @@ def test_quota_on_a_pool_of_a_fixed_size_ends_the_run(
 
 
 def test_a_pool_with_fewer_nodes_than_asked_for_says_so(site_with: Callable[[str], Site]) -> None:
-    site = site_with("quota=1,spot-quota=0")
+    site = site_with("quota=2,spot-quota=0")
     words = "1 of 3 nodes: AccountCoreQuotaReached"
     tasks = {"a": {"id": "a", "command": "sleep 3"}}
     body = spec({**FIXED, "nodes": 3}, tasks, keep=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from azure.batch import models as m
 
+from tests.local.blobs import blob_store
 from tests.local.engines import job, pool, running_with_engine, task, wait_until
 from tests.local.running import Service
 
@@ -107,9 +109,44 @@ def test_no_task_starts_on_a_node_with_disabled_scheduling(service: Service) -> 
     wait_until(lambda: states(service) == ["idle", "idle"])
 
 
-def test_extensions_and_logs_are_not_supported(service: Service) -> None:
+def test_extensions_are_not_supported(service: Service) -> None:
     node = f"/pools/p/nodes/{first(service)}"
     assert list(service.client.list_node_extensions("p", first(service))) == []
     assert service.request("GET", f"{node}/extensions/x").code == "VMExtensionNotFound"
-    logs = {"containerUrl": "http://x/c", "startTime": "2026-01-01T00:00:00Z"}
-    assert service.request("POST", f"{node}/uploadbatchservicelogs", logs).status == 501
+
+
+async def test_the_log_of_a_node_is_uploaded(service: Service) -> None:
+    """Recorded: the directory ends with the pool, the node and the id of the request."""
+    node = first(service)
+    service.client.create_job(job())
+    service.client.create_tasks("j", [task(f"t{n}", "exit 3") for n in range(4)])
+    wait_until(lambda: service.client.get_job_task_counts("j").task_counts.failed == 4)
+    used = {one.node_info.node_id for one in service.client.list_tasks("j")}
+    node = min(used)
+    path = f"/pools/p/nodes/{node}/uploadbatchservicelogs"
+    async with blob_store() as blobs:
+        blobs.containers = {"c": {}}
+        given = {"containerUrl": blobs.container("c"), "startTime": "2026-01-01T00:00:00Z"}
+        reply = await asyncio.to_thread(service.request, "POST", path, given)
+        await asyncio.to_thread(wait_until, lambda: bool(blobs.containers["c"]))
+    directory = reply.json["virtualDirectoryName"]
+    assert directory.endswith(f"/p/{node}/{reply.headers['request-id']}")
+    assert reply.json["numberOfFilesUploaded"] == 1
+    ((name, content),) = blobs.containers["c"].items()
+    assert name == f"{directory}/agent-debug.log"
+    text = content.decode()
+    assert "node waitingforstarttask" in text
+    assert ": task t" in text and "ended with exit code 3 (FailureExitCode)" in text
+
+
+async def test_a_log_that_cannot_be_uploaded_is_only_logged(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = f"/pools/p/nodes/{first(service)}/uploadbatchservicelogs"
+    async with blob_store() as blobs:
+        given = {"containerUrl": blobs.container("missing"), "startTime": "2026-01-01T00:00:00Z"}
+        reply = await asyncio.to_thread(service.request, "POST", path, given)
+        assert reply.status == 200
+        await asyncio.to_thread(wait_until, lambda: "was not uploaded" in caplog.text)
+    assert "404 ContainerNotFound" in caplog.text
+    assert "secret" not in caplog.text

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from batchspec.local.engine.observe import CpuUsage
+from batchspec.local.engine.machine_usage import MachineUsage
 from tests.local.engine_stub import finish, idle_node, start
 from tests.local.engines import (
     WAIT,
@@ -367,7 +367,7 @@ def test_27_cpu_percent_is_a_fraction(tmp_path: Path) -> None:
     """
     stat = tmp_path / "stat"
     stat.write_text("cpu  70 0 0 30 0 0 0 0\n")
-    assert CpuUsage(stat).busy("p") == 0.7
+    assert MachineUsage(tmp_path, tmp_path).sample("p")["CPUPercent"] == 0.7
 
 
 def test_contracts_are_numbered_consecutively() -> None:

@@ -282,7 +282,8 @@ def test_an_exhausted_quota_is_a_resize_error_for_each_kind() -> None:
 def test_pools_share_the_remaining_quota() -> None:
     first, second = resizing(2, 1), replace(resizing(2), seq=2, id="other")
     views = PoolView(first, ()), PoolView(second, ())
-    assert decide(SchedulerState(pools=views, remaining_quota=RemainingQuota(3, None)), NOW) == [
+    # A standard_d2s_v3 has two cores; a single core that is left is not enough.
+    assert decide(SchedulerState(pools=views, remaining_quota=RemainingQuota(7, None)), NOW) == [
         AddNodes(first, True, 2),
         AddNodes(first, False, 1),
         AddNodes(second, True, 1),

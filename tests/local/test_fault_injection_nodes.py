@@ -169,7 +169,8 @@ def test_a_delayed_run_can_be_ended(tmp_path: Path) -> None:
 
 
 def test_a_quota_allocates_a_part_with_resize_errors(tmp_path: Path) -> None:
-    with running_with_faults(tmp_path, "quota=1,spot-quota=0") as service:
+    # A standard_d2s_v3 has two cores.
+    with running_with_faults(tmp_path, "quota=3,spot-quota=0") as service:
         service.client.create_pool(pool(nodes=3, targetLowPriorityNodes=1))
         wait_until(lambda: service.client.get_pool("p").allocation_state.value == "steady")
         found = service.client.get_pool("p")

@@ -63,11 +63,6 @@ def _reason(text: str, pattern: str, holds: Callable[[Exchange], bool] = lambda 
 
 _REASONS = (
     _reason(
-        "uploading node logs is not supported (501)",
-        r"status 501 NotImplemented for 200",
-        lambda exchange: exchange.parts[-1] == "uploadbatchservicelogs",
-    ),
-    _reason(
         "mount configurations are not supported (501)",
         r"status 501 NotImplemented for 201",
         lambda exchange: "mountConfiguration" in json.dumps(exchange.body),

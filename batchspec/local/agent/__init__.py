@@ -25,10 +25,12 @@ from batchspec.local.agent.launch import (
     node_error_json,
     program_failure,
 )
+from batchspec.local.agent.node_logs import LOG_NAME, NodeLogs
 from batchspec.local.agent.processes import ProcessLostError
-from batchspec.local.agent.storage import NoAutoStorage, StorageAccess, StorageAccount
+from batchspec.local.agent.storage import NoAutoStorage, StorageAccess, StorageAccount, StorageError
 
 __all__ = [
+    "LOG_NAME",
     "Agent",
     "Container",
     "ContainerEngine",
@@ -38,12 +40,14 @@ __all__ = [
     "MultiInstance",
     "NoAutoStorage",
     "NoContainerEngineError",
+    "NodeLogs",
     "Outcome",
     "Package",
     "ProcessLostError",
     "Registry",
     "StorageAccess",
     "StorageAccount",
+    "StorageError",
     "TaskInstance",
     "container_failure",
     "ended_by_limit",

@@ -6,6 +6,7 @@ When a task runs, and what its outcome means for the task or its job, is decided
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -30,6 +31,7 @@ from batchspec.local.agent.launch import (
     ended_by_user,
     failure,
 )
+from batchspec.local.agent.node_logs import NodeLogs
 from batchspec.local.agent.output_files import select_outputs, upload_all
 from batchspec.local.agent.processes import Command, CommandResult, Processes, run_command
 from batchspec.local.agent.resource_files import (
@@ -40,9 +42,9 @@ from batchspec.local.agent.resource_files import (
     make_directory,
     preparation_failure,
 )
-from batchspec.local.agent.storage import BlobClient, StorageAccess
+from batchspec.local.agent.storage import BlobClient, StorageAccess, blob_url
 from batchspec.local.clock import Clock
-from batchspec.local.model import NO_USAGE
+from batchspec.local.model import NO_USAGE, LogUpload
 from batchspec.local.process import TAG_VARIABLE, process_tag
 
 
@@ -204,6 +206,8 @@ class Agent:
         self._blobs = BlobClient()
         self._processes = Processes({TAG_VARIABLE: self._tag})
         self._runs: dict[str, _Run] = {}
+        self.logs = NodeLogs(data)
+        """The logs of the nodes."""
 
     def now(self) -> datetime:
         """The time of the agent's clock."""
@@ -219,10 +223,27 @@ class Agent:
         """Kill every process and close every connection; none is left when this returns."""
         await self._processes.close()
         await self._blobs.close()
+        self.logs.flush()
 
     def end(self, key: str) -> None:
         """End the run ``key`` early: its outcome is ``TaskEnded`` and nothing is uploaded."""
         self._stop(key, ended_by_user(), by_user=True)
+
+    async def upload_log(self, upload: LogUpload) -> None:
+        """Upload the log of a node to the container of a request.
+
+        Raises:
+            StorageError: the container cannot be written.
+            OSError: the log cannot be read.
+        """
+        container = upload.container
+        if upload.identity:
+            container = self._storage_access.identity(container)
+        source = os.open(self.logs.file(upload.pool_id, upload.node_id), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            await self._blobs.upload(source, blob_url(container, upload.blob), {})
+        finally:
+            os.close(source)
 
     async def install(self, installation: Installation) -> Outcome:
         """Install packages on a node; the outcome has no exit code."""

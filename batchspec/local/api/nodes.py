@@ -6,11 +6,15 @@ their passwords and keys are never stored, and logging in with them is not possi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import socket
+import zlib
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
+from batchspec.local.agent import LOG_NAME
 from batchspec.local.api.pools import DEFAULT_RESIZE_TIMEOUT
 from batchspec.local.api.resources import (
     NODES,
@@ -281,14 +285,52 @@ def enable_node_scheduling(context: Context, request: Request) -> Reply:
     return _schedule(context, request, "enabled", None)
 
 
-def get_node_remote_login_settings(context: Context, request: Request) -> Reply:
-    """``GET .../remoteloginsettings``: the SSH port of this machine."""
+def get_node_remote_login_settings(context: Context, request: Request) -> Callable[[], Reply]:
+    """``GET .../remoteloginsettings``: the SSH server of this machine, if it has one."""
     find_node(context, request)
+
+    def work() -> Reply:
+        if not _listens(SSH):
+            why = f"No SSH server listens on port {SSH} of {ADDRESS}."
+            raise Fault("OperationNotValidOnNode", ("Reason", why))
+        return resource_reply(
+            request,
+            "BatchNodeRemoteLoginSettings",
+            {"remoteLoginIPAddress": ADDRESS, "remoteLoginPort": SSH},
+            "Microsoft.Azure.Batch.Protocol.Entities.ComputeNodeGetRemoteLoginSettingsResult",
+        )
+
+    return work
+
+
+def _listens(port: int) -> bool:
+    """Whether a process of this machine accepts connections on a port."""
+    with contextlib.suppress(OSError), socket.create_connection((ADDRESS, port), timeout=1):
+        return True
+    return False
+
+
+def upload_node_logs(context: Context, request: Request) -> Reply:
+    """``POST .../uploadbatchservicelogs``: the engine uploads the log of the node's agent.
+
+    The reply does not wait for the upload, and an upload that fails is not reported: recordings
+    have replies 200 for containers that do not exist.
+    """
+    given = request.parse_body("UploadBatchServiceLogsOptions")
+    node = _ready(context, request)
+    token = f"{zlib.crc32(context.account.encode()):016X}"
+    directory = f"{context.account}-{token}/{node.pool_id}/{node.id}/{request.id}"
+    context.store.log_uploads.add(
+        node,
+        given["containerUrl"],
+        f"{directory}/{LOG_NAME}",
+        identity="identityReference" in given,
+    )
     return resource_reply(
         request,
-        "BatchNodeRemoteLoginSettings",
-        {"remoteLoginIPAddress": ADDRESS, "remoteLoginPort": SSH},
-        "Microsoft.Azure.Batch.Protocol.Entities.ComputeNodeGetRemoteLoginSettingsResult",
+        "UploadBatchServiceLogsResult",
+        {"virtualDirectoryName": directory, "numberOfFilesUploaded": 1},
+        "Microsoft.Azure.Batch.Protocol.Entities.UploadBatchServiceLogsResult",
     )
 
 

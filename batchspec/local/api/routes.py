@@ -54,11 +54,12 @@ _CERTIFICATE = "/certificates()"
 _STATS = "`$expand=stats`: the number of disk operations is not measured and reported as 0"
 _POOL_STATS = "`$expand=stats`: only the core time of the current nodes, with one core each"
 _METRICS = (
-    "`$CPUPercent` is that of this machine for all nodes; there are no samples of `$MemoryBytes`, "
-    "`$WallClockSeconds`, disks and networks"
+    "samples of processors, memory, disks and networks are those of this machine for all nodes; "
+    "there are none of `$WallClockSeconds`"
 )
-_USERS = "the name is stored until it expires; login is not possible, since nodes are directories"
+_USERS = "the name is stored until it expires; an SSH server of this machine does not know it"
 _IMAGES = f"{len(IMAGES)} common images; a pool can name other images of publishers with images"
+_LOGS = "one file, `agent-debug.log`, whatever the times: the runs and states of the node"
 _EXTENSIONS = "extensions are not supported; the list is always empty"
 
 
@@ -169,9 +170,10 @@ ROUTES: tuple[Route, ...] = (
           nodes.enable_node_scheduling),
     Route("get_node_remote_login_settings", "GET", _NODE + "/remoteloginsettings",
           nodes.get_node_remote_login_settings, "partial",
-          "the SSH port of this machine, whether or not a process listens there"),
-    _not_supported("upload_node_logs", "POST", _NODE + "/uploadbatchservicelogs",
-                   "nodes have no logs; the log of the service is `daemon.log` in the data folder"),
+          "the SSH server of this machine, which knows the users of the machine and no node users; "
+          "409 `OperationNotValidOnNode` if none listens"),
+    Route("upload_node_logs", "POST", _NODE + "/uploadbatchservicelogs",
+          nodes.upload_node_logs, "partial", _LOGS),
     Route("list_nodes", "GET", _POOL + "/nodes", nodes.list_nodes),
     Route("get_node_extension", "GET", _NODE + "/extensions/{extensionName}",
           nodes.get_node_extension, "partial", _EXTENSIONS),

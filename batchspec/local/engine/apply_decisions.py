@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from batchspec.local.agent import NodeLogs
 from batchspec.local.engine.decisions import (
     AddNodes,
     BootNode,
@@ -197,7 +198,10 @@ def _retry_with_permission(function: Callable[..., Any], path: str, _: Any) -> N
 
 
 class DecisionApplier:
-    """Writes decisions to the store. ``token`` makes 64 random hexadecimal digits for node ids."""
+    """Writes decisions to the store, and the states of nodes to their logs.
+
+    ``token`` makes 64 random hexadecimal digits for node ids.
+    """
 
     def __init__(
         self,
@@ -205,7 +209,9 @@ class DecisionApplier:
         directories: NodeDirectories,
         starter: RunStarter,
         token: Callable[[], str],
+        logs: NodeLogs,
     ) -> None:
+        self._logs = logs
         self._store = store
         self._directories = directories
         self._starter = starter
@@ -261,6 +267,7 @@ class DecisionApplier:
                 nodes.update(node, node.state, now, done=True)
             case SetNodeState(node, state, done):
                 nodes.update(node, state, now, done=done)
+                self._logs.write(node.pool_id, node.id, now, f"node {state}")
             case PreemptNode(node):
                 self._preempt(node, now)
             case ReallocateNode(node):
@@ -269,6 +276,7 @@ class DecisionApplier:
                 self._boot(node, now, fresh=fresh)
             case RemoveNode(node):
                 self._directories.remove_node(node.pool_id, node.id)
+                self._logs.remove(node.pool_id, node.id)
                 nodes.delete(node)
 
     def _apply_to_job(self, decision: JobDecision, now: datetime) -> None:
@@ -363,6 +371,7 @@ class DecisionApplier:
         if fresh:
             self._directories.remove_node(node.pool_id, node.id)
         self._directories.make_node(node.pool_id, node.id)
+        self._logs.write(node.pool_id, node.id, now, "node starting")
         self._store.nodes.update(
             node,
             NodeState.STARTING,

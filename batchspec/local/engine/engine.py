@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from batchspec.local.agent import Agent, ContainerEngine, StorageAccess
+from batchspec.local.agent import Agent, ContainerEngine, StorageAccess, StorageError
 from batchspec.local.clock import Clock
 from batchspec.local.engine.apply_decisions import DecisionApplier, NodeDirectories
 from batchspec.local.engine.decisions import Decision
 from batchspec.local.engine.environment import NodeConfig
 from batchspec.local.engine.isolation import Parts
-from batchspec.local.engine.observe import CpuUsage, next_moment, observe
+from batchspec.local.engine.machine_usage import MachineUsage
+from batchspec.local.engine.observe import next_moment, observe
 from batchspec.local.engine.outcomes import OutcomeRecorder
 from batchspec.local.engine.runs import (
     Executor,
@@ -32,7 +33,7 @@ from batchspec.local.engine.runs import (
 )
 from batchspec.local.engine.scheduler import decide, is_settled
 from batchspec.local.engine.state import Delays, SchedulerState
-from batchspec.local.model import NodeState
+from batchspec.local.model import LogUpload, NodeState
 from batchspec.local.store import Store, is_corrupt
 
 _TICK = timedelta(milliseconds=1)
@@ -79,12 +80,15 @@ class Engine:
         self._wake = asyncio.Event()
         self._agent = Agent(data, self._clock, storage_access, containers)
         self._executor = Executor(self._agent, self._wake.set)
-        self._cpu_usage = CpuUsage()
+        self._usage = MachineUsage(data)
         self._directories = NodeDirectories(data)
         self._starter = RunStarter(store, node_config, data)
-        self._applier = DecisionApplier(store, self._directories, self._starter, token)
+        self._applier = DecisionApplier(
+            store, self._directories, self._starter, token, self._agent.logs
+        )
         self._recorder = OutcomeRecorder(store, self._starter)
         self._timer: asyncio.TimerHandle | None = None
+        self._uploads: dict[int, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """Work until cancelled; then end all processes and return."""
@@ -105,6 +109,9 @@ class Engine:
             if self._timer is not None:
                 self._timer.cancel()
             await self._executor.close()
+            for upload in self._uploads.values():
+                upload.cancel()
+            await asyncio.gather(*self._uploads.values(), return_exceptions=True)
             await self._agent.close()
             await self._directories.close()
 
@@ -134,12 +141,14 @@ class Engine:
             work = self._work_in_parts(finished, now)
         self._executor.forget(finished)
         self._submit(work.requests)
+        self._upload_logs()
         # The commit has set the event, but after most rounds nothing is left to do.
         if work.faulty or is_settled(work.state, work.decisions):
             self._wake.clear()
         if not self._wake.is_set():
             # Idle: do what is not urgent.
             self._directories.empty_trash()
+            self._agent.logs.flush()
             moment = next_moment(self._store, work.state, now)
             retry = now + _RETRY * self._clock.speed if work.faulty else None
             self._set_timer(min(filter(None, (moment, retry)), default=None), now)
@@ -171,7 +180,7 @@ class Engine:
             self._delays,
             now,
             self._node_faults,
-            cpu_usage=self._cpu_usage,
+            usage=self._usage,
         )
 
     def _submit(self, requests: Iterable[ExecutorRequest]) -> None:
@@ -179,6 +188,20 @@ class Engine:
             self._executor.submit(
                 request if self._node_faults is None else self._node_faults.apply_to(request)
             )
+
+    def _upload_logs(self) -> None:
+        for upload in self._store.log_uploads.pending():
+            if upload.seq not in self._uploads:
+                work = self._upload_log(upload)
+                self._uploads[upload.seq] = asyncio.create_task(work, name=f"log {upload.seq}")
+
+    async def _upload_log(self, upload: LogUpload) -> None:
+        try:
+            await self._agent.upload_log(upload)
+        except (StorageError, OSError) as error:
+            _log.warning("the log of node %s was not uploaded: %s", upload.node_id, error)
+        self._store.log_uploads.done(upload)
+        del self._uploads[upload.seq]
 
     def _set_timer(self, moment: datetime | None, now: datetime) -> None:
         if self._timer is not None:

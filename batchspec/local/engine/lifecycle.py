@@ -50,6 +50,7 @@ from batchspec.local.engine.state import (
     PoolView,
     RemainingQuota,
     ScheduleView,
+    cores_of,
     is_due,
     packages_key,
     preparation_key,
@@ -104,13 +105,14 @@ class QuotaBudget:
 
     remaining: RemainingQuota
 
-    def take(self, count: int, *, dedicated: bool) -> int:
-        """``count`` nodes, or as many as the quota allows."""
+    def take(self, count: int, vm_size: str, *, dedicated: bool) -> int:
+        """``count`` nodes of a size, or as many as the quota of cores allows."""
         left = self.remaining.dedicated if dedicated else self.remaining.spot
         if left is None:
             return count
-        taken = min(count, left)
-        rest = left - taken
+        cores = cores_of(vm_size)
+        taken = min(count, left // cores)
+        rest = left - taken * cores
         self.remaining = (
             replace(self.remaining, dedicated=rest)
             if dedicated
@@ -154,7 +156,7 @@ def _grow_or_shrink(view: PoolView, staying: list[Node], budget: QuotaBudget) ->
         mine = [node for node in staying if node.dedicated is dedicated]
         missing = _targets(view)[dedicated] - len(mine)
         if missing > 0 and not is_windows(view.pool.body):
-            if taken := budget.take(missing, dedicated=dedicated):
+            if taken := budget.take(missing, view.pool.body["vmSize"], dedicated=dedicated):
                 yield AddNodes(view.pool, dedicated, taken)
         elif missing < 0:
             mine.sort(

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 
+from batchspec.local.engine.machine_usage import MachineUsage
 from batchspec.local.engine.runs import PREEMPTIBLE_STATES, Executor, NodeFaults
 from batchspec.local.engine.state import (
     AutoscaleView,
@@ -22,6 +22,7 @@ from batchspec.local.engine.state import (
     RemainingQuota,
     SchedulerState,
     ScheduleView,
+    cores_of,
     packages_key,
     preparation_key,
     release_key,
@@ -43,43 +44,6 @@ from batchspec.local.model import (
 )
 from batchspec.local.store import Store
 from batchspec.local.wire import read_duration
-
-_STAT = Path("/proc/stat")
-_IDLE = (3, 4)  # idle, and waiting for disks
-
-
-class CpuUsage:
-    """The processor usage of this machine, for ``$CPUPercent``, from ``/proc/stat`` (Linux only).
-
-    It remembers the counters of the previous call for each caller.
-    """
-
-    def __init__(self, stat: Path = _STAT) -> None:
-        self._stat = stat
-        self._seen: dict[str, tuple[int, int]] = {}
-
-    def busy(self, caller: str) -> float | None:
-        """The fraction of all processors, 0 to 1, that was busy since the last call of ``caller``.
-
-        The first call covers the time since the machine started. ``None`` if the usage is not
-        known.
-        """
-        now, before = self._look(), self._seen.get(caller, (0, 0))
-        if now is None:
-            return None
-        self._seen[caller] = now
-        busy, ticks = now[0] - before[0], now[1] - before[1]
-        return min(1.0, max(0.0, busy / ticks)) if ticks > 0 else None
-
-    def _look(self) -> tuple[int, int] | None:
-        """The ticks that all processors were busy, and all ticks."""
-        try:
-            first = self._stat.read_text(encoding="ascii").partition("\n")[0]
-        except OSError:
-            return None
-        ticks = [int(number) for number in first.split()[1:9]]
-        return sum(ticks) - sum(ticks[place] for place in _IDLE), sum(ticks)
-
 
 _TRANSIENT_NODES = (
     NodeState.CREATING,
@@ -106,11 +70,11 @@ def observe(
     now: datetime,
     node_faults: NodeFaults | None = None,
     *,
-    cpu_usage: CpuUsage | None = None,
+    usage: MachineUsage | None = None,
 ) -> SchedulerState:
     """The scheduler's state at ``now``; ``node_faults`` are injected faults.
 
-    ``cpu_usage`` is read for samples; without it they have no ``CPUPercent``.
+    ``usage`` is read for samples; without it they have only the metrics of tasks and nodes.
     """
     remaining_quota, preemptions = (
         (RemainingQuota(), {})
@@ -140,7 +104,7 @@ def observe(
         expired=tuple(store.runs.expired(now)),
         # Nothing starts while not all directories that are still to be deleted are known.
         work=() if len(pending_deletions) == _MAX_PENDING_DELETIONS else tuple(_pool_work(store)),
-        scales=tuple(_autoscale_views(store, now, cpu_usage)),
+        scales=tuple(_autoscale_views(store, now, usage)),
         schedules=tuple(_schedule_views(store, now)),
         running=executor.running,
         remaining_quota=remaining_quota,
@@ -150,11 +114,13 @@ def observe(
 
 
 def _remaining_quota(store: Store, node_faults: NodeFaults) -> RemainingQuota:
-    """What is left of the quotas."""
+    """What is left of the quotas of cores."""
     left = []
-    for dedicated, there in zip((True, False), store.nodes.totals(), strict=True):
+    for dedicated in (True, False):
         limit = node_faults.faults.quota(dedicated=dedicated)
-        left.append(None if limit is None else max(0, limit - there))
+        counts = store.nodes.counts_by_size(dedicated=dedicated)
+        used = sum(count * cores_of(size) for size, count in counts.items())
+        left.append(None if limit is None else max(0, limit - used))
     return RemainingQuota(*left)
 
 
@@ -176,7 +142,7 @@ def _schedule_views(store: Store, now: datetime) -> Iterator[ScheduleView]:
 
 
 def _autoscale_views(
-    store: Store, now: datetime, cpu_usage: CpuUsage | None
+    store: Store, now: datetime, usage: MachineUsage | None
 ) -> Iterator[AutoscaleView]:
     for pool_id in store.autoscale.due(now):
         pool, scale = store.pools.get(pool_id), store.autoscale.of(pool_id)
@@ -185,9 +151,8 @@ def _autoscale_views(
         samples = tuple(store.autoscale.samples(pool_id)) if scale.due <= now else ()
         slots = float(pool.body["taskSlotsPerNode"])
         metrics = {**store.autoscale.current_metrics(pool_id), "TaskSlotsPerNode": slots}
-        busy = cpu_usage.busy(pool_id) if cpu_usage and scale.sample_due <= now else None
-        if busy is not None:
-            metrics["CPUPercent"] = busy
+        if usage is not None and scale.sample_due <= now:
+            metrics |= usage.sample(pool_id)
         yield AutoscaleView(pool, scale, metrics, samples)
 
 

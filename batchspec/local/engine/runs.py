@@ -177,6 +177,7 @@ class Executor:
 
     async def _perform(self, request: Execute) -> None:
         outcome: Outcome | None = None
+        self._note(request, "starts")
         try:
             if isinstance(request.launch, Installation):
                 outcome = await self._agent.install(request.launch)
@@ -192,10 +193,21 @@ class Executor:
         key = request.launch.key
         if outcome is not None:
             self._losses.pop(_loss_key(request), None)
+        self._note(request, _describe(outcome))
         self._runs.pop(key, None)
         self._cancelled.discard(key)
         self._finished.append(FinishedRun(request.subject, outcome))
         self._on_finished()
+
+    def _note(self, request: Execute, what: str) -> None:
+        """Write a line to the log of the node."""
+        subject = request.subject
+        node = subject.preparation if isinstance(subject, ReleaseRun) else subject.node
+        now, text = self._agent.now(), f"run {request.launch.key} {what}"
+        if isinstance(subject, TaskRun):
+            text += f": task {subject.task.id} of job {subject.job.id}"
+        node_id = node.node_id if isinstance(node, Preparation) else node.id
+        self._agent.logs.write(node.pool_id, node_id, now, text)
 
     def _count_loss(self, request: Execute) -> Outcome | None:
         """A failure after :data:`MAX_LOSSES` losses in a row; ``None`` to run again."""
@@ -211,6 +223,14 @@ class Executor:
             None,
             Failure("ServerError", "Unknown", "An unknown error occurred", (("Message", reason),)),
         )
+
+
+def _describe(outcome: Outcome | None) -> str:
+    """How a run ended, for the log of its node."""
+    if outcome is None:
+        return "was lost"
+    why = "" if outcome.failure is None else f" ({outcome.failure.code})"
+    return f"ended with exit code {outcome.exit_code}{why}"
 
 
 def _loss_key(request: Execute) -> str:

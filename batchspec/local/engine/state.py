@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from batchspec.autoscale import Sample
+from batchspec.catalog.vm_sizes import cores
 from batchspec.local.model import (
     AutoscaleTimes,
     Job,
@@ -37,7 +38,7 @@ class Delays:
 
 @dataclass(frozen=True, slots=True)
 class RemainingQuota:
-    """How many more nodes of each kind the account's quota allows; ``None`` is no limit."""
+    """How many more cores of each kind the account's quota allows; ``None`` is no limit."""
 
     dedicated: int | None = None
     spot: int | None = None
@@ -171,6 +172,11 @@ def start_key(node: Node) -> str:
 def packages_key(node: Node) -> str:
     """The key of the installation of the pool's packages on a node."""
     return f"packages.{node.seq}"
+
+
+def cores_of(vm_size: str) -> int:
+    """The cores of a VM size that count against a quota; 1 if its name does not contain them."""
+    return cores(vm_size) or 1
 
 
 def preparation_key(preparation: Preparation) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -264,6 +264,21 @@ class PendingDeletion:
     directory: str
     task_seq: int
     run: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogUpload:
+    """A request to upload the log of a node to ``blob`` of the container at the URL ``container``.
+
+    With ``identity`` the managed identity of the node is used, else the SAS of the URL.
+    """
+
+    seq: int
+    pool_id: str
+    node_id: str
+    container: str = field(repr=False)
+    blob: str
+    identity: bool
 
 
 @dataclass(frozen=True, slots=True)

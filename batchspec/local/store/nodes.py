@@ -10,7 +10,17 @@ import sqlite3
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from batchspec.local.model import NODE, Job, Node, NodeState, Pool, Preparation, Task, Wire
+from batchspec.local.model import (
+    NODE,
+    Job,
+    LogUpload,
+    Node,
+    NodeState,
+    Pool,
+    Preparation,
+    Task,
+    Wire,
+)
 from batchspec.local.store.database import (
     ALL_ROWS,
     Database,
@@ -182,10 +192,14 @@ class Nodes:
         )
         return [_read_node(row) for row in rows]
 
-    def totals(self) -> tuple[int, int]:
-        """The number of dedicated and of Spot nodes in all pools together."""
-        row = self._db.one("SELECT total(dedicated), total(1 - dedicated) FROM node")
-        return (0, 0) if row is None else (int(row[0]), int(row[1]))
+    def counts_by_size(self, *, dedicated: bool) -> Mapping[str, int]:
+        """The number of dedicated or of Spot nodes in all pools together, by VM size."""
+        rows = self._db.all(
+            "SELECT vm_size, count(*) AS n FROM node JOIN pool ON pool.key = node.pool "
+            "WHERE dedicated = ? GROUP BY vm_size",
+            (int(dedicated),),
+        )
+        return {row["vm_size"]: row["n"] for row in rows}
 
     def with_intent(self) -> list[Node]:
         """Nodes with an intent that the engine has not carried out yet."""
@@ -290,6 +304,35 @@ def _read_node(row: sqlite3.Row) -> Node:
         errors=tuple(from_json(row["errors"])),
         detail=from_json(row["detail"]),
     )
+
+
+class LogUploads:
+    """The table ``log_upload``: requests to upload the log of a node, until they are done."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def add(self, node: Node, container: str, blob: str, *, identity: bool) -> None:
+        """Request an upload; see :class:`LogUpload`."""
+        self._db.insert(
+            "log_upload",
+            {
+                "pool_id": node.pool_id,
+                "node_id": node.id,
+                "container": container,
+                "blob": blob,
+                "identity": int(identity),
+            },
+        )
+
+    def pending(self) -> list[LogUpload]:
+        """The uploads that are not done, oldest first."""
+        rows = self._db.all("SELECT * FROM log_upload ORDER BY seq")
+        return [LogUpload(**{**row, "identity": bool(row["identity"])}) for row in rows]
+
+    def done(self, upload: LogUpload) -> None:
+        """Delete the request for an upload that has ended."""
+        self._db.write("DELETE FROM log_upload WHERE seq = ?", (upload.seq,))
 
 
 class Preparations:

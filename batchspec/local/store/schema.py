@@ -326,6 +326,18 @@ CREATE TABLE damaged (
 );
 """
 
+# Requests to upload the log of a node.
+_VERSION_11 = """
+CREATE TABLE log_upload (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    pool_id TEXT NOT NULL,
+    node_id TEXT NOT NULL,
+    container TEXT NOT NULL,
+    blob TEXT NOT NULL,
+    identity INTEGER NOT NULL
+);
+"""
+
 STEPS: tuple[str, ...] = (
     _VERSION_1 + _counters(),
     _VERSION_2,
@@ -337,6 +349,7 @@ STEPS: tuple[str, ...] = (
     _VERSION_8,
     _VERSION_9,
     _VERSION_10,
+    _VERSION_11,
 )
 """One script for each version. To change the tables, append a script."""
 

@@ -16,7 +16,7 @@ from batchspec.local.model import Job, Schedule, Wire
 from batchspec.local.store.damage import DamagedRecords
 from batchspec.local.store.database import Database
 from batchspec.local.store.jobs import Jobs, Schedules
-from batchspec.local.store.nodes import Nodes, Preparations
+from batchspec.local.store.nodes import LogUploads, Nodes, Preparations
 from batchspec.local.store.pools import Autoscale, Pools
 from batchspec.local.store.record_check import Damage
 from batchspec.local.store.runs import Runs, Subtasks
@@ -45,6 +45,7 @@ class Store:
         self.runs = Runs(self._database)
         self.subtasks = Subtasks(self._database)
         self.preparations = Preparations(self._database)
+        self.log_uploads = LogUploads(self._database)
         self.autoscale = Autoscale(self._database)
         self.schedules = Schedules(self._database)
         self._damaged = DamagedRecords(self._database)

@@ -82,6 +82,7 @@ FAULTS: Mapping[str, tuple[int, str]] = {
     "VMExtensionNotFound": (404, "The specified virtual machine extension does not exist."),
     "RequestBodyTooLarge": (413, "The size of the request body exceeds the maximum permitted."),
     "InvalidRange": (416, "The range specified is invalid for the current size of the resource."),
+    "OperationNotValidOnNode": (409, "The specified operation is not valid on the node."),
     "OperationInvalidForCurrentState": (
         409,
         "The specified operation is not valid for the current state of the resource.",

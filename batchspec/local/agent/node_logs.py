@@ -1,0 +1,72 @@
+"""The log of each node's agent: what it started, how it ended, and the states of the node.
+
+Logs are beside the directories of the nodes, where tasks cannot write. Lines are kept in memory
+and written when the service is idle, so that a log costs a task almost nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from datetime import datetime
+from pathlib import Path
+
+LOG_NAME = "agent-debug.log"
+_MAX_PENDING = 10_000
+"""Lines of all nodes together that are kept in memory."""
+_MAX_SIZE = 1 << 20
+"""Bytes of one log; beyond it, the older half is dropped."""
+
+
+class NodeLogs:
+    """The logs of all nodes of a service on the data folder ``data``."""
+
+    def __init__(self, data: Path) -> None:
+        self._folder = data / "agent-logs"
+        self._lines: defaultdict[Path, list[str]] = defaultdict(list)
+        self._pending = 0
+
+    def write(self, pool_id: str, node_id: str, now: datetime, text: str) -> None:
+        """Add a line to the log of a node."""
+        self._lines[self._path(pool_id, node_id)].append(f"{now.isoformat()} {text}\n")
+        self._pending += 1
+        if self._pending > _MAX_PENDING:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the collected lines.
+
+        Raises:
+            OSError: the data folder cannot be written.
+        """
+        for path, lines in self._lines.items():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as log:
+                log.writelines(lines)
+                size = log.tell()
+            if size > _MAX_SIZE:
+                kept = path.read_bytes()[-_MAX_SIZE // 2 :].partition(b"\n")[2]
+                path.write_bytes(kept)
+        self._lines.clear()
+        self._pending = 0
+
+    def file(self, pool_id: str, node_id: str) -> Path:
+        """The log of a node as a file, complete.
+
+        Raises:
+            OSError: the data folder cannot be written.
+        """
+        self.flush()
+        return self._path(pool_id, node_id)
+
+    def remove(self, pool_id: str, node_id: str) -> None:
+        """Delete the log of a node that has left its pool."""
+        path = self._path(pool_id, node_id)
+        self._pending -= len(self._lines.pop(path, ()))
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder of a node that never wrote, or of others
+            path.parent.rmdir()
+            path.parent.parent.rmdir()
+
+    def _path(self, pool_id: str, node_id: str) -> Path:
+        return self._folder / pool_id.lower() / node_id.lower() / LOG_NAME
