@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -62,13 +63,16 @@ class Blobs:
                 assert request.headers["x-ms-blob-type"] == "BlockBlob"
                 blobs[name] = body
                 self.headers[name] = dict(request.headers)
-        return web.Response(status=201)
+        tag = _tag(blobs.get(name, b""))
+        return web.Response(status=201, headers={"ETag": f'"{tag}"'})
 
     def _list(self, blobs: dict[str, bytes], query: Any) -> web.Response:
         names = sorted(name for name in blobs if name.startswith(query.get("prefix", "")))
         start = int(query.get("marker", "0"))
         entries = "".join(
-            f"<Blob><Name>{escape(name)}</Name></Blob>" for name in names[start : start + self.page]
+            f"<Blob><Name>{escape(name)}</Name><Properties><Etag>{_tag(blobs[name])}</Etag>"
+            "</Properties></Blob>"
+            for name in names[start : start + self.page]
         )
         more = str(start + self.page) if start + self.page < len(names) else ""
         text = (
@@ -76,6 +80,11 @@ class Blobs:
             f"<NextMarker>{more}</NextMarker></EnumerationResults>"
         )
         return web.Response(text=text, content_type="application/xml")
+
+
+def _tag(content: bytes) -> str:
+    """The ETag of a blob."""
+    return f"0x{zlib.crc32(content):X}"
 
 
 def _refuse(status: int, code: str) -> web.Response:

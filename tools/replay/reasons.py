@@ -24,8 +24,6 @@ _CLOUD_SERVICES = "Cloud Services pools are retired and also rejected by the rea
 
 def setup_failed(why: str) -> str:
     """The reason why an exchange does not apply whose precondition failed with ``why``."""
-    if "mountConfiguration" in why:
-        return "the pool has a mount configuration, which is not supported"
     return _CLOUD_SERVICES if "CloudServiceConfigurationRetired" in why else f"not set up: {why}"
 
 
@@ -62,11 +60,6 @@ def _reason(text: str, pattern: str, holds: Callable[[Exchange], bool] = lambda 
 
 
 _REASONS = (
-    _reason(
-        "mount configurations are not supported (501)",
-        r"status 501 NotImplemented for 201",
-        lambda exchange: "mountConfiguration" in json.dumps(exchange.body),
-    ),
     _reason(
         "recorded on a Windows node, which has creation times and no file modes",
         r"- header ocp-creation-time|\+ header ocp-batch-file-mode"

@@ -31,6 +31,7 @@ from batchspec.local.agent.launch import (
     ended_by_user,
     failure,
 )
+from batchspec.local.agent.mounts import MountError, Mounts
 from batchspec.local.agent.node_logs import NodeLogs
 from batchspec.local.agent.output_files import select_outputs, upload_all
 from batchspec.local.agent.processes import Command, CommandResult, Processes, run_command
@@ -206,6 +207,7 @@ class Agent:
         self._blobs = BlobClient()
         self._processes = Processes({TAG_VARIABLE: self._tag})
         self._runs: dict[str, _Run] = {}
+        self._mounts = Mounts(data, self._blobs, storage_access)
         self.logs = NodeLogs(data)
         """The logs of the nodes."""
 
@@ -246,13 +248,15 @@ class Agent:
             os.close(source)
 
     async def install(self, installation: Installation) -> Outcome:
-        """Install packages on a node; the outcome has no exit code."""
+        """Install packages and mount file systems on a node; the outcome has no exit code."""
         run = self._runs[installation.key] = _Run()
         started = self._clock.now()
         why: Failure | None = None
         try:
             await self._step(run, install_all(installation.packages))
-        except PackageError as error:
+            mounting = self._mounts.mount(installation.node_root, installation.mounts)
+            await self._step(run, mounting)
+        except (PackageError, MountError) as error:
             why = error.failure
         except _StepCancelledError:
             why = run.ended
@@ -297,9 +301,8 @@ class Agent:
                 code, why = ran.code, ran.failure
             if timer is not None:
                 timer.cancel()
-            if code is not None and launch.output_files:
-                uploads, missed = await self._upload(launch, run, succeeded=why is None)
-                why = why or missed
+            if code is not None and (launch.mounts or launch.output_files):
+                uploads, why = await self._save(launch, run, why)
         except _StepCancelledError:
             why = run.ended
         finally:
@@ -352,9 +355,32 @@ class Agent:
                     self._storage_access,
                 )
                 await self._step(run, filling)
+            if run.ended is None and launch.mounts:
+                await self._step(run, self._mounts.pull(launch.mounts))
+        except MountError as error:
+            return error.failure
         except (PackageError, ResourceError, OSError) as error:
             return preparation_failure(error)
         return None
+
+    async def _save(
+        self, launch: Launch, run: _Run, why: Failure | None
+    ) -> tuple[tuple[str, ...], Failure | None]:
+        """Bring files to their containers: those in mounted folders, and the output files.
+
+        Returns the uploads, and the failure of the run; ``why`` is that of its process.
+        """
+        uploads: tuple[str, ...] = ()
+        missed: Failure | None = None
+        if launch.mounts:
+            try:
+                await self._step(run, self._mounts.push(launch.mounts))
+            except MountError as error:
+                missed = error.failure
+        if launch.output_files:
+            uploads, late = await self._upload(launch, run, succeeded=why is None)
+            missed = missed or late
+        return uploads, why or missed
 
     async def _process(self, launch: Launch, run: _Run) -> CommandResult:
         environment = {**launch.environment, TAG_VARIABLE: self._tag}

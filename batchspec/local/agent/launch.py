@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
 
 from batchspec.local.model import NO_USAGE, Usage, Wire
@@ -41,12 +41,21 @@ class Package:
     target: Path
 
 
+Mount: TypeAlias = Wire
+"""An item of a pool's ``mountConfiguration``: one kind of file system, and its settings."""
+
+
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """Packages to install on a node, with nothing to run. ``key`` is as in :class:`Launch`."""
+    """Packages to install and file systems to mount on the node at ``node_root``.
+
+    ``key`` is as in :class:`Launch`.
+    """
 
     key: str
+    node_root: Path
     packages: tuple[Package, ...]
+    mounts: tuple[Mount, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +123,9 @@ class Launch:
     ``fresh`` empties the directory first; a retry runs in the directory as it was left.
     ``multi_instance`` is set for a multi-instance task, whose primary the launch is. ``container``
     is what the command runs in, if any. ``refused`` is why the launch must fail without running.
-    ``limits`` apply to the command, and in a multi-instance task to each instance. ``start_delay``
-    passes before the command starts, on a node that is slow by fault injection.
+    ``limits`` apply to the command, and in a multi-instance task to each instance. ``mounts`` are
+    the file systems of the node. ``start_delay`` passes before the command starts, on a node that
+    is slow by fault injection.
     """
 
     key: str
@@ -132,6 +142,7 @@ class Launch:
     container: Container | None = None
     refused: Failure | None = None
     limits: Limits = NO_LIMITS
+    mounts: tuple[Mount, ...] = field(default=(), repr=False)
     start_delay: timedelta = timedelta()
 
 

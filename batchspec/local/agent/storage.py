@@ -40,6 +40,13 @@ class StorageAccess(Protocol):
         one.
         """
 
+    def mount(self, account: str, name: str, key: str | None, sas: str | None) -> str | None:
+        """A container of the account's own storage for a mount with these credentials.
+
+        ``None`` if the account is another one, or ``key`` is not its key. Without a key and a SAS
+        the managed identity of the nodes is used.
+        """
+
     def identity(self, url: str) -> str:
         """``url`` as the managed identity of the nodes may use it."""
 
@@ -50,6 +57,16 @@ class NoAutoStorage:
 
     def container(self, name: str) -> str | None:  # noqa: ARG002  the protocol's
         """``None``: there is no auto-storage account."""
+        return None
+
+    def mount(
+        self,
+        account: str,  # noqa: ARG002  the protocol's
+        name: str,  # noqa: ARG002
+        key: str | None,  # noqa: ARG002
+        sas: str | None,  # noqa: ARG002
+    ) -> str | None:
+        """``None``: there is no storage account."""
         return None
 
     def identity(self, url: str) -> str:
@@ -85,6 +102,14 @@ class StorageAccount:
     def container(self, name: str) -> str | None:
         """The URL of a container of this account, with a SAS to read, list and write."""
         return f"{self.endpoint}/{name}?{self._sas(name)}"
+
+    def mount(self, account: str, name: str, key: str | None, sas: str | None) -> str | None:
+        """The URL of a container with a SAS; ``None`` for other accounts and a wrong key."""
+        if account.lower() != self.name.lower() or (key is not None and key != self.key):
+            return None
+        if sas is not None:
+            return f"{self.endpoint}/{name}?{sas.removeprefix('?')}"
+        return self.container(name)
 
     def identity(self, url: str) -> str:
         """``url`` with a SAS, if it is in this account and has none."""
@@ -169,6 +194,19 @@ class BlobClient:
         Raises:
             StorageError: the container cannot be listed.
         """
+        async for blob in self._list(container, prefix):
+            yield blob.findtext("Name") or ""
+
+    async def list_tags(self, container: str) -> AsyncIterator[tuple[str, str]]:
+        """The names of all blobs with their ETags.
+
+        Raises:
+            StorageError: the container cannot be listed.
+        """
+        async for blob in self._list(container, ""):
+            yield blob.findtext("Name") or "", _bare(blob.findtext("Properties/Etag"))
+
+    async def _list(self, container: str, prefix: str) -> AsyncIterator[ElementTree.Element]:
         more = {"restype": "container", "comp": "list", "maxresults": "5000"}
         if prefix:
             more["prefix"] = prefix
@@ -180,7 +218,7 @@ class BlobClient:
             except ElementTree.ParseError:
                 raise StorageError(200, "the list of blobs is not XML") from None
             for blob in page.iter("Blob"):
-                yield blob.findtext("Name") or ""
+                yield blob
             marker = page.findtext("NextMarker")
             if not marker:
                 return
@@ -204,8 +242,10 @@ class BlobClient:
 
         await self._try(fetch)
 
-    async def upload(self, source: int, url: str, headers: Mapping[str, str]) -> None:
+    async def upload(self, source: int, url: str, headers: Mapping[str, str]) -> str:
         """Upload the descriptor ``source`` to the blob at ``url``, in blocks if it is large.
+
+        Returns the ETag of the blob.
 
         Raises:
             StorageError: it cannot be written.
@@ -215,8 +255,7 @@ class BlobClient:
         if size <= _MAX_SINGLE_UPLOAD:
             data = await asyncio.to_thread(os.pread, source, size, 0)
             typed = {**headers, "x-ms-blob-type": "BlockBlob"}
-            await self._try(partial(self._put, url, data, typed))
-            return
+            return await self._try(partial(self._put, url, data, typed))
         length = max(_MAX_SINGLE_UPLOAD, -(-size // _MAX_BLOCKS))
         names = []
         for number, start in enumerate(range(0, size, length)):
@@ -227,7 +266,8 @@ class BlobClient:
             await self._try(partial(self._put, place, block, {}))
         listing = "".join(f"<Latest>{name}</Latest>" for name in names)
         body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{listing}</BlockList>'.encode()
-        await self._try(partial(self._put, _with_query(url, comp="blocklist"), body, headers))
+        place = _with_query(url, comp="blocklist")
+        return await self._try(partial(self._put, place, body, headers))
 
     async def _get(self, url: str) -> bytes:
         headers = {"x-ms-version": _VERSION}
@@ -235,10 +275,11 @@ class BlobClient:
             await _check(answer)
             return await answer.read()
 
-    async def _put(self, url: str, data: bytes, headers: Mapping[str, str]) -> None:
+    async def _put(self, url: str, data: bytes, headers: Mapping[str, str]) -> str:
         sent = {"x-ms-version": _VERSION, **headers}
         async with self._open().put(URL(url, encoded=True), data=data, headers=sent) as answer:
             await _check(answer)
+            return _bare(answer.headers.get("ETag"))
 
     async def _try(self, attempt: Callable[[], Awaitable[T]]) -> T:
         for left in reversed(range(_ATTEMPTS)):
@@ -268,6 +309,11 @@ class BlobClient:
                 headers={"Accept-Encoding": "identity"},
             )
         return self._session
+
+
+def _bare(tag: str | None) -> str:
+    """An ETag without its quotes, which lists of blobs do not have."""
+    return (tag or "").strip('"')
 
 
 async def _check(answer: aiohttp.ClientResponse) -> None:

@@ -189,11 +189,11 @@ def serialize_preparation(context: Context, preparation: Preparation) -> dict[st
 _NO_IDENTITY = "nodes have no managed identity; specify a user name and a password"
 _SYSTEM = "nodes run the operating system of this machine"
 _NETWORK = "nodes share the network of this machine"
+_MOUNT = "file systems are mounted as folders; see `docs/local.md`"
 _USER = "processes run as the user who started the service"
 
 REFUSED: Mapping[str, Mapping[str, str]] = {
     "pool": {
-        "mountConfiguration": "nodes are directories; file systems cannot be mounted in them",
         "startTask/containerSettings/registry/identityReference": _NO_IDENTITY,
         "virtualMachineConfiguration/containerConfiguration/containerRegistries/"
         "identityReference": _NO_IDENTITY,
@@ -248,6 +248,8 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
         "virtualMachineConfiguration/containerConfiguration/containerImageNames": (
             "an image is pulled when the first task needs it, not when a node starts"
         ),
+        "mountConfiguration/azureBlobFileSystemConfiguration/blobfuseOptions": _MOUNT,
+        "mountConfiguration/nfsMountConfiguration/mountOptions": _MOUNT,
         "upgradePolicy": "the operating system of this machine is not upgraded",
         "userAccounts": _USER,
         "startTask/userIdentity": _USER,

@@ -23,6 +23,7 @@ from batchspec.local.settings import NO_LIMITS, Limits
 from batchspec.local.store import Applications, application_id
 
 PACKAGE_REFERENCES = "applicationPackageReferences"
+MOUNTS = "mountConfiguration"
 _PREFIX = "AZ_BATCH_APP_PACKAGE_"
 
 
@@ -61,8 +62,8 @@ def without_packages(node: Node) -> Wire:
 
 
 def has_packages(node: Node, pool: Wire) -> bool:
-    """Whether nothing has to be installed on ``node`` for a pool with this body."""
-    return "packages" in node.detail or not pool.get(PACKAGE_REFERENCES)
+    """Whether nothing has to be installed or mounted on ``node`` for a pool with this body."""
+    return "packages" in node.detail or not (pool.get(PACKAGE_REFERENCES) or pool.get(MOUNTS))
 
 
 def node_package_variables(node: Node) -> dict[str, str]:

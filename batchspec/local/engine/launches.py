@@ -20,12 +20,14 @@ from batchspec.local.agent import (
     Failure,
     Installation,
     Launch,
+    Mount,
     MultiInstance,
     Registry,
     TaskInstance,
     container_failure,
 )
 from batchspec.local.engine.environment import (
+    MOUNTS,
     NodeConfig,
     container_environment,
     node_variables,
@@ -101,6 +103,7 @@ def task_launch(
         packages=primary.packages,
         multi_instance=multi_instance_of(task, instances) if MULTI_INSTANCE in task.body else None,
         limits=node_config.limits,
+        mounts=mounts_of(pool),
     )
     return _with_container(node_config, launch, task.body, pool, required=True)
 
@@ -142,6 +145,7 @@ def job_task_launch(
         resource_files=tuple(settings.get("resourceFiles", ())),
         max_wall_clock_time=read_duration(limit["maxWallClockTime"]),
         fresh=fresh,
+        mounts=mounts_of(pool),
     )
     return _with_container(node_config, launch, settings, pool, required=False)
 
@@ -163,11 +167,19 @@ def _preparation_variables(job: Job, root: Path) -> dict[str, str]:
 
 
 def installation(node_config: NodeConfig, data: Path, node: Node, pool: Pool) -> Installation:
-    """The installation of the packages of ``pool`` on ``node``."""
+    """The packages and file systems of ``pool`` on ``node``."""
     root = node_root(data, node.pool_id, node.id)
     return Installation(
-        packages_key(node), referenced_packages(pool.body, node_config.applications, root)
+        packages_key(node),
+        root,
+        referenced_packages(pool.body, node_config.applications, root),
+        mounts_of(pool),
     )
+
+
+def mounts_of(pool: Pool) -> tuple[Mount, ...]:
+    """The file systems that the nodes of a pool mount."""
+    return tuple(pool.body.get(MOUNTS, ()))
 
 
 def start_launch(node_config: NodeConfig, data: Path, node: Node, pool: Pool) -> Launch:
@@ -187,6 +199,7 @@ def start_launch(node_config: NodeConfig, data: Path, node: Node, pool: Pool) ->
         ),
         resource_files=tuple(start_task.get("resourceFiles", ())),
         fresh=False,
+        mounts=mounts_of(pool),
     )
     return _with_container(node_config, launch, start_task, pool, required=False)
 

@@ -1,0 +1,205 @@
+"""File systems that a pool mounts on its nodes, as links in ``fsmounts``.
+
+A blob container of the account's own storage is one folder for all nodes. It is synchronised with
+the container before a run starts on a node and after it has ended: not while it runs. A local path
+takes the place of an NFS file system of this machine. Other file systems cannot be mounted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from batchspec.local.agent.launch import Failure, Mount
+from batchspec.local.agent.storage import BlobClient, StorageAccess, StorageError, blob_url
+from batchspec.local.model import Wire
+from batchspec.local.safe_paths import OutsideError, create_file, open_directory, split
+
+_BLOB, _NFS = "azureBlobFileSystemConfiguration", "nfsMountConfiguration"
+_LOCAL_HOSTS = ("localhost", "127.0.0.1")
+
+
+class MountError(Exception):
+    """A file system cannot be mounted or synchronised."""
+
+    @property
+    def failure(self) -> Failure:
+        """The error of the node, with the documented code."""
+        return Failure(
+            "UserError",
+            "MountConfigurationError",
+            "An error was encountered while configuring specified mount(s)",
+            (("Message", str(self)),),
+        )
+
+
+@dataclass(slots=True)
+class _Folder:
+    """A container's folder. ``known`` has ETag, size and time of change at the last transfer."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    known: dict[str, tuple[str, int, int]] | None = None
+
+
+class Mounts:
+    """The file systems of all nodes of a service on the data folder ``data``."""
+
+    def __init__(self, data: Path, storage: BlobClient, access: StorageAccess) -> None:
+        self._data = data
+        self._storage = storage
+        self._access = access
+        self._folders: defaultdict[str, _Folder] = defaultdict(_Folder)
+
+    async def mount(self, root: Path, mounts: tuple[Mount, ...]) -> None:
+        """Mount file systems on the node at ``root``.
+
+        Raises:
+            MountError: one of them cannot be mounted.
+        """
+        for mount in mounts:
+            ((kind, settings),) = mount.items()
+            if kind == _BLOB:
+                target = self._folder(settings)
+                await self._pull(settings)
+            elif kind == _NFS:
+                target = _local_path(settings["source"])
+            else:
+                raise MountError(f"{kind} cannot be mounted on this machine.")
+            try:
+                self._link(root, settings["relativeMountPath"], target)
+            except (OSError, OutsideError) as error:
+                raise MountError(f"{settings['relativeMountPath']}: {error}") from None
+
+    async def pull(self, mounts: tuple[Mount, ...]) -> None:
+        """Bring what has changed in the containers to their folders.
+
+        Raises:
+            MountError: a container cannot be read.
+        """
+        for settings in _containers(mounts):
+            await self._pull(settings)
+
+    async def push(self, mounts: tuple[Mount, ...]) -> None:
+        """Upload the files of the folders that have changed.
+
+        Raises:
+            MountError: a container cannot be written.
+        """
+        for settings in _containers(mounts):
+            await self._push(settings)
+
+    def _folder(self, settings: Wire) -> Path:
+        return self._data / "mounts" / quote(settings["containerName"].lower(), safe="")
+
+    def _url(self, settings: Wire) -> str:
+        name = settings["containerName"]
+        url = self._access.mount(
+            settings["accountName"], name, settings.get("accountKey"), settings.get("sasKey")
+        )
+        if url is None:
+            raise MountError(
+                f"Container {name} of account {settings['accountName']}: only containers of the "
+                "account's own storage can be mounted, with its key or a SAS."
+            )
+        return url
+
+    async def _pull(self, settings: Wire) -> None:
+        folder, path, url = self._of(settings), self._folder(settings), self._url(settings)
+        async with folder.lock:
+            try:
+                if folder.known is None:  # of an earlier run of the service
+                    await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
+                    folder.known = {}
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                found = {name: tag async for name, tag in self._storage.list_tags(url)}
+                for name in folder.known.keys() - found.keys():
+                    # Deleted in the container; a file that was changed since stays.
+                    if _state(path / name) == folder.known.pop(name)[1:]:
+                        (path / name).unlink(missing_ok=True)
+                for name, tag in found.items():
+                    if folder.known.get(name, ("",))[0] != tag and not name.endswith("/"):
+                        await self._download(blob_url(url, name), path, name)
+                        folder.known[name] = (tag, *_state(path / name))
+            except (StorageError, OSError, OutsideError) as error:
+                raise MountError(f"Container {settings['containerName']}: {error}") from None
+
+    async def _push(self, settings: Wire) -> None:
+        folder, path, url = self._of(settings), self._folder(settings), self._url(settings)
+        async with folder.lock:
+            if folder.known is None:
+                folder.known = {}
+            known = folder.known
+            try:
+                for name in await asyncio.to_thread(list, _files(path)):
+                    state = _state(path / name)
+                    if known.get(name, ("", -1, -1))[1:] == state:
+                        continue
+                    source = os.open(path / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                    try:
+                        tag = await self._storage.upload(source, blob_url(url, name), {})
+                    finally:
+                        os.close(source)
+                    known[name] = (tag, *state)
+            except (StorageError, OSError) as error:
+                raise MountError(f"Container {settings['containerName']}: {error}") from None
+
+    def _of(self, settings: Wire) -> _Folder:
+        return self._folders[settings["containerName"].lower()]
+
+    async def _download(self, url: str, folder: Path, name: str) -> None:
+        *above, last = split(name)
+        with (
+            open_directory(folder, above, own=True) as directory,
+            create_file(directory, last, 0o660) as target,
+        ):
+            await self._storage.download(url, target)
+
+    def _link(self, root: Path, relative: str, target: Path) -> None:
+        *above, name = ("fsmounts", *split(relative.replace("\\", "/").strip("/")))
+        parts = (*root.relative_to(self._data).parts, *above)
+        with open_directory(self._data, parts, own=True) as directory:
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=directory)
+            os.symlink(target, name, dir_fd=directory)
+
+
+def _containers(mounts: tuple[Mount, ...]) -> Iterator[Wire]:
+    return (mount[_BLOB] for mount in mounts if _BLOB in mount)
+
+
+def _local_path(source: str) -> Path:
+    """The folder of an NFS source on this machine: ``localhost:/path`` or ``/path``."""
+    host, colon, path = source.partition(":")
+    if not colon:
+        host, path = "localhost", source
+    if host.lower() not in _LOCAL_HOSTS:
+        raise MountError(f"{source}: only paths of this machine can be mounted: localhost:/PATH.")
+    if not path.startswith("/") or not Path(path).is_dir():
+        raise MountError(f"{source}: the folder does not exist on this machine.")
+    return Path(path)
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """The paths of all files below ``folder``; links are not followed."""
+    for above, _, names in os.walk(folder):
+        for name in names:
+            path = Path(above, name)
+            if path.is_file() and not path.is_symlink():
+                yield str(path.relative_to(folder))
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """The size of a file and the time of its last change; zeros if it does not exist."""
+    try:
+        found: Any = path.lstat()
+    except FileNotFoundError:
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
