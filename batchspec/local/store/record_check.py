@@ -171,6 +171,7 @@ RECORD_TABLES: Mapping[str, _Table] = {
         folded=_PLACE,
     ),
     "pending_deletion": _Table("directory", counts="task_seq run"),
+    "log_upload": _Table("node_id", counts="identity"),
     "scaling": _Table("pool", times="since due sample_due"),
     "sample": _Table("pool", {"metrics": "any"}, times="at"),
 }
