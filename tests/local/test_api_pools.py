@@ -322,3 +322,41 @@ def test_older_clients_get_the_properties_of_their_version(service: Service) -> 
     retired = {**BODY, "id": "x", "cloudServiceConfiguration": {"osFamily": "4"}}
     answer = service.request("POST", "/pools", retired, version=older)
     assert answer.code == "CloudServiceConfigurationRetired"
+
+
+_NOWHERE = "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/g/providers"
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        (
+            "virtualMachineImageId",
+            {
+                "virtualMachineConfiguration": {
+                    "imageReference": {
+                        "virtualMachineImageId": _NOWHERE
+                        + "/Microsoft.Compute/galleries/l/images/i"
+                    },
+                    "nodeAgentSKUId": "batch.node.ubuntu 22.04",
+                }
+            },
+        ),
+        (
+            "subnetId",
+            {
+                "networkConfiguration": {
+                    "subnetId": f"{_NOWHERE}/Microsoft.Network/virtualNetworks/v/subnets/s"
+                }
+            },
+        ),
+    ],
+)
+def test_resources_of_a_subscription_that_cannot_exist_are_rejected(
+    service: Service, name: str, change: dict[str, Any]
+) -> None:
+    """Recorded, azure-sdk-for-python: "is in a different subscription"."""
+    refused = service.request("POST", "/pools", {**pool(), **change})
+    assert (refused.status, refused.code) == (400, "InvalidPropertyValue")
+    assert refused.values["PropertyName"] == name
+    assert "different subscription" in refused.values["Reason"]

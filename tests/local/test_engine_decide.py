@@ -71,7 +71,7 @@ def a_pool(**more: Any) -> Pool:
     base = Pool(
         seq=1,
         id="p",
-        body={"taskSlotsPerNode": 1},
+        body={"vmSize": "standard_d2s_v3", "taskSlotsPerNode": 1},
         created=NOW,
         modified=NOW,
         state=PoolState.ACTIVE,

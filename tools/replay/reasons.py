@@ -71,12 +71,6 @@ _REASONS = (
         r"(: list|\[\]\..*)",
     ),
     _reason(
-        "the real service rejects networks and images of other subscriptions; an account here has "
-        "no subscription",
-        r"status 201 for 400 InvalidPropertyValue",
-        lambda exchange: "different subscription" in json.dumps(exchange.reply),
-    ),
-    _reason(
         "recorded during a state transition: the task is active, and so is its previous state",
         r"- body (value\[\]\.)?previousState(TransitionTime)?: str",
         lambda exchange: '"previousState": "active"' in json.dumps(exchange.reply),

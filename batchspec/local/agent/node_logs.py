@@ -43,8 +43,7 @@ class NodeLogs:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8") as log:
                 log.writelines(lines)
-                size = log.tell()
-            if size > _MAX_SIZE:
+            if path.stat().st_size > _MAX_SIZE:
                 kept = path.read_bytes()[-_MAX_SIZE // 2 :].partition(b"\n")[2]
                 path.write_bytes(kept)
         self._lines.clear()

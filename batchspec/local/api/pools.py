@@ -331,6 +331,7 @@ def complete_pool(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _machine(given: Mapping[str, Any]) -> dict[str, Any]:
     image = dict(given["imageReference"])
+    _check_subscription("virtualMachineImageId", image)
     if "virtualMachineImageId" not in image and "publisher" in image:
         _check_image(image)
         image.setdefault("version", "latest")
@@ -356,7 +357,27 @@ def _check_image(image: Mapping[str, Any]) -> None:
         )
 
 
+_NO_SUBSCRIPTION = "/subscriptions/00000000-0000-0000-0000-000000000000/"
+
+
+def _check_subscription(name: str, settings: Mapping[str, Any]) -> None:
+    """Reject a resource of the subscription with the id zero, which cannot exist.
+
+    Raises:
+        Fault: ``InvalidPropertyValue`` with the recorded message.
+    """
+    value = settings.get(name, "")
+    if value.lower().startswith(_NO_SUBSCRIPTION):
+        raise bad_property(
+            name,
+            value,
+            f"The specified {name} is in a different subscription and cannot be used with the "
+            "current Batch account",
+        )
+
+
 def _network(given: Mapping[str, Any]) -> dict[str, Any]:
+    _check_subscription("subnetId", given)
     network = {"dynamicVNetAssignmentScope": "none", **given}
     endpoints = network.get("endpointConfiguration")
     if endpoints:
