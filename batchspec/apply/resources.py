@@ -17,7 +17,7 @@ from batchspec.apply.node_logs import forget_pool_output, keep_pool_output
 from batchspec.apply.polling import wait_until_deleted
 from batchspec.apply.ports import World
 from batchspec.apply.tasks import end_job
-from batchspec.diagnostics import ConflictError, Severity
+from batchspec.diagnostics import ConflictError, Diagnostic, Severity
 from batchspec.plan import created_meanwhile
 from batchspec.plan.actions import (
     CreateContainer,
@@ -41,7 +41,14 @@ from batchspec.plan.actions import (
     UpdateSchedule,
     UseContainer,
 )
-from batchspec.plan.metadata import is_other_run, metadata_of, others, with_user, without_user
+from batchspec.plan.metadata import (
+    applied_to,
+    is_other_run,
+    metadata_of,
+    others,
+    with_user,
+    without_user,
+)
 from batchspec.plan.observed import Blob
 from batchspec.plan.results import WorkSet, is_stale
 from batchspec.spec import Record
@@ -170,10 +177,18 @@ async def create_job(action: CreateJob, context: StepContext) -> StepResult:
     existing = await world.account.jobs.get(action.job)
     requested = {name: str(value) for name, value in metadata_of(action.body).items()}
     if existing is not None and is_other_run(existing.metadata, requested):
-        problem = created_meanwhile("job", action.job, existing.metadata)
-        if not await world.questions.accept(problem):
-            raise ConflictError(replace(problem, severity=Severity.ERROR))
+        await _accept(created_meanwhile("job", action.job, existing.metadata), world)
     return StepResult(note=_EXISTED, created=False)
+
+
+async def _accept(problem: Diagnostic, world: World) -> None:
+    """Continue if the user agrees.
+
+    Raises:
+        ConflictError: the user does not.
+    """
+    if not await world.questions.accept(problem):
+        raise ConflictError(replace(problem, severity=Severity.ERROR))
 
 
 async def update_job(action: UpdateJob, context: StepContext) -> StepResult:
@@ -248,12 +263,23 @@ async def _report_schedule(name: str, context: StepContext) -> None:
 
 
 async def create_container(action: CreateContainer, context: StepContext) -> StepResult:
-    """Create a container, or record the spec as a user of an existing one."""
+    """Create a container, or record the spec as a user of an existing one.
+
+    Raises:
+        ConflictError: another run of the same name created it after the plan was made, and the user
+            does not agree to share it: the inputs of the two would be mixed.
+    """
     account = context.world.account
     created = await account.containers.create(
         action.container, action.metadata, action.public_access
     )
     if not created:
+        existing = await account.containers.get_metadata(action.container) or {}
+        applied = applied_to(existing, action.user)
+        if is_other_run(applied, action.applied):
+            # The same problem for all containers of the run: one question.
+            problem = created_meanwhile("containers of", action.user, applied)
+            await _accept(problem, context.world)
         await _record_user(account, action)
     return StepResult(note="" if created else _EXISTED, created=created)
 

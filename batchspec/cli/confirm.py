@@ -129,10 +129,14 @@ class RunQuestions:
     """
 
     def __init__(self, view: View, target: str, cancellation: Cancellation, *, yes: bool) -> None:
+        import asyncio
+
         self._view = view
         self._target = target
         self._cancellation = cancellation
         self._yes = yes
+        self._lock = asyncio.Lock()
+        self._answers: dict[str, bool] = {}
 
     async def agree(self, deletion: Deletion) -> bool:
         """Whether to delete something; ``-y`` answers :attr:`Deletion.advised`.
@@ -152,6 +156,8 @@ class RunQuestions:
     async def accept(self, problem: Diagnostic) -> bool:
         """Whether to continue despite ``problem``; without a terminal, no.
 
+        Steps with the same problem at the same time ask once.
+
         Raises:
             RunCancelled: the user pressed Ctrl-C.
         """
@@ -166,7 +172,10 @@ class RunQuestions:
             show_diagnostics([problem])
             return confirm(CONTINUE, default=False)
 
-        return await self._ask(ask)
+        async with self._lock:
+            if problem.summary not in self._answers:
+                self._answers[problem.summary] = await self._ask(ask)
+            return self._answers[problem.summary]
 
     async def _ask(self, ask: Callable[[], bool]) -> bool:
         with self._view.paused():

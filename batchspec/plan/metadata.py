@@ -165,9 +165,10 @@ def from_elsewhere(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
 
 
 def is_other_run(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """Whether the metadata of a job are those of another run than the one that wants to create it.
+    """Whether metadata of a job are those of another run than the one that wants to create it.
 
-    For a job that another client created after the plan was made: nothing is known of its tasks.
+    For a job or container that another client created after the plan was made: nothing is known of
+    its tasks.
     """
     return from_elsewhere(found, wanted) and found.get(VERSION) != wanted.get(VERSION)
 

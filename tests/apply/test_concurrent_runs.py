@@ -18,11 +18,13 @@ from batchspec.plan import Plan, Step, Task, Verb
 from batchspec.plan.actions import (
     Action,
     CloseJob,
+    CreateContainer,
     DownloadResults,
     SubmitTasks,
     UploadFiles,
     WaitForTasks,
 )
+from batchspec.plan.metadata import BY, ORIGIN, VERSION, applied_to, created_by
 from batchspec.plan.observed import AccountNames, LocalFile, PoolFacts
 from batchspec.spec import Record
 from tests.apply.fake import FakeAccount
@@ -64,6 +66,38 @@ async def test_results_that_another_run_has_downloaded(tmp_path: Path) -> None:
     assert code == Exit.DONE
     assert [e.note for e in events if isinstance(e, StepDone)] == ["2 were up to date"]
     assert receipt.read_bytes() == before
+
+
+def created(name: str, origin: str, version: str) -> CreateContainer:
+    applied = {ORIGIN: origin, VERSION: version, BY: f"{origin}@host"}
+    return CreateContainer(name, created_by("topn", applied), user="topn", applied=applied)
+
+
+async def test_a_container_of_another_run_is_a_question(tmp_path: Path) -> None:
+    account = FakeAccount()
+    receipt = tmp_path / "results.jsonl"
+    assert (await carried_out(account, receipt, created("input", "ada", "1")))[0] == Exit.DONE
+    account.answers = [False]
+    code, events = await carried_out(account, receipt, created("input", "bob", "2"))
+    assert code == Exit.USAGE
+    (problem,) = problems(events)
+    assert problem.code == "other-run"
+    assert "applied by ada@host" in problem.summary
+    assert applied_to(account.container_metadata["input"], "topn")[ORIGIN] == "ada", (
+        "nothing was written"
+    )
+
+    account.answers = [True]
+    assert (await carried_out(account, receipt, created("input", "bob", "2")))[0] == Exit.DONE
+    assert applied_to(account.container_metadata["input"], "topn")[ORIGIN] == "bob"
+
+
+async def test_a_container_of_the_same_version_is_none(tmp_path: Path) -> None:
+    account = FakeAccount()
+    for origin in ("ada", "bob"):
+        code, _ = await carried_out(account, tmp_path / "r", created("input", origin, "1"))
+        assert code == Exit.DONE
+    assert not account.asked
 
 
 @pytest.mark.parametrize("place", ["results", ".batchspec"])
