@@ -7,6 +7,7 @@ The SQL of single tables does not belong here.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,8 +38,10 @@ class Page:
 ALL_ROWS = Page(limit=-1)
 """All rows; only for tables that are always small."""
 
-_MAX_CHECK = 1 << 26
-"""The size in bytes up to which a database is checked when it is opened: 0.2 s at most."""
+_MAX_CHECK = 1 << 24
+"""The size in bytes up to which a database is checked when it is opened."""
+_INDEX = re.compile(r"(missing from|entries in|entry in|differ from) index ")
+"""In a line of the check: an index does not match its table, from which it can be made again."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -137,10 +140,13 @@ class Database:
         )
         if pages * size > _MAX_CHECK:
             return
-        for (line,) in self._connection.execute("PRAGMA quick_check"):
-            # A value of another type is the damage of one record (``damage``).
-            if line != "ok" and " value in " not in line:
-                raise DamagedStateError(line)
+        lines = [line for (line,) in self._connection.execute("PRAGMA integrity_check")]
+        # A value of another type is the damage of one record (``damage``).
+        wrong = [line for line in lines if line != "ok" and " value in " not in line]
+        if any(_INDEX.search(line) is None for line in wrong):
+            raise DamagedStateError(wrong[0])
+        if wrong:
+            self._connection.execute("REINDEX")
 
     def close(self) -> None:
         """Close the connection; SQLite merges the write-ahead log into the database."""
