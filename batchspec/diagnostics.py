@@ -6,11 +6,13 @@ and an exit code. ``render`` formats them; this module imports only the exit cod
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from batchspec.exit_codes import Exit
 
@@ -193,7 +195,11 @@ class MissingSecret(Secret):
 
 _SECRETS = (
     # A SAS query: only the signature is secret; the rest helps to identify it.
-    (re.compile(r"(?i)([?&;]|%3f|%26|\b)(sig|signature)(=|%3d)[^&\s\"'<>;]+"), r"\1\2\3***"),
+    # The separators may be encoded for a URL or as JSON (`\u0026sig\u003d`).
+    (
+        re.compile(r"(?i)([?&;]|%3f|%26|\\u0026|\b)(sig|signature)(=|%3d|\\u003d)[^&\s\"'<>;\\]+"),
+        r"\1\2\3***",
+    ),
     (re.compile(r"(?i)\b(AccountKey|SharedAccessSignature)\s*=\s*[^;\s\"']+"), r"\1=***"),
     (re.compile(r"(?i)\b(SharedKey(?:Lite)?\s+[^:\s]+:)[A-Za-z0-9+/=]+"), r"\1***"),
     (re.compile(r"(?i)\b(Bearer\s+)[A-Za-z0-9._~+/=-]{16,}"), r"\1***"),
@@ -203,11 +209,14 @@ _SECRETS = (
 _SHORTEST = 6
 """The minimum length in characters; shorter values occur in ordinary words."""
 
+_SHORTEST_ENCODED = 8
+"""The minimum length in base64, of six characters."""
+
 _CONCEALED: set[str] = set()
 
 
 def conceal(*secrets: Secret) -> None:
-    """Make :func:`redact` remove these values as well, both plain and URL-encoded.
+    """Make :func:`redact` remove these values as well, also where a program encoded them.
 
     A service may quote a command line that contains a secret, and a program may print one. Each
     line of a value is removed separately. Values of fewer than six characters are not removed.
@@ -216,7 +225,25 @@ def conceal(*secrets: Secret) -> None:
         for line in (secret.reveal(), *secret.reveal().splitlines()):
             text = line.strip()
             if len(text) >= _SHORTEST:
-                _CONCEALED.update((text, quote(text), quote(text, safe="")))
+                _CONCEALED.update(_forms(text))
+
+
+def _forms(text: str) -> set[str]:
+    """A text as programs print it: plain, for a URL, as JSON, as Python's ``repr``, in base64."""
+    data = text.encode("utf-8", "surrogatepass")
+    json_forms = (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
+    python = (repr(text)[1:-1], repr(data)[2:-1], ascii(text)[1:-1])
+    urls = (quote(data), quote(data, safe=""), quote_plus(data))
+    forms = {text, *json_forms, *python, *urls, json_forms[0].replace("/", "\\/")}
+    # The value may start at any of three positions in a group of base64: those characters count
+    # that depend on it alone.
+    for before in range(3):
+        whole = base64.b64encode(b"\0" * before + data).decode("ascii").rstrip("=")
+        complete = (before + len(data)) * 8 // 6
+        part = whole[-(-before * 8 // 6) : complete]
+        if len(part) >= _SHORTEST_ENCODED:
+            forms |= {part, part.replace("+", "-").replace("/", "_")}
+    return forms
 
 
 def redact(text: str) -> str:

@@ -26,53 +26,21 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
-from batchspec.catalog import images
-from batchspec.diagnostics import BatchspecError, Diagnostic, Diagnostics, Severity
-from batchspec.observe import Spool, scan
-from batchspec.plan import build_plan, check_offline
-from batchspec.plan.observed import (
-    AccountNames,
-    ContainerFacts,
-    Observed,
-    PoolFacts,
-    SupportedImage,
-)
+from batchspec.diagnostics import BatchspecError, Diagnostic, Severity
 from batchspec.render import diagnostics_text
 from batchspec.spec import (
-    PoolKind,
-    Record,
-    Rows,
     Spec,
     dump_document,
     expanded_document,
-    read_rows,
     read_spec,
 )
+from tests.spec.empty_account import plan
 from tests.spec.structure_mutations import ROOT, mutant, seeds
 
 SECONDS = 10
 MEGABYTES = 1024
-NOW = datetime(2026, 3, 1, tzinfo=UTC)
-
-IMAGES = tuple(
-    SupportedImage(
-        image.publisher,
-        image.offer,
-        image.sku,
-        image.agent,
-        "windows" in image.agent,
-        True,
-        image.capabilities,
-    )
-    for image in images.IMAGES
-)
-"""The images of the account."""
-
-POOL = PoolFacts("shared", "active", "steady", Record(), {}, 1, 0, 1, 0)
-"""The pool that specs with ``existing`` use."""
 
 PLACELESS = frozenset(
     {"empty", "more-faults", "too-large", "unknown-variable", "unknown-image", "no-images"}
@@ -144,34 +112,6 @@ def check_round_trip(path: Path, document: Mapping[str, object], spec: Spec) -> 
             assert again.digest == spec.digest, f"config --format {form} prints another spec"
     finally:
         printed.unlink(missing_ok=True)
-
-
-def plan(spec: Spec) -> None:
-    """Validate and plan a spec for an account with nothing in it."""
-    problems = Diagnostics()
-    with Spool() as spool:
-        scan(spec.containers.values(), spool, problems)
-        problems.raise_if_any()
-        files = {key: spool.files(key) for key in spec.containers}
-        problems.extend(check_offline(spec, files, NOW))
-        problems.raise_if_any()
-        rows = {
-            stage.name: read_rows(stage.for_each.path, stage.for_each.where)
-            for stage in spec.stages
-            if isinstance(stage.for_each, Rows)
-        }
-        containers = {
-            key: ContainerFacts({} if container.existing else None, files[key])
-            for key, container in spec.containers.items()
-        }
-        existing = spec.pool.kind is PoolKind.EXISTING
-        account = AccountNames("local", "batch", "storage")
-        observed = Observed(
-            account, NOW, containers, POOL if existing else None, images=IMAGES, rows=rows
-        )
-        built = build_plan(spec, observed)
-        for step in built.steps:
-            repr(step.action)
 
 
 def peak() -> int:

@@ -24,6 +24,7 @@ from batchspec.apply.concurrency import RunCancelled, for_each
 from batchspec.apply.context import Progress, StepContext, StepResult
 from batchspec.apply.events import Emit, Noticed
 from batchspec.apply.ports import World
+from batchspec.apply.private_files import open_private, private_folder
 from batchspec.diagnostics import Diagnostic, DiskError, ServiceError, Severity
 from batchspec.plan.actions import DownloadResults, UploadFiles
 from batchspec.plan.observed import Blob, LocalFile
@@ -48,6 +49,9 @@ CONTAINER_MISSING = frozenset({"ContainerNotFound", "ContainerBeingDeleted", "Re
 """The codes with which Storage answers that a container does not exist."""
 
 _LOCK_POLL = 0.05
+
+_PROTECTED = frozenset({".git", ".batchspec"})
+"""Folders in which no result is written: a file there could run a program, or forge a receipt."""
 
 
 async def upload_files(action: UploadFiles, context: StepContext) -> StepResult:
@@ -238,8 +242,8 @@ def safe_path(folder: Path, name: str, *, flat: bool) -> Path:
     """The path below ``folder`` to which a blob is downloaded; ``flat`` drops its folders.
 
     Raises:
-        ServiceError: the name leads out of the folder (``..``, a root, a drive or a symbolic link),
-            or is not a valid file name.
+        ServiceError: the name leads out of the folder (``..``, a root, a drive or a symbolic link)
+            or into one of :data:`_PROTECTED`, or is not a valid file name.
     """
     if not name or "\0" in name or "\\" in name:
         raise _unsafe(name)
@@ -250,8 +254,11 @@ def safe_path(folder: Path, name: str, *, flat: bool) -> Path:
         raise _unsafe(name)
     path = folder.joinpath(*parts)
     root = Path(os.path.realpath(folder))
-    if not Path(os.path.realpath(path)).is_relative_to(root):
+    real = Path(os.path.realpath(path))
+    if not real.is_relative_to(root):
         raise _unsafe(name)
+    if any(part.lower() in _PROTECTED for part in real.parts):
+        raise _protected(name)
     return path
 
 
@@ -261,8 +268,9 @@ async def exclusive(receipt: Path) -> AsyncIterator[None]:
 
     The operating system releases the lock of a process that ends.
     """
-    receipt.parent.mkdir(parents=True, exist_ok=True)
-    async with AsyncFileLock(receipt.with_suffix(".lock"), poll_interval=_LOCK_POLL):
+    private_folder(receipt.parent)
+    lock = receipt.with_suffix(".lock")
+    async with AsyncFileLock(lock, mode=0o600, poll_interval=_LOCK_POLL):
         yield
 
 
@@ -278,8 +286,8 @@ class ReceiptDraft:
         self._paths: set[bytes] = set()
 
     def __enter__(self) -> Self:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._draft.open("w", encoding="utf-8")
+        private_folder(self._path.parent)
+        self._file = open_private(self._draft)
         self._file.write(receipt_head(self._job, self._entries) + "\n")
         return self
 
@@ -314,7 +322,7 @@ def _path_digest(path: Path) -> bytes:
 def _downloaded_by_other_run(receipt: Path, action: DownloadResults) -> int | None:
     """How many results of this job another run has downloaded; ``None`` if any is missing."""
     try:
-        with receipt.open(encoding="utf-8") as file:
+        with receipt.open(encoding="utf-8", errors="replace") as file:
             # The name is compared by its prefix, as the job may have been deleted with its creation
             # time.
             if not (receipt_job(file.readline()) or "").startswith(receipt_prefix(action.job)):
@@ -332,7 +340,7 @@ def _downloaded_by_other_run(receipt: Path, action: DownloadResults) -> int | No
 def _earlier_entries(receipt: Path) -> Iterator[DownloadedFile]:
     """The files that were downloaded before: from other containers and of earlier jobs."""
     try:
-        with receipt.open(encoding="utf-8") as file:
+        with receipt.open(encoding="utf-8", errors="replace") as file:
             if receipt_job(file.readline()) is not None:
                 yield from receipt_entries(file, receipt.parent)
     except FileNotFoundError:
@@ -340,7 +348,11 @@ def _earlier_entries(receipt: Path) -> Iterator[DownloadedFile]:
 
 
 def _is_unchanged(entry: DownloadedFile) -> bool:
-    return _digest(entry.path, entry.size) == entry.md5
+    try:
+        return _digest(entry.path, entry.size) == entry.md5
+    except OSError:
+        # Not readable, or, in a damaged receipt, no possible path.
+        return False
 
 
 def _digest(path: Path, size: int) -> bytes | None:
@@ -366,6 +378,15 @@ def _unsafe(name: str) -> ServiceError:
         "unsafe-result",
         f"the blob {name!r} was not downloaded: its name leads out of the results folder",
         fix="Rename the blob, or exclude it with `match`.",
+    )
+    return ServiceError(problem, code="unsafe-result")
+
+
+def _protected(name: str) -> ServiceError:
+    problem = Diagnostic(
+        "unsafe-result",
+        f"the blob {name!r} was not downloaded: its path leads into `.git` or `.batchspec`",
+        fix="Use another folder in `results.to`, or exclude the blob with `match`.",
     )
     return ServiceError(problem, code="unsafe-result")
 

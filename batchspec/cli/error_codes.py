@@ -171,6 +171,12 @@ COMMANDS = ErrorGroup(
             "Run `batchspec report` there.",
         ),
         ErrorCode(
+            "bad-record",
+            "A record of a run is damaged",
+            "The file was changed, or the disk lost a part of it. The run itself is not affected.",
+            "Show another run with `batchspec report --run ID`, or delete the record.",
+        ),
+        ErrorCode(
             "no-such-run",
             "No record has this id",
             "It is misspelled, or older than the 30 records that are kept.",

@@ -100,10 +100,11 @@ _RUNS = {"apply", "attach", "retry", "download", "destroy"}
 
 def main() -> None:
     """Run the command of ``sys.argv`` and exit."""
-    sys.exit(int(_run()))
+    sys.exit(int(run()))
 
 
-def _run() -> int:
+def run() -> int:
+    """Run the command of ``sys.argv``; the exit code."""
     select(None)
     try:
         code = app(standalone_mode=False)

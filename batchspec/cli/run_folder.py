@@ -19,6 +19,7 @@ from typing import TextIO
 
 from batchspec import __version__
 from batchspec.apply.events import NodeFailed, Stamped, TaskFailed
+from batchspec.apply.private_files import open_private, private_folder
 from batchspec.diagnostics import redact
 from batchspec.observe import create_state_folder
 from batchspec.render import JsonView
@@ -76,32 +77,33 @@ class RunFolder:
     def _record(self, stamped: Stamped) -> None:
         if self._view is None or self._folder is None:
             self._folder = _create_run_folder(self._runs, self._now)
-            self._file = (self._folder / _EVENTS).open("w", encoding="utf-8")
+            self._file = open_private(self._folder / _EVENTS)
             self._view = JsonView(self._file, __version__)
         self._view(stamped)
         match stamped.event:
             case TaskFailed(_, task, stderr=stderr) if stderr:
-                _write(self._folder / "failed", f"{task}.stderr.txt", stderr)
+                _write(self._folder / "failed" / f"{task}.stderr.txt", stderr)
             case NodeFailed(_, node, stderr=stderr) if stderr:
-                _write(self._folder / "failed", f"{node}.start-task.stderr.txt", stderr)
+                _write(self._folder / "failed" / f"{node}.start-task.stderr.txt", stderr)
 
 
 def _create_run_folder(runs: Path, now: datetime) -> Path:
     """Create the folder of a run that starts now, and delete the oldest ones."""
     create_state_folder(runs.parents[1])
-    runs.mkdir(parents=True, exist_ok=True)
+    private_folder(runs)
     # In microseconds: names sort by start time, and two runs of one second do not share a folder.
     folder = runs / f"{now:%Y%m%dT%H%M%S.%fZ}"
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     # The new folder has no events yet. What cannot be deleted now is deleted by a later run.
     for old in recorded_runs(runs)[: -(KEPT - 1)]:
         shutil.rmtree(old.parent, ignore_errors=True)
     return folder
 
 
-def _write(folder: Path, name: str, text: str) -> None:
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(redact(text), encoding="utf-8")
+def _write(path: Path, text: str) -> None:
+    private_folder(path.parent)
+    with open_private(path) as file:
+        file.write(redact(text))
 
 
 def log_requests(folder: Path) -> None:
@@ -109,8 +111,9 @@ def log_requests(folder: Path) -> None:
     logger = logging.getLogger("batchspec.requests")
     if logger.handlers:
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     path = folder / "requests.log"
+    # Not truncated: the log of earlier commands continues.
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8")
     formatter = _RedactingFormatter("%(asctime)s.%(msecs)03dZ %(message)s", "%Y-%m-%dT%H:%M:%S")

@@ -273,7 +273,7 @@ def _same_name(
 
 def _no_match(entry: UploadGlob) -> Diagnostic:
     whole = entry.root / entry.pattern
-    if not glob.has_magic(entry.pattern) and whole.is_dir():
+    if not glob.has_magic(entry.pattern) and os.path.isdir(whole):  # noqa: PTH112
         return Diagnostic(
             "no-match",
             f"{entry.pattern!r} is a folder",
@@ -314,7 +314,7 @@ def _no_match(entry: UploadGlob) -> Diagnostic:
 def _nearest(path: Path) -> str:
     """A hint: the nearest folder of the path that exists."""
     for parent in path.parents:
-        if parent.is_dir():
+        if os.path.isdir(parent):  # noqa: PTH112
             return f"The nearest folder that exists is {parent}."
     return ""
 
@@ -401,7 +401,7 @@ def unwritable(spec: Spec) -> Mapping[Path, str]:
 def _why_unwritable(folder: Path) -> str:
     """Why no file can be created in a folder, which may not exist yet; empty if one can."""
     existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    if not existing.is_dir():
+    if not os.path.isdir(existing):  # noqa: PTH112
         return f"{existing} is not a folder"
     writable = os.access(existing, os.W_OK | os.X_OK)
     return "" if writable else f"no file can be created in {existing}"
@@ -415,7 +415,7 @@ def read_receipt(spec: Spec, spool: Spool) -> Receipt | None:
     """
     path = receipt_path(spec.path, spec.name)
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8", errors="replace") as file:
             head = file.readline()
             job = receipt_job(head)
             if job is None:
@@ -452,7 +452,7 @@ class DownloadedPaths:
     receipt: Path
 
     def __iter__(self) -> Iterator[tuple[str, Path]]:
-        with self.receipt.open(encoding="utf-8") as file:
+        with self.receipt.open(encoding="utf-8", errors="replace") as file:
             file.readline()
             for entry in receipt_entries(file, self.receipt.parent):
                 if _has_size(entry):

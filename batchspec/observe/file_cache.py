@@ -44,7 +44,7 @@ def create_state_folder(folder: Path) -> None:
     Raises:
         OSError: it cannot be created.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     ignore = folder / ".gitignore"
     if not ignore.exists():
         ignore.write_text(_GITIGNORE, encoding="utf-8")

@@ -13,7 +13,7 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from itertools import islice
 
-from batchspec.plan.lazy import Mapped
+from batchspec.plan.lazy import First, Mapped
 from batchspec.plan.observed import Blob, LocalFile, Observed, Stream
 from batchspec.spec import (
     EachBlob,
@@ -54,6 +54,11 @@ class Item:
 
 def items(spec: Spec, stage: Stage, observed: Observed) -> Stream[Item]:
     """The items of a stage."""
+    found = _all_items(spec, stage, observed)
+    return found if observed.most_items is None else First(found, observed.most_items)
+
+
+def _all_items(spec: Spec, stage: Stage, observed: Observed) -> Stream[Item]:
     source = stage.for_each
     match source:
         case Once():
@@ -190,8 +195,16 @@ class _Combinations:
     _length: int | None = field(default=None)
 
     def __iter__(self) -> Iterator[Mapping[str, Value]]:
+        # Excluded combinations by their axes: the time does not depend on how many there are.
+        excluded: dict[tuple[str, ...], set[tuple[Value, ...]]] = {}
+        for part in self.matrix.exclude:
+            excluded.setdefault(tuple(sorted(part)), set()).add(
+                tuple(part[n] for n in sorted(part))
+            )
+        names = {name for name, _ in self.matrix.axes}
+        relevant = [(axes, values) for axes, values in excluded.items() if names.issuperset(axes)]
         for combination in _product(self.matrix.axes):
-            if not any(_is_part(part, combination) for part in self.matrix.exclude):
+            if not any(tuple(combination[n] for n in axes) in values for axes, values in relevant):
                 yield combination
         yield from self.matrix.include
 
@@ -222,7 +235,3 @@ def _product(
     for combination in _product(tuple(outer)):
         for value in _axis(values):
             yield {**combination, name: value}
-
-
-def _is_part(part: Mapping[str, Value], combination: Mapping[str, Value]) -> bool:
-    return all(key in combination and combination[key] == value for key, value in part.items())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Generic, TypeVar
@@ -47,6 +48,20 @@ class Mapped(Generic[T, U]):
 
     def __len__(self) -> int:
         return len(self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class First(Generic[T]):
+    """The first members of a stream, at most ``most``; no others are created or counted."""
+
+    source: Stream[T]
+    most: int
+
+    def __iter__(self) -> Iterator[T]:
+        return islice(self.source, self.most)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 @dataclass(frozen=True, slots=True)

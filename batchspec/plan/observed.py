@@ -340,7 +340,8 @@ class Observed:
     ``None`` is no bound. ``occupied`` are the folders of results that contain other files,
     ``unwritable`` those in which no file can be created, with the reason. ``origin`` is the user
     and machine of this client. ``applications`` are the versions of the account's application
-    packages by the id of the application; ``None`` if the spec refers to none.
+    packages by the id of the application; ``None`` if the spec refers to none. Of each stage only
+    the first ``most_items`` items are looked at, if it is given.
     """
 
     account: AccountNames
@@ -359,6 +360,7 @@ class Observed:
     unwritable: Mapping[Path, str] = field(default_factory=dict)
     origin: Origin = field(default_factory=Origin)
     applications: Mapping[str, tuple[str, ...]] | None = None
+    most_items: int | None = None
 
 
 def totals(files: Iterable[LocalFile]) -> tuple[int, int]:

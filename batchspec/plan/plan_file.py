@@ -97,12 +97,14 @@ def read_plan_file(path: Path) -> SavedPlan | None:
         SpecError: it is a plan file of an unknown version or form.
     """
     try:
+        if not path.is_file():
+            return None
         with path.open(encoding="utf-8") as file:
             if not file.read(1).startswith("{"):
                 return None
             file.seek(0)
             document = json.load(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(document, dict) or document.get("form") != _FORM:
         return None

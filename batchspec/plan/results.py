@@ -222,7 +222,7 @@ def receipt_results(head: str) -> str:
     """The digest of the `results` that a receipt with this first line was written for."""
     try:
         row = json.loads(head)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     found = row.get("results") if isinstance(row, dict) else None
     return found if isinstance(found, str) else ""
@@ -246,7 +246,7 @@ def receipt_job(head: str) -> str | None:
     """The name of the job in a receipt's first line; ``None`` if this version cannot read it."""
     try:
         row = json.loads(head)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(row, dict) or row.get("version") != _VERSION:
         return None
@@ -255,17 +255,24 @@ def receipt_job(head: str) -> str | None:
 
 
 def receipt_entries(lines: Iterable[str], folder: Path) -> Iterator[DownloadedFile]:
-    """The files in the lines after the first; a line that was cut off ends them."""
+    """The files in the lines after the first; a damaged line ends them."""
     for line in lines:
         try:
             row = json.loads(line)
-            yield DownloadedFile(
+            path, size, work = row["path"], row["size"], row.get("work", "")
+            texts = (row["container"], row["blob"], path, work)
+            if not all(isinstance(text, str) for text in texts) or type(size) is not int:
+                return
+            if "\0" in path:
+                return
+            entry = DownloadedFile(
                 row["container"],
                 row["blob"],
-                Path(os.path.normpath(folder / row["path"])),
-                row["size"],
+                Path(os.path.normpath(folder / path)),
+                size,
                 bytes.fromhex(row["md5"]),
-                row.get("work", ""),
+                work,
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return
+        yield entry

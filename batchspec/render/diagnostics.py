@@ -13,6 +13,8 @@ from batchspec.render.style import Style
 
 _TAB = 4
 _ORDER = tuple(Severity)
+MOST_SHOWN = 100
+"""Diagnostics that are shown as text; JSON contains all of them."""
 
 
 def diagnostic_text(problem: Diagnostic, *, color: bool = False, width: int = 100) -> str:
@@ -45,12 +47,23 @@ def diagnostics_text(
     problems: Sequence[Diagnostic], *, color: bool = False, width: int = 100
 ) -> str:
     """Several diagnostics, followed by their number; a single one has no number."""
-    short = map(NodeIds().problem, problems)
+    shown = _first(problems)
+    short = map(NodeIds().problem, shown)
     texts = [diagnostic_text(problem, color=color, width=width) for problem in short]
     if len(problems) > 1:
-        texts.append(severity_counts(problems))
+        more = len(problems) - len(shown)
+        rest = f"; {more:,} more are not shown" if more else ""
+        texts.append(severity_counts(problems) + rest)
     apart = "\n\n" if any("\n" in text for text in texts) else "\n"
     return apart.join(texts)
+
+
+def _first(problems: Sequence[Diagnostic]) -> Sequence[Diagnostic]:
+    """The problems to show: all of them, or the most severe :data:`MOST_SHOWN` in their order."""
+    if len(problems) <= MOST_SHOWN:
+        return problems
+    kept = sorted(range(len(problems)), key=lambda n: (_ORDER.index(problems[n].severity), n))
+    return [problems[number] for number in sorted(kept[:MOST_SHOWN])]
 
 
 def severity_counts(problems: Sequence[Diagnostic]) -> str:

@@ -11,7 +11,7 @@ import codecs
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from os import stat_result
 from pathlib import Path
@@ -19,12 +19,15 @@ from typing import BinaryIO, NoReturn
 
 from batchspec.diagnostics import Diagnostic, Place, SpecError, redact
 from batchspec.spec.values import Record, freeze
+from batchspec.spec.yaml_parser import open_file
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _JSON = (".jsonl", ".ndjson")
 _WIDE = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _SHOWN = 200
 """The maximum number of characters of a line in a message."""
+LONGEST_LINE = 1_000_000
+"""The maximum number of bytes of a line; a task is one request of at most 1 MB."""
 
 
 def read_rows(path: Path, where: Place | None = None) -> RowFile:
@@ -40,13 +43,15 @@ def read_rows(path: Path, where: Place | None = None) -> RowFile:
             "rows-format", f"the format of {path.name} is not supported", where, f"Use {known}."
         )
     try:
-        with path.open("rb"):
+        with open_file(path):
             return RowFile(path, _DELIMITERS.get(ending), where, _stamp(path.stat()))
     except FileNotFoundError:
         fix = "Check the path; relative paths start at the folder of the spec."
         _refuse("missing-file", f"the file {path} does not exist", where, fix)
     except OSError as error:
         _refuse("unreadable-file", f"{path} cannot be read: {error.strerror}", where)
+    except ValueError:
+        _refuse("missing-file", f"{str(path)!r} is not a valid path", where)
 
 
 def columns(path: Path) -> tuple[str, ...] | None:
@@ -99,7 +104,7 @@ class RowFile:
 
     def _open(self) -> BinaryIO:
         try:
-            file = self.path.open("rb")
+            file = open_file(self.path)
         except OSError as error:
             _refuse("unreadable-file", f"{self.path} cannot be read: {error.strerror}", self.where)
         if _stamp(self.path.stat()) != self.stamp:
@@ -129,20 +134,26 @@ class _Lines:
         wide = next((encoding for mark, encoding in _WIDE if start == mark), None)
         # Keep line breaks unchanged: a quoted value can contain them.
         text = io.TextIOWrapper(file, wide, newline="") if wide else None
-        self._lines: Iterable[str] | Iterable[bytes] = file if text is None else text
+        self._read: Callable[[int], str | bytes] = (text or file).readline
 
     def __iter__(self) -> Iterator[str]:
-        lines: Iterator[str | bytes] = iter(self._lines)
         while True:
             try:
-                line = next(lines, None)
+                line = self._read(LONGEST_LINE + 1)
             except UnicodeError:
                 self.refuse(
                     "rows-encoding", "the file is not valid UTF-16 text", "Save the file as UTF-8."
                 )
-            if line is None:
+            if not line:
                 return
             self.number += 1
+            if len(line) > LONGEST_LINE:
+                self.text = ""
+                self.refuse(
+                    "rows-syntax",
+                    f"the line has more than {LONGEST_LINE:,} bytes",
+                    "Write each row on a line, and move long values to files.",
+                )
             self.text = line if isinstance(line, str) else self._decoded(line)
             yield self.text
 

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from batchspec.diagnostics import Diagnostic, Place
 from batchspec.property_rules import UNKNOWN, Properties
@@ -15,6 +16,8 @@ from batchspec.spec.yaml_tree import Node
 
 _ROWS = (".csv", ".tsv", ".jsonl")
 _MOST = 100_000_000
+_MOST_WITH_EXCLUDE = 1_000_000
+"""Combinations of a matrix with `exclude`: they have to be created to be counted."""
 """The maximum number of items of a stage; a larger number is a mistake."""
 
 
@@ -83,7 +86,8 @@ def _items(root: Node, stage: Node) -> Iterator[Diagnostic]:
             )
         yield from _range(axis.get("range"))
     if matrix is not None:
-        yield from _combinations(matrix)
+        excludes = stage.get("for_each", "exclude") is not None
+        yield from _combinations(matrix, _MOST_WITH_EXCLUDE if excludes else _MOST)
     yield from _range(stage.get("for_each", "range"))
     rows = stage.get("for_each", "rows")
     if rows is not None and rows.text and not rows.text.lower().endswith(_ROWS):
@@ -100,19 +104,22 @@ def _length(numbers: Node) -> int:
     if len(values) != len(numbers.items) or len(values) < 2:
         return 0
     step = values[2] if len(values) > 2 else 1
-    return max(0, math.ceil((values[1] - values[0]) / step)) if step else 0
+    # Exact: the quotient of two floats may be infinite.
+    start, stop, by = map(Fraction, (values[0], values[1], step))
+    return max(0, math.ceil((stop - start) / by)) if by else 0
 
 
-def _combinations(matrix: Node) -> Iterator[Diagnostic]:
+def _combinations(matrix: Node, most: int) -> Iterator[Diagnostic]:
     axes = matrix.members.values()
     lengths = [
         _length(range_) if (range_ := axis.get("range")) else len(axis.items) for axis in axes
     ]
     number = math.prod(max(1, length) for length in lengths)
-    if number > _MOST and max(lengths) <= _MOST:
+    if number > most and max(lengths) <= _MOST:
         yield Diagnostic(
             "out-of-range",
-            f"the matrix has more than {_MOST:,} combinations, the maximum for a stage",
+            f"the matrix has more than {most:,} combinations, the maximum"
+            f"{' with `exclude`' if most < _MOST else ' for a stage'}",
             where=matrix.name,
         )
 
@@ -134,7 +141,7 @@ def _range(numbers: Node | None) -> Iterator[Diagnostic]:
         yield Diagnostic(
             "out-of-range", "the step of a range cannot be 0", where=numbers.items[2].where
         )
-    elif (values[1] - values[0]) / step <= 0:
+    elif _length(numbers) == 0:
         yield Diagnostic(
             "empty",
             f"the range from {values[0]} to {values[1]} with step {step} is empty",

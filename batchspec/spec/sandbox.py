@@ -28,6 +28,17 @@ from batchspec.spec.values import LIMIT, Argument, Opaque, Raw, RefusalError, gu
 
 _TOO_LONG = f"the result has more than {LIMIT:,} characters"
 
+LONGEST = 10_000
+"""The most characters of an expression."""
+TOO_DEEP = "the expression is nested too deeply"
+
+
+def _spans(source: str) -> Iterator[tuple[int, int]]:
+    """The starts of expressions, each with the next one or the end of the text."""
+    starts = [match.start() for match in re.finditer(r"\{\{", source)]
+    return zip(starts, [*starts[1:], len(source)], strict=True)
+
+
 _METHODS = """
 startswith endswith upper lower title capitalize strip lstrip rstrip removeprefix removesuffix
 split rsplit splitlines partition rpartition find count isdigit isalpha isalnum isupper islower
@@ -273,12 +284,15 @@ class Sandbox(ImmutableSandboxedEnvironment):
             RefusalError: the template has a syntax error.
         """
         try:
-            tree = self.parse(source)
+            tree = self.parsed(source)
             for concat in list(tree.find_all(nodes.Concat)):
                 concat.nodes = [_concat(concat)]
             template = self.from_string(tree)
         except TemplateError as error:
             raise RefusalError(error.message or type(error).__name__) from error
+        except (SyntaxError, RecursionError, MemoryError):
+            # Of the Python code that Jinja generates.
+            raise RefusalError(TOO_DEEP) from None
         render, scope_class = template.root_render_func, self.context_class
 
         def evaluated(scope: Mapping[str, object]) -> Iterator[object]:
@@ -288,6 +302,22 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 raise RefusalError(error.message or type(error).__name__) from error
 
         return evaluated
+
+    def parsed(self, source: str) -> nodes.Template:
+        """The syntax tree of a template.
+
+        Raises:
+            TemplateSyntaxError: the template has a syntax error.
+            RefusalError: an expression is too long, or contains a number that is too long.
+            RecursionError: an expression is nested too deeply.
+        """
+        if len(source) > LONGEST and any(end - start > LONGEST for start, end in _spans(source)):
+            raise RefusalError(f"an expression has more than {LONGEST:,} characters")
+        try:
+            return self.parse(source)
+        except ValueError:
+            # Python's limit of the digits of an integer.
+            raise RefusalError("a number has too many digits") from None
 
     def getattr(self, obj: object, attribute: str) -> object:
         """``obj.attribute``: a member of a mapping or a method of a string."""

@@ -130,8 +130,12 @@ def evaluate(
     """
     try:
         render = _compiled(template.source)
-    except RefusalError:
-        raise SpecError(*check(template, ANYTHING)) from None
+    except RefusalError as error:
+        # The check knows the position; what only the compiler refuses has that of the template.
+        problems = check(template, ANYTHING)
+        if not problems:
+            _fail(template, error, 0)
+        raise SpecError(*problems) from None
     if render is None:
         return template.source
     writer = _Writer(quoting, shell, () if quoting is None else _places(template.source, quoting))
@@ -142,21 +146,8 @@ def evaluate(
             parts = escaped(template.source, parts, template.target, windows=windows)
         writer.write(parts)
         return writer.text()
-    except _EXPECTED as error:
+    except Exception as error:  # noqa: BLE001 - whatever an expression of the user causes
         _fail(template, error, writer.values)
-
-
-_EXPECTED = (
-    RefusalError,
-    UnquotableError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    ValueError,
-    RecursionError,
-)
-"""Exceptions that evaluating an expression on unsuitable values raises."""
 
 
 @cache
@@ -438,6 +429,8 @@ def _fail(template: Template, error: Exception, number: int) -> NoReturn:
 def _reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
+    if isinstance(error, MemoryError):
+        return "the result is too large"
     return str(error) or type(error).__name__
 
 
@@ -461,7 +454,9 @@ def position(template: Template, offset: int, length: int = 1) -> Place:
     whole = source.split("\n")
     length = max(1, min(length, len(whole[row]) - column))
     indent = where.column - 1
-    if where.text[indent:].startswith(whole[0]) and (row == 0 or where.text[indent:] == whole[0]):
+    # Without copies of the line, which may be as long as the file.
+    rest = len(where.text) - indent
+    if where.text.startswith(whole[0], indent) and (row == 0 or rest == len(whole[0])):
         text = where.text if row == 0 else " " * indent + whole[row]
         return Place(where.file, where.line + row, where.column + column, text, length)
     part = source[offset : offset + length]

@@ -11,9 +11,9 @@ from jinja2 import TemplateSyntaxError, nodes
 
 from batchspec.diagnostics import Diagnostic
 from batchspec.spec.insertion import NESTED_DOUBLE, NESTED_SINGLE, SAFE, reader
-from batchspec.spec.sandbox import METHODS, name_path
+from batchspec.spec.sandbox import METHODS, TOO_DEEP, name_path
 from batchspec.spec.template import EXPRESSION, Names, position, sandbox
-from batchspec.spec.values import Quoting, Template
+from batchspec.spec.values import Quoting, RefusalError, Template
 
 _STATEMENT = re.compile(
     r"\{%[-+]?\s*(?:if|elif|else|for|set|include|import|from|macro|call|filter|extends|block|raw"
@@ -54,10 +54,13 @@ def problems_of(
     checker = _Checker(template, names)
     checker.statements()
     tree = checker.tree()
-    if tree is not None:
-        checker.expressions(tree)
-        if quoting is not None:
-            checker.quotes(tree, quoting)
+    try:
+        if tree is not None:
+            checker.expressions(tree)
+            if quoting is not None:
+                checker.quotes(tree, quoting)
+    except RecursionError:
+        checker.add("template-syntax", TOO_DEEP, (0, 1))
     return tuple(checker.found)
 
 
@@ -90,7 +93,7 @@ class _Checker:
             self.add("template-syntax", "a template cannot contain a NUL character", (0, 1))
             return None
         try:
-            return sandbox().parse(self.template.source)
+            return sandbox().parsed(self.template.source)
         except TemplateSyntaxError as error:
             start, length = self._broken()
             source = self.template.source[start : start + length]
@@ -105,8 +108,10 @@ class _Checker:
             else:
                 summary = f"syntax error in the expression: {_sentence(error)}"
                 self.add("template-syntax", summary, (start, length), _LITERAL)
+        except RefusalError as error:
+            self.add("template-syntax", error.summary, (0, 1), error.fix)
         except RecursionError:
-            self.add("template-syntax", "the expression is nested too deeply", (0, 1))
+            self.add("template-syntax", TOO_DEEP, (0, 1))
         return None
 
     def _closed(self, source: str) -> str:
@@ -164,7 +169,7 @@ class _Checker:
             end = match.end()
             try:
                 sandbox().parse(match.group())
-            except TemplateSyntaxError:
+            except (TemplateSyntaxError, ValueError, RecursionError):
                 return match.start(), len(match.group())
         offset = max(0, self.template.source.find("{{", end))
         return offset, len(self.template.source) - offset
@@ -273,7 +278,7 @@ def _is_expression(text: str) -> bool:
     """Whether a text is valid between the braces of an expression."""
     try:
         sandbox().parse(f"{{{{ {text} }}}}")
-    except TemplateSyntaxError:
+    except (TemplateSyntaxError, ValueError, RecursionError):
         return False
     return True
 

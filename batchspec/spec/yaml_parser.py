@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 import re
+import stat
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 import yaml
 
@@ -104,9 +105,31 @@ def read_source(path: Path, missing: str = _START) -> Source:
     return found
 
 
+class NotRegularError(OSError):
+    """A file is a pipe or a device, whose content may have no end or never come."""
+
+    def __init__(self) -> None:
+        super().__init__(0, "it is not a regular file")
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file, or a pipe that the shell has opened: ``/dev/stdin``, ``/dev/fd/63``.
+
+    Raises:
+        NotRegularError: it is another pipe, a device or a socket.
+        OSError: it does not exist, is a folder, or cannot be opened.
+        ValueError: the path contains a NUL character.
+    """
+    kind = path.stat().st_mode
+    opened = str(path) == "/dev/stdin" or str(path).startswith("/dev/fd/")
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or (opened and stat.S_ISFIFO(kind))):
+        raise NotRegularError
+    return path.open("rb")
+
+
 def _bytes(path: Path, file: str, missing: str) -> bytes:
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             data = stream.read(LARGEST + 1)
     except FileNotFoundError:
         _refuse("no-file", f"the file {file} does not exist", missing)
@@ -114,6 +137,8 @@ def _bytes(path: Path, file: str, missing: str) -> bytes:
         _refuse("not-a-file", f"{file} is a folder", "Give the path of the spec file in it.")
     except PermissionError:
         _refuse("no-permission", f"no permission to read {file}", f"Run `chmod u+r {file}`.")
+    except NotRegularError:
+        _refuse("not-a-file", f"{file} is not a regular file", "Give the path of a file.")
     except OSError as error:
         _refuse("not-readable", f"{file} cannot be read: {error.strerror or error}", "")
     except ValueError:
@@ -136,6 +161,9 @@ DEEPEST = 60
 
 MOST_COPIES = 20_000
 """The maximum number of nodes that aliases may add; an alias bomb makes millions."""
+
+MOST_VALUES = 50_000
+"""The maximum number of values in a file; long lists belong in a file of rows."""
 
 _NUMBER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?")
 _PROPERTIES = re.compile(r"(?:[&!]\S*\s+)*")
@@ -239,6 +267,7 @@ class _Composer:
         self._anchors: dict[str, tuple[Node, int] | None] = {}
         self._copied = 0
         self._documents = 0
+        self._values = 0
 
     def take(self, event: yaml.Event) -> None:
         match event:
@@ -252,6 +281,7 @@ class _Composer:
                         "A spec is a single document; remove the `---`.",
                     )
             case yaml.MappingStartEvent() | yaml.SequenceStartEvent():
+                self._count(event)
                 self._refuse_tag(event)
                 if len(self._open) >= DEEPEST:
                     self._fail("too-deep", f"more than {DEEPEST} levels of nesting", event)
@@ -265,9 +295,20 @@ class _Composer:
                 node = self._mapping(done) if done.is_mapping else self._sequence(done)
                 self._add(node, 1 + sum(size for _, size in done.nodes), done.anchor)
             case yaml.ScalarEvent():
+                self._count(event)
                 self._add(self._scalar(event), 1, event.anchor)
             case yaml.AliasEvent():
                 self._alias(event)
+
+    def _count(self, event: yaml.Event) -> None:
+        self._values += 1
+        if self._values > MOST_VALUES:
+            self._fail(
+                "too-large",
+                f"the file has more than {MOST_VALUES:,} values",
+                event,
+                "Move data to a .csv or .jsonl file, and use `for_each: {rows: FILE}`.",
+            )
 
     def _add(self, node: Node, size: int, anchor: str | None) -> None:
         if anchor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from batchspec.exit_codes import Exit
 from batchspec.plan.actions import DownloadResults
 from batchspec.plan.results import receipt_entries, receipt_job
@@ -51,3 +53,21 @@ async def test_a_result_that_the_user_has_changed_is_removed(
     (tmp_path / "to" / "b").write_bytes(b"something else")
     account.stored["output"] = {"a": b"new"}
     assert set(await downloaded(account, tmp_path, "j-r2")) == {"a"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[" * 100_000,
+        "null",
+        '{"container": 1, "blob": "b", "path": "p", "size": 1, "md5": "aa"}',
+        '{"container": "c", "blob": "b", "path": "a\\u0000", "size": 1, "md5": "aa"}',
+        '{"container": "c", "blob": "b", "path": "p", "size": "1", "md5": "aa"}',
+        '{"container": "c", "blob": "b", "path": "p", "size": 1, "md5": "xx"}',
+        '{"size": ' + "9" * 5000 + "}",
+    ],
+)
+def test_a_damaged_line_ends_the_receipt(line: str, tmp_path: Path) -> None:
+    good = '{"container": "c", "blob": "b", "path": "p", "size": 1, "md5": "aa"}'
+    assert len(list(receipt_entries([good, line, good], tmp_path))) == 1
+    assert receipt_job("[" * 100_000) is None

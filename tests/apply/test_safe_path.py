@@ -39,3 +39,15 @@ def test_no_name_leads_out(name: str) -> None:
     except ServiceError:
         return
     assert place.resolve().is_relative_to(folder)
+
+
+@pytest.mark.parametrize("name", [".git/hooks/x", "a/.GIT/config", ".batchspec/x/results.jsonl"])
+def test_no_result_in_folders_of_git_and_batchspec(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match="leads into"):
+        safe_path(tmp_path, name, flat=False)
+
+
+def test_no_result_in_git_by_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match="leads into"):
+        safe_path(tmp_path / ".git" / "hooks", "pre-commit", flat=True)
+    assert safe_path(tmp_path, ".gitignore", flat=False) == tmp_path / ".gitignore"

@@ -54,6 +54,7 @@ def test_permission_denied_as_any_user(monkeypatch: pytest.MonkeyPatch, tmp_path
     def denied(*_: object, **__: object) -> object:
         raise PermissionError(13, "Permission denied")
 
+    (tmp_path / "spec.yaml").write_text("version: 1\n", "utf-8")
     monkeypatch.setattr(Path, "open", denied)
     found = problem(tmp_path / "spec.yaml")
     assert found.code == "no-permission"

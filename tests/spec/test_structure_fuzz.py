@@ -41,7 +41,7 @@ def test_the_tutorial_is_planned(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("unchanged")
-@pytest.mark.parametrize("function", ["expanded_document", "check_round_trip", "build_plan"])
+@pytest.mark.parametrize("function", ["expanded_document", "check_round_trip", "plan"])
 def test_an_unexpected_exception_is_a_failure(
     function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

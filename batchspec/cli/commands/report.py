@@ -48,11 +48,14 @@ def report(
         raise UsageError(_no_record(loaded.name, runs))
     if run:
         records = records[: records.index(_find(run, records)) + 1]
-    attempts = last_run(_attempt(record) for record in reversed(records))
-    if run and attempts[-1].id != records[-1].parent.name:
-        # The attempt had no tasks: a deletion, for example.
-        attempts = (_attempt(records[-1]),)
-    page = page_html(attempts)
+    try:
+        attempts = last_run(_attempt(record) for record in reversed(records))
+        if run and attempts[-1].id != records[-1].parent.name:
+            # The attempt had no tasks: a deletion, for example.
+            attempts = (_attempt(records[-1]),)
+        page = page_html(attempts)
+    except _DAMAGE as error:
+        raise UsageError(_damaged_record(runs)) from error
     if to == Path("-"):
         out(page.rstrip("\n"))
         return Exit.DONE
@@ -92,6 +95,18 @@ def _find(text: str, records: Sequence[Path]) -> Path:
     names = [record.parent.name for record in matches or records]
     fix = f"Use one of these ids: `batchspec report --run {names[-1]}` shows the newest of them."
     raise UsageError(Diagnostic("no-such-run", summary, "\n".join(names), fix=fix))
+
+
+_DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, OSError)
+"""What values of other types in a record lead to. Lines that cannot be read are left out."""
+
+
+def _damaged_record(runs: Path) -> Diagnostic:
+    return Diagnostic(
+        "bad-record",
+        f"a record in {runs} cannot be read: its events are damaged",
+        fix="Show another run with `--run ID`, or delete the damaged record.",
+    )
 
 
 def _no_record(name: str, runs: Path) -> Diagnostic:

@@ -110,17 +110,23 @@ def _checks() -> Iterator[Rule[[RuleContext]]]:
         yield from group.checks
 
 
+MOST_ITEMS = 20_000
+"""How many tasks of each stage are checked offline: a few seconds."""
+
+
 def check_offline(
     spec: Spec, files: Mapping[str, Stream[LocalFile]], now: datetime, *, tasks: bool = True
 ) -> tuple[Diagnostic, ...]:
     """The findings of a spec and of its tasks; ``files`` are the uploads by container key.
 
-    Tasks for blobs in the account are not known and are not checked. Files of rows are read. Images
+    Tasks for blobs in the account are not known and are not checked, nor those of a stage after the
+    first :data:`MOST_ITEMS`, which a plan checks. Files of rows are read. Images
     are compared with the catalog; an image that it lacks may be in the list of the account. Without
     ``tasks`` no task is created.
     """
     observed = Observed(
         account=AccountNames("", "", ""),
+        most_items=MOST_ITEMS,
         now=now,
         images=tuple(map(_supported_image, catalog.IMAGES)),
         containers={key: ContainerFacts(None, files[key]) for key in spec.containers},

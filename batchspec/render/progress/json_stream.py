@@ -89,7 +89,7 @@ def read_record(lines: Iterable[str]) -> Iterator[Stamped]:
     for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         stamped = _read_event(row) if isinstance(row, dict) else None
         if stamped is not None:
@@ -101,12 +101,12 @@ def _read_event(row: dict[str, Any]) -> Stamped | None:
     if kind is None:
         return None
     values = {}
-    for field in fields(kind):
-        if field.name in row:
-            values[field.name] = _field_value(field.name, row[field.name])
-        elif field.default is MISSING and field.default_factory is MISSING:
-            return None
     try:
+        for field in fields(kind):
+            if field.name in row:
+                values[field.name] = _field_value(field.name, row[field.name])
+            elif field.default is MISSING and field.default_factory is MISSING:
+                return None
         return Stamped(row["seq"], datetime.fromisoformat(row["at"]), kind(**values))
     except (KeyError, ValueError, TypeError):
         return None

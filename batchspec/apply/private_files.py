@@ -1,0 +1,49 @@
+"""Files of ``.batchspec`` that only their owner can read: receipts, records, logs of requests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TextIO
+
+STATE_FOLDER = ".batchspec"
+"""The folder beside a spec that contains everything that batchspec writes for itself."""
+
+
+def private_folder(folder: Path) -> None:
+    """Create a folder; it and the folders above it, up to ``.batchspec``, are the owner's alone.
+
+    Raises:
+        OSError: a folder cannot be created.
+    """
+    missing = []
+    for each in (folder, *folder.parents):
+        if os.path.isdir(each):  # noqa: PTH112 - `Path.is_dir` raises for long names
+            break
+        missing.append(each)
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+    for each in (folder, *folder.parents):
+        if each.name == STATE_FOLDER:
+            _restrict(each, 0o700)
+            return
+
+
+def open_private(path: Path) -> TextIO:
+    """Open a text file for writing that only its owner can read.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    # Not through a link: the file could be another user's.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(path, flags, 0o600)
+    _restrict(path, 0o600)
+    return os.fdopen(descriptor, "w", encoding="utf-8")
+
+
+def _restrict(path: Path, mode: int) -> None:
+    """Set the permissions of what an earlier version created, if it is this user's."""
+    facts = path.stat()
+    if hasattr(os, "getuid") and facts.st_uid == os.getuid() and facts.st_mode & 0o077:
+        path.chmod(mode)
