@@ -56,7 +56,7 @@ class DamagedRecords:
 
     def _columns(self, table: str) -> dict[str, Column]:
         """The stored columns; a generated one cannot be read if its source is damaged."""
-        rows = self._db.all(f"PRAGMA table_info({table})")
+        rows = self._db.scan(f"PRAGMA table_info({table})")
         return {
             row["name"]: Column(COLUMN_TYPES[row["type"]], required=bool(row["notnull"]))
             for row in rows
