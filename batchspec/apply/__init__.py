@@ -21,10 +21,11 @@ from batchspec.apply.concurrency import Cancellation, RunCancelled
 if TYPE_CHECKING:
     from batchspec.apply.executor import run
     from batchspec.apply.node_logs import NodeLogs
-    from batchspec.apply.polling import DELETION_LIMIT, TERMINATION_LIMIT
+    from batchspec.apply.polling import DELETION_LIMIT, POLL_INTERVAL, TERMINATION_LIMIT
 
 __all__ = [
     "DELETION_LIMIT",
+    "POLL_INTERVAL",
     "TERMINATION_LIMIT",
     "Cancellation",
     "NodeLogs",
@@ -35,6 +36,7 @@ __all__ = [
 _MODULES = {
     "DELETION_LIMIT": "polling",
     "NodeLogs": "node_logs",
+    "POLL_INTERVAL": "polling",
     "TERMINATION_LIMIT": "polling",
     "run": "executor",
 }

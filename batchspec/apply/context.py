@@ -205,7 +205,7 @@ class SubmittedIds:
         missing = 0
         for attempt in range(_ATTEMPTS):
             if attempt:
-                await world.clock.sleep(world.pace)
+                await world.clock.sleep(world.shortest_poll_interval)
                 world.cancellation.check()
             missing = await _count_missing(job, expected, world)
             if not missing:

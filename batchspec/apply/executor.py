@@ -74,7 +74,7 @@ async def run(plan: Plan, world: World, emit: Emit, receipt: Path) -> Exit:
     monitor = Monitor(world, emit, watched_of(plan))
     uploads, submitted, incomplete = UploadProgress(), SubmittedIds(), set[str]()
 
-    def context_of(step: Step) -> StepContext:
+    def make_context(step: Step) -> StepContext:
         return StepContext(
             step,
             world,
@@ -87,7 +87,7 @@ async def run(plan: Plan, world: World, emit: Emit, receipt: Path) -> Exit:
             incomplete,
         )
 
-    return await _Run(plan, world, emit, context_of, RemainingResources(world)).run()
+    return await _Run(plan, world, emit, make_context, RemainingResources(world)).run()
 
 
 @dataclass(slots=True)
@@ -95,14 +95,14 @@ class _Run:
     plan: Plan
     world: World
     emit: Emit
-    context_of: Callable[[Step], StepContext]
+    make_context: Callable[[Step], StepContext]
     remaining: RemainingResources
     ended: dict[str, asyncio.Event] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     conflict: str = ""
     outcome: Outcome | None = None
-    exit: Exit = Exit.SERVICE
-    agreed: asyncio.Task[frozenset[str]] | None = None
+    exit_code: Exit = Exit.SERVICE
+    confirmed_deletions: asyncio.Task[frozenset[str]] | None = None
     cancelled: bool = False
 
     async def run(self) -> Exit:
@@ -137,13 +137,13 @@ class _Run:
         return Outcome.DETACHED if self.plan.detached else Outcome.DONE
 
     def _end(self, outcome: Outcome, began: float) -> Exit:
-        code = self.exit if outcome is Outcome.FAILED else _EXITS[outcome]
+        code = self.exit_code if outcome is Outcome.FAILED else _EXITS[outcome]
         seconds = self.world.clock.monotonic() - began
         self.emit(RunEnded(outcome, seconds, code, self._left()))
         return code
 
     def _left(self) -> tuple[str, ...]:
-        """What clean-up has left in the account, and then what it does not delete at all."""
+        """What clean-up has left in the account, then resources that the plan keeps on purpose."""
         undone = (step for step in self.plan.steps if step.id not in self.done)
         left = tuple(self.remaining.subjects(undone, conflict=bool(self.conflict)))
         if not left:
@@ -180,12 +180,13 @@ class _Run:
         """Why a step may not run; empty if it may."""
         try:
             self.world.cancellation.check()
-            return await self._unmet(step)
+            return await self._blocked_by(step)
         except RunCancelled:
             self.cancelled = True
             return _INTERRUPTED
 
-    async def _unmet(self, step: Step) -> str:
+    async def _blocked_by(self, step: Step) -> str:
+        """The step, outcome or answer that keeps a step from running; empty if none does."""
         if step.gate is Gate.FLOW:
             return next((name for name in step.after if name not in self.done), "")
         if self.conflict:
@@ -212,9 +213,9 @@ class _Run:
 
     async def _agreed(self, step: Step) -> bool:
         """Whether the user agrees to a deletion. All are asked before the first."""
-        if self.agreed is None:
-            self.agreed = asyncio.ensure_future(self._ask_all())
-        return step.id in await self.agreed
+        if self.confirmed_deletions is None:
+            self.confirmed_deletions = asyncio.ensure_future(self._ask_all())
+        return step.id in await self.confirmed_deletions
 
     async def _ask_all(self) -> frozenset[str]:
         """Ask about each deletion separately, jobs before the pool; the ids of those agreed to."""
@@ -242,7 +243,7 @@ class _Run:
         size = step.action.size if isinstance(step.action, UploadFiles) else None
         self.emit(StepStarted(step.id, step.verb, step.subject, step.items, size))
         try:
-            result = await perform(self.context_of(step))
+            result = await perform(self.make_context(step))
         except RunCancelled:
             self.cancelled = True
             self.emit(StepSkipped(step.id, step.verb, step.subject, _INTERRUPTED))
@@ -255,7 +256,7 @@ class _Run:
 
     def _failed(self, step: Step, error: BatchspecError, seconds: float) -> None:
         if self.outcome is not Outcome.FAILED:
-            self.exit = error.exit
+            self.exit_code = error.exit
         self.outcome = Outcome.FAILED
         if isinstance(error, ConflictError):
             self.conflict = step.id
@@ -306,18 +307,18 @@ async def _wait_for_tasks(action: actions.WaitForTasks, context: StepContext) ->
     result = await wait_for_tasks(action, context.monitor)
     if action.left and result.outcome is None:
         left = "1 task" if action.left == 1 else f"{action.left:,} tasks"
-        are = "is" if action.left == 1 else "are"
+        verb = "is" if action.left == 1 else "are"
         context.emit(
             Noticed(
                 Diagnostic(
                     "tasks-left",
-                    f"{left} of this run {are} not done and {are} not part of this command",
+                    f"{left} of this run {verb} not done and {verb} not part of this command",
                     fix="`batchspec apply` runs everything that is left.",
                     severity=Severity.WARNING,
                 )
             )
         )
-        result = replace(result, note=f"{left} {are} left", outcome=Outcome.TASKS_FAILED)
+        result = replace(result, note=f"{left} {verb} left", outcome=Outcome.TASKS_FAILED)
     return await check_outputs(action, result, context)
 
 

@@ -20,6 +20,12 @@ DELETION_LIMIT = timedelta(hours=1)
 TERMINATION_LIMIT = timedelta(minutes=30)
 """How long to wait for the end of a job or of tasks that were terminated."""
 
+POLL_INTERVAL = {"local": 0.1, "azure": 2.0}
+"""The shortest time between two polls in seconds, by target.
+
+The embedded service answers in milliseconds.
+"""
+
 _LONGEST_INTERVAL = 15.0
 _LONGEST_FACTOR = 20.0
 """With the interval of the local target, 0.1 s, polls are at most 2 s apart."""
@@ -53,7 +59,7 @@ async def wait_until_deleted(
     Raises:
         ServiceError: the object still exists after :data:`DELETION_LIMIT`.
     """
-    began, interval = world.clock.monotonic(), PollInterval(world.pace)
+    began, interval = world.clock.monotonic(), PollInterval(world.shortest_poll_interval)
     while await get() is not None:
         _check(began, DELETION_LIMIT, world, _not_deleted(subject))
         await world.clock.sleep(interval.next(None))
@@ -65,7 +71,7 @@ async def wait_until_ended(job: str, world: World) -> JobFacts | None:
     Raises:
         ServiceError: the job has not ended after :data:`TERMINATION_LIMIT`.
     """
-    began, interval = world.clock.monotonic(), PollInterval(world.pace)
+    began, interval = world.clock.monotonic(), PollInterval(world.shortest_poll_interval)
     while (facts := await world.account.jobs.get(job)) is not None and facts.state != "completed":
         _check(began, TERMINATION_LIMIT, world, _not_ended(job, facts.state))
         await world.clock.sleep(interval.next(facts.state))

@@ -82,14 +82,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class World:
     """Everything outside a run that it uses.
 
-    ``pace`` is the shortest time between two polls, in seconds. ``cancellation`` stops the run.
+    ``shortest_poll_interval`` is in seconds. ``cancellation`` stops the run.
     ``node_logs`` records where the output of failed start tasks is stored.
     """
 
     account: Account
     clock: Clock
     questions: Questions
-    pace: float = 2.0
+    shortest_poll_interval: float = 2.0
     cancellation: Cancellation = field(default_factory=Cancellation)
     node_logs: NodeLogs = field(default_factory=NodeLogs)
 

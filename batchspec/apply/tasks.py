@@ -220,7 +220,7 @@ class _Termination:
         world = self.context.world
         self.keep, self.replaced = _digests(self.action.keep), _digests(self.action.replaced)
         progress = self.context.progress(items=self.context.step.items)
-        interval, deadline = PollInterval(world.pace), self._deadline()
+        interval, deadline = PollInterval(world.shortest_poll_interval), self._deadline()
 
         async def end(task: TaskFacts) -> None:
             if task.succeeded is None and task.state != "active":

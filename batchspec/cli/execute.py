@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from types import FrameType
 
 from batchspec import __version__
-from batchspec.apply import Cancellation, NodeLogs, run
+from batchspec.apply import POLL_INTERVAL, Cancellation, NodeLogs, run
 from batchspec.apply.events import Event, Noticed, Outcome, RunEnded, Stamp, Stamped
 from batchspec.apply.ports import World
 from batchspec.cli.confirm import RunQuestions, confirm_plan, needs_confirmation
@@ -134,10 +134,6 @@ def _signals() -> Iterator[signal.Signals]:
             yield number
 
 
-POLL_INTERVAL = {"local": 0.1, "azure": 2.0}
-"""Seconds between two polls, by target: the embedded service answers in milliseconds."""
-
-
 async def confirm_and_execute(
     plan: Plan,
     session: Session,
@@ -203,7 +199,7 @@ async def execute(
         account=session.cloud,
         clock=clock,
         questions=RunQuestions(view, plan.account.target, interrupts.cancellation, yes=yes),
-        pace=POLL_INTERVAL[plan.account.target],
+        shortest_poll_interval=POLL_INTERVAL[plan.account.target],
         cancellation=interrupts.cancellation,
         node_logs=NodeLogs(node_logs_container(session.spec)),
     )

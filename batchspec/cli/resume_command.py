@@ -73,8 +73,8 @@ def resume_command(options: RunOptions, spec: Spec | None, verb: str, *arguments
     return _command(options, spec, verb, shlex.join(arguments))
 
 
-def constantly(*command: str) -> Again:
-    """The same command resumes the run, however far it came."""
+def always_resume_with(*command: str) -> Again:
+    """The same command resumes the run, however far it got."""
     return lambda _: command
 
 

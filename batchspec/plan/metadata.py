@@ -1,7 +1,8 @@
 """Metadata that batchspec writes to pools, jobs, job schedules and containers.
 
 Names of the entries, who applied a spec (from where, when), which specs use a container, and why a
-user stopped a task. State is in the account: these entries are what the next run reads.
+user stopped a task. State is in the account: these entries are what the next run reads. Metadata of
+output blobs is in ``plan.results``.
 """
 
 from __future__ import annotations

@@ -379,7 +379,12 @@ class FakeAccount:
             raise refused(name)
 
     def world(self) -> World:
-        return World(account=cast(Account, self), clock=self.clock, questions=self, pace=1.0)
+        return World(
+            account=cast(Account, self),
+            clock=self.clock,
+            questions=self,
+            shortest_poll_interval=1.0,
+        )
 
     async def agree(self, deletion: Deletion) -> bool:
         self.asked.append(deletion)

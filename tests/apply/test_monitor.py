@@ -303,16 +303,16 @@ async def test_lists_are_read_once_while_counts_are_unchanged() -> None:
 
 
 def test_the_poll_interval_is_never_zero() -> None:
-    pace = PollInterval(2.0)
-    assert [pace.next(None) for _ in range(3)] == [2.0, 3.0, 4.5]
-    assert [pace.next("new"), pace.next("new")] == [2.0, 3.0]
-    assert max(pace.next("new") for _ in range(20)) == 15.0
+    interval = PollInterval(2.0)
+    assert [interval.next(None) for _ in range(3)] == [2.0, 3.0, 4.5]
+    assert [interval.next("new"), interval.next("new")] == [2.0, 3.0]
+    assert max(interval.next("new") for _ in range(20)) == 15.0
 
 
 def test_the_poll_interval_of_the_local_target_is_at_most_two_seconds() -> None:
-    pace = PollInterval(0.1)
-    assert [pace.next(None) for _ in range(2)] == pytest.approx([0.1, 0.15])
-    assert max(pace.next(None) for _ in range(20)) == pytest.approx(2.0)
+    interval = PollInterval(0.1)
+    assert [interval.next(None) for _ in range(2)] == pytest.approx([0.1, 0.15])
+    assert max(interval.next(None) for _ in range(20)) == pytest.approx(2.0)
 
 
 # --- other waits ---------------------------------------------------------------------------------

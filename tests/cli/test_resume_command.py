@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.cli.resume_command import apply_again, constantly, retry_again
+from batchspec.cli.resume_command import always_resume_with, apply_again, retry_again
 from batchspec.plan import Part, PlanOptions, Selection, Step, build_plan
 from tests.plan.situation import situation
 
@@ -60,7 +60,7 @@ def test_options_that_every_command_needs_stay() -> None:
     options = PlanOptions(step="job:demo")
     again = apply_again(options, detach=True)
     assert again([]) == ("apply", "--target-step", "job:demo", "--detach")
-    assert constantly("destroy", "--force")([]) == ("destroy", "--force")
+    assert always_resume_with("destroy", "--force")([]) == ("destroy", "--force")
 
 
 def test_retry_and_then_attach(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from batchspec.cli.execute import execute
 from batchspec.cli.options import ProgressKind, RunOptions, Target
-from batchspec.cli.resume_command import constantly
+from batchspec.cli.resume_command import always_resume_with
 from batchspec.cli.session import open_session
 from batchspec.plan import build_plan
 from tests.e2e.conftest import Workplace, interrupt, until
@@ -172,7 +172,7 @@ async def test_a_file_that_is_deleted_after_the_plan_is_reported(place: Workplac
     async with open_session(wanted) as found:
         plan = build_plan(found.spec, found.observed)
         (place.folder / "specs" / "data" / "lighthouse.txt").unlink()
-        again = constantly("apply")
+        again = always_resume_with("apply")
         code = await execute(plan, found, ProgressKind.QUIET, again, yes=False)
     assert code == 5
     # In a separate process: this one already runs an event loop.

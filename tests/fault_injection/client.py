@@ -18,7 +18,7 @@ from typing import Any
 from batchspec.cli.console import WaitNotices
 from batchspec.cli.execute import confirm_and_execute
 from batchspec.cli.options import ProgressKind, RunOptions
-from batchspec.cli.resume_command import constantly
+from batchspec.cli.resume_command import always_resume_with
 from batchspec.cli.session import Session, open_session
 from batchspec.cloud import AccountClient, Limits, LocalAccount, open_account
 from batchspec.diagnostics import BatchspecError
@@ -99,7 +99,7 @@ async def _planned(
 
 async def _apply(session: Session, plan: Plan) -> int:
     return await confirm_and_execute(
-        plan, session, ProgressKind.JSON, constantly("apply"), yes=True
+        plan, session, ProgressKind.JSON, always_resume_with("apply"), yes=True
     )
 
 

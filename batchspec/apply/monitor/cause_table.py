@@ -1,4 +1,4 @@
-"""The causes for which a run waits or ends: one table, from which docs/waiting.md is generated."""
+"""Why a run waits or ends: one table, from which docs/waiting.md is generated."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ _KINDS = (
         "dependency-failed",
         "job",
         "The tasks that are left wait for tasks that failed.",
-        "Apply again to run the failed tasks again, and then the rest.",
+        "Apply again: it reruns the failed tasks, then the rest.",
         ends="nothing else can run",
         exit=Exit.TASKS_FAILED,
         job_ends=True,

@@ -43,7 +43,7 @@ class Monitor:
     emit: Emit
     watched: Watched
     causes: tuple[Cause, ...] = ()
-    _pace: PollInterval = field(init=False)
+    _poll_interval: PollInterval = field(init=False)
     _began: datetime = field(init=False)
     _health: Health | None = None
     _first: dict[tuple[str, str], datetime] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Monitor:
     _nodes: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._pace = PollInterval(self.world.pace)
+        self._poll_interval = PollInterval(self.world.shortest_poll_interval)
         self._began = self.world.account.now()
 
     async def poll(self) -> Health:
@@ -81,7 +81,7 @@ class Monitor:
         health = self._health
         assert health is not None
         seen = (health.job and health.job.state, health.counts, tuple(sorted(health.nodes.items())))
-        seconds = self._pace.next((*seen, health.pool and health.pool.allocation))
+        seconds = self._poll_interval.next((*seen, health.pool and health.pool.allocation))
         await self.world.clock.sleep(min(seconds, max(health.left, 0.05)))
 
     @property

@@ -30,7 +30,7 @@ async def attach(
     """Watch a run in progress: wait, download the results, clean up. Submits nothing."""
     from batchspec.cli.confirm import confirm_plan
     from batchspec.cli.execute import execute
-    from batchspec.cli.resume_command import constantly
+    from batchspec.cli.resume_command import always_resume_with
     from batchspec.cli.session import Files, open_session
     from batchspec.plan import build_attach
 
@@ -43,9 +43,9 @@ async def attach(
         plan = build_attach(session.spec, session.observed, tasks, files=session.files)
         if progress.shows_plan:
             show_plan(plan, Format.TEXT, verbose=verbose)
-        # Nothing is created, and `apply` confirmed the clean-up of a run of this version.
+        # Nothing is created, and the user agreed to this clean-up when `apply` ran.
         if plan.questions and not confirm_plan(plan, progress, yes=yes, verb="attach"):
             return Exit.DONE
         return await execute(
-            plan, session, progress, constantly("attach"), yes=yes, verbose=verbose
+            plan, session, progress, always_resume_with("attach"), yes=yes, verbose=verbose
         )

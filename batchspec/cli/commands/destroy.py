@@ -35,7 +35,7 @@ async def destroy(
     """Delete what the spec created in the account, and nothing else."""
     from batchspec.cli.confirm import confirm_plan
     from batchspec.cli.execute import execute
-    from batchspec.cli.resume_command import constantly
+    from batchspec.cli.resume_command import always_resume_with
     from batchspec.cli.session import Files, open_session
     from batchspec.plan import build_destroy
     from batchspec.render.questions import NOTHING_TO_DELETE
@@ -49,5 +49,5 @@ async def destroy(
                 return Exit.DONE
         if not plan.empty and not confirm_plan(plan, progress, yes=yes, verb="destroy"):
             return Exit.DONE
-        again = constantly("destroy", *(("--force",) if force else ()))
+        again = always_resume_with("destroy", *(("--force",) if force else ()))
         return await execute(plan, session, progress, again, yes=True)

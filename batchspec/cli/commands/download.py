@@ -28,7 +28,7 @@ async def download(
     """Download the results that exist now. Changes nothing in the account."""
     from batchspec.cli.confirm import confirm_plan
     from batchspec.cli.execute import execute
-    from batchspec.cli.resume_command import constantly
+    from batchspec.cli.resume_command import always_resume_with
     from batchspec.cli.session import Files, open_session
     from batchspec.plan import build_download
 
@@ -39,4 +39,4 @@ async def download(
             show_plan(plan, Format.TEXT, verbose=False)
         if plan.questions and not confirm_plan(plan, progress, yes=yes, verb="download"):
             return Exit.DONE
-        return await execute(plan, session, progress, constantly("download"), yes=True)
+        return await execute(plan, session, progress, always_resume_with("download"), yes=True)

@@ -87,7 +87,7 @@ async def _show_task(
     """Show a file of the task that ``name`` identifies."""
     import asyncio
 
-    from batchspec.cli.execute import POLL_INTERVAL
+    from batchspec.apply import POLL_INTERVAL
     from batchspec.cli.session import no_run_of
     from batchspec.observe import (
         find_task,
@@ -136,7 +136,7 @@ async def _show(
     """
     import asyncio
 
-    from batchspec.cli.execute import POLL_INTERVAL
+    from batchspec.apply import POLL_INTERVAL
     from batchspec.render.logs import OutputRedactor, empty_note
 
     interval = POLL_INTERVAL[cloud.names.target]

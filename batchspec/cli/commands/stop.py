@@ -102,7 +102,7 @@ async def _wait_for_end(job_id: str, cloud: AccountClient, reason: str, look: st
     """The result when the job has ended or the longest wait is over."""
     import asyncio
 
-    from batchspec.cli.execute import POLL_INTERVAL
+    from batchspec.apply import POLL_INTERVAL
     from batchspec.render.questions import job_ended, job_ending
 
     interval = POLL_INTERVAL[cloud.names.target]

@@ -143,7 +143,7 @@ POOL.describe(
     "Remove some of them.",
 )
 
-MONEY = RuleGroup(
+COSTS = RuleGroup(
     "Costs", "What costs money while no client is running. The spec requires a time limit of a job."
 )
 
@@ -152,7 +152,7 @@ _RETRY_KEYS = ("retries", "max_retries", "constraints.max_task_retry_count", "ma
 _PAID = "azure"
 
 
-@MONEY.check(
+@COSTS.check(
     "pool-kept",
     WARNING,
     title="The pool is never deleted",
@@ -186,7 +186,7 @@ def pool_kept(context: RuleContext) -> Iterator[Finding]:
         )
 
 
-@MONEY.check(
+@COSTS.check(
     "pool-needs-client",
     NOTE,
     title="The pool is deleted by batchspec, not by the service",
@@ -217,7 +217,7 @@ def _nodes(count: int) -> str:
     return "1 node" if count == 1 else f"{count:,} nodes"
 
 
-@MONEY.rule(
+@COSTS.rule(
     "pool-stays",
     WARNING,
     title="The pool remains when the job has ended",
@@ -230,7 +230,7 @@ def pool_stays(pool: str) -> Iterator[Finding]:
     yield Finding(f"the pool {pool!r} remains when the job has ended: clean-up is skipped")
 
 
-@MONEY.check(
+@COSTS.check(
     "unlimited-retries",
     WARNING,
     title="A failing task is retried without a limit",
@@ -244,7 +244,7 @@ def unlimited_retries(context: RuleContext) -> Iterator[Finding]:
             yield Finding(f"{subject} retried without a limit", where)
 
 
-@MONEY.check(
+@COSTS.check(
     "many-retries",
     WARNING,
     title="A failing task is retried more than 10 times",

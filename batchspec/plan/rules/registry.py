@@ -25,7 +25,7 @@ from batchspec.plan.rules.files import FILES
 from batchspec.plan.rules.image import IMAGE
 from batchspec.plan.rules.node_variables import NODE_VARIABLES
 from batchspec.plan.rules.other_runs import OTHER_RUNS
-from batchspec.plan.rules.pool import MONEY, POOL
+from batchspec.plan.rules.pool import COSTS, POOL
 from batchspec.plan.rules.references import DEPENDENCIES, REFERENCES, check_dependencies
 from batchspec.plan.rules.requests import REQUESTS
 from batchspec.plan.rules.rule import Rule, RuleContext, RuleGroup
@@ -56,7 +56,7 @@ GROUPS: tuple[RuleGroup, ...] = (
     FILES,
     ACCESS,
     SIGNED_URLS,
-    MONEY,
+    COSTS,
     ACCOUNT,
     RUN,
     OTHER_RUNS,
