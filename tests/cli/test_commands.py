@@ -22,7 +22,7 @@ from batchspec.exit_codes import Exit
 ROOT = Path(__file__).parents[2]
 CLI = ROOT.parent / "shared" / "CLI.md"
 NAMED = re.compile(r"(?:`|^|: |\s{2})batchspec ((?:local )?[a-z]+)((?: (?!`)[^\s`]+)*)")
-PROSE = {"itself", "reads", "runs"}
+PROSE = {"itself", "needs", "reads", "runs"}
 """Words that follow "batchspec" in sentences."""
 PENDING = {"cost", "import", "package", "ls/cat"}
 """Commands of the interface that are not implemented; an implemented one must leave this set."""
