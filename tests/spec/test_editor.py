@@ -11,7 +11,7 @@ import pytest
 
 from batchspec.local.azurite import find_nodejs
 from batchspec.local.settings import Settings
-from tests.interop.conftest import _installed, _run
+from tests.interop.conftest import _run, installed
 from tests.spec.editor.client import Editor, opened
 
 # The first test installs the language server, which counts as a part of it.
@@ -47,8 +47,8 @@ def editor(azurite_installed: Path) -> Iterator[Editor]:
         _run([*npm, "ci", *options, f"--cache={folder / 'cache'}"], folder)
         shutil.rmtree(folder / "cache")
 
-    installed = _installed("editor", lock.read_bytes(), fill)
-    program = installed / "node_modules/yaml-language-server/bin/yaml-language-server"
+    folder = installed("editor", lock.read_bytes(), fill)
+    program = folder / "node_modules/yaml-language-server/bin/yaml-language-server"
     with opened([str(node.executable), str(program), "--stdio"], SCHEMA) as found:
         yield found
 
