@@ -52,7 +52,7 @@ tasks:
     for_each: {{range: [1, {end}]}}
     command: sh {folder}/task.sh {folder} {{{{ value }}}}
     outputs:
-      - {{files: "square-{{{{ value }}}}.txt", container: output, required: true}}
+      - {{files: "square-*.txt", container: output, required: true}}
 results:
   - {{container: output, to: results/}}
 """

@@ -351,14 +351,14 @@ async def _missing(outputs: Outputs, job: str, world: World) -> list[MissingOutp
     index = OutputIndex()
     for promise in outputs:
         index.add(promise)
-    if not index.keys:
+    if not index.prefixes:
         return []
     since = await _since(outputs, job, world)
     for container, prefix in index.prefixes.items():
         async for blob in world.account.blobs.list(container, prefix):
             if blob.modified is None or blob.modified >= since:
-                index.keys.difference_update(index.fulfilled(container, blob.name))
-    return collect_missing(outputs, index.keys)
+                index.add_blob(container, blob)
+    return collect_missing(outputs, index)
 
 
 async def _since(outputs: Outputs, job: str, world: World) -> datetime:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import translate
@@ -26,7 +26,8 @@ _UNKNOWN = re.compile(r"[$%]")
 class Promise:
     """One output of one task: ``blob`` is a name, or a prefix for blobs that match ``pattern``.
 
-    ``stage`` and ``index`` (in ``outputFiles``) name the output in the spec.
+    ``stage`` and ``index`` (in ``outputFiles``) name the output in the spec. ``task`` is the id of
+    the task, ``work`` the digest of its work.
     """
 
     stage: str
@@ -35,10 +36,12 @@ class Promise:
     container: str
     path: str
     required: bool
+    task: str = ""
+    work: str = ""
 
     @cached_property
     def wild(self) -> bool:
-        """Whether any blob that matches fulfils it."""
+        """Whether any blob of the task that matches fulfils it."""
         return _WILD.search(self.pattern) is not None
 
     @property
@@ -55,14 +58,21 @@ class Promise:
 
     @property
     def shown(self) -> str:
-        """The name or pattern of the blob."""
-        return f"{self.blob}{self.tail}" if self.wild else self.blob
+        """The name of the blob; of a pattern, the pattern and the task."""
+        if not self.wild:
+            return self.blob
+        return f"{self.blob}{self.tail}" + (f" of {self.task}" if self.task else "")
+
+    @property
+    def group(self) -> int:
+        """Eight bytes that are equal for patterns that match the same blobs."""
+        return _pattern_key(self.container, self.blob, self.tail)
 
     @property
     def key(self) -> int:
         """Eight bytes that are equal for outputs that the same blobs fulfil."""
         if self.wild:
-            return _pattern_key(self.container, self.blob, self.tail)
+            return _work_key(self.group, self.work)
         return _digest(self.container, self.blob)
 
 
@@ -105,7 +115,16 @@ def _promises(task: Task, required: frozenset[int]) -> Iterator[Promise]:
         if container is None or not isinstance(pattern, str) or not isinstance(path, str):
             continue
         if not is_log(file) and not _UNKNOWN.search(pattern):
-            yield Promise(task.stage, index, pattern, container, path.strip("/"), index in required)
+            yield Promise(
+                task.stage,
+                index,
+                pattern,
+                container,
+                path.strip("/"),
+                index in required,
+                task.id,
+                task.marks.work,
+            )
 
 
 def _only_after_failure(file: Record) -> bool:
@@ -126,6 +145,10 @@ def _pattern_key(container: str, prefix: str, tail: str) -> int:
     return _digest(container, prefix, tail)
 
 
+def _work_key(group: int, work: str) -> int:
+    return _digest(f"{group:x}", work)
+
+
 def _digest(*parts: str) -> int:
     text = "\0".join(parts).encode("utf-8", "surrogatepass")
     return int.from_bytes(blake2b(text, digest_size=8).digest())
@@ -133,21 +156,31 @@ def _digest(*parts: str) -> int:
 
 @dataclass(slots=True)
 class OutputIndex:
-    """Finds the outputs that a blob fulfils.
+    """Finds the outputs that no blob fulfils.
+
+    A blob that matches a pattern fulfils the output of the task that wrote it, according to its
+    stamp. Without a stamp it fulfils the output of every task with that pattern; with the stamp of
+    other work (a task of an earlier program that was kept), that of one of them.
 
     ``prefixes`` is the longest common prefix of the blobs of each container. Eight bytes are stored
     for each output, so that a million fit in memory. Each pattern is stored once, by its text
     before the first wildcard, so that a name is compared with few of them.
     """
 
-    keys: set[int] = field(default_factory=set)
     prefixes: dict[str, str] = field(default_factory=dict)
+    _missing: set[int] = field(default_factory=set)
+    _found: set[int] = field(default_factory=set)
+    _unmatched: dict[int, int] = field(default_factory=dict)
+    _unstamped: set[int] = field(default_factory=set)
+    _other_work: dict[int, set[int]] = field(default_factory=dict)
     _heads: dict[tuple[str, str], dict[str, re.Pattern[str]]] = field(default_factory=dict)
     _lengths: dict[str, set[int]] = field(default_factory=dict)
 
     def add(self, promise: Promise) -> None:
-        """Add an output."""
-        self.keys.add(promise.key)
+        """Add an output; all outputs are added before the first blob."""
+        if promise.wild and promise.key not in self._missing:
+            self._unmatched[promise.group] = self._unmatched.get(promise.group, 0) + 1
+        self._missing.add(promise.key)
         known = self.prefixes.get(promise.container, promise.blob)
         self.prefixes[promise.container] = commonprefix((known, promise.blob))  # noqa: RUF071  (of names, not of folders)
         if promise.wild:
@@ -160,9 +193,39 @@ class OutputIndex:
                 patterns[tail] = re.compile(translate(tail.replace("**/", "*")))
                 self._lengths.setdefault(promise.container, set()).add(len(head))
 
-    def fulfilled(self, container: str, name: str) -> Iterator[int]:
-        """The keys of the outputs that a blob fulfils; of some that are no outputs, too."""
-        yield _digest(container, name)
+    def add_blob(self, container: str, blob: Blob) -> None:
+        """Add a blob that exists: outputs that it fulfils are not missing."""
+        self._missing.discard(_digest(container, blob.name))
+        for group in self._groups(container, blob.name):
+            if group not in self._unmatched:
+                continue
+            key = _work_key(group, blob.work)
+            if not blob.work:
+                self._unstamped.add(group)
+            elif key in self._missing:
+                self._missing.remove(key)
+                self._found.add(key)
+                self._unmatched[group] -= 1
+            elif key not in self._found:
+                self._other_work.setdefault(group, set()).add(key)
+
+    @property
+    def complete(self) -> bool:
+        """Whether a blob has been found for each output."""
+        return not self._missing
+
+    def lacks(self, promise: Promise) -> bool:
+        """Whether an output is missing."""
+        if promise.key not in self._missing:
+            return False
+        if not promise.wild:
+            return True
+        group = promise.group
+        others = len(self._other_work.get(group, ()))
+        return group not in self._unstamped and self._unmatched[group] > others
+
+    def _groups(self, container: str, name: str) -> Iterator[int]:
+        """The groups of the patterns that match a blob; some that are none, too."""
         lengths = self._lengths.get(container, ())
         at = 0
         while lengths:
@@ -190,13 +253,15 @@ _SHOWN = 3
 """How many names of missing blobs are collected for each output."""
 
 
-def collect_missing(promises: Iterable[Promise], keys: Collection[int]) -> list[MissingOutput]:
-    """The outputs some of which are missing: those whose keys are in ``keys``."""
+def collect_missing(promises: Iterable[Promise], index: OutputIndex) -> list[MissingOutput]:
+    """The outputs that some tasks lack, according to the index."""
+    if index.complete:
+        return []
     found: dict[tuple[str, int], MissingOutput] = {}
     for promise in promises:
         output = found.setdefault((promise.stage, promise.index), MissingOutput(promise))
         output.tasks += 1
-        if promise.key in keys:
+        if index.lacks(promise):
             output.first = output.first if output.missing else promise
             output.missing += 1
             if promise.shown not in output.names and len(output.names) < _SHOWN:
@@ -243,8 +308,8 @@ def missing_outputs(
     for container in index.prefixes:
         for blob in blobs[container]:
             if not is_stale(blob, current):
-                index.keys.difference_update(index.fulfilled(container, blob.name))
-    return collect_missing(promises(), index.keys) if index.keys else []
+                index.add_blob(container, blob)
+    return collect_missing(promises(), index)
 
 
 @dataclass(slots=True)
@@ -259,7 +324,7 @@ class RequiredOutputs:
     stages: Mapping[str, tuple[frozenset[int], Stream[Task]]]
     blobs: Mapping[str, Stream[Blob]]
     works: Stream[str]
-    _missing: OutputIndex | None = None
+    _complete: OutputIndex | None = None
 
     @classmethod
     def of(cls, spec: Spec, observed: Observed, *, windows: bool) -> RequiredOutputs:
@@ -283,11 +348,11 @@ class RequiredOutputs:
             return False
         required, _ = self.stages[task.stage]
         mine = [promise for promise in _promises(task, required) if promise.required]
-        return any(p.container in self.blobs and p.key in self._index().keys for p in mine)
+        return any(p.container in self.blobs and self._index().lacks(p) for p in mine)
 
     def _index(self) -> OutputIndex:
-        """The index of the required outputs; its keys are those that are missing."""
-        if self._missing is None:
+        """The index of the required outputs and of the blobs of the newest tasks."""
+        if self._complete is None:
             index, works = OutputIndex(), WorkSet(self.works)
             for required, tasks in self.stages.values():
                 for task in tasks:
@@ -297,6 +362,6 @@ class RequiredOutputs:
             for container in index.prefixes.keys() & self.blobs.keys():
                 for blob in self.blobs[container]:
                     if not is_stale(blob, works):
-                        index.keys.difference_update(index.fulfilled(container, blob.name))
-            self._missing = index
-        return self._missing
+                        index.add_blob(container, blob)
+            self._complete = index
+        return self._complete

@@ -36,8 +36,33 @@ def test_a_pattern_of_one_task_is_not_fulfilled_by_another(
     for one in outputs:
         index.add(one)
     for name in blobs:
-        index.keys.difference_update(index.fulfilled("output", name))
-    assert {one.shown for one in outputs if one.key in index.keys} == missing
+        index.add_blob("output", Blob(name, 1, None))
+    assert {one.shown for one in outputs if index.lacks(one)} == missing
+
+
+def outputs_of(*works: str) -> list[Promise]:
+    return [replace(promise("*.csv"), task=f"task-{work}", work=work) for work in works]
+
+
+@pytest.mark.parametrize(
+    ("blobs", "missing"),
+    [
+        ({"1.csv": "a", "2.csv": "b", "3.csv": "c"}, set()),
+        ({"1.csv": "a", "2.csv": "a", "3.csv": "c"}, {"*.csv of task-b"}),
+        ({"1.csv": "a"}, {"*.csv of task-b", "*.csv of task-c"}),
+        ({"1.csv": "a", "2.csv": "", "3.csv": "c"}, set()),
+        ({"1.csv": "a", "2.csv": "earlier", "3.csv": "c"}, set()),
+        ({"2.csv": "earlier", "3.csv": "c"}, {"*.csv of task-a", "*.csv of task-b"}),
+    ],
+    ids=["all", "two-of-one", "first", "no-stamp", "kept-task", "too-few-kept"],
+)
+def test_tasks_with_one_pattern_each_write_a_file(blobs: dict[str, str], missing: set[str]) -> None:
+    index, outputs = OutputIndex(), outputs_of("a", "b", "c")
+    for one in outputs:
+        index.add(one)
+    for name, work in blobs.items():
+        index.add_blob("output", Blob(name, 1, None, work=work))
+    assert {one.shown for one in outputs if index.lacks(one)} == missing
 
 
 REQUIRED = {
