@@ -6,11 +6,12 @@ written outside the folder of its ``results`` entry.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from hashlib import blake2b
@@ -50,6 +51,11 @@ CONTAINER_MISSING = frozenset({"ContainerNotFound", "ContainerBeingDeleted", "Re
 
 _LOCK_POLL = 0.05
 
+_UNSAFE = "unsafe-result"
+_NAME_ERRORS = frozenset(
+    {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EILSEQ}
+)
+"""Errors of the file system that concern the name of one blob."""
 _PROTECTED = frozenset({".git", ".batchspec"})
 """Folders in which no result is written: a file there could run a program, or forge a receipt."""
 
@@ -85,7 +91,8 @@ async def download_results(action: DownloadResults, context: StepContext) -> Ste
     may have deleted the container since.
 
     Raises:
-        ServiceError: the container does not exist and the results are not on this disk; refusals.
+        ServiceError: the container does not exist and the results are not on this disk; refusals;
+            the name of a blob is not possible here, after all others have been downloaded.
         DiskError: the results or the receipt cannot be written.
     """
     try:
@@ -117,11 +124,20 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
     # Without a job name in the receipt, the next run downloads incomplete results again.
     complete = action.complete and action.job not in context.incomplete and job is not None
     name = receipt_name(action.job, created) if complete else ""
-    superseded, named = 0, list[Path]()
+    superseded, named, refused = 0, list[Path](), list[ServiceError]()
     with ReceiptDraft(context.receipt, name, action.entries) as draft:
 
         async def one(blob: Blob) -> None:
-            draft.add(await download(blob))
+            try:
+                draft.add(await download(blob))
+            except ServiceError as error:
+                if error.code != _UNSAFE:
+                    raise
+                refused.append(error)
+            except OSError as error:
+                if error.errno not in _NAME_ERRORS or not action.to.is_dir():
+                    raise
+                refused.append(_impossible(blob.name, error))
             progress.finish()
 
         await for_each(
@@ -131,6 +147,9 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
             cancellation=world.cancellation,
         )
         progress.end()
+        if refused:
+            # The others are on the disk. Without a receipt, the next run compares them again.
+            raise _refused(refused)
         if (
             not progress.done
             and await world.account.containers.get_metadata(action.container) is None
@@ -373,22 +392,44 @@ def _up_to_date(files: int) -> str:
     return f"{files:,} {'was' if files == 1 else 'were'} up to date"
 
 
+def _refused(errors: Sequence[ServiceError]) -> ServiceError:
+    """One error for all blobs that were refused; it names the first."""
+    first, *others = errors
+    if not others:
+        return first
+    names = "1 more blob was" if len(others) == 1 else f"{len(others):,} more blobs were"
+    problem = first.problems[0]
+    detail = f"{problem.detail} {names} not downloaded.".strip()
+    return ServiceError(replace(problem, detail=detail), code=_UNSAFE)
+
+
+def _impossible(name: str, error: OSError) -> ServiceError:
+    """A blob whose name is too long for this disk, or is both a file and a folder."""
+    problem = Diagnostic(
+        _UNSAFE,
+        f"the blob {name!r} was not downloaded: {error.strerror or error}",
+        detail="Its name is too long for this disk, or also the name of a folder of results.",
+        fix="Rename the output, or exclude the blob with `match`. The other results are complete.",
+    )
+    return ServiceError(problem, code=_UNSAFE)
+
+
 def _unsafe(name: str) -> ServiceError:
     problem = Diagnostic(
-        "unsafe-result",
+        _UNSAFE,
         f"the blob {name!r} was not downloaded: its name leads out of the results folder",
         fix="Rename the blob, or exclude it with `match`.",
     )
-    return ServiceError(problem, code="unsafe-result")
+    return ServiceError(problem, code=_UNSAFE)
 
 
 def _protected(name: str) -> ServiceError:
     problem = Diagnostic(
-        "unsafe-result",
+        _UNSAFE,
         f"the blob {name!r} was not downloaded: its path leads into `.git` or `.batchspec`",
         fix="Use another folder in `results.to`, or exclude the blob with `match`.",
     )
-    return ServiceError(problem, code="unsafe-result")
+    return ServiceError(problem, code=_UNSAFE)
 
 
 def _unwritable(action: DownloadResults, error: OSError) -> DiskError:

@@ -272,9 +272,10 @@ RUN = ErrorGroup(
         ),
         ErrorCode(
             "unsafe-result",
-            "A blob was not downloaded because its name leads out of the folder",
-            "A name with `..` could replace files of yours.",
-            "Rename the blob, or exclude it with `match`.",
+            "A blob was not downloaded because of its name",
+            "A name with `..` or `.git` could replace files of yours; others are too long for the"
+            " disk, or are both a file and a folder. All other results are downloaded.",
+            "Rename the output, or exclude the blob with `match`.",
         ),
         ErrorCode(
             "result-kept",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.apply.events import StepFailed
 from batchspec.exit_codes import Exit
 from batchspec.plan.actions import DownloadResults
 from batchspec.plan.results import receipt_entries, receipt_job
@@ -53,6 +54,37 @@ async def test_a_result_that_the_user_has_changed_is_removed(
     (tmp_path / "to" / "b").write_bytes(b"something else")
     account.stored["output"] = {"a": b"new"}
     assert set(await downloaded(account, tmp_path, "j-r2")) == {"a"}
+
+
+@pytest.mark.parametrize(
+    ("name", "here"),
+    [
+        ("n" * 300, set()),
+        ("a/b", {"a"}),
+        (".git/hooks/pre-commit", set()),
+        ("../outside", set()),
+        ("folder", {"folder/of the user"}),
+    ],
+)
+async def test_an_impossible_name_does_not_stop_the_other_results(
+    name: str, here: set[str], tmp_path: Path
+) -> None:
+    """``a`` is a file of an earlier run, so that ``a/b`` cannot be written."""
+    for path in here:
+        (tmp_path / "to" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "to" / path).write_bytes(b"mine")
+    stored = {"a": b"1", name: b"2", "z": b"3"}
+    account = FakeAccount(stored={"output": stored}, job_bodies={"j": Record(id="j")})
+    receipt = tmp_path / ".batchspec" / "results.jsonl"
+    action = DownloadResults("output", tmp_path / "to", "j")
+    code, events = await carried_out(account, receipt, action)
+    assert code == Exit.SERVICE
+    assert not receipt.exists()
+    assert (tmp_path / "to" / "a").read_bytes() == b"1"
+    assert (tmp_path / "to" / "z").read_bytes() == b"3"
+    problems = [event.problem for event in events if isinstance(event, StepFailed)]
+    assert [problem.code for problem in problems] == ["unsafe-result"]
+    assert repr(name) in problems[0].summary
 
 
 @pytest.mark.parametrize(
