@@ -119,7 +119,8 @@ def test_errors_in_csv_have_their_line(
         ("1\n", (1, 1), "not a JSON object"),
         ('{"a": 1, "a": 2}\n', (1, 1), "two members are named 'a'"),
         ('{"a": NaN}\n', (1, 1), "NaN"),
-        ('{"a": ' + "[" * 100_000 + "\n", (1, 1), "nested too deeply"),
+        ('{"a": ' + "[" * 100_000 + "\n", (1, 1), "more than 60 levels"),
+        ('{"a": ' + "[" * 60 + "]" * 60 + "}\n", (1, 1), "more than 60 levels"),
     ],
 )
 def test_errors_in_json_lines_have_their_position(
