@@ -22,7 +22,7 @@ from batchspec.spec.parameter_schema import (
 )
 from batchspec.spec.validator_messages import TYPE_NAMES, did_you_mean, is_long_number
 from batchspec.spec.values import Value, freeze
-from batchspec.spec.yaml_parser import LONGEST_NUMBER, parse, read_source
+from batchspec.spec.yaml_parser import LONGEST_NUMBER, parse, read_json, read_source
 from batchspec.spec.yaml_tree import Node
 
 RESERVED = frozenset(
@@ -169,8 +169,8 @@ def _from_option(name: str, text: str, declared: Node, problems: Diagnostics) ->
         if kind == "string":
             continue
         try:
-            value = json.loads(text, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError):
+            value = read_json(text)
+        except ValueError:
             break
         if _TYPE_TESTS.get(kind, _is_number)(value) or (kind == "number" and _is_number(value)):
             return _Given(value, is_option=True)
@@ -186,10 +186,6 @@ def _from_option(name: str, text: str, declared: Node, problems: Diagnostics) ->
         )
     )
     return None
-
-
-def _refuse_constant(constant: str) -> float:
-    raise ValueError(constant)
 
 
 def _is_number(value: object) -> bool:

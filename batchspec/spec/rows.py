@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from os import stat_result
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn
 
 from batchspec.diagnostics import Diagnostic, Place, SpecError, redact
 from batchspec.spec.values import Record, freeze
-from batchspec.spec.yaml_parser import DEEPEST, open_file
+from batchspec.spec.yaml_parser import open_file, read_json
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _JSON = (".jsonl", ".ndjson")
@@ -246,41 +246,19 @@ def _json_rows(lines: _Lines) -> Iterator[Record]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line, object_pairs_hook=_members, parse_constant=_no_constant)
+            row = read_json(line, _members)
         except json.JSONDecodeError as error:
             summary = f"the line is not valid JSON: {error.msg[:1].lower()}{error.msg[1:]}"
             fix = "Write one JSON object in each line: `{...}`."
             lines.refuse("rows-syntax", summary, fix, column=error.colno)
         except ValueError as error:
             lines.refuse("rows-syntax", str(error))
-        except RecursionError:
-            lines.refuse("rows-syntax", _TOO_DEEP)
         if not isinstance(row, dict):
             fix = 'Write one JSON object in each line: `{"name": value}`.'
             lines.refuse("rows-syntax", "the line is not a JSON object", fix)
-        if _is_too_deep(row):
-            lines.refuse("rows-syntax", _TOO_DEEP)
         frozen = freeze(row)
         assert isinstance(frozen, Record)
         yield frozen
-
-
-_TOO_DEEP = f"the object has more than {DEEPEST} levels of nesting"
-
-
-def _is_too_deep(row: dict[str, object]) -> bool:
-    """Whether a row has more levels than a spec may have."""
-    layer: list[Any] = [row]
-    for _ in range(DEEPEST):
-        layer = [
-            item
-            for value in layer
-            for item in (value.values() if isinstance(value, dict) else value)
-            if isinstance(item, dict | list)
-        ]
-        if not layer:
-            return False
-    return True
 
 
 def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -290,10 +268,6 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"two members are named {twice!r}")
     return members
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")
 
 
 def _refuse(code: str, summary: str, where: Place | None, fix: str = "") -> NoReturn:

@@ -119,6 +119,7 @@ def test_errors_in_csv_have_their_line(
         ("1\n", (1, 1), "not a JSON object"),
         ('{"a": 1, "a": 2}\n', (1, 1), "two members are named 'a'"),
         ('{"a": NaN}\n', (1, 1), "NaN"),
+        ('{"a": -1e400}\n', (1, 1), "too large"),
         ('{"a": ' + "[" * 100_000 + "\n", (1, 1), "more than 60 levels"),
         ('{"a": ' + "[" * 60 + "]" * 60 + "}\n", (1, 1), "more than 60 levels"),
     ],
