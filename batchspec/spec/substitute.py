@@ -225,7 +225,7 @@ def rendered(
     for key in keys:
         root = filler.fill_at(root, "containers", key, "id")
     ids = {key: _text(root, "containers", key, "id") or key for key in keys}
-    implied = LOGS_KEY if _needs_logs_container(root) and LOGS_KEY not in ids else None
+    implied = LOGS_KEY if _needs_logs_container(root, filler) and LOGS_KEY not in ids else None
     if implied is not None:
         ids[implied] = logs_container(name)
     filler = filler.within(
@@ -260,12 +260,13 @@ def _text(root: Node, *path: str) -> str:
     return node.value if node is not None and isinstance(node.value, str) else ""
 
 
-def _needs_logs_container(root: Node) -> bool:
+def _needs_logs_container(root: Node, filler: _Substitution) -> bool:
     """Whether a stage keeps its logs without naming a container."""
+    quiet = replace(filler, problems=Diagnostics())
     tasks = root.get("tasks")
     for stage in (tasks.members if tasks else {}).values():
         logs = stage.get("logs")
-        if logs is None or logs.value is True:
+        if logs is None or not (logs.members or quiet.fill(logs).value is False):
             return True
     return False
 

@@ -194,6 +194,19 @@ def test_disabled_logs_need_no_container(tmp_path: Path) -> None:
     assert "outputFiles" not in found.stages[0].body
 
 
+@pytest.mark.parametrize(("value", "kept"), [("true", True), ("false", False)])
+def test_a_parameter_decides_whether_logs_are_kept(tmp_path: Path, value: str, kept: bool) -> None:
+    path = tmp_path / "spec.yaml"
+    rest = "".join(f"{k}: {v}\n" for k, v in BASE.items() if k != "tasks")
+    path.write_text(
+        "version: 1\nname: topn\nparameters: {keep: {type: boolean, default: true}}\n"
+        f"{rest}tasks: {{run: {{command: echo, logs: '{{{{ keep }}}}'}}}}\n"
+    )
+    found = read_spec(path, variables={"keep": value})
+    assert ("logs" in found.containers) is kept
+    assert (found.stages[0].logs is not None) is kept
+
+
 @pytest.mark.parametrize(
     ("name", "container"),
     [
