@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchspec.diagnostics import Diagnostic, Diagnostics, MissingSecret, Place, Secret, SpecError
+from batchspec.spec.json_text import read_json
 from batchspec.spec.parameter_schema import (
     declaration_mismatch,
     fits_simple,
@@ -22,7 +23,7 @@ from batchspec.spec.parameter_schema import (
 )
 from batchspec.spec.validator_messages import TYPE_NAMES, did_you_mean, is_long_number
 from batchspec.spec.values import Value, freeze
-from batchspec.spec.yaml_parser import LONGEST_NUMBER, parse, read_json, read_source
+from batchspec.spec.yaml_parser import LONGEST_NUMBER, parse, read_source
 from batchspec.spec.yaml_tree import Node
 
 RESERVED = frozenset(

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from batchspec.diagnostics import Diagnostic, Place, SpecError, redact
+from batchspec.spec.json_text import read_json
 from batchspec.spec.values import Record, freeze
-from batchspec.spec.yaml_parser import open_file, read_json
+from batchspec.spec.yaml_parser import open_file
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _JSON = (".jsonl", ".ndjson")

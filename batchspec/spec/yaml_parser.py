@@ -8,15 +8,14 @@ are strings. Merge keys (``<<``) and aliases are supported; tags and multiple do
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import stat
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn
 
 import yaml
 
@@ -230,53 +229,6 @@ def ambiguous_numbers(root: Node) -> Iterator[Diagnostic]:
                 fix=f'Write "{node.raw}" in quotes.',
                 severity=Severity.WARNING,
             )
-
-
-def read_json(
-    text: str, members: Callable[[list[tuple[str, object]]], dict[str, object]] = dict
-) -> object:
-    """The value of a JSON text, with the limits of specs; ``members`` makes an object of pairs.
-
-    Raises:
-        ValueError: no JSON, a number that is not finite, or more than :data:`DEEPEST` levels.
-    """
-    try:
-        value = json.loads(
-            text, object_pairs_hook=members, parse_constant=_no_constant, parse_float=_finite
-        )
-    except RecursionError:
-        raise ValueError(_NESTED) from None
-    if _is_too_deep(value):
-        raise ValueError(_NESTED)
-    return value
-
-
-_NESTED = f"the value has more than {DEEPEST} levels of nesting"
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON value")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError("the number is too large")
-    return number
-
-
-def _is_too_deep(value: object) -> bool:
-    layer: list[Any] = [value] if isinstance(value, dict | list) else []
-    for _ in range(DEEPEST):
-        layer = [
-            item
-            for parent in layer
-            for item in (parent.values() if isinstance(parent, dict) else parent)
-            if isinstance(item, dict | list)
-        ]
-        if not layer:
-            return False
-    return True
 
 
 def resolve(text: str) -> Scalar:
