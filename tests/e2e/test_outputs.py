@@ -43,10 +43,10 @@ ALL = "mkdir -p out/a; echo x | tee out.txt out/a/b.csv > {{ index }}.csv"
         ("exit 0", SHARED, "output '*.csv' of stage say: no file matched for 3 of 3 tasks"),
         (ALL, NAMED, ""),
         (ALL, FOLDER, ""),
-        (MOST, SHARED, ""),
+        (MOST, SHARED, "output '*.csv' of stage say: no file matched for 1 of 3 tasks"),
         ("exit 0", NAMED.replace("MORE", ", when: failure"), ""),
     ],
-    ids=["name", "sub-folders", "pattern", "all-names", "all-folders", "one-of-all", "failure"],
+    ids=["name", "sub-folders", "pattern", "all-names", "all-folders", "shared", "failure"],
 )
 def test_a_missing_output_is_a_warning(
     place: Workplace, command: str, output: str, words: str
