@@ -688,6 +688,12 @@ KINDS: tuple[Callable[[random.Random, Path], Case], ...] = (
 
 
 def case(number: int, seed: int, folder: Path) -> Case:
-    """Write the input with this number to an empty folder."""
+    """Write the input with this number below an empty folder.
+
+    Its own folder is a folder deeper, because patterns with ``..`` are among the inputs: they must
+    not depend on what else the machine has in its temporary folder.
+    """
     rng = random.Random(f"{seed}:{number}")
-    return rng.choice(KINDS)(rng, folder)
+    own = folder / "run"
+    own.mkdir()
+    return rng.choice(KINDS)(rng, own)
