@@ -14,7 +14,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 
-from batchspec.diagnostics import Secret
 from batchspec.plan.items import Item, Source
 from batchspec.plan.observed import ContainerFacts, LocalFile, Marks, Observed
 from batchspec.spec import Container, Record, Spec, Stage, Template, Text, Value, slug, thaw
@@ -39,37 +38,6 @@ def content_digest(files: Iterable[LocalFile]) -> str:
     for file in files:
         hasher.update(file.blob.encode() + b"\0" + file.md5)
     return hasher.hexdigest()[:_LENGTH]
-
-
-_POOL_PROPERTIES = ("applicationPackageReferences", "virtualMachineConfiguration")
-"""What of a pool the work of its tasks depends on."""
-
-
-def run_definition(spec: Spec, observed: Observed) -> str:
-    """The digest of a spec's stages, parameters, image and shared files."""
-    around = (*spec.pool.start_containers, *spec.job.prepare_containers)
-    shared = dict.fromkeys((*around, *(key for s in spec.stages for key in s.resources or ())))
-    return digest(
-        tuple(map(_stage_value, spec.stages)),
-        Record({k: v for k, v in spec.parameters.items() if not isinstance(v, Secret)}),
-        spec.pool.image.name if spec.pool.image is not None else None,
-        tuple(with_sources(spec.pool.properties.get(key)) for key in _POOL_PROPERTIES),
-        with_sources(spec.job.properties.get("commonEnvironmentSettings")),
-        tuple((key, content_digest(observed.containers[key].files)) for key in shared),
-    )
-
-
-def _stage_value(stage: Stage) -> Value:
-    command = stage.command
-    return (
-        stage.name,
-        with_sources(command.template),
-        tuple(map(with_sources, command.arguments)),
-        with_sources(stage.id),
-        with_sources(stage.body),
-        stage.resources,
-        stage.needs,
-    )
 
 
 def with_sources(value: Value) -> Value:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from batchspec.diagnostics import Secret
 from batchspec.plan.identity import content_digest, covered, digest, image_of, with_sources
+from batchspec.plan.items import items
 from batchspec.plan.observed import Observed
 from batchspec.plan.tasks import mentions
-from batchspec.spec import Spec, Stage, Value
+from batchspec.spec import Record, Spec, Stage, Value
 
 PARTS = "batchspec:parts"
 """The metadata with the ingredients: JSON ``{NAME: DIGEST}``."""
@@ -156,6 +157,24 @@ def changes_of_stage(
         for name in dict.fromkeys((*digests, *removed))
         if (name in names or name not in digests) and there.get(name) != digests.get(name)
     )
+
+
+def definitions(spec: Spec, observed: Observed) -> Mapping[str, str]:
+    """For each stage a digest of all that its work depends on, except its own items.
+
+    An item that is added to a stage that it needs runs, and then what needs it; of one that is
+    removed, only the number of the items is evidence.
+    """
+    found = tuple(ingredients(spec, observed))
+    stages = {stage.name: stage for stage in spec.stages}
+    return {
+        name: digest(
+            name,
+            Record({each.name: each.digest for each in found if _concerns(spec, stage, each)}),
+            Record({x: len(items(spec, stages[x], observed)) for x in _needed(spec, stage)}),
+        )
+        for name, stage in stages.items()
+    }
 
 
 def _concerns(spec: Spec, stage: Stage, each: Ingredient) -> bool:

@@ -147,7 +147,11 @@ def kept_before(job: JobFacts) -> int:
 
 
 KEEPS = "batchspec:keeps"
-"""The job's metadata with the definition for which tasks of earlier versions are kept."""
+"""The job's metadata with the stages whose tasks of earlier versions are kept.
+
+For each a digest (:func:`~batchspec.plan.ingredients.definitions`), separated by spaces: a later
+change of the stage ends it.
+"""
 UNTIL = "batchspec:until"
 """The pool's metadata: until when its nodes can read their start task's files (RFC 3339)."""
 POOL_DIGEST = "batchspec:pool"

@@ -14,8 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from batchspec.plan.identity import run_definition
-from batchspec.plan.ingredients import changes_of_stage
+from batchspec.plan.ingredients import changes_of_stage, definitions
 from batchspec.plan.metadata import KEEPS, SPEC, VERSION, scope_is_whole, version
 from batchspec.plan.needs import Linked, link
 from batchspec.plan.observed import JobFacts, Observed, Stream, TaskFacts, TaskIndex
@@ -75,9 +74,9 @@ class TaskSets:
     ``ends`` is the job that it replaces, ``earlier`` what is ended first. ``finished_earlier``
     tasks of an earlier version have succeeded and stay in the open job.
     ``since`` is when the first of the tasks that are kept was created; ``None`` if none is.
-    ``ended`` is when the last of the earlier jobs ended. ``keeps`` is the digest that the job
-    records if tasks of an earlier version of the spec are kept
-    (:func:`~batchspec.plan.identity.run_definition`). ``superseded`` counts the changed tasks whose
+    ``ended`` is when the last of the earlier jobs ended. ``keeps`` is what the job records of the
+    stages that keep tasks of an earlier version of the spec
+    (:data:`~batchspec.plan.metadata.KEEPS`). ``superseded`` counts the changed tasks whose
     earlier version ``(succeeded, failed)``. ``works`` are the digests of the work of all tasks of
     the run, ``read`` the containers (keys) that tasks to be done read as a whole.
     ``manager_pending``: the spec has no stages, and its job manager task has not succeeded yet.
@@ -154,13 +153,14 @@ def build_task_sets(
     """
     open_job = None if again or ends is not None else newest_open(observed)
     known = None if again or observed.tasks is None or not len(observed.tasks) else observed.tasks
-    defined = run_definition(spec, observed) if known is not None else ""
-    others = only is not None or (defined != "" and defined in _kept_versions(observed))
+    defined = definitions(spec, observed) if known is not None else {}
+    kept = _kept_definitions(observed)
     is_lost = _losses(spec, observed, read, windows=windows)
 
     def classifier(stage: Stage, needed: Sequence[Survey]) -> TaskClassifier | None:
         if known is None:
             return None
+        others = only is not None or defined[stage.name] in kept
         return TaskClassifier.of(
             stage, known, open_job, only, others=others, needed=needed, is_lost=is_lost
         )
@@ -180,7 +180,7 @@ def build_task_sets(
     work = replace(
         _task_sets(spec, observed, open_job, found, part=only is not None),
         ends=ends,
-        keeps=defined if any(each.work.other for each in found) else "",
+        keeps=" ".join(defined[each.work.stage.name] for each in found if each.work.other),
         read=reads,
         manager_pending=_is_manager_pending(spec, observed, again=again or ends is not None),
     )
@@ -325,11 +325,10 @@ class _Works:
         return sum(each.work.total for each in self.surveys)
 
 
-def _kept_versions(observed: Observed) -> frozenset[str]:
-    """The definitions whose runs keep tasks of earlier versions: what the newest job records."""
+def _kept_definitions(observed: Observed) -> frozenset[str]:
+    """The definitions of stages that keep tasks of earlier versions, as the newest job records."""
     newest = next((job for job in reversed(observed.jobs) if job.state != "deleting"), None)
-    kept = newest.metadata.get(KEEPS, "") if newest is not None else ""
-    return frozenset({kept} if kept else ())
+    return frozenset(newest.metadata.get(KEEPS, "").split() if newest is not None else ())
 
 
 def _still_ending(spec: Spec, observed: Observed) -> EarlierTasks | None:

@@ -47,7 +47,7 @@ import yaml
 
 from batchspec.diagnostics import Diagnostics
 from batchspec.observe import Spool, scan
-from batchspec.plan.identity import run_definition
+from batchspec.plan.ingredients import definitions
 from batchspec.plan.job import job_body
 from batchspec.plan.metadata import AT, BY, KEEPS, ORIGIN, OWNER, USERS, created_by
 from batchspec.plan.observed import (
@@ -235,7 +235,7 @@ def _observed(
         observed = replace(observed, pool=_pool(case["pool"], created.spec, created.observed))
     if "jobs" in case:
         jobs = tuple(_job(job, n, created) for n, job in enumerate(case["jobs"]))
-        recorded = {KEEPS: run_definition(spec, observed)}
+        recorded = {KEEPS: " ".join(definitions(spec, observed).values())}
         jobs = tuple(
             replace(job, metadata={**job.metadata, **recorded}) if given.get("keeps") else job
             for job, given in zip(jobs, case["jobs"], strict=True)
