@@ -36,7 +36,7 @@ tasks:
     logs: false
 """
 _FOLDER = 500
-_YOUNG = 3.0
+_YOUNG = 61.0
 """In seconds: files that are younger are not in the cache."""
 
 
@@ -48,7 +48,6 @@ def make_files(folder: Path, number: int, size: int) -> None:
             place.mkdir(parents=True)
         text = f"{index:08}\n".encode()
         (place / f"file-{index:08}.dat").write_bytes(text * (size // len(text)))
-    time.sleep(_YOUNG)
 
 
 def _plan(number: int, *, again: bool) -> Row:
@@ -61,6 +60,7 @@ def _plan(number: int, *, again: bool) -> Row:
         plan = [*BATCHSPEC, "plan", "run.yaml"]
         first = Contender("plan, first time", plan, 0.2, prepare=lambda: cache.unlink(True))
         if again:
+            time.sleep(_YOUNG)
             one = setting.folder / "files" / "0000" / "file-00000000.dat"
             yield (
                 Contender("plan again, one file changed", plan, prepare=lambda: _change(one)),
@@ -85,6 +85,7 @@ def _change(path: Path) -> None:
 @contextmanager
 def _unchanged(setting: Setting) -> Iterator[Sequence[Contender]]:
     make_files(setting.folder / "files", 10_000, 1024)
+    time.sleep(_YOUNG)
     (setting.folder / "run.yaml").write_text(SPEC.format(container="bench-unchanged"))
     url = accounts.create_container(setting, "bench-unchanged")
     setting.run([*BATCHSPEC, "apply", "run.yaml", "-y", "--target-step", "upload:input"])

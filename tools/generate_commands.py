@@ -87,8 +87,8 @@ SIGTERM (from a CI system that cancels its job), a terminal that closes, and a c
 | `runs/ID/failed/` | the last lines of stderr of failed tasks |
 | `requests.log` | the requests of commands with `--debug` |
 
-`.batchspec/files.sqlite3` is a cache, with which unchanged files are not read again. You can delete
-it.
+`.batchspec/files.sqlite3` is a cache, with which files are not read again while their size,
+modification time and change time are the same. You can delete it.
 
 Only `batchspec report` reads `runs/`, so you can delete it. The id of a run is the time of its
 start, in UTC; `batchspec report SPEC --run ID` shows that run, and a unique prefix such as the day

@@ -127,7 +127,7 @@ class _Reader:
             return _unreadable(entry, Path(path), facts)
         if not stat.S_ISREG(facts.st_mode):
             return _not_a_file(entry, Path(path))
-        if self._cache is not None and (md5 := self._cache.get(facts)) is not None:
+        if self._cache is not None and (md5 := self._cache.get(path, facts)) is not None:
             return (blob, path, facts.st_size, md5, entry.content_type), None
         if self._contents and facts.st_size > _SMALL:
             return self._threads.submit(_read, entry, path, blob, self._contents)

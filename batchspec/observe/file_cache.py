@@ -1,9 +1,10 @@
 """A cache of the MD5 of local files, so that an unchanged file is not read again.
 
 An entry counts while the file has the same device, inode, size, modification time and change time.
-No program can set the change time of a file, so that no entry survives a change. Two changes within
-one tick of a file system's clock have the same times: a file that was younger than that when it was
-read has no entry. Windows records no change time; there, no cache is used.
+No program can set the change time of a file, so that no entry survives a change. A file that has
+just changed when it is read has no entry, because its next change could have the same times.
+Windows records no change time; there, no cache is used. A file system without a change time of its
+own (FAT, sshfs) hides a change that keeps the size and the modification time.
 
 The cache is one SQLite file, readable by its owner only. Without it, files are read again: after
 any error of the disk or of SQLite, the cache is not used.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,8 +28,13 @@ CREATE TABLE file (inode INTEGER PRIMARY KEY, device INTEGER, size INTEGER, modi
     changed INTEGER, md5 BLOB)"""
 _GET = "SELECT md5 FROM file WHERE inode=? AND device=? AND size=? AND modified=? AND changed=?"
 _PUT = "INSERT OR REPLACE INTO file VALUES (?,?,?,?,?,?)"
-_TICK = 2_000_000_000
-"""In nanoseconds: the resolution of the coarsest file system (FAT)."""
+_YOUNG = 60_000_000_000
+"""In nanoseconds: a file that has changed since has no entry.
+
+Two changes within one tick of the file system's clock have the same times; the longest tick is 2 s
+(FAT). Of writes through a memory map, only the first to a page sets the times, until the system
+writes the page to the disk: on Linux after 30 s, checked every 5 s (``dirty_expire_centisecs``).
+"""
 _BATCH = 1000
 """Files that are written together. Fewer do not create a cache: they are read as fast."""
 _LARGE = 64 << 20
@@ -83,7 +90,7 @@ class FileCache:
             self._write()
         self._close()
 
-    def get(self, facts: os.stat_result) -> bytes | None:
+    def get(self, path: str, facts: os.stat_result) -> bytes | None:
         """The MD5 of the file that has these facts, if it was read before."""
         if self._db is None:
             return None
@@ -92,7 +99,7 @@ class FileCache:
         except sqlite3.Error as error:
             self._give_up(error)
             return None
-        return None if row is None else bytes(row[0])
+        return bytes(row[0]) if row is not None and _is_current(path, facts) else None
 
     def add(self, facts: os.stat_result, md5: bytes) -> None:
         """Add a file that was read after these facts were taken from it."""
@@ -108,7 +115,7 @@ class FileCache:
             self._open()
         if self._db is not None and self._new:
             try:
-                oldest = min(self._started, self._file_system_start()) - _TICK
+                oldest = min(self._started, self._file_system_start()) - _YOUNG
                 rows = [row for row in self._new if max(row[3], row[4]) < oldest]
                 self._db.execute("COMMIT")
                 self._db.execute("BEGIN IMMEDIATE")
@@ -146,7 +153,7 @@ class FileCache:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute("BEGIN")
-            if not self._is_current():
+            if not self._is_valid():
                 self._create_table()
         except (OSError, sqlite3.Error) as error:
             self._give_up(error)
@@ -156,14 +163,14 @@ class FileCache:
         self._db.execute("COMMIT")
         self._db.execute("BEGIN IMMEDIATE")
         # Another process may have created it since.
-        if not self._is_current():
+        if not self._is_valid():
             self._db.execute("DROP TABLE IF EXISTS file")
             self._db.execute(_TABLE)
             self._db.execute(f"PRAGMA user_version={_VERSION}")
         self._db.execute("COMMIT")
         self._db.execute("BEGIN")
 
-    def _is_current(self) -> bool:
+    def _is_valid(self) -> bool:
         """Whether the cache has this version and is not too large."""
         assert self._db is not None
         names = ("user_version", "page_count", "freelist_count", "page_size")
@@ -188,6 +195,26 @@ class FileCache:
         if self._db is not None:
             self._db.close()
             self._db = None
+
+
+def _is_current(path: str, facts: os.stat_result) -> bool:
+    """Whether a file still has the facts that ``stat`` returned.
+
+    A client of a network file system may return facts that are up to a minute old, until it opens
+    the file (close-to-open consistency, ``nfs(5)``). Linux gives such a file system an unnamed
+    device, as it does to some local ones; a file on a disk need not be opened.
+    """
+    if sys.platform == "linux" and os.major(facts.st_dev):
+        return True
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            return _key(os.fstat(descriptor)) == _key(facts)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        # Reading the file fails, too, and reports why.
+        return False
 
 
 def _key(facts: os.stat_result) -> tuple[int, int, int, int, int]:
