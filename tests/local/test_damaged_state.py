@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import random
+import shutil
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from batchspec.local.engine.isolation import Parts
+from batchspec.local.engine.runs import ExecutorRequest
 from batchspec.local.model import Task
 from batchspec.local.store import DamagedStateError, Page, Store
+from batchspec.local.store.record_check import RECORD_TABLES
 from tests.local.damage import check_service, copy_data, damage_file, damage_record, make_data
 from tests.local.engines import job, pool, running_with_engine, task, wait_until
 
@@ -60,6 +65,74 @@ def test_after_any_damage_of_a_record_all_others_are_read(stopped: Path, tmp_pat
             assert len(found) <= 1, what
             read_all(store)
             assert store.set_aside_damaged(NOW) == [], what
+
+
+def test_a_value_that_is_not_utf_8_is_set_aside(stopped: Path, tmp_path: Path) -> None:
+    whole = copy_data(stopped, tmp_path / "whole") / "batch.db"
+    with closing(sqlite3.connect(whole, isolation_level=None)) as connection:
+        columns = [
+            (table, column[1])
+            for table in RECORD_TABLES
+            for column in connection.execute(f"PRAGMA table_info({table})")
+            if column[2] == "TEXT" and connection.execute(f"SELECT 1 FROM {table}").fetchone()
+        ]
+    assert len(columns) > 60
+    for table, column in columns:
+        path = tmp_path / f"{table}.{column}"
+        shutil.copyfile(whole, path)
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute(
+                f"UPDATE {table} SET {column} = CAST(? AS TEXT) "
+                f"WHERE {column} IS (SELECT min({column}) FROM {table})",
+                (b'{"a": "\xff"}',),
+            )
+        with closing(Store(path)) as store:
+            found = store.set_aside_damaged(NOW)
+            assert {damage.table for damage in found} == {table}, column
+            read_all(store)
+            assert store.set_aside_damaged(NOW) == [], column
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("DEFAULT 'requeue'", "DEFAULT 're\xffueue'"),
+        ("DEFAULT 'requeue'", "DEFAULT 'rexueue'"),
+        ("NEW.result IS 'failure'", "NEW.result IS 'failurf'"),
+        ("WHERE intent IS NOT NULL", "WHERE intenT IS NOT NULL"),
+    ],
+)
+def test_a_changed_definition_of_a_table_is_named(
+    stopped: Path, tmp_path: Path, before: str, after: str
+) -> None:
+    path = copy_data(stopped, tmp_path / "batch") / "batch.db"
+    content = path.read_bytes()
+    assert before.encode() in content
+    path.write_bytes(content.replace(before.encode(), after.encode("latin-1")))
+    with pytest.raises(DamagedStateError):
+        Store(path)
+
+
+def test_a_part_that_ends_the_transaction_ends_the_round(tmp_path: Path) -> None:
+    """A full disk can make SQLite undo the whole transaction: no later part may be written."""
+    with closing(Store(tmp_path / "batch.db")) as store:
+        database = store._database
+        (pages,) = database.one("PRAGMA page_count") or (0,)
+        database.one(f"PRAGMA max_page_count = {pages + 3}")
+        database.one("PRAGMA cache_size = 10")
+        record = {"source": "x", "name": "x", "reason": "x" * 2000, "at": 1, "record": "x" * 2000}
+
+        def write() -> tuple[ExecutorRequest, ...]:
+            database.insert("damaged", record)
+            return ()
+
+        with pytest.raises(sqlite3.OperationalError) as caught, store.transaction():
+            unused: Any = None
+            parts = Parts(store, unused, unused, NOW)
+            for _ in range(100):
+                parts.attempt(write)
+        assert caught.value.sqlite_errorname == "SQLITE_FULL"
+        assert database.all("SELECT * FROM damaged") == []
 
 
 def test_after_any_damage_of_a_file_it_is_named_or_read(stopped: Path, tmp_path: Path) -> None:

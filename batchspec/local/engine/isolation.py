@@ -22,7 +22,7 @@ from batchspec.local.engine.runs import ExecutorRequest, FinishedRun, TaskRun, i
 from batchspec.local.engine.scheduler import decide
 from batchspec.local.engine.state import SchedulerState
 from batchspec.local.model import Task
-from batchspec.local.store import Store
+from batchspec.local.store import Store, is_corrupt
 
 _log = logging.getLogger(__name__)
 
@@ -66,11 +66,19 @@ class Parts:
                 self.attempt(partial(self._fail, decision.task))
 
     def attempt(self, part: Callable[[], Iterable[ExecutorRequest]]) -> bool:
-        """Carry out one part; if it fails, it has no effect."""
+        """Carry out one part; if it fails, it has no effect.
+
+        Raises:
+            Exception: the error of a part that has ended the whole transaction (a full disk), or
+                of a database file that is damaged.
+        """
         try:
             with self.store.part():
                 self.requests += list(part())
-        except Exception:  # noqa: BLE001  a bug in one part must not end the others
+        except Exception as error:
+            if is_corrupt(error) or not self.store.in_transaction:
+                raise
+            # A bug in one part must not end the others.
             _log.exception("a part of a round of the engine failed")
             self.faulty = True
             return False

@@ -20,6 +20,7 @@ from batchspec.local.store.record_check import (
     Column,
     Damage,
     check_record,
+    is_text,
     is_whole,
 )
 from batchspec.local.store.tasks import number_of
@@ -103,10 +104,14 @@ class DamagedRecords:
 
     def _remove(self, table: str, row: Mapping[str, Any]) -> None:
         names = _KEYS.get(table, ("seq",))
-        where = " AND ".join(f"{name} IS ?" for name in names)
-        self._db.write(f"DELETE FROM {table} WHERE {where}", tuple(row[name] for name in names))
+        bound = {name: _bindable(row[name]) for name in names}
+        where = " AND ".join(
+            f"{name} IS ?" if value is row[name] else f"CAST({name} AS BLOB) IS ?"
+            for name, value in bound.items()
+        )
+        self._db.write(f"DELETE FROM {table} WHERE {where}", tuple(bound.values()))
         for sql in _FOLLOWING.get(table, ()):
-            self._db.write(sql, row)
+            self._db.write(sql, {"key": _bindable(row["key"])})
 
     def _correct_counts(self, now: datetime) -> None:
         """Count tasks and runs again, and fill the pools that have lost nodes."""
@@ -216,7 +221,7 @@ def _is_lost(row: Mapping[str, Any]) -> bool:
     """Whether a task cannot be identified, so that it cannot fail either."""
     identity = [row[name] for name in ("job", "job_id", "key", "id")]
     return (
-        not all(isinstance(value, str) and value for value in identity)
+        not all(isinstance(value, str) and value and is_text(value) for value in identity)
         or row["job"] != fold(row["job_id"])
         or row["key"] != fold(row["id"])
     )
@@ -228,4 +233,12 @@ def _command_line(body: Any) -> dict[str, str]:
         line = json.loads(body)["commandLine"]
     except (ValueError, TypeError, KeyError, RecursionError):
         return {}
-    return {"commandLine": line} if isinstance(line, str) else {}
+    sound = isinstance(line, str) and is_text(line) and "\0" not in line
+    return {"commandLine": line} if sound else {}
+
+
+def _bindable(value: Any) -> Any:
+    """The value as a parameter; text that is not UTF-8 can only be bound as its bytes."""
+    if isinstance(value, str) and not is_text(value):
+        return value.encode(errors="surrogateescape")
+    return value

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from batchspec.local.model import Job, Schedule, Task
-from batchspec.local.store.schema import DamagedStateError, migrate
+from batchspec.local.store.schema import DamagedStateError, check_schema, migrate
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,7 @@ class Database:
             self._connection.execute(f"PRAGMA {pragma}")
         self._check()
         migrate(self._connection)
+        check_schema(self._connection)
 
     def _check(self) -> None:
         """Check the structure of the file, unless it is too large to be checked in an instant."""
@@ -167,7 +168,8 @@ class Database:
         try:
             yield
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            if self.in_transaction:
+                self._connection.execute("ROLLBACK")
             raise
         else:
             self._connection.execute("COMMIT")
@@ -178,6 +180,11 @@ class Database:
             self.version += 1
             self.changed()
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open: a full disk and similar errors undo and end it."""
+        return self._connection.in_transaction
+
     @contextmanager
     def savepoint(self) -> Iterator[None]:
         """A part of a transaction: on an exception, only its own writes are undone."""
@@ -185,10 +192,11 @@ class Database:
         try:
             yield
         except BaseException:
-            self._connection.execute("ROLLBACK TO part")
+            if self.in_transaction:
+                self._connection.execute("ROLLBACK TO part")
+                self._connection.execute("RELEASE part")
             raise
-        finally:
-            self._connection.execute("RELEASE part")
+        self._connection.execute("RELEASE part")
 
     def write(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
         """Run one statement that changes something, in its own transaction if none is open."""

@@ -205,7 +205,8 @@ def check_record(table: str, columns: Mapping[str, Column], row: sqlite3.Row) ->
         _check_values(spec, row)
         _check_json(spec, row)
     except _DamageError as error:
-        return Damage(table, str(row[spec.name])[:100], str(error))
+        name = str(row[spec.name])[:100]
+        return Damage(table, name.encode(errors="backslashreplace").decode(), str(error))
     return None
 
 
@@ -217,12 +218,12 @@ def _check_types(columns: Mapping[str, Column], row: sqlite3.Row) -> None:
                 raise _DamageError(f"{name} is missing")
         elif not isinstance(value, column.type):
             raise _DamageError(f"{name} is not of type {column.type.__name__}")
-        elif isinstance(value, str) and not _is_text(value):
+        elif isinstance(value, str) and not is_text(value):
             raise _DamageError(f"{name} is not UTF-8")
 
 
-def _is_text(value: str) -> bool:
-    """Whether a value that was read with surrogates for invalid bytes has none."""
+def is_text(value: str) -> bool:
+    """Whether a value is Unicode text: one with invalid bytes is read with surrogates for them."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -321,7 +322,7 @@ def _is_duration(value: Any) -> bool:
 
 
 _SCALARS: Mapping[str, Callable[[Any], bool]] = {
-    "string": lambda value: isinstance(value, str) and "\0" not in value,
+    "string": lambda value: isinstance(value, str) and "\0" not in value and is_text(value),
     "bytes": lambda value: isinstance(value, str),
     "bool": lambda value: isinstance(value, bool),
     "int": is_whole,

@@ -385,3 +385,34 @@ def migrate(connection: sqlite3.Connection) -> None:
             if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # the disk is full, and the like
                 raise
             raise DamagedStateError(f"the step to version {number} failed: {error}") from error
+
+
+def check_schema(connection: sqlite3.Connection) -> None:
+    """Compare the stored definitions of a migrated database with those of a new one.
+
+    SQLite reads them at each start and does not check them: a changed byte in a default value, a
+    condition or a trigger is otherwise not noticed.
+
+    Raises:
+        DamagedStateError: a definition is another one, is missing, or is not known.
+    """
+    new = sqlite3.connect(":memory:")
+    try:
+        migrate(new)
+        stored, expected = _definitions(connection), _definitions(new)
+    finally:
+        new.close()
+    for name in sorted(stored.keys() | expected.keys()):
+        if stored.get(name) != expected.get(name):
+            text = name.decode(errors="replace")
+            raise DamagedStateError(f"the definition of {text} is not that of this version")
+
+
+def _definitions(connection: sqlite3.Connection) -> dict[bytes, bytes]:
+    """The SQL of each table, index and trigger, without the quotes that SQLite adds to names."""
+    # As bytes: damaged text may not be UTF-8. Indexes of UNIQUE columns have no SQL.
+    rows = connection.execute(
+        "SELECT CAST(type || ' ' || name AS BLOB), "
+        "CAST(tbl_name || ' ' || ifnull(sql, '') AS BLOB) FROM sqlite_master"
+    )
+    return {name: sql.replace(b'"', b"") for name, sql in rows.fetchall()}

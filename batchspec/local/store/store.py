@@ -63,6 +63,11 @@ class Store:
         """A transaction: all writes inside take effect, or none."""
         return self._database.transaction()
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open: a full disk and similar errors undo and end it."""
+        return self._database.in_transaction
+
     def part(self) -> AbstractContextManager[None]:
         """A part of a transaction: on an exception, only its own writes are undone."""
         return self._database.savepoint()
