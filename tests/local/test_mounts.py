@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 
 from batchspec.local.agent import StorageAccount
+from batchspec.local.agent.mounts import MountError, Mounts
+from batchspec.local.agent.storage import BlobClient, StorageError, blob_url
 from tests.local.blobs import Blobs, blob_store
 from tests.local.engines import engine_with, job, pool, running_with_engine, task, wait_until
 from tests.local.running import Service, running
@@ -105,6 +108,8 @@ async def test_tasks_read_and_write_a_container(tmp_path: Path) -> None:
     [
         (blob_mount("none"), "Container none: 404 ContainerNotFound"),
         (blob_mount(account="other"), "only containers of the account's own storage"),
+        (blob_mount(".."), "'..' is not the name of a container"),
+        (blob_mount("c?comp=list"), "'c?comp=list' is not the name of a container"),
     ],
 )
 async def test_a_container_that_cannot_be_mounted_makes_the_node_unusable(
@@ -113,6 +118,71 @@ async def test_a_container_that_cannot_be_mounted_makes_the_node_unusable(
     async with mounted(tmp_path) as (service, _):
         service.request("POST", "/pools", pool(mountConfiguration=[mount]))
         assert message in await asyncio.to_thread(unusable, service)
+
+
+SETTINGS = {"azureBlobFileSystemConfiguration": {"accountName": "own", "containerName": "c"}}
+
+
+@asynccontextmanager
+async def mounts_of(data: Path) -> AsyncIterator[tuple[Mounts, Blobs, Path]]:
+    """Mounts, a store with the container ``c``, and the folder of the container."""
+    async with blob_store() as blobs:
+        blobs.containers = {"c": {}}
+        client = BlobClient()
+        yield Mounts(data, client, Access(blobs)), blobs, data / "mounts" / "c"
+        await client.close()
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a//b", "a/./b"])
+async def test_a_blob_whose_name_is_not_a_path_is_named(tmp_path: Path, name: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    async with mounts_of(data) as (mounts, blobs, _):
+        blobs.containers["c"][name] = b"x"
+        with pytest.raises(MountError, match=f"the blob name '{name}' cannot be the path"):
+            await mounts.pull((SETTINGS,))
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+async def test_a_file_name_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    async with mounts_of(tmp_path) as (mounts, _, folder):
+        await mounts.pull((SETTINGS,))
+        Path(os.fsdecode(os.fsencode(folder) + b"/\xff")).touch()
+        with pytest.raises(MountError, match="is not UTF-8"):
+            await mounts.push((SETTINGS,))
+
+
+async def test_a_file_that_disappears_during_the_upload_fails_no_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload = BlobClient.upload
+
+    async def upload_one(client: BlobClient, source: int, url: str, headers: Any) -> str:
+        for path in folder.glob("*"):
+            if f"/{path.name}?" not in url:
+                path.unlink()
+        return await upload(client, source, url, headers)
+
+    monkeypatch.setattr(BlobClient, "upload", upload_one)
+    async with mounts_of(tmp_path) as (mounts, blobs, folder):
+        await mounts.pull((SETTINGS,))
+        (folder / "a").write_text("a")
+        (folder / "b").write_text("b")
+        await mounts.push((SETTINGS,))
+        assert len(blobs.containers["c"]) == 1
+
+
+async def test_no_file_outside_of_the_folder_is_removed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    async with mounts_of(tmp_path / "data") as (mounts, blobs, folder):
+        blobs.containers["c"]["d/f"] = b"x"
+        await mounts.pull((SETTINGS,))
+        (folder / "d").rename(outside / "d")
+        (folder / "d").symlink_to(outside / "d")
+        blobs.containers["c"].clear()
+        await mounts.pull((SETTINGS,))
+    assert (outside / "d" / "f").read_bytes() == b"x"
 
 
 def test_a_local_path_takes_the_place_of_an_nfs_file_system(tmp_path: Path) -> None:
@@ -169,3 +239,10 @@ def test_a_mount_needs_the_credentials_of_its_account() -> None:
     assert account.mount("own", "c", None, "?sv=1") == "http://127.0.0.1:1/own/c?sv=1"
     assert account.mount("own", "c", "b3RoZXI=", None) is None
     assert account.mount("other", "c", "a2V5", None) is None
+
+
+def test_a_url_that_is_not_one_is_a_storage_error() -> None:
+    account = StorageAccount("own", "http://127.0.0.1:1/own", "a2V5")
+    assert account.identity("http://[::1/c") == "http://[::1/c"
+    with pytest.raises(StorageError, match="InvalidUrl"):
+        blob_url("http://[::1/c", "x")

@@ -9,22 +9,32 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from batchspec.local.agent.launch import Failure, Mount
 from batchspec.local.agent.storage import BlobClient, StorageAccess, StorageError, blob_url
 from batchspec.local.model import Wire
-from batchspec.local.safe_paths import OutsideError, create_file, open_directory, split
+from batchspec.local.safe_paths import (
+    OutsideError,
+    Root,
+    create_file,
+    open_directory,
+    opened,
+    remove,
+    split,
+)
 
 _BLOB, _NFS = "azureBlobFileSystemConfiguration", "nfsMountConfiguration"
 _LOCAL_HOSTS = ("localhost", "127.0.0.1")
+_CONTAINER = re.compile(r"\$?[a-z0-9][a-z0-9-]*", re.IGNORECASE)
+"""A container's name; the name of its folder and a part of its URL are made of it."""
 
 
 class MountError(Exception):
@@ -67,8 +77,8 @@ class Mounts:
         for mount in mounts:
             ((kind, settings),) = mount.items()
             if kind == _BLOB:
-                target = self._folder(settings)
                 await self._pull(settings)
+                target = self._folder(settings)
             elif kind == _NFS:
                 target = _local_path(settings["source"])
             else:
@@ -97,10 +107,13 @@ class Mounts:
             await self._push(settings)
 
     def _folder(self, settings: Wire) -> Path:
-        return self._data / "mounts" / quote(settings["containerName"].lower(), safe="")
+        name: str = settings["containerName"]
+        return self._data / "mounts" / name.lower()
 
     def _url(self, settings: Wire) -> str:
         name = settings["containerName"]
+        if _CONTAINER.fullmatch(name) is None:
+            raise MountError(f"'{name}' is not the name of a container.")
         url = self._access.mount(
             settings["accountName"], name, settings.get("accountKey"), settings.get("sasKey")
         )
@@ -112,9 +125,9 @@ class Mounts:
         return url
 
     async def _pull(self, settings: Wire) -> None:
-        folder, path, url = self._of(settings), self._folder(settings), self._url(settings)
+        url, folder, path = self._url(settings), self._of(settings), self._folder(settings)
         async with folder.lock:
-            try:
+            with _mount_errors(settings["containerName"]):
                 if folder.known is None:  # of an earlier run of the service
                     await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
                     folder.known = {}
@@ -123,39 +136,40 @@ class Mounts:
                 for name in folder.known.keys() - found.keys():
                     # Deleted in the container; a file that was changed since stays.
                     if _state(path / name) == folder.known.pop(name)[1:]:
-                        (path / name).unlink(missing_ok=True)
+                        with suppress(FileNotFoundError, OutsideError):
+                            remove(self._root(settings), name, recursive=False)
                 for name, tag in found.items():
                     if folder.known.get(name, ("",))[0] != tag and not name.endswith("/"):
                         await self._download(blob_url(url, name), path, name)
                         folder.known[name] = (tag, *_state(path / name))
-            except (StorageError, OSError, OutsideError) as error:
-                raise MountError(f"Container {settings['containerName']}: {error}") from None
 
     async def _push(self, settings: Wire) -> None:
-        folder, path, url = self._of(settings), self._folder(settings), self._url(settings)
+        url, folder, path = self._url(settings), self._of(settings), self._folder(settings)
         async with folder.lock:
-            if folder.known is None:
-                folder.known = {}
-            known = folder.known
-            try:
+            known = folder.known = folder.known or {}
+            with _mount_errors(settings["containerName"]):
                 for name in await asyncio.to_thread(list, _files(path)):
                     state = _state(path / name)
                     if known.get(name, ("", -1, -1))[1:] == state:
                         continue
-                    source = os.open(path / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-                    try:
+                    # Other tasks may remove the file meanwhile, or replace it by a link.
+                    with (
+                        suppress(FileNotFoundError, OutsideError),
+                        opened(self._root(settings), name) as (source, _),
+                    ):
                         tag = await self._storage.upload(source, blob_url(url, name), {})
-                    finally:
-                        os.close(source)
-                    known[name] = (tag, *state)
-            except (StorageError, OSError) as error:
-                raise MountError(f"Container {settings['containerName']}: {error}") from None
+                        known[name] = (tag, *state)
+
+    def _root(self, settings: Wire) -> Root:
+        return Root(self._data, self._folder(settings).relative_to(self._data).parts)
 
     def _of(self, settings: Wire) -> _Folder:
         return self._folders[settings["containerName"].lower()]
 
     async def _download(self, url: str, folder: Path, name: str) -> None:
         *above, last = split(name)
+        if "/".join((*above, last)) != name:  # two blobs could be one file
+            raise OutsideError(name)
         with (
             open_directory(folder, above, own=True) as directory,
             create_file(directory, last, 0o660) as target,
@@ -169,6 +183,22 @@ class Mounts:
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=directory)
             os.symlink(target, name, dir_fd=directory)
+
+
+@contextmanager
+def _mount_errors(container: str) -> Iterator[None]:
+    """Convert the errors of a transfer to :class:`MountError`."""
+    try:
+        yield
+    except OutsideError as error:
+        why = f"the blob name '{error}' cannot be the path of a file."
+    except UnicodeEncodeError as error:
+        why = f"the name of the file {error.object!a} is not UTF-8."
+    except (StorageError, OSError) as error:
+        why = str(error)
+    else:
+        return
+    raise MountError(f"Container {container}: {why}")
 
 
 def _containers(mounts: tuple[Mount, ...]) -> Iterator[Wire]:
@@ -200,6 +230,6 @@ def _state(path: Path) -> tuple[int, int]:
     """The size of a file and the time of its last change; zeros if it does not exist."""
     try:
         found: Any = path.lstat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return 0, 0
     return found.st_size, found.st_mtime_ns

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Protocol, Self, TypeVar
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit, urlunsplit
 from xml.etree import ElementTree
 
 import aiohttp
@@ -113,8 +113,7 @@ class StorageAccount:
 
     def identity(self, url: str) -> str:
         """``url`` with a SAS, if it is in this account and has none."""
-        parts = urlsplit(url)
-        if not url.startswith(self.endpoint + "/") or parts.query:
+        if not url.startswith(self.endpoint + "/") or (parts := _split(url)).query:
             return url
         below = url[len(self.endpoint) + 1 :]
         return urlunsplit(parts._replace(query=self._sas(below.partition("/")[0])))
@@ -163,14 +162,25 @@ class StorageTimeoutError(StorageError):
 
 
 def blob_url(container: str, name: str) -> str:
-    """The URL of a blob in the container at the URL ``container``, with the same credential."""
-    url = urlsplit(container)
+    """The URL of a blob in the container at the URL ``container``, with the same credential.
+
+    Raises:
+        StorageError: ``container`` is not a URL.
+    """
+    url = _split(container)
     path = url.path.rstrip("/") + "/" + quote(name, safe="/~")
     return urlunsplit(url._replace(path=path))
 
 
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # the message of the parser contains parts of the URL
+        raise StorageError(0, "InvalidUrl") from None
+
+
 def _with_query(url: str, **more: str) -> str:
-    parts = urlsplit(url)
+    parts = _split(url)
     query = "&".join(filter(None, (parts.query, urlencode(more))))
     return urlunsplit(parts._replace(query=query))
 
