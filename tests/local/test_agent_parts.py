@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchspec.local.agent.node_logs import NodeLogs
 from batchspec.local.agent.output_files import compile_pattern, find_files, has_wildcard
 from batchspec.local.agent.processes import expand_variables, split_command_line
 from batchspec.local.agent.storage import blob_url
@@ -175,3 +176,14 @@ async def test_timers_of_a_fast_clock_are_fast() -> None:
         await called.wait()
         await fast.sleep(3600)
     assert fast.now() - before >= timedelta(hours=1)
+
+
+def test_a_node_log_that_cannot_be_written_fails_no_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "agent-logs").touch()
+    logs = NodeLogs(tmp_path)
+    for number in range(20_001):
+        logs.write("p", "n", datetime(2026, 3, 1, tzinfo=UTC), f"line {number}")
+    logs.remove("p", "n")
+    assert "the logs of nodes cannot be written: Not a directory" in caplog.text

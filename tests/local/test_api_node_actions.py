@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from azure.batch import models as m
 
+from batchspec.local.agent import Agent
+from batchspec.local.model import LogUpload
 from tests.local.blobs import blob_store
 from tests.local.engines import job, pool, running_with_engine, task, wait_until
 from tests.local.running import Service
@@ -139,14 +143,43 @@ async def test_the_log_of_a_node_is_uploaded(service: Service) -> None:
     assert ": task t" in text and "ended with exit code 3 (FailureExitCode)" in text
 
 
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("{}/missing?sv=1&sig=secret%2Fsignature%3D", "not uploaded: 404 ContainerNotFound"),
+        ("http://[::1/c?sig=secret", "not uploaded: 0 InvalidUrl"),
+        ("{}/bug?sig=secret", "RuntimeError: a bug"),
+    ],
+)
 async def test_a_log_that_cannot_be_uploaded_is_only_logged(
-    service: Service, caplog: pytest.LogCaptureFixture
+    service: Service,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    message: str,
 ) -> None:
+    upload = Agent.upload_log
+
+    async def broken(agent: Agent, asked: LogUpload) -> None:
+        if "/bug?" in asked.container:
+            raise RuntimeError("a bug")
+        await upload(agent, asked)
+
+    monkeypatch.setattr(Agent, "upload_log", broken)
     path = f"/pools/p/nodes/{first(service)}/uploadbatchservicelogs"
     async with blob_store() as blobs:
-        given = {"containerUrl": blobs.container("missing"), "startTime": "2026-01-01T00:00:00Z"}
+        given = {"containerUrl": url.format(blobs.url), "startTime": "2026-01-01T00:00:00Z"}
         reply = await asyncio.to_thread(service.request, "POST", path, given)
         assert reply.status == 200
         await asyncio.to_thread(wait_until, lambda: "was not uploaded" in caplog.text)
-    assert "404 ContainerNotFound" in caplog.text
+        # The request contained a SAS.
+        await asyncio.to_thread(wait_until, lambda: stored_requests(service) == 0)
+    assert message in caplog.text
     assert "secret" not in caplog.text
+
+
+def stored_requests(service: Service) -> int:
+    """The number of requests for logs in the store."""
+    with closing(sqlite3.connect(service.data / "batch.db")) as connection:
+        count: int = connection.execute("SELECT count(*) FROM log_upload").fetchone()[0]
+        return count

@@ -7,9 +7,12 @@ and written when the service is idle, so that a log costs a task almost nothing.
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import defaultdict
 from datetime import datetime
 from pathlib import Path
+
+_log = logging.getLogger(__name__)
 
 LOG_NAME = "agent-debug.log"
 _MAX_PENDING = 10_000
@@ -36,25 +39,18 @@ class NodeLogs:
     def flush(self) -> None:
         """Write the collected lines.
 
-        Raises:
-            OSError: the data folder cannot be written.
+        If the data folder cannot be written, they are lost: no run may fail because of its log.
         """
-        for path, lines in self._lines.items():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8") as log:
-                log.writelines(lines)
-            if path.stat().st_size > _MAX_SIZE:
-                kept = path.read_bytes()[-_MAX_SIZE // 2 :].partition(b"\n")[2]
-                path.write_bytes(kept)
+        try:
+            for path, lines in self._lines.items():
+                _append(path, lines)
+        except OSError as error:
+            _log.warning("the logs of nodes cannot be written: %s", error.strerror)
         self._lines.clear()
         self._pending = 0
 
     def file(self, pool_id: str, node_id: str) -> Path:
-        """The log of a node as a file, complete.
-
-        Raises:
-            OSError: the data folder cannot be written.
-        """
+        """The log of a node as a file, complete."""
         self.flush()
         return self._path(pool_id, node_id)
 
@@ -62,10 +58,22 @@ class NodeLogs:
         """Delete the log of a node that has left its pool."""
         path = self._path(pool_id, node_id)
         self._pending -= len(self._lines.pop(path, ()))
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("cannot remove %s: %s", path, error.strerror)
         with contextlib.suppress(OSError):  # the folder of a node that never wrote, or of others
             path.parent.rmdir()
             path.parent.parent.rmdir()
 
     def _path(self, pool_id: str, node_id: str) -> Path:
         return self._folder / pool_id.lower() / node_id.lower() / LOG_NAME
+
+
+def _append(path: Path, lines: list[str]) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as log:
+        log.writelines(lines)
+    if path.stat().st_size > _MAX_SIZE:
+        kept = path.read_bytes()[-_MAX_SIZE // 2 :].partition(b"\n")[2]
+        path.write_bytes(kept)

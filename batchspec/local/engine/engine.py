@@ -200,8 +200,11 @@ class Engine:
             await self._agent.upload_log(upload)
         except (StorageError, OSError) as error:
             _log.warning("the log of node %s was not uploaded: %s", upload.node_id, error)
+        except Exception:  # noqa: BLE001  a bug must not leave the SAS of a request stored
+            _log.exception("the log of node %s was not uploaded", upload.node_id)
+        finally:
+            del self._uploads[upload.seq]
         self._store.log_uploads.done(upload)
-        del self._uploads[upload.seq]
 
     def _set_timer(self, moment: datetime | None, now: datetime) -> None:
         if self._timer is not None:
