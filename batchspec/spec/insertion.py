@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
-from urllib.parse import quote as percent_encoded
+from urllib.parse import quote
 
 from batchspec.spec.values import (
     Argument,
@@ -23,6 +23,7 @@ from batchspec.spec.values import (
     Quoted,
     Quoting,
     Raw,
+    RefusalError,
     Target,
     Text,
     plain,
@@ -306,7 +307,15 @@ def _in_url(parts: Iterable[object]) -> Iterator[object]:
             before += str(value) if isinstance(value, str) else ""
             yield part
         else:
-            yield (percent_encoded(plain(value), safe=_IN_PATH),)
+            yield (_percent_encoded(plain(value)),)
+
+
+def _percent_encoded(text: str) -> str:
+    try:
+        return quote(text, safe=_IN_PATH)
+    except UnicodeEncodeError:
+        # A string in a row can have the escape of one half of a character.
+        raise RefusalError("the value is not valid Unicode") from None
 
 
 def _is_in_path(before: str) -> bool:
@@ -319,21 +328,23 @@ def _json_strings(source: str) -> tuple[bool, ...]:
     from batchspec.spec.template import EXPRESSION  # noqa: PLC0415 - template imports this module
 
     found: list[bool] = []
-    skeleton, end = "", 0
+    skeleton: list[str] = []
+    in_string, end = False, 0
     for match in EXPRESSION.finditer(source):
-        skeleton += source[end : match.start()]
+        literal = source[end : match.start()]
         end = match.end()
-        found.append(_in_string(skeleton))
-        skeleton += "x" if found[-1] else "0"
+        in_string ^= len(_JSON_QUOTE.findall(literal)) % 2 == 1
+        found.append(in_string)
+        skeleton += (literal, "x" if in_string else "0")
     try:
-        value = json.loads(skeleton + source[end:])
-    except ValueError:
+        value = json.loads("".join(skeleton) + source[end:])
+    except (ValueError, RecursionError):
         return ()
     return tuple(found) if isinstance(value, dict | list) else ()
 
 
-def _in_string(text: str) -> bool:
-    return len(re.findall(r'(?<!\\)(?:\\\\)*"', text)) % 2 == 1
+_JSON_QUOTE = re.compile(r'(?<!\\)(?:\\\\)*"')
+"""A quote that begins or ends a string."""
 
 
 def _in_json(parts: Iterable[object], in_strings: tuple[bool, ...]) -> Iterator[object]:
@@ -363,7 +374,7 @@ def _json_value(value: object) -> str:
     if isinstance(value, str):
         try:
             json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             return json.dumps(value, ensure_ascii=False)
         return value
     return to_json(value)

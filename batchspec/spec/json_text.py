@@ -20,7 +20,11 @@ def read_json(
     """
     try:
         value = json.loads(
-            text, object_pairs_hook=members, parse_constant=_no_constant, parse_float=_finite
+            text,
+            object_pairs_hook=members,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_integer,
         )
     except RecursionError:
         raise ValueError(_NESTED) from None
@@ -29,6 +33,7 @@ def read_json(
     return value
 
 
+_TOO_LARGE = "the number is too large"
 _NESTED = f"the value has more than {DEEPEST} levels of nesting"
 
 
@@ -39,8 +44,16 @@ def _no_constant(name: str) -> NoReturn:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError("the number is too large")
+        raise ValueError(_TOO_LARGE)
     return number
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        # Python's limit of the digits of an integer.
+        raise ValueError(_TOO_LARGE) from None
 
 
 def _is_too_deep(value: object) -> bool:

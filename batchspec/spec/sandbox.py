@@ -2,7 +2,7 @@
 
 Expressions can use members of mappings, some string methods, and the filters and tests below. They
 cannot reach attributes of Python objects, load templates, or yield results of unbounded size.
-Errors are :class:`~batchspec.spec.values.RefusalError`; ``template`` adds the position.
+What fails is a :class:`~batchspec.spec.values.RefusalError`; ``template`` adds the position.
 """
 
 from __future__ import annotations
@@ -24,13 +24,35 @@ from jinja2.tests import TESTS as JINJA_TESTS
 from jinja2.utils import missing
 
 from batchspec.spec.convert import slug
-from batchspec.spec.values import LIMIT, Argument, Opaque, Raw, RefusalError, guard, plain
+from batchspec.spec.values import (
+    LIMIT,
+    TOO_LARGE,
+    Argument,
+    Opaque,
+    Raw,
+    RefusalError,
+    guard,
+    plain,
+)
 
 _TOO_LONG = f"the result has more than {LIMIT:,} characters"
 
 LONGEST = 10_000
 """The most characters of an expression."""
 TOO_DEEP = "the expression is nested too deeply"
+
+_FAILURES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What Python and Jinja raise for unsuitable values; Jinja's ``truncate`` asserts its arguments.
+Any other exception is an error of batchspec."""
 
 
 def _spans(source: str) -> Iterator[tuple[int, int]]:
@@ -55,7 +77,7 @@ CONCAT = "~"
 
 _KEPT_FILTERS = """
 abs capitalize count d default dictsort filesizeformat first items last length list
-lower map max min reject rejectattr reverse round select selectattr sort string sum title trim
+lower map max min reject rejectattr reverse select selectattr sort string sum title trim
 truncate unique upper urlencode wordcount
 """
 
@@ -105,11 +127,16 @@ def _default(value: object, default: object, name: str, expected: str) -> object
 
 
 def _raw(value: object) -> Raw:
-    return Raw(value.value if isinstance(value, Argument) else value)
+    return Raw(_complete(value.value if isinstance(value, Argument) else value))
 
 
 def _quote(value: object) -> Argument:
-    return Argument(value.value if isinstance(value, Raw) else value)
+    return Argument(_complete(value.value if isinstance(value, Raw) else value))
+
+
+def _complete(value: object) -> object:
+    """The value; a list instead of an iterator, whose items could fail outside the expression."""
+    return list(value) if isinstance(value, Iterator) else value
 
 
 def _hash(value: object, length: int = 8) -> str:
@@ -155,6 +182,17 @@ def _formatted(value: object) -> object:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else plain(value)
 
 
+_MOST_PLACES = 300
+"""The most decimal places of ``round``; a float has fewer. Jinja computes ``10**places``."""
+
+
+def _round(value: object, precision: int = 0, method: str = "common") -> object:
+    """Jinja's ``round``, with a precision of bounded size."""
+    if abs(precision) > _MOST_PLACES:
+        raise RefusalError(f"`round` takes a precision of at most {_MOST_PLACES}")
+    return JINJA_FILTERS["round"](value, precision, method)
+
+
 def _center(value: object, width: int = 80) -> str:
     """Jinja's ``center``, with a width of bounded size."""
     if width > _MAX_WIDTH:
@@ -179,9 +217,12 @@ def to_json(value: object) -> str:
     """A value as JSON.
 
     Raises:
-        RefusalError: it contains a secret, a URL or an undefined value.
+        RefusalError: it contains a secret, a URL, an undefined value or a number that is too large.
     """
-    return json.dumps(_json(value), ensure_ascii=False)
+    try:
+        return json.dumps(_json(value), ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise RefusalError(TOO_LARGE) from None
 
 
 def _json(value: object) -> object:
@@ -204,6 +245,7 @@ FILTERS: Mapping[str, Callable[..., object]] = {
     **{name: _guarded(JINJA_FILTERS[name]) for name in _KEPT_FILTERS.split()},
     "int": _guarded(_int),
     "float": _guarded(_float),
+    "round": _guarded(_round),
     "raw": _raw,
     "quote": _quote,
     "stem": lambda value: _path(value).stem,
@@ -267,6 +309,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             block_end_string="\0}",
             comment_start_string="\0(",
             comment_end_string="\0)",
+            # A result that is computed early could be infinite, see `parsed`.
+            optimized=False,
             undefined=_Unknown,
             finalize=_value,
             keep_trailing_newline=True,
@@ -300,6 +344,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 yield from render(scope_class(self, scope, None, {}))  # type: ignore[arg-type]
             except TemplateError as error:
                 raise RefusalError(error.message or type(error).__name__) from error
+            except _FAILURES as error:
+                raise RefusalError(_reason(error)) from error
 
         return evaluated
 
@@ -308,16 +354,20 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
         Raises:
             TemplateSyntaxError: the template has a syntax error.
-            RefusalError: an expression is too long, or contains a number that is too long.
+            RefusalError: an expression is too long, or contains a number that is too large.
             RecursionError: an expression is nested too deeply.
         """
         if len(source) > LONGEST and any(end - start > LONGEST for start, end in _spans(source)):
             raise RefusalError(f"an expression has more than {LONGEST:,} characters")
         try:
-            return self.parse(source)
+            tree = self.parse(source)
         except ValueError:
             # Python's limit of the digits of an integer.
             raise RefusalError("a number has too many digits") from None
+        # Jinja writes an infinite number as the name `inf` into the Python code.
+        if any(_is_infinite(constant.value) for constant in tree.find_all(nodes.Const)):
+            raise RefusalError(TOO_LARGE)
+        return tree
 
     def getattr(self, obj: object, attribute: str) -> object:
         """``obj.attribute``: a member of a mapping or a method of a string."""
@@ -370,7 +420,19 @@ def _value(_: Context, value: object) -> tuple[object]:
 
     Passing the context prevents Jinja from folding constants into the text.
     """
-    return (value,)
+    return (_complete(value),)
+
+
+def _is_infinite(value: object) -> bool:
+    return isinstance(value, float) and math.isinf(value)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, MemoryError):
+        return "the result is too large"
+    return str(error) or type(error).__name__
 
 
 def name_path(node: nodes.Node) -> tuple[str, ...] | None:

@@ -146,7 +146,7 @@ def evaluate(
             parts = escaped(template.source, parts, template.target, windows=windows)
         writer.write(parts)
         return writer.text()
-    except Exception as error:  # noqa: BLE001 - whatever an expression of the user causes
+    except (RefusalError, UnquotableError) as error:
         _fail(template, error, writer.values)
 
 
@@ -412,26 +412,17 @@ def _is_deferred(piece: Piece) -> bool:
     return type(piece) is not str
 
 
-def _fail(template: Template, error: Exception, number: int) -> NoReturn:
+def _fail(template: Template, error: RefusalError | UnquotableError, number: int) -> NoReturn:
     """Report which expression failed and why, without its values, which may be secret."""
-    fix = error.fix if isinstance(error, RefusalError | UnquotableError) else ""
     expressions = [match.group() for match in EXPRESSION.finditer(template.source)]
     which = expressions[number] if number < len(expressions) else template.source
     problem = Diagnostic(
         "template-value",
-        f"`{which}` cannot be evaluated: {_reason(error)}",
+        f"`{which}` cannot be evaluated: {error}",
         where=position_of(template, number),
-        fix=fix,
+        fix=error.fix,
     )
     raise SpecError(problem) from None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    if isinstance(error, MemoryError):
-        return "the result is too large"
-    return str(error) or type(error).__name__
 
 
 def position_of(template: Template, number: int) -> Place:

@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import BuiltinMethodType
 from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias
 
 from batchspec.diagnostics import Place, Secret
@@ -450,12 +451,23 @@ def plain(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case int() | float():
-            return str(value)
+            return _digits(value)
         case Named():
             return value.text
         case Opaque():
             value.refuse()
     raise RefusalError(f"a string or number is required, not {_kind(value)}", _fix(value))
+
+
+TOO_LARGE = "a number is too large"
+
+
+def _digits(number: float) -> str:
+    try:
+        return str(number)
+    except ValueError:
+        # Python's limit of the digits of an integer.
+        raise RefusalError(TOO_LARGE) from None
 
 
 def _kind(value: object) -> str:
@@ -467,6 +479,8 @@ def _kind(value: object) -> str:
             return "an object"
         case list() | tuple() | Iterator():
             return "a list"
+        case BuiltinMethodType():
+            return "a method"
     # An undefined name raises its own message here, except for a condition without `else`.
     text = str(value)
     return text or "the missing result of an `if` without `else`"
@@ -480,4 +494,6 @@ def _fix(value: object) -> str:
             return "Insert one of its members, or convert it with `| tojson`."
         case list() | tuple() | Iterator():
             return "Join the items with `| join(',')`."
+        case BuiltinMethodType():
+            return f"Call it: `{value.__name__}()`."
     return ""

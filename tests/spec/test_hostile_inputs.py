@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.diagnostics import SpecError
+from batchspec.diagnostics import Place, SpecError
 from batchspec.plan.rules import registry
 from batchspec.spec import read_rows, read_spec, yaml_parser
 from batchspec.spec.rows import LONGEST_LINE
-from batchspec.spec.template import sandbox
+from batchspec.spec.template import evaluate, sandbox
+from batchspec.spec.values import Target, Template
 from tests.spec.hostile_inputs import case, written
 from tools.input_fuzz import command, run
 
@@ -85,16 +86,55 @@ def test_long_expressions(tmp_path: Path) -> None:
     assert "10,000 characters" in expression(tmp_path, " + ".join(["1"] * 5000))
 
 
-def test_any_exception_of_an_expression_has_its_place(
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("1 / 0", "division by zero"),
+        ("-'a'", "bad operand type"),
+        ("5 | dictsort", "no attribute"),
+        ("[1] | map('dictsort') | raw", "no attribute"),
+        ("'abc' | truncate(1)", "expected length"),
+        ("1 | round(10000000, 'floor')", "at most 300"),
+        ("[1][5]", "out of range"),
+        ("10**1000 * 10**1000 * 10**1000 * 10**1000 * 10**1000", "a number is too large"),
+        ("[10**1000 * 10**1000 * 10**1000 * 10**1000 * 10**1000] | tojson", "too large"),
+        ("(1e308 / 1e-10) | tojson", "a number is too large"),
+        ("9e999", "a number is too large"),
+        ("-9e999 | abs", "a number is too large"),
+        ("'a'.upper", "not a method"),
+    ],
+)
+def test_what_fails_in_an_expression_has_its_place(text: str, reason: str, tmp_path: Path) -> None:
+    assert reason in expression(tmp_path, text)
+
+
+def test_half_of_a_character_in_a_url() -> None:
+    template = Template("http://a/{{ value }}", Place("f", 1, 1), target=Target.URL)
+    with pytest.raises(SpecError, match="not valid Unicode"):
+        evaluate(template, {"value": "a\ud800"})
+
+
+def test_an_error_of_batchspec_is_not_one_of_an_expression(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: object) -> None:
-        raise OSError
+        raise NotImplementedError
 
     monkeypatch.setitem(sandbox().filters, "upper", broken)
     path = written(tmp_path, description='"{{ words | upper }}"')
-    with pytest.raises(SpecError, match="cannot be evaluated"):
+    with pytest.raises(NotImplementedError):
         read_spec(path, needs_secrets=False)
+
+
+def test_the_time_to_insert_into_json_is_linear() -> None:
+    # With a search of the text before each value this takes minutes.
+    template = Template('["' + '{{ value }}", "' * 20_000 + '"]', Place("f", 1, 1))
+    assert str(evaluate(template, {"value": 1})).count("1") == 20_000
+
+
+def test_json_that_is_nested_too_deeply_is_plain_text() -> None:
+    for source, value in (("[" * 100_000 + "{{ value }}", 1), ("[{{ value }}]", "[" * 100_000)):
+        assert str(evaluate(Template(source, Place("f", 1, 1)), {"value": value})).startswith("[")
 
 
 def test_pipes_and_devices_are_refused(tmp_path: Path) -> None:
