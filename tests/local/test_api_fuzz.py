@@ -184,6 +184,16 @@ def test_single_surrogates_are_rejected(
     assert exchange(observed.service, head, body).status == 400
 
 
+@pytest.mark.parametrize("number", [b"9" * 5000, "²".encode(), b"-1"])
+def test_numbers_of_pages_that_are_not_numbers_are_rejected(
+    observed: Observer, number: bytes
+) -> None:
+    token = base64.urlsafe_b64encode(number).rstrip(b"=")
+    target = b"/supportedimages?$skiptoken=" + token + b"&" + VERSION
+    head = signed("GET", target, [])
+    assert exchange(observed.service, head, b"").status == 400
+
+
 @pytest.mark.parametrize(
     ("headers", "body"),
     [

@@ -260,8 +260,8 @@ def test_a_deleted_task_disappears_and_its_run_is_pending_deletion(service: Serv
     answer = service.request("DELETE", f"{TASKS}/Task-1")
     assert (answer.status, answer.body) == (200, b"")
     assert service.request("GET", f"{TASKS}/Task-1").code == "TaskNotFound"
-    (doomed,) = service.store.runs.pending_deletions()
-    assert doomed.directory == "workitems/j/job-1/Task-1"
+    (deletion,) = service.store.runs.pending_deletions()
+    assert deletion.directory == "workitems/j/job-1/Task-1"
     node = service.store.nodes.get("p", "tvmps_a_d")
     assert node is not None
     assert (node.running_tasks, node.running_slots) == (0, 0)

@@ -175,7 +175,7 @@ def a_task(seq: int = 1, **more: Any) -> Task:
 
 OTHERS = ("start.1", "preparation.3")
 LIVE = a_task(state=TaskState.RUNNING)
-TOLD = replace(LIVE, ending="terminate")
+ENDING_TASK = replace(LIVE, ending="terminate")
 
 
 def test_an_empty_state_has_no_decisions() -> None:
@@ -450,7 +450,7 @@ def test_tasks_end_before_an_intent_is_carried_out(intent: str, option: str) -> 
     how: Any = option
     asked: list[Decision] = [] if patient else [RequestTaskEnd(LIVE, how)]
     assert of_node(node, live=(LIVE,)) == first + asked
-    assert of_node(node, live=(TOLD,)) == first
+    assert of_node(node, live=(ENDING_TASK,)) == first
 
 
 def test_an_intent_waits_for_retained_data() -> None:
@@ -503,7 +503,7 @@ def test_the_tasks_of_an_ending_job_end_first(state: JobState) -> None:
     job = a_job(state=state)
     asked = of_job(job, LIVE)
     assert asked == [RequestTaskEnd(LIVE, "terminate")]
-    assert of_job(job, TOLD) == []
+    assert of_job(job, ENDING_TASK) == []
 
 
 @pytest.mark.parametrize(
@@ -584,7 +584,7 @@ def test_tasks_of_one_round_share_a_preparation() -> None:
 
 
 def test_a_preparing_task_is_ended_without_a_process() -> None:
-    waiting = replace(TOLD, state=TaskState.PREPARING)
+    waiting = replace(ENDING_TASK, state=TaskState.PREPARING)
     assert decide(SchedulerState(ending=(waiting,)), NOW) == [EndPreparingTask(waiting)]
 
 
@@ -600,7 +600,7 @@ def test_release_tasks_run_on_prepared_nodes_before_the_job_ends(
         return decide(SchedulerState(jobs=(JobView(job, live, preparations),)), NOW)
 
     ready, failed = a_preparation(), a_preparation(4, state="failed")
-    assert steps(ready, failed, live=(TOLD,)) == []
+    assert steps(ready, failed, live=(ENDING_TASK,)) == []
     assert steps(a_preparation(state="running")) == [KillProcess("preparation.3")]
     assert steps(ready, failed) == [RunReleaseTask(job, ready)]
     assert steps(a_preparation(release_state="running")) == []
@@ -629,22 +629,26 @@ def test_a_job_without_a_release_task_just_ends() -> None:
 
 
 def test_files_are_deleted_when_no_run_writes_them() -> None:
-    doomed = PendingDeletion(1, "p", "n1", "workitems/j/job-1/t", task_seq=5, run=2)
-    assert decide(SchedulerState(pending_deletions=(doomed,)), NOW) == [DeletePendingFiles(doomed)]
+    deletion = PendingDeletion(1, "p", "n1", "workitems/j/job-1/t", task_seq=5, run=2)
+    assert decide(SchedulerState(pending_deletions=(deletion,)), NOW) == [
+        DeletePendingFiles(deletion)
+    ]
     running = frozenset({run_key(5, 2)})
-    assert decide(SchedulerState(pending_deletions=(doomed,), running=running), NOW) == [
+    assert decide(SchedulerState(pending_deletions=(deletion,), running=running), NOW) == [
         KillRun(5, 2)
     ]
     expired = a_task()
     assert decide(SchedulerState(expired=(expired,)), NOW) == [DeleteExpiredFiles(expired)]
-    assert decide(SchedulerState(ending=(TOLD,)), NOW) == [KillRun(TOLD.seq, TOLD.run)]
+    assert decide(SchedulerState(ending=(ENDING_TASK,)), NOW) == [
+        KillRun(ENDING_TASK.seq, ENDING_TASK.run)
+    ]
 
 
 def test_no_task_starts_in_a_directory_in_use() -> None:
-    doomed = PendingDeletion(1, "P", "N1", "workitems/j/job-1/T1", task_seq=5, run=2)
+    deletion = PendingDeletion(1, "P", "N1", "workitems/j/job-1/T1", task_seq=5, run=2)
     work = PoolWork(a_pool(), (a_node(),), (JobQueue(a_job(), (a_task(1),)),))
     state = SchedulerState(
-        pending_deletions=(doomed,), work=(work,), running=frozenset({run_key(5, 2)})
+        pending_deletions=(deletion,), work=(work,), running=frozenset({run_key(5, 2)})
     )
     assert not any(isinstance(decision, RunTask) for decision in decide(state, NOW))
     assert any(

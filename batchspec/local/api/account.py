@@ -117,8 +117,7 @@ def list_node_agent_skus(_context: Context, request: Request) -> Reply:
 
 def _page(request: Request, model: str, items: Sequence[Mapping[str, Any]], metadata: str) -> Reply:
     """One page of a list that is not in the store."""
-    limit, after = request.max_results(), request.after()
-    start = int(after) if after.isdecimal() else 0
+    limit, start = request.max_results(), request.start()
     end = start + limit
     link = request.next_link(str(end)) if len(items) > end else None
     return list_reply(request, model, items[start:end], metadata, link)

@@ -159,9 +159,8 @@ def delete_task(context: Context, request: Request) -> Reply:
 
 def list_subtasks(context: Context, request: Request) -> Reply:
     """``GET .../subtasksinfo``: empty for a task that is not multi-instance."""
-    after = request.after()
+    start = request.start()
     found = context.store.subtasks.of(find_parent_task(context, request))
-    start = int(after) if after.isdecimal() else 0
     end = start + MAX_RESULTS
     shown = [serialize_subtask(context, one) for one in found[start:end]]
     link = request.next_link(str(end)) if len(found) > end else None

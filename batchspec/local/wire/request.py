@@ -114,6 +114,18 @@ class Request:
             raise bad_query("maxresults", text, f"MaxResults cannot be greater than {most}")
         return int(text)
 
+    def start(self) -> int:
+        """The number of items before this page, in a list whose pages are numbered.
+
+        Raises:
+            Fault: the ``$skiptoken`` is not valid.
+        """
+        digits = self.after()
+        if digits and not (digits.isascii() and digits.isdigit() and len(digits) <= 10):
+            token = self.query["$skiptoken"]
+            raise bad_query("$skiptoken", token, "The skip token is not valid")
+        return int(digits or "0")
+
     def after(self, *, file: bool = False) -> str:
         """The last key of the previous page; empty for the first page.
 
