@@ -16,11 +16,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batchspec.observe.account import counted_jobs, jobs_of, observe
+    from batchspec.observe.account import (
+        Kind,
+        OwnedResource,
+        counted_jobs,
+        jobs_of,
+        observe,
+        owned_resources,
+    )
     from batchspec.observe.disk import scan
     from batchspec.observe.failures import Failure, failures_of, tasks_alike
     from batchspec.observe.file_cache import FileCache, create_state_folder
-    from batchspec.observe.inventory import Kind, OwnedResource, owned_resources
     from batchspec.observe.spool import Spool
     from batchspec.observe.task_output import (
         NodeOutput,
@@ -68,11 +74,11 @@ __all__ = [
 ]
 
 _MODULES = {
-    **dict.fromkeys(("counted_jobs", "jobs_of", "observe"), "account"),
+    **dict.fromkeys(("Kind", "OwnedResource", "counted_jobs", "jobs_of"), "account"),
+    **dict.fromkeys(("observe", "owned_resources"), "account"),
     **dict.fromkeys(("scan",), "disk"),
     **dict.fromkeys(("Failure", "failures_of", "tasks_alike"), "failures"),
     **dict.fromkeys(("FileCache", "create_state_folder"), "file_cache"),
-    **dict.fromkeys(("Kind", "OwnedResource", "owned_resources"), "inventory"),
     **dict.fromkeys(("Spool",), "spool"),
     **dict.fromkeys(("NodeOutput", "OutputFile", "TaskInJob", "Unstartable"), "task_output"),
     **dict.fromkeys(("find_node_output", "find_task", "find_unstartable"), "task_output"),

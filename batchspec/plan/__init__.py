@@ -7,7 +7,7 @@ findings, and the snapshot that it is based on. Functions: ``build_plan`` (``pla
 
 Public are the names below and these modules: ``observed`` (facts), ``actions`` (what a step does),
 ``metadata`` and ``results`` (what a run records in the account and on disk, and how it is read),
-and ``failures`` (causes of failures, and what to do about them).
+and ``failures`` (causes of failures, what to do about them, and the selection of ``retry``).
 
 Not here: reading or changing the account or the disk (``observe``, ``apply``), requests
 (``cloud``), formatted output (``render``). Everything is pure; time is an argument.
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from batchspec.plan.build import build_plan, has_retries
     from batchspec.plan.changes import duration_seconds
     from batchspec.plan.cleanup import build_destroy, containers_subject
+    from batchspec.plan.failures import Selection
     from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
     from batchspec.plan.outputs import (
         MissingOutput,
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from batchspec.plan.rules.data import OUTPUT_MISSING, output_missing
     from batchspec.plan.rules.other_runs import created_meanwhile
     from batchspec.plan.rules.registry import GROUPS, RULES, check_offline
-    from batchspec.plan.selection import Selection
     from batchspec.plan.stage_tasks import StageCounts, count_stages, read_recorded
     from batchspec.plan.task_sets import OPEN, job_base, newest_open
     from batchspec.plan.tasks import Task
@@ -119,6 +119,7 @@ _NAMES = {
         "build_destroy",
         "containers_subject",
     ),
+    "failures": ("Selection",),
     "options": (
         "NO_OPTIONS",
         "Part",
@@ -155,7 +156,6 @@ _NAMES = {
         "RULES",
         "check_offline",
     ),
-    "selection": ("Selection",),
     "stage_tasks": (
         "StageCounts",
         "count_stages",

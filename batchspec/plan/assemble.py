@@ -1,22 +1,286 @@
-"""Steps → :class:`Plan`: links between steps, one step alone, a plan that ends with submission."""
+"""Steps → :class:`Plan`: links between steps, a part of a plan, and the snapshot it is based on.
+
+The snapshot contains facts by name, without secrets, and their digest. Two plans with equal
+snapshots are equal. Progress of tasks and the number of nodes of a pool that scales are not part of
+it: they change all the time, and their effect on a plan shows in its steps. Large collections are a
+count and a digest; members are listed only for small ones.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from itertools import chain
 
-from batchspec.diagnostics import Diagnostic, Diagnostics, UsageError
+from batchspec.diagnostics import Diagnostic, Diagnostics, Secret, UsageError, redact
 from batchspec.plan.actions import DeletePool, DownloadResults, WaitForPool, WaitForTasks
-from batchspec.plan.fingerprint import snapshot
+from batchspec.plan.changes import JOB, POOL, SCHEDULE
 from batchspec.plan.identity import digest
-from batchspec.plan.observed import Observed
+from batchspec.plan.observed import (
+    Blob,
+    ContainerFacts,
+    JobFacts,
+    LocalFile,
+    Observed,
+    PoolFacts,
+    ScheduleFacts,
+    Stream,
+    TaskIndex,
+)
 from batchspec.plan.options import PlanOptions
-from batchspec.plan.plan import Gate, Plan, Step
+from batchspec.plan.plan import Fact, Gate, Plan, Step
+from batchspec.plan.results import input_containers
+from batchspec.plan.rules.image import resolve_image
 from batchspec.plan.rules.pool import pool_stays
 from batchspec.plan.rules.run import part_of_plan
-from batchspec.spec import Spec
+from batchspec.spec import ImageAlias, Record, Rows, Spec, Value, thaw
+
+SINGLY = 500
+"""Larger collections are compared only by count, size and digest."""
+
+
+def snapshot(spec: Spec, observed: Observed, steps: Iterable[Step]) -> Mapping[str, Fact]:
+    """The snapshot of a plan, by the names of the facts in messages."""
+    return dict(_facts(spec, observed, steps))
+
+
+def _facts(spec: Spec, observed: Observed, steps: Iterable[Step]) -> Iterator[tuple[str, Fact]]:
+    account = observed.account
+    yield "the account", Fact(f"{account.target}: {account.batch}, {account.storage}")
+    yield "the spec", Fact(f"#{spec.digest}")
+    for name, value in spec.parameters.items():
+        if not isinstance(value, Secret):
+            yield f"parameter {name}", Fact(value_text(value))
+    yield from _data_facts(spec, observed)
+    if isinstance(spec.pool.image, ImageAlias):
+        size = spec.pool.properties.get("vmSize")
+        yield f"image {spec.pool.image.name}", _image_fact(spec.pool.image, observed, size)
+    yield f"pool {spec.pool.id}", pool_fact(observed.pool)
+    if observed.schedule is not None:
+        yield f"schedule {observed.schedule.id}", schedule_fact(observed.schedule)
+    if spec.job.schedule is None:
+        yield from _job_facts(spec, observed)
+    yield (
+        "the steps",
+        Fact("#" + digest(tuple((s.id, s.verb, s.reason, s.items) for s in steps))),
+    )
+
+
+def _job_facts(spec: Spec, observed: Observed) -> Iterator[tuple[str, Fact]]:
+    """Jobs, tasks and results; those of a schedule come and go by themselves."""
+    names = ", ".join(job.id for job in observed.jobs)
+    yield f"the jobs of {spec.job.id}", Fact(names or ABSENT)
+    for job in observed.jobs:
+        yield f"job {job.id}", job_fact(job)
+    if observed.tasks is not None:
+        yield f"the tasks of {spec.job.id}", _task_fact(observed.tasks)
+    yield "the results on this disk", _results_fact(observed)
+
+
+def _data_facts(spec: Spec, observed: Observed) -> Iterator[tuple[str, Fact]]:
+    """The snapshot that are files and blobs."""
+    inputs = input_containers(spec)
+    for key, container in spec.containers.items():
+        facts = observed.containers[key]
+        yield f"container {container.id}", _container_fact(facts)
+        if container.upload:
+            yield f"the files for {container.id}", _listing("file", map(_file, facts.files))
+        if facts.exists and key in inputs:
+            # What tasks have written changes while they run, as the tasks do.
+            blobs = (blob for blob in facts.blobs if not blob.work)
+            yield f"the blobs of {container.id}", _listing("blob", map(_blob, blobs))
+    for stage in spec.stages:
+        if isinstance(stage.for_each, Rows) and stage.name in observed.rows:
+            name = f"the rows of {stage.for_each.path.name} (stage {stage.name})"
+            yield name, _rows_fact(observed.rows[stage.name])
+
+
+def _container_fact(facts: ContainerFacts) -> Fact:
+    if facts.metadata is None:
+        return Fact(ABSENT)
+    pairs = sorted(facts.metadata.items())
+    return Fact("there", tuple((f"metadata.{name}", value_text(text)) for name, text in pairs))
+
+
+def _image_fact(alias: ImageAlias, observed: Observed, size: Value) -> Fact:
+    found = resolve_image(alias, observed.images, observed.now, Diagnostics(), size)
+    reference = found.get("imageReference")
+    words = [*reference.values()] if isinstance(reference, Record) else []
+    return Fact(":".join(map(str, [*words, found.get("nodeAgentSKUId", ABSENT)])))
+
+
+def _results_fact(observed: Observed) -> Fact:
+    receipt = observed.receipt
+    if receipt is None:
+        return Fact(ABSENT)
+    return Fact(f"{receipt.files} of job {receipt.job}, {receipt.missing} gone or changed")
+
+
+def _file(file: LocalFile) -> _Member:
+    return _Member(file.blob, file.size, f"{file.md5.hex()} {file.content_type or ''}".strip())
+
+
+def _blob(blob: Blob) -> _Member:
+    # Where the service keeps no MD5, a blob that was written again is another.
+    modified = blob.modified.isoformat() if blob.modified else ""
+    return _Member(blob.name, blob.size, blob.md5.hex() if blob.md5 else modified)
+
+
+def _task_fact(index: TaskIndex) -> Fact:
+    """The tasks of the jobs, and which of them failed."""
+
+    def members() -> Iterator[_Member]:
+        for name, job, succeeded in index.ends():
+            yield _Member(name, None, f"{'failed' if succeeded is False else 'there'} in {job}")
+
+    return _listing("task", members())
+
+
+def _rows_fact(rows: Stream[Record]) -> Fact:
+    hasher, count = hashlib.sha256(), 0
+    for row in rows:
+        hasher.update(digest(row).encode())
+        count += 1
+    return Fact(f"{_counted(count, 'row')} #{hasher.hexdigest()[:16]}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """A file, a blob or a task: ``size`` in bytes if it has one; ``content`` identifies its
+    content.
+    """
+
+    name: str
+    size: int | None
+    content: str
+
+    @property
+    def words(self) -> str:
+        return self.content if self.size is None else f"{self.size} bytes #{self.content}"
+
+
+def _listing(noun: str, members: Iterable[_Member]) -> Fact:
+    """Their number and total size, and each member if they are few."""
+    gathered = _Gathered()
+    for member in members:
+        gathered.add(member)
+    size = "" if gathered.size is None else f", {gathered.size} bytes"
+    return Fact(
+        f"{_counted(gathered.count, noun)}{size} #{gathered.hasher.hexdigest()[:16]}",
+        tuple(gathered.singly),
+    )
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What is kept of a stream that may be long."""
+
+    count: int = 0
+    size: int | None = None
+    hasher: hashlib._Hash = field(default_factory=hashlib.sha256)
+    singly: list[tuple[str, str]] = field(default_factory=list)
+
+    def add(self, member: _Member) -> None:
+        self.count += 1
+        if member.size is not None:
+            self.size = (self.size or 0) + member.size
+        self.hasher.update(f"{member.name}\0{member.size}\0{member.content}\n".encode())
+        if self.count <= SINGLY:
+            self.singly.append((member.name, member.words))
+        else:
+            self.singly.clear()
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+ABSENT = "not there"
+_SIZES = frozenset({"targetDedicatedNodes", "targetLowPriorityNodes"})
+"""What a pool that scales itself changes by itself."""
+_HIDDEN = frozenset({"password", "accountKey", "sasKey", "protectedSettings"})
+"""Members that the service takes and never shows."""
+_SETTING = frozenset({"name", "value"})
+_SIGNED = re.compile(r"\?[^\s\"']*\bsig=[^\s\"']*")
+"""The query of a signed URL: rights and expiry, which are renewed regularly."""
+_LONGEST = 60
+"""Characters of a value that are shown; a longer value has a digest."""
+
+
+def pool_fact(pool: PoolFacts | None) -> Fact:
+    """What a pool is."""
+    if pool is None:
+        return Fact(ABSENT)
+    scales = pool.properties.get("enableAutoScale") is True
+    keys = [key for key in POOL if not (scales and key in _SIZES)]
+    return Fact(pool.state, tuple(_parts(pool.properties, keys, pool.metadata)))
+
+
+def job_fact(job: JobFacts) -> Fact:
+    """What a job is."""
+    return Fact(job.state, tuple(_parts(job.properties, JOB, job.metadata)))
+
+
+def schedule_fact(schedule: ScheduleFacts) -> Fact:
+    """What a job schedule is."""
+    return Fact(schedule.state, tuple(_parts(schedule.properties, SCHEDULE, schedule.metadata)))
+
+
+def value_text(value: Value) -> str:
+    """A value as messages show it: a short value, otherwise ``#`` and a digest."""
+    match _without_secrets(value):
+        case None:
+            return "unset"
+        case bool(truth):
+            return str(truth).lower()
+        case str() | int() | float() as plain:
+            text = redact(str(plain))
+            return f"#{digest(text)}" if len(text) > _LONGEST or "#" in text else text
+        case plain:
+            return f"#{digest(redact(json.dumps(plain, sort_keys=True)))}"
+
+
+def _without_secrets(value: Value) -> object:
+    """A value without secrets."""
+    match value:
+        case Record():
+            return {
+                key: _without_secrets(item) for key, item in value.items() if key not in _HIDDEN
+            }
+        case tuple() if all(isinstance(item, Record) and set(item) <= _SETTING for item in value):
+            # What a setting of the environment was set to may be a secret.
+            return [item.get("name") for item in value if isinstance(item, Record)]
+        case tuple():
+            return [_without_secrets(item) for item in value]
+        case str():
+            return _SIGNED.sub("?...", value)
+    return thaw(value, lambda text: text.shown)
+
+
+def _parts(
+    properties: Record, keys: Iterable[str], metadata: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    for key in keys:
+        if key not in {"id", "metadata"}:
+            yield from _flattened(key, properties.get(key))
+    # Another one of the same name is another one.
+    yield from _flattened("creationTime", properties.get("creationTime"))
+    for name, text in sorted(metadata.items()):
+        yield f"metadata.{name}", value_text(text)
+
+
+def _flattened(path: str, value: Value) -> Iterator[tuple[str, str]]:
+    """A property with all its members, by dotted paths."""
+    if isinstance(value, Record):
+        for key, item in sorted(value.items()):
+            if key not in _HIDDEN:
+                yield from _flattened(f"{path}.{key}", item)
+    elif value is not None and value != ():
+        yield path, value_text(value)
 
 
 def assemble(

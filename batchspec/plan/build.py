@@ -1,12 +1,24 @@
-"""Spec + Observed → Plan. Pure: equal inputs give equal plans, and nothing is changed."""
+"""Spec + Observed → Plan. Pure: equal inputs give equal plans, and nothing is changed.
+
+The pool of a finished run costs money while it has nodes. A smaller size therefore takes effect at
+once, and so does an autoscale formula. Everything else waits until tasks run again, and the plan
+shows it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from batchspec.diagnostics import Diagnostics, SpecError
-from batchspec.plan.actions import CreateJob, ReplaceJob, RestartNodes, RetryTasks, SubmitTasks
+from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError
+from batchspec.plan.actions import (
+    CreateJob,
+    DeletePool,
+    ReplaceJob,
+    RestartNodes,
+    RetryTasks,
+    SubmitTasks,
+)
 from batchspec.plan.assemble import assemble
 from batchspec.plan.cleanup import (
     cleanup_steps,
@@ -18,6 +30,7 @@ from batchspec.plan.cleanup import (
     verified,
 )
 from batchspec.plan.data import container_steps, stale_steps, upload_steps
+from batchspec.plan.failures import Selection
 from batchspec.plan.job import (
     earlier_steps,
     ending_steps,
@@ -27,12 +40,23 @@ from batchspec.plan.job import (
     why_another,
 )
 from batchspec.plan.metadata import SPEC, VERSION, version
-from batchspec.plan.observed import Observed
+from batchspec.plan.observed import Observed, PoolFacts
 from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
 from batchspec.plan.outputs import MissingOutput, missing_outputs, outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb, ids
-from batchspec.plan.pool import pool_body, pool_steps, runs_windows, with_restart
+from batchspec.plan.pool import (
+    drift,
+    existing_size,
+    pool_body,
+    pool_change,
+    pool_steps,
+    runs_windows,
+    size_steps,
+    target_size,
+    with_restart,
+)
 from batchspec.plan.results import WorkSet, superseded_files
+from batchspec.plan.rules.account import pool_drift
 from batchspec.plan.rules.data import missing_container, output_missing
 from batchspec.plan.rules.other_runs import other_containers, other_pool, other_run
 from batchspec.plan.rules.references import check_dependencies
@@ -50,7 +74,6 @@ from batchspec.plan.rules.sas import sas_lifetime
 from batchspec.plan.rules.schedule import schedule_exists
 from batchspec.plan.rules.tasks import check_stages
 from batchspec.plan.schedule import build_schedule
-from batchspec.plan.selection import Selection
 from batchspec.plan.task_sets import (
     ReplacedJob,
     TaskSets,
@@ -58,7 +81,6 @@ from batchspec.plan.task_sets import (
     newest_open,
     only_manager,
 )
-from batchspec.plan.unused_pool import unused_pool_drift, unused_pool_steps
 from batchspec.spec import PoolKind, Record, Spec
 
 
@@ -104,9 +126,9 @@ def build_plan(
             else []
         )
         steps, kept = run.finished_steps(missing)
-        todo, later = _divided(unused_pool_steps(spec, observed, pool, steps))
+        todo, later = _divided(_unused_pool_steps(spec, observed, pool, steps))
         steps, kept = [*todo, *steps], [*kept, *later]
-        problems.extend(unused_pool_drift(spec, observed, pool))
+        problems.extend(_unused_pool_drift(spec, observed, pool))
         problems.extend(output_missing(missing, spec))
     else:
         problems.extend(found)
@@ -322,3 +344,47 @@ def _divided(steps: Iterable[Step]) -> tuple[list[Step], list[Step]]:
         [step for step in mixed if step.action is not None],
         [step for step in mixed if step.action is None],
     )
+
+
+def _unused_pool_drift(spec: Spec, observed: Observed, body: Record) -> Iterator[Diagnostic]:
+    """What another client changed in the pool; ``body`` is that of Create Pool."""
+    facts = _own_pool(spec, observed)
+    if facts is not None:
+        yield from pool_drift(spec.pool, drift(body, facts))
+
+
+def _unused_pool_steps(
+    spec: Spec, observed: Observed, body: Record, steps: Sequence[Step]
+) -> Iterator[Step]:
+    """A step that decreases the pool, and one that keeps what changes when tasks run again.
+
+    ``steps`` are the others of the plan: a pool that is deleted is not changed.
+    """
+    facts = _own_pool(spec, observed)
+    if facts is None or any(isinstance(step.action, DeletePool) for step in steps):
+        return
+    change = pool_change(body, facts)
+    later = [] if change is None else [change.reason]
+    sizes = tuple(size_steps(spec.pool, facts, body, ()))
+    if body.get("enableAutoScale") is True or _is_smaller(body, facts):
+        yield from sizes
+    elif facts.scales or target_size(body) != existing_size(facts):
+        later += [step.reason for step in sizes]
+    if later:
+        reason = f"changes when tasks run again: {'; '.join(later)}"
+        pool_id = spec.pool.id
+        yield Step(f"pool:{pool_id}:later", None, Verb.KEEP, f"pool {pool_id}", reason)
+
+
+def _is_smaller(body: Record, facts: PoolFacts) -> bool:
+    """Whether the spec has fewer nodes than the pool is to have, and more of no kind."""
+    wanted, there = target_size(body), existing_size(facts)
+    return wanted != there and all(one <= other for one, other in zip(wanted, there, strict=True))
+
+
+def _own_pool(spec: Spec, observed: Observed) -> PoolFacts | None:
+    """The pool, if this spec created it and it is not being deleted."""
+    facts = observed.pool
+    if spec.pool.kind is not PoolKind.OWN or facts is None or facts.state == "deleting":
+        return None
+    return facts if facts.metadata.get(SPEC) == spec.name else None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from batchspec.diagnostics import Diagnostic, Secret, SpecError, StalePlanError, redact
-from batchspec.plan.fingerprint import ABSENT
+from batchspec.plan.assemble import ABSENT
 from batchspec.plan.options import Part, PlanOptions
 from batchspec.plan.plan import Fact, Plan
 from batchspec.spec import Spec

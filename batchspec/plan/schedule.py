@@ -14,6 +14,7 @@ from batchspec.plan.actions import CreateSchedule, ReplaceSchedule, UpdateSchedu
 from batchspec.plan.assemble import assemble
 from batchspec.plan.changes import SCHEDULE, ChangeMethod, Difference, differences
 from batchspec.plan.data import container_steps, upload_steps
+from batchspec.plan.failures import Selection
 from batchspec.plan.identity import digest
 from batchspec.plan.job import job_differences, properties
 from batchspec.plan.metadata import (
@@ -50,7 +51,6 @@ from batchspec.plan.rules.schedule import (
     schedule_over,
 )
 from batchspec.plan.rules.tasks import check_stages
-from batchspec.plan.selection import Selection
 from batchspec.plan.task_sets import TaskSets
 from batchspec.plan.tasks import expand
 from batchspec.spec import PoolKind, Record, Spec, Value

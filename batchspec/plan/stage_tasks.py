@@ -15,10 +15,10 @@ from dataclasses import astuple, dataclass, field, replace
 from datetime import datetime
 from enum import Enum, auto
 
+from batchspec.plan.failures import Selection
 from batchspec.plan.lazy import FilterMapped
 from batchspec.plan.metadata import STAGES
 from batchspec.plan.observed import JobFacts, Stream, TaskFacts, TaskIndex
-from batchspec.plan.selection import Selection
 from batchspec.plan.tasks import Task
 from batchspec.spec import Spec, Stage
 

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from batchspec.plan.failures import Selection
 from batchspec.plan.ingredients import changes_of_stage, definitions
 from batchspec.plan.metadata import KEEPS, SPEC, VERSION, scope_is_whole, version
 from batchspec.plan.needs import Linked, link
 from batchspec.plan.observed import JobFacts, Observed, Stream, TaskFacts, TaskIndex
 from batchspec.plan.outputs import RequiredOutputs
 from batchspec.plan.results import Written, receipt_name
-from batchspec.plan.selection import Selection
 from batchspec.plan.stage_tasks import (
     StageTasks,
     Survey,

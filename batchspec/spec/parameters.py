@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchspec.diagnostics import Diagnostic, Diagnostics, MissingSecret, Place, Secret, SpecError
-from batchspec.spec.json_text import read_json
 from batchspec.spec.parameter_schema import (
     declaration_mismatch,
     fits_simple,
     is_simple,
     value_mismatch,
 )
+from batchspec.spec.rows import read_json
 from batchspec.spec.validator_messages import TYPE_NAMES, did_you_mean, is_long_number
 from batchspec.spec.values import Value, freeze
 from batchspec.spec.yaml_parser import LONGEST_NUMBER, parse, read_source

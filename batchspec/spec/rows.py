@@ -1,4 +1,4 @@
-"""Reads files of rows (CSV, TSV and JSON Lines) one row at a time.
+"""Reads files of rows (CSV, TSV and JSON Lines) one row at a time, and JSON values.
 
 The first line of a CSV or TSV file names the columns, and every value is a string. Each line of a
 JSON Lines file is an object whose values keep their types. Empty lines are skipped. Errors are
@@ -11,16 +11,16 @@ import codecs
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from os import stat_result
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from batchspec.diagnostics import Diagnostic, Place, SpecError, redact
-from batchspec.spec.json_text import read_json
 from batchspec.spec.values import Record, freeze
-from batchspec.spec.yaml_parser import open_file
+from batchspec.spec.yaml_parser import DEEPEST, open_file
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _JSON = (".jsonl", ".ndjson")
@@ -273,3 +273,63 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _refuse(code: str, summary: str, where: Place | None, fix: str = "") -> NoReturn:
     raise SpecError(Diagnostic(code, summary, where=where, fix=fix))
+
+
+def read_json(
+    text: str, members: Callable[[list[tuple[str, object]]], dict[str, object]] = dict
+) -> object:
+    """The value of a JSON text, with the limits of specs; ``members`` makes an object of pairs.
+
+    Raises:
+        ValueError: no JSON, a number that is not finite, or more than :data:`DEEPEST` levels.
+    """
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=members,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            parse_int=_integer,
+        )
+    except RecursionError:
+        raise ValueError(_NESTED) from None
+    if _is_too_deep(value):
+        raise ValueError(_NESTED)
+    return value
+
+
+_TOO_LARGE = "the number is too large"
+_NESTED = f"the value has more than {DEEPEST} levels of nesting"
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(_TOO_LARGE)
+    return number
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        # Python's limit of the digits of an integer.
+        raise ValueError(_TOO_LARGE) from None
+
+
+def _is_too_deep(value: object) -> bool:
+    layer: list[Any] = [value] if isinstance(value, dict | list) else []
+    for _ in range(DEEPEST):
+        layer = [
+            item
+            for parent in layer
+            for item in (parent.values() if isinstance(parent, dict) else parent)
+            if isinstance(item, dict | list)
+        ]
+        if not layer:
+            return False
+    return True

@@ -20,7 +20,7 @@ from batchspec.plan import (
     read_plan_file,
     saved_plan,
 )
-from batchspec.plan.fingerprint import SINGLY
+from batchspec.plan.assemble import SINGLY
 from tests.plan.situation import SPEC, situation
 
 Case = Mapping[str, Any]
