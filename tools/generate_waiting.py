@@ -86,8 +86,8 @@ def _lines() -> Iterator[str]:
     yield "| code | what it is about | ends the run early | exit code |"
     yield "| --- | --- | --- | --- |"
     for kind in CAUSES.values():
-        early = kind.ends or "no"
-        yield f"| [`{kind.code}`](#{kind.code}) | {kind.about} | {early} | {_exit(kind)} |"
+        early = kind.ends_when or "no"
+        yield f"| [`{kind.code}`](#{kind.code}) | {kind.resource} | {early} | {_exit(kind)} |"
     for kind in CAUSES.values():
         yield ""
         yield from _kind(kind)
@@ -96,19 +96,19 @@ def _lines() -> Iterator[str]:
 def _kind(kind: CauseKind) -> Iterator[str]:
     yield f"### `{kind.code}`"
     yield ""
-    yield _filled(kind.meaning)
-    if kind.after:
+    yield _filled(kind.description)
+    if kind.shown_after:
         yield ""
         yield _filled(
-            f"This is normal in many runs. It is shown only after {_words(kind.after)}, or if the "
-            "run ends because of it."
+            "This is normal in many runs. It is shown only after "
+            f"{_words(kind.shown_after)}, or if the run ends because of it."
         )
     yield ""
     yield _filled(f"*What to do:* {kind.action}")
 
 
 def _exit(kind: CauseKind) -> str:
-    return f"{int(kind.exit)}, at the deadline 7" if kind.ends else "at the deadline 7"
+    return f"{int(kind.exit)}, at the deadline 7" if kind.ends_when else "at the deadline 7"
 
 
 def _words(span: timedelta) -> str:

@@ -97,8 +97,8 @@ class _Run:
     emit: Emit
     make_context: Callable[[Step], StepContext]
     remaining: RemainingResources
-    ended: dict[str, asyncio.Event] = field(default_factory=dict)
-    done: set[str] = field(default_factory=set)
+    step_ended: dict[str, asyncio.Event] = field(default_factory=dict)
+    done_ids: set[str] = field(default_factory=set)
     conflict: str = ""
     outcome: Outcome | None = None
     exit_code: Exit = Exit.SERVICE
@@ -113,7 +113,7 @@ class _Run:
                 self.plan.name, account.target, account.batch, account.storage, len(self.plan.steps)
             )
         )
-        self.ended = {step.id: asyncio.Event() for step in self.plan.steps}
+        self.step_ended = {step.id: asyncio.Event() for step in self.plan.steps}
         try:
             async with asyncio.TaskGroup() as group:
                 for step in self.plan.steps:
@@ -144,7 +144,7 @@ class _Run:
 
     def _left(self) -> tuple[str, ...]:
         """What clean-up has left in the account, then resources that the plan keeps on purpose."""
-        undone = (step for step in self.plan.steps if step.id not in self.done)
+        undone = (step for step in self.plan.steps if step.id not in self.done_ids)
         left = tuple(self.remaining.subjects(undone, conflict=bool(self.conflict)))
         if not left:
             return ()
@@ -153,13 +153,13 @@ class _Run:
 
     def _skip_rest(self) -> None:
         for step in self.plan.steps:
-            if not self.ended[step.id].is_set():
+            if not self.step_ended[step.id].is_set():
                 self.emit(StepSkipped(step.id, step.verb, step.subject, _INTERRUPTED))
 
     async def _step(self, step: Step) -> None:
         """Wait until the step may run, run it, and emit how it ended."""
         for name in step.after:
-            await self.ended[name].wait()
+            await self.step_ended[name].wait()
         if step.gate is not Gate.FLOW:
             await self._wait_for_work(step)
         reason = await self._skip_reason(step)
@@ -168,13 +168,13 @@ class _Run:
             self.emit(StepSkipped(step.id, step.verb, step.subject, reason))
         else:
             await self._perform(step)
-        self.ended[step.id].set()
+        self.step_ended[step.id].set()
 
     async def _wait_for_work(self, step: Step) -> None:
         """Wait for all steps that are not clean-up."""
         for other in self.plan.steps:
             if other.gate is Gate.FLOW and other.id != step.id:
-                await self.ended[other.id].wait()
+                await self.step_ended[other.id].wait()
 
     async def _skip_reason(self, step: Step) -> str:
         """Why a step may not run; empty if it may."""
@@ -188,7 +188,7 @@ class _Run:
     async def _blocked_by(self, step: Step) -> str:
         """The step, outcome or answer that keeps a step from running; empty if none does."""
         if step.gate is Gate.FLOW:
-            return next((name for name in step.after if name not in self.done), "")
+            return next((name for name in step.after if name not in self.done_ids), "")
         if self.conflict:
             # The other run may use what the plan would delete.
             return self.conflict
@@ -205,7 +205,7 @@ class _Run:
         A job that has ended costs nothing and records which tasks are done, so it is kept. A job
         that has not ended and a pool may keep nodes, which cost money.
         """
-        left = [step for step in self.plan.steps if step.id not in self.done]
+        left = [step for step in self.plan.steps if step.id not in self.done_ids]
         ended = not any(isinstance(step.action, WaitForTasks) for step in left)
         if isinstance(action, DeleteContainers) or (isinstance(action, DeleteJob) and ended):
             return next((step.id for step in left if isinstance(step.action, DownloadResults)), "")
@@ -265,7 +265,7 @@ class _Run:
             self.emit(StepFailed(step.id, step.verb, step.subject, seconds, located))
 
     def _done(self, step: Step, result: StepResult, seconds: float) -> None:
-        self.done.add(step.id)
+        self.done_ids.add(step.id)
         if result.created:
             self.remaining.done(step.action)
         if result.outcome is not None and self.outcome is not Outcome.FAILED:

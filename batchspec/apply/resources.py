@@ -50,7 +50,7 @@ from batchspec.plan.metadata import (
     without_user,
 )
 from batchspec.plan.observed import Blob
-from batchspec.plan.results import WorkSet, is_stale
+from batchspec.plan.stamps import WorkSet, is_stale
 from batchspec.spec import Record
 
 _EXISTED = "already existed"

@@ -29,10 +29,9 @@ from batchspec.apply.private_files import open_private, private_folder
 from batchspec.diagnostics import Diagnostic, DiskError, ServiceError, Severity
 from batchspec.plan.actions import DownloadResults, UploadFiles
 from batchspec.plan.observed import Blob, LocalFile
-from batchspec.plan.results import (
+from batchspec.plan.receipt import (
     NAMED_FILES,
     DownloadedFile,
-    WorkSet,
     receipt_entries,
     receipt_head,
     receipt_job,
@@ -41,6 +40,7 @@ from batchspec.plan.results import (
     receipt_prefix,
     superseded_files,
 )
+from batchspec.plan.stamps import WorkSet
 
 _WORKERS = 16
 """Measured: with more, small files are slower again on one core of the client."""

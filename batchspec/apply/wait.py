@@ -136,7 +136,7 @@ class _TaskWait:
 
     async def _ended_by(self, cause: Cause) -> StepResult:
         """No task can ever start: the run ends with the cause."""
-        if cause.kind.job_ends:
+        if cause.kind.terminates_job:
             reason = UNPREPARED if cause.code == "preparation-failed" else BLOCKED
             await self.monitor.world.account.jobs.terminate(self.action.job, reason)
         if cause.kind.exit is not Exit.TASKS_FAILED:

@@ -32,7 +32,7 @@ from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.exit_codes import Exit
 from batchspec.plan import Plan
 from batchspec.plan.failures import node_logs_container
-from batchspec.plan.results import receipt_path
+from batchspec.plan.receipt import receipt_path
 from batchspec.render import (
     Kind,
     Report,

@@ -56,7 +56,7 @@ def load_spec(options: RunOptions, *, needs_secrets: bool = False) -> Spec:
     select(options, spec)
     if options.environ.get("BATCHSPEC_LOG", "").lower() == "debug":
         from batchspec.cli.run_folder import log_requests
-        from batchspec.plan.results import receipt_path
+        from batchspec.plan.receipt import receipt_path
 
         log_requests(receipt_path(spec.path, spec.name).parent)
     return spec

@@ -17,7 +17,7 @@ from batchspec.cloud.rest import error_code
 from batchspec.cloud.timing import Limits, RateLimiter, Timing, Transition
 from batchspec.cloud.transfer import Downloads, Uploads
 from batchspec.plan.observed import Blob, LocalFile
-from batchspec.plan.results import STAMP
+from batchspec.plan.stamps import STAMP
 
 if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobServiceClient

@@ -34,7 +34,7 @@ from batchspec.plan.observed import (
     ScheduleFacts,
     Stream,
 )
-from batchspec.plan.results import containers_written, input_containers
+from batchspec.plan.stamps import containers_written, input_containers
 from batchspec.spec import Container, PoolKind, Record, Rows, Spec, read_rows
 
 

@@ -25,14 +25,14 @@ from batchspec.diagnostics import Diagnostic, Diagnostics
 from batchspec.observe.file_cache import FileCache
 from batchspec.observe.spool import FileRow, Spool
 from batchspec.plan.observed import LocalFile, Receipt
-from batchspec.plan.results import (
+from batchspec.plan.receipt import (
     DownloadedFile,
     receipt_entries,
     receipt_job,
     receipt_path,
     receipt_results,
-    work_number,
 )
+from batchspec.plan.stamps import work_number
 from batchspec.spec import Container, Spec, UploadGlob
 
 _CHUNK = 1 << 20

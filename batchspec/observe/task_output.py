@@ -324,12 +324,12 @@ def pool_of(spec: Spec, jobs: Sequence[JobFacts]) -> str | None:
 class NodeOutput:
     """A file of the start task of ``node``.
 
-    ``like`` is the node that wrote it, if the output of several nodes was stored once.
+    ``stored_of`` is the node that wrote it, if the output of several nodes was stored once.
     """
 
     node: str
     output: OutputFile
-    like: str = ""
+    stored_of: str = ""
 
 
 async def find_node_output(

@@ -6,7 +6,7 @@ findings, and the snapshot that it is based on. Functions: ``build_plan`` (``pla
 ``plan_file_text`` and ``read_plan_file`` for saved plans.
 
 Public are the names below and these modules: ``observed`` (facts), ``actions`` (what a step does),
-``metadata`` and ``results`` (what a run records in the account and on disk, and how it is read),
+``metadata``, ``stamps`` and ``receipt`` (what a run records in the account and on disk),
 and ``failures`` (causes of failures, what to do about them, and the selection of ``retry``).
 
 Not here: reading or changing the account or the disk (``observe``, ``apply``), requests

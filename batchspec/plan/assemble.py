@@ -33,10 +33,10 @@ from batchspec.plan.observed import (
 )
 from batchspec.plan.options import PlanOptions
 from batchspec.plan.plan import Fact, Gate, Plan, Step
-from batchspec.plan.results import input_containers
 from batchspec.plan.rules.image import resolve_image
 from batchspec.plan.rules.pool import pool_stays
 from batchspec.plan.rules.run import part_of_plan
+from batchspec.plan.stamps import input_containers
 from batchspec.spec import ImageAlias, Record, Rows, Spec, Value, thaw
 
 SINGLY = 500

@@ -55,7 +55,7 @@ from batchspec.plan.pool import (
     target_size,
     with_restart,
 )
-from batchspec.plan.results import WorkSet, superseded_files
+from batchspec.plan.receipt import superseded_files
 from batchspec.plan.rules.account import pool_drift
 from batchspec.plan.rules.data import missing_container, output_missing
 from batchspec.plan.rules.other_runs import other_containers, other_pool, other_run
@@ -74,6 +74,7 @@ from batchspec.plan.rules.sas import sas_lifetime
 from batchspec.plan.rules.schedule import schedule_exists
 from batchspec.plan.rules.tasks import check_stages
 from batchspec.plan.schedule import build_schedule
+from batchspec.plan.stamps import WorkSet
 from batchspec.plan.task_sets import (
     ReplacedJob,
     TaskSets,

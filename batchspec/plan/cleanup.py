@@ -22,9 +22,10 @@ from batchspec.plan.metadata import may_delete, others, users
 from batchspec.plan.observed import Observed, Receipt, Stream
 from batchspec.plan.outputs import Outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb
-from batchspec.plan.results import WorkSet, receipt_name
+from batchspec.plan.receipt import receipt_name
 from batchspec.plan.rules.other_runs import other_deletions, other_run, other_schedule
 from batchspec.plan.rules.run import results_missing
+from batchspec.plan.stamps import WorkSet
 from batchspec.spec import Cleanup, PoolKind, Result, Spec, When
 
 _GATES = {When.ALWAYS: Gate.END, When.ON_SUCCESS: Gate.SUCCESS, When.ASK: Gate.ASK}

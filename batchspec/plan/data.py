@@ -19,7 +19,7 @@ from batchspec.plan.metadata import (
 )
 from batchspec.plan.observed import ContainerFacts, LocalFile, Observed
 from batchspec.plan.plan import Step, Verb
-from batchspec.plan.results import WorkSet, containers_written, is_stale
+from batchspec.plan.stamps import WorkSet, containers_written, is_stale
 from batchspec.plan.task_sets import TaskSets
 from batchspec.spec import Container, EachFile, Spec
 

@@ -2,7 +2,7 @@
 
 Names of the entries, who applied a spec (from where, when), which specs use a container, and why a
 user stopped a task. State is in the account: these entries are what the next run reads. Metadata of
-output blobs is in ``plan.results``.
+output blobs is in ``plan.stamps``.
 """
 
 from __future__ import annotations

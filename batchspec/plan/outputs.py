@@ -13,7 +13,7 @@ from os.path import commonprefix
 
 from batchspec.plan.identity import is_log
 from batchspec.plan.observed import Blob, Observed, Stream
-from batchspec.plan.results import WorkSet, container_of, destination_of, is_stale, work_number
+from batchspec.plan.stamps import WorkSet, container_of, destination_of, is_stale, work_number
 from batchspec.plan.tasks import Task, expand
 from batchspec.spec import Record, Spec
 

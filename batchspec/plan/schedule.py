@@ -34,7 +34,6 @@ from batchspec.plan.observed import Observed, ScheduleFacts
 from batchspec.plan.options import Part, PlanOptions
 from batchspec.plan.plan import Plan, Step, Verb, ids
 from batchspec.plan.pool import pool_body, pool_steps, runs_windows, without_size
-from batchspec.plan.results import unstamped
 from batchspec.plan.rules.data import missing_container
 from batchspec.plan.rules.other_runs import other_containers, other_pool, other_schedule
 from batchspec.plan.rules.registry import advice, errors
@@ -51,6 +50,7 @@ from batchspec.plan.rules.schedule import (
     schedule_over,
 )
 from batchspec.plan.rules.tasks import check_stages
+from batchspec.plan.stamps import unstamped
 from batchspec.plan.task_sets import TaskSets
 from batchspec.plan.tasks import expand
 from batchspec.spec import PoolKind, Record, Spec, Value

@@ -20,7 +20,7 @@ from batchspec.plan.metadata import KEEPS, SPEC, VERSION, scope_is_whole, versio
 from batchspec.plan.needs import Linked, link
 from batchspec.plan.observed import JobFacts, Observed, Stream, TaskFacts, TaskIndex
 from batchspec.plan.outputs import RequiredOutputs
-from batchspec.plan.results import Written, receipt_name
+from batchspec.plan.receipt import receipt_name
 from batchspec.plan.stage_tasks import (
     StageTasks,
     Survey,
@@ -28,6 +28,7 @@ from batchspec.plan.stage_tasks import (
     state_of,
     survey,
 )
+from batchspec.plan.stamps import Written
 from batchspec.plan.tasks import Task, expand
 from batchspec.spec import Record, Spec, Stage
 

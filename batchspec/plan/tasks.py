@@ -18,7 +18,7 @@ from batchspec.diagnostics import Diagnostic, SpecError
 from batchspec.plan.identity import VALID, Identity, covered, task_id, words_of
 from batchspec.plan.items import Item, items
 from batchspec.plan.observed import UNMARKED, ContainerFacts, LocalFile, Marks, Observed, Stream
-from batchspec.plan.results import destination_of, stamped
+from batchspec.plan.stamps import destination_of, stamped
 from batchspec.spec import (
     READ,
     BlobUrl,

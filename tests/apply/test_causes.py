@@ -202,16 +202,16 @@ def test_the_cause(look: Health, code: str, ends: bool) -> None:
     (cause,) = found
     assert cause.summary and cause.action and cause.subject
     assert find_causes(look) == found
-    assert not ends or cause.kind.ends, "the table says when it ends a run"
+    assert not ends or cause.kind.ends_when, "the table says when it ends a run"
 
 
 def test_every_cause_has_a_case_and_every_ending_cause_an_ending_one() -> None:
     of_cloud = {code for code in CAUSES if code.startswith("service-")}
     assert {code for _, code, _ in LOOKS.values()} | of_cloud == set(CAUSES)
     ending = {code for _, code, ends in LOOKS.values() if ends}
-    assert ending == {kind.code for kind in CAUSES.values() if kind.ends}
+    assert ending == {kind.code for kind in CAUSES.values() if kind.ends_when}
     waiting = {code for _, code, ends in LOOKS.values() if not ends}
-    assert {kind.code for kind in CAUSES.values() if not kind.ends} <= waiting | of_cloud
+    assert {kind.code for kind in CAUSES.values() if not kind.ends_when} <= waiting | of_cloud
 
 
 def test_the_page_is_up_to_date() -> None:

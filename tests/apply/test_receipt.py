@@ -9,7 +9,7 @@ import pytest
 from batchspec.apply.events import StepFailed
 from batchspec.exit_codes import Exit
 from batchspec.plan.actions import DownloadResults
-from batchspec.plan.results import receipt_entries, receipt_job
+from batchspec.plan.receipt import receipt_entries, receipt_job
 from batchspec.spec import Record
 from tests.apply.fake import FakeAccount
 from tests.apply.test_concurrent_runs import carried_out

@@ -29,7 +29,7 @@ from batchspec.plan.observed import (
     Receipt,
     ScheduleFacts,
 )
-from batchspec.plan.results import receipt_name
+from batchspec.plan.receipt import receipt_name
 from batchspec.spec import Cleanup, Record, Result, Spec, When
 from tests.plan.making import NOW, WHERE, observed, spec, stage
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batchspec.local.agent import Agent, NoAutoStorage
-from batchspec.local.api.resources import TASKS
+from batchspec.local.api.resources import TASK_COLUMNS
 from batchspec.local.clock import Clock
 from batchspec.local.engine import Delays
 from batchspec.local.engine.observe import next_moment, observe
@@ -126,7 +126,7 @@ def test_a_page_of_a_list(stores: tuple[Store, Store], page: Page) -> None:
     ],
 )
 def test_a_page_of_a_filtered_list(stores: tuple[Store, Store], text: str, after: str) -> None:
-    found = to_sql(parse_filter(text), TASKS, to_column)
+    found = to_sql(parse_filter(text), TASK_COLUMNS, to_column)
     page = Page(100, after, found.sql, found.parameters)
     few, many = (steps(store, partial(store.tasks.page, "of", page)) for store in stores)
     # With fewer rows than a page before, there is a full page now.

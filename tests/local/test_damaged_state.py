@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from batchspec.local.engine.isolation import Parts
+from batchspec.local.engine.engine import RoundParts
 from batchspec.local.engine.runs import ExecutorRequest
 from batchspec.local.model import Task
 from batchspec.local.store import DamagedStateError, Page, Store
@@ -128,7 +128,7 @@ def test_a_part_that_ends_the_transaction_ends_the_round(tmp_path: Path) -> None
 
         with pytest.raises(sqlite3.OperationalError) as caught, store.transaction():
             unused: Any = None
-            parts = Parts(store, unused, unused, NOW)
+            parts = RoundParts(store, unused, unused, NOW)
             for _ in range(100):
                 parts.attempt(write)
         assert caught.value.sqlite_errorname == "SQLITE_FULL"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batchspec.observe.disk import occupied, unwritable
-from batchspec.plan.results import DownloadedFile, receipt_head, receipt_line, receipt_path
+from batchspec.plan.receipt import DownloadedFile, receipt_head, receipt_line, receipt_path
 from batchspec.spec import Result, Spec
 from tests.plan.making import WHERE, spec, stage
 

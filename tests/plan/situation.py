@@ -65,7 +65,7 @@ from batchspec.plan.observed import (
     Usage,
 )
 from batchspec.plan.pool import pool_body, runs_windows
-from batchspec.plan.results import receipt_name
+from batchspec.plan.receipt import receipt_name
 from batchspec.plan.schedule import job_manager_task, schedule_body
 from batchspec.plan.task_sets import build_task_sets
 from batchspec.plan.tasks import expand

@@ -10,7 +10,7 @@ import pytest
 from batchspec.plan import OUTPUT_MISSING, OutputIndex, Promise, build_plan, find_missing_outputs
 from batchspec.plan.actions import SubmitTasks
 from batchspec.plan.observed import Blob, Receipt
-from batchspec.plan.results import receipt_name
+from batchspec.plan.receipt import receipt_name
 from tests.plan.situation import SPEC, read_case, situation
 
 

@@ -12,7 +12,7 @@ from batchspec.plan import Plan, build_plan
 from batchspec.plan.actions import DownloadResults, SubmitTasks
 from batchspec.plan.cleanup import results_digest
 from batchspec.plan.observed import ContainerFacts, Receipt
-from batchspec.plan.results import receipt_name
+from batchspec.plan.receipt import receipt_name
 from tests.plan.situation import situation
 
 FINISHED = {

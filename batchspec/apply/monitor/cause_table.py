@@ -15,20 +15,21 @@ from batchspec.plan.failures import OTHER_FIX
 class CauseKind:
     """A kind of cause.
 
-    ``ends`` is when it ends the run early; empty: the run waits until the deadline. ``exit`` is the
-    exit code of a run that it ends. ``after`` is how long it must last before it is
-    reported, for causes that are part of every run. ``job_ends``: the job is terminated, because
-    none of its tasks can run; otherwise the next apply uses it.
+    ``resource`` is what it is about: the pool, the job, a task, or the service. ``ends_when`` is
+    when it ends the run early; empty: the run waits until the deadline. ``exit`` is the exit code
+    of a run that it ends. ``shown_after`` is how long it must last before it is reported, for
+    causes that are part of every run. ``terminates_job``: the job is terminated, because none of
+    its tasks can run; otherwise the next apply uses it.
     """
 
     code: str
-    about: str
-    meaning: str
+    resource: str
+    description: str
     action: str
-    ends: str = ""
+    ends_when: str = ""
     exit: Exit = Exit.SERVICE
-    after: timedelta = field(default=timedelta())
-    job_ends: bool = False
+    shown_after: timedelta = field(default=timedelta())
+    terminates_job: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ _KINDS = (
         "The job was deleted by another client.",
         "If another apply of this spec ran at the same time, it may have ended first and cleaned "
         "up. `batchspec plan` shows what is left to do.",
-        ends="always",
+        ends_when="always",
     ),
     CauseKind(
         "job-disabled",
@@ -92,8 +93,8 @@ _KINDS = (
         "The service cannot start the job: its own pool cannot be created, for example because "
         "of a quota or an invalid formula (`schedulingError`).",
         "Fix what the message names and apply again.",
-        ends="nothing runs",
-        job_ends=True,
+        ends_when="nothing runs",
+        terminates_job=True,
     ),
     CauseKind(
         "pool-gone",
@@ -101,7 +102,7 @@ _KINDS = (
         "The pool does not exist, or is being deleted by another client.",
         "If another apply of this spec ran at the same time, it may have ended first and cleaned "
         "up. `batchspec plan` shows what is left to do.",
-        ends="it does not exist; while it is being deleted, when nothing runs",
+        ends_when="it does not exist; while it is being deleted, when nothing runs",
     ),
     CauseKind(
         "no-nodes",
@@ -109,8 +110,8 @@ _KINDS = (
         "The last resize failed and the pool has no node (quota, allocation, time-out). A resize "
         "error that is older than the present target does not count.",
         OTHER_FIX,
-        ends="the pool has a fixed size and nothing runs; a pool that scales itself is resized "
-        "again at the next evaluation of its formula",
+        ends_when="the pool has a fixed size and nothing runs; a pool that scales itself is "
+        "resized again at the next evaluation of its formula",
     ),
     CauseKind(
         "fewer-nodes",
@@ -124,7 +125,7 @@ _KINDS = (
         "pool",
         "The autoscale formula cannot be evaluated.",
         "Fix the formula (`pool.nodes.autoscale`) and apply again.",
-        ends="the pool has no node, nothing runs, and the error is not about missing samples",
+        ends_when="the pool has no node, nothing runs, and the error is not about missing samples",
     ),
     CauseKind(
         "pool-empty",
@@ -138,7 +139,7 @@ _KINDS = (
         "The autoscale formula requests no nodes although tasks wait.",
         "The formula is evaluated again after its interval (`az batch pool autoscale evaluate` "
         "shows its values).",
-        after=timedelta(minutes=5),
+        shown_after=timedelta(minutes=5),
     ),
     CauseKind(
         "nodes-starting",
@@ -146,7 +147,7 @@ _KINDS = (
         "Nodes are being allocated or are starting; none takes tasks.",
         "The service usually allocates a node in 2 to 13 minutes. If it takes longer, request "
         "another `vm_size` or region.",
-        after=timedelta(minutes=10),
+        shown_after=timedelta(minutes=10),
     ),
     CauseKind(
         "start-task-running",
@@ -154,7 +155,7 @@ _KINDS = (
         "No node takes tasks because the start task still runs on them.",
         "`batchspec logs --start-task NODE` shows its output. Limit a start task that "
         "does not end, for example with `timeout 600 COMMAND`.",
-        after=timedelta(minutes=2),
+        shown_after=timedelta(minutes=2),
     ),
     CauseKind(
         "start-task-failed",
@@ -162,14 +163,14 @@ _KINDS = (
         "The start task failed on nodes of the pool.",
         "Fix `pool.start_task` and apply again; `batchspec logs --start-task NODE` shows its "
         "output.",
-        ends="on every node, with the allocation steady and nothing running",
+        ends_when="on every node, with the allocation steady and nothing running",
     ),
     CauseKind(
         "nodes-unusable",
         "pool",
         "Nodes are unusable: an application package, an image or a mount that the node refuses.",
         "Fix what the message names and run `batchspec apply --replace pool`.",
-        ends="every node is unusable or its start task failed, with the allocation steady and "
+        ends_when="every node is unusable or its start task failed, with the allocation steady and "
         "nothing running",
     ),
     CauseKind(
@@ -196,48 +197,48 @@ _KINDS = (
         "pool",
         "Every node of the pool runs tasks of other jobs.",
         "Wait, add nodes, or raise the `priority` of the job.",
-        after=timedelta(minutes=1),
+        shown_after=timedelta(minutes=1),
     ),
     CauseKind(
         "preparation-failed",
         "job",
         "The preparation task of the job failed on nodes; its tasks do not start there.",
         "Fix `job.prepare` and apply again, or run it again with `batchspec retry`.",
-        ends="on every node that takes tasks, with the allocation steady and nothing running",
-        job_ends=True,
+        ends_when="on every node that takes tasks, with the allocation steady and nothing running",
+        terminates_job=True,
     ),
     CauseKind(
         "dependency-failed",
         "job",
         "The tasks that are left wait for tasks that failed.",
         "Apply again: it reruns the failed tasks, then the rest.",
-        ends="nothing else can run",
+        ends_when="nothing else can run",
         exit=Exit.TASKS_FAILED,
-        job_ends=True,
+        terminates_job=True,
     ),
     CauseKind(
         "dependency-missing",
         "job",
         "The tasks that are left wait for a task that does not exist.",
         "Correct the id in `depends_on`, or add the task, and apply again.",
-        ends="nothing else can run, and no more tasks come",
-        job_ends=True,
+        ends_when="nothing else can run, and no more tasks come",
+        terminates_job=True,
     ),
     CauseKind(
         "dependency-circle",
         "job",
         "The tasks that are left wait for each other.",
         "Correct `depends_on` or `needs` and apply again.",
-        ends="nothing else can run, and no more tasks come",
-        job_ends=True,
+        ends_when="nothing else can run, and no more tasks come",
+        terminates_job=True,
     ),
     CauseKind(
         "too-many-slots",
         "job",
         "The tasks that are left take more slots than a node of the pool has.",
         "Lower `slots` of the task, or raise `task_slots_per_node` of the pool.",
-        ends="nothing else can run, and no more tasks come",
-        job_ends=True,
+        ends_when="nothing else can run, and no more tasks come",
+        terminates_job=True,
     ),
     CauseKind(
         "not-started",
@@ -245,7 +246,7 @@ _KINDS = (
         "Tasks wait although nodes are idle, and the service gives no reason.",
         "Look at `max_parallel_tasks` of the job, and whether a task needs more nodes than the "
         "pool has.",
-        after=timedelta(minutes=2),
+        shown_after=timedelta(minutes=2),
     ),
     CauseKind(
         "task-slow",

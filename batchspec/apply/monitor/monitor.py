@@ -108,7 +108,7 @@ class Monitor:
             del self._reported[key]
             self.emit(Waiting(*key, resolved=True))
         for cause in self.causes:
-            if cause.ends or now - self._first[cause.key] >= cause.kind.after:
+            if cause.ends or now - self._first[cause.key] >= cause.kind.shown_after:
                 self._report_cause(cause)
 
     def _report_cause(self, cause: Cause) -> None:

@@ -114,7 +114,9 @@ def _explanations() -> Mapping[str, Explanation]:
         for rule in RULES.values()
     ]
     found += [
-        Explanation(kind.code, "cause", kind.meaning, effect=_effect(kind.ends), fix=kind.action)
+        Explanation(
+            kind.code, "cause", kind.description, effect=_effect(kind.ends_when), fix=kind.action
+        )
         for kind in CAUSES.values()
     ]
     found += [_of_error(each) for group in GROUPS for each in group.codes]

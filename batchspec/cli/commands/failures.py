@@ -44,14 +44,14 @@ async def failures(
         missing = "" if jobs else (await no_run_of(loaded, cloud)).summary
     recorded = bool(recorded_runs(runs_folder(loaded.path, loaded.name)))
     shown = Failures(
-        cloud.names,
-        loaded.name,
-        jobs[-1].id if jobs else None,
-        found,
-        None if loaded.job.schedule is not None else retry,
-        resume_command(options, loaded, "apply"),
-        resume_command(options, loaded, "report") if recorded else "",
-        missing,
+        account=cloud.names,
+        name=loaded.name,
+        job=jobs[-1].id if jobs else None,
+        found=found,
+        retry=None if loaded.job.schedule is not None else retry,
+        apply=resume_command(options, loaded, "apply"),
+        report=resume_command(options, loaded, "report") if recorded else "",
+        missing=missing,
     )
     if output_format is Format.JSON:
         out(failures_json(shown))

@@ -61,10 +61,10 @@ async def logs(
         if start_task is not None:
             found = await find_node_output(loaded, jobs, cloud, start_task, file)
             ids = NodeIds()
-            ids.add((found.node, found.like))
+            ids.add((found.node, found.stored_of))
             subject = f"the start task of {ids(found.node)}"
-            if found.like:
-                err(stored_note(subject, ids(found.like)))
+            if found.stored_of:
+                err(stored_note(subject, ids(found.stored_of)))
             missing = no_output(subject, file, kept=None)
             return await _show(found.output, cloud, subject, file, follow=follow, missing=missing)
         if task is None:

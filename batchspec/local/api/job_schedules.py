@@ -8,7 +8,7 @@ from typing import Any
 
 from batchspec.local.api.jobs import check_auto_pool, complete_job
 from batchspec.local.api.resources import (
-    SCHEDULES,
+    SCHEDULE_COLUMNS,
     Context,
     check_id,
     common_properties,
@@ -53,7 +53,7 @@ def create_job_schedule(context: Context, request: Request) -> Reply:
 
 def list_job_schedules(context: Context, request: Request) -> Reply:
     """``GET /jobschedules``."""
-    page = read_page(request, SCHEDULES)
+    page = read_page(request, SCHEDULE_COLUMNS)
     stats = request.expands_stats()
     return page_reply(
         request,

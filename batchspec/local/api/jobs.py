@@ -12,8 +12,8 @@ from batchspec.local.api.account import check_references
 from batchspec.local.api.autoscale import read_autoscale
 from batchspec.local.api.pools import DEFAULT_RESIZE_TIMEOUT, check_containers, read_pool
 from batchspec.local.api.resources import (
-    JOBS,
-    PREPARATIONS,
+    JOB_COLUMNS,
+    PREPARATION_COLUMNS,
     Context,
     check_id,
     common_properties,
@@ -161,7 +161,7 @@ def get_job_task_counts(context: Context, request: Request) -> Reply:
 
 def list_job_preparation_and_release_task_status(context: Context, request: Request) -> Reply:
     """``GET .../jobpreparationandreleasetaskstatus``: one entry for each node it has run on."""
-    page = read_page(request, PREPARATIONS)
+    page = read_page(request, PREPARATION_COLUMNS)
     job = find_parent_job(context, request)
     if "jobPreparationTask" not in job.body:
         raise Fault("JobPreparationTaskOrReleaseTaskNotSpecified")
@@ -177,7 +177,7 @@ def list_job_preparation_and_release_task_status(context: Context, request: Requ
 
 
 def _list(context: Context, request: Request, schedule_id: str | None = None) -> Reply:
-    page = read_page(request, JOBS)
+    page = read_page(request, JOB_COLUMNS)
     stats = request.expands_stats()
     return page_reply(
         request,

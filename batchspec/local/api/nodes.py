@@ -17,8 +17,8 @@ from urllib.parse import quote
 from batchspec.local.agent import LOG_NAME
 from batchspec.local.api.pools import DEFAULT_RESIZE_TIMEOUT
 from batchspec.local.api.resources import (
-    NODES,
-    POOL_IDS,
+    NODE_COLUMNS,
+    POOL_COUNT_COLUMNS,
     Context,
     find_node,
     find_pool,
@@ -70,7 +70,7 @@ _COUNTED: Mapping[str, NodeState] = {
 def list_nodes(context: Context, request: Request) -> Reply:
     """``GET /pools/{poolId}/nodes``."""
     pool = find_pool(context, request)
-    page = read_page(request, NODES)
+    page = read_page(request, NODE_COLUMNS)
     return page_reply(
         request,
         page,
@@ -92,7 +92,7 @@ def get_node(context: Context, request: Request) -> Reply:
 
 def list_pool_node_counts(context: Context, request: Request) -> Reply:
     """``GET /nodecounts``: nodes by state for each pool, ten pools per page."""
-    page = read_page(request, POOL_IDS, MAX_COUNTS)
+    page = read_page(request, POOL_COUNT_COLUMNS, MAX_COUNTS)
     return page_reply(
         request,
         page,

@@ -14,7 +14,7 @@ from batchspec.local.agent import NoContainerEngineError
 from batchspec.local.api.account import check_references
 from batchspec.local.api.autoscale import read_autoscale
 from batchspec.local.api.resources import (
-    POOLS,
+    POOL_COLUMNS,
     Context,
     check_id,
     common_properties,
@@ -95,7 +95,7 @@ def add_pool(
 
 def list_pools(context: Context, request: Request) -> Reply:
     """``GET /pools``."""
-    page = read_page(request, POOLS)
+    page = read_page(request, POOL_COLUMNS)
     stats = request.expands_stats()
     return page_reply(
         request,

@@ -208,7 +208,7 @@ _TIMES = {
     "lastModifiedTime": Column("modified", FieldType.TIME),
 }
 
-POOLS: Columns = {
+POOL_COLUMNS: Columns = {
     **_ID,
     **_STATE,
     **_TIMES,
@@ -220,7 +220,7 @@ POOLS: Columns = {
     ),
     "vmSize": Column("vm_size", FieldType.WORD),
 }
-POOL_IDS: Columns = {"poolId": Column("key", FieldType.WORD)}
+POOL_COUNT_COLUMNS: Columns = {"poolId": Column("key", FieldType.WORD)}
 
 
 def _json(column: str, path: str, kind: FieldType) -> Column:
@@ -250,20 +250,20 @@ def _execution(field: str, column: str) -> Columns:
     return {f"{field}/{name}": _json(column, name, kind) for name, kind in kinds.items()}
 
 
-NODES: Columns = {
+NODE_COLUMNS: Columns = {
     **_ID,
     **_STATE,
     "lastBootTime": Column("booted", FieldType.TIME),
     "allocationTime": Column("allocated", FieldType.TIME),
     **_execution("startTaskInfo", "start_task_info"),
 }
-PREPARATIONS: Columns = {
+PREPARATION_COLUMNS: Columns = {
     "poolId": Column("pool", FieldType.WORD),
     "nodeId": Column("node", FieldType.WORD),
     **_execution("jobPreparationTaskExecutionInfo", "info"),
     **_execution("jobReleaseTaskExecutionInfo", "release"),
 }
-JOBS: Columns = {
+JOB_COLUMNS: Columns = {
     **_ID,
     **_STATE,
     **_TIMES,
@@ -271,7 +271,7 @@ JOBS: Columns = {
     "executionInfo/endTime": Column("ended", FieldType.TIME),
     "executionInfo/poolId": Column("pool", FieldType.WORD),
 }
-SCHEDULES: Columns = {
+SCHEDULE_COLUMNS: Columns = {
     **_ID,
     **_STATE,
     **_TIMES,
@@ -279,7 +279,7 @@ SCHEDULES: Columns = {
     "schedule/doNotRunUntil": _json("body", "schedule.doNotRunUntil", FieldType.TIME),
     "schedule/doNotRunAfter": _json("body", "schedule.doNotRunAfter", FieldType.TIME),
 }
-TASKS: Columns = {
+TASK_COLUMNS: Columns = {
     **_ID,
     **_STATE,
     **_TIMES,

@@ -10,7 +10,7 @@ from typing import Any
 
 from batchspec.local.api.account import check_references
 from batchspec.local.api.resources import (
-    TASKS,
+    TASK_COLUMNS,
     Context,
     check_id,
     find_parent_job,
@@ -97,7 +97,7 @@ def create_task_collection(context: Context, request: Request) -> Reply:
 def list_tasks(context: Context, request: Request) -> Reply:
     """``GET /jobs/{jobId}/tasks``."""
     job = find_parent_job(context, request)
-    page = read_page(request, TASKS)
+    page = read_page(request, TASK_COLUMNS)
     stats, names = request.expands_stats(), request.select("BatchTask")
     # Clients poll states to show progress; settings are not decoded for that.
     bodies = names is None or not names <= SERVICE_PROPERTIES

@@ -3,6 +3,10 @@
 At start no process runs: those of an earlier run of the service have ended (the host killed them,
 or ``kill_orphans`` did). So the engine requeues what the store shows as running, or ends it if that
 was requested, and restarts start tasks.
+
+After a round has failed, each outcome and decision takes effect alone. A fault of one record, which
+is a bug of the service or a damaged value, then affects no other record. A task that cannot be
+started or recorded fails; everything else that fails is left as it is and tried again later.
 """
 
 from __future__ import annotations
@@ -10,17 +14,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from batchspec.local.agent import Agent, ContainerEngine, StorageAccess, StorageError
+from batchspec.local.agent import Agent, ContainerEngine, StorageAccess, StorageError, failure_json
 from batchspec.local.clock import Clock
 from batchspec.local.engine.apply_decisions import DecisionApplier, NodeDirectories
-from batchspec.local.engine.decisions import Decision
+from batchspec.local.engine.decisions import Decision, RunTask
 from batchspec.local.engine.environment import NodeConfig
-from batchspec.local.engine.isolation import Parts
 from batchspec.local.engine.machine_usage import MachineUsage
 from batchspec.local.engine.observe import next_moment, observe
 from batchspec.local.engine.outcomes import OutcomeRecorder
@@ -30,10 +35,12 @@ from batchspec.local.engine.runs import (
     FinishedRun,
     NodeFaults,
     RunStarter,
+    TaskRun,
+    internal_error,
 )
 from batchspec.local.engine.scheduler import decide, is_settled
 from batchspec.local.engine.state import Delays, SchedulerState
-from batchspec.local.model import LogUpload, NodeState
+from batchspec.local.model import LogUpload, NodeState, Task
 from batchspec.local.store import Store, is_corrupt
 
 _TICK = timedelta(milliseconds=1)
@@ -166,7 +173,7 @@ class Engine:
         """As :meth:`_work` after it has failed; without damaged records, and part by part."""
         self._store.set_aside_damaged(now)
         with self._store.transaction():
-            parts = Parts(self._store, self._recorder, self._applier, now)
+            parts = RoundParts(self._store, self._recorder, self._applier, now)
             parts.record(finished)
             state = self._observe(now)
             decisions = parts.decide(state)
@@ -240,3 +247,87 @@ class Engine:
                 if runs and pool is not None and "startTask" in pool.body:
                     requests.append(self._starter.start_task(node, pool, now))
         return requests
+
+
+_COMMON = frozenset({"delays", "running", "remaining_quota", "preemption_times"})
+"""The fields of a state that are not lists of records."""
+
+
+@dataclass(slots=True)
+class RoundParts:
+    """Carries out the parts of one round; used in a transaction.
+
+    ``faulty`` is whether a part has failed, ``requests`` are those of all other parts.
+    """
+
+    store: Store
+    recorder: OutcomeRecorder
+    applier: DecisionApplier
+    now: datetime
+    requests: list[ExecutorRequest] = field(default_factory=list)
+    faulty: bool = False
+
+    def record(self, finished: Iterable[FinishedRun]) -> None:
+        """Record each outcome; a task whose outcome cannot be recorded fails."""
+        for run in finished:
+            if self.attempt(partial(self.recorder.record, [run], self.now)):
+                continue
+            if isinstance(run.subject, TaskRun):
+                failed = FinishedRun(run.subject, internal_error(self.now))
+                self.attempt(partial(self.recorder.record, [failed], self.now))
+
+    def decide(self, state: SchedulerState) -> list[Decision]:
+        """The decisions about all records except those about which nothing can be decided."""
+        return decide(self._without_faulty(state), self.now)
+
+    def apply(self, decisions: Iterable[Decision]) -> None:
+        """Carry out each decision; a task that cannot be started fails."""
+        for decision in decisions:
+            if self.attempt(partial(self.applier.apply, [decision], self.now)):
+                continue
+            if isinstance(decision, RunTask):
+                self.attempt(partial(self._fail, decision.task))
+
+    def attempt(self, part: Callable[[], Iterable[ExecutorRequest]]) -> bool:
+        """Carry out one part; if it fails, it has no effect.
+
+        Raises:
+            Exception: the error of a part that has ended the whole transaction (a full disk), or
+                of a database file that is damaged.
+        """
+        try:
+            with self.store.part():
+                self.requests += list(part())
+        except Exception as error:
+            if is_corrupt(error) or not self.store.in_transaction:
+                raise
+            # A bug in one part must not end the others.
+            _log.exception("a part of a round of the engine failed")
+            self.faulty = True
+            return False
+        return True
+
+    def _fail(self, task: Task) -> Sequence[ExecutorRequest]:
+        failure = failure_json(internal_error(self.now).failure)
+        self.store.tasks.end(task, self.now, failure or {})
+        return ()
+
+    def _without_faulty(self, state: SchedulerState) -> SchedulerState:
+        """The state without the records about which :func:`decide` fails."""
+        lists = [one.name for one in fields(state) if one.name not in _COMMON]
+        nothing: dict[str, Any] = dict.fromkeys(lists, ())
+        empty = replace(state, **nothing)
+
+        def is_sound(name: str, record: Any) -> bool:
+            one: dict[str, Any] = {name: (record,)}
+            return self.attempt(partial(self._try, replace(empty, **one)))
+
+        sound: dict[str, Any] = {
+            name: tuple(record for record in getattr(state, name) if is_sound(name, record))
+            for name in lists
+        }
+        return replace(state, **sound)
+
+    def _try(self, state: SchedulerState) -> Sequence[ExecutorRequest]:
+        decide(state, self.now)
+        return ()

@@ -32,9 +32,9 @@ from batchspec.plan.metadata import (
 )
 from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, Stream, TaskFacts
 from batchspec.plan.plan import Step
-from batchspec.plan.results import WorkSet, is_stale
 from batchspec.plan.rules.rule import QUESTION, Finding, RuleGroup
 from batchspec.plan.rules.run import applied_text
+from batchspec.plan.stamps import WorkSet, is_stale
 from batchspec.plan.task_sets import TaskSets, newest_open, only_manager
 from batchspec.spec import Spec
 

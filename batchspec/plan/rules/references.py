@@ -12,7 +12,6 @@ from itertools import islice
 
 from batchspec.diagnostics import Diagnostic, Place, SpecError
 from batchspec.plan.observed import Observed
-from batchspec.plan.results import containers_written
 from batchspec.plan.rules.rule import (
     ERROR,
     WARNING,
@@ -25,6 +24,7 @@ from batchspec.plan.rules.rule import (
     resource_files,
     task_bodies,
 )
+from batchspec.plan.stamps import containers_written
 from batchspec.plan.tasks import expand
 from batchspec.spec import BlobUrl, EachBlob, Record, Spec, Stage, Template, Text, Value, nearest
 

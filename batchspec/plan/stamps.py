@@ -1,26 +1,16 @@
-"""The results of a run: stamps on the blobs in the account, and the receipt of a download.
+"""The stamps of outputs: metadata of each output blob names the work that wrote it.
 
-**Stamps.** The metadata of each output blob names the work that wrote it: the service sets the
-headers of an output file's destination when it uploads the file
+The service sets the headers of an output file's destination when it uploads the file
 (``OutputFileBlobContainerDestination.uploadHeaders``). Stamps distinguish results of an earlier
 version from current ones, and deleted results from those that were never written.
-
-**Receipt.** ``results.jsonl`` beside the spec lists the results that are on this disk: the first
-line names the job, each other line is a file with its size and MD5. ``apply`` writes receipts,
-``observe`` reads them and checks the files.
 """
 
 from __future__ import annotations
 
-import json
-import os
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from itertools import islice
-from pathlib import Path
 
 from batchspec.plan.identity import is_log
 from batchspec.plan.observed import Blob, ContainerFacts
@@ -156,123 +146,3 @@ class Written:
 def is_stale(blob: Blob, works: WorkSet) -> bool:
     """Whether a task of other work than these wrote a blob."""
     return bool(blob.work) and blob.work not in works
-
-
-_VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class DownloadedFile:
-    """A result on the disk: its blob, path, size in bytes and MD5.
-
-    ``work`` is the digest of the work that wrote the blob; empty if it is not known.
-    """
-
-    container: str
-    blob: str
-    path: Path
-    size: int
-    md5: bytes
-    work: str = ""
-
-
-def receipt_name(job: str, created: datetime) -> str:
-    """The name of a job in a receipt; it distinguishes jobs that had the same id."""
-    return f"{receipt_prefix(job)}{created.isoformat()}"
-
-
-def receipt_prefix(job: str) -> str:
-    """The prefix of the names of all jobs of this id in receipts."""
-    return f"{job} of "
-
-
-def receipt_path(spec_path: Path, name: str) -> Path:
-    """The path of the receipt of a spec."""
-    return spec_path.parent / ".batchspec" / name / "results.jsonl"
-
-
-NAMED_FILES = 3
-"""How many files of an earlier version a note names."""
-
-
-def superseded_files(number: int, paths: Iterable[Path]) -> Iterator[str]:
-    """The note on results of an earlier version that are on this disk, if there are any.
-
-    ``paths`` are those of the first of these files, or more; only the first ones are read.
-    """
-    if not number:
-        return
-    remain = "1 file remains" if number == 1 else f"{number:,} files remain"
-    note = f"{remain} on this disk from an earlier version"
-    shown = sorted(islice(paths, NAMED_FILES))
-    if shown:
-        folder = os.path.commonpath([path.parent for path in shown])
-        names = ", ".join(os.path.relpath(path, folder) for path in shown)
-        more = ", ..." if number > len(shown) else ""
-        note += f": {names}{more} in {folder}"
-    yield note
-
-
-def receipt_head(job: str, entries: str) -> str:
-    """The first line of a receipt; ``entries`` is the digest of the `results` of the spec."""
-    return json.dumps({"version": _VERSION, "job": job, "results": entries})
-
-
-def receipt_results(head: str) -> str:
-    """The digest of the `results` that a receipt with this first line was written for."""
-    try:
-        row = json.loads(head)
-    except (ValueError, RecursionError):
-        return ""
-    found = row.get("results") if isinstance(row, dict) else None
-    return found if isinstance(found, str) else ""
-
-
-def receipt_line(entry: DownloadedFile, folder: Path) -> str:
-    """The line of one file; its path is relative to ``folder``, the folder of the receipt."""
-    return json.dumps(
-        {
-            "container": entry.container,
-            "blob": entry.blob,
-            "path": os.path.relpath(entry.path, folder),
-            "size": entry.size,
-            "md5": entry.md5.hex(),
-            **({"work": entry.work} if entry.work else {}),
-        }
-    )
-
-
-def receipt_job(head: str) -> str | None:
-    """The name of the job in a receipt's first line; ``None`` if this version cannot read it."""
-    try:
-        row = json.loads(head)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(row, dict) or row.get("version") != _VERSION:
-        return None
-    job = row.get("job")
-    return job if isinstance(job, str) else None
-
-
-def receipt_entries(lines: Iterable[str], folder: Path) -> Iterator[DownloadedFile]:
-    """The files in the lines after the first; a damaged line ends them."""
-    for line in lines:
-        try:
-            row = json.loads(line)
-            path, size, work = row["path"], row["size"], row.get("work", "")
-            texts = (row["container"], row["blob"], path, work)
-            if not all(isinstance(text, str) for text in texts) or type(size) is not int:
-                return
-            if "\0" in path:
-                return
-            entry = DownloadedFile(
-                row["container"],
-                row["blob"],
-                Path(os.path.normpath(folder / path)),
-                size,
-                bytes.fromhex(row["md5"]),
-                work,
-            )
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return
-        yield entry

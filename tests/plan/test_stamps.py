@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from batchspec.plan.observed import Blob, ContainerFacts
-from batchspec.plan.results import WorkSet, is_stale, stamped, unstamped
+from batchspec.plan.stamps import WorkSet, is_stale, stamped, unstamped
 from batchspec.spec import Record
 
 OUTPUT = Record(
