@@ -242,7 +242,7 @@ def run_version(spec: Spec, observed: Observed, job: JobFacts, *, files: bool) -
             return RunVersion(submitted, since, findings=found)
         found = tuple(not_submitted(spec, new))
         return RunVersion(sets.works, sets.since or since, complete=False, findings=found)
-    promised = outputs(spec, observed, sets.since, windows=windows)
+    promised = outputs(sets.stages, sets.since)
     return RunVersion(
         sets.works,
         sets.since or since,
@@ -266,7 +266,7 @@ def find_missing_outputs(spec: Spec, observed: Observed) -> tuple[Diagnostic, ..
         return ()
     if sets.lost:
         return tuple(outputs_lost(spec, sets.lost))
-    return tuple(output_missing(missing_outputs(spec, observed, sets.works, windows=windows), spec))
+    return tuple(output_missing(missing_outputs(spec, observed, sets.stages, sets.works), spec))
 
 
 def _since(observed: Observed) -> datetime:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import translate
@@ -13,6 +13,7 @@ from os.path import commonprefix
 
 from batchspec.plan.identity import is_log
 from batchspec.plan.observed import Blob, Observed, Stream
+from batchspec.plan.stage_tasks import StageTasks
 from batchspec.plan.stamps import WorkSet, container_of, destination_of, is_stale, work_number
 from batchspec.plan.tasks import Task, expand
 from batchspec.spec import Record, Spec
@@ -27,7 +28,7 @@ class Promise:
     """One output of one task: ``blob`` is a name, or a prefix for blobs that match ``pattern``.
 
     ``stage`` and ``index`` (in ``outputFiles``) name the output in the spec. ``task`` is the id of
-    the task, ``work`` the digest of its work.
+    the task, ``work`` the digest of the work that writes the output, or has written it.
     """
 
     stage: str
@@ -89,20 +90,16 @@ class Outputs:
     def __iter__(self) -> Iterator[Promise]:
         for required, tasks in self.stages:
             for task in tasks:
-                yield from _promises(task, required)
+                yield from _promises(task, required, task.marks.work)
 
 
-def outputs(spec: Spec, observed: Observed, since: datetime | None, *, windows: bool) -> Outputs:
+def outputs(stages: Iterable[StageTasks], since: datetime | None) -> Outputs:
     """The promises of all tasks of a run; ``since`` is when the first of them was created."""
-    stages = tuple(
-        (stage.required, expand(spec, stage, observed, windows=windows))
-        for stage in spec.stages
-        if stage.body.get("outputFiles")
-    )
-    return Outputs(stages, since)
+    writing = (each for each in stages if each.stage.body.get("outputFiles"))
+    return Outputs(tuple((each.stage.required, each.tasks) for each in writing), since)
 
 
-def _promises(task: Task, required: frozenset[int]) -> Iterator[Promise]:
+def _promises(task: Task, required: frozenset[int], work: str) -> Iterator[Promise]:
     files = task.body.get("outputFiles")
     for index, file in enumerate(files if isinstance(files, tuple) else ()):
         if not isinstance(file, Record) or _only_after_failure(file):
@@ -123,7 +120,7 @@ def _promises(task: Task, required: frozenset[int]) -> Iterator[Promise]:
                 path.strip("/"),
                 index in required,
                 task.id,
-                task.marks.work,
+                work,
             )
 
 
@@ -159,8 +156,7 @@ class OutputIndex:
     """Finds the outputs that no blob fulfils.
 
     A blob that matches a pattern fulfils the output of the task that wrote it, according to its
-    stamp. Without a stamp it fulfils the output of every task with that pattern; with the stamp of
-    other work (a task of an earlier program that was kept), that of one of them.
+    stamp. Without a stamp it fulfils the output of every task with that pattern.
 
     ``prefixes`` is the longest common prefix of the blobs of each container. Eight bytes are stored
     for each output, so that a million fit in memory. Each pattern is stored once, by its text
@@ -170,20 +166,18 @@ class OutputIndex:
     prefixes: dict[str, str] = field(default_factory=dict)
     _missing: set[int] = field(default_factory=set)
     _found: set[int] = field(default_factory=set)
-    _unmatched: dict[int, int] = field(default_factory=dict)
+    _groups: set[int] = field(default_factory=set)
     _unstamped: set[int] = field(default_factory=set)
-    _other_work: dict[int, set[int]] = field(default_factory=dict)
     _heads: dict[tuple[str, str], dict[str, re.Pattern[str]]] = field(default_factory=dict)
     _lengths: dict[str, set[int]] = field(default_factory=dict)
 
     def add(self, promise: Promise) -> None:
         """Add an output; all outputs are added before the first blob."""
-        if promise.wild and promise.key not in self._missing:
-            self._unmatched[promise.group] = self._unmatched.get(promise.group, 0) + 1
         self._missing.add(promise.key)
         known = self.prefixes.get(promise.container, promise.blob)
         self.prefixes[promise.container] = commonprefix((known, promise.blob))  # noqa: RUF071  (of names, not of folders)
         if promise.wild:
+            self._groups.add(promise.group)
             tail = promise.tail
             head = tail[: _WILD.search(tail).start()]  # type: ignore[union-attr]
             patterns = self._heads.setdefault((promise.container, head), {})
@@ -196,18 +190,13 @@ class OutputIndex:
     def add_blob(self, container: str, blob: Blob) -> None:
         """Add a blob that exists: outputs that it fulfils are not missing."""
         self._missing.discard(_digest(container, blob.name))
-        for group in self._groups(container, blob.name):
-            if group not in self._unmatched:
-                continue
-            key = _work_key(group, blob.work)
+        for group in self._matching(container, blob.name):
             if not blob.work:
                 self._unstamped.add(group)
-            elif key in self._missing:
-                self._missing.remove(key)
-                self._found.add(key)
-                self._unmatched[group] -= 1
-            elif key not in self._found:
-                self._other_work.setdefault(group, set()).add(key)
+                continue
+            key = _work_key(group, blob.work)
+            self._missing.discard(key)
+            self._found.add(key)
 
     @property
     def complete(self) -> bool:
@@ -216,24 +205,21 @@ class OutputIndex:
 
     def lacks(self, promise: Promise) -> bool:
         """Whether an output is missing."""
-        if promise.key not in self._missing:
-            return False
         if not promise.wild:
-            return True
-        group = promise.group
-        others = len(self._other_work.get(group, ()))
-        return group not in self._unstamped and self._unmatched[group] > others
+            return promise.key in self._missing
+        return promise.group not in self._unstamped and promise.key not in self._found
 
-    def _groups(self, container: str, name: str) -> Iterator[int]:
-        """The groups of the patterns that match a blob; some that are none, too."""
+    def _matching(self, container: str, name: str) -> Iterator[int]:
+        """The groups of the patterns that match a blob."""
         lengths = self._lengths.get(container, ())
         at = 0
         while lengths:
             below = name[at:]
             for length in lengths:
                 for tail, pattern in self._heads.get((container, below[:length]), {}).items():
-                    if pattern.match(below):
-                        yield _pattern_key(container, name[:at], tail)
+                    group = _pattern_key(container, name[:at], tail)
+                    if group in self._groups and pattern.match(below):
+                        yield group
             at = name.find("/", at) + 1
             if not at:
                 break
@@ -270,7 +256,7 @@ def collect_missing(promises: Iterable[Promise], index: OutputIndex) -> list[Mis
 
 
 def missing_outputs(
-    spec: Spec, observed: Observed, works: Stream[str], *, windows: bool
+    spec: Spec, observed: Observed, tasks: Sequence[StageTasks], works: Stream[str]
 ) -> list[MissingOutput]:
     """The outputs of a finished run that are missing among the blobs that were listed.
 
@@ -285,7 +271,7 @@ def missing_outputs(
     receipt = observed.receipt
     downloaded = set(receipt.works) if receipt is not None else set()
     in_results = {spec.container_id(result.container) for result in spec.results}
-    stages = outputs(spec, observed, None, windows=windows).stages
+    promised = outputs(tasks, None)
     stored = {
         (name, work_number(blob.work))
         for name in (in_results if downloaded else ())
@@ -293,14 +279,11 @@ def missing_outputs(
     }
 
     def promises() -> Iterator[Promise]:
-        for required, tasks in stages:
-            for task in tasks:
-                work = work_number(task.marks.work)
-                for promise in _promises(task, required):
-                    name = promise.container
-                    kept = name in in_results and work in downloaded
-                    if name in blobs and (not kept or (name, work) in stored):
-                        yield promise
+        for promise in promised:
+            name, work = promise.container, work_number(promise.work)
+            kept = name in in_results and work in downloaded
+            if name in blobs and (not kept or (name, work) in stored):
+                yield promise
 
     current, index = WorkSet(works), OutputIndex()
     for promise in promises():
@@ -342,12 +325,12 @@ class RequiredOutputs:
         works = observed.tasks.works() if observed.tasks is not None else ()
         return cls(stages, existing, works)
 
-    def lacks(self, task: Task) -> bool:
-        """Whether a required output of a task is missing."""
+    def lacks(self, task: Task, work: str) -> bool:
+        """Whether a required output of a task that succeeded with that work is missing."""
         if task.stage not in self.stages:
             return False
         required, _ = self.stages[task.stage]
-        mine = [promise for promise in _promises(task, required) if promise.required]
+        mine = [promise for promise in _promises(task, required, work) if promise.required]
         return any(p.container in self.blobs and self._index().lacks(p) for p in mine)
 
     def _index(self) -> OutputIndex:
@@ -356,7 +339,7 @@ class RequiredOutputs:
             index, works = OutputIndex(), WorkSet(self.works)
             for required, tasks in self.stages.values():
                 for task in tasks:
-                    for promise in _promises(task, required):
+                    for promise in _promises(task, required, task.marks.work):
                         if promise.required:
                             index.add(promise)
             for container in index.prefixes.keys() & self.blobs.keys():

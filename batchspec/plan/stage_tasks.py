@@ -16,7 +16,7 @@ from datetime import datetime
 from enum import Enum, auto
 
 from batchspec.plan.failures import Selection
-from batchspec.plan.lazy import FilterMapped
+from batchspec.plan.lazy import FilterMapped, Mapped
 from batchspec.plan.metadata import STAGES
 from batchspec.plan.observed import JobFacts, Stream, TaskFacts, TaskIndex
 from batchspec.plan.tasks import Task
@@ -36,7 +36,8 @@ class StageTasks:
     succeeded before, and what they wrote is needed and gone. ``superseded`` tasks
     in the job are of an earlier version, have succeeded, and stay. ``absent`` of those left are not
     in the job, and ``failed_before`` of these failed in an earlier one. ``changes`` names the first
-    of ``changes_total`` things that have changed in the work of changed tasks.
+    of ``changes_total`` things that have changed in the work of changed tasks. ``tasks`` are all of
+    them, those that are kept with the work that they had.
     """
 
     stage: Stage
@@ -58,6 +59,7 @@ class StageTasks:
     failed_before: int = 0
     changes: tuple[str, ...] = ()
     changes_total: int = 0
+    tasks: Stream[Task] = ()
 
 
 class _Class(Enum):
@@ -259,13 +261,6 @@ class Survey:
     superseded: int = 0
     superseded_failed: int = 0
 
-    def works(self) -> Iterator[str]:
-        """The digests of the work of all tasks of the run, finished or to be done."""
-        for task in self.tasks:
-            place = self.classifier.place(task) if self.classifier is not None else None
-            kept = place.facts if place is not None and place.kind in _KEPT else None
-            yield (kept.marks.work if kept is not None else "") or task.marks.work
-
     def kept_here(self) -> Iterator[str]:
         """The ids of the tasks in the open job that stay."""
         if self.classifier is not None:
@@ -286,7 +281,7 @@ def survey(stage: Stage, tasks: Stream[Task], classifier: TaskClassifier | None)
     total = len(tasks)
     if classifier is None:
         ids = FilterMapped(tasks, lambda task: task.id, total)
-        return Survey(StageTasks(stage, total, 0, 0, tasks, (), ids), tasks)
+        return Survey(StageTasks(stage, total, 0, 0, tasks, (), ids, tasks=tasks), tasks)
     counts: Counter[_Class] = Counter()
     states: Counter[str] = Counter()
     clashes: Counter[str] = Counter()
@@ -339,6 +334,7 @@ def survey(stage: Stage, tasks: Stream[Task], classifier: TaskClassifier | None)
         failed_before=failed_before,
         changes=tuple(named),
         changes_total=inputs,
+        tasks=Mapped(tasks, _with_kept_work(classifier)),
     )
     return Survey(work, tasks, classifier, states, clashes, since, superseded, superseded_failed)
 
@@ -355,6 +351,19 @@ def _picked(classifier: TaskClassifier, kinds: frozenset[_Class]) -> Callable[[T
         return task
 
     return pick
+
+
+def _with_kept_work(classifier: TaskClassifier) -> Callable[[Task], Task]:
+    """A function that gives a task that is kept the work that it had."""
+
+    def kept(task: Task) -> Task:
+        place = classifier.place(task)
+        work = place.facts.marks.work if place.facts is not None and place.kind in _KEPT else ""
+        if work in {"", task.marks.work}:
+            return task
+        return replace(task, marks=replace(task.marks, work=work))
+
+    return kept
 
 
 def _ids_elsewhere(classifier: TaskClassifier) -> Callable[[Task], str | None]:

@@ -297,7 +297,7 @@ def _losses(
     def is_lost(task: Task, work: str, job: str) -> bool:
         if job.lower() in fetched:
             return written.lacks(task.body, work, read)
-        return required.lacks(task) or written.lacks(task.body, work, read | results)
+        return required.lacks(task, work) or written.lacks(task.body, work, read | results)
 
     return is_lost
 
@@ -320,7 +320,7 @@ class _Works:
 
     def __iter__(self) -> Iterator[str]:
         for each in self.surveys:
-            yield from each.works()
+            yield from (task.marks.work for task in each.work.tasks)
 
     def __len__(self) -> int:
         return sum(each.work.total for each in self.surveys)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.plan import Selection, build_plan
+from batchspec.plan import OUTPUT_MISSING, Plan, Selection, build_plan
 from batchspec.plan.actions import CreateJob, SubmitTasks
 from batchspec.plan.metadata import KEEPS, metadata_of
+from batchspec.plan.observed import Blob
 from tests.plan.situation import situation
 
 SPEC = """\
@@ -100,3 +101,53 @@ def test_tasks_run_again_if_their_own_stage_has_changed_since_the_retry(
     (tmp_path / "now").mkdir()
     (tmp_path / "retry").mkdir()
     assert submitted(tmp_path, change, files) == runs
+
+
+WITH_OUTPUTS = SPEC.replace("pool:", "  output: {}\npool:").replace(
+    "    resources: [application]\n  late:",
+    "    resources: [application]\n    outputs: [{files: '*.out', container: output}]\n  late:",
+)
+
+
+def plan_with_blobs(folder: Path, spec: str, state: str, stored: tuple[int, ...]) -> Plan:
+    """The plan after a retry that kept all tasks; ``stored`` are the tasks that wrote a blob."""
+    done = {"order": ["done"] * 3, "late": ["done"], "sum": ["done"] * 2}
+    job = {**JOB, "tasks": done, "keeps": True, "state": state}
+    case = {"spec": spec, "jobs": [job], "containers": {"output": {}}, **FIXED}
+    with situation(case, folder) as found:
+        index = found.observed.tasks
+        assert index is not None
+        tasks = [index.versions(task_id)[0][1] for task_id, _, _ in index.ends()]
+        kept = [task.marks.work for task in tasks if task.id.startswith("order")]
+        blobs = tuple(Blob(f"{n}.out", 1, None, work=kept[at]) for n, at in enumerate(stored))
+        facts = replace(found.observed.containers["output"], blobs=blobs)
+        containers = {**found.observed.containers, "output": facts}
+        return build_plan(found.spec, replace(found.observed, containers=containers))
+
+
+@pytest.mark.parametrize(
+    ("stored", "runs"),
+    [((0, 1, 2), {}), ((0, 2), {"order": 1, "sum": 2}), ((1, 1), {"order": 2, "sum": 2})],
+    ids=["all", "one is missing", "two of one task"],
+)
+def test_a_kept_task_runs_again_without_the_required_output_that_it_wrote(
+    tmp_path: Path, stored: tuple[int, ...], runs: dict[str, int]
+) -> None:
+    spec = WITH_OUTPUTS.replace("container: output}", "container: output, required: true}")
+    plan = plan_with_blobs(tmp_path, spec, "active", stored)
+    submits = (step.action for step in plan.steps if isinstance(step.action, SubmitTasks))
+    assert {action.stage: len(action.tasks) for action in submits} == runs
+
+
+@pytest.mark.parametrize(
+    ("stored", "missing"),
+    [((0, 1, 2), 0), ((0, 2), 1), ((1, 1), 2), ((), 3)],
+    ids=["all", "one is missing", "two of one task", "none"],
+)
+def test_outputs_of_kept_tasks_are_missing_unless_these_wrote_them(
+    tmp_path: Path, stored: tuple[int, ...], missing: int
+) -> None:
+    plan = plan_with_blobs(tmp_path, WITH_OUTPUTS, "completed", stored)
+    found = [finding.summary for finding in plan.findings if finding.code == OUTPUT_MISSING]
+    expected = f"output '*.out' of stage order: no file matched for {missing} of 3 tasks"
+    assert found == [expected] * (missing > 0)
