@@ -233,6 +233,27 @@ def cores(size: str) -> int | None:
     return int(constrained or whole)
 
 
+def arm_name(size: str) -> str:
+    """The name of a size with the letter case of Azure, such as ``Standard_NC24ads_A100_v4``.
+
+    Requests to Azure Batch ignore the case; those for prices do not. The rule gives the names of
+    all 504 sizes that the recorded lists contain.
+    """
+    kind, _, name = size.lower().partition("_")
+    series, *rest = name.split("_")
+    letters = re.match("[a-z]*", series)
+    upper = letters.end() if letters is not None else 0
+    parts = [series[:upper].upper() + series[upper:], *map(_arm_part, rest)]
+    return "_".join((kind.capitalize(), *parts))
+
+
+def _arm_part(part: str) -> str:
+    if part == "promo":
+        return "Promo"
+    # `v5` is a version, `cc` stands for confidential child; others are accelerators: `A100`.
+    return part if part == "cc" or re.fullmatch(r"v\d{1,2}", part) else part.upper()
+
+
 def boots(size: str, generation: int) -> bool:
     """Whether VMs of a size boot images of a generation, 1 (BIOS) or 2 (UEFI)."""
     other = _ONLY_GENERATION_2 if generation == 1 else _ONLY_GENERATION_1

@@ -1,0 +1,70 @@
+"""Prices of nodes: rows of the Azure Retail Prices API, a cache on disk, a table of the user.
+
+In: the size, operating system and region of nodes, and a currency. Out: for each kind of node a
+:class:`Price`, or an :class:`Unknown` with its reason. Functions: ``find_prices`` (table, cache,
+API), ``choose`` (pure: which row is the price), ``parse_table`` (pure: the user's table).
+
+Not here: how many nodes a run has and for how long (``plan``), and formatted output (``render``).
+A price that cannot be read is never an error and never takes longer than :data:`PATIENCE` seconds.
+
+Modules are imported on first use, because imports count in the start time of a command.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from batchspec.pricing.model import (
+    USD,
+    NodeKind,
+    NodePrices,
+    NodeType,
+    Price,
+    PriceTable,
+    Unknown,
+)
+
+if TYPE_CHECKING:
+    from batchspec.pricing.cache import PriceCache
+    from batchspec.pricing.lookup import PATIENCE, find_prices
+    from batchspec.pricing.retail import PricesUnavailableError, RetailPrices
+    from batchspec.pricing.rows import choose, choose_all
+    from batchspec.pricing.table import TableError, parse_table
+
+__all__ = [
+    "PATIENCE",
+    "USD",
+    "NodeKind",
+    "NodePrices",
+    "NodeType",
+    "Price",
+    "PriceCache",
+    "PriceTable",
+    "PricesUnavailableError",
+    "RetailPrices",
+    "TableError",
+    "Unknown",
+    "choose",
+    "choose_all",
+    "find_prices",
+    "parse_table",
+]
+
+_MODULES = {
+    "PATIENCE": "lookup",
+    "PriceCache": "cache",
+    "PricesUnavailableError": "retail",
+    "RetailPrices": "retail",
+    "TableError": "table",
+    "choose": "rows",
+    "choose_all": "rows",
+    "find_prices": "lookup",
+    "parse_table": "table",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
