@@ -98,27 +98,11 @@ def needs_confirmation(plan: Plan) -> bool:
 
     Clean-up does not count: the spec requests it, and ``cleanup: ask`` has its own question.
     """
-    from batchspec.plan import Gate
-    from batchspec.plan.actions import (
-        DeleteContainers,
-        DeleteJob,
-        DeletePool,
-        DeleteSchedule,
-        ReplaceJob,
-        ReplacePool,
-        ReplaceSchedule,
-    )
+    from batchspec.api import deletes
 
     if plan.empty:
         return False
-    if plan.account.target == "azure" or plan.questions:
-        return True
-    deletions = DeletePool | DeleteJob | DeleteSchedule | DeleteContainers
-    return any(
-        isinstance(step.action, ReplacePool | ReplaceJob | ReplaceSchedule)
-        or (isinstance(step.action, deletions) and step.gate is Gate.FLOW)
-        for step in plan.steps
-    )
+    return plan.account.target == "azure" or bool(plan.questions) or deletes(plan)
 
 
 class RunQuestions:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from batchspec.cli.options import Format
-from batchspec.diagnostics import Diagnostic, Severity, redact
+from batchspec.diagnostics import Diagnostic, MissingSecret, Severity, redact
 
 if TYPE_CHECKING:
+    from batchspec.api.options import RunOptions
     from batchspec.apply.events import Waiting
+    from batchspec.local import Simulation, StartupPhase
     from batchspec.plan import Plan
+    from batchspec.render.local import LocalSimulation
+    from batchspec.spec import Spec
 
 
 def out(text: str) -> None:
@@ -93,24 +96,70 @@ def show_plan_errors(spec: Path, diagnostics: Sequence[Diagnostic], form: Format
             pass
 
 
-class WaitNotices:
-    """Shows that a service delays requests: on standard error, or among the events of a run."""
+class ConsoleNotices:
+    """Prints the notices of an operation on standard error.
 
-    def __init__(self) -> None:
-        self._emit: Callable[[Waiting], None] | None = None
+    Commands in messages are completed with ``options`` from now on, and with the spec as soon as it
+    is loaded. With ``BATCHSPEC_LOG=debug`` in the environment, requests are logged from then on.
+    """
 
-    def __call__(self, wait: Waiting) -> None:
-        """Show the notice, or pass it to the run."""
-        if self._emit is not None:
-            self._emit(wait)
-        elif not wait.resolved:
+    def __init__(self, options: RunOptions | None = None) -> None:
+        from batchspec.cli.resume_command import select
+
+        self._options = options
+        select(options)
+
+    def loaded(self, spec: Spec) -> None:
+        """Complete commands for the spec, and log its requests."""
+        from batchspec.cli.resume_command import select
+
+        select(self._options, spec)
+        if self._options and self._options.environ.get("BATCHSPEC_LOG", "").lower() == "debug":
+            from batchspec.cli.request_log import log_requests
+            from batchspec.plan.receipt import receipt_path
+
+            log_requests(receipt_path(spec.path, spec.name).parent)
+
+    def starting(self, phase: StartupPhase) -> None:
+        """Print what the start of the embedded service does."""
+        show_phase(phase)
+
+    def started(self, simulation: Simulation) -> None:
+        """Print a simulated clock or injected faults: users must not mistake them for Azure."""
+        from batchspec.render.local import simulation_notice
+
+        if notice := simulation_notice(simulation_of(simulation)):
+            err(notice)
+
+    def waiting(self, wait: Waiting) -> None:
+        """Print that a service delays requests."""
+        if not wait.resolved:
             show_diagnostics([Diagnostic(wait.code, wait.summary, severity=Severity.NOTE)])
 
-    @contextlib.contextmanager
-    def redirected(self, emit: Callable[[Waiting], None]) -> Iterator[None]:
-        """Pass notices to ``emit`` while a run uses the terminal."""
-        self._emit = emit
-        try:
-            yield
-        finally:
-            self._emit = None
+
+def show_phase(phase: StartupPhase) -> None:
+    """Print a phase of the start of the embedded service."""
+    from batchspec.render.local import phase_text
+
+    err(phase_text(phase.value))
+
+
+def simulation_of(simulation: Simulation) -> LocalSimulation:
+    """The simulation options of the embedded service, for display."""
+    from batchspec.render.local import LocalSimulation
+
+    return LocalSimulation(
+        speed=simulation.speed,
+        allocation=simulation.allocation_text,
+        chaos=simulation.faults.text,
+        seed=simulation.faults.seed,
+    )
+
+
+def note_missing_secrets(spec: Spec) -> None:
+    """Print which secrets are not redacted in the output of tasks, since they have no value."""
+    from batchspec.render.logs import unredacted_note
+
+    values = spec.parameters.items()
+    if names := [name for name, value in values if isinstance(value, MissingSecret)]:
+        err(unredacted_note(names))

@@ -11,28 +11,22 @@ import os
 import shlex
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from types import FrameType
 
 from batchspec import __version__
-from batchspec.apply import POLL_INTERVAL, Cancellation, NodeLogs, run
-from batchspec.apply.events import Event, Noticed, Outcome, RunEnded, Stamp, Stamped
-from batchspec.apply.ports import World
+from batchspec.api import Execution, Session, SystemClock
+from batchspec.apply import Cancellation
+from batchspec.apply.events import Event, Noticed, Outcome, RunEnded, Stamped
 from batchspec.cli.confirm import RunQuestions, confirm_plan, needs_confirmation
 from batchspec.cli.console import out, show_diagnostics, show_plan, use_color, width
 from batchspec.cli.options import Format, ProgressKind
 from batchspec.cli.resume_command import Again, completed_event, resume_command
-from batchspec.cli.run_folder import RunFolder, runs_folder
-from batchspec.cli.session import Session
 from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.exit_codes import Exit
 from batchspec.plan import Plan
-from batchspec.plan.failures import node_logs_container
-from batchspec.plan.receipt import receipt_path
 from batchspec.render import (
     Kind,
     Report,
@@ -45,30 +39,6 @@ from batchspec.render import (
     stopping,
     summary_text,
 )
-
-
-class SystemClock:
-    """The time of this machine. A cancellation of the run interrupts every wait."""
-
-    def __init__(self, cancellation: Cancellation | None = None) -> None:
-        self._cancellation = cancellation or Cancellation()
-
-    def now(self) -> datetime:
-        """The current time in UTC."""
-        return datetime.now(UTC)
-
-    def monotonic(self) -> float:
-        """Seconds from an arbitrary start; never decreases."""
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait.
-
-        Raises:
-            RunCancelled: the run is to stop.
-        """
-        await self._cancellation.race(asyncio.sleep(seconds))
-
 
 _OPTIONAL_SIGNALS = ("SIGTERM", "SIGHUP")
 """Sent by a CI system that cancels its job, and by a terminal that closes."""
@@ -181,45 +151,35 @@ async def execute(
         full_ids=verbose,
     )
     tally = Tally()
-    record = _open_record(plan, session, clock, progress)
-    viewer = _ViewUntilClosed(view, interrupts)
-    stamp = Stamp(clock.now, (viewer, tally, *([record] if record else [])))
 
     def resume() -> tuple[str, ...]:
         reached = {step.step for step in tally.report().steps if step.state is StepState.DONE}
         return again([step for step in plan.steps if step.id in reached])
 
-    def emit(event: Event) -> None:
+    def complete(event: Event) -> Event:
         if isinstance(event, RunEnded) and event.outcome is Outcome.INTERRUPTED:
             command = resume_command(session.options, session.spec, *resume())
             event = replace(event, resume=command)
-        stamp(completed_event(event))
+        return completed_event(event)
 
-    world = World(
-        account=session.cloud,
-        clock=clock,
-        questions=RunQuestions(view, plan.account.target, interrupts.cancellation, yes=yes),
-        shortest_poll_interval=POLL_INTERVAL[plan.account.target],
-        cancellation=interrupts.cancellation,
-        node_logs=NodeLogs(node_logs_container(session.spec)),
-    )
-    receipt = receipt_path(session.spec.path, session.spec.name)
+    def unwritable(error: OSError) -> None:
+        if progress is not ProgressKind.JSON:
+            show_diagnostics([record_unwritable(error.strerror or str(error))])
+
+    viewer = _ViewUntilClosed(view, interrupts)
+    execution = Execution(plan, session, clock, (viewer, tally), complete, unwritable)
+    questions = RunQuestions(view, plan.account.target, interrupts.cancellation, yes=yes)
     try:
-        for finding in unshown_findings(plan, progress):
-            emit(Noticed(finding))
-        with (
-            session.notices.redirected(emit),
-            interruptible(interrupts, lambda: emit(Noticed(stopping()))),
-        ):
-            code = await run(plan, world, emit, receipt)
+        with interruptible(interrupts, lambda: execution.emit(Noticed(stopping()))):
+            code = await execution.run(
+                questions, interrupts.cancellation, unshown_findings(plan, progress)
+            )
     except asyncio.CancelledError:
         if not interrupts.immediate:
             raise
         code = Exit.INTERRUPTED
     finally:
         view.close()
-        if record is not None:
-            record.close()
         if progress.shows_plan:
             out(_summary(tally.report(), session, shlex.join(resume())))
     return code
@@ -249,20 +209,6 @@ class _ViewUntilClosed:
         except BrokenPipeError:
             self.closed = True
             self.interrupts.cancellation.request()
-
-
-def _open_record(
-    plan: Plan, session: Session, clock: SystemClock, progress: ProgressKind
-) -> RunFolder | None:
-    """The record of the run on this disk; a run without steps is not recorded."""
-    if plan.empty:
-        return None
-
-    def warn(error: OSError) -> None:
-        if progress is not ProgressKind.JSON:
-            show_diagnostics([record_unwritable(error.strerror or str(error))])
-
-    return RunFolder(runs_folder(session.spec.path, session.spec.name), clock.now(), warn)
 
 
 def _summary(report: Report, session: Session, again: str) -> str:

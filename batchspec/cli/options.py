@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Self, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 
+from batchspec.api.options import RunOptions, Target
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.plan import Part
-
-
-class Target(StrEnum):
-    """The account that a command uses: the embedded service's, or one on Azure."""
-
-    LOCAL = "local"
-    AZURE = "azure"
 
 
 class Format(StrEnum):
@@ -115,27 +108,19 @@ TextOrJson: TypeAlias = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """The options that select the spec, its parameters and the account."""
+def run_options(
+    path: Path,
+    variables: list[str] | None,
+    variable_files: list[Path] | None,
+    target: Target | None = None,
+) -> RunOptions:
+    """From the values that typer passes, with the environment of this process.
 
-    path: Path
-    variables: tuple[str, ...]
-    variable_files: tuple[Path, ...]
-    target: Target | None
-    environ: Mapping[str, str]
-
-    @classmethod
-    def of(
-        cls,
-        path: Path,
-        variables: list[str] | None,
-        variable_files: list[Path] | None,
-        target: Target | None = None,
-    ) -> Self:
-        """From the values that typer passes, with the environment of this process."""
-        files = tuple(variable_files or ())
-        return cls(path, tuple(variables or ()), files, target, os.environ)
+    Raises:
+        UsageError: a ``--var`` option is wrong.
+    """
+    files = tuple(variable_files or ())
+    return RunOptions(path, variables_of(variables or ()), files, target, os.environ)
 
 
 def variables_of(texts: Iterable[str]) -> dict[str, str]:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, TypeAlias
 from batchspec.diagnostics import Diagnostic, MissingSecret, Secret
 
 if TYPE_CHECKING:
+    from batchspec.api.options import RunOptions
     from batchspec.apply.events import Event, Waiting
-    from batchspec.cli.options import RunOptions
     from batchspec.plan import Plan, PlanOptions, Step
     from batchspec.spec import Spec
 
@@ -203,12 +203,11 @@ def _variables(options: RunOptions, spec: Spec | None, verb: str) -> Iterator[st
     for file in options.variable_files:
         yield f"--var-file {shlex.quote(str(file))}"
     secrets = []
-    for text in options.variables:
-        name = text.partition("=")[0].strip()
+    for name, text in options.variables.items():
         if spec is None or isinstance(spec.parameters.get(name), Secret):
             secrets.append(f"--var {shlex.quote(name)}=...")
         else:
-            yield f"--var {shlex.quote(text)}"
+            yield f"--var {shlex.quote(f'{name}={text}')}"
     yield from secrets
     if verb in _WITH_SECRETS and spec is not None:
         for name, value in spec.parameters.items():

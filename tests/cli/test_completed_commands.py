@@ -10,10 +10,11 @@ from typing import Any, cast
 import pytest
 from typer.utils import get_params_from_function
 
+from batchspec.api import RunOptions, Target, load_spec
 from batchspec.apply.events import Noticed, RunEnded, StepFailed, Waiting
-from batchspec.cli.load import load_spec
+from batchspec.cli.console import ConsoleNotices
 from batchspec.cli.main import app
-from batchspec.cli.options import RunOptions, Target
+from batchspec.cli.options import variables_of
 from batchspec.cli.resume_command import _OPTIONS, completed, completed_event, select
 from batchspec.diagnostics import Diagnostic
 from tests.cli.test_init import Inside
@@ -40,7 +41,11 @@ def _nothing_selected() -> Iterator[None]:
 
 
 def options(path: Path, *variables: str, target: Target | None = None, **env: str) -> RunOptions:
-    return RunOptions(path, variables, (Path("more values.yaml"),), target, env)
+    return RunOptions(path, variables_of(variables), (Path("more values.yaml"),), target, env)
+
+
+def loaded(options: RunOptions) -> None:
+    load_spec(options, on_loaded=ConsoleNotices(options).loaded)
 
 
 @pytest.fixture
@@ -56,7 +61,7 @@ def test_a_command_gets_the_spec_and_the_options(
 ) -> None:
     monkeypatch.chdir(spec.parent)
     given = ("top=7", "token=secret-value")
-    load_spec(options(Path("topn.yaml"), *given, target=Target.AZURE))
+    loaded(options(Path("topn.yaml"), *given, target=Target.AZURE))
 
     text = completed("`batchspec failures` shows it; `batchspec logs --start-task NODE` more.")
 
@@ -68,7 +73,7 @@ def test_a_command_gets_the_spec_and_the_options(
 
 
 def test_commands_that_need_a_secret_ask_for_one_that_is_missing(spec: Path) -> None:
-    load_spec(RunOptions(spec, (), (), None, {}))
+    loaded(RunOptions(spec, {}, (), None, {}))
 
     assert completed("`batchspec retry`").endswith("yaml --var token=...`")
     assert "token" not in completed("`batchspec status`")

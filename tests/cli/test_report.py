@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.api.run_folder import KEPT, RunFolder, recorded_runs, runs_folder
 from batchspec.apply.events import (
     Event,
     Noticed,
@@ -27,7 +28,6 @@ from batchspec.apply.events import (
     TasksSeen,
 )
 from batchspec.cli.commands.report import report
-from batchspec.cli.run_folder import KEPT, RunFolder, recorded_runs, runs_folder
 from batchspec.diagnostics import Diagnostic, Place, Severity, UsageError
 from batchspec.exit_codes import Exit
 from batchspec.render import Attempt, JsonView, build_timeline, last_run, page_html, read_record

@@ -8,10 +8,10 @@ import stat
 
 import pytest
 
+from batchspec.api import NoNotices, RunOptions, Target, open_session
 from batchspec.cli.execute import execute
-from batchspec.cli.options import ProgressKind, RunOptions, Target
+from batchspec.cli.options import ProgressKind
 from batchspec.cli.resume_command import always_resume_with
-from batchspec.cli.session import open_session
 from batchspec.plan import build_plan
 from tests.e2e.conftest import Workplace, interrupt, until
 
@@ -168,8 +168,8 @@ def test_odd_names_go_there_and_back(place: Workplace) -> None:
 
 async def test_a_file_that_is_deleted_after_the_plan_is_reported(place: Workplace) -> None:
     """An input is deleted after the plan was made and before it is applied."""
-    wanted = RunOptions(place.spec, (), (), Target.LOCAL, place.environ)
-    async with open_session(wanted) as found:
+    wanted = RunOptions(place.spec, {}, (), Target.LOCAL, place.environ)
+    async with open_session(wanted, NoNotices()) as found:
         plan = build_plan(found.spec, found.observed)
         (place.folder / "specs" / "data" / "lighthouse.txt").unlink()
         again = always_resume_with("apply")

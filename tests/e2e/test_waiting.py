@@ -321,7 +321,7 @@ def clock(off: timedelta) -> ExitStack:
     stack = ExitStack()
     defaults = open_account.__wrapped__.__kwdefaults__  # type: ignore[attr-defined]
     stack.enter_context(mock.patch.dict(defaults, now=lambda: datetime.now(UTC) + off))
-    for module in ("batchspec.cli.execute", "azure.batch._patch"):
+    for module in ("batchspec.api.execution", "azure.batch._patch"):
         stack.enter_context(mock.patch(f"{module}.datetime", Wrong))
     return stack
 

@@ -15,11 +15,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from batchspec.cli.console import WaitNotices
+from batchspec.api import NoNotices, Notices, RunOptions, Session, open_session
 from batchspec.cli.execute import confirm_and_execute
-from batchspec.cli.options import ProgressKind, RunOptions
+from batchspec.cli.options import ProgressKind
 from batchspec.cli.resume_command import always_resume_with
-from batchspec.cli.session import Session, open_session
 from batchspec.cloud import AccountClient, Limits, LocalAccount, open_account
 from batchspec.diagnostics import BatchspecError
 from batchspec.exit_codes import Exit
@@ -86,14 +85,14 @@ async def _planned(
 ) -> int:
     @asynccontextmanager
     async def open_target(
-        target: object, environ: Mapping[str, str], notices: WaitNotices
+        target: object, environ: Mapping[str, str], notices: Notices
     ) -> AsyncIterator[AccountClient]:
         account, limits = command.account, command.limits
-        async with open_account(account, limits=limits, notice=notices) as cloud:
+        async with open_account(account, limits=limits, notice=notices.waiting) as cloud:
             yield cloud
 
-    options = RunOptions(command.spec, (), (), None, {})
-    async with open_session(options, open_target=open_target) as session:
+    options = RunOptions(command.spec, {}, (), None, {})
+    async with open_session(options, NoNotices(), open_target=open_target) as session:
         return await work(session, build_plan(session.spec, session.observed))
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.cli.load import load_spec_and_files
-from batchspec.cli.options import RunOptions
+from batchspec.api import RunOptions, load_spec_and_files
 from batchspec.diagnostics import Diagnostics
 from batchspec.observe import FileCache, Spool, disk, file_cache, scan
 from batchspec.spec import read_spec
@@ -234,6 +233,6 @@ def test_a_cache_that_another_process_writes_is_not_waited_for(
 
 
 def test_commands_use_the_cache_beside_the_spec(folder: Path) -> None:
-    with load_spec_and_files(RunOptions.of(folder / "spec.yaml", None, None)) as (_, spool):
+    with load_spec_and_files(RunOptions(folder / "spec.yaml", {}, (), None, {})) as (_, spool):
         assert len(spool.files("input")) == 2
     assert (folder / ".batchspec" / "files.sqlite3").exists()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
-from batchspec.cli.session import origin_of
+from batchspec.api import origin_of
 from batchspec.plan import build_plan
 from batchspec.plan.actions import CreateContainer, CreateJob, CreatePool, CreateSchedule
 from batchspec.plan.metadata import (

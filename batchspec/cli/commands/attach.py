@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from batchspec.cli.console import show_plan
+from batchspec.cli.console import ConsoleNotices, show_plan
 from batchspec.cli.options import (
     Format,
     Progress,
     ProgressKind,
-    RunOptions,
     SpecFile,
     TargetOption,
     VariableFiles,
     Variables,
     Verbose,
     Yes,
+    run_options,
 )
 from batchspec.exit_codes import Exit
 
@@ -28,15 +28,17 @@ async def attach(
     verbose: Verbose = False,
 ) -> int:
     """Watch a run in progress: wait, download the results, clean up. Submits nothing."""
+    from batchspec.api import Files, open_session
     from batchspec.cli.confirm import confirm_plan
     from batchspec.cli.execute import execute
     from batchspec.cli.resume_command import always_resume_with
-    from batchspec.cli.session import Files, open_session
     from batchspec.plan import build_attach
 
-    options = RunOptions.of(spec, variables, variable_files, target)
+    options = run_options(spec, variables, variable_files, target)
     # The record of the run must not contain the value of a secret that a task prints.
-    async with open_session(options, files=Files.OPTIONAL, needs_secrets=True) as session:
+    async with open_session(
+        options, ConsoleNotices(options), files=Files.OPTIONAL, needs_secrets=True
+    ) as session:
         jobs = session.observed.jobs
         counts = await session.cloud.jobs.get_task_counts(jobs[-1].id) if jobs else None
         tasks = counts.total if counts else 0

@@ -6,17 +6,17 @@ from typing import Annotated
 
 import typer
 
-from batchspec.cli.console import show_plan
+from batchspec.cli.console import ConsoleNotices, show_plan
 from batchspec.cli.options import (
     Format,
     Progress,
     ProgressKind,
-    RunOptions,
     SpecFile,
     TargetOption,
     VariableFiles,
     Variables,
     Yes,
+    run_options,
 )
 from batchspec.exit_codes import Exit
 
@@ -33,16 +33,15 @@ async def destroy(
     progress: Progress = ProgressKind.AUTO,
 ) -> int:
     """Delete what the spec created in the account, and nothing else."""
+    from batchspec.api import prepare_destroy
     from batchspec.cli.confirm import confirm_plan
     from batchspec.cli.execute import execute
     from batchspec.cli.resume_command import always_resume_with
-    from batchspec.cli.session import Files, open_session
-    from batchspec.plan import build_destroy
     from batchspec.render.questions import NOTHING_TO_DELETE
 
-    options = RunOptions.of(spec, variables, variable_files, target)
-    async with open_session(options, files=Files.UNUSED) as session:
-        plan = build_destroy(session.spec, session.observed, force=force)
+    options = run_options(spec, variables, variable_files, target)
+    async with prepare_destroy(options, ConsoleNotices(options), force=force) as prepared:
+        plan = prepared.plan
         if progress.shows_plan:
             show_plan(plan, Format.TEXT, verbose=False, nothing=NOTHING_TO_DELETE)
             if plan.empty:
@@ -50,4 +49,4 @@ async def destroy(
         if not plan.empty and not confirm_plan(plan, progress, yes=yes, verb="destroy"):
             return Exit.DONE
         again = always_resume_with("destroy", *(("--force",) if force else ()))
-        return await execute(plan, session, progress, again, yes=True)
+        return await execute(plan, prepared.session, progress, again, yes=True)

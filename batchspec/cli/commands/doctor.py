@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from batchspec.api.options import Target
 from batchspec.cli.console import out, use_color
-from batchspec.cli.options import Format, Target, TargetOption, TextOrJson
+from batchspec.cli.options import Format, TargetOption, TextOrJson
 from batchspec.diagnostics import BatchspecError, ServiceError, SignInError, UsageError
 from batchspec.exit_codes import Exit
 
@@ -24,7 +25,7 @@ async def doctor(
     output_format: TextOrJson = Format.TEXT,
 ) -> int:
     """Check the account, credentials, clock, images and embedded service, with fixes."""
-    from batchspec.cli.account import select_target
+    from batchspec.api import select_target
     from batchspec.render.doctor import Level, as_warnings, checks_json, checks_text, worst
 
     selected = select_target(target, os.environ)
@@ -46,7 +47,7 @@ async def doctor(
 def _check_embedded_service() -> tuple[AnyAccount | None, list[Check]]:
     """The parts of the embedded service, and its account if it is running."""
     from batchspec import local
-    from batchspec.cli.account import local_account, service_errors
+    from batchspec.api import local_account, service_errors
     from batchspec.render.doctor import engine_check, failed_check, python_check, service_check
 
     checks = [python_check(f"Python {platform.python_version()}", shutil.which("python3"))]
@@ -67,7 +68,7 @@ def _check_embedded_service() -> tuple[AnyAccount | None, list[Check]]:
 
 def _check_azure_account(environ: Mapping[str, str]) -> tuple[AnyAccount | None, list[Check]]:
     """The account that the environment names."""
-    from batchspec.cli.account import azure_account
+    from batchspec.api import azure_account
     from batchspec.render import account_line
     from batchspec.render.doctor import account_check, failed_check
 
@@ -81,7 +82,7 @@ def _check_azure_account(environ: Mapping[str, str]) -> tuple[AnyAccount | None,
 
 async def _check_services(account: AnyAccount) -> AsyncIterator[Check]:
     """The replies of the account's services."""
-    from batchspec.cli.execute import SystemClock
+    from batchspec.api import SystemClock
     from batchspec.cloud import API_VERSION, Limits, open_account
     from batchspec.cloud.connect import probe_batch, probe_storage
     from batchspec.plan import OPEN

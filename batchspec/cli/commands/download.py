@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from batchspec.cli.console import show_plan
+from batchspec.cli.console import ConsoleNotices, show_plan
 from batchspec.cli.options import (
     Format,
     Progress,
     ProgressKind,
-    RunOptions,
     SpecFile,
     TargetOption,
     VariableFiles,
     Variables,
     Yes,
+    run_options,
 )
 from batchspec.exit_codes import Exit
 
@@ -26,14 +26,14 @@ async def download(
     progress: Progress = ProgressKind.AUTO,
 ) -> int:
     """Download the results that exist now. Changes nothing in the account."""
+    from batchspec.api import Files, open_session
     from batchspec.cli.confirm import confirm_plan
     from batchspec.cli.execute import execute
     from batchspec.cli.resume_command import always_resume_with
-    from batchspec.cli.session import Files, open_session
     from batchspec.plan import build_download
 
-    options = RunOptions.of(spec, variables, variable_files, target)
-    async with open_session(options, files=Files.OPTIONAL) as session:
+    options = run_options(spec, variables, variable_files, target)
+    async with open_session(options, ConsoleNotices(options), files=Files.OPTIONAL) as session:
         plan = build_download(session.spec, session.observed, files=session.files)
         if progress.shows_plan:
             show_plan(plan, Format.TEXT, verbose=False)

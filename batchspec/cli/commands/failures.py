@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from batchspec.cli.console import out, use_color, width
+from batchspec.cli.console import ConsoleNotices, note_missing_secrets, out, use_color, width
 from batchspec.cli.options import (
     Format,
-    RunOptions,
     SpecFile,
     TargetOption,
     TextOrJson,
     VariableFiles,
     Variables,
+    run_options,
 )
 from batchspec.exit_codes import Exit
 
@@ -23,22 +23,20 @@ async def failures(
     output_format: TextOrJson = Format.TEXT,
 ) -> int:
     """Show failures by cause: their number, the output of one, and the command to retry them."""
-    from batchspec.cli.account import open_target
-    from batchspec.cli.load import load_spec, note_missing_secrets
+    from batchspec.api import load_spec, no_run_of, open_target, recorded_runs, runs_folder
     from batchspec.cli.resume_command import resume_command
-    from batchspec.cli.run_folder import recorded_runs, runs_folder
-    from batchspec.cli.session import no_run_of
     from batchspec.observe import counted_jobs, failures_of, jobs_of, pool_of
     from batchspec.render import Failures, failures_json, failures_text
 
-    options = RunOptions.of(spec, variables, variable_files, target)
-    loaded = load_spec(options)
+    options = run_options(spec, variables, variable_files, target)
+    notices = ConsoleNotices(options)
+    loaded = load_spec(options, on_loaded=notices.loaded)
     note_missing_secrets(loaded)
 
     def retry(cause: str | None) -> str:
         return resume_command(options, loaded, "retry", *(("--cause", cause) if cause else ()))
 
-    async with open_target(target, options.environ) as cloud:
+    async with open_target(target, options.environ, notices) as cloud:
         jobs = counted_jobs(await jobs_of(loaded, cloud))
         found = await failures_of(loaded, jobs, pool_of(loaded, jobs), cloud)
         missing = "" if jobs else (await no_run_of(loaded, cloud)).summary

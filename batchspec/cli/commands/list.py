@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from batchspec.cli.console import out, use_color
+from batchspec.cli.console import ConsoleNotices, out, use_color
 from batchspec.cli.options import Format, TargetOption, TextOrJson
 from batchspec.exit_codes import Exit
 
@@ -21,12 +21,11 @@ async def list_(
     output_format: TextOrJson = Format.TEXT,
 ) -> int:
     """List what batchspec created in the account: pools, jobs, schedules, containers."""
-    from batchspec.cli.account import open_target
-    from batchspec.cli.session import first_error
+    from batchspec.api import first_error, open_target
     from batchspec.observe import owned_resources
     from batchspec.render import inventory_json, inventory_text
 
-    async with open_target(target, os.environ) as cloud:
+    async with open_target(target, os.environ, ConsoleNotices()) as cloud:
         with first_error():
             found = await owned_resources(cloud)
     account = cloud.names

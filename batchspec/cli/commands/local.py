@@ -9,7 +9,7 @@ import typer
 
 from batchspec.cli.command_line import CommandLine, show_help
 from batchspec.cli.confirm import agreed
-from batchspec.cli.console import out, use_color
+from batchspec.cli.console import out, show_phase, simulation_of, use_color
 from batchspec.cli.options import Format, TextOrJson, Yes
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.exit_codes import Exit
@@ -75,12 +75,12 @@ def start(
     json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
 ) -> int:
     """Start the service if it is not running, and return when it is ready."""
-    from batchspec.cli.account import simulation_of, start_service
+    from batchspec.api import start_service
     from batchspec.local.settings import SimulationOptions
     from batchspec.render.local import started_text
 
     options = SimulationOptions(speed, allocation, chaos, seed)
-    endpoints = start_service(port=port, options=options)
+    endpoints = start_service(show_phase, port=port, options=options)
     if json:
         return status(Format.JSON)
     out(
@@ -98,7 +98,7 @@ def start(
 def stop() -> int:
     """Stop the service, the processes of its tasks, and the blob store. Keeps the data."""
     from batchspec import local
-    from batchspec.cli.account import service_errors
+    from batchspec.api import service_errors
     from batchspec.render.local import stopped_text
 
     with service_errors():
@@ -114,7 +114,7 @@ def status(output_format: TextOrJson = Format.TEXT) -> int:
     from datetime import UTC, datetime
 
     from batchspec import local
-    from batchspec.cli.account import service_errors, simulation_of
+    from batchspec.api import service_errors
     from batchspec.render.local import LocalStatus, local_status_json, local_status_text
 
     with service_errors():
@@ -147,7 +147,7 @@ def status(output_format: TextOrJson = Format.TEXT) -> int:
 def reset(yes: Yes = False) -> int:
     """Stop the service and delete its pools, jobs, tasks and blobs."""
     from batchspec import local
-    from batchspec.cli.account import service_errors
+    from batchspec.api import service_errors
     from batchspec.render.local import reset_question, reset_text
 
     with service_errors():
@@ -170,7 +170,7 @@ def env(
     from typing import get_args
 
     from batchspec import local
-    from batchspec.cli.account import start_service
+    from batchspec.api import start_service
 
     formats: tuple[local.Format, ...] = get_args(local.Format)
     selected = next((name for name in formats if name == output_format), None)
@@ -178,5 +178,5 @@ def env(
         fix = f"Use one of: {', '.join(formats)}"
         raise UsageError(Diagnostic("bad-format", f"there is no format {output_format!r}", fix=fix))
     # Not through `out`, which redacts the keys that this command is for.
-    sys.stdout.write(local.env(start_service(), selected))
+    sys.stdout.write(local.env(start_service(show_phase), selected))
     return Exit.DONE

@@ -8,8 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batchspec.cli.console import err, out, show_diagnostics, use_color
-from batchspec.cli.options import RunOptions, SpecFile, TargetOption, VariableFiles, Variables
+from batchspec.cli.console import (
+    ConsoleNotices,
+    err,
+    note_missing_secrets,
+    out,
+    show_diagnostics,
+    use_color,
+)
+from batchspec.cli.options import (
+    SpecFile,
+    TargetOption,
+    VariableFiles,
+    Variables,
+    run_options,
+)
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.exit_codes import Exit
 
@@ -45,18 +58,18 @@ async def logs(
     variable_files: VariableFiles = None,
 ) -> int:
     """Show the output of a task. Without TASK, list the tasks that have started."""
-    from batchspec.cli.account import open_target
-    from batchspec.cli.load import load_spec, note_missing_secrets
+    from batchspec.api import load_spec, open_target
     from batchspec.cli.resume_command import resume_command
     from batchspec.observe import counted_jobs, find_node_output, jobs_of
     from batchspec.render import NodeIds
     from batchspec.render.logs import no_output, stored_note
 
-    options = RunOptions.of(spec, variables, variable_files, target)
-    loaded = load_spec(options)
+    options = run_options(spec, variables, variable_files, target)
+    notices = ConsoleNotices(options)
+    loaded = load_spec(options, on_loaded=notices.loaded)
     note_missing_secrets(loaded)
     file = "stderr.txt" if stderr else "stdout.txt"
-    async with open_target(target, options.environ) as cloud:
+    async with open_target(target, options.environ, notices) as cloud:
         jobs = counted_jobs(await jobs_of(loaded, cloud))
         if start_task is not None:
             found = await find_node_output(loaded, jobs, cloud, start_task, file)
@@ -87,8 +100,8 @@ async def _show_task(
     """Show a file of the task that ``name`` identifies."""
     import asyncio
 
+    from batchspec.api import no_run_of
     from batchspec.apply import POLL_INTERVAL
-    from batchspec.cli.session import no_run_of
     from batchspec.observe import (
         find_task,
         find_unstartable,
@@ -169,7 +182,7 @@ async def _list(
     Raises:
         UsageError: the spec has no job.
     """
-    from batchspec.cli.session import no_run_of
+    from batchspec.api import no_run_of
     from batchspec.observe import started_tasks
     from batchspec.render.logs import list_notes, task_line
 

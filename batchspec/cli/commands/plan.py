@@ -7,20 +7,19 @@ from typing import Annotated
 
 import typer
 
-from batchspec.cli.console import err, show_plan, show_plan_errors
+from batchspec.cli.console import ConsoleNotices, err, show_plan, show_plan_errors
 from batchspec.cli.options import (
     AnyFormat,
     Format,
     OnlyStep,
     Replace,
     Rerun,
-    RunOptions,
     SpecFile,
     TargetOption,
     VariableFiles,
     Variables,
     Verbose,
-    variables_of,
+    run_options,
 )
 from batchspec.diagnostics import Diagnostic, SpecError, UsageError
 from batchspec.exit_codes import Exit
@@ -46,32 +45,23 @@ async def plan(
     verbose: Verbose = False,
 ) -> int:
     """Show the steps in order, each with its reason. Changes nothing in the account."""
-    from batchspec.cli.session import open_session
-    from batchspec.plan import build_plan, plan_file_text, saved_plan
+    from batchspec.api import prepare_plan
+    from batchspec.plan import plan_file_text
     from batchspec.render import plan_saved
 
-    options = RunOptions.of(spec, variables, variable_files, target)
+    options = run_options(spec, variables, variable_files, target)
     plan_options = PlanOptions(rerun=rerun, replace=frozenset(replace or ()), step=step)
     try:
-        async with open_session(options) as session:
-            built = build_plan(session.spec, session.observed, options=plan_options)
-            # Inside the session: the steps read from its spool while they are printed.
-            show_plan(built, output_format, verbose=verbose)
+        async with prepare_plan(options, plan_options, ConsoleNotices(options)) as prepared:
+            show_plan(prepared.plan, output_format, verbose=verbose)
             if out is not None:
-                file = saved_plan(
-                    built,
-                    session.spec,
-                    variables_of(options.variables),
-                    options.variable_files,
-                    plan_options,
-                )
-                _write(out, plan_file_text(file))
+                _write(out, plan_file_text(prepared.saved()))
                 err(plan_saved(out))
     except SpecError as error:
         # A program that reads JSON or markdown does not read standard error.
         show_plan_errors(spec, error.problems, output_format)
         raise
-    return Exit.CHANGES if exit_code and not built.empty else Exit.DONE
+    return Exit.CHANGES if exit_code and not prepared.plan.empty else Exit.DONE
 
 
 def _write(path: Path, text: str) -> None:

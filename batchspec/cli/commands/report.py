@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batchspec.cli.console import out
-from batchspec.cli.options import RunOptions, SpecFile, VariableFiles, Variables
+from batchspec.cli.console import ConsoleNotices, out
+from batchspec.cli.options import SpecFile, VariableFiles, Variables, run_options
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.exit_codes import Exit
 
@@ -37,11 +37,11 @@ def report(
     variable_files: VariableFiles = None,
 ) -> int:
     """Write the last run that had tasks, with all its attempts, as one HTML page."""
-    from batchspec.cli.load import load_spec
-    from batchspec.cli.run_folder import recorded_runs, runs_folder
+    from batchspec.api import load_spec, recorded_runs, runs_folder
     from batchspec.render import last_run, page_html, page_written
 
-    loaded = load_spec(RunOptions.of(spec, variables, variable_files))
+    options = run_options(spec, variables, variable_files)
+    loaded = load_spec(options, on_loaded=ConsoleNotices(options).loaded)
     runs = runs_folder(loaded.path, loaded.name)
     records = recorded_runs(runs)
     if not records:

@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batchspec.cli.confirm import agreed
-from batchspec.cli.console import out
-from batchspec.cli.options import RunOptions, SpecFile, TargetOption, VariableFiles, Variables, Yes
+from batchspec.cli.console import ConsoleNotices, out
+from batchspec.cli.options import (
+    SpecFile,
+    TargetOption,
+    VariableFiles,
+    Variables,
+    Yes,
+    run_options,
+)
 from batchspec.diagnostics import UsageError
 from batchspec.exit_codes import Exit
 
@@ -47,18 +54,17 @@ async def stop(
     yes: Yes = False,
 ) -> int:
     """End tasks, or the whole run, with a reason. Deletes nothing."""
-    from batchspec.cli.account import open_target
-    from batchspec.cli.load import load_spec
+    from batchspec.api import load_spec, open_target, origin_of
     from batchspec.cli.resume_command import resume_command
-    from batchspec.cli.session import origin_of
     from batchspec.observe import jobs_of
     from batchspec.plan.metadata import SPEC, stop_reason
     from batchspec.render.questions import schedule_continues
 
-    options = RunOptions.of(spec, variables, variable_files, target)
-    loaded = load_spec(options)
+    options = run_options(spec, variables, variable_files, target)
+    notices = ConsoleNotices(options)
+    loaded = load_spec(options, on_loaded=notices.loaded)
     recorded_reason = stop_reason(origin_of(loaded.path, os.environ).by, reason)
-    async with open_target(target, options.environ) as cloud:
+    async with open_target(target, options.environ, notices) as cloud:
         jobs = [
             job
             for job in await jobs_of(loaded, cloud)
@@ -79,7 +85,7 @@ async def _stop_jobs(
     spec: Spec, jobs: Sequence[JobFacts], cloud: AccountClient, reason: str, look: str, *, yes: bool
 ) -> bool:
     """Terminate the open jobs and wait for them; whether there were any and the user agreed."""
-    from batchspec.cli.session import no_run_of
+    from batchspec.api import no_run_of
     from batchspec.render.questions import job_question, nothing_to_stop
 
     open_jobs = [job for job in jobs if job.state not in _ENDED]
@@ -128,7 +134,7 @@ async def _stop_tasks(
     Raises:
         UsageError: there is no such task.
     """
-    from batchspec.cli.session import no_run_of
+    from batchspec.api import no_run_of
     from batchspec.observe import counted_jobs, find_task
     from batchspec.plan.metadata import stopped_metadata
     from batchspec.render.questions import (

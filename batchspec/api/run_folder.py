@@ -1,4 +1,4 @@
-"""What is written to ``.batchspec/NAME/`` beside a spec: the records of its runs, a request log.
+"""What is written to ``.batchspec/NAME/`` beside a spec: the records of its runs.
 
 ``runs/ID/`` contains the events of a run and the stderr of its failed tasks. Only
 ``batchspec report`` reads it; a run continues without it where it cannot be written.
@@ -7,13 +7,9 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
 import shutil
-import time
 from collections.abc import Callable
 from datetime import datetime
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TextIO
 
@@ -26,9 +22,6 @@ from batchspec.render import JsonView
 
 KEPT = 30
 """Recorded runs of a spec; older ones are deleted when a run starts."""
-
-_LOG_BYTES = 10 << 20
-"""Size of the request log; the previous one is kept as ``requests.log.1``."""
 
 _EVENTS = "events.jsonl"
 
@@ -104,28 +97,3 @@ def _write(path: Path, text: str) -> None:
     private_folder(path.parent)
     with open_private(path) as file:
         file.write(redact(text))
-
-
-def log_requests(folder: Path) -> None:
-    """Log the requests of this process to ``requests.log`` in a folder, readable by its owner."""
-    logger = logging.getLogger("batchspec.requests")
-    if logger.handlers:
-        return
-    private_folder(folder)
-    path = folder / "requests.log"
-    # Not truncated: the log of earlier commands continues.
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-    handler = RotatingFileHandler(path, maxBytes=_LOG_BYTES, backupCount=1, encoding="utf-8")
-    formatter = _RedactingFormatter("%(asctime)s.%(msecs)03dZ %(message)s", "%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG)
-    logger.propagate = False
-
-
-class _RedactingFormatter(logging.Formatter):
-    """Removes keys, signatures and secret parameters from each line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))

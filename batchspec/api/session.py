@@ -7,15 +7,16 @@ import os
 import platform
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 from typing import TypeAlias
 
-from batchspec.cli.account import open_target
-from batchspec.cli.console import WaitNotices
-from batchspec.cli.load import load_spec, load_spec_and_files
-from batchspec.cli.options import RunOptions, Target
+from batchspec import local
+from batchspec.api.account import Notices, open_target
+from batchspec.api.loading import load_spec, load_spec_and_files
+from batchspec.api.options import RunOptions, Target
+from batchspec.apply.events import Emit, Waiting
 from batchspec.cloud import AccountClient
 from batchspec.diagnostics import BatchspecError, Diagnostic, SpecError
 from batchspec.observe import Spool, observe
@@ -23,16 +24,16 @@ from batchspec.plan.observed import Observed, Origin
 from batchspec.spec import Rows, Spec
 
 OpenTarget: TypeAlias = Callable[
-    [Target | None, Mapping[str, str], WaitNotices], AbstractAsyncContextManager[AccountClient]
+    [Target | None, Mapping[str, str], Notices], AbstractAsyncContextManager[AccountClient]
 ]
-"""Opens the account; :func:`~batchspec.cli.account.open_target` except in tests."""
+"""Opens the account; :func:`~batchspec.api.account.open_target` except in tests."""
 
 _USER_VARIABLES = ("LOGNAME", "USER", "LNAME", "USERNAME")
 """The variables that contain the user's name, in the order of :func:`getpass.getuser`."""
 
 
 class Files(Enum):
-    """Whether a command reads the files that a spec uploads or takes rows from."""
+    """Whether an operation reads the files that a spec uploads or takes rows from."""
 
     REQUIRED = auto()
     OPTIONAL = auto()
@@ -40,24 +41,61 @@ class Files(Enum):
     UNUSED = auto()
 
 
+@dataclass(slots=True)
+class WaitRelay:
+    """Passes all notices on; while a run is in progress, those of waits are events of it."""
+
+    notices: Notices
+    _emit: Emit | None = field(default=None, init=False)
+
+    def loaded(self, spec: Spec) -> None:
+        """Pass it on."""
+        self.notices.loaded(spec)
+
+    def starting(self, phase: local.StartupPhase) -> None:
+        """Pass it on."""
+        self.notices.starting(phase)
+
+    def started(self, simulation: local.Simulation) -> None:
+        """Pass it on."""
+        self.notices.started(simulation)
+
+    def waiting(self, wait: Waiting) -> None:
+        """Pass it to the run, or on."""
+        if self._emit is not None:
+            self._emit(wait)
+        else:
+            self.notices.waiting(wait)
+
+    @contextmanager
+    def redirected(self, emit: Emit) -> Iterator[None]:
+        """Pass waits to ``emit`` while a run is in progress."""
+        self._emit = emit
+        try:
+            yield
+        finally:
+            self._emit = None
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """A spec, the options it was loaded with, the client of its account, and observations.
 
-    ``files``: the files of the spec were read.
+    ``files``: the files of the spec were read. ``waits`` passes notices of waits to a run.
     """
 
     options: RunOptions
     spec: Spec
     cloud: AccountClient
     observed: Observed
-    notices: WaitNotices
+    waits: WaitRelay
     files: bool = True
 
 
 @asynccontextmanager
 async def open_session(
     options: RunOptions,
+    notices: Notices,
     *,
     files: Files = Files.REQUIRED,
     needs_secrets: bool = False,
@@ -66,16 +104,16 @@ async def open_session(
     """Load the spec and observe the disk and the account with its tasks.
 
     Without the files that are optional, blobs are not read either. ``needs_secrets``: see
-    :func:`~batchspec.cli.load.load_spec`.
+    :func:`~batchspec.api.loading.load_spec`.
 
     Raises:
         SpecError: the spec or one of its files is wrong.
         UsageError: the spec is a saved plan, or the environment does not name the account.
         ServiceError: a service refused a request or could not be reached.
     """
-    with _opened(options, files, needs_secrets) as (spec, spool, found):
-        notices = WaitNotices()
-        async with open_target(options.target, options.environ, notices) as cloud:
+    with _opened(options, files, needs_secrets, notices) as (spec, spool, found):
+        waits = WaitRelay(notices)
+        async with open_target(options.target, options.environ, waits) as cloud:
             with first_error():
                 observed = await observe(
                     spec,
@@ -84,18 +122,20 @@ async def open_session(
                     work=found or files is Files.UNUSED,
                     origin=origin_of(spec.path, options.environ),
                 )
-            yield Session(options, spec, cloud, observed, notices, found)
+            yield Session(options, spec, cloud, observed, waits, found)
 
 
 @contextmanager
 def _opened(
-    options: RunOptions, files: Files, needs_secrets: bool
+    options: RunOptions, files: Files, needs_secrets: bool, notices: Notices
 ) -> Iterator[tuple[Spec, Spool, bool]]:
     """The spec, a spool, and whether it lists the files of the spec."""
     with ExitStack() as stack:
         if files is not Files.UNUSED:
             try:
-                loaded = load_spec_and_files(options, needs_secrets=needs_secrets)
+                loaded = load_spec_and_files(
+                    options, needs_secrets=needs_secrets, on_loaded=notices.loaded
+                )
                 spec, spool = stack.enter_context(loaded)
             except SpecError:
                 if files is Files.REQUIRED:
@@ -104,7 +144,7 @@ def _opened(
                 if files is Files.REQUIRED or _has_rows(spec):
                     yield spec, spool, True
                     return
-        spec, spool = stack.enter_context(_without_files(options, needs_secrets))
+        spec, spool = stack.enter_context(_without_files(options, needs_secrets, notices))
         yield spec, spool, False
 
 
@@ -115,10 +155,12 @@ def _has_rows(spec: Spec) -> bool:
 
 
 @contextmanager
-def _without_files(options: RunOptions, needs_secrets: bool) -> Iterator[tuple[Spec, Spool]]:
+def _without_files(
+    options: RunOptions, needs_secrets: bool, notices: Notices
+) -> Iterator[tuple[Spec, Spool]]:
     """The spec, and a spool for observations of the account."""
     with Spool() as spool:
-        yield load_spec(options, needs_secrets=needs_secrets), spool
+        yield load_spec(options, needs_secrets=needs_secrets, on_loaded=notices.loaded), spool
 
 
 @contextmanager
@@ -137,7 +179,7 @@ def first_error() -> Iterator[None]:
 
 
 async def no_run_of(spec: Spec, cloud: AccountClient) -> Diagnostic:
-    """The error of a command that needs a job of the spec, if the account has none."""
+    """The error of an operation that needs a job of the spec, if the account has none."""
     from batchspec.plan import no_run
 
     scheduled = spec.job.schedule is not None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from typing import Protocol
 
 from batchspec import local
-from batchspec.cli.console import WaitNotices
-from batchspec.cli.options import Target
+from batchspec.api.options import Target
+from batchspec.apply.events import Waiting
 from batchspec.cloud import (
     AccountClient,
     AnyAccount,
@@ -21,9 +21,45 @@ from batchspec.cloud import (
     open_account,
 )
 from batchspec.diagnostics import Diagnostic, Secret, ServiceError, UsageError, conceal
-from batchspec.render.local import LocalSimulation, phase_text, simulation_notice
+from batchspec.spec import Spec
 
 _AZURE_VARIABLES = ("AZURE_BATCH_ACCOUNT", "AZURE_BATCH_ENDPOINT")
+
+
+class Notices(Protocol):
+    """What an operation reports outside a run: what it has done so far, and what it waits for."""
+
+    def loaded(self, spec: Spec) -> None:
+        """The spec is read, and its secrets are redacted in every output."""
+        ...
+
+    def starting(self, phase: local.StartupPhase) -> None:
+        """The embedded service is being started."""
+        ...
+
+    def started(self, simulation: local.Simulation) -> None:
+        """The embedded service runs, perhaps with another clock or with injected faults."""
+        ...
+
+    def waiting(self, wait: Waiting) -> None:
+        """A service delays requests, or no longer does."""
+        ...
+
+
+class NoNotices:
+    """Ignores all notices."""
+
+    def loaded(self, spec: Spec) -> None:
+        """Ignore it."""
+
+    def starting(self, phase: local.StartupPhase) -> None:
+        """Ignore it."""
+
+    def started(self, simulation: local.Simulation) -> None:
+        """Ignore it."""
+
+    def waiting(self, wait: Waiting) -> None:
+        """Ignore it."""
 
 
 def select_target(target: Target | None, environ: Mapping[str, str]) -> Target:
@@ -36,11 +72,9 @@ def select_target(target: Target | None, environ: Mapping[str, str]) -> Target:
 
 @asynccontextmanager
 async def open_target(
-    target: Target | None, environ: Mapping[str, str], notices: WaitNotices | None = None
+    target: Target | None, environ: Mapping[str, str], notices: Notices
 ) -> AsyncIterator[AccountClient]:
     """The client of the selected account. The embedded service is started if necessary.
-
-    ``notices`` is called when a service delays requests.
 
     Raises:
         UsageError: the environment names no Azure account, or only a part of one.
@@ -52,14 +86,12 @@ async def open_target(
     if select_target(target, environ) is Target.AZURE:
         account = azure_account(environ)
     else:
-        endpoints = start_service()
-        # A simulated clock or an injected fault must not be mistaken for the real service.
-        if notice := simulation_notice(simulation_of(endpoints.simulation)):
-            print(notice, file=sys.stderr, flush=True)
+        endpoints = start_service(notices.starting)
+        notices.started(endpoints.simulation)
         account = local_account(endpoints)
         stopped = partial(stopped_service, endpoints)
     conceal(*(key for key in (account.batch_key, account.blob_key) if key is not None))
-    async with open_account(account, notice=notices or WaitNotices(), stopped=stopped) as client:
+    async with open_account(account, notice=notices.waiting, stopped=stopped) as client:
         yield client
 
 
@@ -115,30 +147,16 @@ def local_account(endpoints: local.Endpoints) -> LocalAccount:
     )
 
 
-def simulation_of(simulation: local.Simulation) -> LocalSimulation:
-    """The simulation options of the embedded service, for display."""
-    return LocalSimulation(
-        speed=simulation.speed,
-        allocation=simulation.allocation_text,
-        chaos=simulation.faults.text,
-        seed=simulation.faults.seed,
-    )
-
-
 def start_service(
-    *, port: int = 0, options: local.SimulationOptions = local.NO_OPTIONS
+    notify: local.Notify, *, port: int = 0, options: local.SimulationOptions = local.NO_OPTIONS
 ) -> local.Endpoints:
     """The endpoints of the embedded service, which is started if it is not running.
 
     Raises:
         ServiceError: it could not be started.
     """
-
-    def report(phase: local.StartupPhase) -> None:
-        print(phase_text(phase.value), file=sys.stderr, flush=True)
-
     with service_errors():
-        return local.start(port=port, notify=report, options=options)
+        return local.start(port=port, notify=notify, options=options)
 
 
 @contextmanager

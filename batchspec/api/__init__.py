@@ -1,0 +1,166 @@
+"""The operations on runs as functions: load, plan, apply, retry, status, destroy.
+
+In: a spec, the values of its parameters, and the account that the options or the environment name.
+Out: plans, events, reports and states as frozen values; errors as exceptions with diagnostics.
+The functions of ``import batchspec`` and the commands of ``cli`` are two clients of this package.
+
+Not here: decisions (``plan``), requests (``cloud``), terminals, signals and exit of the process
+(``cli``). Nothing is printed: what is worth showing is reported to :class:`Notices`.
+
+Names are imported on first use, because imports count in the start time of a command.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batchspec.api.account import (
+        NoNotices,
+        Notices,
+        azure_account,
+        local_account,
+        open_target,
+        select_target,
+        service_errors,
+        start_service,
+        stopped_service,
+    )
+    from batchspec.api.execution import (
+        Execution,
+        SystemClock,
+        deletes,
+    )
+    from batchspec.api.loading import (
+        check_spec,
+        load_spec,
+        load_spec_and_files,
+    )
+    from batchspec.api.operations import (
+        Prepared,
+        prepare_apply,
+        prepare_destroy,
+        prepare_plan,
+        prepare_retry,
+        saved_options,
+    )
+    from batchspec.api.options import (
+        RunOptions,
+        Target,
+        variable_text,
+    )
+    from batchspec.api.run_folder import (
+        RunFolder,
+        recorded_runs,
+        runs_folder,
+    )
+    from batchspec.api.session import (
+        Files,
+        OpenTarget,
+        Session,
+        first_error,
+        no_run_of,
+        open_session,
+        origin_of,
+    )
+    from batchspec.api.status import (
+        read_status,
+    )
+
+__all__ = [
+    "Execution",
+    "Files",
+    "NoNotices",
+    "Notices",
+    "OpenTarget",
+    "Prepared",
+    "RunFolder",
+    "RunOptions",
+    "Session",
+    "SystemClock",
+    "Target",
+    "azure_account",
+    "check_spec",
+    "deletes",
+    "first_error",
+    "load_spec",
+    "load_spec_and_files",
+    "local_account",
+    "no_run_of",
+    "open_session",
+    "open_target",
+    "origin_of",
+    "prepare_apply",
+    "prepare_destroy",
+    "prepare_plan",
+    "prepare_retry",
+    "read_status",
+    "recorded_runs",
+    "runs_folder",
+    "saved_options",
+    "select_target",
+    "service_errors",
+    "start_service",
+    "stopped_service",
+    "variable_text",
+]
+
+_NAMES = {
+    "account": (
+        "NoNotices",
+        "Notices",
+        "azure_account",
+        "local_account",
+        "open_target",
+        "select_target",
+        "service_errors",
+        "start_service",
+        "stopped_service",
+    ),
+    "execution": (
+        "Execution",
+        "SystemClock",
+        "deletes",
+    ),
+    "loading": (
+        "check_spec",
+        "load_spec",
+        "load_spec_and_files",
+    ),
+    "operations": (
+        "Prepared",
+        "prepare_apply",
+        "prepare_destroy",
+        "prepare_plan",
+        "prepare_retry",
+        "saved_options",
+    ),
+    "options": (
+        "RunOptions",
+        "Target",
+        "variable_text",
+    ),
+    "run_folder": (
+        "RunFolder",
+        "recorded_runs",
+        "runs_folder",
+    ),
+    "session": (
+        "Files",
+        "OpenTarget",
+        "Session",
+        "first_error",
+        "no_run_of",
+        "open_session",
+        "origin_of",
+    ),
+    "status": ("read_status",),
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,0 +1,130 @@
+"""Executes a plan: its clock, its events with their numbers, and its record on this disk."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from batchspec.api.run_folder import RunFolder, runs_folder
+from batchspec.api.session import Session
+from batchspec.apply import POLL_INTERVAL, Cancellation, NodeLogs, run
+from batchspec.apply.events import Event, Noticed, Stamp, Stamped
+from batchspec.apply.ports import Questions, World
+from batchspec.diagnostics import Diagnostic
+from batchspec.exit_codes import Exit
+from batchspec.plan import Gate, Plan
+from batchspec.plan.actions import (
+    DeleteContainers,
+    DeleteJob,
+    DeletePool,
+    DeleteSchedule,
+    ReplaceJob,
+    ReplacePool,
+    ReplaceSchedule,
+)
+from batchspec.plan.failures import node_logs_container
+from batchspec.plan.receipt import receipt_path
+
+
+class SystemClock:
+    """The time of this machine. A cancellation of the run interrupts every wait."""
+
+    def __init__(self, cancellation: Cancellation | None = None) -> None:
+        self._cancellation = cancellation or Cancellation()
+
+    def now(self) -> datetime:
+        """The current time in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start; never decreases."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait.
+
+        Raises:
+            RunCancelled: the run is to stop.
+        """
+        await self._cancellation.race(asyncio.sleep(seconds))
+
+
+def deletes(plan: Plan) -> bool:
+    """Whether a plan replaces or deletes a resource.
+
+    Clean-up does not count: the spec requests it, and ``cleanup: ask`` has its own question.
+    """
+    deletions = DeletePool | DeleteJob | DeleteSchedule | DeleteContainers
+    return any(
+        isinstance(step.action, ReplacePool | ReplaceJob | ReplaceSchedule)
+        or (isinstance(step.action, deletions) and step.gate is Gate.FLOW)
+        for step in plan.steps
+    )
+
+
+def _same(event: Event) -> Event:
+    return event
+
+
+def _ignore(_: OSError) -> None:
+    pass
+
+
+@dataclass(slots=True)
+class Execution:
+    """One run of a plan.
+
+    ``consumers`` receive every event after it is numbered; ``complete`` can replace one before.
+    ``unwritable`` is called if the record of the run cannot be written; the run continues.
+    """
+
+    plan: Plan
+    session: Session
+    clock: SystemClock
+    consumers: Sequence[Callable[[Stamped], None]]
+    complete: Callable[[Event], Event] = _same
+    unwritable: Callable[[OSError], None] = _ignore
+    _record: RunFolder | None = field(default=None, init=False)
+    _stamp: Stamp = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not self.plan.empty:
+            spec = self.session.spec
+            runs = runs_folder(spec.path, spec.name)
+            self._record = RunFolder(runs, self.clock.now(), self.unwritable)
+        record = () if self._record is None else (self._record,)
+        self._stamp = Stamp(self.clock.now, (*self.consumers, *record))
+
+    def emit(self, event: Event) -> None:
+        """Number an event and pass it to the consumers and the record."""
+        self._stamp(self.complete(event))
+
+    async def run(
+        self, questions: Questions, cancellation: Cancellation, findings: Iterable[Diagnostic] = ()
+    ) -> Exit:
+        """Carry out the plan; ``findings`` are its first events, ``RunEnded`` is the last.
+
+        After a request to cancel, the run ends when the requests in progress are completed; if the
+        asyncio task is cancelled, at once. Nothing is deleted, and the next run resumes it.
+        """
+        target = self.plan.account.target
+        spec = self.session.spec
+        world = World(
+            account=self.session.cloud,
+            clock=self.clock,
+            questions=questions,
+            shortest_poll_interval=POLL_INTERVAL[target],
+            cancellation=cancellation,
+            node_logs=NodeLogs(node_logs_container(spec)),
+        )
+        try:
+            for finding in findings:
+                self.emit(Noticed(finding))
+            with self.session.waits.redirected(self.emit):
+                return await run(self.plan, world, self.emit, receipt_path(spec.path, spec.name))
+        finally:
+            if self._record is not None:
+                self._record.close()

@@ -1,0 +1,147 @@
+"""Loads a spec and its files. Sends no request."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeAlias
+
+from batchspec.api.options import RunOptions
+from batchspec.diagnostics import (
+    Diagnostic,
+    Diagnostics,
+    Secret,
+    Severity,
+    SpecError,
+    UsageError,
+    conceal,
+)
+from batchspec.observe import FileCache, Spool, scan
+from batchspec.spec import FlawedSpecError, Spec, read_spec
+
+OnLoaded: TypeAlias = Callable[[Spec], None]
+"""Called with a spec as soon as it is read."""
+
+_FILE_CACHE = Path(".batchspec", "files.sqlite3")
+"""Beside a spec; for all specs of the folder."""
+
+
+def _ignore(_: Spec) -> None:
+    pass
+
+
+def load_spec(
+    options: RunOptions, *, needs_secrets: bool = False, on_loaded: OnLoaded = _ignore
+) -> Spec:
+    """The checked spec. From now on its secret parameters are redacted in every output.
+
+    Secret parameters need a value only if ``needs_secrets``: the operation submits tasks or creates
+    resources. Nothing else depends on these values, neither plans nor the identity of work.
+
+    Raises:
+        SpecError: every error of the spec.
+        UsageError: the file is a saved plan.
+    """
+    try:
+        spec = read_spec(
+            options.path,
+            variables=options.variables,
+            variable_files=options.variable_files,
+            needs_secrets=needs_secrets,
+        )
+    except SpecError:
+        if (diagnostic := _saved_plan(options.path)) is not None:
+            raise UsageError(diagnostic) from None
+        raise
+    conceal(*(value for value in spec.parameters.values() if isinstance(value, Secret)))
+    on_loaded(spec)
+    return spec
+
+
+def _saved_plan(path: Path) -> Diagnostic | None:
+    """The diagnostic for a file that is a saved plan instead of a spec."""
+    from batchspec.plan import read_plan_file
+
+    plan = read_plan_file(path)
+    if plan is None:
+        return None
+    apply = f"batchspec apply {shlex.quote(str(path))}"
+    return Diagnostic(
+        "saved-plan",
+        f"{path} is a saved plan; this command needs a spec",
+        fix=f"Use its spec, {plan.spec}, or run the plan: `{apply}`",
+    )
+
+
+@contextmanager
+def load_spec_and_files(
+    options: RunOptions, *, needs_secrets: bool = False, on_loaded: OnLoaded = _ignore
+) -> Iterator[tuple[Spec, Spool]]:
+    """The checked spec, and a spool that lists the files to upload.
+
+    Raises:
+        FlawedSpecError: every error of the spec and of its files: missing, unreadable, or two files
+            for one blob.
+        SpecError: the spec cannot be read, or is not YAML.
+    """
+    problems = Diagnostics()
+    with Spool() as spool:
+        try:
+            spec = load_spec(options, needs_secrets=needs_secrets, on_loaded=on_loaded)
+        except FlawedSpecError as error:
+            problems.extend(error.problems)
+            scan(error.containers, spool, problems, contents=False)
+            raise FlawedSpecError(
+                *problems.found, containers=error.containers, spec=error.spec
+            ) from None
+        containers = tuple(spec.containers.values())
+        with FileCache(spec.path.parent / _FILE_CACHE) as cache:
+            scan(containers, spool, problems, cache=cache)
+        if problems.stops:
+            raise FlawedSpecError(*problems.found, containers=containers, spec=spec)
+        yield spec, spool
+
+
+def check_spec(
+    options: RunOptions, *, on_loaded: OnLoaded = _ignore
+) -> tuple[Spec, tuple[Diagnostic, ...]]:
+    """A spec, and the warnings of it, its files and its tasks.
+
+    Raises:
+        SpecError: every error, and the warnings.
+        UsageError: the file is a saved plan.
+    """
+    from batchspec.plan import check_offline
+
+    try:
+        with load_spec_and_files(options, on_loaded=on_loaded) as (spec, spool):
+            files = {key: spool.files(key) for key in spec.containers}
+            found = (*spec.warnings, *check_offline(spec, files, datetime.now(UTC)))
+    except SpecError as error:
+        flawed = error.spec if isinstance(error, FlawedSpecError) else None
+        more = _more(flawed) if flawed is not None else ()
+        found = tuple(dict.fromkeys((*error.problems, *more)))
+        raise SpecError(*sorted(found, key=_position)) from None
+    if any(each.severity is Severity.ERROR for each in found):
+        raise SpecError(*found)
+    return spec, tuple(each for each in found if each.severity is Severity.WARNING)
+
+
+def _position(problem: Diagnostic) -> tuple[bool, str, int, int]:
+    """What problems are sorted by: their position, and last those without one."""
+    where = problem.where
+    return (True, "", 0, 0) if where is None else (False, where.file, where.line, where.column)
+
+
+def _more(spec: Spec) -> tuple[Diagnostic, ...]:
+    """What else is wrong with a spec that has errors only in values of its properties."""
+    from batchspec.plan import check_offline
+
+    with Spool() as spool:
+        # Missing files are already reported.
+        scan(spec.containers.values(), spool, Diagnostics(), contents=False)
+        files = {key: spool.files(key) for key in spec.containers}
+        return check_offline(spec, files, datetime.now(UTC), tasks=False)

@@ -1,0 +1,54 @@
+"""What selects a run: the spec, its parameters and the account.
+
+A separate module, because ``--help`` needs it and must not import the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from batchspec.diagnostics import Secret
+
+
+class Target(StrEnum):
+    """The account: the embedded service's, or one on Azure."""
+
+    LOCAL = "local"
+    AZURE = "azure"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The options that select the spec, its parameters and the account.
+
+    ``variables`` are values of parameters as text, which is parsed by the declared type. Without a
+    ``target``, the account is azure if ``environ`` names one, else local.
+    """
+
+    path: Path
+    variables: Mapping[str, str]
+    variable_files: tuple[Path, ...]
+    target: Target | None
+    environ: Mapping[str, str]
+
+
+def variable_text(value: object) -> str:
+    """The value of a parameter as text: a string unchanged, everything else as JSON.
+
+    Raises:
+        TypeError: JSON has no such value.
+    """
+    match value:
+        case str():
+            return value
+        case Secret():
+            return value.reveal()
+        case os.PathLike():
+            return str(os.fspath(value))
+        case _:
+            return json.dumps(value, ensure_ascii=False)
