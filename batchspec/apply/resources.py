@@ -128,7 +128,7 @@ async def _restart(pool: str, nodes: Sequence[str] | None, context: StepContext)
                 subject,
                 f"{count} the previous start task and will be restarted when it ends",
                 world.account.now(),
-                "If it does not end, stop and run `batchspec apply --replace pool`.",
+                "If it does not end, stop this command and run `batchspec apply --replace pool`.",
             )
         )
     await world.cancellation.race(world.account.nodes.reboot(pool, nodes))

@@ -91,14 +91,14 @@ async def close_job(action: CloseJob, context: StepContext) -> StepResult:
         ServiceError: some tasks are missing; the job stays open.
     """
     verified = await context.submitted.verify(action.job, context.world)
-    note = f"all {verified:,} tasks are in it" if verified > 1 else ""
+    note = f"all {verified:,} tasks are in the job" if verified > 1 else ""
     try:
         await context.world.account.jobs.update(action.job, _CLOSED)
     except ServiceError as error:
         # Another run of the spec closed the job earlier, and it has ended since.
         if error.code not in _ENDED:
             raise
-        note = "it has ended already"
+        note = "the job has already ended"
     return StepResult(note=note)
 
 

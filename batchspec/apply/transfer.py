@@ -457,8 +457,8 @@ def _not_overwritten(path: Path) -> Diagnostic:
 def _no_results(action: DownloadResults) -> Diagnostic:
     return Diagnostic(
         "no-results",
-        f"there is no result in the container {action.container!r}",
-        detail=f"Nothing matches {', '.join(action.match)}." if action.match else "",
+        f"the container {action.container!r} contains no results to download",
+        detail=f"No blob matches {', '.join(action.match)}." if action.match else "",
         fix="`batchspec logs` shows what the tasks wrote.",
         severity=Severity.WARNING,
     )

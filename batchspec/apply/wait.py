@@ -55,13 +55,13 @@ async def wait_for_pool(monitor: Monitor) -> StepResult:
     while True:
         health = await monitor.poll()
         if health.over:
-            return StepResult(0, note="not needed any more: the job has ended")
+            return StepResult(0, note="no longer needed: the job has ended")
         if health.usable:
             return StepResult(health.usable)
         if (cause := monitor.ending) is not None:
             raise _error_of(cause)
         if health.pool is not None and not (health.pool.target or health.nodes):
-            scales = "until tasks wait" if health.pool.scales else "and does not scale itself"
+            scales = "until tasks wait" if health.pool.scales else "and does not scale"
             return StepResult(0, note=f"it has no nodes {scales}")
         if health.left <= 0:
             await monitor.keep_start_tasks()

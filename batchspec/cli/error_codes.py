@@ -24,7 +24,7 @@ COMMANDS = ErrorGroup(
         ErrorCode(
             "bad-format",
             "The command has no such output format",
-            "Only `plan` has Markdown, and only `local env` has formats of shells.",
+            "Only `plan` supports Markdown, and only `local env` supports shell formats.",
             "Use a format that `--help` lists.",
         ),
         ErrorCode(
@@ -67,7 +67,7 @@ COMMANDS = ErrorGroup(
         ),
         ErrorCode(
             "plan-stale",
-            "The saved plan does not match the account, the spec or the files any more",
+            "The saved plan no longer matches the account, the spec or the files",
             "Something changed after the plan was saved; its steps could do harm.",
             "Save the plan again: `batchspec plan SPEC --out FILE`.",
         ),
@@ -96,8 +96,8 @@ COMMANDS = ErrorGroup(
         ErrorCode(
             "no-run",
             "The account has no job of the spec",
-            "The spec was not applied yet, its clean-up deleted the job, or another account or"
-            " `name` is meant.",
+            "The spec has not been applied yet, its clean-up deleted the job, or the command "
+            "uses another account or `name`.",
             "Run `batchspec apply SPEC`.",
         ),
         ErrorCode(
@@ -122,7 +122,7 @@ COMMANDS = ErrorGroup(
         ErrorCode(
             "several-tasks",
             "Several tasks match",
-            "A part of an id is enough only if it belongs to one task.",
+            "A partial id must match exactly one task.",
             "Use more of the id.",
         ),
         ErrorCode(
@@ -134,14 +134,14 @@ COMMANDS = ErrorGroup(
         ErrorCode(
             "not-started",
             "The task has no output yet",
-            "It waits for a node or for other tasks.",
-            "`batchspec logs -f` waits until it starts, or ends if it cannot start any more.",
+            "The task waits for a node or for other tasks.",
+            "`batchspec logs -f` waits until it starts, and ends if it can no longer start.",
             "note",
         ),
         ErrorCode(
             "no-output",
-            "The output of a task does not exist any more",
-            "The node is released, the retention time is over, or `logs: false` is set.",
+            "The output of a task no longer exists",
+            "The node was released, the retention time has passed, or `logs: false` is set.",
             "Keep `logs` in the spec: the output is then stored in a container.",
         ),
         ErrorCode(
@@ -191,7 +191,7 @@ RUN = ErrorGroup(
         ErrorCode(
             "file-moved",
             "A file changed between plan and upload",
-            "The tasks would run with another content than planned.",
+            "The tasks would run with content other than planned.",
             "Run the command again; it makes a new plan.",
         ),
         ErrorCode(
@@ -233,8 +233,8 @@ RUN = ErrorGroup(
         ),
         ErrorCode(
             "tasks-not-ended",
-            "Tasks had not ended half an hour after the request",
-            "They upload outputs, or do not stop.",
+            "Tasks had not ended half an hour after their end was requested",
+            "They are still uploading outputs, or do not stop.",
             "`batchspec status SPEC` shows them.",
         ),
         ErrorCode(
@@ -247,7 +247,7 @@ RUN = ErrorGroup(
         ErrorCode("job-gone", "The job was deleted while it ran", _ELSEWHERE, "Apply again."),
         ErrorCode(
             "job-not-ended",
-            "The job had not ended half an hour after the request",
+            "The job had not ended half an hour after its end was requested",
             "A task or a release task does not stop.",
             "`batchspec status SPEC` shows its tasks; `batchspec destroy SPEC` deletes the job.",
         ),

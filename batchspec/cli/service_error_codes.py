@@ -51,25 +51,25 @@ FAILURES = ErrorGroup(
         _cause(
             "timeout",
             "The task reached a time limit",
-            "`max_wall_clock_time` of the stage or of the job is over.",
+            "The task exceeded `max_wall_clock_time` of its stage, or the job exceeded its own.",
             f"Increase the limit or make the task shorter, {_RETRY}",
         ),
         _cause(
             "upload",
             "An output file of the task could not be uploaded",
-            "The exit code does not matter: outputs are part of the work.",
+            "Storing its outputs is part of a task, whatever its exit code.",
             "`batchspec failures` shows the message of the service, and the file.",
         ),
         _cause(
             "preempted",
             "The node of the task was preempted, and the task did not run again",
-            "Azure takes Spot nodes back when it needs the capacity.",
+            "Azure reclaims Spot nodes when it needs the capacity.",
             "Run it again with `batchspec retry`, or use dedicated nodes.",
         ),
         _cause(
             "job-ended",
             "The job was terminated while the task ran",
-            "A user stopped the run, a failed task ended the job, or another client did.",
+            "A user stopped the run, a failed task ended the job, or another client terminated it.",
             "`batchspec status` shows the reason; `batchspec retry` runs the task again.",
         ),
         _cause(
@@ -144,26 +144,26 @@ ACCOUNT = ErrorGroup(
         ErrorCode(
             "bad-endpoint",
             "The URL of the account is not valid",
-            "It needs the form `https://NAME.REGION.batch.azure.com`.",
+            "It must have the form `https://NAME.REGION.batch.azure.com`.",
             "Fix AZURE_BATCH_ENDPOINT.",
         ),
         ErrorCode(
             "bad-connection-string",
-            "The connection string lacks a part",
-            "It needs the name and the key of the account.",
+            "The connection string is incomplete",
+            "It must contain the name and the key of the account.",
             "Use the output of `az storage account show-connection-string`.",
         ),
         ErrorCode(
             "token-needs-https",
             "Sign-in without a key needs an https URL",
-            "A token that is sent over http can be read by others.",
+            "Over http, others could read the token.",
             "Use an https URL, or set the account key.",
         ),
         ErrorCode(
             "bad-sign-in",
             "A setting of the sign-in with Microsoft Entra ID is wrong or incomplete",
             "Without account keys, azure-identity reads AZURE_TOKEN_CREDENTIALS,"
-            " AZURE_AUTHORITY_HOST, AZURE_TENANT_ID, AZURE_CLIENT_ID and their companions.",
+            " AZURE_AUTHORITY_HOST, AZURE_TENANT_ID, AZURE_CLIENT_ID and related variables.",
             "Fix or unset the variable in the message.",
         ),
         ErrorCode(
@@ -181,7 +181,7 @@ ACCOUNT = ErrorGroup(
         ErrorCode(
             "unreachable",
             "The service cannot be reached",
-            "The network, a firewall, or the name of the account.",
+            "The network is down, a firewall blocks the connection, or the account name is wrong.",
             "Check the URL and the network, and run the command again.",
         ),
     ),
@@ -194,10 +194,10 @@ _LOG = "The message has the last lines of the log; `batchspec local status` show
 LOCAL = ErrorGroup(
     "The embedded service",
     (
-        ErrorCode("no-node", "There is no Node.js", _NODE, _NODE_FIX),
-        ErrorCode("node-too-old", "The Node.js is too old", _NODE, _NODE_FIX),
-        ErrorCode("node-broken", "The Node.js does not run", _NODE, _NODE_FIX),
-        ErrorCode("no-npm", "The Node.js has no npm to install Azurite", _NODE, _NODE_FIX),
+        ErrorCode("no-node", "Node.js is not installed", _NODE, _NODE_FIX),
+        ErrorCode("node-too-old", "Node.js is too old", _NODE, _NODE_FIX),
+        ErrorCode("node-broken", "Node.js does not start", _NODE, _NODE_FIX),
+        ErrorCode("no-npm", "Azurite cannot be installed without npm", _NODE, _NODE_FIX),
         ErrorCode(
             "npm-failed",
             "npm could not install Azurite",
@@ -206,9 +206,9 @@ LOCAL = ErrorGroup(
         ),
         ErrorCode(
             "install-busy",
-            "Another process installs Azurite",
-            "Only one process installs it at a time.",
-            "Wait for it, or end it.",
+            "Another process is installing Azurite",
+            "Only one process can install it at a time.",
+            "Wait until it has finished, or stop it.",
         ),
         ErrorCode(
             "azurite-integrity",
@@ -231,7 +231,7 @@ LOCAL = ErrorGroup(
         ErrorCode(
             "azurite-port-taken",
             "Another program uses Azurite's port",
-            "A port belongs to one program.",
+            "Only one program can listen on a port.",
             "Use port 0 for any free port.",
         ),
         ErrorCode(
@@ -248,8 +248,8 @@ LOCAL = ErrorGroup(
         ),
         ErrorCode(
             "azurite-keeps-ending",
-            "Azurite ended again and again",
-            "It cannot work with its data, or the system ends it.",
+            "Azurite keeps exiting",
+            "Its data may be damaged, or the system kills it.",
             _LOG,
         ),
         ErrorCode(
@@ -303,7 +303,7 @@ LOCAL = ErrorGroup(
         ErrorCode(
             "state-damaged",
             "The state of the service is damaged",
-            "A file of the data folder was changed or cut by something else.",
+            "Another program changed or truncated a file in the data folder.",
             "Restore the folder, or delete the state: `batchspec local reset`.",
         ),
         ErrorCode(
@@ -322,7 +322,7 @@ LOCAL = ErrorGroup(
             "allocation-unreadable",
             "The allocation delay is not valid",
             "It is a duration.",
-            "Write it like `20s` or `4m`.",
+            "Write it as in `20s` or `4m`.",
         ),
         ErrorCode(
             "chaos-unreadable",
@@ -332,26 +332,26 @@ LOCAL = ErrorGroup(
         ),
         ErrorCode(
             "already-running",
-            "The service runs already",
-            "One service uses a data folder.",
+            "The service is already running",
+            "Only one service can use a data folder.",
             "`batchspec local status` shows its address.",
         ),
         ErrorCode(
             "running-elsewhere",
-            "The service runs on another port",
+            "The service is running on another port",
             "The port is chosen at its start.",
             "Stop it first: `batchspec local stop`.",
         ),
         ErrorCode(
             "running-otherwise",
-            "The service runs with other options",
+            "The service is running with other options",
             "Speed and faults are chosen at its start.",
             "Stop it first: `batchspec local stop`.",
         ),
         ErrorCode(
             "port-taken",
             "The port is in use",
-            "A port belongs to one program.",
+            "Only one program can listen on a port.",
             "Use `--port 0` for any free port.",
         ),
         ErrorCode(
@@ -365,16 +365,16 @@ LOCAL = ErrorGroup(
         ),
         ErrorCode(
             "start-busy",
-            "Another process starts or stops the service",
-            "Only one process does it at a time.",
-            "Wait for it, or end it.",
+            "Another process is starting or stopping the service",
+            "Only one process can do this at a time.",
+            "Wait until it has finished, or stop it.",
         ),
         ErrorCode("stop-failed", "The service does not stop", "A process hangs.", _LOG),
         ErrorCode("service-failed", "The service failed", "This is a bug in batchspec.", _LOG),
         ErrorCode(
             "unsupported-platform",
             "The embedded service does not run on Windows",
-            "It runs tasks with Linux's means.",
+            "It uses features of Linux to run tasks.",
             "Use WSL, or the account in Azure: `--target azure`.",
         ),
     ),

@@ -32,11 +32,11 @@ class ChangeMethod(StrEnum):
     NEXT = "next"
     """It cannot be changed, and is not worth ending a job for: the next one has it."""
     REBOOT = "reboot"
-    """By an update; nodes that join have it, the others once they were restarted."""
+    """By an update; new nodes have it at once, existing ones after a restart."""
     EMPTY = "empty"
-    """By an update while the pool has no node; otherwise another has to be made."""
+    """By an update while the pool has no node; otherwise another must be created."""
     REPLACE = "replace"
-    """Another has to be made."""
+    """Another must be created."""
 
 
 POOL: Mapping[str, ChangeMethod] = {

@@ -157,7 +157,7 @@ RESIZE_FIX: Mapping[str, str] = {
     "AccountLowPriorityCoreQuotaReached": "Request fewer or smaller Spot nodes, or dedicated "
     "ones, delete unused pools (`batchspec list`), or have the account's quota of Spot cores "
     "raised; then apply again.",
-    "AllocationFailed": "Fix what the message names, or use another `vm_size` or image, and apply "
+    "AllocationFailed": "Fix the reported cause, or use another `vm_size` or image, and apply "
     "again. For a Windows image: `--target azure`.",
     "AllocationTimedout": "No VMs of this size were available within the pool's `resize_timeout`. "
     "Apply again later, or request another `vm_size`, fewer nodes, or dedicated ones instead of "

@@ -144,7 +144,7 @@ _DEFAULTS = Record(
     onTaskFailure="noaction",
 )
 """The service's defaults of omitted properties (``BatchJobCreateOptions``)."""
-_PREPARATION_CHANGED = "what its nodes are prepared with has changed"
+_PREPARATION_CHANGED = "its preparation task or its files have changed"
 _SIZE = "poolInfo.autoPoolSpecification."
 
 

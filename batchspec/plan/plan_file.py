@@ -123,7 +123,7 @@ def read_plan_file(path: Path) -> SavedPlan | None:
             _texts(document["steps"]),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise SpecError(_not_understood(path, f"something is missing: {error}")) from None
+        raise SpecError(_not_understood(path, f"a member is missing or invalid: {error}")) from None
 
 
 def _options(item: Mapping[str, Any]) -> PlanOptions:
@@ -169,7 +169,7 @@ _STEPS = "the steps"
 _MOST = 10
 """Parts of one fact, and steps, that are reported."""
 _SAVE_AGAIN = "Run `batchspec plan` again, and save the plan again."
-_ALL_DONE = "Everything is done: no step is left."
+_ALL_DONE = "Everything is up to date: no step is left."
 
 
 def changed_facts(saved: Mapping[str, Fact], now: Mapping[str, Fact]) -> Iterator[Diagnostic]:
@@ -183,7 +183,7 @@ def changed_facts(saved: Mapping[str, Fact], now: Mapping[str, Fact]) -> Iterato
 def changed_steps(saved: Mapping[str, str], now: Mapping[str, str]) -> Diagnostic:
     """A diagnostic for the changed steps; both arguments are texts of steps by id."""
     if not now:
-        return _stale("no step of it is needed any more", (), _ALL_DONE)
+        return _stale("none of its steps is needed any longer", (), _ALL_DONE)
     names = dict.fromkeys((*saved, *now))
     others = [name for name in names if saved.get(name) != now.get(name)]
     lines = (
@@ -191,7 +191,9 @@ def changed_steps(saved: Mapping[str, str], now: Mapping[str, str]) -> Diagnosti
         f"  now:   {now.get(name, 'not needed')}"
         for name in others
     )
-    what = "other steps are to be done" if others else "its steps would do something else"
+    what = (
+        "its steps are no longer the same" if others else "its steps would have different effects"
+    )
     return _stale(what, lines, _SAVE_AGAIN)
 
 

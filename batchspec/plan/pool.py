@@ -129,8 +129,8 @@ _WITHIN: Mapping[str, Record] = {
 It returns all members of a start task, and sets others of a machine.
 """
 _UNSEEN = {
-    START: (ChangeMethod.REBOOT, "what its nodes start with has changed"),
-    MACHINE: (ChangeMethod.EMPTY, "the spec has changed in what the account does not show"),
+    START: (ChangeMethod.REBOOT, "its start task or its files have changed"),
+    MACHINE: (ChangeMethod.EMPTY, "properties changed that the service does not return"),
 }
 """Changes that only a digest shows: content of files, removed properties."""
 
@@ -177,9 +177,9 @@ def _change(
     """
     why, empty = _summary(reasons), _is_empty(facts)
     if ChangeMethod.EMPTY in hows and not empty:
-        return PoolChange(ChangeMethod.REPLACE, f"{why}; a pool that has nodes cannot change that")
+        return PoolChange(ChangeMethod.REPLACE, f"{why}; a pool with nodes cannot change this")
     if lasting:
-        return PoolChange(ChangeMethod.REPLACE, f"{why}; no update takes that away")
+        return PoolChange(ChangeMethod.REPLACE, f"{why}; an update cannot remove it")
     patch = Record({key: body.get(key, _DEFAULTS.get(key)) for key in _patched(body, hows)})
     if ChangeMethod.REBOOT in hows and _all_starting(facts):
         return PoolChange(
@@ -189,7 +189,7 @@ def _change(
     if ChangeMethod.REBOOT in hows and not empty:
         return PoolChange(ChangeMethod.REBOOT, f"{why}; its nodes restart", patch)
     if hows & {ChangeMethod.REBOOT, ChangeMethod.EMPTY}:
-        return PoolChange(ChangeMethod.NOW, f"{why}; it has no node now", patch)
+        return PoolChange(ChangeMethod.NOW, f"{why}; it has no nodes now", patch)
     return PoolChange(ChangeMethod.NOW, why, patch)
 
 

@@ -331,7 +331,7 @@ def _own_id(template: Template, scope: Mapping[str, object]) -> str:
         summary = f"a task's id has at most 64 characters, and {name!r} has {len(name)}"
     else:
         summary = f"{name!r} is not a valid task id: use only letters, digits, `-` and `_`"
-    fix = "Use `| slug` to replace other characters, or `| hash` to shorten a long text."
+    fix = "Use `| slug` to replace other characters, or `| hash` to shorten a long string."
     raise SpecError(Diagnostic("task-id", summary, where=template.where, fix=fix))
 
 

@@ -133,7 +133,7 @@ def instances_slots(given: Properties) -> Iterator[Found]:
 def blob_prefix(given: Properties) -> Iterator[Found]:
     """A prefix for a single file."""
     if given.has("blobPrefix") and given.has("httpUrl"):
-        yield Found(("blobPrefix",), "`blobPrefix` and `httpUrl` exclude each other")
+        yield Found(("blobPrefix",), "`blobPrefix` and `httpUrl` cannot be combined")
 
 
 @rule(

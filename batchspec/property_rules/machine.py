@@ -50,8 +50,8 @@ def is_windows(machine: Properties) -> bool | None:
     _IMAGE,
     (*_IMAGE_IDS, *_MARKETPLACE),
     "either-or",
-    "`virtualMachineImageId`, `sharedGalleryImageId` and `communityGalleryImageId` exclude each"
-    " other and the properties of a marketplace image.",
+    "`virtualMachineImageId`, `sharedGalleryImageId` and `communityGalleryImageId` cannot be "
+    "combined with each other or with the properties of a marketplace image.",
     fix="Keep the id of the image, or `publisher`, `offer`, `sku` and `version`.",
 )
 def image_source(given: Properties) -> Iterator[Found]:
@@ -59,7 +59,7 @@ def image_source(given: Properties) -> Iterator[Found]:
     first = next((name for name in _IMAGE_IDS if given.has(name)), None)
     for name in (*_IMAGE_IDS, *_MARKETPLACE):
         if first is not None and name != first and given.has(name):
-            yield Found((name,), f"`{name}` and `{first}` exclude each other")
+            yield Found((name,), f"`{name}` and `{first}` cannot be combined")
 
 
 @rule(
@@ -123,8 +123,8 @@ def data_disk_encryption(given: Properties) -> Iterator[Found]:
     _MACHINE,
     ("windowsConfiguration",),
     "wrong-system",
-    "`windowsConfiguration` requires an image with Windows.",
-    fix="Remove it, or use an image with Windows.",
+    "`windowsConfiguration` requires a Windows image.",
+    fix="Remove it, or use a Windows image.",
 )
 def windows_settings(given: Properties) -> Iterator[Found]:
     """Settings of Windows for nodes with Linux."""
@@ -137,7 +137,7 @@ def windows_settings(given: Properties) -> Iterator[Found]:
     _MACHINE,
     ("diskEncryptionConfiguration", "imageReference.virtualMachineImageId"),
     "either-or",
-    "Linux nodes with an image of a gallery have no `diskEncryptionConfiguration`.",
+    "Linux nodes with a gallery image have no `diskEncryptionConfiguration`.",
     fix="Remove it, or use a marketplace image.",
 )
 def disk_encryption_image(given: Properties) -> Iterator[Found]:
@@ -146,7 +146,7 @@ def disk_encryption_image(given: Properties) -> Iterator[Found]:
     if own and is_windows(given) is False and given.has("diskEncryptionConfiguration"):
         yield Found(
             ("diskEncryptionConfiguration",),
-            "Linux nodes with an image of a gallery do not support `diskEncryptionConfiguration`",
+            "Linux nodes with a gallery image do not support `diskEncryptionConfiguration`",
         )
 
 
@@ -240,7 +240,8 @@ def cross_zone_upgrade(given: Properties) -> Iterator[Found]:
         "virtualMachineConfiguration.windowsConfiguration.enableAutomaticUpdates",
     ),
     "either-or",
-    "On Windows, `enableAutomaticOSUpgrade: true` excludes `enableAutomaticUpdates: true`.",
+    "On Windows, `enableAutomaticOSUpgrade: true` cannot be combined with "
+    "`enableAutomaticUpdates: true`.",
     fix="Write `windows_configuration: {enable_automatic_updates: false}`.",
 )
 def automatic_upgrades(given: Properties) -> Iterator[Found]:
@@ -249,7 +250,7 @@ def automatic_upgrades(given: Properties) -> Iterator[Found]:
     image = ("upgradePolicy", "automaticOSUpgradePolicy", "enableAutomaticOSUpgrade")
     if given.get(*image) is True and given.get(*at) is True:
         yield Found(
-            at, "`enableAutomaticUpdates` and `enableAutomaticOSUpgrade` exclude each other"
+            at, "`enableAutomaticUpdates` and `enableAutomaticOSUpgrade` cannot be combined"
         )
 
 
@@ -266,7 +267,7 @@ def registry_sign_in(given: Properties) -> Iterator[Found]:
     """Half a sign-in, or two."""
     for name, other in (("username", "password"), ("password", "username")):
         if given.has(name) and given.has("identityReference"):
-            yield Found((name,), f"`{name}` and `identityReference` exclude each other")
+            yield Found((name,), f"`{name}` and `identityReference` cannot be combined")
         elif given.has(name) and not given.has(other):
             message = f"`{name}` requires `{other}`"
             yield Found((name,), message, f"Add `{other}`.", other)

@@ -47,7 +47,7 @@ _UPDATES = ("BatchPoolUpdateOptions", "BatchPoolReplaceOptions")
     (*POOLS, "BatchPoolUpdateOptions"),
     tuple(f"mountConfiguration.{kind}.relativeMountPath" for kind in _MOUNTS),
     "same-value",
-    "Each mount of a pool has another `relativeMountPath`.",
+    "Each mount of a pool has a different `relativeMountPath`.",
     fix="Change one of the paths.",
 )
 def mount_paths(given: Properties) -> Iterator[Found]:
@@ -88,7 +88,7 @@ def user_ids(given: Properties) -> Iterator[Found]:
     POOLS,
     ("userAccounts.windowsUserConfiguration",),
     "wrong-system",
-    "`windowsUserConfiguration` requires a pool with Windows.",
+    "`windowsUserConfiguration` requires a Windows pool.",
     fix="Remove it, or write `linux_user_configuration`.",
 )
 def windows_user(given: Properties) -> Iterator[Found]:
@@ -100,7 +100,7 @@ def windows_user(given: Properties) -> Iterator[Found]:
         if account.has("windowsUserConfiguration"):
             yield Found(
                 ("userAccounts", index, "windowsUserConfiguration"),
-                "`windowsUserConfiguration` is not for nodes with Linux",
+                "`windowsUserConfiguration` is not for Linux nodes",
             )
 
 
@@ -188,7 +188,7 @@ def nat_pool_range(given: Properties) -> Iterator[Found]:
         yield Found(
             (_END,),
             f"`{_END}` ({last}) must not be less than `{_START}` ({first})",
-            f"Exchange `{_START}` and `{_END}`.",
+            f"Swap `{_START}` and `{_END}`.",
         )
         return
     if first < _RESERVED.stop and last >= _RESERVED.start:
@@ -251,7 +251,7 @@ def security_rule_count(given: Properties) -> Iterator[Found]:
     (f"{_POOLS}.{_RULES}.priority",),
     "same-value",
     "The priorities of a pool's security rules are unique.",
-    fix="Give each rule of the pool another priority from 150 to 4096.",
+    fix="Give each rule of the pool a different priority from 150 to 4096.",
 )
 def security_rule_priorities(given: Properties) -> Iterator[Found]:
     """Rules with the same priority, in any NAT pool."""
@@ -362,14 +362,14 @@ def ip_families(given: Properties) -> Iterator[Found]:
     ("HostEndpointSettings",),
     ("mode", "inVMAccessControlProfileReferenceId"),
     "either-or",
-    "`mode: Enforce` excludes `inVMAccessControlProfileReferenceId`.",
+    "`mode: Enforce` cannot be combined with `inVMAccessControlProfileReferenceId`.",
     fix="Remove one of them.",
 )
 def host_endpoint_mode(given: Properties) -> Iterator[Found]:
     """A mode beside a profile, which contains a mode."""
     profile = "inVMAccessControlProfileReferenceId"
     if given.word("mode") == "enforce" and given.has(profile):
-        yield Found((profile,), f"`{profile}` and the `mode` Enforce exclude each other")
+        yield Found((profile,), f"`{profile}` and the `mode` Enforce cannot be combined")
 
 
 NETWORK: tuple[PropertyRule, ...] = (

@@ -267,7 +267,7 @@ def one_of(
     def check(given: Properties) -> Iterator[Found]:
         present = [prop for prop in props if given.has(prop)]
         for prop in present[1:]:
-            yield Found((prop,), f"`{prop}` and `{present[0]}` exclude each other")
+            yield Found((prop,), f"`{prop}` and `{present[0]}` cannot be combined")
         if required and not present:
             yield Found((), f"one of {names} is required", "Add one of them.", props[0])
 
@@ -305,7 +305,7 @@ def ordered(name: str, models: tuple[str, ...], low: str, high: str) -> Property
             yield Found((high,), f"`{high}` ({last}) must not be less than `{low}` ({first})")
 
     text = f"`{high}` must not be less than `{low}`."
-    fix = f"Exchange `{low}` and `{high}`."
+    fix = f"Swap `{low}` and `{high}`."
     return PropertyRule(name, models, (low, high), "out-of-range", text, check, fix)
 
 

@@ -265,7 +265,7 @@ def test_the_text_names_object_numbers_and_service_code() -> None:
 
     assert only("quota, and one node").summary == "1 of 3 nodes: AccountCoreQuotaReached"
     assert only("quota, and no node").summary == (
-        "the pool 'p' got no node: AccountCoreQuotaReached"
+        "the pool 'p' got no nodes: AccountCoreQuotaReached"
     )
     assert only("the start task failed on every node").summary == (
         "start task failed on 2 of 2 nodes of the pool 'p' (exit code 3)"

@@ -172,7 +172,7 @@ async def test_closing_a_job_that_has_ended(tmp_path: Path) -> None:
 
     code, events = await carried_out(Ended(), tmp_path / "r", CloseJob("j"))
     assert code == Exit.DONE
-    assert [e.note for e in events if isinstance(e, StepDone)] == ["it has ended already"]
+    assert [e.note for e in events if isinstance(e, StepDone)] == ["the job has already ended"]
 
 
 async def test_a_pool_that_is_deleted_after_the_job_has_ended(tmp_path: Path) -> None:

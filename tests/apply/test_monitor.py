@@ -169,7 +169,7 @@ async def test_the_wait_for_nodes_ends_with_the_job() -> None:
     account = Scripted(seen_nodes=[{"starting": 1}])
     account.terminated["j"] = "MaxWallClockTimeExpiry"
     monitor, _ = watching(account)
-    assert (await wait_for_pool(monitor)).note == "not needed any more: the job has ended"
+    assert (await wait_for_pool(monitor)).note == "no longer needed: the job has ended"
     done = await wait_for_tasks(WAIT, monitor)
     assert done.outcome is Outcome.TIME_LIMIT
 

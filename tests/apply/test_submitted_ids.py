@@ -63,7 +63,7 @@ async def test_a_list_may_lag_behind(tmp_path: Path) -> None:
     code, events = await carried_out(account, tmp_path / "r", submit(), CloseJob("j"))
     assert code == Exit.DONE
     notes = {event.step: event.note for event in events if isinstance(event, StepDone)}
-    assert notes["step-1"] == "all 250 tasks are in it"
+    assert notes["step-1"] == "all 250 tasks are in the job"
 
 
 async def test_a_closed_job_is_verified_before_the_wait(

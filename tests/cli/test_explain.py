@@ -90,7 +90,7 @@ def test_every_explanation_has_a_title_and_a_fix_or_a_reason() -> None:
         ("start-task-failed", "Effect: The run ends early"),
         ("AccountCoreQuotaReached", "AccountCoreQuotaReached (service)"),
         ("accountcorequotareached", "AccountCoreQuotaReached (service)"),
-        ("[no-run]", "Why: The spec was not applied yet"),
+        ("[no-run]", "Why: The spec has not been applied yet"),
         ("exit-1", "ended with the exit code 1."),
         ("exit-1:3f2a9c", "ended with the exit code 1."),
         ("exit-127", "the program was not found"),

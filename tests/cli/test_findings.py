@@ -42,11 +42,11 @@ def test_a_run_that_shows_no_plan_reports_its_findings(
 
 
 def test_a_refusal_is_in_the_form_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
-    problem = RULES["no-nodes"].report(Finding("the pool has no node", WHERE))
+    problem = RULES["no-nodes"].report(Finding("the pool has no nodes", WHERE))
     show_plan_errors(Path("a.yaml"), [problem], Format.MARKDOWN)
     text = capsys.readouterr().out
     assert text.startswith("### batchspec plan: `a.yaml`\n")
-    assert "- **error** `no-nodes`: the pool has no node (`a.yaml:3:5`)\n" in text
+    assert "- **error** `no-nodes`: the pool has no nodes (`a.yaml:3:5`)\n" in text
     show_plan_errors(Path("a.yaml"), [problem], Format.JSON)
     (found,) = json.loads(capsys.readouterr().out)["problems"]
     assert (found["code"], found["where"]["line"]) == ("no-nodes", 3)

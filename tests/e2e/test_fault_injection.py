@@ -81,7 +81,7 @@ def test_a_run_without_quota_ends_soon_and_names_what_mends_it(inside: Inside) -
     done = inside.run("apply", inside.folder / "specs" / "fault-injection.yaml")
     assert done.code == 4, done.text
     said = " ".join(done.text.split())
-    assert "got no node: AccountCoreQuotaReached" in said
+    assert "got no nodes: AccountCoreQuotaReached" in said
     assert "The specified account has reached core quota" in said
     assert "have the account's quota of dedicated cores raised" in said
 

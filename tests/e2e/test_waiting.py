@@ -438,7 +438,7 @@ def test_a_task_of_another_client_that_takes_too_many_slots(site: Site) -> None:
     done = meanwhile(site, spec(pool, tasks), RUNS, lambda c: c.create_task("wait", wide))
     assert done.code == 4, done.err
     cause = done.cause("too-many-slots")
-    assert cause["summary"] == "the task 'wide' takes 4 slots, a node has 2"
+    assert cause["summary"] == "the task 'wide' takes 4 slots; a node has 2"
 
 
 def test_a_cause_that_passes_is_resolved(site: Site) -> None:

@@ -17,5 +17,5 @@ def test_windows_nodes_are_refused_with_the_reason(place: Workplace) -> None:
     done = place.run("apply", place.folder / "specs" / "topn-windows.yaml")
     assert done.code == 4, done.text
     message = " ".join(done.text.split())
-    assert "got no node: AllocationFailed" in message
+    assert "got no nodes: AllocationFailed" in message
     assert "has only Linux nodes and the pool has a Windows image" in message

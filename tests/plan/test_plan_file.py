@@ -326,18 +326,18 @@ def test_changed_steps_are_reported_once(tmp_path: Path) -> None:
     after = case(jobs=[{"id": "demo", "state": "completed"}])
     *snapshot, steps = findings_after(THERE, after, tmp_path)
     assert [problem.fix for problem in snapshot] == [""] * len(snapshot)
-    assert steps.summary == "the plan is stale: other steps are to be done"
+    assert steps.summary == "the plan is stale: its steps are no longer the same"
     assert "  saved: not in the plan\n  now:   create job demo-r2" in steps.detail
 
 
 def test_steps_with_equal_texts_and_other_content_are_stale(tmp_path: Path) -> None:
     *_, steps = findings_after(THERE, case(files={"data/a.txt": "b\n"}), tmp_path)
-    assert steps.summary == "the plan is stale: its steps would do something else"
+    assert steps.summary == "the plan is stale: its steps would have different effects"
 
 
 def test_a_plan_that_was_applied_is_stale(tmp_path: Path) -> None:
     done = {"id": "demo", "state": "completed", "tasks": {"count": ["done"] * 3}}
     after = {"jobs": [done], "receipt": {"job": "demo", "files": 3, "missing": 0}}
     *_, steps = findings_after(THERE, after, tmp_path)
-    assert steps.summary == "the plan is stale: no step of it is needed any more"
-    assert steps.fix == "Everything is done: no step is left."
+    assert steps.summary == "the plan is stale: none of its steps is needed any longer"
+    assert steps.fix == "Everything is up to date: no step is left."

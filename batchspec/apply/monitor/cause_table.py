@@ -92,7 +92,7 @@ _KINDS = (
         "job",
         "The service cannot start the job: its own pool cannot be created, for example because "
         "of a quota or an invalid formula (`schedulingError`).",
-        "Fix what the message names and apply again.",
+        "Fix the reported cause and apply again.",
         ends_when="nothing runs",
         terminates_job=True,
     ),
@@ -107,10 +107,10 @@ _KINDS = (
     CauseKind(
         "no-nodes",
         "pool",
-        "The last resize failed and the pool has no node (quota, allocation, time-out). A resize "
+        "The last resize failed and the pool has no nodes (quota, allocation, time-out). A resize "
         "error that is older than the present target does not count.",
         OTHER_FIX,
-        ends_when="the pool has a fixed size and nothing runs; a pool that scales itself is "
+        ends_when="the pool has a fixed size and nothing runs; a pool that scales is "
         "resized again at the next evaluation of its formula",
     ),
     CauseKind(
@@ -125,12 +125,12 @@ _KINDS = (
         "pool",
         "The autoscale formula cannot be evaluated.",
         "Fix the formula (`pool.nodes.autoscale`) and apply again.",
-        ends_when="the pool has no node, nothing runs, and the error is not about missing samples",
+        ends_when="the pool has no nodes, nothing runs, and the error is not about missing samples",
     ),
     CauseKind(
         "pool-empty",
         "pool",
-        "The pool has no node and does not scale itself.",
+        "The pool has no nodes and does not scale.",
         "Resize it: `az batch pool resize --pool-id POOL --target-dedicated-nodes N`.",
     ),
     CauseKind(
@@ -168,8 +168,8 @@ _KINDS = (
     CauseKind(
         "nodes-unusable",
         "pool",
-        "Nodes are unusable: an application package, an image or a mount that the node refuses.",
-        "Fix what the message names and run `batchspec apply --replace pool`.",
+        "Nodes are unusable: an application package, an image or a mount that failed on the node.",
+        "Fix the reported cause and run `batchspec apply --replace pool`.",
         ends_when="every node is unusable or its start task failed, with the allocation steady and "
         "nothing running",
     ),
@@ -235,7 +235,7 @@ _KINDS = (
     CauseKind(
         "too-many-slots",
         "job",
-        "The tasks that are left take more slots than a node of the pool has.",
+        "The tasks that are left need more slots than a node of the pool has.",
         "Lower `slots` of the task, or raise `task_slots_per_node` of the pool.",
         ends_when="nothing else can run, and no more tasks come",
         terminates_job=True,
@@ -244,7 +244,7 @@ _KINDS = (
         "not-started",
         "job",
         "Tasks wait although nodes are idle, and the service gives no reason.",
-        "Look at `max_parallel_tasks` of the job, and whether a task needs more nodes than the "
+        "Check `max_parallel_tasks` of the job, and whether a task needs more nodes than the "
         "pool has.",
         shown_after=timedelta(minutes=2),
     ),

@@ -107,7 +107,7 @@ def _without_target(pool: PoolFacts) -> Cause:
     if pool.scales:
         summary = f"the formula of the pool {pool.id!r} requests no nodes"
         return _cause("scaled-to-zero", subject, summary, since=pool.autoscale_at)
-    summary = f"the pool {pool.id!r} has no node and does not scale itself"
+    summary = f"the pool {pool.id!r} has no nodes and does not scale"
     return _cause("pool-empty", subject, summary, since=pool.allocation_since, action=steps)
 
 
@@ -118,7 +118,7 @@ def _shortfall(pool: PoolFacts, *, without_nodes: bool, idle: bool) -> Cause:
     return _cause(
         kind,
         subject,
-        f"the pool {pool.id!r} got no node: {code}" if without_nodes else f"{counts}: {code}",
+        f"the pool {pool.id!r} got no nodes: {code}" if without_nodes else f"{counts}: {code}",
         detail=message,
         action=RESIZE_FIX.get(code, CAUSES[kind].action),
         ends=without_nodes and idle and not pool.scales,
@@ -204,7 +204,7 @@ def cause_of_deleted_pool(pool: str, failures: Sequence[NodeFailure]) -> Cause |
         codes[first.state],
         f"pool {pool}",
         summary,
-        detail="The pool does not exist any more.",
+        detail="The pool no longer exists.",
         action="`batchspec failures` shows the output of the start task. Fix the cause, and run "
         "`batchspec apply`.",
     )
@@ -224,7 +224,7 @@ def _of_tasks(health: Health) -> Iterator[Cause]:
         yield from _stuck(health, health.job)
     for task in health.slow:
         took = int(task.longest.total_seconds())
-        summary = f"the task {task.id!r} still runs; the longest before it took {took} s"
+        summary = f"the task {task.id!r} still runs; the longest completed task took {took} s"
         action = CAUSES["task-slow"].action.replace("TASK", task.id)
         yield _cause("task-slow", f"task {task.id}", summary, since=task.started, action=action)
 
@@ -263,7 +263,7 @@ def _stuck(health: Health, job: JobFacts) -> Iterator[Cause]:
             yield _cause(code, subject, summary, ends=ends)
     if stuck.too_large is not None:
         task, slots = stuck.too_large
-        summary = f"{head}the task {task!r} takes {slots} slots, a node has {stuck.slots}"
+        summary = f"{head}the task {task!r} takes {slots} slots; a node has {stuck.slots}"
         yield _cause("too-many-slots", subject, summary, ends=health.watched.closed)
     if stuck.circle:
         summary = f"{head}the task {stuck.circle!r} and others wait for each other"

@@ -28,7 +28,7 @@ async def destroy(
     variable_files: VariableFiles = None,
     yes: Yes = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Delete results that are not downloaded, too.")
+        bool, typer.Option("--force", help="Also delete results that have not been downloaded.")
     ] = False,
     progress: Progress = ProgressKind.AUTO,
 ) -> int:

@@ -25,7 +25,8 @@ def start(
         typer.Option(
             "--port",
             metavar="PORT",
-            help="The port to listen on. 0: the previous port if it is free, else any.",
+            help="The port to listen on. 0: the previous port if it is free, otherwise any free "
+            "port.",
             min=0,
             max=65535,
         ),

@@ -180,7 +180,7 @@ def pools_near_quota(context: RuleContext, steps: Sequence[Step]) -> Iterator[Fi
     why="Active jobs and job schedules count together. The default quota is 100 to 300 (at most"
     " 1,000 on request); at the quota the service rejects new jobs"
     " (`ActiveJobAndScheduleQuotaReached`).",
-    fix="Terminate jobs that are not used any more.",
+    fix="Terminate jobs that are no longer used.",
 )
 def jobs_near_quota(context: RuleContext, steps: Sequence[Step]) -> Iterator[Finding]:
     """A job to create brings the number of active jobs close to the default quota."""

@@ -130,7 +130,7 @@ class _Source:
     "no-such-variable",
     ERROR,
     title="A command uses a variable that the node does not set for this task",
-    why="The shell replaces it with an empty text, or leaves it as it is.",
+    why="The shell replaces it with an empty string, or leaves it as it is.",
     fix="Fix the name, or set the variable in `env`.",
     offline=True,
 )
@@ -148,8 +148,8 @@ def no_such_variable(context: RuleContext) -> Iterator[Finding]:
     "undocumented-variable",
     WARNING,
     title="A command uses a variable that the Batch service does not document",
-    why="Names that start with `AZ_BATCH_` are set by the service. A variable that does not exist"
-    " is an empty text.",
+    why="Names that start with `AZ_BATCH_` are set by the service. A variable that does not "
+    "exist is an empty string.",
     fix="Fix the name.",
     offline=True,
 )

@@ -142,11 +142,11 @@ _CHANGES_BLOBS = DeleteContainers | DeleteOutputs | RetryTasks | SubmitTasks | U
     "other-containers",
     QUESTION,
     title="Containers contain blobs of another run of the same name",
-    why="A spec of this name was applied from another folder or host, and its job is not in the"
-    " account any more. Its inputs and outputs are in containers of the same names, and this plan"
+    why="A spec of this name was applied from another folder or host, and its job is no longer "
+    "in the account. Its inputs and outputs are in containers of the same names, and this plan"
     " would replace or delete them. Blobs of the same version of the spec need no question.",
     fix="Change `name` and the containers' ids in this spec to keep the runs apart. Answer yes"
-    " (`-y`) if the blobs are not needed any more.",
+    " (`-y`) if the blobs are no longer needed.",
 )
 def other_containers(
     spec: Spec, observed: Observed, works: Stream[str], steps: Iterable[Step]

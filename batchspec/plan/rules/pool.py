@@ -18,7 +18,7 @@ from batchspec.plan.rules.rule import (
 )
 from batchspec.spec import PoolKind, Record, When
 
-POOL = RuleGroup("Pool", "Whether the pool has nodes, and what they start with.")
+POOL = RuleGroup("Pool", "The nodes of the pool, and their start task.")
 
 _MAX_COMMUNICATING = 100
 """Nodes of a pool with inter-node communication (Batch quotas and limits)."""
@@ -144,7 +144,8 @@ POOL.describe(
 )
 
 COSTS = RuleGroup(
-    "Costs", "What costs money while no client is running. The spec requires a time limit of a job."
+    "Costs",
+    "What costs money while no client is running. A spec must set a time limit for its job.",
 )
 
 _MANY = 10
@@ -192,7 +193,7 @@ def pool_kept(context: RuleContext) -> Iterator[Finding]:
     title="The pool is deleted by batchspec, not by the service",
     why="If the run is interrupted, the nodes cost money until the next `apply` or `attach`.",
     fix="Use `lifetime: job` or `nodes: {scale: ...}` to let the service release the nodes."
-    " `batchspec list --orphans` finds pools that remained.",
+    " `batchspec list --orphans` finds pools that were left behind.",
 )
 def pool_needs_client(context: RuleContext) -> Iterator[Finding]:
     """A paid pool that clean-up deletes."""

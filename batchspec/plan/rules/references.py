@@ -185,7 +185,7 @@ def _container_key(spec: Spec, file: Record) -> str | None:
 
 
 DEPENDENCIES = RuleGroup(
-    "Dependencies", "What tasks wait for. A task that waits for nothing starts at any time."
+    "Dependencies", "What tasks wait for. A task without dependencies can start at any time."
 )
 
 _REPORTED = 5

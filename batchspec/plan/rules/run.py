@@ -127,7 +127,7 @@ def existing_pool_restart(pool: Pool, steps: Iterable[Step]) -> Iterator[Finding
 @RUN.rule(
     "results-gone",
     WARNING,
-    title="The results of the finished run do not exist any more",
+    title="The results of the finished run no longer exist",
     why="They are neither on this disk nor in the account, so all tasks run again.",
     fix="Restore the results to their folder to keep them.",
 )
@@ -135,7 +135,8 @@ def results_gone(spec: Spec, observed: Observed) -> Iterator[Finding]:
     """Results that are in no container and in no folder."""
     gone = [r for r in spec.results if not observed.containers[r.container].exists]
     yield Finding(
-        "the results of the finished run exist neither here nor in the account: it runs again",
+        "the results of the finished run are neither on this disk nor in the account: it runs "
+        "again",
         gone[0].where if gone else None,
         "Deleted: " + _containers(spec, gone) if gone else "",
     )
@@ -222,7 +223,7 @@ def run_not_over(spec: Spec, job: JobFacts) -> Iterator[Finding]:
 )
 def job_open(job: JobFacts, *, scheduled: bool) -> Iterator[Finding]:
     """``attach`` to a job that does not end when its tasks are completed."""
-    fix = "The job ends by its own program or at its time limit." if scheduled else ""
+    fix = "The job ends when one of its tasks ends it, or at its time limit." if scheduled else ""
     yield Finding(f"the job {job.id!r} is open: more tasks may be added", fix=fix)
 
 

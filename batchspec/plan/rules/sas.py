@@ -107,7 +107,7 @@ def runs_out(pool: PoolFacts, spec: Spec, now: datetime) -> datetime | None:
 
 ACCESS = RuleGroup(
     "Access",
-    "Signed URLs (SAS) are valid for the time limit of the job and one more hour; tasks that are"
+    "Signed URLs (SAS) are valid for the time limit of the job plus one hour; tasks that are"
     " submitted later get new ones.",
 )
 
@@ -255,8 +255,8 @@ def tasks_signed_earlier(context: RuleContext, task_sets: TaskSets) -> Iterator[
 
 SIGNED_URLS = RuleGroup(
     "Signed URLs",
-    "`read_url` and `write_url` of a container, and `url` of a file, end in a signature, which"
-    " grants rights on exactly that container or blob.",
+    "`read_url` and `write_url` of a container, and `url` of a file, end in a signature, which "
+    "grants permissions for exactly that container or blob.",
 )
 
 _SIGNED = re.compile(
@@ -336,8 +336,8 @@ def _leaves(value: Value, path: str) -> Iterator[tuple[str, Value]]:
 @SIGNED_URLS.check(
     "wrong-url-rights",
     ERROR,
-    title="A URL does not have the rights that its property needs",
-    why="Nodes read resource files and write outputs with the rights of the URL; without them,"
+    title="A URL does not have the permissions that its property needs",
+    why="Nodes read resource files and write outputs with the permissions of the URL; without them,"
     " Storage rejects the request, and the task fails.",
     fix="Use `{{ containers.NAME.read_url }}` to read and `{{ containers.NAME.write_url }}` to"
     " write, or authorize the nodes with `identity_reference`.",

@@ -12,7 +12,7 @@ from batchspec.plan.rules.sas import is_endless, is_over
 from batchspec.spec import BlobUrl, Record, Spec, Stage, Text, Value
 
 SCHEDULE = RuleGroup(
-    "Job schedules", "What `job.schedule` makes the service do repeatedly, without a client."
+    "Job schedules", "What the service does repeatedly for `job.schedule`, without a client."
 )
 
 _UNTIL_KEYS = ("job.schedule.until", "job.schedule.do_not_run_after", "job.schedule")
@@ -36,7 +36,7 @@ SCHEDULE.describe(
 @SCHEDULE.rule(
     "one-task",
     ERROR,
-    title="The spec of a schedule has more or fewer than one task",
+    title="The spec of a schedule does not have exactly one task",
     why="The service creates the jobs, each with one task; no client submits others.",
     fix="Do everything in one command, let a `job_manager_task` add tasks, or remove `schedule` and"
     " apply the spec with cron or CI.",

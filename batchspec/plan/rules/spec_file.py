@@ -26,7 +26,7 @@ for _code, _title, _why, _fix in (
         "not-readable",
         "The spec cannot be read",
         "The disk or the network reports an error.",
-        "Check the error of the system, and try again.",
+        "Check the system's error message, and try again.",
     ),
     (
         "not-utf8",
@@ -81,7 +81,7 @@ for _code, _title, _why, _fix in (
         "bad-colon",
         "A `:` is not allowed here",
         "YAML reads `: ` as the end of a key.",
-        "Quote a text that contains `: `, and indent the line like the lines next to it.",
+        "Quote a string that contains `: `, and indent the line like the lines next to it.",
     ),
     (
         "no-colon",
@@ -103,8 +103,8 @@ for _code, _title, _why, _fix in (
     ),
     (
         "bad-escape",
-        "A backslash in double quotes starts no valid escape",
-        "YAML has a fixed set of escapes.",
+        "A backslash in double quotes does not start a valid escape sequence",
+        "YAML has a fixed set of escape sequences.",
         "Write two backslashes, or use single quotes.",
     ),
     (
@@ -115,9 +115,9 @@ for _code, _title, _why, _fix in (
     ),
     (
         "bad-block",
-        "A text follows `|` or `>` on the same line",
-        "The text of a block starts on the next line.",
-        "Start the text on the next line, indented; quote a text that starts with `|` or `>`.",
+        "A string follows `|` or `>` on the same line",
+        "The string of a block starts on the next line.",
+        "Start the string on the next line, indented; quote a string that starts with `|` or `>`.",
     ),
     (
         "after-value",
@@ -127,19 +127,19 @@ for _code, _title, _why, _fix in (
     ),
     (
         "unquoted-star",
-        "A text that starts with `*` is not quoted",
+        "A string that starts with `*` is not quoted",
         "YAML reads it as an alias.",
         'Quote it, as in `"*.csv"`.',
     ),
     (
         "bad-start",
         "A value starts with a reserved character",
-        "The character has a meaning in YAML.",
+        "The character has a special meaning in YAML.",
         "Quote the value.",
     ),
     (
         "bad-key",
-        "A key is not a text",
+        "A key is not a string",
         "Keys are names.",
         "Quote the key.",
     ),
@@ -170,7 +170,7 @@ for _code, _title, _why, _fix in (
     (
         "recursive",
         "An anchor contains itself",
-        "It would have no end.",
+        "Its expansion would never end.",
         "Remove the alias.",
     ),
     (

@@ -12,7 +12,7 @@ for _code, _title, _why, _fix in (
     (
         "unknown-key",
         "The key does not exist",
-        "Usually it is misspelled, and would have no effect.",
+        "It is usually misspelled; an unknown key would have no effect.",
         "Use the suggested key; docs/spec.md lists all of them.",
     ),
     (
@@ -29,7 +29,7 @@ for _code, _title, _why, _fix in (
     ),
     (
         "empty",
-        "A value is empty and must not be",
+        "A value must not be empty",
         "It would have no effect, or the service rejects it.",
         "Add a value, or remove the key.",
     ),
@@ -48,8 +48,8 @@ for _code, _title, _why, _fix in (
     (
         "wrong-count",
         "A list has too few or too many items",
-        "Their position has a meaning.",
-        "Write as many items as the message says.",
+        "The position of each item has a meaning.",
+        "Write the number of items that the message states.",
     ),
     (
         "not-a-duration",
@@ -71,13 +71,13 @@ for _code, _title, _why, _fix in (
     ),
     (
         "either-or",
-        "Two keys exclude each other",
+        "Two keys cannot be combined",
         "Only one of them can have an effect.",
         "Remove one of them.",
     ),
     (
         "too-long",
-        "A text has too many characters",
+        "A string has too many characters",
         "The service rejects it.",
         "Shorten it.",
     ),
@@ -95,15 +95,15 @@ for _code, _title, _why, _fix in (
     ),
     (
         "bad-format",
-        "A text does not have the documented form",
+        "A string does not have the documented form",
         "The service rejects it.",
-        "Write it in the form of the message.",
+        "Write it in the form that the message shows.",
     ),
     (
         "wrong-system",
-        "A setting of Windows is used for nodes with Linux",
+        "A Windows setting is used for Linux nodes",
         "The service rejects it.",
-        "Remove it, or use an image with Windows.",
+        "Remove it, or use a Windows image.",
     ),
     (
         "unknown-user",
@@ -114,7 +114,7 @@ for _code, _title, _why, _fix in (
     (
         "same-for-all",
         "A value that all tasks share refers to one item",
-        "There is one value for all of them.",
+        "All tasks of the stage share this value.",
         "Remove the reference to the item.",
     ),
     (
@@ -149,7 +149,7 @@ for _code, _title, _why, _fix in (
     ),
     (
         "bad-container-metadata",
-        "Metadata of a container are invalid",
+        "The metadata of a container is invalid",
         "Storage sends them as headers: names are identifiers, values are one line of ASCII.",
         "Fix or remove the entry.",
     ),
@@ -168,18 +168,18 @@ for _code, _title, _why, _fix in (
     (
         "unknown-container",
         "A container is not declared in the spec",
-        "It is misspelled or missing.",
+        "The name is misspelled, or the spec does not declare it.",
         "Declare it in `containers`: `NAME: {}`.",
     ),
     (
         "unknown-stage",
         "A stage in `needs` does not exist",
-        "It is misspelled or missing.",
+        "The name is misspelled, or the spec does not declare it.",
         "Fix the name in `needs`.",
     ),
     (
         "circular",
-        "Stages need each other in a circle",
+        "Stages need each other in a cycle",
         "None of them would start.",
         "Remove one of the `needs`.",
     ),
@@ -265,7 +265,7 @@ for _code, _severity, _title, _why, _fix in (
     (
         "formula-type",
         ERROR,
-        "A formula combines values of types that do not go together",
+        "A formula combines values of incompatible types",
         "Its evaluation fails, so the pool never gets a node.",
         "Use values of the types in the message, for example `max(...)` of samples as a number.",
     ),
@@ -310,7 +310,7 @@ for _code, _title, _why, _fix in (
     (
         "unknown-variable",
         "A value is set for an undeclared parameter",
-        "It is misspelled, and would have no effect.",
+        "The name may be misspelled; the value would have no effect.",
         "Use a name that the spec declares.",
     ),
     (
@@ -334,8 +334,8 @@ for _code, _title, _why, _fix in (
     (
         "quoted-expression",
         "An expression is where the shell would interpret its value",
-        "Values are quoted for the shell, also between single or double quotes. In a comment, a"
-        " here-document or a text for another shell this is not possible.",
+        "Values are quoted for the shell, also between single or double quotes. This is not "
+        "possible in a comment, a here-document or a command for another shell.",
         "Move the expression, or use `| quote` for another shell (`sh -c`).",
     ),
     (

@@ -189,7 +189,7 @@ TASKS.describe(
     ERROR,
     "A task id is invalid",
     "Ids have up to 64 letters, digits, `-` and `_`, and are visible to every user of the account.",
-    "Use `| slug` to make a text valid, or `| hash` to shorten it.",
+    "Use `| slug` to make a string valid, or `| hash` to shorten it.",
 )
 
 
