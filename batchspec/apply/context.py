@@ -52,7 +52,7 @@ class StepContext:
 class StepResult:
     """How a step that did not fail ended.
 
-    ``outcome`` is set if the run cannot succeed any more although the step itself is done: tasks
+    ``outcome`` is set if the run can no longer succeed although the step itself is done: tasks
     failed, or the time limit has passed. ``created`` is false if the object existed already.
     """
 

@@ -199,7 +199,7 @@ class _OlderBlobs:
         return True
 
     def is_of_other_work(self, work: str) -> bool:
-        """Whether the digest of work is known and not of the present version of the spec."""
+        """Whether the digest of work is known and not of the current version of the spec."""
         if not work or self.action.works is None:
             return False
         if self._works is None:
@@ -294,7 +294,7 @@ async def exclusive(receipt: Path) -> AsyncIterator[None]:
 
 
 class ReceiptDraft:
-    """A new receipt, as a context manager; it replaces the present one on :meth:`commit` only."""
+    """A new receipt, as a context manager; it replaces the current one on :meth:`commit` only."""
 
     def __init__(self, path: Path, job: str, entries: str) -> None:
         self._path = path

@@ -71,7 +71,7 @@ class Transition:
 
     @property
     def waited(self) -> float:
-        """How long it has been waited, in seconds."""
+        """The time waited so far, in seconds."""
         return self._timing.monotonic() - self._started
 
     async def pause(self) -> bool:

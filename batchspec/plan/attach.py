@@ -276,7 +276,7 @@ def _since(observed: Observed) -> datetime:
 
 
 def _not_submitted(sets: TaskSets) -> int:
-    """How many tasks of the spec were never submitted with their present work."""
+    """How many tasks of the spec were never submitted with their current work."""
     return sum(len(stage.submit) - stage.again - stage.lost for stage in sets.stages)
 
 

@@ -108,7 +108,7 @@ _KINDS = (
         "no-nodes",
         "pool",
         "The last resize failed and the pool has no nodes (quota, allocation, time-out). A resize "
-        "error that is older than the present target does not count.",
+        "error that is older than the current target does not count.",
         OTHER_FIX,
         ends_when="the pool has a fixed size and nothing runs; a pool that scales is "
         "resized again at the next evaluation of its formula",

@@ -188,7 +188,7 @@ def _node_message(nodes: list[NodeFacts]) -> str:
 
 
 def cause_of_deleted_pool(pool: str, failures: Sequence[NodeFailure]) -> Cause | None:
-    """Why the nodes of a pool ran no tasks that does not exist any more, from what was stored."""
+    """Why the nodes of a deleted pool ran no tasks, from what was stored."""
     codes = {**_UNHEALTHY_CODES, START_TASK_RUNNING: "start-task-running"}
     known = [failure for failure in failures if failure.state in codes]
     if not known:

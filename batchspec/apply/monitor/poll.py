@@ -171,7 +171,7 @@ async def find_stuck_tasks(account: Account, job: str, slots: int | None) -> Stu
     """Why no waiting task of the job can ever start; ``None`` if one can, or if a task runs.
 
     The service starts a task when everything that it depends on has succeeded, or failed in a way
-    that satisfies the dependency. It does not report a task that cannot start any more: the task
+    that satisfies the dependency. It does not report a task that can no longer start: the task
     stays ``active`` until the job's limit, and its nodes are idle and billed until then.
 
     ``slots`` is how many a node has, if that is known. Only ids are kept in memory. Running tasks

@@ -30,7 +30,7 @@ RUN = RuleGroup("Run", "Earlier and concurrent runs, and options of the command 
     why="The spec, its parameters or its files have changed since the run was submitted, or a spec"
     " of the same name was applied from another folder. `download` and `attach` would download the"
     " results of that run, which replace files of the same names in the folder for results.",
-    fix="`batchspec apply` runs the present version of the spec. Answer yes (`-y`) to use the run"
+    fix="`batchspec apply` runs the current version of the spec. Answer yes (`-y`) to use the run"
     " in the account.",
 )
 def other_version(spec: Spec, observed: Observed, job: JobFacts) -> Iterator[Finding]:
@@ -48,7 +48,7 @@ def other_version(spec: Spec, observed: Observed, job: JobFacts) -> Iterator[Fin
     NOTE,
     title="The run was not compared with the spec",
     why="The files of the spec are not on this machine, so `download` and `attach` cannot check"
-    " whether the run in the account is of the present version. They use that run.",
+    " whether the run in the account is of the current version. They use that run.",
     fix="Copy the files of the spec to this machine to compare the versions.",
 )
 def version_unknown(spec: Spec, observed: Observed, job: JobFacts) -> Iterator[Finding]:
