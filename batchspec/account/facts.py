@@ -76,6 +76,44 @@ class TaskTimes:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """A task with the facts that the record of a run contains besides those of ``facts``.
+
+    ``name`` is its display name without the marks: the stage and the item, such as a file.
+    ``category`` is that of its ``failureInfo``. ``started`` and ``ended`` are of its latest start,
+    ``requeued`` counts how often the service ran it again, for example after its node was lost.
+    """
+
+    facts: TaskFacts
+    name: str = ""
+    category: str = ""
+    started: datetime | None = None
+    ended: datetime | None = None
+    requeued: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """A node of a pool with the facts that the record of a run contains.
+
+    ``allocated`` is when it was added to the pool, ``booted`` when it last started. The times, exit
+    code and message are those of the latest start task; ``changed`` is when ``state`` last did.
+    """
+
+    id: str
+    state: str
+    vm_size: str = ""
+    dedicated: bool = True
+    allocated: datetime | None = None
+    booted: datetime | None = None
+    changed: datetime | None = None
+    start_task_started: datetime | None = None
+    start_task_ended: datetime | None = None
+    exit_code: int | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TaskAdded:
     """The result of adding one task: ``problem`` is ``None`` if it is in the job.
 

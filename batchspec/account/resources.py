@@ -17,10 +17,12 @@ from batchspec.account.facts import (
     ContainerProperties,
     FilePart,
     NodeFacts,
+    NodeRecord,
     PreparationFacts,
     TaskAdded,
     TaskCounts,
     TaskDetails,
+    TaskRecord,
     TaskTimes,
     TaskWaiting,
 )
@@ -99,6 +101,10 @@ class Nodes(Protocol):
 
     def list_starting(self, pool_id: str) -> AsyncIterator[NodeFacts]:
         """The nodes whose start task runs."""
+        ...
+
+    def list_records(self, pool_id: str) -> AsyncIterator[NodeRecord]:
+        """The nodes of a pool with their sizes and times; none if the pool does not exist."""
         ...
 
     async def reboot(self, pool_id: str, node_ids: Sequence[str] | None = None) -> None:
@@ -214,6 +220,10 @@ class Tasks(Protocol):
 
     def list_times(self, job_id: str, *, running: bool) -> AsyncIterator[TaskTimes]:
         """When the running (or else the succeeded) tasks started and ended."""
+        ...
+
+    def list_records(self, job_id: str, *, failed: bool = False) -> AsyncIterator[TaskRecord]:
+        """Every task of a job (or those that failed) with its times; none without the job."""
         ...
 
     async def any_running(self, job_id: str) -> bool:

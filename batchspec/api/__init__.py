@@ -55,6 +55,10 @@ if TYPE_CHECKING:
         recorded_runs,
         runs_folder,
     )
+    from batchspec.api.run_record import (
+        RecordFiles,
+        read_lines,
+    )
     from batchspec.api.session import (
         Files,
         OpenTarget,
@@ -75,6 +79,7 @@ __all__ = [
     "Notices",
     "OpenTarget",
     "Prepared",
+    "RecordFiles",
     "RunFolder",
     "RunOptions",
     "Session",
@@ -95,6 +100,7 @@ __all__ = [
     "prepare_destroy",
     "prepare_plan",
     "prepare_retry",
+    "read_lines",
     "read_status",
     "recorded_runs",
     "runs_folder",
@@ -145,6 +151,10 @@ _NAMES = {
         "RunFolder",
         "recorded_runs",
         "runs_folder",
+    ),
+    "run_record": (
+        "RecordFiles",
+        "read_lines",
     ),
     "session": (
         "Files",

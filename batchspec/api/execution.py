@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from batchspec.api.run_folder import RunFolder, runs_folder
+from batchspec.api.run_record import RecordFiles
 from batchspec.api.session import Session
 from batchspec.apply import POLL_INTERVAL, Cancellation, NodeLogs, run
 from batchspec.apply.events import Event, Noticed, Stamp, Stamped
 from batchspec.apply.ports import Questions, World
 from batchspec.diagnostics import Diagnostic
 from batchspec.exit_codes import Exit
+from batchspec.observe import counted_jobs
 from batchspec.plan import Gate, Plan
 from batchspec.plan.actions import (
     DeleteContainers,
@@ -119,6 +121,7 @@ class Execution:
             shortest_poll_interval=POLL_INTERVAL[target],
             cancellation=cancellation,
             node_logs=NodeLogs(node_logs_container(spec)),
+            record=self._record_files(),
         )
         try:
             for finding in findings:
@@ -128,3 +131,10 @@ class Execution:
         finally:
             if self._record is not None:
                 self._record.close()
+
+    def _record_files(self) -> RecordFiles | None:
+        """Where the facts about tasks and nodes are kept."""
+        if self._record is None:
+            return None
+        jobs = counted_jobs(self.session.observed.jobs)
+        return RecordFiles(self._record, [job.id for job in jobs])

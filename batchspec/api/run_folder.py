@@ -1,14 +1,16 @@
 """What is written to ``.batchspec/NAME/`` beside a spec: the records of its runs.
 
-``runs/ID/`` contains the events of a run and the stderr of its failed tasks. Only
-``batchspec report`` reads it; a run continues without it where it cannot be written.
+``runs/ID/`` contains the events of a run, the stderr of its failed tasks, and the facts about its
+tasks and nodes (:mod:`batchspec.api.run_record`). Only ``batchspec report`` reads it; a run
+continues without it where it cannot be written.
 """
 
 from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TextIO
@@ -37,60 +39,82 @@ def recorded_runs(runs: Path) -> list[Path]:
 
 
 class RunFolder:
-    """Records every event of a run; a consumer of events."""
+    """Records every event of a run; a consumer of events.
+
+    ``runs`` is the folder of all recorded runs, ``path`` that of this run, which the first event
+    creates. After an error of the disk, nothing more is recorded.
+    """
 
     def __init__(self, runs: Path, now: datetime, warn: Callable[[OSError], None]) -> None:
-        self._runs = runs
-        self._now = now
+        self.runs = runs
+        # In microseconds: names sort by start, and two runs of one second do not share a folder.
+        self.path = runs / f"{now:%Y%m%dT%H%M%S.%fZ}"
         self._warn = warn
-        self._folder: Path | None = None
         self._file: TextIO | None = None
         self._view: JsonView | None = None
-        self._failed = False
+        self._outputs: set[str] = set()
+        self.failed = False
 
     def __call__(self, stamped: Stamped) -> None:
-        """Record one event. The first creates the folder; after an error nothing is recorded."""
-        if self._failed:
-            return
+        """Record one event."""
+        if not self.failed:
+            with self.guarded():
+                self._record(stamped)
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """End the record, and warn once, if the disk refuses to write."""
         try:
-            self._record(stamped)
+            yield
         except OSError as error:
-            self._failed = True
+            self.failed = True
             self.close()
             self._warn(error)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file of events."""
         if self._file is not None:
             # A full disk is reported when an event is written; closing fails for the same reason.
             with contextlib.suppress(OSError):
                 self._file.close()
             self._file = self._view = None
 
+    def has_output(self, task: str) -> bool:
+        """Whether the stderr of a failed task is recorded."""
+        return task in self._outputs
+
+    def save_output(self, task: str, stderr: str) -> None:
+        """Record the last lines of the stderr of a failed task.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        self._outputs.add(task)
+        if stderr:
+            _write(self.path / "failed" / f"{task}.stderr.txt", stderr)
+
     def _record(self, stamped: Stamped) -> None:
-        if self._view is None or self._folder is None:
-            self._folder = _create_run_folder(self._runs, self._now)
-            self._file = open_private(self._folder / _EVENTS)
+        if self._view is None:
+            _create_run_folder(self.path)
+            self._file = open_private(self.path / _EVENTS)
             self._view = JsonView(self._file, __version__)
         self._view(stamped)
         match stamped.event:
-            case TaskFailed(_, task, stderr=stderr) if stderr:
-                _write(self._folder / "failed" / f"{task}.stderr.txt", stderr)
+            case TaskFailed(_, task, stderr=stderr):
+                self.save_output(task, stderr)
             case NodeFailed(_, node, stderr=stderr) if stderr:
-                _write(self._folder / "failed" / f"{node}.start-task.stderr.txt", stderr)
+                _write(self.path / "failed" / f"{node}.start-task.stderr.txt", stderr)
 
 
-def _create_run_folder(runs: Path, now: datetime) -> Path:
+def _create_run_folder(folder: Path) -> None:
     """Create the folder of a run that starts now, and delete the oldest ones."""
+    runs = folder.parent
     create_state_folder(runs.parents[1])
     private_folder(runs)
-    # In microseconds: names sort by start time, and two runs of one second do not share a folder.
-    folder = runs / f"{now:%Y%m%dT%H%M%S.%fZ}"
     folder.mkdir(mode=0o700)
     # The new folder has no events yet. What cannot be deleted now is deleted by a later run.
     for old in recorded_runs(runs)[: -(KEPT - 1)]:
         shutil.rmtree(old.parent, ignore_errors=True)
-    return folder
 
 
 def _write(path: Path, text: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,6 +30,7 @@ from batchspec.apply.events import (
 )
 from batchspec.apply.monitor import Monitor, watched_of
 from batchspec.apply.ports import Deletion, World
+from batchspec.apply.record import Recorder, is_answered
 from batchspec.apply.remaining_resources import RemainingResources
 from batchspec.apply.tasks import close_job, retry_tasks, submit_tasks, terminate_tasks
 from batchspec.apply.transfer import CONTAINER_MISSING, download_results, upload_files
@@ -87,7 +89,8 @@ async def run(plan: Plan, world: World, emit: Emit, receipt: Path) -> Exit:
             incomplete,
         )
 
-    return await _Run(plan, world, emit, make_context, RemainingResources(world)).run()
+    remaining, recorder = RemainingResources(world), Recorder(plan, world, emit)
+    return await _Run(plan, world, emit, make_context, remaining, recorder).run()
 
 
 @dataclass(slots=True)
@@ -97,6 +100,7 @@ class _Run:
     emit: Emit
     make_context: Callable[[Step], StepContext]
     remaining: RemainingResources
+    recorder: Recorder
     step_ended: dict[str, asyncio.Event] = field(default_factory=dict)
     done_ids: set[str] = field(default_factory=set)
     conflict: str = ""
@@ -104,6 +108,7 @@ class _Run:
     exit_code: Exit = Exit.SERVICE
     confirmed_deletions: asyncio.Task[frozenset[str]] | None = None
     cancelled: bool = False
+    answered: bool = True
 
     async def run(self) -> Exit:
         began = self.world.clock.monotonic()
@@ -118,12 +123,21 @@ class _Run:
             async with asyncio.TaskGroup() as group:
                 for step in self.plan.steps:
                     group.create_task(self._step(step), name=step.id)
+            await self._record()
             outcome = self._final_outcome()
         except asyncio.CancelledError:
             self._skip_rest()
             self._end(Outcome.INTERRUPTED, began)
             raise
         return self._end(outcome, began)
+
+    async def _record(self) -> None:
+        """Complete the record, unless the run was interrupted or the service does not answer."""
+        if self.cancelled or self.plan.detached or not self.answered:
+            return
+        # Everything is done: a request to stop ends only the record.
+        with suppress(RunCancelled):
+            await self.recorder.at_end()
 
     def _final_outcome(self) -> Outcome:
         if not self.plan.steps:
@@ -243,6 +257,8 @@ class _Run:
         size = step.action.size if isinstance(step.action, UploadFiles) else None
         self.emit(StepStarted(step.id, step.verb, step.subject, step.items, size))
         try:
+            if self.answered:
+                await self.recorder.before(step.action)
             result = await perform(self.make_context(step))
         except RunCancelled:
             self.cancelled = True
@@ -255,6 +271,7 @@ class _Run:
         self._done(step, result, self.world.clock.monotonic() - began)
 
     def _failed(self, step: Step, error: BatchspecError, seconds: float) -> None:
+        self.answered = self.answered and is_answered(error)
         if self.outcome is not Outcome.FAILED:
             self.exit_code = error.exit
         self.outcome = Outcome.FAILED

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from batchspec.account import Account
+from batchspec.account import Account, NodeRecord, TaskRecord
 from batchspec.apply.concurrency import Cancellation
 from batchspec.apply.node_logs import NodeLogs
 from batchspec.diagnostics import Diagnostic
+from batchspec.plan.observed import JobFacts
 
 
 class Clock(Protocol):
@@ -73,6 +75,39 @@ class Questions(Protocol):
         ...
 
 
+class RunRecord(Protocol):
+    """Where the facts about the tasks and nodes of a run are kept. Errors of the disk end it."""
+
+    @property
+    def earlier_jobs(self) -> Sequence[str]:
+        """Further jobs of the run, whose tasks no record on this disk contains."""
+        ...
+
+    def is_complete(self, job_id: str) -> bool:
+        """Whether a record on this disk contains the final facts about the tasks of a job."""
+        ...
+
+    async def save_tasks(
+        self, job: JobFacts, at: datetime, tasks: AsyncIterator[TaskRecord]
+    ) -> Sequence[str]:
+        """Save the tasks of a job as they are at a time of the service.
+
+        Returns:
+            Failed tasks whose output the record lacks: one for each cause, ten at most.
+        """
+        ...
+
+    def save_output(self, task_id: str, stderr: str) -> None:
+        """Save the last lines of the stderr of a failed task."""
+        ...
+
+    async def save_nodes(
+        self, pool_id: str, at: datetime, nodes: AsyncIterator[NodeRecord]
+    ) -> None:
+        """Save the nodes of a pool as they are at a time of the service."""
+        ...
+
+
 _SAME_TIME = timedelta(seconds=2)
 """A smaller difference between two clocks is not visible in dates with whole seconds."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -83,7 +118,8 @@ class World:
     """Everything outside a run that it uses.
 
     ``shortest_poll_interval`` is in seconds. ``cancellation`` stops the run.
-    ``node_logs`` records where the output of failed start tasks is stored.
+    ``node_logs`` records where the output of failed start tasks is stored. ``record`` keeps the
+    facts about tasks and nodes; ``None``: they are not read.
     """
 
     account: Account
@@ -92,6 +128,7 @@ class World:
     shortest_poll_interval: float = 2.0
     cancellation: Cancellation = field(default_factory=Cancellation)
     node_logs: NodeLogs = field(default_factory=NodeLogs)
+    record: RunRecord | None = None
 
     def in_storage_time(self, at: datetime) -> datetime:
         """A time of the Batch service on the clock of the storage account, to the second.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 STATE_FOLDER = ".batchspec"
 """The folder beside a spec that contains everything that batchspec writes for itself."""
@@ -35,11 +35,24 @@ def open_private(path: Path) -> TextIO:
     Raises:
         OSError: the file cannot be written.
     """
+    return os.fdopen(_open_private(path), "w", encoding="utf-8")
+
+
+def open_private_bytes(path: Path) -> BinaryIO:
+    """Open a binary file for writing that only its owner can read.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    return os.fdopen(_open_private(path), "wb")
+
+
+def _open_private(path: Path) -> int:
     # Not through a link: the file could be another user's.
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
-    descriptor = os.open(path, flags, 0o600)
+    descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o600)
     _restrict(path, 0o600)
-    return os.fdopen(descriptor, "w", encoding="utf-8")
+    return descriptor
 
 
 def _restrict(path: Path, mode: int) -> None:

@@ -7,7 +7,15 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from batchspec.account import NodeFacts, PreparationFacts, TaskCounts, TaskTimes, TaskWaiting
+from batchspec.account import (
+    NodeFacts,
+    NodeRecord,
+    PreparationFacts,
+    TaskCounts,
+    TaskRecord,
+    TaskTimes,
+    TaskWaiting,
+)
 from batchspec.plan.observed import (
     JobFacts,
     PoolFacts,
@@ -15,6 +23,7 @@ from batchspec.plan.observed import (
     SupportedImage,
     TaskFacts,
     read_marks,
+    unmarked,
 )
 from batchspec.spec import LOGS, Record, freeze
 
@@ -25,6 +34,16 @@ TASK_FIELDS = ["id", "displayName", "creationTime", "state", "executionInfo", "n
 
 NODE_FIELDS = ["id", "state", "startTaskInfo", "errors"]
 """What :func:`node_facts` reads."""
+
+NODE_RECORD_FIELDS = [
+    *NODE_FIELDS,
+    "vmSize",
+    "isDedicated",
+    "allocationTime",
+    "lastBootTime",
+    "stateTransitionTime",
+]
+"""What :func:`node_record` reads."""
 
 
 def pool_facts(body: Json) -> PoolFacts:
@@ -105,6 +124,19 @@ def task_facts(body: Json) -> TaskFacts:
     )
 
 
+def task_record(body: Json) -> TaskRecord:
+    """A task of a list, with :data:`TASK_FIELDS`."""
+    execution: Json = body.get("executionInfo") or {}
+    return TaskRecord(
+        task_facts(body),
+        name=unmarked(body.get("displayName") or ""),
+        category=str((execution.get("failureInfo") or {}).get("category", "")).lower(),
+        started=_timestamp(execution, "startTime"),
+        ended=_timestamp(execution, "endTime"),
+        requeued=execution.get("requeueCount", 0),
+    )
+
+
 def kept_output(body: Json) -> tuple[str, str] | None:
     """Where stdout and stderr of a task are uploaded: the container and the folder in it."""
     for file in body.get("outputFiles") or ():
@@ -127,6 +159,25 @@ def node_facts(body: Json) -> NodeFacts:
         exit_code=start.get("exitCode"),
         message="; ".join(text for text in messages if text),
         started=parse_timestamp(start["startTime"]) if start.get("startTime") else None,
+    )
+
+
+def node_record(body: Json) -> NodeRecord:
+    """A node of a list, with :data:`NODE_RECORD_FIELDS`."""
+    start: Json = body.get("startTaskInfo") or {}
+    known = node_facts(body)
+    return NodeRecord(
+        id=known.id,
+        state=known.state,
+        vm_size=body.get("vmSize", ""),
+        dedicated=body.get("isDedicated", True),
+        allocated=_timestamp(body, "allocationTime"),
+        booted=_timestamp(body, "lastBootTime"),
+        changed=_timestamp(body, "stateTransitionTime"),
+        start_task_started=known.started,
+        start_task_ended=_timestamp(start, "endTime"),
+        exit_code=known.exit_code,
+        message=known.message,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from azure.core.exceptions import AzureError
 
-from batchspec.account import FilePart, NodeFacts
+from batchspec.account import FilePart, NodeFacts, NodeRecord
 from batchspec.cloud import facts
 from batchspec.cloud.errors import transition_timeout, translate, translated
 from batchspec.cloud.rest import (
@@ -257,8 +257,23 @@ class Nodes:
             lambda **options: client.download_node_file(pool_id, node_id, path, **options),
         )
 
+    async def list_records(self, pool_id: str) -> AsyncIterator[NodeRecord]:
+        """The nodes of a pool, their sizes and times; none if the pool does not exist."""
+        try:
+            async for body in self._bodies(pool_id, facts.NODE_RECORD_FIELDS):
+                yield facts.node_record(body)
+        except ServiceError as error:
+            if error.status != 404:
+                raise
+
     async def _list(self, pool_id: str, where: str = "") -> AsyncIterator[NodeFacts]:
+        async for body in self._bodies(pool_id, facts.NODE_FIELDS, where):
+            yield facts.node_facts(body)
+
+    async def _bodies(
+        self, pool_id: str, fields: Sequence[str], where: str = ""
+    ) -> AsyncIterator[facts.Json]:
         client, path = self._connection.client, f"/pools/{path_segment(pool_id)}/nodes"
         with translated(f"pool {pool_id}"):
-            async for body in list_items(client, path, where=where, select=facts.NODE_FIELDS):
-                yield facts.node_facts(body)
+            async for body in list_items(client, path, where=where, select=fields):
+                yield body

@@ -14,7 +14,14 @@ from typing import Any, cast
 
 from azure.core.exceptions import AzureError
 
-from batchspec.account import FilePart, TaskAdded, TaskDetails, TaskTimes, TaskWaiting
+from batchspec.account import (
+    FilePart,
+    TaskAdded,
+    TaskDetails,
+    TaskRecord,
+    TaskTimes,
+    TaskWaiting,
+)
 from batchspec.cloud import facts
 from batchspec.cloud.errors import ErrorResponse, to_diagnostic, translate, translated
 from batchspec.cloud.facts import Json
@@ -213,6 +220,15 @@ class Tasks:
         where = _RUNNING if running else _SUCCEEDED
         async for body in self._list(job_id, where, ["id", "executionInfo"]):
             yield facts.task_times(body)
+
+    async def list_records(self, job_id: str, *, failed: bool = False) -> AsyncIterator[TaskRecord]:
+        """Every task of a job (or those that failed), streamed; none if the job does not exist."""
+        try:
+            async for body in self._list(job_id, _FAILED if failed else "", facts.TASK_FIELDS):
+                yield facts.task_record(body)
+        except ServiceError as error:
+            if error.status != 404:
+                raise
 
     async def get_file(
         self, job_id: str, task_id: str, path: str, start: int, size: int

@@ -68,6 +68,11 @@ def read_marks(display_name: str) -> Marks:
     return Marks(found["item"], found["content"] or "", found["work"], found["stage"] or "")
 
 
+def unmarked(display_name: str) -> str:
+    """A display name without its marks."""
+    return _MARKS.sub("", display_name).rstrip()
+
+
 T_co = TypeVar("T_co", covariant=True)
 
 

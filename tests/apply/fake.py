@@ -13,9 +13,11 @@ from typing import cast
 from batchspec.account import (
     Account,
     NodeFacts,
+    NodeRecord,
     PreparationFacts,
     TaskAdded,
     TaskCounts,
+    TaskRecord,
     TaskTimes,
     TaskWaiting,
 )
@@ -117,6 +119,10 @@ class FakeNodes(FakeResource):
 
     async def get_file_tail(self, pool_id: str, node: str, path: str, size: int) -> str:
         return "cp: no such file\n"
+
+    async def list_records(self, pool_id: str) -> AsyncIterator[NodeRecord]:
+        await self.account.call("nodes.list_records", pool_id)
+        yield NodeRecord("node-1", self.account.node_state, "standard_d2s_v5", allocated=START)
 
 
 class FakeJobs(FakeResource):
@@ -235,6 +241,14 @@ class FakeTasks(FakeResource):
         for name in self.account.task_ids[job_id]:
             if name in self.account.failing:
                 yield TaskFacts(name, "completed", False, 1, "FailureExitCode", "it exited with 1")
+
+    async def list_records(self, job_id: str, *, failed: bool = False) -> AsyncIterator[TaskRecord]:
+        await self.account.call("tasks.list_records", job_id)
+        for name in self.account.task_ids.get(job_id, ()):
+            if name in self.account.failing:
+                yield TaskRecord(TaskFacts(name, "completed", False, 1, "FailureExitCode"))
+            elif not failed:
+                yield TaskRecord(TaskFacts(name, "completed", True, 0), ended=START)
 
     async def list_waiting(self, job_id: str) -> AsyncIterator[TaskWaiting]:
         for task in self.account.waiting:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.api import read_lines
 from batchspec.api.run_folder import KEPT, RunFolder, recorded_runs, runs_folder
 from batchspec.apply.events import (
     Event,
@@ -30,7 +31,15 @@ from batchspec.apply.events import (
 from batchspec.cli.commands.report import report
 from batchspec.diagnostics import Diagnostic, Place, Severity, UsageError
 from batchspec.exit_codes import Exit
-from batchspec.render import Attempt, JsonView, build_timeline, last_run, page_html, read_record
+from batchspec.render import (
+    Attempt,
+    JsonView,
+    build_timeline,
+    last_run,
+    page_html,
+    read_record,
+    read_tasks,
+)
 from batchspec.render.report_page import POINTS
 from tests.cli.conftest import Workplace
 from tests.render import golden
@@ -182,6 +191,13 @@ def test_a_run_is_recorded_and_its_page_written(mixed: Workplace) -> None:
     shown = mixed.run("report", mixed.spec, "--out", "-")
     assert shown.out == text
     assert {path.name for path in runs.glob("*/failed/*")} >= {"bad-0.stderr.txt"}
+    (tasks,) = runs.glob("*/tasks/mixed.*.jsonl.gz")
+    with read_lines(tasks) as lines:
+        next(lines)
+        rows = list(read_tasks("mixed", lines))
+    assert {row.id for row in rows if row.cause == "exit-7"} == {"bad-0", "bad-1", "bad-2"}
+    assert all(row.started and row.ended and row.node for row in rows if row.stage == "good")
+    assert len(list(runs.glob("*/nodes/mixed.*.jsonl.gz"))) == 1
 
 
 def test_without_a_record_the_error_names_the_command_that_writes_one(near: Workplace) -> None:
