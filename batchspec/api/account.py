@@ -148,7 +148,11 @@ def local_account(endpoints: local.Endpoints) -> LocalAccount:
 
 
 def start_service(
-    notify: local.Notify, *, port: int = 0, options: local.SimulationOptions = local.NO_OPTIONS
+    notify: local.Notify,
+    *,
+    port: int = 0,
+    options: local.SimulationOptions = local.NO_OPTIONS,
+    https: bool = False,
 ) -> local.Endpoints:
     """The endpoints of the embedded service, which is started if it is not running.
 
@@ -156,7 +160,7 @@ def start_service(
         ServiceError: it could not be started.
     """
     with service_errors():
-        return local.start(port=port, notify=notify, options=options)
+        return local.start(port=port, notify=notify, options=options, https=https)
 
 
 @contextmanager

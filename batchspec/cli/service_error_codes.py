@@ -313,6 +313,18 @@ LOCAL = ErrorGroup(
             "Fix or unset the variable in the message.",
         ),
         ErrorCode(
+            "certificate-exposed",
+            "Other users can read the key of the https certificate",
+            "They could impersonate the service.",
+            "Delete the folder in the message to get another certificate.",
+        ),
+        ErrorCode(
+            "https-unreadable",
+            "BATCHSPEC_LOCAL_HTTPS is neither 1 nor 0",
+            "It switches https on or off.",
+            "Set it to 1, or unset it.",
+        ),
+        ErrorCode(
             "speed-unreadable",
             "The speed is not valid",
             "It is a number from 1 to 3600.",
@@ -345,7 +357,7 @@ LOCAL = ErrorGroup(
         ErrorCode(
             "running-otherwise",
             "The service is running with other options",
-            "Speed and faults are chosen at its start.",
+            "Speed, faults and https are chosen at its start.",
             "Stop it first: `batchspec local stop`.",
         ),
         ErrorCode(

@@ -14,24 +14,26 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 from batchspec.local.azurite import AzuriteStatus, find_nodejs
 from batchspec.local.azurite import azurite_status as _azurite_status
 from batchspec.local.azurite import install as _install
 from batchspec.local.daemon import (
+    Demands,
     Endpoints,
     Format,
     Home,
     State,
     Status,
-    env,
     read_status,
     reset_daemon,
     start_daemon,
     stop_daemon,
-    variables,
 )
+from batchspec.local.daemon import env as _env
+from batchspec.local.daemon import variables as _variables
 from batchspec.local.settings import NO_OPTIONS, Settings, Simulation, SimulationOptions
 from batchspec.local.startup import LocalError, Notify, StartupPhase
 
@@ -68,6 +70,7 @@ def start(
     port: int = 0,
     notify: Notify = _ignore,
     options: SimulationOptions = NO_OPTIONS,
+    https: bool = False,
 ) -> Endpoints:
     """Return the endpoints of the running local service; start it if it does not run.
 
@@ -80,12 +83,16 @@ def start(
     ``SimulationOptions(chaos="bad-day", seed=7)``. The environment (``BATCHSPEC_LOCAL_SPEED`` ...)
     sets those that are ``None``.
 
+    With ``https`` the services also listen on https ports, with a certificate of their own; see
+    ``Endpoints.https``.
+
     Raises:
-        LocalError: it cannot be installed or started, or it runs with other ``options``.
+        LocalError: it cannot be installed or started, or it runs with other ``options`` or without
+            ``https``.
     """
-    settings = _settings(data, options)
-    simulation = settings.simulation if options else None
-    return start_daemon(settings, port=port, notify=notify, simulation=simulation)
+    settings = _settings(data, options, https=https)
+    demands = Demands(port, settings.simulation if options else None, https)
+    return start_daemon(settings, demands, notify=notify)
 
 
 def status(data: Path | None = None) -> Status:
@@ -117,6 +124,19 @@ def reset(data: Path | None = None, *, notify: Notify = _ignore) -> None:
     reset_daemon(_home(data), notify=notify)
 
 
+def variables(endpoints: Endpoints, *, now: datetime | None = None) -> dict[str, str]:
+    """Environment variables for clients of Batch and Storage; they contain the keys.
+
+    They contain a SAS that is valid for 30 days from ``now``, by default the current time.
+    """
+    return _variables(endpoints, now or datetime.now(UTC))
+
+
+def env(endpoints: Endpoints, format: Format, *, now: datetime | None = None) -> str:  # noqa: A002
+    """:func:`variables` as text in ``format``, one variable per line."""
+    return _env(endpoints, format, now or datetime.now(UTC))
+
+
 def install(*, notify: Notify = _ignore) -> Path:
     """Install Azurite before its first use and return its folder. Needs the npm registry once.
 
@@ -142,14 +162,16 @@ def azurite_status() -> AzuriteStatus:
     return _azurite_status(_settings(None))
 
 
-def _settings(data: Path | None, options: SimulationOptions = NO_OPTIONS) -> Settings:
+def _settings(
+    data: Path | None, options: SimulationOptions = NO_OPTIONS, *, https: bool = False
+) -> Settings:
     if sys.platform == "win32":
         raise LocalError(
             "unsupported-platform",
             "The local service does not run on Windows.",
             fix="Use WSL, or the account in Azure: --target azure",
         )
-    return Settings.read(os.environ, data=data, options=options)
+    return Settings.read(os.environ, data=data, options=options, https=https)
 
 
 def _home(data: Path | None) -> Home:

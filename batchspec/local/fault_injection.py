@@ -169,16 +169,16 @@ class RandomSource:
     """The random decisions of one run of the service; counts how often each name occurred."""
 
     def __init__(self, faults: FaultInjection) -> None:
-        self._faults = faults
+        self.faults = faults
         self._counts: Counter[tuple[str, ...]] = Counter()
 
     def applies(self, rule: FaultRule, *words: str | int) -> bool:
         """Whether ``rule`` applies to what ``words`` name."""
-        return hash_fraction(self._faults.seed, rule.kind, *words) * 100 < rule.percent
+        return hash_fraction(self.faults.seed, rule.kind, *words) * 100 < rule.percent
 
     def fraction(self, kind: FaultKind, *words: str | int) -> float:
         """The fraction of the duration that ``kind`` takes: a number in [0, 1)."""
-        return hash_fraction(self._faults.seed, kind, "share", *words)
+        return hash_fraction(self.faults.seed, kind, "share", *words)
 
     def next(self, *words: str) -> int:
         """The number of earlier calls with ``words``: its next ordinal, from 0."""

@@ -12,7 +12,7 @@ import os
 import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -23,11 +23,11 @@ from batchspec.local.api import Context
 from batchspec.local.clock import Clock, ClockOffset
 from batchspec.local.engine import Delays, NodeConfig, NodeFaults, preemption_absence
 from batchspec.local.engine import Engine as ProcessEngine
-from batchspec.local.fault_injection import NO_FAULTS, FaultInjection
+from batchspec.local.fault_injection import NO_FAULTS, FaultInjection, RandomSource
 from batchspec.local.former_clients import FormerClients
-from batchspec.local.http import App, listen, serving, url_of
+from batchspec.local.http import App, HttpsSocket, listen, serving, url_of
 from batchspec.local.process import process_tag
-from batchspec.local.settings import NO_LIMITS, Limits
+from batchspec.local.settings import NO_LIMITS, Limits, TrustFiles
 from batchspec.local.store import Applications, DamagedStateError, Store, is_corrupt
 
 
@@ -37,20 +37,24 @@ class ServiceConfig:
 
     ``data`` is the folder of its state, used by no other service. ``key`` is the account's key in
     base64; it is never shown. ``storage`` is the connection string of the account's storage for
-    ``autoStorageContainerName``, or ``None``. ``speed`` is the ratio of the service's time to real
-    time, ``allocation`` the service's time that a node needs to start, ``faults`` the injected
-    faults. ``applications`` is the folder of application packages, ``limits`` apply to every task.
+    ``autoStorageContainerName``, or ``None``; ``storage_aliases`` are its other addresses.
+    ``speed`` is the ratio of the service's time to real time, ``allocation`` the service's time
+    that a node needs to start, ``faults`` the injected faults. ``applications`` is the folder of
+    application packages, ``limits`` apply to every task. ``trust`` are the files with which nodes
+    trust the certificate of the services, if they use https.
     """
 
     data: Path
     account: str
     key: str = field(repr=False)
     storage: str | None = field(default=None, repr=False)
+    storage_aliases: tuple[str, ...] = ()
     speed: float = 1.0
     allocation: timedelta = timedelta()
     faults: FaultInjection = NO_FAULTS
     applications: Path | None = None
     limits: Limits = NO_LIMITS
+    trust: TrustFiles | None = None
 
 
 class Engine(Protocol):
@@ -67,10 +71,16 @@ EngineFactory = Callable[[Store, ServiceConfig, str, Clock], Engine]
 def default_engine(store: Store, config: ServiceConfig, url: str, clock: Clock) -> Engine:
     """The engine that runs tasks as processes of this machine."""
     storage_access = (
-        NoAutoStorage() if config.storage is None else StorageAccount.read(config.storage)
+        NoAutoStorage()
+        if config.storage is None
+        else StorageAccount.read(config.storage, config.storage_aliases)
     )
     node_config = NodeConfig(
-        config.account, url, applications=applications_of(config), limits=config.limits
+        config.account,
+        url,
+        applications=applications_of(config),
+        limits=config.limits,
+        trust=config.trust,
     )
     containers = ContainerEngine(os.environ, process_tag(config.data))
     return ProcessEngine(
@@ -95,11 +105,12 @@ async def serve(
     ready: Callable[[str], None],
     *,
     listening: socket.socket | None = None,
+    https: HttpsSocket | None = None,
     make_engine: EngineFactory | None = default_engine,
 ) -> None:
     """Run the service until cancelled; call ``ready`` with its URL once it answers.
 
-    It listens on ``listening``, by default on a free loopback port.
+    It listens on ``listening``, by default on a free loopback port, and on ``https`` if given.
 
     On cancellation, requests in progress are completed, the process groups of all tasks are ended,
     and the state is saved. Without an engine (``None``, for tests) no intent is carried out.
@@ -132,15 +143,33 @@ async def serve(
         async with (
             time.persist(clock),
             _working(engine) as working,
-            serving(app, listening, config.faults) as http,
+            _serving(app, listening, https, config.faults) as servers,
         ):
             ready(url)
             try:
-                await _until_one_ends({http, *working}, besides=http)
+                await _until_one_ends(servers | working, besides=servers)
             except sqlite3.DatabaseError as error:
                 if not is_corrupt(error):
                     raise
                 raise DamagedStateError(str(error)) from error
+
+
+@contextlib.asynccontextmanager
+async def _serving(
+    app: App, listening: socket.socket, https: HttpsSocket | None, faults: FaultInjection
+) -> AsyncIterator[set[asyncio.Task[None]]]:
+    """Serve ``app`` on both sockets within the context; the tasks end only on a failure.
+
+    Replies contain URLs with the scheme of their request.
+    """
+    random = RandomSource(faults) if faults else None
+    async with contextlib.AsyncExitStack() as stack:
+        servers = {await stack.enter_async_context(serving(app, listening, random))}
+        if https is not None:
+            secure = replace(app, context=replace(app.context, base_url=https.url))
+            server = serving(secure, https.listening, random, tls=https.tls)
+            servers.add(await stack.enter_async_context(server))
+        yield servers
 
 
 @contextlib.asynccontextmanager
@@ -161,14 +190,16 @@ async def _working(engine: Engine | None) -> AsyncIterator[set[asyncio.Task[None
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _until_one_ends(working: set[asyncio.Task[None]], besides: asyncio.Task[None]) -> None:
+async def _until_one_ends(
+    working: set[asyncio.Task[None]], besides: set[asyncio.Task[None]]
+) -> None:
     """Wait until a task ends or this one is cancelled; then cancel all tasks except ``besides``."""
     try:
         ended, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
             task.result()
     finally:
-        others = working - {besides}
+        others = working - besides
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)

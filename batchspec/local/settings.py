@@ -26,6 +26,7 @@ from batchspec.local.startup import LocalError
 
 SPEED, ALLOCATION = "BATCHSPEC_LOCAL_SPEED", "BATCHSPEC_LOCAL_ALLOCATION"
 CHAOS, SEED = "BATCHSPEC_LOCAL_CHAOS", "BATCHSPEC_LOCAL_SEED"
+HTTPS = "BATCHSPEC_LOCAL_HTTPS"
 
 MAX_SPEED = 3600.0
 """An hour per second. The processes of tasks run in real time and could not follow a faster
@@ -197,12 +198,34 @@ def _read(name: str, text: str, *, units: bool = True) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
+class TrustFiles:
+    """Files with which clients trust the certificate of the services, in PEM format.
+
+    ``authority`` is the certificate of its issuer, ``bundle`` the same with all authorities that
+    this system trusts.
+    """
+
+    authority: Path
+    bundle: Path
+
+    def variables(self) -> dict[str, str]:
+        """The environment variables that make clients trust the certificate.
+
+        They are read by OpenSSL, Go and .NET; by requests, which the Azure CLI uses; by curl; by
+        Node.js. All but the last replace the list of the system.
+        """
+        names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+        return dict.fromkeys(names, str(self.bundle))
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of a local service.
 
     ``data`` is the folder of its state, ``cache`` the folder of downloads, ``node`` the Node.js
     executable from ``BATCHSPEC_NODE``, ``path`` the search path for another Node.js. ``limits``
-    apply to every task; ``simulation`` sets the speed of time and the injected faults.
+    apply to every task; ``simulation`` sets the speed of time and the injected faults. With
+    ``https`` the services also listen on https ports.
     """
 
     data: Path
@@ -211,6 +234,7 @@ class Settings:
     path: str
     limits: Limits = NO_LIMITS
     simulation: Simulation = REAL_TIME
+    https: bool = False
 
     @classmethod
     def read(
@@ -219,8 +243,9 @@ class Settings:
         *,
         data: Path | None = None,
         options: SimulationOptions = NO_OPTIONS,
+        https: bool = False,
     ) -> Self:
-        """The settings in ``environ``; ``data`` and ``options`` take precedence.
+        """The settings in ``environ``; ``data``, ``options`` and ``https`` take precedence.
 
         Raises:
             LocalError: a value is not valid.
@@ -236,4 +261,15 @@ class Settings:
             path=environ.get("PATH", ""),
             limits=Limits.read(environ),
             simulation=Simulation.read(environ, options),
+            https=https or _parse_switch(HTTPS, environ.get(HTTPS, "")),
         )
+
+
+def _parse_switch(name: str, text: str) -> bool:
+    if text.lower() in {"1", "true", "yes", "on"}:
+        return True
+    if text.lower() in {"", "0", "false", "no", "off"}:
+        return False
+    raise LocalError(
+        "https-unreadable", f"{name} is {text!r}, which is neither 1 nor 0.", fix=f"Set {name}=1"
+    )

@@ -49,10 +49,27 @@ class LocalSimulation:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalHttps:
+    """The https addresses of the service and the certificate of the authority to trust."""
+
+    batch_url: str
+    blob_url: str
+    authority: Path
+
+    def rows(self) -> Mapping[str, str]:
+        """The rows of a text."""
+        return {
+            "https": f"{self.batch_url} (batch), {self.blob_url} (storage)",
+            "trust": str(self.authority),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class LocalStatus:
     """The status of the service; what is known only while it runs is ``None`` otherwise.
 
     ``former_clients`` are clients with an api-version that Azure Batch will retire: name, version.
+    ``blob_host_url`` is the address of the storage with the account in the host name.
     """
 
     state: str
@@ -65,6 +82,8 @@ class LocalStatus:
     version: str | None = None
     simulation: LocalSimulation | None = None
     former_clients: tuple[tuple[str, str], ...] = ()
+    blob_host_url: str | None = None
+    https: LocalHttps | None = None
 
 
 def local_status_text(status: LocalStatus, *, color: bool = False) -> str:
@@ -78,6 +97,8 @@ def _lines(status: LocalStatus, style: Style) -> Iterator[str]:
     rows = {
         "batch": status.batch_url,
         "storage": status.blob_url,
+        "by name": status.blob_host_url,
+        **(status.https.rows() if status.https else {}),
         "since": status.started and _second(status.started),
         "process": status.pid and str(status.pid),
         "version": status.version,
@@ -100,6 +121,13 @@ def local_status_json(status: LocalStatus) -> str:
             "state": status.state,
             "batch_url": status.batch_url,
             "blob_url": status.blob_url,
+            "blob_host_url": status.blob_host_url,
+            "https": status.https
+            and {
+                "batch_url": status.https.batch_url,
+                "blob_url": status.https.blob_url,
+                "authority": str(status.https.authority),
+            },
             "started": status.started and status.started.astimezone(UTC).isoformat(),
             "pid": status.pid,
             "version": status.version,
@@ -148,12 +176,18 @@ def simulation_notice(simulation: LocalSimulation) -> str:
 
 
 def started_text(
-    *, batch_url: str, blob_url: str, data: Path, simulation: LocalSimulation | None = None
+    *,
+    batch_url: str,
+    blob_url: str,
+    data: Path,
+    simulation: LocalSimulation | None = None,
+    https: LocalHttps | None = None,
 ) -> str:
     """The message after a start: addresses and data folder."""
     rows = {
         "batch": batch_url,
         "storage": blob_url,
+        **(https.rows() if https else {}),
         **_simulation_rows(simulation),
         "data": str(data),
     }

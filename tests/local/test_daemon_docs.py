@@ -16,7 +16,7 @@ from batchspec.local.fault_injection import (
     QuotaKind,
     format_duration,
 )
-from batchspec.local.settings import ALLOCATION, CHAOS, SEED, SPEED
+from batchspec.local.settings import ALLOCATION, CHAOS, HTTPS, SEED, SPEED, TrustFiles
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/local.md").read_text()
@@ -53,8 +53,10 @@ def test_it_lists_every_error_code() -> None:
 
 
 def test_it_lists_every_client_variable(local_home: local.Endpoints) -> None:
-    for name in local.variables(local_home):
-        assert f"`{name}`" in TEXT
+    chapter = TEXT.partition("## Other clients")[2].partition("### Https")[0]
+    listed = set(re.findall(r"`([A-Z][A-Z_]+)`", chapter))
+    trust = set(TrustFiles(Path("a"), Path("b")).variables())
+    assert listed == {*local.variables(local_home), *trust}
 
 
 def test_it_lists_every_file_of_the_data_folder(local_home: local.Endpoints) -> None:
@@ -78,6 +80,7 @@ def test_it_lists_every_fault_and_profile() -> None:
 def test_it_lists_every_variable_of_the_simulation() -> None:
     for name in (SPEED, ALLOCATION, CHAOS, SEED):
         assert f"`{name}`" in TEXT
+    assert f"`{HTTPS}=1`" in TEXT
 
 
 def test_windows_is_rejected_with_its_own_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from io import StringIO
 from pathlib import Path
 
@@ -15,9 +17,15 @@ from dotenv import dotenv_values
 
 from batchspec import local
 from batchspec.local import Endpoints, Format, LocalError
-from batchspec.local.daemon import Account, Home, ReadinessReporter, await_readiness
+from batchspec.local.daemon import (
+    Account,
+    Home,
+    HttpsEndpoints,
+    ReadinessReporter,
+    await_readiness,
+)
 from batchspec.local.daemon.home import write_private
-from batchspec.local.settings import Settings
+from batchspec.local.settings import Settings, TrustFiles
 
 ENDPOINTS = Endpoints(
     batch_url="http://127.0.0.1:1",
@@ -25,11 +33,11 @@ ENDPOINTS = Endpoints(
     batch_key="b'k==",
     blob_url="http://127.0.0.1:2/blob",
     blob_account="blob",
-    blob_key="s$k/+==",
+    blob_key="c2Vj/+==",
     pid=1,
     data=Path("/data"),
 )
-"""Keys with characters that shells treat in their own way, though base64 has no such."""
+"""The key of the Batch account has a character that shells treat in their own way."""
 
 
 # -- the folder and the keys
@@ -132,20 +140,42 @@ def test_the_repr_of_endpoints_contains_no_key() -> None:
     assert ENDPOINTS.blob_key not in text
 
 
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
 def test_a_shell_reads_the_output_of_env() -> None:
-    script = local.env(ENDPOINTS, "sh") + 'printf "%s\\n" "$AZURE_STORAGE_CONNECTION_STRING"; env'
+    script = (
+        local.env(ENDPOINTS, "sh", now=NOW)
+        + 'printf "%s\\n" "$AZURE_STORAGE_CONNECTION_STRING"; env'
+    )
     shell = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
     assert shell.stdout.splitlines()[0] == ENDPOINTS.connection_string
-    for name, value in local.variables(ENDPOINTS).items():
+    for name, value in local.variables(ENDPOINTS, now=NOW).items():
         assert f"{name}={value}" in shell.stdout.splitlines()
 
 
 def test_other_formats_of_env_can_be_parsed() -> None:
-    expected = local.variables(ENDPOINTS)
-    assert json.loads(local.env(ENDPOINTS, "json")) == expected
-    dotenv = dotenv_values(stream=StringIO(local.env(ENDPOINTS, "dotenv")), interpolate=False)
+    expected = local.variables(ENDPOINTS, now=NOW)
+    assert json.loads(local.env(ENDPOINTS, "json", now=NOW)) == expected
+    text = local.env(ENDPOINTS, "dotenv", now=NOW)
+    dotenv = dotenv_values(stream=StringIO(text), interpolate=False)
     assert dotenv == expected
     assert "$env:AZURE_BATCH_ACCESS_KEY = 'b''k=='" in local.env(ENDPOINTS, "powershell")
+
+
+def test_the_variables_are_those_of_https_if_the_service_has_it(tmp_path: Path) -> None:
+    trust = TrustFiles(tmp_path / "authority", tmp_path / "bundle")
+    https = HttpsEndpoints("https://127.0.0.1:3", "https://127.0.0.1:4/blob", trust)
+    plain, secure = (
+        local.variables(replace(ENDPOINTS, https=given), now=NOW) for given in (None, https)
+    )
+    assert secure["AZURE_BATCH_ENDPOINT"] == https.batch_url
+    assert "AZURE_ALLOW_HTTP" in plain
+    assert not [name for name, value in secure.items() if "http:" in value or "ALLOW" in name]
+    assert set(secure) - set(plain) == set(trust.variables())
+    assert {secure[name] for name in trust.variables()} == {str(trust.bundle)}
+    assert replace(ENDPOINTS, https=https).blob_host_url == "https://blob.blob.localhost:4"
+    assert ENDPOINTS.blob_host_url == "http://blob.blob.localhost:2"
 
 
 @pytest.mark.parametrize("format_", ["sh", "powershell", "dotenv", "json"])

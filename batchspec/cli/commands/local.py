@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,10 @@ from batchspec.cli.console import out, show_phase, simulation_of, use_color
 from batchspec.cli.options import Format, TextOrJson, Yes
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.exit_codes import Exit
+
+if TYPE_CHECKING:
+    from batchspec.local import Endpoints
+    from batchspec.render.local import LocalHttps
 
 local_commands = CommandLine()
 local_commands.callback()(show_help)
@@ -73,6 +77,16 @@ def start(
             show_default=False,
         ),
     ] = None,
+    https: Annotated[
+        bool,
+        typer.Option(
+            "--https",
+            envvar="BATCHSPEC_LOCAL_HTTPS",
+            help="Also listen on https ports, for clients that accept no other. "
+            "`local env` prints their addresses and the certificate. [default: http only]",
+            show_default=False,
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
 ) -> int:
     """Start the service if it is not running, and return when it is ready."""
@@ -81,13 +95,14 @@ def start(
     from batchspec.render.local import started_text
 
     options = SimulationOptions(speed, allocation, chaos, seed)
-    endpoints = start_service(show_phase, port=port, options=options)
+    endpoints = start_service(show_phase, port=port, options=options, https=https)
     if json:
         return status(Format.JSON)
     out(
         started_text(
             batch_url=endpoints.batch_url,
             blob_url=endpoints.blob_url,
+            https=_https_of(endpoints),
             data=endpoints.data,
             simulation=simulation_of(endpoints.simulation),
         )
@@ -131,11 +146,13 @@ def status(output_format: TextOrJson = Format.TEXT) -> int:
         log=found.log,
         batch_url=endpoints.batch_url if endpoints else None,
         blob_url=endpoints.blob_url if endpoints else None,
+        blob_host_url=endpoints.blob_host_url if endpoints else None,
         started=found.started,
         pid=found.pid,
         version=found.version,
         simulation=simulation,
         former_clients=tuple((one.name, one.version) for one in found.former_clients),
+        https=_https_of(endpoints) if endpoints else None,
     )
     if output_format is Format.JSON:
         out(local_status_json(shown))
@@ -167,7 +184,10 @@ def env(
         str, typer.Option("--format", metavar="FORMAT", help="sh, powershell, dotenv or json.")
     ] = "sh",
 ) -> int:
-    """Print the settings for other Batch and Storage clients. The output contains keys."""
+    """Print the environment variables that other Batch and Storage clients read.
+
+    They contain the keys of both accounts, and a SAS that is valid for 30 days.
+    """
     from typing import get_args
 
     from batchspec import local
@@ -181,3 +201,12 @@ def env(
     # Not through `out`, which redacts the keys that this command is for.
     sys.stdout.write(local.env(start_service(show_phase), selected))
     return Exit.DONE
+
+
+def _https_of(endpoints: Endpoints) -> LocalHttps | None:
+    """The https addresses of the service, for display."""
+    from batchspec.render.local import LocalHttps
+
+    if (https := endpoints.https) is None:
+        return None
+    return LocalHttps(https.batch_url, https.blob_url, https.trust.authority)

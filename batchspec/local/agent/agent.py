@@ -197,14 +197,18 @@ class Agent:
         clock: Clock,
         storage_access: StorageAccess,
         containers: ContainerEngine | None = None,
+        authority: Path | None = None,
     ) -> None:
-        """``data`` is the data folder, whose tag all processes get; see ``orphans``."""
+        """``data`` is the data folder, whose tag all processes get; see ``orphans``.
+
+        ``authority`` is a certificate that downloads and uploads trust beside those of the system.
+        """
         self._data = data
         self._tag = process_tag(data)
         self._containers = containers or ContainerEngine({})
         self._clock = clock
         self._storage_access = storage_access
-        self._blobs = BlobClient()
+        self._blobs = BlobClient(authority=authority)
         self._processes = Processes({TAG_VARIABLE: self._tag})
         self._runs: dict[str, _Run] = {}
         self._mounts = Mounts(data, self._blobs, storage_access)

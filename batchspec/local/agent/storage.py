@@ -12,15 +12,19 @@ import base64
 import hashlib
 import hmac
 import os
+import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Protocol, Self, TypeVar
 from urllib.parse import SplitResult, quote, urlencode, urlsplit, urlunsplit
 from xml.etree import ElementTree
 
 import aiohttp
+from aiohttp.abc import ResolveResult
 from yarl import URL
 
 _SAS_VERSION = "2021-12-02"
@@ -76,15 +80,20 @@ class NoAutoStorage:
 
 @dataclass(frozen=True, slots=True)
 class StorageAccount:
-    """A storage account and its key. ``endpoint`` is its blob endpoint, without a final slash."""
+    """A storage account and its key.
+
+    ``endpoint`` is the blob endpoint that nodes use, ``aliases`` are other ones of the account; all
+    without a final slash.
+    """
 
     name: str
     endpoint: str
     key: str = field(repr=False)
+    aliases: tuple[str, ...] = ()
     now: Callable[[], datetime] = field(default=_now, repr=False)
 
     @classmethod
-    def read(cls, connection_string: str) -> Self:
+    def read(cls, connection_string: str, aliases: tuple[str, ...] = ()) -> Self:
         """The account of a connection string, which must have a ``BlobEndpoint``.
 
         Raises:
@@ -95,7 +104,7 @@ class StorageAccount:
         )
         try:
             name, key = parts["AccountName"], parts["AccountKey"]
-            return cls(name, parts["BlobEndpoint"].rstrip("/"), key)
+            return cls(name, parts["BlobEndpoint"].rstrip("/"), key, aliases)
         except KeyError as error:
             raise ValueError(f"the connection string has no {error.args[0]}") from None
 
@@ -113,10 +122,11 @@ class StorageAccount:
 
     def identity(self, url: str) -> str:
         """``url`` with a SAS, if it is in this account and has none."""
-        if not url.startswith(self.endpoint + "/") or (parts := _split(url)).query:
-            return url
-        below = url[len(self.endpoint) + 1 :]
-        return urlunsplit(parts._replace(query=self._sas(below.partition("/")[0])))
+        for endpoint in (self.endpoint, *self.aliases):
+            if url.startswith(endpoint + "/") and not (parts := _split(url)).query:
+                below = url[len(endpoint) + 1 :]
+                return urlunsplit(parts._replace(query=self._sas(below.partition("/")[0])))
+        return url
 
     def _sas(self, container: str) -> str:
         # String to sign of the service SAS for a container, version 2020-12-06 and later.
@@ -185,11 +195,31 @@ def _with_query(url: str, **more: str) -> str:
     return urlunsplit(parts._replace(query=query))
 
 
+class _Resolver(aiohttp.ThreadedResolver):
+    """The system's resolver, and the loopback address for all names below ``localhost``.
+
+    RFC 6761 reserves them for it, but the resolver of Debian, for example, does not know them.
+    """
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        if host.endswith(".localhost"):
+            host = "127.0.0.1"
+        return await super().resolve(host, port, family)
+
+
 class BlobClient:
     """A client over one connection pool. Transient errors are retried a few times."""
 
-    def __init__(self, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        authority: Path | None = None,
+    ) -> None:
+        """``authority`` is a certificate that is trusted beside those that the system trusts."""
         self._pause = pause
+        self._authority = authority
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -314,11 +344,20 @@ class BlobClient:
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 timeout=_TIMEOUT,
-                connector=aiohttp.TCPConnector(limit=32),
+                connector=aiohttp.TCPConnector(
+                    limit=32, ssl=self._tls() or True, resolver=_Resolver()
+                ),
                 auto_decompress=False,
                 headers={"Accept-Encoding": "identity"},
             )
         return self._session
+
+    def _tls(self) -> ssl.SSLContext | None:
+        if self._authority is None:
+            return None
+        context = ssl.create_default_context()
+        context.load_verify_locations(self._authority)
+        return context
 
 
 def _bare(tag: str | None) -> str:

@@ -13,12 +13,13 @@ from batchspec.local.azurite.installation import (
     install,
     is_complete,
 )
-from batchspec.local.azurite.server import STOP_SECONDS, AzuriteServer, LaunchOptions
+from batchspec.local.azurite.server import STOP_SECONDS, AzuriteServer, HttpsListener, LaunchOptions
 
 __all__ = [
     "STOP_SECONDS",
     "AzuriteServer",
     "AzuriteStatus",
+    "HttpsListener",
     "Installation",
     "LaunchOptions",
     "NodeJs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import re
 import signal
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -27,8 +28,24 @@ _READY = re.compile(
     rb"successfully listens on http://127\.0\.0\.1:(\d+)\n.*^SIGTERM is handled$",
     re.DOTALL | re.MULTILINE,
 )
-_PRELOADED = Path(__file__).with_name("report_sigterm_handler.js")
+_HTTPS_READY = re.compile(rb"^https is served on port (\d+)$", re.MULTILINE)
+_SIGTERM_REPORT = Path(__file__).with_name("report_sigterm_handler.js")
+_HTTPS_LISTENER = Path(__file__).with_name("https_listener.js")
 _POLL = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class HttpsListener:
+    """An https port beside the http port; ``port`` is preferred, 0 is any free port.
+
+    ``certificate``, its ``key`` and the certificate of the ``authority`` that issued it are files
+    in PEM format.
+    """
+
+    certificate: Path
+    key: Path
+    authority: Path
+    port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +55,7 @@ class LaunchOptions:
     ``location`` is the folder of the blobs; ``None`` keeps them in memory. ``port`` 0 is any free
     port. ``account`` with ``key`` (base64) is the only account: the well-known development account
     does not exist. ``log`` receives all output. ``inherit`` are descriptors that Azurite inherits.
+    ``https`` is a second port; without it Azurite serves http only.
     """
 
     node: NodeJs
@@ -48,6 +66,7 @@ class LaunchOptions:
     location: Path | None = None
     port: int = 0
     inherit: tuple[int, ...] = ()
+    https: HttpsListener | None = None
 
     def command(self, port: int) -> list[str]:
         """The command line; it does not contain the key."""
@@ -55,7 +74,8 @@ class LaunchOptions:
         return [
             os.fspath(self.node.executable),
             "--require",
-            os.fspath(_PRELOADED),
+            os.fspath(_SIGTERM_REPORT),
+            *(["--require", os.fspath(_HTTPS_LISTENER)] if self.https else []),
             os.fspath(self.installed.entry),
             "--blobHost",
             "127.0.0.1",
@@ -67,12 +87,16 @@ class LaunchOptions:
             # Current SDKs send api-versions that Azurite does not know yet and would reject
             # (Azure/Azurite #2466, #2564, #2651).
             "--skipApiVersionCheck",
-            "--disableProductStyleUrl",
         ]
 
     def environment(self) -> dict[str, str]:
         """Its complete environment: variables of this process cannot change its behaviour."""
         kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
+        if self.https:
+            listener = asdict(self.https)
+            kept["BATCHSPEC_HTTPS"] = json.dumps(listener, default=os.fspath)
+            # Azurite fetches the source of a copy, which may be one of its own https URLs.
+            kept["NODE_EXTRA_CA_CERTS"] = os.fspath(self.https.authority)
         return kept | {"AZURITE_ACCOUNTS": f"{self.account}:{self.key}"}
 
 
@@ -158,7 +182,16 @@ class AzuriteServer:
             return log.read(65_536)
 
     def _ready_port(self) -> int | None:
-        found = _READY.search(self._output())
+        output = self._output()
+        found = _READY.search(output)
+        if found is None or (self.launch.https and not _HTTPS_READY.search(output)):
+            return None
+        return int(found[1])
+
+    @property
+    def https_port(self) -> int | None:
+        """The https port of a ready Azurite; ``None`` if it serves http only."""
+        found = _HTTPS_READY.search(self._output())
         return int(found[1]) if found else None
 
     def _exited(self) -> LocalError:

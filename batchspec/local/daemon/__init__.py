@@ -4,7 +4,9 @@ In: `Settings`. Out: the `Endpoints` of a running service. :mod:`.serve` is the 
 other modules run in the processes that use it and must stay quick to import.
 """
 
+from batchspec.local.daemon.client_variables import Format, env, variables
 from batchspec.local.daemon.control import (
+    Demands,
     ReadinessReporter,
     await_readiness,
     end_orphans,
@@ -17,23 +19,23 @@ from batchspec.local.daemon.home import (
     Account,
     Announcement,
     Endpoints,
-    Format,
     Home,
+    HttpsEndpoints,
     State,
     Status,
-    env,
     read_announcement,
     read_status,
-    variables,
     write_announcement,
 )
 
 __all__ = [
     "Account",
     "Announcement",
+    "Demands",
     "Endpoints",
     "Format",
     "Home",
+    "HttpsEndpoints",
     "ReadinessReporter",
     "State",
     "Status",

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,24 +85,34 @@ _FAILED_START_SECONDS = 15.0
 _START_POLL = 0.02
 
 
-def start_daemon(
-    settings: Settings, *, port: int, notify: Notify, simulation: Simulation | None = None
-) -> Endpoints:
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What a service that already runs must have to be used.
+
+    ``port`` 0 is any port of the Batch service, ``simulation`` ``None`` any simulation options.
+    ``https`` demands https ports.
+    """
+
+    port: int = 0
+    simulation: Simulation | None = None
+    https: bool = False
+
+
+def start_daemon(settings: Settings, demands: Demands, *, notify: Notify) -> Endpoints:
     """The running service of ``settings.data``; starts it if it does not run.
 
-    Several processes may call this at the same time: one starts the service, the others wait. A
-    running service must have the simulation options ``simulation``, if given.
+    Several processes may call this at the same time: one starts the service, the others wait.
 
     Raises:
         LocalError: it cannot be started, or runs with other options.
     """
     home = Home(settings.data)
-    if endpoints := _running(home, port, simulation):
+    if endpoints := _running(home, demands):
         return endpoints
     _check_operations(settings.simulation)
     home.create()
     with exclusive(home, notify):
-        if endpoints := _await_running(home, port, simulation):
+        if endpoints := _await_running(home, demands):
             return endpoints
         node = find_nodejs(settings)
         install(
@@ -112,8 +123,8 @@ def start_daemon(
             notify=notify,
         )
         notify(StartupPhase.STARTING)
-        _spawn(home, settings, node, port)
-        endpoints = _running(home, port, simulation)
+        _spawn(home, settings, node, demands.port)
+        endpoints = _running(home, demands)
         if endpoints is None:
             raise _ended(home)
         return endpoints
@@ -151,7 +162,7 @@ def _check_operations(simulation: Simulation) -> None:
         check_operations(simulation.faults, (route.operation for route in ROUTES))
 
 
-def _running(home: Home, port: int, simulation: Simulation | None) -> Endpoints | None:
+def _running(home: Home, demands: Demands) -> Endpoints | None:
     """The endpoints, if the daemon of ``home`` runs and is ready."""
     with home.disk_errors():
         daemon = Process.read(home.daemon_lock) if held(home.daemon_lock) else None
@@ -163,26 +174,33 @@ def _running(home: Home, port: int, simulation: Simulation | None) -> Endpoints 
     account = Account.read(home)
     if account is None:
         return None
-    if port and not announcement.batch_url.endswith(f":{port}"):
+    if demands.port and not announcement.batch_url.endswith(f":{demands.port}"):
         raise LocalError(
             "running-elsewhere",
-            f"The local service runs at {announcement.batch_url}, not on port {port}.",
+            f"The local service runs at {announcement.batch_url}, not on port {demands.port}.",
             fix="Stop it first: batchspec local stop",
         )
+    simulation = demands.simulation
     if simulation is not None and announcement.simulation != simulation:
-        raise LocalError(
-            "running-otherwise",
-            f"The local service runs with other options ({announcement.simulation.text}).",
-            fix="Stop it first, since options are set at its start: batchspec local stop",
-        )
+        raise _runs_otherwise(f"with other options ({announcement.simulation.text})")
+    if demands.https and announcement.https is None:
+        raise _runs_otherwise("without https")
     return announcement.endpoints(account, home)
 
 
-def _await_running(home: Home, port: int, simulation: Simulation | None) -> Endpoints | None:
+def _runs_otherwise(how: str) -> LocalError:
+    return LocalError(
+        "running-otherwise",
+        f"The local service runs {how}.",
+        fix="Stop it first, since options are set at its start: batchspec local stop",
+    )
+
+
+def _await_running(home: Home, demands: Demands) -> Endpoints | None:
     """As :func:`_running`, but wait for a daemon that is starting or stopping."""
     until = time.monotonic() + _START_TIMEOUT
     while True:
-        if endpoints := _running(home, port, simulation):
+        if endpoints := _running(home, demands):
             return endpoints
         if not held(home.daemon_lock):
             return None
@@ -211,6 +229,7 @@ def _spawn(home: Home, settings: Settings, node: NodeJs, port: int) -> None:
         f"--node={node.executable}",
         f"--port={port}",
         *settings.simulation.options(),
+        *(["--https"] if settings.https else []),
         "--detach",
         f"--report={writer}",
     ]

@@ -6,7 +6,6 @@ import base64
 import json
 import os
 import secrets
-import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +13,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Self
+from urllib.parse import urlsplit
 
 from batchspec.local.former_clients import FormerClient, read_former_clients
 from batchspec.local.process import Process, held
-from batchspec.local.settings import REAL_TIME, Simulation, SimulationOptions
+from batchspec.local.settings import REAL_TIME, Simulation, SimulationOptions, TrustFiles
 from batchspec.local.startup import LocalError
 
 _TRASH = "trash-"
@@ -70,6 +70,11 @@ class Home:
     def applications(self) -> Path:
         """Application packages, placed there by the user; ``reset`` keeps them."""
         return self.root / "applications"
+
+    @property
+    def certificates(self) -> Path:
+        """The certificate for https and its private key; created once, kept by ``reset``."""
+        return self.root / "certificates"
 
     @property
     def start_lock(self) -> Path:
@@ -236,8 +241,20 @@ def _new_key() -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class HttpsEndpoints:
+    """The https addresses of a service, and the files with which clients trust its certificate."""
+
+    batch_url: str
+    blob_url: str
+    trust: TrustFiles
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoints:
-    """Addresses and credentials of the Batch service and its storage; keys are base64."""
+    """Addresses and credentials of the Batch service and its storage; keys are base64.
+
+    ``https`` are the addresses for clients that insist on https, if the service has them.
+    """
 
     batch_url: str
     batch_account: str
@@ -248,17 +265,29 @@ class Endpoints:
     pid: int
     data: Path
     simulation: Simulation = REAL_TIME
+    https: HttpsEndpoints | None = None
 
     @property
     def connection_string(self) -> str:
         """The connection string of the storage account, including the key."""
         return connection_string(self.blob_url, self.blob_account, self.blob_key)
 
+    @property
+    def blob_host_url(self) -> str:
+        """The storage account's address with the account in the host name, as in Azure.
+
+        Not every machine resolves names below ``localhost``.
+        """
+        url = urlsplit(self.https.blob_url if self.https else self.blob_url)
+        return f"{url.scheme}://{self.blob_account}.blob.localhost:{url.port}"
+
 
 def connection_string(url: str, account: str, key: str) -> str:
     """The connection string of a storage account for Azure's clients."""
+    protocol = urlsplit(url).scheme
     return (
-        f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};BlobEndpoint={url};"
+        f"DefaultEndpointsProtocol={protocol};AccountName={account};AccountKey={key};"
+        f"BlobEndpoint={url};"
     )
 
 
@@ -276,6 +305,7 @@ class Announcement:
     version: str
     simulation: Simulation = REAL_TIME
     ahead: timedelta = timedelta()
+    https: HttpsEndpoints | None = None
 
     def endpoints(self, account: Account, home: Home) -> Endpoints:
         """The endpoints: this announcement and the keys."""
@@ -289,6 +319,7 @@ class Announcement:
             pid=self.pid,
             data=home.root,
             simulation=self.simulation,
+            https=self.https,
         )
 
 
@@ -304,8 +335,9 @@ def write_announcement(home: Home, announcement: Announcement) -> None:
             "seed": simulation.faults.seed,
         },
         "ahead": announcement.ahead.total_seconds(),
+        "https": announcement.https and asdict(announcement.https),
     }
-    write_private(home.endpoints, json.dumps(data, indent=1) + "\n")
+    write_private(home.endpoints, json.dumps(data, indent=1, default=os.fspath) + "\n")
 
 
 def read_announcement(home: Home) -> Announcement | None:
@@ -324,43 +356,17 @@ def read_announcement(home: Home) -> Announcement | None:
             # Versions without simulation options do not write them.
             simulation=Simulation.read({}, SimulationOptions(**data.get("simulation", {}))),
             ahead=timedelta(seconds=data.get("ahead", 0.0)),
+            https=_read_https(data.get("https")),
         )
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
 
-Format = Literal["sh", "powershell", "dotenv", "json"]
-
-
-def variables(endpoints: Endpoints) -> dict[str, str]:
-    """Environment variables for clients, with the names that the Azure CLI and SDKs read."""
-    return {
-        "AZURE_BATCH_ACCOUNT": endpoints.batch_account,
-        "AZURE_BATCH_ENDPOINT": endpoints.batch_url,
-        "AZURE_BATCH_ACCESS_KEY": endpoints.batch_key,
-        "AZURE_STORAGE_ACCOUNT": endpoints.blob_account,
-        "AZURE_STORAGE_KEY": endpoints.blob_key,
-        "AZURE_STORAGE_CONNECTION_STRING": endpoints.connection_string,
-    }
-
-
-def env(endpoints: Endpoints, format: Format) -> str:  # noqa: A002  the option's name
-    """:func:`variables` as text in ``format``, one variable per line, including the keys."""
-    pairs = variables(endpoints)
-    match format:
-        case "sh":
-            lines = [f"export {name}={shlex.quote(value)}" for name, value in pairs.items()]
-        case "powershell":
-            lines = [
-                f"$env:{name} = '{value.replace(chr(39), chr(39) * 2)}'"
-                for name, value in pairs.items()
-            ]
-        case "dotenv":
-            # Quoted, since a connection string contains semicolons; no character needs escaping.
-            lines = [f'{name}="{value}"' for name, value in pairs.items()]
-        case "json":
-            lines = [json.dumps(pairs, indent=2)]
-    return "\n".join(lines) + "\n"
+def _read_https(data: dict[str, Any] | None) -> HttpsEndpoints | None:
+    if data is None:
+        return None
+    trust = TrustFiles(**{name: Path(path) for name, path in data["trust"].items()})
+    return HttpsEndpoints(data["batch_url"], data["blob_url"], trust)
 
 
 class State(StrEnum):

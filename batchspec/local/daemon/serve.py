@@ -17,25 +17,33 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 from urllib.parse import urlsplit
 
-from batchspec.local.azurite import AzuriteServer, LaunchOptions, find_nodejs, install
+from batchspec.local.azurite import (
+    AzuriteServer,
+    HttpsListener,
+    LaunchOptions,
+    find_nodejs,
+    install,
+)
+from batchspec.local.daemon.certificates import Certificate
 from batchspec.local.daemon.control import ReadinessReporter, end_orphans
 from batchspec.local.daemon.home import (
     Account,
     Announcement,
     Home,
+    HttpsEndpoints,
     connection_string,
     write_announcement,
     write_private,
 )
-from batchspec.local.http import listen
+from batchspec.local.http import HttpsSocket, TlsFiles, listen
 from batchspec.local.process import Lock, Process
-from batchspec.local.settings import Settings
+from batchspec.local.settings import Settings, TrustFiles
 from batchspec.local.startup import LocalError, last_lines
 
 _TIMEOUT = 20.0
@@ -46,10 +54,29 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports of the two services; 0 is any free port."""
+    """The ports of the two services, for http and for https; 0 is any free port."""
 
     batch: int = 0
     blob: int = 0
+    batch_https: int = 0
+    blob_https: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """The sockets of the Batch service; ``trust`` are the files for clients of ``https``."""
+
+    batch: socket.socket
+    https: HttpsSocket | None = None
+    trust: TrustFiles | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.batch.close()
+        if self.https:
+            self.https.listening.close()
 
 
 def run_daemon(settings: Settings, *, port: int, reporter: ReadinessReporter) -> None:
@@ -94,7 +121,12 @@ def _run_locked(
     )
     last = _last_ports(home)
     # Listen from now on: a port that is only checked may be taken by another program.
-    listening = _listening(port, last.batch)
+    certificate = Certificate.of(home, account.blob_account) if settings.https else None
+    listeners = Listeners(_listening(port, last.batch))
+    if certificate:
+        tls = TlsFiles(certificate.certificate, certificate.key)
+        https = HttpsSocket(_listening(0, last.batch_https), tls)
+        listeners = replace(listeners, https=https, trust=certificate.trust)
     with home.disk_errors():
         home.azurite_log.unlink(missing_ok=True)
         for folder in (home.batch, home.blobs, home.applications):
@@ -106,7 +138,7 @@ def _run_locked(
             f"Another process uses {home.blobs}.",
             fix=f"Find the process that has the lock and end it: fuser {home.azurite_lock}",
         )
-    with azurite_lock, listening:
+    with azurite_lock, listeners:
         launch = LaunchOptions(
             node=node,
             installed=installed,
@@ -116,9 +148,17 @@ def _run_locked(
             location=home.blobs,
             port=last.blob,
             inherit=(azurite_lock.fileno,),
+            https=HttpsListener(
+                certificate.certificate,
+                certificate.key,
+                certificate.trust.authority,
+                last.blob_https,
+            )
+            if certificate
+            else None,
         )
         supervisor = AzuriteSupervisor(launch, azurite_lock)
-        work = _work(home, settings, account, supervisor, listening=listening, reporter=reporter)
+        work = _work(home, settings, account, supervisor, listeners=listeners, reporter=reporter)
         asyncio.run(_run_until_stopped(home, running, supervisor, work))
 
 
@@ -158,15 +198,20 @@ async def _work(
     account: Account,
     supervisor: AzuriteSupervisor,
     *,
-    listening: socket.socket,
+    listeners: Listeners,
     reporter: ReadinessReporter,
 ) -> None:
     # Imported while Azurite starts, which takes as long.
     from batchspec.local.clock import ClockOffset, DamagedClockError  # noqa: PLC0415
     from batchspec.local.service import ServiceConfig, serve  # noqa: PLC0415
 
-    blob_port = await supervisor.ready()
-    blob_url = f"http://127.0.0.1:{blob_port}/{account.blob_account}"
+    await supervisor.ready()
+    blob_url, *aliases = _blob_urls("http", account.blob_account, supervisor.port)
+    https = None
+    if listeners.https and listeners.trust and supervisor.https_port:
+        secure_url, *more = _blob_urls("https", account.blob_account, supervisor.https_port)
+        https = HttpsEndpoints(listeners.https.url, secure_url, listeners.trust)
+        aliases += [secure_url, *more]
     simulation = settings.simulation
     try:
         ahead = ClockOffset(home.batch).read()
@@ -186,8 +231,13 @@ async def _work(
             version=version("batchspec"),
             simulation=simulation,
             ahead=ahead,
+            https=https,
         )
-        ports = Ports(batch=urlsplit(batch_url).port or 0, blob=blob_port)
+        ports = replace(_last_ports(home), batch=_port(batch_url), blob=_port(blob_url))
+        if https:
+            ports = replace(
+                ports, batch_https=_port(https.batch_url), blob_https=_port(https.blob_url)
+            )
         write_private(home.ports, json.dumps(asdict(ports)) + "\n")
         write_announcement(home, announcement)
         reporter.ready()
@@ -198,14 +248,17 @@ async def _work(
         account=account.batch_account,
         key=account.batch_key,
         storage=connection_string(blob_url, account.blob_account, account.blob_key),
+        storage_aliases=tuple(aliases),
         applications=home.applications,
         limits=settings.limits,
         speed=simulation.speed,
         allocation=simulation.allocation,
         faults=simulation.faults,
+        trust=listeners.trust,
     )
     keeping = asyncio.create_task(supervisor.keep())
-    serving = asyncio.create_task(_serve(serve(config, ready, listening=listening), home))
+    service = serve(config, ready, listening=listeners.batch, https=listeners.https)
+    serving = asyncio.create_task(_serve(service, home))
     try:
         await _until_one_ends(keeping, serving)
     finally:
@@ -242,6 +295,20 @@ async def _serve(service: Coroutine[Any, Any, None], home: Home) -> NoReturn:
             lines=str(error).splitlines()[-3:],
         ) from error
     raise LocalError("service-failed", "The Batch service ended unexpectedly.", log=home.log)
+
+
+def _blob_urls(scheme: str, account: str, port: int) -> tuple[str, ...]:
+    """The addresses of the storage account on a port; the first one is that of the service."""
+    return (
+        f"{scheme}://127.0.0.1:{port}/{account}",
+        f"{scheme}://localhost:{port}/{account}",
+        f"{scheme}://{account}.blob.localhost:{port}",
+        f"{scheme}://{account}.blob.core.localhost:{port}",
+    )
+
+
+def _port(url: str) -> int:
+    return urlsplit(url).port or 0
 
 
 async def _until_one_ends(*tasks: asyncio.Task[Any]) -> None:
@@ -309,18 +376,19 @@ class AzuriteSupervisor:
         self._lock = lock
         self._monotonic = monotonic
         self._ends: deque[float] = deque(maxlen=RESTARTS)
-        self._server = self._spawn(launch.port)
         self.port = launch.port
+        self.https_port = launch.https.port if launch.https else None
+        self._server = self._spawn()
 
     @property
     def pid(self) -> int:
         """The pid of the current process."""
         return self._server.process.pid
 
-    async def ready(self) -> int:
-        """Wait until Azurite answers, and return its port.
+    async def ready(self) -> None:
+        """Wait until Azurite answers on ``port``, and on ``https_port`` if it has one.
 
-        If the port of the last run is in use, another one is used.
+        If a port of the last run is in use, others are used.
 
         Raises:
             LocalError: it did not become ready.
@@ -328,11 +396,12 @@ class AzuriteSupervisor:
         try:
             self.port = await asyncio.to_thread(self._server.wait_ready)
         except LocalError as error:
-            if error.code != "azurite-port-taken" or not self._launch.port:
+            if error.code != "azurite-port-taken" or not (self.port or self.https_port):
                 raise
-            self._server = self._spawn(0)
+            self.port, self.https_port = 0, self.https_port and 0
+            self._server = self._spawn()
             self.port = await asyncio.to_thread(self._server.wait_ready)
-        return self.port
+        self.https_port = self._server.https_port
 
     async def keep(self) -> NoReturn:
         """Restart Azurite whenever it ends.
@@ -352,7 +421,7 @@ class AzuriteSupervisor:
                     lines=last_lines(self._launch.log),
                 )
             self._ends.append(now)
-            self._server = self._spawn(self.port)
+            self._server = self._spawn()
             try:
                 await asyncio.to_thread(self._server.wait_ready)
             except LocalError as error:
@@ -365,7 +434,10 @@ class AzuriteSupervisor:
         if not await asyncio.to_thread(self._server.stop):
             _log.error("Azurite did not stop and was killed; up to 5 s of writes may be lost")
 
-    def _spawn(self, port: int) -> AzuriteServer:
-        server = AzuriteServer.spawn(self._launch, port=port)
+    def _spawn(self) -> AzuriteServer:
+        launch = self._launch
+        if launch.https and self.https_port is not None:
+            launch = replace(launch, https=replace(launch.https, port=self.https_port))
+        server = AzuriteServer.spawn(launch, port=self.port)
         self._lock.note(str(Process.of(server.process.pid) or ""))
         return server

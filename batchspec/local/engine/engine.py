@@ -85,7 +85,10 @@ class Engine:
         self._delays = delays or Delays()
         self._node_faults = node_faults
         self._wake = asyncio.Event()
-        self._agent = Agent(data, self._clock, storage_access, containers)
+        trust = node_config.trust
+        self._agent = Agent(
+            data, self._clock, storage_access, containers, trust.authority if trust else None
+        )
         self._executor = Executor(self._agent, self._wake.set)
         self._usage = MachineUsage(data)
         self._directories = NodeDirectories(data)

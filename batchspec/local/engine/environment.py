@@ -19,7 +19,7 @@ from typing import Any
 
 from batchspec.local.agent import Package
 from batchspec.local.model import Node, Wire
-from batchspec.local.settings import NO_LIMITS, Limits
+from batchspec.local.settings import NO_LIMITS, Limits, TrustFiles
 from batchspec.local.store import Applications, application_id
 
 PACKAGE_REFERENCES = "applicationPackageReferences"
@@ -98,7 +98,8 @@ class NodeConfig:
     """What is the same on all nodes: the account, the search path, limits.
 
     ``applications`` are those of the account, ``None`` if it has none. ``cores`` are those of every
-    node. ``limits`` apply to every task, but not to start, preparation and release tasks.
+    node. ``limits`` apply to every task, but not to start, preparation and release tasks. ``trust``
+    makes the programs of tasks trust the certificate of the services.
     """
 
     account: str
@@ -107,6 +108,7 @@ class NodeConfig:
     applications: Applications | None = None
     cores: int = field(default_factory=lambda: os.cpu_count() or 1)
     limits: Limits = NO_LIMITS
+    trust: TrustFiles | None = None
 
 
 def node_variables(node_config: NodeConfig, node: Node, root: Path) -> dict[str, str]:
@@ -168,4 +170,5 @@ def _system_variables(node_config: NodeConfig, directory: Path) -> dict[str, str
         "USER": "_azbatch",
         "LOGNAME": "_azbatch",
         "SHELL": "/bin/sh",
+        **(node_config.trust.variables() if node_config.trust else {}),
     }

@@ -5,11 +5,20 @@ operation does belongs to the package ``api``.
 """
 
 from batchspec.local.http.app import App
-from batchspec.local.http.server import NotLoopbackError, listen, serving, url_of
+from batchspec.local.http.server import (
+    HttpsSocket,
+    NotLoopbackError,
+    TlsFiles,
+    listen,
+    serving,
+    url_of,
+)
 
 __all__ = [
     "App",
+    "HttpsSocket",
     "NotLoopbackError",
+    "TlsFiles",
     "listen",
     "serving",
     "url_of",

@@ -13,16 +13,16 @@ import logging
 import math
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from urllib.parse import quote
 
 import uvicorn
 
 from batchspec.local.api import find_route
 from batchspec.local.fault_injection import (
-    NO_FAULTS,
     REQUEST_FAULTS,
-    FaultInjection,
     FaultKind,
     FaultRule,
     RandomSource,
@@ -59,10 +59,31 @@ def listen(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
     return found
 
 
-def url_of(listening: socket.socket) -> str:
+def url_of(listening: socket.socket, scheme: str = "http") -> str:
     """The URL of a socket, without a trailing slash."""
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """A certificate and its private key: files in PEM format."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True, slots=True)
+class HttpsSocket:
+    """A listening socket for https, and the files of its certificate."""
+
+    listening: socket.socket
+    tls: TlsFiles
+
+    @property
+    def url(self) -> str:
+        """The URL of the socket, without a trailing slash."""
+        return url_of(self.listening, "https")
 
 
 _DRAIN = 2
@@ -87,12 +108,16 @@ class _Server(uvicorn.Server):
 
 @contextlib.asynccontextmanager
 async def serving(
-    app: App, listening: socket.socket, faults: FaultInjection = NO_FAULTS
+    app: App,
+    listening: socket.socket,
+    random: RandomSource | None = None,
+    *,
+    tls: TlsFiles | None = None,
 ) -> AsyncIterator[asyncio.Task[None]]:
-    """Serve ``app`` within the context; the yielded task ends only on a failure.
+    """Serve ``app`` within the context, by https with ``tls``; the task ends only on a failure.
 
-    ``faults`` are injected into requests. On exit, requests in progress are completed and new ones
-    are not accepted.
+    ``random`` selects the requests into which faults are injected. On exit, requests in progress
+    are completed and new ones are not accepted.
     """
 
     def close_connection(scope: Message) -> None:
@@ -104,7 +129,7 @@ async def serving(
     server = _Server(
         started,
         uvicorn.Config(
-            FaultInjectionMiddleware(app, faults, close_connection) if faults else app,
+            FaultInjectionMiddleware(app, random, close_connection) if random else app,
             lifespan="off",
             ws="none",
             access_log=False,
@@ -113,6 +138,8 @@ async def serving(
             date_header=False,  # the service's own time, which may not be the wall's
             timeout_keep_alive=75,
             timeout_graceful_shutdown=_DRAIN,
+            ssl_certfile=tls.certificate if tls else None,
+            ssl_keyfile=tls.key if tls else None,
         ),
     )
     task = asyncio.create_task(server.serve([listening]), name="batch-http")
@@ -146,10 +173,9 @@ class FaultInjectionMiddleware:
     operation, so that a seed always gives the same faults.
     """
 
-    def __init__(self, app: App, faults: FaultInjection, close: CloseConnection) -> None:
+    def __init__(self, app: App, random: RandomSource, close: CloseConnection) -> None:
         self._app = app
-        self._faults = faults
-        self._random = RandomSource(faults)
+        self._random = random
         self._close = close
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -174,7 +200,7 @@ class FaultInjectionMiddleware:
         """The fault of the next request for ``operation``, if any."""
         number = self._random.next(operation)
         for kind in REQUEST_FAULTS:
-            rule = self._faults.rule(kind, operation)
+            rule = self._random.faults.rule(kind, operation)
             if rule is not None and self._random.applies(rule, operation, number):
                 return rule
         return None
