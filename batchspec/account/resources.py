@@ -206,6 +206,10 @@ class Tasks(Protocol):
         """The ids of all tasks of a job."""
         ...
 
+    def list_bodies(self, job_id: str) -> AsyncIterator[Record]:
+        """Every task of a job with all its properties."""
+        ...
+
     def list_failed(self, job_id: str) -> AsyncIterator[TaskFacts]:
         """The completed tasks that failed, filtered by the service."""
         ...

@@ -54,6 +54,25 @@ COMMANDS = ErrorGroup(
             "Use `-y` to answer yes.",
         ),
         ErrorCode(
+            "unknown-document",
+            "A file is of no kind that `import` reads",
+            "Pools, jobs, job schedules and tasks as JSON, templates of the Azure Batch CLI"
+            " extensions, and the configuration of batch-shipyard are known.",
+            "Export it with `az batch ... show` or `list`.",
+        ),
+        ErrorCode(
+            "which-job",
+            "A configuration has several jobs, and a spec has one",
+            "Each job of batch-shipyard becomes a spec of its own.",
+            "Name one with `--job ID`.",
+        ),
+        ErrorCode(
+            "bad-json",
+            "A file is not valid JSON",
+            "The position is that of the first character that JSON does not allow there.",
+            "Fix the file, or export it again.",
+        ),
+        ErrorCode(
             "saved-plan",
             "The file is a saved plan, and the command needs a spec",
             "Only `apply` runs saved plans.",

@@ -21,6 +21,7 @@ from batchspec.cli.commands.doctor import doctor
 from batchspec.cli.commands.download import download
 from batchspec.cli.commands.explain import explain
 from batchspec.cli.commands.failures import failures
+from batchspec.cli.commands.import_spec import import_
 from batchspec.cli.commands.init import init
 from batchspec.cli.commands.list import list_
 from batchspec.cli.commands.local import local_commands
@@ -88,6 +89,7 @@ app.command()(stop)
 app.command()(destroy)
 app.command()(explain)
 app.command()(report)
+app.command("import")(import_)
 app.command("list")(list_)
 app.command()(doctor)
 app.command()(schema)

@@ -36,9 +36,9 @@ from batchspec.cloud.rest import (
     read_tail,
     status_code,
 )
-from batchspec.diagnostics import Diagnostic, ServiceError, counted
+from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.plan.observed import TaskFacts
-from batchspec.spec import Record
+from batchspec.spec import Record, freeze
 
 _FAILED = "state eq 'completed' and executionInfo/result eq 'failure'"
 _SUCCEEDED = "state eq 'completed' and executionInfo/result eq 'success'"
@@ -193,6 +193,13 @@ class Tasks:
             async for task in list_items(self._connection.client, path, select=("id",)):
                 yield str(task["id"])
 
+    async def list_bodies(self, job_id: str) -> AsyncIterator[Record]:
+        """Every task of the job with all its properties, streamed."""
+        async for body in self._list(job_id, "", ()):
+            record = freeze(body)
+            assert isinstance(record, Record)
+            yield record
+
     async def list_failed(self, job_id: str) -> AsyncIterator[TaskFacts]:
         """The completed tasks that failed, streamed, filtered by the service."""
         async for task in self._tasks(job_id, _FAILED):
@@ -298,10 +305,10 @@ def _error_response(error: Json) -> ErrorResponse:
 
 
 def _no_result(job_id: str, count: int) -> ServiceError:
-    tasks = counted(count, "task")
+    tasks = "1 task" if count == 1 else f"{count} tasks"
     problem = Diagnostic(
         "tasks-unanswered",
         f"job {job_id}: the answers of the service have no result for {tasks}",
-        fix="Run the command again; it adds the tasks that are missing.",
+        fix="Run the command again; it adds the tasks that are missing",
     )
     return ServiceError(problem, code="tasks-unanswered")

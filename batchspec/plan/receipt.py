@@ -14,8 +14,6 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
-from batchspec.diagnostics import counted
-
 _VERSION = 1
 
 
@@ -60,7 +58,7 @@ def superseded_files(number: int, paths: Iterable[Path]) -> Iterator[str]:
     """
     if not number:
         return
-    remain = counted(number, "file remains", "files remain")
+    remain = "1 file remains" if number == 1 else f"{number:,} files remain"
     note = f"{remain} on this disk from an earlier version"
     shown = sorted(islice(paths, NAMED_FILES))
     if shown:

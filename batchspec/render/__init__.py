@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         next_commands,
         plan_saved,
         record_unwritable,
+        spec_imported,
         stopping,
         summary_text,
     )
@@ -107,6 +108,7 @@ __all__ = [
     "record_unwritable",
     "refusal_markdown",
     "row_line",
+    "spec_imported",
     "status_json",
     "status_text",
     "stopping",
@@ -186,6 +188,7 @@ _NAMES = {
         "next_commands",
         "plan_saved",
         "record_unwritable",
+        "spec_imported",
         "stopping",
         "summary_text",
     ),

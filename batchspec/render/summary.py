@@ -203,6 +203,13 @@ def record_unwritable(why: str) -> Diagnostic:
 _SHOWN = 5
 
 
+def spec_imported(spec: Path, *, values_missing: bool) -> str:
+    """What to do with a spec that `import` wrote."""
+    path = flat(shlex.quote(str(spec)))
+    values = " --var NAME=VALUE" if values_missing else ""
+    return f"{path} is written. Read its comments, then run `batchspec plan {path}{values}`."
+
+
 def files_written(
     spec: str, files: Sequence[Path], *, containers: bool, color: bool = False
 ) -> str:

@@ -61,7 +61,14 @@ if TYPE_CHECKING:
     from batchspec.spec.convert import command_line, duration, iso, slug, wrapped
     from batchspec.spec.formulas import scale_bounds, scale_formula
     from batchspec.spec.insertion import literal_name
-    from batchspec.spec.read import FlawedSpecError, dump_document, expanded_document, read_spec
+    from batchspec.spec.parameters import RESERVED
+    from batchspec.spec.read import (
+        FlawedSpecError,
+        dump_document,
+        expanded_document,
+        read_data,
+        read_spec,
+    )
     from batchspec.spec.rows import RowFile, read_rows
     from batchspec.spec.rules_properties import (
         place_of_property,
@@ -72,14 +79,21 @@ if TYPE_CHECKING:
     from batchspec.spec.short_forms import LOGS, LOGS_PATH
     from batchspec.spec.substitute import READ, WRITE, file_item, spec_scope
     from batchspec.spec.template import EXPRESSION, evaluate, position
-    from batchspec.spec.validator import definition, load_schema, schema_text, typed
-    from batchspec.spec.validator_messages import nearest
+    from batchspec.spec.validator import (
+        definition,
+        load_schema,
+        resolved,
+        schema_text,
+        typed,
+    )
+    from batchspec.spec.validator_messages import advice_on, nearest
 
 __all__ = [
     "EXPRESSION",
     "LOGS",
     "LOGS_PATH",
     "READ",
+    "RESERVED",
     "WRITE",
     "BlobUrl",
     "Cleanup",
@@ -115,6 +129,7 @@ __all__ = [
     "UploadGlob",
     "Value",
     "When",
+    "advice_on",
     "command_line",
     "definition",
     "dump_document",
@@ -130,8 +145,10 @@ __all__ = [
     "place_of_property",
     "position",
     "quote",
+    "read_data",
     "read_rows",
     "read_spec",
+    "resolved",
     "scale_bounds",
     "scale_formula",
     "schema_text",
@@ -147,12 +164,13 @@ __all__ = [
 
 _MODULES = {
     **dict.fromkeys(("command_line", "wrapped"), "convert"),
-    **dict.fromkeys(("dump_document",), "read"),
+    **dict.fromkeys(("dump_document", "read_data"), "read"),
+    **dict.fromkeys(("RESERVED",), "parameters"),
     **dict.fromkeys(("scale_bounds", "scale_formula"), "formulas"),
     **dict.fromkeys(("LOGS", "LOGS_PATH"), "short_forms"),
     **dict.fromkeys(("literal_name",), "insertion"),
     **dict.fromkeys(("duration", "iso", "slug"), "convert"),
-    **dict.fromkeys(("definition", "load_schema", "schema_text"), "validator"),
+    **dict.fromkeys(("definition", "load_schema", "resolved", "schema_text"), "validator"),
     **dict.fromkeys(("FlawedSpecError", "expanded_document", "read_spec"), "read"),
     **dict.fromkeys(("RowFile", "read_rows"), "rows"),
     **dict.fromkeys(("place_of_property", "task_findings", "varying_members"), "rules_properties"),
@@ -160,7 +178,7 @@ _MODULES = {
     **dict.fromkeys(("READ", "WRITE", "file_item", "spec_scope"), "substitute"),
     **dict.fromkeys(("EXPRESSION", "evaluate", "position"), "template"),
     **dict.fromkeys(("typed",), "validator"),
-    **dict.fromkeys(("nearest",), "validator_messages"),
+    **dict.fromkeys(("advice_on", "nearest"), "validator_messages"),
 }
 
 

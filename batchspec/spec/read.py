@@ -20,6 +20,7 @@ from batchspec.spec import build
 from batchspec.spec.formulas import formula_rules
 from batchspec.spec.model import Container, Spec
 from batchspec.spec.parameters import read_parameters
+from batchspec.spec.rows import read_json
 from batchspec.spec.rules_names import name_rules
 from batchspec.spec.rules_pool import job_rules, pool_rules
 from batchspec.spec.rules_properties import parts_of, property_rules
@@ -235,6 +236,24 @@ class _Names:
 
     containers: Mapping[str, str]
     secrets: Mapping[int, str]
+
+
+def read_data(path: Path) -> object:
+    """A YAML or JSON file that is not a spec.
+
+    Raises:
+        SpecError: it cannot be read, or its syntax is wrong.
+    """
+    source = read_source(path)
+    if path.suffix.lower() != ".json":
+        return parse(source).plain()
+    try:
+        return read_json(source.text)
+    except json.JSONDecodeError as error:
+        where, reason = source.place(error.lineno, error.colno), error.msg
+    except ValueError as error:
+        where, reason = source.place(1, 1), str(error)
+    raise SpecError(Diagnostic("bad-json", f"the file is not valid JSON: {reason}", where=where))
 
 
 def dump_document(document: Mapping[str, object], form: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from batchspec.diagnostics import Diagnostic, Severity, counted
+from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.spec.convert import duration, moment
 from batchspec.spec.rules_tasks import empty_command, in_container
 from batchspec.spec.short_forms import number
@@ -55,8 +55,9 @@ def at_least(
 
 def _words(length: timedelta) -> str:
     if length.days:
-        return counted(length.days, "day")
-    return counted(int(length.total_seconds() // 60), "minute")
+        return f"{length.days} days"
+    minutes = int(length.total_seconds() // 60)
+    return f"{minutes} minutes" if minutes > 1 else f"{minutes} minute"
 
 
 def _kept(root: Node, pool: Node | None) -> Iterator[Diagnostic]:

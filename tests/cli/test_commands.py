@@ -24,7 +24,7 @@ CLI = ROOT.parent / "shared" / "CLI.md"
 NAMED = re.compile(r"(?:`|^|: |\s{2})batchspec ((?:local )?[a-z]+)((?: (?!`)[^\s`]+)*)")
 PROSE = {"itself", "needs", "reads", "runs"}
 """Words that follow "batchspec" in sentences."""
-PENDING = {"cost", "import", "package", "ls/cat"}
+PENDING = {"cost", "package", "ls/cat"}
 """Commands of the interface that are not implemented; an implemented one must leave this set."""
 PENDING_OPTIONS: dict[str, set[str]] = {}
 """Options of the interface that are not implemented; an implemented one must leave this map."""

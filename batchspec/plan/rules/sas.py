@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from urllib.parse import unquote
 
-from batchspec.diagnostics import Place, Secret, counted
+from batchspec.diagnostics import Place, Secret
 from batchspec.plan.changes import duration_seconds
 from batchspec.plan.metadata import UNTIL
 from batchspec.plan.observed import PoolFacts
@@ -145,8 +145,8 @@ def sas_too_long(context: RuleContext) -> Iterator[Finding]:
 
 def _days(length: timedelta) -> str:
     days, hours = length.days, length.seconds // 3600
-    parts = [counted(n, unit) for n, unit in ((days, "day"), (hours, "hour")) if n]
-    return " and ".join(parts) or counted(length.seconds // 60, "minute")
+    parts = [f"{n} {unit}{'s'[: n > 1]}" for n, unit in ((days, "day"), (hours, "hour")) if n]
+    return " and ".join(parts) or f"{length.seconds // 60} minutes"
 
 
 def _signs(context: RuleContext) -> bool:
@@ -246,7 +246,7 @@ def tasks_signed_earlier(context: RuleContext, task_sets: TaskSets) -> Iterator[
     seconds = duration_seconds(given) if isinstance(given, str) else None
     if seconds is None or context.spec.job.limit <= timedelta(seconds=seconds) + _MARGIN:
         return
-    tasks = counted(submitted, "task")
+    tasks = "1 task" if submitted == 1 else f"{submitted:,} tasks"
     yield Finding(
         f"the URLs of {tasks} in the job {job.id!r} were signed for a shorter time limit",
         context.at_job(*_LIMIT_KEYS),

@@ -1,0 +1,207 @@
+"""Pools, jobs and tasks as JSON of the REST API, as clients write it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchspec.diagnostics import SpecError
+from batchspec.importers import import_bodies, import_documents
+from batchspec.spec import command_line, spec_scope
+from tests.importers.drafts import imported
+
+POOL: dict[str, Any] = {
+    "id": "shared",
+    "vmSize": "standard_d2s_v5",
+    "state": "active",
+    "eTag": "0x1",
+    "targetDedicatedNodes": 2,
+    "targetLowPriorityNodes": 1,
+    "currentDedicatedNodes": 2,
+    "taskSlotsPerNode": 4,
+    "virtualMachineConfiguration": {
+        "imageReference": {
+            "publisher": "canonical",
+            "offer": "ubuntu-24_04-lts",
+            "sku": "server",
+            "version": "latest",
+        },
+        "nodeAgentSkuId": "batch.node.ubuntu 24.04",
+    },
+    "startTask": {
+        "commandLine": "/bin/bash -c 'apt-get update && apt-get install -y jq'",
+        "userIdentity": {"autoUser": {"scope": "pool", "elevationLevel": "Admin"}},
+        "maxTaskRetryCount": 2,
+        "waitForSuccess": True,
+    },
+    "userAccounts": [{"name": "me", "elevationLevel": "admin", "password": "hunter2-secret"}],
+    "certificateReferences": [{"thumbprint": "x"}],
+    "autoScaleFormula": None,
+}
+JOB: dict[str, Any] = {
+    "id": "render",
+    "priority": 100,
+    "poolInfo": {"poolId": "shared"},
+    "onAllTasksComplete": "noaction",
+    "constraints": {
+        "maxWallClockTime": "P10675199DT2H48M5.4775807S",
+        "maxTaskRetryCount": 1,
+    },
+    "commonEnvironmentSettings": [{"name": "LEVEL", "value": "3"}],
+    "state": "active",
+}
+
+
+def task(name: str, command: str, **more: Any) -> dict[str, Any]:
+    return {"id": name, "commandLine": command, "state": "completed", **more}
+
+
+def test_a_pool_and_a_job(tmp_path: Path) -> None:
+    found = imported(
+        tmp_path,
+        {"pool.json": POOL, "job.json": JOB, "tasks.json": [task("one", "hostname")]},
+        password="p",
+    )
+    pool = found.document["pool"]
+    assert pool["nodes"] == {"dedicated": 2, "spot": 1}
+    assert pool["image"] == "ubuntu-24.04"
+    assert "virtual_machine_configuration" not in pool
+    assert pool["start_task"]["command"] == "apt-get update && apt-get install -y jq"
+    assert pool["start_task"]["elevated"] is True
+    assert pool["user_accounts"][0]["password"] == "{{ password }}"
+    assert "hunter2" not in found.text
+    assert "Not imported: `certificateReferences`. The REST API removed it" in found.text
+    job = found.document["job"]
+    assert job["max_wall_clock_time"] == "1d"
+    assert job["max_retries"] == 1
+    assert job["env"] == {"LEVEL": "3"}
+    assert found.document["tasks"]["one"] == {"id": "one", "command": "hostname"}
+
+
+SIGNED = "https://acc.blob.core.windows.net/inputs/scene.blend?sv=2026&sig=abc%3D"
+
+
+def test_tasks_that_differ_in_a_word_are_one_stage(tmp_path: Path) -> None:
+    outputs = [
+        {
+            "filePattern": "*.png",
+            "destination": {
+                "container": {"containerUrl": "https://acc.blob.core.windows.net/frames?sig=x"}
+            },
+            "uploadOptions": {"uploadCondition": "taskSuccess"},
+        }
+    ]
+    tasks = [
+        task(
+            f"frame-{number}",
+            f"/bin/bash -c 'render --frame {number} > {number}.log'",
+            resourceFiles=[{"httpUrl": SIGNED, "filePath": "scene.blend"}],
+            outputFiles=outputs,
+        )
+        for number in range(1, 6)
+    ]
+    last = task("join", "ls -l", dependsOn={"taskIds": [each["id"] for each in tasks]})
+    found = imported(tmp_path, {"job.json": JOB, "tasks.json": {"value": [*tasks, last]}})
+    stages = found.document["tasks"]
+    assert stages["frame"] == {
+        "for_each": {"range": [1, 6]},
+        "id": "frame-{{ value }}",
+        "command": "render --frame {{ value }} > {{ value }}.log",
+        "resources": [
+            {
+                "storage_container_url": "{{ containers.inputs.read_url }}",
+                "blob_prefix": "scene.blend",
+            }
+        ],
+        "outputs": [{"files": "*.png", "container": "frames"}],
+    }
+    assert stages["join"]["needs"] == ["frame"]
+    assert found.document["pool"] == {"existing": "shared"}
+
+
+@pytest.mark.parametrize(
+    ("commands", "items", "command"),
+    [
+        (
+            ["run a 1", "run b 5"],
+            {"list": [{"id": "t0", "value1": "a", "value2": 1},
+                      {"id": "t1", "value1": "b", "value2": 5}]},
+            "run {{ value1 }} {{ value2 }}",
+        ),
+        (["run 'x;y'", "run 'z'"], None, None),
+        (["one two", "three"], None, None),
+        (["true", "true"], {"list": [{"id": "t0"}, {"id": "t1"}]}, "true"),
+    ],
+)  # fmt: skip
+def test_commands_that_differ(
+    commands: list[str], items: dict[str, Any] | None, command: str | None, tmp_path: Path
+) -> None:
+    tasks = [task(f"t{number}", line) for number, line in enumerate(commands)]
+    found = imported(tmp_path, {"job.json": JOB, "tasks.json": tasks})
+    stages = list(found.document["tasks"].values())
+    if items is not None:
+        assert stages == [{"for_each": items, "id": "{{ id }}", "command": command}]
+
+
+@pytest.mark.parametrize(
+    ("line", "member"),
+    [
+        ("echo a b", {"command": "echo a b"}),
+        ("/bin/sh -c 'a | b'", {"command": "a | b"}),
+        ("/bin/bash -c 'a | b'", {"command": "a | b"}),
+        ("bash -c '[[ -e x ]] && y'", {"command": ["bash", "-c", "[[ -e x ]] && y"]}),
+        ("bash -ec 'a | b'", {"command": ["bash", "-ec", "a | b"]}),
+        ("echo $HOME", {"command_line": "echo $HOME"}),
+        ("cmd /c dir %TEMP%", {"command_line": "cmd /c dir %TEMP%"}),
+        (
+            "/bin/sh -c 'docker ps --format \"{{.Names}}\"'",
+            {"command": "docker ps --format \"{{ '{{' | raw }}.Names}}\""},
+        ),
+    ],
+)
+def test_command_lines(line: str, member: dict[str, Any], tmp_path: Path) -> None:
+    found = imported(tmp_path, {"job.json": JOB, "tasks.json": [task("t", line)]}, plans=False)
+    assert found.document["tasks"]["t"] == {"id": "t", **member}
+
+
+def test_braces_of_a_command_stay_as_they_are(tmp_path: Path) -> None:
+    line = "/bin/sh -c 'docker ps --format \"{{.Names}}\"'"
+    found = imported(tmp_path, {"job.json": JOB, "tasks.json": [task("t", line)]})
+    (stage,) = found.spec.stages
+    command = command_line(stage.command, spec_scope(found.spec), windows=False)
+    assert '"{{.Names}}"' in str(command)
+
+
+def test_a_job_schedule(tmp_path: Path) -> None:
+    schedule = {
+        "id": "nightly",
+        "schedule": {"recurrenceInterval": "P1D", "doNotRunUntil": "2027-01-01T00:00:00Z"},
+        "jobSpecification": {
+            "poolInfo": {
+                "autoPoolSpecification": {"poolLifetimeOption": "jobschedule", "pool": POOL}
+            },
+            "jobManagerTask": {"id": "m", "commandLine": "python3 run.py"},
+            "constraints": {"maxWallClockTime": "PT1H"},
+        },
+    }
+    found = imported(tmp_path, {"schedule.json": schedule}, password="p", plans=False)
+    assert found.document["job"]["schedule"] == {"every": "P1D", "start": "2027-01-01T00:00:00Z"}
+    assert found.document["pool"]["lifetime"] == "job_schedule"
+    assert found.document["job"]["job_manager_task"]["command_line"] == "python3 run.py"
+
+
+def test_an_unknown_document(tmp_path: Path) -> None:
+    path = tmp_path / "other.json"
+    path.write_text('{"a": 1}', encoding="utf-8")
+    with pytest.raises(SpecError, match="no kind that can be imported"):
+        import_documents([path])
+
+
+def test_live_bodies_get_a_name_of_their_own() -> None:
+    draft = import_bodies("render-imported", POOL, JOB, [task("t", "true")])
+    text = draft.text("job render")
+    assert "name: render-imported" in text
+    assert "id: shared" not in text
+    assert "vm_size: standard_d2s_v5" in text
