@@ -95,7 +95,7 @@ def _kind(annotation: str) -> str:
     if annotation.startswith("Mapping"):
         return "object"
     if annotation.startswith("tuple"):
-        return "list of strings"
+        return "list of strings" if "str" in annotation else "list of objects"
     return " or ".join(_KINDS[part] for part in annotation.split(" | "))
 
 

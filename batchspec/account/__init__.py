@@ -19,6 +19,7 @@ from batchspec.account.facts import (
     TaskCounts,
     TaskDetails,
     TaskRecord,
+    TaskSince,
     TaskTimes,
     TaskWaiting,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "TaskCounts",
     "TaskDetails",
     "TaskRecord",
+    "TaskSince",
     "TaskTimes",
     "TaskWaiting",
     "Tasks",

@@ -114,6 +114,14 @@ class NodeRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskSince:
+    """A task, and the time at which it entered its present state."""
+
+    facts: TaskFacts
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class TaskAdded:
     """The result of adding one task: ``problem`` is ``None`` if it is in the job.
 

@@ -23,6 +23,7 @@ from batchspec.account.facts import (
     TaskCounts,
     TaskDetails,
     TaskRecord,
+    TaskSince,
     TaskTimes,
     TaskWaiting,
 )
@@ -228,6 +229,19 @@ class Tasks(Protocol):
 
     def list_records(self, job_id: str, *, failed: bool = False) -> AsyncIterator[TaskRecord]:
         """Every task of a job (or those that failed) with its times; none without the job."""
+        ...
+
+    def list_running(self, job_id: str) -> AsyncIterator[TaskSince]:
+        """The tasks that run or are about to, filtered by the service."""
+        ...
+
+    def list_ended(
+        self, job_id: str, *, since: datetime | None, failed: bool
+    ) -> AsyncIterator[TaskSince]:
+        """The tasks that were completed at ``since`` or later, filtered by the service.
+
+        With ``failed``, only those that failed.
+        """
         ...
 
     async def any_running(self, job_id: str) -> bool:

@@ -85,14 +85,56 @@ class TasksSeen:
 
 @dataclass(frozen=True, slots=True)
 class StagesSeen:
-    """The tasks of each stage when the wait for a job ends; only of specs with several stages.
+    """The tasks of each stage while and when (``final``) a job ends; of specs with several stages.
 
     By the name of the stage: ``total``, ``active``, ``running``, ``succeeded`` and ``failed``, over
-    all jobs of the run. Only :class:`TasksSeen` counts tasks that link stages.
+    all jobs of the run. Until the end, ``active`` includes tasks that are not submitted yet. Only
+    :class:`TasksSeen` counts tasks that link stages.
     """
 
     job: str
     stages: Mapping[str, Mapping[str, int]]
+    final: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTask:
+    """A task that runs on ``node`` since ``seconds``, by the service's clock."""
+
+    task: str
+    node: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LongestSeen:
+    """The tasks that have run longest, at most three, the longest first.
+
+    Each has ``task``, ``node`` and ``seconds``. It is reported again when other tasks run longest.
+    """
+
+    job: str
+    tasks: tuple[RunningTask, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedTasks:
+    """How many tasks failed for a cause, a word that ``retry --cause`` accepts, and one of them."""
+
+    cause: str
+    count: int
+    task: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailuresSeen:
+    """The failed tasks of a job by cause, the most frequent first.
+
+    Each has ``cause``, ``count`` and ``task``, the id of one of them.
+    """
+
+    job: str
+    causes: tuple[FailedTasks, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +253,8 @@ Event: TypeAlias = (
     | NodesSeen
     | TasksSeen
     | StagesSeen
+    | LongestSeen
+    | FailuresSeen
     | TaskFailed
     | NodeFailed
     | ScheduleSeen

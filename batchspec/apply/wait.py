@@ -19,6 +19,7 @@ from batchspec.apply.monitor import Cause, Health, Monitor, lasting
 from batchspec.apply.node_logs import TAIL, read_tail
 from batchspec.apply.polling import wait_until_ended
 from batchspec.apply.ports import World
+from batchspec.apply.task_states import TaskStates
 from batchspec.diagnostics import Diagnostic, ServiceError, Severity
 from batchspec.exit_codes import Exit
 from batchspec.plan import (
@@ -87,9 +88,15 @@ class _TaskWait:
     monitor: Monitor
     reported: set[str] = field(default_factory=set)
     counted: int = 0
+    states: TaskStates = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.states = TaskStates(self.action, self.monitor.world, self.monitor.emit)
 
     async def run(self) -> StepResult:
         performed = await self._wait()
+        if self.counted:
+            await self.states.finish(await self.monitor.world.account.jobs.get(self.action.job))
         if self.action.stages:
             await self._report_stages()
         return performed
@@ -116,6 +123,7 @@ class _TaskWait:
             self._report(health.counts, health.left)
             if health.counts.failed > self.counted:
                 await self._report_failed(health.counts)
+            await self.states.read(health)
             if health.over:
                 return await self._job_ended()
             if self._complete(health.counts):

@@ -13,6 +13,7 @@ from batchspec.account import (
     PreparationFacts,
     TaskCounts,
     TaskRecord,
+    TaskSince,
     TaskTimes,
     TaskWaiting,
 )
@@ -135,6 +136,15 @@ def task_record(body: Json) -> TaskRecord:
         ended=_timestamp(execution, "endTime"),
         requeued=execution.get("requeueCount", 0),
     )
+
+
+SINCE_FIELDS = [*TASK_FIELDS, "stateTransitionTime"]
+"""What :func:`task_since` reads."""
+
+
+def task_since(body: Json) -> TaskSince:
+    """A task of a list, with :data:`SINCE_FIELDS`."""
+    return TaskSince(task_facts(body), parse_timestamp(body["stateTransitionTime"]))
 
 
 def kept_output(body: Json) -> tuple[str, str] | None:

@@ -9,7 +9,7 @@ and without an end.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from azure.core.exceptions import AzureError
@@ -19,6 +19,7 @@ from batchspec.account import (
     TaskAdded,
     TaskDetails,
     TaskRecord,
+    TaskSince,
     TaskTimes,
     TaskWaiting,
 )
@@ -216,6 +217,24 @@ class Tasks:
             if not facts.satisfies(body):
                 yield body["id"]
 
+    async def list_running(self, job_id: str) -> AsyncIterator[TaskSince]:
+        """The tasks that run or are about to, streamed, filtered by the service."""
+        async for body in self._list(job_id, _RUNNING, facts.SINCE_FIELDS):
+            yield facts.task_since(body)
+
+    async def list_ended(
+        self, job_id: str, *, since: datetime | None, failed: bool
+    ) -> AsyncIterator[TaskSince]:
+        """The tasks that were completed at ``since`` or later, streamed, filtered by the service.
+
+        With ``failed``, only those that failed.
+        """
+        where = _FAILED if failed else "state eq 'completed'"
+        if since is not None:
+            where += f" and stateTransitionTime ge DateTime'{_odata_time(since)}'"
+        async for body in self._list(job_id, where, facts.SINCE_FIELDS):
+            yield facts.task_since(body)
+
     async def any_running(self, job_id: str) -> bool:
         """Whether any task of the job is running or preparing, by a list: counts may lag."""
         async for _ in self._list(job_id, _RUNNING, ["id"]):
@@ -264,6 +283,11 @@ class Tasks:
         with translated(f"job {job_id}"):
             async for task in list_items(self._connection.client, path, where=where, select=fields):
                 yield task
+
+
+def _odata_time(at: datetime) -> str:
+    """A time in a filter, in whole seconds, as in the examples of the Batch documentation."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _add_results(

@@ -194,7 +194,7 @@ class Tally:
             case events.StepProgress(step, moved=moved):
                 if step in self._steps:
                     self._steps[step] = replace(self._steps[step], size=moved)
-            case events.NodesSeen():
+            case events.NodesSeen() | events.LongestSeen() | events.FailuresSeen():
                 pass
             case _:
                 assert_never(event)

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import assert_never
 
 from batchspec.apply.events import (
+    FailedTasks,
+    FailuresSeen,
     NodeFailed,
     NodesSeen,
     Outcome,
     RunEnded,
+    RunningTask,
     RunStarted,
     ScheduleSeen,
     StepProgress,
@@ -283,6 +286,24 @@ def task_parts(counts: Mapping[str, int], *, over: bool) -> Iterator[str]:
     for state, label in labels.items():
         if counts[state]:
             yield f"{counts[state]:,} {label}"
+
+
+def running_task_text(task: RunningTask) -> str:
+    """A task that runs: ``count-b on node tvm-2 for 3m 20s``."""
+    node = f" on node {flat(task.node)}" if task.node else ""
+    return f"{flat(task.task)}{node} for {units.duration(task.seconds)}"
+
+
+def causes_text(event: FailuresSeen) -> str:
+    """The failed tasks by cause: ``12 failed: exit-1 (count-b and 11 more)``."""
+    return "; ".join(
+        f"{each.count:,} failed: {flat(each.cause)} ({example_text(each)})" for each in event.causes
+    )
+
+
+def example_text(failed: FailedTasks) -> str:
+    """A task that failed for a cause, and how many more did: ``count-b and 11 more``."""
+    return flat(failed.task) + (f" and {failed.count - 1:,} more" if failed.count > 1 else "")
 
 
 def waiting_lines(event: Waiting) -> Iterator[str]:

@@ -18,6 +18,7 @@ from batchspec.account import (
     TaskAdded,
     TaskCounts,
     TaskRecord,
+    TaskSince,
     TaskTimes,
     TaskWaiting,
 )
@@ -250,6 +251,19 @@ class FakeTasks(FakeResource):
             elif not failed:
                 yield TaskRecord(TaskFacts(name, "completed", True, 0), ended=START)
 
+    async def list_running(self, job_id: str) -> AsyncIterator[TaskSince]:
+        await self.account.call("tasks.list_running", job_id)
+        for task in self.account.running_tasks:
+            yield task
+
+    async def list_ended(
+        self, job_id: str, *, since: datetime | None, failed: bool
+    ) -> AsyncIterator[TaskSince]:
+        await self.account.call("tasks.list_ended", job_id)
+        for task in self.account.ended_tasks:
+            if (since is None or task.since >= since) and not (failed and task.facts.succeeded):
+                yield task
+
     async def list_waiting(self, job_id: str) -> AsyncIterator[TaskWaiting]:
         for task in self.account.waiting:
             yield task
@@ -353,6 +367,8 @@ class FakeAccount:
     waiting: tuple[TaskWaiting, ...] = ()
     prepared: tuple[PreparationFacts, ...] = ()
     times: tuple[TaskTimes, ...] = ()
+    running_tasks: tuple[TaskSince, ...] = ()
+    ended_tasks: tuple[TaskSince, ...] = ()
     started_late: bool = False
     node_state: str = "idle"
     never_done: bool = False

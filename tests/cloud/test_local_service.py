@@ -147,6 +147,18 @@ async def look(cloud: AccountClient, tmp_path: Path) -> None:
     tasks = {task.id: task async for task in cloud.tasks.list("j", missing_ok=True)}
     assert set(tasks) == {"good", "bad"}
     assert tasks["good"].succeeded
+    ended = {
+        task.facts.id: task.since
+        async for task in cloud.tasks.list_ended("j", since=None, failed=False)
+    }
+    assert set(ended) == {"good", "bad"}
+    last = max(ended.values()) + timedelta(seconds=1)
+    assert not [1 async for _ in cloud.tasks.list_ended("j", since=last, failed=False)]
+    first = min(ended.values())
+    assert [t.facts.id async for t in cloud.tasks.list_ended("j", since=first, failed=True)] == [
+        "bad"
+    ]
+    assert not [1 async for _ in cloud.tasks.list_running("j")]
 
     assert await cloud.tasks.get_file_tail("j", "bad", "stderr.txt", 8) == "07€no\n"
     assert await cloud.tasks.get_file_tail("j", "bad", "nothing.txt", 8) == ""

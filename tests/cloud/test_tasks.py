@@ -354,6 +354,16 @@ async def test_failed_tasks_are_filtered_by_the_service(
     assert server.asked[-1].query["$filter"] == wanted
 
 
+async def test_tasks_that_ended_since_a_time_are_filtered_by_the_service(
+    cloud: AccountClient, server: Scripted
+) -> None:
+    server.on("GET", "/jobs/j/tasks", Reply(body={"value": []}))
+    since = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+    assert [task async for task in cloud.tasks.list_ended("j", since=since, failed=False)] == []
+    wanted = "state eq 'completed' and stateTransitionTime ge DateTime'2026-01-02T03:04:05Z'"
+    assert server.asked[-1].query["$filter"] == wanted
+
+
 async def test_a_missing_job_has_no_tasks(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/jobs/j/tasks", refusal(404, "JobNotFound"))
     assert [task async for task in cloud.tasks.list("j", missing_ok=True)] == []

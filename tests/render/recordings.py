@@ -281,6 +281,55 @@ def _large() -> Tape:
     return tape
 
 
+def _stages() -> Tape:
+    """100,000 tasks in two stages; some fail for different causes, and the last ones take long."""
+    tape = Tape()
+    total = 99_999
+    tape.at(0, e.RunStarted("sweep", *AZURE, 12))
+    step(tape, 0, 2, "pool:sweep", "create", "pool sweep", items=64)
+    step(tape, 2, 60, "tasks:map", "submit", "tasks of map", items=total)
+    tape.at(2, e.StepStarted("job:done", "wait", "tasks of sweep", total + 1))
+    for second in range(10, 1001, 10):
+        done, failed = min(second * 100, total), second // 10
+        running = min(256, total - done)
+        active = total - done - running
+        tape.at(second, e.NodesSeen("sweep", {"running": 62, "starttaskfailed": 2}, 64))
+        tape.at(
+            second, e.TasksSeen("sweep", total + 1, active + 1, running, done - failed, failed, 7e3)
+        )
+        counts = {"total": total, "active": active, "running": running}
+        counts |= {"succeeded": done - failed, "failed": failed}
+        last = {"total": 1, "active": 1, "running": 0, "succeeded": 0, "failed": 0}
+        tape.at(second, e.StagesSeen("sweep", {"map": counts, "merge": last}, final=False))
+        exits = e.FailedTasks("exit-137", failed - failed // 5, "map-000011-9c2f")
+        late = [e.FailedTasks("timeout", failed // 5, "map-000404-77aa")] if failed >= 5 else []
+        tape.at(second, e.FailuresSeen("sweep", (exits, *late)))
+    stderr = "Killed\n"
+    tape.at(
+        10,
+        e.TaskFailed("sweep", "map-000011-9c2f", 137, "FailureExitCode", "", stderr, "tvm-9"),
+        e.LongestSeen(
+            "sweep",
+            (
+                e.RunningTask("map-000012-1f00", "tvm-3", 9.5),
+                e.RunningTask("map-000020-8b4e", "tvm-21", 8.0),
+                e.RunningTask("map-000031-c0de", "tvm-7", 7.9),
+            ),
+        ),
+    )
+    # Only stragglers remain.
+    for second in range(1010, 1111, 20):
+        tape.at(second, e.TasksSeen("sweep", total + 1, 1, 3, total - 103, 100, 6e3))
+        counts = {"total": total, "active": 0, "running": 3}
+        counts |= {"succeeded": total - 103, "failed": 100}
+        tape.at(second, e.StagesSeen("sweep", {"map": counts, "merge": last}, final=False))
+    tape.at(1120, e.StepSkipped("job:done", "wait", "tasks of sweep", "interrupted"))
+    left = ("pool sweep", "job sweep")
+    again = "batchspec apply sweep.yaml"
+    tape.at(1120, e.RunEnded(Outcome.INTERRUPTED, 1120.0, 130, left, again))
+    return tape
+
+
 RECORDINGS: dict[str, list[Stamped]] = {
     "good": _good().stamped,
     "interrupted": _upload().stamped,
@@ -291,6 +340,7 @@ RECORDINGS: dict[str, list[Stamped]] = {
     "large": _large().stamped,
     "scheduled": _scheduled().stamped,
     "waiting": _waiting().stamped,
+    "stages": _stages().stamped,
 }
 """Every recording by name; in each, time only goes forward."""
 

@@ -51,6 +51,8 @@ VALUES: dict[str, object] = {
     "float": 1.5,
     "float | None": 1.5,
     "tuple[str, ...]": ("name",),
+    "tuple[RunningTask, ...]": (events.RunningTask("a", "n", 99.0),),
+    "tuple[FailedTasks, ...]": (events.FailedTasks("exit-1", 2, "a"),),
     "timedelta": timedelta(hours=2),
     "datetime | None": START,
     "Path": Path("results"),
@@ -193,4 +195,10 @@ def test_events_module_is_the_whole_union() -> None:
         for value in vars(events).values()
         if isinstance(value, type) and value.__module__ == events.__name__
     }
-    assert named - {Outcome, events.Stamped, events.Stamp} == set(EVENTS)
+    assert named - {
+        Outcome,
+        events.Stamped,
+        events.Stamp,
+        events.RunningTask,
+        events.FailedTasks,
+    } == set(EVENTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import pytest
@@ -62,6 +62,9 @@ def leaky(event: type[Event], leak: str) -> Event:
                 changes[field.name] = leak
             case Diagnostic():
                 changes[field.name] = problem(leak)
+            case tuple() if is_dataclass(value[0]):
+                texts = [f.name for f in fields(value[0]) if f.type == "str"]
+                changes[field.name] = (replace(value[0], **dict.fromkeys(texts, leak)),)
             case tuple():
                 changes[field.name] = (leak,)
             case dict():

@@ -15,6 +15,7 @@ from typing import Protocol, TextIO
 
 from batchspec.apply.events import (
     Event,
+    LongestSeen,
     NodeFailed,
     Noticed,
     Stamped,
@@ -111,6 +112,8 @@ def _shortened(event: Event, ids: NodeIds) -> Event:
     match event:
         case TaskFailed(node=node, message=message) if node is not None:
             return replace(event, node=ids(node), message=ids(message))
+        case LongestSeen(tasks=tasks):
+            return replace(event, tasks=tuple(replace(t, node=ids(t.node)) for t in tasks))
         case NodeFailed(node=node, message=message):
             return replace(event, node=ids(node), message=ids(message))
         case Waiting():

@@ -10,16 +10,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, TextIO, get_args
 
-from batchspec.apply.events import Event, Outcome, Stamped
+from batchspec.apply.events import Event, FailedTasks, Outcome, RunningTask, Stamped
 from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.render.diagnostics import diagnostic_json
 from batchspec.render.output import LineWriter, json_text
 from batchspec.render.run_text import snake
+
+_ITEMS: Mapping[str, type[RunningTask | FailedTasks]] = {
+    "tasks": RunningTask,
+    "causes": FailedTasks,
+}
+"""The fields that are lists of objects."""
 
 STREAM = 1
 """The version of the stream."""
@@ -67,6 +73,8 @@ def moment(at: datetime) -> str:
 
 
 def _value(value: object) -> object:
+    if isinstance(value, RunningTask | FailedTasks):
+        value = asdict(value)
     match value:
         case Diagnostic():
             return diagnostic_json(value)
@@ -121,8 +129,16 @@ def _field_value(name: str, value: Any) -> Any:
         case "next_run" | "since", str():
             return datetime.fromisoformat(value)
         case _, list():
-            return tuple(value)
+            kind = _ITEMS.get(name)
+            return tuple(value if kind is None else (_read_fields(kind, item) for item in value))
     return value
+
+
+def _read_fields(
+    kind: type[RunningTask | FailedTasks], row: dict[str, Any]
+) -> RunningTask | FailedTasks:
+    """The fields of ``kind`` that a row has; a later version may have more."""
+    return kind(**{name: row[name] for name in kind.__dataclass_fields__ if name in row})
 
 
 def _read_diagnostic(row: dict[str, Any]) -> Diagnostic:

@@ -16,6 +16,9 @@ from batchspec.render.progress.state import FailureGroups, Rate, Throttle
 from batchspec.render.run_text import phrase
 from batchspec.render.style import Style
 
+_LONG = 60
+"""Seconds after which a running task is worth a line."""
+
 
 class PlainView:
     """Writes a line for each event; progress at intervals."""
@@ -87,7 +90,11 @@ class PlainView:
             case events.TasksSeen():
                 return "tasks", self._tasks(event, at)
             case events.StagesSeen():
-                return "stages", run_text.stage_lines(event.stages, over=True)
+                return "stages", self._stages(event, at)
+            case events.LongestSeen():
+                return "longest", self._longest(event, at)
+            case events.FailuresSeen():
+                return "failed", self._failed(event, at)
             case events.TaskFailed() | events.NodeFailed():
                 return "FAILED", self._failures.add(event)
             case events.ScheduleSeen():
@@ -158,6 +165,25 @@ class PlainView:
             if event.left is not None and done < event.total:
                 text += f", limit in {units.duration(event.left)}"
             yield text
+
+    def _stages(self, event: events.StagesSeen, at: datetime) -> Iterator[str]:
+        if event.final:
+            yield from run_text.stage_lines(event.stages, over=True)
+        elif self._due(f"stages {event.job}", event.stages, at, 0, 1):
+            yield from run_text.stage_lines(event.stages, over=False)
+
+    def _longest(self, event: events.LongestSeen, at: datetime) -> Iterator[str]:
+        """The tasks that have run for a minute or longer."""
+        tasks = [task for task in event.tasks if task.seconds >= _LONG]
+        if tasks and self._due(f"longest {event.job}", event, at, 0, 1):
+            yield units.listed(run_text.running_task_text(task) for task in tasks)
+
+    def _failed(self, event: events.FailuresSeen, at: datetime) -> Iterator[str]:
+        """The causes, when there is a new one or twice as many tasks have failed."""
+        count = sum(each.count for each in event.causes)
+        value = frozenset(each.cause for each in event.causes), count.bit_length()
+        if self._due(f"failed {event.job}", value, at, 0, 1):
+            yield f"job {flat(event.job)}: {run_text.causes_text(event)}"
 
     def _due(self, subject: str, value: object, at: datetime, done: int, total: int) -> bool:
         """Whether to report a subject: its value changed, and it is time or it is complete.
@@ -239,6 +265,8 @@ class QuietView:
                 | events.NodesSeen()
                 | events.TasksSeen()
                 | events.StagesSeen()
+                | events.LongestSeen()
+                | events.FailuresSeen()
                 | events.ScheduleSeen()
                 | events.Waiting()
                 | events.StepDone()

@@ -234,7 +234,9 @@ class LiveState:
                 row.state, row.note = StepState.SKIPPED, because
             case events.RunEnded():
                 self.end = event
-            case events.Noticed() | events.ScheduleSeen() | events.StagesSeen():
+            case events.StagesSeen() | events.LongestSeen() | events.FailuresSeen():
+                pass
+            case events.Noticed() | events.ScheduleSeen():
                 pass
             case _:
                 assert_never(event)
