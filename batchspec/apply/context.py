@@ -104,7 +104,11 @@ class Progress:
         ended = self.done == self.items and not self.growing
         if now - self._emitted_at >= self.every or ended:
             self._emitted_at, self._emitted = now, (self.done, self.moved)
-            self.emit(StepProgress(self.step.id, self.done, self.items, self.moved, self.size))
+            self.emit(
+                StepProgress(
+                    self.step.id, self.done, self.items, self.moved, self.size, self.growing
+                )
+            )
 
 
 @dataclass(slots=True)

@@ -52,13 +52,17 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepProgress:
-    """How far a step is: ``done`` of ``items``, ``moved`` bytes of ``size``."""
+    """How far a step is: ``done`` of ``items``, ``moved`` bytes of ``size``.
+
+    ``growing``: the items are not all known yet.
+    """
 
     step: str
     done: int
     items: int
     moved: int = 0
     size: int | None = None
+    growing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ _SHARE = 10
 """The pause after a list, as a multiple of the time that it took."""
 _OVERLAP = timedelta(seconds=5)
 """How far a list reaches back before the last one: tasks may appear in it late."""
+_LAG = 3
+"""How many lists in a row must contain more tasks than are counted until they are read again."""
 _LONGEST = 3
 _CAUSES = 20
 """How many causes are reported; the failed tasks of all others are counted together."""
@@ -55,6 +57,7 @@ class TaskStates:
     _recent: dict[str, datetime] = field(default_factory=dict)
     _ended: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     _causes: dict[str, FailedTasks] = field(default_factory=dict)
+    _fewer: int = 0
     _longest: tuple[str, ...] = ()
     _reported: dict[type, object] = field(default_factory=dict)
 
@@ -67,6 +70,7 @@ class TaskStates:
         began = clock.monotonic()
         if self._refused or health.job is None or health.counts == self._read or began < self._due:
             return
+        self._check_sums(health)
         try:
             if self.action.stages or health.counts.failed:
                 await self._read_ended(health.job)
@@ -75,7 +79,6 @@ class TaskStates:
             self._refuse(error)
             return
         self._read = health.counts
-        self._restart_if_too_many(health)
         now = clock.monotonic()
         self._due = now + max(_POLLS * self.world.shortest_poll_interval, _SHARE * (now - began))
         if self.action.stages:
@@ -128,12 +131,17 @@ class TaskStates:
         known = self._causes.get(cause, FailedTasks(cause, 0, task.id))
         self._causes[cause] = replace(known, count=known.count + 1)
 
-    def _restart_if_too_many(self, health: Health) -> None:
-        """Start again with the next list if tasks were reactivated or deleted."""
+    def _check_sums(self, health: Health) -> None:
+        """Start again if there are fewer ended tasks than were listed: some were reactivated.
+
+        Counts may lag behind a list, so they must be lower several times in a row.
+        """
         ended = sum(self._ended.values(), Counter[str]())
         completed = health.counts.completed + self.action.superseded
-        if ended["failed"] > health.counts.failed or ended.total() > completed:
-            self._newest = self._read = None
+        fewer = ended["failed"] > health.counts.failed or ended.total() > completed
+        self._fewer = self._fewer + 1 if fewer else 0
+        if self._fewer >= _LAG:
+            self._newest, self._fewer = None, 0
             for each in (self._recent, self._ended, self._causes):
                 each.clear()
 

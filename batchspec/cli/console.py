@@ -56,8 +56,13 @@ def show_diagnostics(diagnostics: Sequence[Diagnostic], form: Format = Format.TE
     err(diagnostics_text(diagnostics, color=color, width=width()))
 
 
-def show_plan(plan: Plan, form: Format, *, verbose: bool, nothing: str = "") -> None:
-    """Write a plan to standard output; ``nothing`` is the text for one without steps."""
+def show_plan(
+    plan: Plan, form: Format, *, verbose: bool, nothing: str = "", folded: bool = False
+) -> None:
+    """Write a plan to standard output; ``nothing`` is the text for one without steps.
+
+    ``folded``: as text without its steps.
+    """
     from batchspec.cli.resume_command import completed_plan
     from batchspec.render import plan_json, plan_markdown, plan_text, symbols_for
 
@@ -77,6 +82,7 @@ def show_plan(plan: Plan, form: Format, *, verbose: bool, nothing: str = "") -> 
                     verbose=verbose,
                     here=Path.cwd(),
                     nothing=nothing,
+                    folded=folded,
                 )
             )
 

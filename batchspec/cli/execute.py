@@ -33,6 +33,7 @@ from batchspec.render import (
     StepState,
     Tally,
     View,
+    is_live,
     next_commands,
     open_view,
     record_unwritable,
@@ -95,6 +96,29 @@ def interruptible(
             signal.signal(number, handler)
 
 
+@contextmanager
+def suspendable(view: View) -> Iterator[None]:
+    """Leave the screen of the run while the process is suspended (Ctrl-Z)."""
+    if not hasattr(signal, "SIGTSTP") or signal.getsignal(signal.SIGTSTP) is signal.SIG_IGN:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def suspend() -> None:
+        with view.paused():
+            # Returns when the process continues.
+            signal.raise_signal(signal.SIGSTOP)
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(suspend)
+
+    before = signal.signal(signal.SIGTSTP, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, before)
+
+
 def _signals() -> Iterator[signal.Signals]:
     """The signals to handle, without those that ``nohup`` ignores or the system lacks."""
     yield signal.SIGINT
@@ -115,14 +139,20 @@ async def confirm_and_execute(
 ) -> int:
     """Show the plan, ask for confirmation where it is needed, and execute it; the exit code.
 
+    The steps of a plan that needs no confirmation are not shown if the screen of the run shows
+    them at once.
+
     Raises:
         UsageError: confirmation is needed, and there is no terminal.
     """
+    asks = needs_confirmation(plan)
     if progress.shows_plan:
-        show_plan(plan, Format.TEXT, verbose=verbose)
+        live = is_live(Kind(progress.value), sys.stdout, os.environ)
+        folded = live and not (asks or verbose or plan.empty)
+        show_plan(plan, Format.TEXT, verbose=verbose, folded=folded)
         if plan.empty:
             return Exit.DONE
-    if needs_confirmation(plan) and not confirm_plan(plan, progress, yes=yes):
+    if asks and not confirm_plan(plan, progress, yes=yes):
         return Exit.DONE
     return await execute(plan, session, progress, again, yes=yes, verbose=verbose)
 
@@ -170,7 +200,10 @@ async def execute(
     execution = Execution(plan, session, clock, (viewer, tally), complete, unwritable)
     questions = RunQuestions(view, plan.account.target, interrupts.cancellation, yes=yes)
     try:
-        with interruptible(interrupts, lambda: execution.emit(Noticed(stopping()))):
+        with (
+            interruptible(interrupts, lambda: execution.emit(Noticed(stopping()))),
+            suspendable(view),
+        ):
             code = await execution.run(
                 questions, interrupts.cancellation, unshown_findings(plan, progress)
             )

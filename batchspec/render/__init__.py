@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from batchspec.render.inventory import inventory_json, inventory_text
     from batchspec.render.output import NodeIds, json_text, wrap
     from batchspec.render.plan import plan_json, plan_markdown, plan_text, refusal_markdown
-    from batchspec.render.progress import Kind, View, open_view
+    from batchspec.render.progress import Kind, View, is_live, open_view
     from batchspec.render.progress.json_stream import JsonView, read_record
     from batchspec.render.report import Report, StepState, Tally
     from batchspec.render.report_page import Attempt, build_timeline, last_run, page_html
@@ -86,6 +86,7 @@ __all__ = [
     "folder_unwritable",
     "inventory_json",
     "inventory_text",
+    "is_live",
     "json_text",
     "last_run",
     "next_commands",
@@ -151,6 +152,7 @@ _NAMES = {
     "progress": (
         "Kind",
         "View",
+        "is_live",
         "open_view",
     ),
     "progress.json_stream": (

@@ -62,22 +62,24 @@ def plan_text(
     verbose: bool = False,
     here: Path | None = None,
     nothing: str = "",
+    folded: bool = False,
 ) -> str:
     """The plan as text of ``width`` columns: account, steps with reasons, findings, summary.
 
     ``verbose`` adds the predecessors and the requests of each step. ``here`` is the folder that
-    paths are relative to. ``nothing`` replaces the summary of a plan without steps.
+    paths are relative to. ``nothing`` replaces the summary of a plan without steps. ``folded``
+    leaves the steps out.
     """
     style = Style(color)
     lines = [style("bold", account_line(plan.account)), *_title(plan, style, width)]
     rows = _Rows(plan, style, symbols, width, here)
-    if plan.steps:
+    if plan.steps and not folded:
         lines.append("")
         for number, step in enumerate(plan.steps, 1):
             lines += rows.lines(step, str(number))
             if verbose:
                 lines += _more(step, style)
-    if plan.kept:
+    if plan.kept and not folded:
         lines.append("")
         for step in plan.kept:
             lines += rows.lines(step, "")

@@ -225,7 +225,12 @@ def item_noun(verb: str, subject: str) -> str:
 
 
 def progress_text(event: StepProgress, item: str) -> str:
-    """The progress of a step: ``61 of 100 files, 12.3/20.0 MiB, 61%``."""
+    """The progress of a step: ``61 of 100 files, 12.3/20.0 MiB, 61%``.
+
+    Without totals while these grow: ``61 files, 12.3 MiB``.
+    """
+    if event.growing:
+        return f"{units.counted(event.done, item)}, {units.size(event.moved)}"
     parts = [f"{event.done:,} of {units.counted(event.items, item)}"]
     if event.size is not None or event.moved:
         parts.append(units.amount(event.moved, event.size))

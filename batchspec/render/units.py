@@ -49,6 +49,13 @@ def duration(seconds: float) -> str:
     return f"{days}d {hours:02}h"
 
 
+def estimate(seconds: float | None) -> str:
+    """An estimated duration: ``3s``, ``3m 20s``, at least a second; ``unknown`` without one."""
+    if seconds is None:
+        return "unknown"
+    return f"{max(round(seconds), 1)}s" if seconds < 9.95 else duration(seconds)
+
+
 def limit(seconds: float) -> str:
     """A configured duration, without the parts that are zero: ``30m``, ``1h 30m``, ``7d``."""
     whole, parts = round(seconds), []

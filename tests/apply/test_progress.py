@@ -31,7 +31,7 @@ def test_growing_items_are_not_emitted_one_by_one() -> None:
         progress.finish()
     progress.end()
     assert emitted == [
-        StepProgress("download:output", 1, 1, 0),
+        StepProgress("download:output", 1, 1, 0, growing=True),
         StepProgress("download:output", 100, 100, 0),
     ]
 
@@ -42,7 +42,7 @@ def test_the_end_is_emitted_once() -> None:
     progress.items += 1
     progress.finish()
     progress.end()
-    assert emitted == [StepProgress("download:output", 1, 1, 0)]
+    assert emitted == [StepProgress("download:output", 1, 1, 0, growing=True)]
 
 
 def test_no_items_emit_nothing() -> None:

@@ -151,13 +151,25 @@ async def test_lists_are_read_only_when_counts_change_and_not_at_every_poll() ->
 async def test_a_reactivated_task_is_not_counted_twice() -> None:
     reader = Reader(ONE)
     reader.account.ended_tasks = (ran("a", 1, code=1), ran("b", 1, code=1))
-    await reader.read(TaskCounts(0, 0, 0, 2))
+    await reader.read(TaskCounts(9, 0, 0, 2))
     reader.account.ended_tasks = (ran("b", 1, code=1),)
-    await reader.read(TaskCounts(0, 1, 0, 1))
-    reader.account.ended_tasks = (ran("a", 90, code=2), ran("b", 1, code=1))
+    for waiting in range(8, 4, -1):
+        await reader.read(TaskCounts(waiting, 1, 0, 1))
+    reader.account.ended_tasks = (ran("a", 900, code=2), ran("b", 1, code=1))
     await reader.read(TaskCounts(0, 0, 0, 2))
     seen = [event for event in reader.events if isinstance(event, FailuresSeen)][-1]
     assert {each.cause: each.count for each in seen.causes} == {"exit-1": 1, "exit-2": 1}
+
+
+async def test_counts_that_lag_behind_a_list_do_not_take_anything_back() -> None:
+    reader = Reader(TWO)
+    done = 0
+    for number in range(1, 9):
+        reader.account.ended_tasks = tuple(ran(f"t{n}", n) for n in range(number))
+        await reader.read(TaskCounts(8 - number, 1, number - number % 2, 0))
+        seen = [event for event in reader.events if isinstance(event, StagesSeen)][-1]
+        assert seen.stages["map"]["succeeded"] > done
+        done = seen.stages["map"]["succeeded"]
 
 
 async def test_a_refused_list_is_reported_once() -> None:

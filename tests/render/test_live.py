@@ -1,8 +1,11 @@
-"""The live view on terminals of 80x24 and 120x40."""
+"""The live view on terminals of four sizes."""
 
 from __future__ import annotations
 
+import io
+import re
 import time
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import pytest
@@ -12,23 +15,37 @@ from batchspec.apply import events as e
 from batchspec.apply.events import Stamped
 from batchspec.render.progress.live import LiveView, console_on
 from batchspec.render.progress.live_frame import Size, frame
+from batchspec.render.progress.screen import BYTES_PER_SECOND, FRAMES_PER_SECOND
 from batchspec.render.progress.state import LiveState
 from batchspec.render.style import ASCII, UNICODE, Symbols
 from tests.render import golden
 from tests.render.recordings import RECORDINGS, START
 from tests.render.terminal import Terminal
 
-SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
+SIZES = {"60x20": (60, 20), "80x24": (80, 24), "120x40": (120, 40), "200x50": (200, 50)}
 
 
 class Player:
     """Plays a recording on a terminal; the clock is the event's."""
 
-    def __init__(self, columns: int, rows: int, symbols: Symbols = UNICODE) -> None:
+    def __init__(
+        self,
+        columns: int,
+        rows: int,
+        symbols: Symbols = UNICODE,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.terminal = Terminal(columns, rows)
-        self.console: Console = console_on(self.terminal, {}, width=columns, height=rows)
+        self.console: Console = console_on(self.terminal, environ or {}, width=columns, height=rows)
         self.now: datetime = START
-        self.view = LiveView(self.console, lambda: self.now, symbols, refreshing=False)
+        self.seconds = 0.0
+        self.view = LiveView(
+            self.console,
+            lambda: self.now,
+            symbols,
+            monotonic=lambda: self.seconds,
+            refreshing=False,
+        )
 
     def play(self, stream: list[Stamped]) -> None:
         for stamped in stream:
@@ -36,11 +53,14 @@ class Player:
             self.view(stamped)
 
     def refresh(self) -> str:
+        """The screen after a frame; it is long after the last one."""
+        self.seconds += 10
         self.view.refresh()
-        return self.terminal.screen
+        assert not self.terminal.synchronized
+        return "\n".join(self.terminal.visible).rstrip("\n") + "\n"
 
     def resize(self, columns: int, rows: int) -> None:
-        self.terminal.columns, self.terminal.rows = columns, rows
+        self.terminal.resize(columns, rows)
         self.console.size = (columns, rows)  # type: ignore[assignment]
 
 
@@ -56,7 +76,6 @@ def test_screens(name: str, size: str) -> None:
             shots.append(f"── after event {end} ──\n{player.refresh()}")
     player.view.close()
     shots.append(f"── closed ──\n{player.terminal.screen}")
-    assert not player.terminal.wrapped
     assert player.terminal.cursor_shown
     golden.check(f"{name}.live.{size}.txt", "\n".join(shots))
 
@@ -80,16 +99,16 @@ def test_every_frame_fits(name: str, width: int, height: int) -> None:
         state.add(stamped)
         if number % every == 0:
             lines = frame(state, stamped.at, Size(width, height), UNICODE)
-            assert len(lines) < height
+            assert len(lines) <= height
             assert max(line.cell_len for line in lines) <= width
 
 
-def test_failures_stay_above_the_region_once() -> None:
+def test_failures_are_one_line_on_the_screen_and_one_block_after_it() -> None:
     player = Player(80, 24)
-    for stamped in RECORDINGS["failed-task"]:
-        player.now = stamped.at
-        player.view(stamped)
-        player.refresh()
+    stream = RECORDINGS["failed-task"]
+    player.play(stream[:8])
+    assert player.refresh().count("exit code 1") == 1
+    player.play(stream[8:])
     player.view.close()
     screen = player.terminal.screen
     assert screen.count("UnicodeDecodeError") == 1
@@ -97,43 +116,210 @@ def test_failures_stay_above_the_region_once() -> None:
     assert screen.index("UnicodeDecodeError") < screen.index("submit tasks of count")
 
 
-def test_a_question_removes_the_region() -> None:
+def test_a_question_is_asked_on_the_primary_screen() -> None:
     player = Player(80, 24)
+    player.terminal.write("$ batchspec apply topn.yaml\n")
     player.play(RECORDINGS["good"][:20])
-    player.refresh()
+    assert "create container input" in player.refresh()
     with player.view.paused():
         assert player.terminal.cursor_shown
-        assert "container" not in player.terminal.screen
+        player.refresh()
+        assert player.terminal.screen == "$ batchspec apply topn.yaml\n"
         player.console.file.write("Delete it? [Y/n] y\n")
     screen = player.refresh()
-    assert screen.startswith("Delete it? [Y/n] y\n")
+    assert player.terminal.alternate
     assert "create container input" in screen
+    player.view.close()
+    assert player.terminal.screen.startswith("$ batchspec apply topn.yaml\nDelete it? [Y/n] y\n")
 
 
-def test_failures_during_a_question_are_printed_after_it() -> None:
+def test_failures_and_totals_are_above_a_question() -> None:
     player = Player(80, 24)
-    player.play(RECORDINGS["failed-task"][:5])
+    player.play(RECORDINGS["failed-task"][:11])
     player.refresh()
     with player.view.paused():
-        player.play(RECORDINGS["failed-task"][5:8])
-        assert not player.terminal.screen.strip()
-    screen = player.refresh()
-    assert "UnicodeDecodeError" in screen
-    assert "wait for tasks of topn" in screen
-
-
-def test_a_resize_during_the_run() -> None:
-    player = Player(120, 40)
-    stream = RECORDINGS["large"]
-    player.play(stream[:150])
-    player.refresh()
-    player.resize(60, 12)
-    player.play(stream[150:])
-    player.refresh()
-    assert all(len(line) <= 60 for line in player.terminal.visible)
-    player.resize(100, 30)
+        screen = player.terminal.screen
+        assert screen.startswith("1 task failed: exit code 1 (count-b-2f1c09aa)\n  | Traceback")
+        assert re.search(r"\ntasks .* 3/3 +100% +1\n", screen)
+    player.play(RECORDINGS["failed-task"][11:])
     player.view.close()
-    assert player.terminal.cursor_shown
+    assert player.terminal.screen.count("UnicodeDecodeError") == 1
+
+
+def test_diagnostics_are_printed_in_full_before_a_question_and_once() -> None:
+    player = Player(80, 24)
+    stream = RECORDINGS["time-limit"]
+    at = next(n for n, each in enumerate(stream) if isinstance(each.event, e.Noticed))
+    player.play(stream[: at + 1])
+    assert "notes    warning: the job 'sweep' was ended" in player.refresh()
+    with player.view.paused():
+        assert "fix: Give" in player.terminal.screen
+    player.play(stream[at + 1 :])
+    player.view.close()
+    assert player.terminal.screen.count("[time-limit]") == 1
+
+
+def test_resizes_leave_no_fragments() -> None:
+    """The screen is right after each resize, and nothing of it is in the scrollback."""
+    player = Player(120, 40)
+    player.terminal.write("$ batchspec apply sweep.yaml\n")
+    stream, shots = RECORDINGS["stages"], []
+    for number, (columns, rows) in enumerate([(120, 40), (60, 16), (200, 50), (80, 24)]):
+        player.resize(columns, rows)
+        player.play(stream[number * 100 : number * 100 + 100])
+        shots.append(f"── {columns}x{rows} ──\n{player.refresh()}")
+        assert player.terminal.scrollback == []
+    golden.check("stages.live.resized.txt", "\n".join(shots))
+    player.view.close()
+    screen = player.terminal.screen
+    assert screen.startswith("$ batchspec apply sweep.yaml\n79 tasks failed: exit code 137")
+    assert screen.count("sweep on azure") == 1
+
+
+_COLOR = re.compile(r"\x1b\[(?:\d+;)*(\d+)m")
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_colours_are_those_of_the_terminal(name: str) -> None:
+    """Only the 16 colours that the user's theme defines, so light and dark are legible."""
+    player = Player(80, 24)
+    player.play(RECORDINGS[name])
+    player.refresh()
+    player.view.close()
+    codes = {int(code) for code in _COLOR.findall(player.terminal.written)}
+    assert codes <= {0, 1, 2, 22, *range(30, 38), 39, *range(90, 98)}
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_no_color(name: str) -> None:
+    texts = []
+    for environ in ({}, {"NO_COLOR": "1"}):
+        player = Player(80, 24, environ=environ)
+        player.play(RECORDINGS[name][:-1])
+        player.refresh()
+        player.play(RECORDINGS[name][-1:])
+        player.view.close()
+        texts.append(player.terminal.screen)
+    assert texts[0] == texts[1]
+    assert {int(code) for code in _COLOR.findall(player.terminal.written)} <= {0, 1, 2}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_output_is_bounded(size: str) -> None:
+    """However fast everything changes: bytes and frames per second of the documented bound."""
+    stream, columns, rows = io.StringIO(), *SIZES[size]
+    console = console_on(stream, {}, width=columns, height=rows)
+    at = [0.0]
+    now = lambda: START + timedelta(seconds=at[0])  # noqa: E731
+    view = LiveView(console, now, UNICODE, monotonic=lambda: at[0], refreshing=False)
+    frames = []
+    for tick in range(1500):
+        at[0] = tick / 25
+        done = e.TasksSeen("j", 10**6, 10**6 - tick * 97 - 9, 9, tick * 96, tick, 9e3)
+        nodes = e.NodesSeen("p", {"running": tick % 60, "idle": 60 - tick % 60}, 60)
+        for event in (done, nodes, e.StepStarted(f"s{tick % 40}", "create", f"container {tick}")):
+            view(Stamped(tick, now(), event))
+        view.refresh()
+        if text := stream.getvalue():
+            frames.append(len(text.encode()))
+            stream.seek(0)
+            stream.truncate()
+    assert sum(frames) <= BYTES_PER_SECOND * 60 + max(frames)
+    assert 40 < len(frames) <= FRAMES_PER_SECOND * 60 + 1
+
+
+def test_a_frame_of_a_quiet_run_is_small() -> None:
+    """A second in which only times change."""
+    player = Player(80, 24)
+    player.play(RECORDINGS["stages"][:200])
+    player.refresh()
+    player.terminal.written = ""
+    for _ in range(4):
+        player.seconds += 0.25
+        player.now += timedelta(seconds=0.25)
+        player.view.refresh()
+    assert 0 < len(player.terminal.written.encode()) < 1500
+
+
+def test_a_frame_is_one_synchronized_write() -> None:
+    writes: list[str] = []
+
+    class Counting(Terminal):
+        def write(self, text: str) -> int:
+            writes.append(text)
+            return super().write(text)
+
+    view = LiveView(console_on(Counting(80, 24), {}), lambda: START, UNICODE, refreshing=False)
+    view(RECORDINGS["good"][0])
+    view.refresh()
+    (text,) = writes
+    assert text.startswith("\x1b[?1049h\x1b[?25l\x1b[H\x1b[2J\x1b[?2026h")
+    assert text.endswith("\x1b[?2026l")
+
+
+def test_what_something_else_wrote_is_painted_over() -> None:
+    player = Player(80, 24)
+    player.play(RECORDINGS["good"][:20])
+    before = player.refresh()
+    player.terminal.write("\x1b[3;1HBroadcast message from root")
+    assert player.refresh() != before
+    player.seconds += 30
+    assert player.refresh() == before
+
+
+def test_time_left_is_unknown_when_only_the_last_tasks_run() -> None:
+    player = Player(80, 24)
+    stream = RECORDINGS["stages"]
+    waiting = [n for n, s in enumerate(stream) if getattr(s.event, "active", 0) > 10]
+    player.play(stream[: waiting[-1] + 1])
+    assert re.search(r"map .* 100/s +\d+s\n", player.refresh())
+    player.play(stream[waiting[-1] + 1 : -2])
+    screen = player.refresh()
+    assert re.search(r"map .* unknown\n", screen)
+    assert re.search(r"total .* unknown\n", screen)
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_time_left_is_never_zero(name: str) -> None:
+    state = LiveState()
+    stream = RECORDINGS[name]
+    for stamped in stream[:: max(len(stream) // 100, 1)]:
+        state.add(stamped)
+        for after in (0, 3, 40):
+            lines = frame(state, stamped.at + timedelta(seconds=after), Size(80, 24), UNICODE)
+            text = "\n".join(line.plain for line in lines)
+            assert not re.search(r"left 0|\b0(\.0)?s left|/s +0", text)
+
+
+def test_a_total_that_grows_is_no_percentage() -> None:
+    player = Player(80, 24)
+    player.play([Stamped(1, START, e.StepStarted("d", "download", "results from output"))])
+    seen = e.StepProgress("d", 40, 41, 40_000, growing=True)
+    player.play([Stamped(2, START + timedelta(seconds=5), seen)])
+    screen = player.refresh()
+    assert "40 files so far · 39.1 KiB" in screen
+    assert UNICODE.full not in screen
+
+
+def test_node_hours() -> None:
+    player = Player(80, 24)
+    hour = timedelta(hours=1)
+    for number, nodes in enumerate((4, 10, 0)):
+        player.play([Stamped(number, START + number * hour, e.NodesSeen("p", {"idle": nodes}, 9))])
+    assert "14 node-hours" in player.refresh()
+
+
+def test_many_stages_are_counted() -> None:
+    player = Player(80, 24)
+    player.play(RECORDINGS["stages"][:20])
+    done = {"total": 3, "succeeded": 3}
+    runs = {"total": 3, "running": 1, "active": 2}
+    stages = {f"s{n}": done if n < 9 else runs if n < 11 else {"total": 3} for n in range(40)}
+    player.play([Stamped(99, player.now, e.StagesSeen("sweep", stages, final=False))])
+    screen = player.refresh()
+    assert "9 more stages done" in screen
+    assert "29 more stages waiting" in screen
+    assert [n for n in range(40) if f"\ns{n} " in screen] == [9, 10]
 
 
 def test_elapsed_time_increases_between_events() -> None:
@@ -165,7 +351,7 @@ def test_events_after_close_do_not_show_the_region_again() -> None:
 
 
 def test_the_region_redraws_automatically() -> None:
-    """rich redraws on a thread; the test waits for the condition."""
+    """A thread redraws; the test waits for the condition."""
     terminal = Terminal(80, 24)
     console = console_on(terminal, {}, width=80, height=24)
     drawn: list[datetime] = []

@@ -55,6 +55,12 @@ class View(Protocol):
         ...
 
 
+def is_live(kind: Kind, stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Whether a run is shown as a screen: ``auto`` is on a terminal that is not dumb."""
+    terminal = stream.isatty() and environ.get("TERM") != "dumb"
+    return kind is Kind.LIVE or (kind is Kind.AUTO and terminal)
+
+
 def open_view(
     kind: Kind,
     stream: TextIO,
@@ -74,8 +80,7 @@ def open_view(
     ``full_ids`` and in ``json``.
     """
     if kind is Kind.AUTO:
-        terminal = stream.isatty() and environ.get("TERM") != "dumb"
-        kind = Kind.LIVE if terminal else Kind.PLAIN
+        kind = Kind.LIVE if is_live(kind, stream, environ) else Kind.PLAIN
     if kind is Kind.JSON:
         return JsonView(stream, version)
     if kind is Kind.PLAIN:

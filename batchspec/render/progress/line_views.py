@@ -145,7 +145,8 @@ class PlainView:
             name = self._names.get(event.step, flat(event.step))
             unit = None if event.size else f"{item}s"
             progress = run_text.progress_text(event, item)
-            yield f"{name}: {progress}{_rate_text(rate, at, total, unit)}"
+            whole = None if event.growing else total
+            yield f"{name}: {progress}{_rate_text(rate, at, whole, unit)}"
 
     def _nodes(self, event: events.NodesSeen, at: datetime) -> Iterator[str]:
         if self._due(f"pool {event.pool}", event, at, 0, 1):
@@ -159,9 +160,11 @@ class PlainView:
         counts = (event.active, event.running, event.succeeded, event.failed, event.total)
         if self._due(subject, counts, at, done, event.total):
             text = f"{flat(subject)}: {run_text.tasks_text(event)}"
-            # While tasks only wait for nodes, the rate of earlier tasks predicts nothing.
+            # While tasks only wait for nodes, the rate of earlier tasks predicts nothing, and
+            # neither does it when the last tasks run.
+            waiting = event.total - done - event.running
             if event.running or not event.active:
-                text += _rate_text(rate, at, event.total, "tasks")
+                text += _rate_text(rate, at, event.total if waiting > 0 else None, "tasks")
             if event.left is not None and done < event.total:
                 text += f", limit in {units.duration(event.left)}"
             yield text
@@ -201,14 +204,14 @@ class PlainView:
         return True
 
 
-def _rate_text(rate: Rate, at: datetime, total: int, noun: str | None) -> str:
-    """Rate and time left, of items or (without a noun) of bytes."""
+def _rate_text(rate: Rate, at: datetime, total: int | None, noun: str | None) -> str:
+    """Rate and time left until ``total``, of items or (without a noun) of bytes."""
     speed = rate.per_second(at)
     if speed is None:
         return ""
     text = f", {units.rate(speed, noun) if noun else units.byte_rate(speed)}"
-    left = rate.seconds_left(at, total)
-    return f"{text}, {units.duration(left)} left" if left else text
+    left = None if total is None else rate.seconds_left(at, total)
+    return f"{text}, {units.estimate(left)} left" if left else text
 
 
 def _done(event: events.StepDone) -> str:

@@ -1,19 +1,21 @@
-"""Updates the live view: the region at the bottom, failures above it, pauses for questions.
+"""The live view: a screen while the run goes, and its last frame after it.
 
-Events arrive on one thread; rich redraws on another. The state is changed and drawn under the lock
-here; nothing is printed while it is held, because printing acquires the lock of rich.
+Events arrive on one thread; another one draws. The state is changed and formatted under one lock;
+the terminal is written to under another, so that a terminal that does not read does not stop the
+run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import io
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from threading import Lock
-from typing import TextIO
+from threading import Event, Lock, Thread
+from typing import TextIO, cast
 
-from rich.console import Console, Group
-from rich.live import Live
+from rich.console import Console
 from rich.text import Text
 
 from batchspec.apply import events
@@ -21,12 +23,11 @@ from batchspec.apply.events import Stamped
 from batchspec.diagnostics import Diagnostic
 from batchspec.render.diagnostics import diagnostic_text
 from batchspec.render.output import wrap
-from batchspec.render.progress.live_frame import Size, frame
-from batchspec.render.progress.state import FailureGroups, LiveState
+from batchspec.render.progress.live_frame import Size, closing_frame, frame, pause_frame
+from batchspec.render.progress.screen import FRAMES_PER_SECOND, Screen
+from batchspec.render.progress.state import FailureGroup, LiveState
+from batchspec.render.run_text import tail_lines
 from batchspec.render.style import Symbols, wants_color
-
-_FRAMES = 8
-"""Frames a second: enough for the spinner, few enough for a slow connection."""
 
 
 def console_on(
@@ -36,11 +37,15 @@ def console_on(
     width: int | None = None,
     height: int | None = None,
 ) -> Console:
-    """A console on a stream that is treated as a terminal; the default size is the stream's."""
+    """A console on a stream that is treated as a terminal; the default size is the stream's.
+
+    Colours are the 16 of the terminal by name, which its theme makes legible on light and dark.
+    """
     return Console(
         file=stream,
         force_terminal=True,
         force_interactive=True,
+        color_system="standard",
         width=width,
         height=height,
         no_color=not wants_color(stream, environ),
@@ -61,95 +66,113 @@ class LiveView:
         now: Callable[[], datetime],
         symbols: Symbols,
         *,
+        monotonic: Callable[[], float] = time.monotonic,
         refreshing: bool = True,
     ) -> None:
         self._console, self._now, self._symbols = console, now, symbols
+        self._encoder = Console(
+            file=io.StringIO(),
+            force_terminal=True,
+            color_system="standard",
+            no_color=console.no_color,
+            legacy_windows=False,
+        )
         self._refreshing = refreshing
         self._state = LiveState()
-        self._lock = Lock()
-        self._failures = FailureGroups()
-        self._above_region: list[Text] = []
+        self._screen = Screen(cast(TextIO, console.file), monotonic)
+        self._lock, self._writing = Lock(), Lock()
+        self._unprinted: list[Diagnostic] = []
+        self._printed: list[FailureGroup] = []
         self._closed = self._paused = False
-        self._live: Live | None = None
+        self._stop = Event()
+        self._thread: Thread | None = None
 
     def __call__(self, stamped: Stamped) -> None:
         with self._lock:
             self._state.add(stamped)
-        self._above_region += self._above(stamped.event)
-        if self._paused:
-            return
-        if self._live is None and not self._closed:
-            self._live = self._start()
-        self._print_above()
+        match stamped.event:
+            case events.Noticed(problem) | events.StepFailed(problem=problem):
+                self._unprinted.append(problem)
+        if self._refreshing and self._thread is None and not self._closed:
+            self._thread = Thread(target=self._refresh_until_closed, name="screen", daemon=True)
+            self._thread.start()
 
     def refresh(self) -> None:
-        """Draw now."""
-        if self._live is not None:
-            self._live.refresh()
+        """Draw now, unless the bound on the output does not allow it yet."""
+        with self._writing:
+            if self._paused or self._closed or not self._screen.due:
+                return
+            width, height = self._console.size
+            with self._lock:
+                lines = frame(self._state, self._now(), Size(width, height), self._symbols)
+            self._screen.draw([self._encoded(line) for line in lines], (width, height))
+
+    def _refresh_until_closed(self) -> None:
+        while True:
+            try:
+                self.refresh()
+            except OSError:
+                # The terminal was closed; the signal that reports it stops the run.
+                return
+            except BaseException:
+                self._screen.leave()
+                raise
+            if self._stop.wait(1 / FRAMES_PER_SECOND):
+                return
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Remove the region, collect lines until the end of the pause, then restore it."""
-        live, self._live, self._paused = self._live, None, True
-        if live is not None:
-            live.transient = True
-            live.stop()
+        """Leave the screen until the end, so that a question can be asked, or the user look."""
+        with self._writing:
+            before, self._paused = self._paused, True
+            self._screen.leave()
+        with self._lock:
+            tasks = pause_frame(self._state, self._now(), self._console.width, self._symbols)
+        self._print([*self._diagnostics(), *self._failures(), *tasks])
         try:
             yield
         finally:
-            self._paused = False
-            if live is not None and not self._closed:
-                self._live = self._start()
-            self._print_above()
+            self._paused = before
 
     def close(self) -> None:
-        """Draw a last time, with every step on its own line, and leave it on the screen."""
-        self._closed = True
-        live, self._live = self._live, None
-        if live is not None:
-            with self._lock:
-                self._state.closed = True
-            live.stop()
-
-    def _start(self) -> Live:
-        live = Live(
-            console=self._console,
-            get_renderable=self._draw,
-            auto_refresh=self._refreshing,
-            refresh_per_second=_FRAMES,
-            vertical_overflow="crop",
-        )
-        live.start(refresh=True)
-        return live
-
-    def _draw(self) -> Group:
-        size = self._console.size
+        """Leave the screen and print every step, the tasks and the failures by cause."""
+        self._stop.set()
+        with self._writing:
+            if self._closed:
+                return
+            self._closed = True
+            self._screen.leave()
         with self._lock:
-            height = None if self._state.closed else size.height
-            return Group(*frame(self._state, self._now(), Size(size.width, height), self._symbols))
+            self._state.closed = True
+            width = self._console.width
+            lines = closing_frame(self._state, self._now(), width, self._symbols)
+        self._print([*self._diagnostics(), *self._failures(), *lines])
 
-    def _print_above(self) -> None:
-        """Print the collected lines above the region."""
-        above, self._above_region = self._above_region, []
-        if above:
-            self._console.print(*above, sep="\n", overflow="fold", soft_wrap=False)
+    def _encoded(self, line: Text) -> str:
+        """A line with its colours as escape sequences."""
+        with self._encoder.capture() as captured:
+            self._encoder.print(line, end="", no_wrap=True, overflow="ignore", crop=False)
+        return captured.get()
 
-    def _above(self, event: events.Event) -> list[Text]:
-        """What an event prints above the region: failures and diagnostics."""
-        match event:
-            case events.TaskFailed() | events.NodeFailed():
-                return self._failed(self._failures.add(event))
-            case events.Noticed(problem):
-                return self._diagnostic(problem)
-            case events.StepFailed(problem=problem):
-                return [*self._failed(self._failures.take()), *self._diagnostic(problem)]
-            case events.StepDone() | events.RunEnded():
-                return self._failed(self._failures.take())
-        return []
+    def _diagnostics(self) -> Iterator[Text]:
+        """The diagnostics since the last call, in full."""
+        problems, self._unprinted = self._unprinted, []
+        for problem in problems:
+            yield from self._diagnostic(problem)
 
-    @staticmethod
-    def _failed(lines: Iterable[str]) -> list[Text]:
-        return [Text(line, "dim" if line.startswith("  |") else "bold red") for line in lines]
+    def _failures(self) -> Iterator[Text]:
+        """Failures by cause, each with the last lines of stderr of one of them, if they changed."""
+        groups = self._state.failures()
+        if groups == self._printed:
+            return
+        self._printed = groups
+        for group in groups:
+            yield Text(group.text(), "bold red")
+            yield from (Text(line, "dim") for line in tail_lines(group.stderr))
+
+    def _print(self, lines: Sequence[Text]) -> None:
+        if lines:
+            self._console.print(*lines, sep="\n", overflow="fold", soft_wrap=False)
 
     def _diagnostic(self, problem: Diagnostic) -> list[Text]:
         width = self._console.width

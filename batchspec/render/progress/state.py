@@ -5,13 +5,16 @@ Every time comes from the events; nothing here draws.
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
 from batchspec.apply import events
 from batchspec.apply.events import NodeFailed, Stamped, TaskFailed
+from batchspec.diagnostics import Diagnostic
+from batchspec.plan import Verb
 from batchspec.render import run_text, units
 from batchspec.render.output import flat
 from batchspec.render.report import StepState
@@ -169,7 +172,76 @@ class StepRow:
     moved: int = 0
     size: int | None = None
     note: str = ""
+    growing: bool = False
+    """More items are found while the first ones are processed."""
     rate: Rate = field(default_factory=Rate)
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """``count`` tasks (or nodes, as ``noun`` says) that failed for a ``cause``; one is ``example``.
+
+    ``stderr`` is the end of the standard error of one of them, if it was read.
+    """
+
+    noun: str
+    count: int
+    cause: str
+    example: str
+    stderr: str = ""
+
+    def text(self) -> str:
+        """``12 tasks failed: exit code 1 (count-b and 11 more)``."""
+        failed = " failed" if self.noun == "task" else ""
+        return f"{units.counted(self.count, self.noun)}{failed}: {self.reason()}"
+
+    def reason(self) -> str:
+        """The cause with the example: ``exit code 1 (count-b and 11 more)``."""
+        more = f" and {self.count - 1:,} more" if self.count > 1 else ""
+        return flat(f"{self.cause} ({self.example}{more})")
+
+
+@dataclass(slots=True)
+class NodeHours:
+    """The time that the nodes of a pool have existed since the first report of them."""
+
+    seconds: float = 0.0
+    _nodes: int = 0
+    _at: datetime | None = None
+
+    def add(self, at: datetime, nodes: int) -> None:
+        """From ``at`` on, there are so many nodes."""
+        self.seconds = self.until(at)
+        self._nodes, self._at = nodes, at
+
+    def until(self, now: datetime) -> float:
+        """Seconds of all nodes together until ``now``."""
+        if self._at is None:
+            return self.seconds
+        return self.seconds + self._nodes * max((now - self._at).total_seconds(), 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskLine:
+    """The tasks of a stage, or of a job, at a moment. ``left`` is the time left in seconds.
+
+    ``left`` is ``None`` if it is not known: no task has ended yet, or no task waits any more, so
+    that how fast tasks ended says nothing about those that still run.
+    """
+
+    name: str
+    total: int
+    active: int
+    running: int
+    succeeded: int
+    failed: int
+    rate: float | None = None
+    left: float | None = None
+
+    @property
+    def done(self) -> int:
+        """How many tasks have ended."""
+        return self.succeeded + self.failed
 
 
 @dataclass(slots=True)
@@ -181,14 +253,20 @@ class LiveState:
     end: events.RunEnded | None = None
     rows: dict[str, StepRow] = field(default_factory=dict)
     nodes: dict[str, events.NodesSeen] = field(default_factory=dict)
+    node_hours: dict[str, NodeHours] = field(default_factory=dict)
     tasks: dict[str, tuple[datetime, events.TasksSeen]] = field(default_factory=dict)
-    rates: dict[str, Rate] = field(default_factory=dict)
+    stages: dict[str, events.StagesSeen] = field(default_factory=dict)
+    rates: dict[tuple[str, str], Rate] = field(default_factory=dict)
+    """How fast tasks end, by job and stage; the stage of all tasks of a job is empty."""
+    longest: dict[str, tuple[datetime, events.LongestSeen]] = field(default_factory=dict)
     waits: dict[tuple[str, str], tuple[datetime, events.Waiting]] = field(default_factory=dict)
     """The causes that block the run, each with the time of its first report."""
+    notes: deque[Diagnostic] = field(default_factory=lambda: deque(maxlen=20))
     closed: bool = False
     """The view was closed; it does not change any more."""
-    failed_tasks: int = 0
-    failed_nodes: int = 0
+    _causes: dict[str, events.FailuresSeen] = field(default_factory=dict)
+    _failed_tasks: dict[str, list[TaskFailed]] = field(default_factory=dict)
+    _failed_nodes: dict[str, list[NodeFailed]] = field(default_factory=dict)
 
     @property
     def over(self) -> bool:
@@ -202,44 +280,70 @@ class LiveState:
         match event:
             case events.RunStarted():
                 self.run = event
-            case events.StepStarted(step, verb, subject, items, size):
-                row = StepRow(step, verb, subject, at, items=items, size=size)
-                row.rate.add(at, 0)
-                self.rows[step] = row
             case events.StepProgress():
                 self._progress(event, at)
-            case events.NodesSeen():
-                self.nodes[event.pool] = event
-            case events.TasksSeen():
-                self.tasks[event.job] = (at, event)
-                rate = self.rates.setdefault(event.job, Rate())
-                rate.add(at, event.succeeded + event.failed)
+            case events.NodesSeen(pool, states):
+                self.nodes[pool] = event
+                self.node_hours.setdefault(pool, NodeHours()).add(at, sum(states.values()))
+            case events.TasksSeen(job):
+                self.tasks[job] = (at, event)
+                self._rate(job, "", at, event.succeeded + event.failed)
+            case events.StagesSeen(job, stages):
+                self.stages[job] = event
+                for name, counts in stages.items():
+                    number = Counter(counts)
+                    self._rate(job, name, at, number["succeeded"] + number["failed"])
+            case events.LongestSeen(job):
+                self.longest[job] = (at, event)
+            case events.FailuresSeen(job):
+                self._causes[job] = event
             case events.Waiting(code, subject):
                 first, _ = self.waits.pop((code, subject), (at, event))
                 if not event.resolved:
                     self.waits[code, subject] = first, event
             case events.TaskFailed():
-                self.failed_tasks += 1
+                self._failed_tasks.setdefault(task_cause(event), []).append(event)
             case events.NodeFailed():
-                self.failed_nodes += 1
+                self._failed_nodes.setdefault(node_cause(event), []).append(event)
+            case (
+                events.StepStarted()
+                | events.StepDone()
+                | events.StepFailed()
+                | events.StepSkipped()
+            ):
+                self._step(event, at)
+            case events.Noticed(problem):
+                self.notes.append(problem)
+            case events.RunEnded():
+                self.end = event
+            case events.ScheduleSeen():
+                pass
+            case _:
+                assert_never(event)
+
+    def _step(
+        self,
+        event: events.StepStarted | events.StepDone | events.StepFailed | events.StepSkipped,
+        at: datetime,
+    ) -> None:
+        match event:
+            case events.StepStarted(step, verb, subject, items, size):
+                row = StepRow(step, verb, subject, at, items=items, size=size)
+                row.rate.add(at, 0)
+                self.rows[step] = row
             case events.StepDone(step, verb, subject, items, seconds, size, note):
                 row = self._row(step, verb, subject, at)
                 row.state, row.seconds, row.note = StepState.DONE, seconds, note
                 row.items, row.size = items, size
+                if verb == Verb.DELETE and subject.startswith("pool "):
+                    self._deleted(subject.removeprefix("pool "), at)
             case events.StepFailed(step, verb, subject, seconds, problem):
                 row = self._row(step, verb, subject, at)
                 row.state, row.seconds, row.note = StepState.FAILED, seconds, problem.summary
+                self.notes.append(problem)
             case events.StepSkipped(step, verb, subject, because):
                 row = self._row(step, verb, subject, at)
                 row.state, row.note = StepState.SKIPPED, because
-            case events.RunEnded():
-                self.end = event
-            case events.StagesSeen() | events.LongestSeen() | events.FailuresSeen():
-                pass
-            case events.Noticed() | events.ScheduleSeen():
-                pass
-            case _:
-                assert_never(event)
 
     def _row(self, step: str, verb: str, subject: str, at: datetime) -> StepRow:
         return self.rows.setdefault(step, StepRow(step, verb, subject, at))
@@ -250,4 +354,65 @@ class LiveState:
             return
         row.done, row.items, row.moved = event.done, event.items, event.moved
         row.size = event.size if event.size is not None else row.size
+        row.growing = event.growing
         row.rate.add(at, run_text.progress_share(event)[0])
+
+    def _rate(self, job: str, stage: str, at: datetime, done: int) -> None:
+        self.rates.setdefault((job, stage), Rate()).add(at, done)
+
+    def _deleted(self, pool: str, at: datetime) -> None:
+        self.nodes.pop(pool, None)
+        if pool in self.node_hours:
+            self.node_hours[pool].add(at, 0)
+
+    def task_lines(self, job: str, now: datetime) -> list[TaskLine]:
+        """The stages of a job, if it has several, and all its tasks together as the last line."""
+        stages = self.stages[job].stages if job in self.stages else {}
+        lines = [self._task_line(job, name, counts, now) for name, counts in stages.items()]
+        _, seen = self.tasks[job]
+        counts = {
+            "total": seen.total,
+            "active": seen.total - seen.succeeded - seen.failed - seen.running,
+            "running": seen.running,
+            "succeeded": seen.succeeded,
+            "failed": seen.failed,
+        }
+        last = self._task_line(job, "", counts, now)
+        if any(line.running and line.left is None for line in lines):
+            last = replace(last, left=None)
+        return [*lines, replace(last, name="total" if stages else "tasks")]
+
+    def _task_line(
+        self, job: str, stage: str, counts: Mapping[str, int], now: datetime
+    ) -> TaskLine:
+        rate = self.rates[job, stage]
+        number = Counter(counts)
+        states = ("total", "active", "running", "succeeded", "failed")
+        line = TaskLine(stage, *(number[state] for state in states))
+        if self.over or not line.running:
+            return line
+        left = rate.seconds_left(now, line.total) if line.active > 0 else None
+        return replace(line, rate=rate.per_second(now), left=left or None)
+
+    def failures(self) -> list[FailureGroup]:
+        """The failed tasks and nodes by cause, the most frequent first."""
+        known = [event for group in self._failed_tasks.values() for event in group]
+        groups = [
+            _failed(each, known) for seen in self._causes.values() for each in seen.causes
+        ] or [
+            FailureGroup("task", len(group), cause, group[0].task, group[0].stderr)
+            for cause, group in self._failed_tasks.items()
+        ]
+        groups += [
+            FailureGroup("node", len(nodes), cause, nodes[0].node, nodes[0].stderr)
+            for cause, nodes in self._failed_nodes.items()
+        ]
+        return sorted(groups, key=lambda group: -group.count)
+
+
+def _failed(group: events.FailedTasks, known: Sequence[TaskFailed]) -> FailureGroup:
+    """A group of failed tasks, with the details of its example if they were reported."""
+    event = next((each for each in known if each.task == group.task), None)
+    if event is None:
+        return FailureGroup("task", group.count, group.cause, group.task)
+    return FailureGroup("task", group.count, task_cause(event), group.task, event.stderr)

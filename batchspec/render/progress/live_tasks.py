@@ -1,0 +1,294 @@
+"""Nodes, tasks, failures and causes of waiting as lines of the live view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+from rich.text import Text
+
+from batchspec.apply.events import NodesSeen
+from batchspec.diagnostics import Severity
+from batchspec.plan.failures import last_line
+from batchspec.render import units
+from batchspec.render.output import flat, wrap
+from batchspec.render.progress.live_bars import Part, cut, flowed, shares, strip
+from batchspec.render.progress.state import LiveState, TaskLine
+from batchspec.render.run_text import elapsed_text, node_state_text
+from batchspec.render.style import Symbols
+
+LABEL = 9
+"""Columns of the labels before nodes, tasks and failures."""
+
+_KINDS: Mapping[str, str] = {
+    "running": "running",
+    "idle": "idle",
+    "creating": "starting",
+    "starting": "starting",
+    "waitingforstarttask": "starting",
+    "rebooting": "starting",
+    "reimaging": "starting",
+    "upgradingos": "starting",
+    "starttaskfailed": "failed",
+    "unusable": "failed",
+    "unknown": "failed",
+}
+"""The states of a node (BatchNodeState) in groups; every other state counts as leaving."""
+
+_ORDER = ("running", "idle", "starting", "leaving", "failed")
+
+
+def node_parts(seen: NodesSeen, symbols: Symbols) -> list[Part]:
+    """The nodes of a pool by state, running ones first, nodes that are not allocated yet last."""
+    appearance = {
+        "running": (symbols.node_running, "green"),
+        "idle": (symbols.node_idle, "cyan"),
+        "starting": (symbols.node_starting, "yellow"),
+        "leaving": (symbols.node_leaving, "dim"),
+        "failed": (symbols.node_failed, "bold red"),
+    }
+    states = [(_kind(state), state, count) for state, count in seen.states.items() if count]
+    states.sort(key=lambda item: (_ORDER.index(item[0]), item[1]))
+    parts = [
+        Part(*appearance[kind], node_state_text(state), count) for kind, state, count in states
+    ]
+    missing = seen.target - sum(count for _, _, count in states)
+    if missing > 0:
+        parts.append(Part(symbols.node_missing, "dim", "pending", missing))
+    return parts
+
+
+def _kind(state: str) -> str:
+    return _KINDS.get(state.lower(), "leaving")
+
+
+def nodes_lines(state: LiveState, now: datetime, width: int, symbols: Symbols) -> Iterator[Text]:
+    """A strip of the nodes of each pool, its legend, and what they have used so far."""
+    for name, pool in state.nodes.items():
+        parts = node_parts(pool, symbols)
+        yield _band("nodes", strip(parts, width - LABEL))
+        entries = [*_entries(parts), *map(Text, used(state, name, now))]
+        yield from flowed(entries, "  ", width, LABEL)
+
+
+def used(state: LiveState, pool: str, now: datetime) -> Iterator[str]:
+    """What the nodes of a pool have used since this command first saw them."""
+    hours = state.node_hours[pool].until(now) / 3600
+    digits = 3 if hours < 0.1 else 2 if hours < 10 else 0
+    yield f"{hours:,.{digits}f} node-hours"
+
+
+def _band(name: str, parts: list[tuple[Part, int]]) -> Text:
+    line = Text().append(f"{name:<{LABEL}}", "bold")
+    for part, cells in parts:
+        line.append(part.symbol * cells, part.style)
+    return line
+
+
+def _entries(parts: Sequence[Part]) -> Iterator[Text]:
+    """The meaning and the number of each symbol."""
+    for part in parts:
+        if part.count and part.name:
+            text = Text().append(part.symbol, part.style)
+            yield text.append(f" {units.number(part.count)} {part.name}")
+
+
+_MOST_STAGES = 6
+"""How many stages have a line; of more, those that are done or only wait are counted."""
+_SHORTEST_NAME, _LONGEST_NAME = 8, 24
+_SHORTEST_BAR, _LONGEST_BAR = 8, 30
+_TITLES = ("done", "", "running", "failed", "waiting", "rate", "time left")
+
+
+def tasks_lines(state: LiveState, now: datetime, width: int, symbols: Symbols) -> Iterator[Text]:
+    """A table of the stages of each job: done, running, failed, waiting, rate, time left."""
+    for job in state.tasks:
+        lines = state.task_lines(job, now)
+        shown, counted = _shown(lines)
+        titles = _TITLES[:5] if state.over else _TITLES
+        yield from _Table(shown, width, symbols, titles).lines()
+        yield from (Text(f"  {text}", "dim") for text in counted)
+        at, seen = state.tasks[job]
+        if seen.left is not None and lines[-1].done < seen.total and not state.over:
+            limit = units.duration(seen.left - (now - at).total_seconds())
+            yield Text(f"  limit in {limit}", "dim")
+
+
+def _shown(lines: Sequence[TaskLine]) -> tuple[Sequence[TaskLine], list[str]]:
+    """The lines to show, and how many stages the others are."""
+    if len(lines) <= _MOST_STAGES:
+        return lines, []
+    *stages, last = lines
+    done = [line for line in stages if line.done >= line.total and not line.failed]
+    idle = [line for line in stages if not (line.done or line.running)]
+    counted = [
+        f"{units.counted(len(group), 'more stage')} {text}"
+        for group, text in ((done, "done"), (idle, "waiting"))
+        if group
+    ]
+    moving = [line for line in stages if line not in done and line not in idle]
+    if more := moving[_MOST_STAGES:]:
+        counted.append(f"{units.counted(len(more), 'more stage')} running")
+    return [*moving[:_MOST_STAGES], last], counted
+
+
+class _Table:
+    """A line for each stage; on a narrow terminal two, without titles."""
+
+    def __init__(
+        self, lines: Sequence[TaskLine], width: int, symbols: Symbols, titles: Sequence[str]
+    ) -> None:
+        self._lines, self._width, self._symbols, self._titles = lines, width, symbols, titles
+        self._cells = [_cells(line)[: len(titles)] for line in lines]
+        self._columns = [
+            max(len(title), *(len(cells[at]) for cells in self._cells))
+            for at, title in enumerate(titles)
+        ]
+        names = max(len(flat(line.name)) for line in lines)
+        spare = width - sum(self._columns) - 2 * len(titles)
+        self._narrow = spare < _SHORTEST_NAME
+        self._name = min(names, width // 3 if self._narrow else spare, _LONGEST_NAME)
+        bar = min(spare - self._name - 2, _LONGEST_BAR)
+        self._bar = bar if bar >= _SHORTEST_BAR and not self._narrow else 0
+
+    def lines(self) -> Iterator[Text]:
+        """The titles and the stages."""
+        if self._narrow:
+            for line, cells in zip(self._lines, self._cells, strict=True):
+                yield from self._two(line, cells)
+            return
+        title = "stage" if len(self._lines) > 1 else ""
+        head = f"{title:<{self._name + (self._bar + 2 if self._bar else 0)}}"
+        titles = "".join(f"  {t:>{w}}" for t, w in zip(self._titles, self._columns, strict=True))
+        yield Text(head + titles, "bold")
+        for line, values in zip(self._lines, self._cells, strict=True):
+            text = self._named(line)
+            if self._bar:
+                text.append("  ").append_text(self._progress(line, self._bar))
+            for at, (value, size) in enumerate(zip(values, self._columns, strict=True)):
+                text.append("  " + " " * (size - len(value))).append(value, _style(at, line))
+            yield text
+
+    def _two(self, line: TaskLine, cells: Sequence[str]) -> Iterator[Text]:
+        right = Text(f"  {cells[0]}  {cells[1]:>4}")
+        text = self._named(line)
+        room = self._width - text.cell_len - right.cell_len - 2
+        text.append("  ").append_text(self._progress(line, max(room, 0)))
+        yield text.append_text(right)
+        facts = []
+        for at, (title, cell) in enumerate(zip(self._titles, cells, strict=True)):
+            if at >= 2 and cell:
+                fact = f"{title} {cell}" if title == _TITLES[-1] else cell
+                fact += f" {title}" if title not in _TITLES[-2:] else ""
+                facts.append(Text(fact, _style(at, line)))
+        if facts:
+            yield from flowed(facts, self._symbols.dot, self._width, 2)
+
+    def _named(self, line: TaskLine) -> Text:
+        name = cut(Text(flat(line.name)), self._name, self._symbols)
+        name.pad_right(self._name - name.cell_len)
+        return name
+
+    def _progress(self, line: TaskLine, cells: int) -> Text:
+        parts = [
+            Part(self._symbols.succeeded, "green", "succeeded", line.succeeded),
+            Part(self._symbols.task_failed, "bold red", "failed", line.failed),
+            Part(self._symbols.running, "yellow", "running", line.running),
+            Part(self._symbols.active, "dim", "waiting", max(line.active, 0)),
+        ]
+        text = Text()
+        sizes = shares([part.count for part in parts], cells)
+        for part, size in zip(parts, sizes, strict=True):
+            text.append(part.symbol * size, part.style)
+        text.pad_right(max(cells - text.cell_len, 0))
+        return text
+
+
+def _cells(line: TaskLine) -> tuple[str, ...]:
+    """The texts of the columns; zeros and what is not known yet are empty."""
+    return (
+        f"{line.done:,}/{line.total:,}",
+        f"{units.percent(line.done, line.total)}%",
+        *(f"{count:,}" if count > 0 else "" for count in (line.running, line.failed, line.active)),
+        "" if line.rate is None else units.rate(line.rate, "").replace(" /", "/"),
+        units.estimate(line.left) if line.running else "",
+    )
+
+
+def _style(column: int, line: TaskLine) -> str:
+    if column == 3 and line.failed:
+        return "bold red"
+    return "green" if column <= 1 and line.total and line.succeeded >= line.total else ""
+
+
+def longest_lines(state: LiveState, now: datetime, width: int, symbols: Symbols) -> Iterator[Text]:
+    """The tasks that have run longest, each with its node and for how long."""
+    rows = [
+        (
+            flat(task.task),
+            flat(task.node),
+            units.duration(task.seconds + (now - at).total_seconds()),
+        )
+        for at, seen in state.longest.values()
+        for task in seen.tasks
+    ]
+    if not rows:
+        return
+    ages = max(len(age) for _, _, age in rows)
+    label = "longest"
+    for task, node, age in rows:
+        text = f"{task} on {node}" if node else task
+        line = Text().append(f"{label:<{LABEL}}", "bold").append(f"{age:>{ages}}  ")
+        yield cut(line.append(text), width, symbols)
+        label = ""
+
+
+_MOST_CAUSES = 5
+
+
+def failures_lines(state: LiveState, width: int, symbols: Symbols) -> Iterator[Text]:
+    """The failures by cause, the most frequent first, each with its number and one of them."""
+    groups = state.failures()
+    numbers = max((len(f"{group.count:,}") for group in groups), default=0)
+    label = "failed"
+    for group in groups[:_MOST_CAUSES]:
+        line = Text().append(f"{label:<{LABEL}}", "bold")
+        noun = group.noun if group.count == 1 else f"{group.noun}s"
+        line.append(f"{group.count:>{numbers},} {noun:<5}  ", "bold red").append(group.reason())
+        if stderr := flat(last_line(group.stderr)):
+            line.append(f"  {stderr}", "dim")
+        yield cut(line, width, symbols)
+        label = ""
+    if more := groups[_MOST_CAUSES:]:
+        count = sum(group.count for group in more)
+        text = f"{count:,} for {units.counted(len(more), 'other cause')}"
+        yield Text(" " * LABEL + text, "dim")
+
+
+def waits_lines(state: LiveState, now: datetime, width: int) -> Iterator[Text]:
+    """Why the run, or a part of it, waits, and what to do."""
+    for first, wait in state.waits.values():
+        label = "waits"
+        for line in wrap(f"{flat(wait.summary)}{elapsed_text(first, now)}", width - LABEL):
+            yield Text().append(f"{label:<{LABEL}}", "bold").append(line, "yellow")
+            label = ""
+        for line in wrap(flat(wait.action), width - LABEL):
+            yield Text(" " * LABEL + line, "dim")
+
+
+_MOST_NOTES = 3
+_COLORS = {Severity.ERROR: "bold red", Severity.WARNING: "yellow"}
+
+
+def notes_lines(state: LiveState, width: int) -> Iterator[Text]:
+    """The latest diagnostics in brief; they are printed in full when the screen is left."""
+    label = "notes"
+    for problem in list(state.notes)[-_MOST_NOTES:]:
+        lines = wrap(f"{problem.severity}: {flat(problem.summary)}", width - LABEL)
+        for line in lines[:2]:
+            yield (
+                Text()
+                .append(f"{label:<{LABEL}}", "bold")
+                .append(line, _COLORS.get(problem.severity, ""))
+            )
+            label = ""

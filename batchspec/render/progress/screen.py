@@ -1,0 +1,96 @@
+"""The alternate screen of a terminal, drawn as differences between frames.
+
+The alternate screen has no scrollback and is not reflowed, so a resize leaves no fragments behind;
+what was on the terminal before is there again afterwards. A frame is written at once and between
+the two sequences of a synchronized update (DEC private mode 2026); a terminal without that mode
+ignores them. The amount of output is bounded, for slow connections: see :class:`Screen`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TextIO
+
+FRAMES_PER_SECOND = 4
+"""Frames a second at most."""
+BYTES_PER_SECOND = 8192
+"""Bytes a second on average; a single frame may be larger, and delays the next one."""
+
+_ENTER = "\x1b[?1049h\x1b[?25l\x1b[H\x1b[2J"
+# A terminal without an alternate screen (the console of Linux) is cleared.
+_LEAVE = "\x1b[H\x1b[2J\x1b[?1049l\x1b[?25h"
+_BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
+_REPAINT = 30.0
+"""Seconds after which every line is written again: something else may have written to it."""
+
+
+@dataclass(slots=True)
+class Screen:
+    """Draws frames on a terminal.
+
+    In any ``t`` seconds it writes at most ``BYTES_PER_SECOND * t`` bytes and one frame more, and at
+    most ``FRAMES_PER_SECOND * t + 1`` frames. ``monotonic`` is in seconds.
+    """
+
+    stream: TextIO
+    monotonic: Callable[[], float]
+    entered: bool = False
+    _lines: list[str] = field(default_factory=list)
+    _size: tuple[int, int] = (0, 0)
+    _next: float = float("-inf")
+    _painted: float = float("-inf")
+
+    @property
+    def due(self) -> bool:
+        """Whether a frame may be written now."""
+        return self.monotonic() >= self._next
+
+    def draw(self, lines: Sequence[str], size: tuple[int, int]) -> None:
+        """Show a frame of a terminal of ``size`` (columns, lines), if one is due.
+
+        No line is wider than the terminal; lines below its last one are not written.
+        """
+        now = self.monotonic()
+        if now < self._next:
+            return
+        shown = list(lines[: size[1]])
+        whole = not self.entered or size != self._size or now - self._painted >= _REPAINT
+        text = self._whole(shown) if whole else self._difference(shown)
+        if not text:
+            return
+        if whole:
+            self._painted = now
+        head = "" if self.entered else _ENTER
+        self.entered, self._lines, self._size = True, shown, size
+        # The cursor is at the beginning, where echoed input does not scroll the screen.
+        text = f"{head}{_BEGIN}{text}\x1b[H{_END}"
+        self._next = now + max(1 / FRAMES_PER_SECOND, len(text.encode()) / BYTES_PER_SECOND)
+        self._write(text)
+
+    def leave(self) -> None:
+        """Return to what was on the terminal before."""
+        if self.entered:
+            self.entered = False
+            self._write(_LEAVE)
+
+    @staticmethod
+    def _whole(lines: Sequence[str]) -> str:
+        return "\x1b[H\x1b[2J" + "".join(
+            _at(row, line) for row, line in enumerate(lines, 1) if line
+        )
+
+    def _difference(self, lines: Sequence[str]) -> str:
+        """The lines that changed. Each is erased first: a full one leaves the cursor on its end."""
+        before = self._lines + [""] * (len(lines) - len(self._lines))
+        after = [*lines, *[""] * (len(before) - len(lines))]
+        pairs = enumerate(zip(before, after, strict=True), 1)
+        return "".join(_at(row, f"\x1b[2K{new}") for row, (old, new) in pairs if new != old)
+
+    def _write(self, text: str) -> None:
+        self.stream.write(text)
+        self.stream.flush()
+
+
+def _at(row: int, line: str) -> str:
+    return f"\x1b[{row}H{line}"
