@@ -1,5 +1,8 @@
 """Count the words of a text file and keep the most frequent: ``topn.py FILE N [CONTAINER_URL]``.
 
+Without ``CONTAINER_URL``, the environment variable ``OUTPUT_URL`` is used. Prefer it on a shared
+machine: other users can list command lines, but not the environment of a process.
+
 The task application of ``specs/topn.yaml``. It runs on a compute node, which has nothing but a
 Python (3.8 or newer), so it uses the standard library alone and is one file.
 
@@ -375,19 +378,20 @@ def read_arguments(arguments: list[str]) -> tuple[Path, int, str]:
     """FILE, N and the container's URL (empty if not given), checked. Raises UsageError."""
     if len(arguments) not in (2, 3):
         raise UsageError(f"{len(arguments)} arguments")
-    file, number, url = (*arguments, "")[:3]
+    name = "CONTAINER_URL" if len(arguments) == 3 else "OUTPUT_URL"
+    file, number, url = (*arguments, os.environ.get("OUTPUT_URL", ""))[:3]
     if not file:
         raise UsageError("FILE is empty")
     if not re.fullmatch(r"0*[1-9][0-9]{0,9}", number, re.ASCII):
         raise UsageError("N must be a whole number from 1")
-    if len(arguments) == 3:
+    if url or len(arguments) == 3:
         try:
             parts = urllib.parse.urlsplit(url)
             sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
         except ValueError:
             sound = False
         if not sound or not re.fullmatch(r"[!-~]+", url):
-            raise UsageError("CONTAINER_URL must be a whole http or https URL")
+            raise UsageError(f"{name} must be a whole http or https URL")
     return Path(file), int(number), url
 
 

@@ -71,6 +71,16 @@ def test_a_task_has_its_own_environment_and_none_of_the_service(
 
 
 @linux
+def test_no_command_line_of_the_machine_contains_the_environment_of_a_task(batch: Service) -> None:
+    mine = [{"name": "URL", "value": "http://127.0.0.1/c?sig=in-no-command-line"}]
+    script = 'cat /proc/[0-9]*/cmdline | tr "\\0" "\\n"; echo $URL | cut -c 8-16'
+    lines = run(batch, script, environmentSettings=mine)
+    assert "cmdline" in lines, "that of the task itself"
+    assert "127.0.0.1" in lines
+    assert "in-no-command" + "-line" not in lines
+
+
+@linux
 def test_the_limits_of_a_task(batch: Service) -> None:
     script = (
         "cat /proc/self/limits /proc/self/oom_score_adj; ls -l /proc/self/fd; ps -o pgid= -p $$"

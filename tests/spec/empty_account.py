@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from batchspec.catalog import images
 from batchspec.diagnostics import Diagnostics
 from batchspec.observe import Spool, scan
 from batchspec.plan import build_plan, check_offline
+from batchspec.plan.items import items
 from batchspec.plan.observed import (
     AccountNames,
     ContainerFacts,
@@ -37,8 +39,11 @@ POOL = PoolFacts("shared", "active", "steady", Record(), {}, 1, 0, 1, 0)
 """The pool that specs with ``existing`` use."""
 
 
-def plan(spec: Spec) -> None:
-    """Validate and plan a spec for an account with nothing in it."""
+def plan(spec: Spec, *, on_tasks: Callable[[int], None] = lambda _: None) -> None:
+    """Validate and plan a spec for an account with nothing in it.
+
+    ``on_tasks`` gets the number of its tasks before they are created.
+    """
     problems = Diagnostics()
     with Spool() as spool:
         scan(spec.containers.values(), spool, problems)
@@ -60,6 +65,7 @@ def plan(spec: Spec) -> None:
         observed = Observed(
             account, NOW, containers, POOL if existing else None, images=IMAGES, rows=rows
         )
+        on_tasks(sum(len(items(spec, stage, observed)) for stage in spec.stages))
         built = build_plan(spec, observed)
         for step in built.steps:
             repr(step.action)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import socket
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -41,6 +42,23 @@ def test_the_result_is_put_as_a_block_blob_with_its_checksum(
     assert put.headers["Content-Type"] == "text/plain; charset=utf-8"
     assert [path.name for path in tmp_path.iterdir()] == ["oak.txt"]
     assert done.stderr == "topn: the result is in oak.txt.top.txt\n"
+
+
+def test_the_url_can_be_in_the_environment(tmp_path: Path, blobs: BlobServer) -> None:
+    (tmp_path / "a.txt").write_text("oak")
+    done = command("a.txt", 1, cwd=tmp_path, env={**os.environ, "OUTPUT_URL": blobs.url})
+    assert done.returncode == 0
+    assert len(blobs.puts) == 1
+    assert SECRET not in done.stdout + done.stderr
+
+
+def test_a_wrong_url_in_the_environment_is_a_wrong_command_line(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("oak")
+    url = f"nothing?sig={SECRET}"
+    done = command("a.txt", 1, cwd=tmp_path, env={**os.environ, "OUTPUT_URL": url})
+    assert done.returncode == 2
+    assert "OUTPUT_URL must be a whole http or https URL" in done.stderr
+    assert SECRET not in done.stderr
 
 
 @pytest.mark.parametrize(

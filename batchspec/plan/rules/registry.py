@@ -30,8 +30,9 @@ from batchspec.plan.rules.references import DEPENDENCIES, REFERENCES, check_depe
 from batchspec.plan.rules.requests import REQUESTS
 from batchspec.plan.rules.rule import Rule, RuleContext, RuleGroup
 from batchspec.plan.rules.run import RUN
-from batchspec.plan.rules.sas import ACCESS, SIGNED_URLS, tasks_signed_earlier
+from batchspec.plan.rules.sas import ACCESS, tasks_signed_earlier
 from batchspec.plan.rules.schedule import SCHEDULE
+from batchspec.plan.rules.signed_urls import SIGNED_URLS
 from batchspec.plan.rules.spec_file import SPEC_FILE
 from batchspec.plan.rules.spec_language import FORMULA, LANGUAGE, VALUES
 from batchspec.plan.rules.stage import STAGE, many_tasks

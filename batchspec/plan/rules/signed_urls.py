@@ -1,0 +1,296 @@
+"""Rules about signed URLs in the properties of tasks: their rights, their kind, and their place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+
+from batchspec.diagnostics import Place, Secret
+from batchspec.plan.rules.rule import (
+    ERROR,
+    NOTE,
+    Finding,
+    RuleContext,
+    RuleGroup,
+    TaskBody,
+    place_of,
+    record,
+    records_at,
+    resource_files,
+    rest_to_key,
+    task_bodies,
+)
+from batchspec.spec import BlobUrl, Quoted, Record, Template, Text, Value, position
+
+SIGNED_URLS = RuleGroup(
+    "Signed URLs",
+    "`read_url` and `write_url` of a container, and `url` of a file, end in a signature, which "
+    "grants permissions for exactly that container or blob.",
+)
+
+_SIGNED = re.compile(
+    r"\{\{\s*(?:containers(?:\.\w[\w-]*|\[\s*['\"][^'\"]+['\"]\s*\])\.(?:read|write)_url|file\.url)"
+    r"\s*(?:\|\s*raw\s*)?\}\}(?P<after>['\"]*/[^\s'\"]*)"
+)
+"""A signed URL that a path follows, in the source of a template."""
+_FILE_URL = re.compile(r"\s*\{\{\s*file\.url\s*(?:\|\s*raw\s*)?\}\}\s*")
+
+
+@SIGNED_URLS.check(
+    "path-after-signature",
+    ERROR,
+    title="A path follows a signed URL",
+    why="The URL ends in its signature, so the path becomes a part of the signature, and Storage"
+    " rejects the request.",
+    fix="Let the service upload the file (`outputs`), or insert the path before the `?` of the URL"
+    " in the program. The URL without a signature is `{{ containers.NAME.url }}`.",
+    offline=True,
+)
+def path_after_signature(context: RuleContext) -> Iterator[Finding]:
+    """A literal ``/`` directly after a signed URL, in any property."""
+    for task in task_bodies(context):
+        for where, path in _appended(context, task):
+            yield Finding(f"the path {path!r} follows a signed URL", where)
+
+
+def _appended(context: RuleContext, task: TaskBody) -> Iterator[tuple[Place, str]]:
+    if task.stage is not None:
+        command = task.stage.command
+        for template in (command.template, *command.arguments):
+            if template is not None:
+                yield from _appended_to_template(template)
+    for path, value in _leaves(task.body, task.path):
+        if isinstance(value, Template):
+            yield from _appended_to_template(value)
+        elif isinstance(value, Text):
+            for after in _after_signatures(value):
+                yield place_of(context.spec, path, task.where), after
+
+
+def _appended_to_template(template: Template) -> Iterator[tuple[Place, str]]:
+    for match in _SIGNED.finditer(template.source):
+        place = position(template, match.start(), match.end() - match.start())
+        yield place, match["after"].lstrip("'\"")
+
+
+def _after_signatures(text: Text) -> Iterator[str]:
+    """The paths that directly follow signed URLs."""
+    for piece, following in pairwise(_flat(text)):
+        if isinstance(piece, BlobUrl) and piece.permissions and isinstance(following, str):
+            after = following.lstrip("'\"")
+            if after.startswith("/"):
+                yield re.split(r"[\s'\"]", after, maxsplit=1)[0]
+
+
+def _flat(text: Text) -> Iterator[object]:
+    for piece in text.pieces:
+        if isinstance(piece, Quoted):
+            yield from _flat(piece.inner)
+        else:
+            yield piece
+
+
+def _leaves(value: Value, path: str) -> Iterator[tuple[str, Value]]:
+    match value:
+        case Record():
+            for key, item in value.items():
+                yield from _leaves(item, f"{path}.{rest_to_key(key)}")
+        case tuple():
+            for number, item in enumerate(value):
+                yield from _leaves(item, f"{path}[{number}]")
+        case _:
+            yield path, value
+
+
+_TEMPLATE = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+_SIGNED_NAME = r"\b(?:read_url|write_url)\b|\bfile\.url\b|\battribute\s*=\s*['\"]url['\"]"
+"""What makes the result of an expression a signed URL."""
+
+
+@SIGNED_URLS.check(
+    "secret-in-command",
+    NOTE,
+    title="A command line contains a signed URL or a secret",
+    why="Other users of the node can list the command lines of its processes, and programs write"
+    " them to logs. Only the task's own user can read its environment.",
+    fix='Pass it in the environment, as in `env: {URL: "{{ ... }}"}`, and read URL in the program.',
+    offline=True,
+)
+def secret_in_command(context: RuleContext) -> Iterator[Finding]:
+    """Signed URLs and secrets in the commands of stages and of all other tasks."""
+    secrets = [n for n, v in context.spec.parameters.items() if isinstance(v, Secret)]
+    names = "|".join(map(re.escape, secrets))
+    pattern = re.compile(_SIGNED_NAME + (rf"|(?<![.\w'\"])(?:{names})\b" if names else ""))
+    for task in task_bodies(context):
+        for what, where, fix in _exposed(context, task, pattern):
+            yield Finding(f"the command of {task.name} contains {what}", where, fix=fix)
+
+
+def _exposed(
+    context: RuleContext, task: TaskBody, pattern: re.Pattern[str]
+) -> Iterator[tuple[str, Place, str]]:
+    """What is exposed, its place, and the fix, for each signed URL or secret in a command."""
+    if task.stage is not None:
+        command = task.stage.command
+        for template in (command.template, *command.arguments):
+            for match in _TEMPLATE.finditer(template.source if template is not None else ""):
+                assert template is not None
+                if found := pattern.search(match.group()):
+                    what = "a signed URL" if re.match(_SIGNED_NAME, found.group()) else "a secret"
+                    place = position(template, match.start(), len(match.group()))
+                    expression = match.group().replace('"', "'")
+                    fix = (
+                        f'Pass it in the environment, `env: {{URL: "{expression}"}}`, and read URL'
+                    )
+                    yield what, place, f"{fix} in the program."
+    for path, value in _commands(task):
+        where = place_of(context.spec, path, task.where)
+        for piece in _flat(value) if isinstance(value, Text) else ():
+            if isinstance(piece, BlobUrl) and piece.permissions:
+                yield "a signed URL", where, ""
+            elif isinstance(piece, Secret):
+                yield "a secret", where, ""
+
+
+def _commands(task: TaskBody) -> Iterator[tuple[str, Value]]:
+    """The command lines of a body, each with its path in the spec."""
+    yield f"{task.path}.command", task.body.get("commandLine")
+    settings = record(task.body.get("multiInstanceSettings"))
+    yield f"{task.path}.instances.command", settings.get("coordinationCommandLine")
+
+
+@SIGNED_URLS.check(
+    "wrong-url-rights",
+    ERROR,
+    title="A URL does not have the permissions that its property needs",
+    why="Nodes read resource files and write outputs with the permissions of the URL; without them,"
+    " Storage rejects the request, and the task fails.",
+    fix="Use `{{ containers.NAME.read_url }}` to read and `{{ containers.NAME.write_url }}` to"
+    " write, or authorize the nodes with `identity_reference`.",
+    offline=True,
+)
+def wrong_url_rights(context: RuleContext) -> Iterator[Finding]:
+    """Read URLs as destinations, write URLs as sources, and URLs without a signature."""
+    for task in task_bodies(context):
+        for path, url, need, holder in _urls(task):
+            lacks = [right for right in need if right not in url.permissions]
+            if not lacks or holder.get("identityReference") is not None:
+                continue
+            if not url.permissions and (need != "w" and _is_public(context, url)):
+                continue
+            act = "written to" if need == "w" else "read"
+            grants = "has no signature" if not url.permissions else _grants(url)
+            better = "write_url" if need == "w" else "read_url"
+            name = _key_of(context, url)
+            fix = f'Write `"{{{{ containers.{name}.{better} }}}}"`.'
+            yield Finding(
+                f"the container {url.container!r} cannot be {act} with this URL, which {grants}",
+                place_of(context.spec, path, task.where),
+                fix="" if need == "r" else fix,
+            )
+
+
+def _grants(url: BlobUrl) -> str:
+    return "only grants reading" if "r" in url.permissions else "only grants writing"
+
+
+def _is_public(context: RuleContext, url: BlobUrl) -> bool:
+    """Whether a container may be readable without a signature, as far as the spec shows."""
+    for container in context.spec.containers.values():
+        if container.id == url.container:
+            return container.existing or container.public_access is not None
+    return True
+
+
+def _key_of(context: RuleContext, url: BlobUrl) -> str:
+    containers = context.spec.containers.values()
+    return next((c.key for c in containers if c.id == url.container), "NAME")
+
+
+@SIGNED_URLS.check(
+    "wrong-url-kind",
+    ERROR,
+    title="The URL of a container is used for a blob, or the URL of a blob for a container",
+    why="`http_url` downloads one blob; `storage_container_url` and `container_url` name a"
+    " container.",
+    fix="Use `storage_container_url` with `blob_prefix` for blobs of a container, or"
+    " `{{ file.url }}` for one blob.",
+    offline=True,
+)
+def wrong_url_kind(context: RuleContext) -> Iterator[Finding]:
+    """A container in ``http_url``, and a blob where a container is named."""
+    for task in task_bodies(context):
+        for path, value, wants_blob in _kinds(task):
+            where = place_of(context.spec, path, task.where)
+            url = _only(value)
+            if wants_blob and url is not None and url.blob is None:
+                yield _container_for_blob(context, url, where)
+            elif not wants_blob and _is_blob(value):
+                key = path.rpartition(".")[2]
+                yield Finding(
+                    f"`{key}` is the URL of a blob; it must be that of a container", where
+                )
+
+
+def _container_for_blob(context: RuleContext, url: BlobUrl, where: Place) -> Finding:
+    name = _key_of(context, url)
+    return Finding(
+        f"`http_url` is the URL of the container {url.container!r}; it must be that of a blob",
+        where,
+        fix="For one blob or several, replace it with"
+        f' `storage_container_url: "{{{{ containers.{name}.read_url }}}}", blob_prefix: NAME`, and'
+        " remove `file_path`.",
+    )
+
+
+def _kinds(task: TaskBody) -> Iterator[tuple[str, Value, bool]]:
+    """Each URL of a blob or container, with its path, and whether it must be that of a blob."""
+    for path, file in resource_files(task.body, task.path):
+        for key in ("httpUrl", "storageContainerUrl"):
+            if (value := file.get(key)) is not None:
+                yield f"{path}.{rest_to_key(key)}", value, key == "httpUrl"
+    for path, container in _destinations(task):
+        if (value := container.get("containerUrl")) is not None:
+            yield f"{path}.container_url", value, False
+
+
+def _urls(task: TaskBody) -> Iterator[tuple[str, BlobUrl, str, Record]]:
+    """URLs of containers: path, URL, the rights needed, and the object that has the URL.
+
+    A path after a signature and a container for a blob are reported by other rules.
+    """
+    for path, file in resource_files(task.body, task.path):
+        whole, blob = _first(file.get("storageContainerUrl")), _first(file.get("httpUrl"))
+        if whole is not None:
+            yield f"{path}.storage_container_url", whole, "rl", file
+        if blob is not None and not blob.permissions and _only(file["httpUrl"]) is None:
+            yield f"{path}.http_url", blob, "r", file
+    for path, container in _destinations(task):
+        url = _first(container.get("containerUrl"))
+        if url is not None:
+            yield f"{path}.container_url", url, "w", container
+
+
+def _destinations(task: TaskBody) -> Iterator[tuple[str, Record]]:
+    for path, file in records_at(task.body, "outputFiles", task.path):
+        container = record(record(file.get("destination")).get("container"))
+        yield f"{path}.destination.container", container
+
+
+def _first(value: Value) -> BlobUrl | None:
+    """The URL that a value begins with."""
+    first = value.pieces[0] if isinstance(value, Text) and value.pieces else None
+    return first if isinstance(first, BlobUrl) else None
+
+
+def _only(value: Value) -> BlobUrl | None:
+    """The URL that is the whole value."""
+    return _first(value) if isinstance(value, Text) and len(value.pieces) == 1 else None
+
+
+def _is_blob(value: Value) -> bool:
+    if isinstance(value, Template):
+        return _FILE_URL.fullmatch(value.source) is not None
+    url = _first(value)
+    return url is not None and url.blob is not None
