@@ -69,7 +69,10 @@ _BEHAVIOUR = """\
   since its path must be equal and nodes share one disk. While the job preparation task runs on its
   nodes, a multi-instance task is `active`. Free slots are reserved for a multi-instance task that
   waits for more nodes.
-- **Quotas.** There are no quotas, except the quotas of cores that `--chaos` can set.
+- **Quotas.** There are no quotas, except those that `--chaos` can set: of cores, of cores of a VM
+  family, of pools, and of active jobs and job schedules.
+- **States.** Nodes start, and objects are deleted, almost at once; see "States" in
+  `docs/local.md` for what a client sees.
 - **Addresses.** The service listens only on the loopback address; URLs in replies use it.
 - **Authentication.** Only Shared Key. A request without a valid signature, or with a date that
   differs by more than 15 minutes, gets 403 `AuthenticationFailed` before the service reads anything

@@ -9,6 +9,7 @@ the lists, so their names are not checked.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
@@ -138,12 +139,15 @@ _ONLY_GENERATION_2 = re.compile(
 _UNFORMATTED = re.compile(r"standard_(?:[a-z]+\d+(?:-\d+)?[a-z]*d[a-z]*)_v(?:[6-9]|\d\d)")
 """Sizes of version 6 and later with a local disk, which is an unformatted NVMe disk."""
 
-_CORES = re.compile(
-    r"(?:standard_)?(?:[a-z]+(\d+)(?:-(\d+))?[a-z]*(?:_[a-z0-9]+)*_v(?:[3-9]|\d\d)"
-    r"|fx?(\d+)(?:-(\d+))?m?d?s_v2)",
-    re.IGNORECASE,
-)
-"""Sizes whose name contains the number of cores; before version 3 only those of the F series."""
+_PARTS = re.compile(r"(?:standard_|basic_)?([a-z]+)(\d+)(?:-(\d+))?([a-z]*)((?:_[a-z0-9]+)*)")
+"""The series of a size, its number, its constrained number of cores, features, and the rest."""
+
+_CORES_OF_NUMBER: Mapping[str, Mapping[int, int]] = {
+    "a": dict(enumerate((1, 1, 2, 4, 8, 2, 4, 8, 8, 16, 8, 16))),
+    "d": {1: 1, 2: 2, 3: 4, 4: 8, 5: 16, 11: 2, 12: 4, 13: 8, 14: 16, 15: 20},
+    "g": {1: 2, 2: 4, 3: 8, 4: 16, 5: 32},
+}
+"""Series whose number is not that of cores: A of version 1, D before version 3, G (recorded)."""
 
 
 def _day(year: int, month: int, day: int) -> datetime:
@@ -225,12 +229,38 @@ def similar(size: str) -> str:
 
 
 def cores(size: str) -> int | None:
-    """The number of cores of a size, if its name contains it."""
-    match = _CORES.fullmatch(size)
+    """The number of cores of a size; ``None`` if the text has not the form of one."""
+    match = _PARTS.fullmatch(size.lower())
     if match is None:
         return None
-    whole, constrained = (match[1], match[2]) if match[1] else (match[3], match[4])
-    return int(constrained or whole)
+    series, number, constrained = match[1].removesuffix("s"), int(match[2]), match[3]
+    if constrained is not None:
+        return int(constrained)
+    version = _VERSION.search(size)
+    old = series in ("d", "g") and (version is None or int(version[1]) < 3)
+    old = old or (series == "a" and version is None)
+    return _CORES_OF_NUMBER[series].get(number) if old else number
+
+
+def family(size: str) -> str:
+    """The family of a VM size as in the quotas of an account: ``standardDSv3Family``.
+
+    It is the name without numbers, in upper case except for the version. This is true of the
+    recorded series except some for GPU and HPC, whose families have irregular names. Compare
+    families with :func:`family_key`: their spelling varies.
+    """
+    match = _PARTS.fullmatch(size.lower())
+    if match is None:
+        return size
+    *others, version = match[5].split("_") if _VERSION.search(match[5]) else (match[5], "")
+    name = "".join((match[1], match[4], *others)).replace("_", "")
+    return f"standard{name.upper()}{version}Family"
+
+
+def family_key(name: str) -> str:
+    """The part of a family's name that identifies it: ``dsv3`` of ``standardDSv3Family``."""
+    text = re.sub(r"[\s_]", "", name.lower())
+    return text.removeprefix("standard").removesuffix("family")
 
 
 def arm_name(size: str) -> str:

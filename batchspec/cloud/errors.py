@@ -68,6 +68,10 @@ TABLE: dict[str, tuple[str, str]] = {
         "the account's quota of Spot cores is reached",
         RESIZE_FIX["AccountLowPriorityCoreQuotaReached"].removesuffix("."),
     ),
+    "AccountVMSeriesCoreQuotaReached": (
+        "the account's quota of dedicated cores of this VM family is reached",
+        RESIZE_FIX["AccountVMSeriesCoreQuotaReached"].removesuffix("."),
+    ),
     "PoolQuotaReached": (
         "the pool quota of the account is reached",
         "Delete a pool that is not used (`batchspec list --orphans`), or request a higher quota",

@@ -6,9 +6,9 @@ The text of a user is a profile, a list of rules, or a file with rules::
     throttle=5%:1s,lost@create_task_collection=20%,quota=4
     bad-day,preempt=0%
 
-A rule is ``KIND=P%``, ``KIND=P%:TIME``, ``KIND@OPERATION=P%``, ``quota=N`` or a profile. A later
-rule replaces an earlier one of the same kind and operation. In a file each line may have several
-rules, and a comment after ``#``.
+A rule is ``KIND=P%``, ``KIND=P%:TIME``, ``KIND@OPERATION=P%``, ``quota=N``, ``quota@FAMILY=N``,
+``transition=TIME`` or a profile. A later rule replaces an earlier one of the same kind and
+operation. In a file each line may have several rules, and a comment after ``#``.
 
 Random numbers depend on a seed and on the name of what they decide, so that a run with the same
 seed gets the same faults, on any machine.
@@ -26,6 +26,7 @@ from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 
+from batchspec.catalog.vm_sizes import family_key
 from batchspec.local.startup import LocalError
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h)", re.ASCII)
@@ -79,10 +80,16 @@ class FaultKind(StrEnum):
 
 
 class QuotaKind(StrEnum):
-    """A quota of the account, in cores."""
+    """A quota of the account: of cores, of pools, of active jobs and job schedules together."""
 
     QUOTA = "quota"
     SPOT_QUOTA = "spot-quota"
+    POOL_QUOTA = "pool-quota"
+    JOB_QUOTA = "job-quota"
+
+
+TRANSITION = "transition"
+"""The item that sets how long the states of pools, jobs and job schedules last."""
 
 
 REQUEST_FAULTS = (
@@ -125,22 +132,44 @@ class FaultRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Quota:
+    """A quota of the account; that of dedicated cores can be limited to one VM ``family``."""
+
+    kind: QuotaKind
+    limit: int
+    family: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The quota in the syntax of :func:`parse_fault_injection`."""
+        at = "" if self.family is None else f"@{self.family}"
+        return f"{self.kind}{at}={self.limit}"
+
+
+@dataclass(frozen=True, slots=True)
 class FaultInjection:
-    """The injected faults. ``quotas`` limit the account; ``seed`` selects the random numbers."""
+    """The injected faults. ``quotas`` limit the account; ``seed`` selects the random numbers.
+
+    ``transition`` is how long pools, jobs and job schedules are at least ``deleting``,
+    ``terminating`` or ``disabling``.
+    """
 
     rules: tuple[FaultRule, ...] = ()
-    quotas: tuple[tuple[QuotaKind, int], ...] = ()
+    quotas: tuple[Quota, ...] = ()
     seed: int = 0
+    transition: timedelta = timedelta()
 
     def __bool__(self) -> bool:
         """Whether any fault is injected."""
-        return bool(self.rules or self.quotas)
+        return bool(self.rules or self.quotas or self.transition)
 
     @property
     def text(self) -> str:
         """The rules as text, with profiles and files expanded; empty if no fault is injected."""
-        quotas = (f"{limit}={count}" for limit, count in self.quotas)
-        return ",".join([*(rule.text for rule in self.rules), *quotas])
+        items = [*(rule.text for rule in self.rules), *(quota.text for quota in self.quotas)]
+        if self.transition:
+            items.append(f"{TRANSITION}={format_duration(self.transition)}")
+        return ",".join(items)
 
     def rule(self, kind: FaultKind, operation: str | None = None) -> FaultRule | None:
         """The rule of ``kind`` for ``operation``; a rule for the operation precedes a general
@@ -151,9 +180,14 @@ class FaultInjection:
         found += [one for one in mine if one.operation is None]
         return found[0] if found and found[0].percent else None
 
-    def quota(self, *, dedicated: bool) -> int | None:
-        """The largest number of cores of the account; ``None`` is no limit."""
-        return dict(self.quotas).get(QuotaKind.QUOTA if dedicated else QuotaKind.SPOT_QUOTA)
+    def quota(self, kind: QuotaKind) -> int | None:
+        """A quota of the account; ``None`` is no limit."""
+        mine = (one.limit for one in self.quotas if one.kind is kind and one.family is None)
+        return next(mine, None)
+
+    def family_quotas(self) -> dict[str, int]:
+        """The quotas of dedicated cores by VM family."""
+        return {one.family: one.limit for one in self.quotas if one.family is not None}
 
 
 NO_FAULTS = FaultInjection()
@@ -201,7 +235,7 @@ PROFILES: Mapping[str, str] = {
 _ITEM = re.compile(r"(?P<kind>[^@=\s]+)(?:@(?P<operation>[^=\s]+))?\s*=\s*(?P<amount>\S+)")
 _PROBABILITY = re.compile(r"(\d{1,3}(?:\.\d{1,3})?)%(?::(\S+))?", re.ASCII)
 _MAX_QUOTA = 1_000_000
-_KINDS = (*FaultKind, *QuotaKind)
+_KINDS = (*FaultKind, *QuotaKind, TRANSITION)
 
 
 def parse_fault_injection(text: str, seed: int = 0) -> FaultInjection:
@@ -211,16 +245,19 @@ def parse_fault_injection(text: str, seed: int = 0) -> FaultInjection:
         LocalError: the text is not valid (``chaos-unreadable``); the fix shows valid text.
     """
     rules: dict[tuple[FaultKind, str | None], FaultRule] = {}
-    quotas: dict[QuotaKind, int] = {}
+    quotas: dict[tuple[QuotaKind, str | None], Quota] = {}
+    transition = timedelta()
     for item in _rule_texts(_text_or_file(text)):
-        read = _parse_item(item)
-        if isinstance(read, FaultRule):
-            rules[read.kind, read.operation] = read
-        else:
-            quotas[read[0]] = read[1]
+        match _parse_item(item):
+            case FaultRule() as rule:
+                rules[rule.kind, rule.operation] = rule
+            case Quota() as quota:
+                quotas[quota.kind, quota.family] = quota
+            case timedelta() as duration:
+                transition = duration
     # A rule of 0 % matters only if it is an exception for one operation.
     real = (rule for rule in rules.values() if rule.percent or rule.operation is not None)
-    return FaultInjection(tuple(real), tuple(quotas.items()), seed)
+    return FaultInjection(tuple(real), tuple(quotas.values()), seed, transition)
 
 
 def check_operations(faults: FaultInjection, operations: Iterable[str]) -> None:
@@ -267,7 +304,7 @@ def _rule_texts(text: str) -> Iterator[str]:
                 yield word
 
 
-def _parse_item(item: str) -> FaultRule | tuple[QuotaKind, int]:
+def _parse_item(item: str) -> FaultRule | Quota | timedelta:
     found = _ITEM.fullmatch(item)
     if found is None:
         fix = "" if "=" in item else _suggestion(item, (*PROFILES, *_KINDS))
@@ -277,18 +314,34 @@ def _parse_item(item: str) -> FaultRule | tuple[QuotaKind, int]:
         raise _error(
             f"The fault {word!r} does not exist", _suggestion(word, _KINDS) or _valid_names()
         )
+    if word in set(QuotaKind):
+        return _parse_quota(item, QuotaKind(word), operation, amount)
     if operation is not None and word not in REQUEST_FAULTS:
         fix = f"Faults of requests: {', '.join(REQUEST_FAULTS)}"
         raise _error(f"{word!r} is not a fault of requests, so it takes no '@OPERATION'", fix)
-    if word in set(QuotaKind):
-        return QuotaKind(word), _parse_quota(item, amount)
+    if word == TRANSITION:
+        return _parse_time(item, amount)
     return _parse_rule(item, FaultKind(word), operation, amount)
 
 
-def _parse_quota(item: str, amount: str) -> int:
+def _parse_quota(item: str, kind: QuotaKind, named: str | None, amount: str) -> Quota:
     if not (amount.isascii() and amount.isdecimal() and int(amount) <= _MAX_QUOTA):
-        raise _error(f"{item!r} is not a quota", "Set a number of cores, for example quota=4")
-    return int(amount)
+        raise _error(f"{item!r} is not a quota", f"Set a whole number, for example {kind}=4")
+    if named is None:
+        return Quota(kind, int(amount))
+    if kind is not QuotaKind.QUOTA:
+        raise _error(f"{item!r}: only quota is set by VM family", f"Write it as {kind}={amount}")
+    name = family_key(named)
+    if not name:
+        raise _error(f"{item!r} names no VM family", "Name a family, for example quota@DSv3=4")
+    return Quota(kind, int(amount), name)
+
+
+def _parse_time(item: str, text: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise _error(f"{item!r}: {error}", "Set a duration such as 500ms, 2s or 5m") from error
 
 
 def _parse_rule(item: str, kind: FaultKind, operation: str | None, amount: str) -> FaultRule:
@@ -300,10 +353,7 @@ def _parse_rule(item: str, kind: FaultKind, operation: str | None, amount: str) 
     if found[2] is not None:
         if duration is None:
             raise _error(f"{item!r}: {kind} has no duration", f"Write it as {kind}=5%")
-        try:
-            duration = parse_duration(found[2])
-        except ValueError as error:
-            raise _error(f"{item!r}: {error}", "Set a duration such as 500ms, 2s or 5m") from error
+        duration = _parse_time(item, found[2])
     return FaultRule(kind, float(found[1]), duration or timedelta(), operation)
 
 

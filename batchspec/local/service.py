@@ -42,6 +42,8 @@ class ServiceConfig:
     that a node needs to start, ``faults`` the injected faults. ``applications`` is the folder of
     application packages, ``limits`` apply to every task. ``trust`` are the files with which nodes
     trust the certificate of the services, if they use https.
+    ``unread`` is how long a requested resize lasts at least if no client reads the pool,
+    ``node_state`` how long a node is at least ``creating``, ``starting`` or ``leavingpool``.
     """
 
     data: Path
@@ -55,6 +57,8 @@ class ServiceConfig:
     applications: Path | None = None
     limits: Limits = NO_LIMITS
     trust: TrustFiles | None = None
+    unread: timedelta = timedelta(seconds=2)
+    node_state: timedelta = timedelta(milliseconds=20)
 
 
 class Engine(Protocol):
@@ -90,7 +94,13 @@ def default_engine(store: Store, config: ServiceConfig, url: str, clock: Clock) 
         storage_access,
         clock=clock,
         containers=containers,
-        delays=Delays(allocation=config.allocation, absence=preemption_absence(config.faults)),
+        delays=Delays(
+            allocation=max(config.allocation, config.node_state),
+            boot=config.node_state,
+            absence=preemption_absence(config.faults),
+            leaving=config.node_state,
+            transition=config.faults.transition,
+        ),
         node_faults=NodeFaults(config.faults) if config.faults else None,
     )
 
@@ -124,7 +134,10 @@ async def serve(
     time = ClockOffset(config.data)
     clock = Clock(config.speed, time.read())
     listening = listening or listen()
-    with contextlib.closing(listening), contextlib.closing(Store(_database(config))) as store:
+    with (
+        contextlib.closing(listening),
+        contextlib.closing(Store(_database(config), unread=config.unread)) as store,
+    ):
         url = url_of(listening)
         agent = f"batchspec {version('batchspec')}"
         context = Context(
@@ -135,6 +148,7 @@ async def serve(
             agent,
             applications_of(config),
             ContainerEngine(os.environ),
+            config.faults,
         )
         # Dates of signatures are real time, whatever the speed of the service's clock.
         former = FormerClients(config.data)

@@ -157,6 +157,9 @@ RESIZE_FIX: Mapping[str, str] = {
     "AccountLowPriorityCoreQuotaReached": "Request fewer or smaller Spot nodes, or dedicated "
     "ones, delete unused pools (`batchspec list`), or have the account's quota of Spot cores "
     "raised; then apply again.",
+    "AccountVMSeriesCoreQuotaReached": "Request fewer nodes or a `vm_size` of another family, "
+    "delete unused pools (`batchspec list`), or have the account's quota of this VM family raised; "
+    "then apply again.",
     "AllocationFailed": "Fix the reported cause, or use another `vm_size` or image, and apply "
     "again. For a Windows image: `--target azure`.",
     "AllocationTimedout": "No VMs of this size were available within the pool's `resize_timeout`. "

@@ -24,12 +24,29 @@ def test_the_tables_were_checked_in_the_last_six_months(checked: datetime) -> No
     [
         *(("standard_d2s_v5", 2), ("STANDARD_E96as_v5", 96), ("standard_hb120-16rs_v3", 16)),
         *(("standard_nc24ads_a100_v4", 24), ("standard_f72s_v2", 72), ("standard_m64-16ms_v3", 16)),
-        # Before version 3 the number is an ordinal.
-        *(("standard_d3_v2", None), ("standard_a1", None), ("standard_ds14_v2", None), ("x", None)),
+        # In these series the number is an ordinal.
+        *(("standard_d3_v2", 4), ("standard_a1", 1), ("standard_ds14_v2", 16), ("standard_g5", 32)),
+        *(("standard_ds13-2_v2", 2), ("basic_a4", 8), ("standard_a8m_v2", 8)),
+        *(("standard_d99_v2", None), ("x", None), ("mix", None)),
     ],
 )
 def test_cores_of_a_size(size: str, number: int | None) -> None:
     assert vm_sizes.cores(size) == number
+
+
+@pytest.mark.parametrize(
+    ("size", "family"),
+    [
+        *(("standard_d2s_v3", "standardDSv3Family"), ("Standard_DS2_v2", "standardDSv2Family")),
+        *(("standard_a4_v2", "standardAv2Family"), ("standard_d1", "standardDFamily")),
+        *(("standard_e8-4s_v3", "standardESv3Family"), ("standard_f4s_v2", "standardFSv2Family")),
+        ("standard_nc24ads_a100_v4", "standardNCADSA100v4Family"),
+    ],
+)
+def test_the_family_of_a_size(size: str, family: str) -> None:
+    """The families are those of recorded quotas."""
+    assert vm_sizes.family(size) == family
+    assert vm_sizes.family_key(family) == vm_sizes.family_key(f"{family[8:-6]} Family".upper())
 
 
 def test_retirements_are_in_the_order_of_their_days_and_match_listed_sizes() -> None:

@@ -40,7 +40,8 @@ def first(service: Service) -> str:
 
 def test_remove_nodes(service: Service) -> None:
     gone = first(service)
-    poller = service.client.begin_remove_nodes("p", m.BatchNodeRemoveOptions(node_ids=[gone]))
+    asked = m.BatchNodeRemoveOptions(node_ids=[gone])
+    poller = service.client.begin_remove_nodes("p", asked, polling_interval=0.01)
     poller.wait(20)
     assert poller.status() == "Succeeded"
     wait_until(lambda: service.client.get_pool("p").current_dedicated_nodes == 1)

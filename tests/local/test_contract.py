@@ -370,6 +370,21 @@ def test_27_cpu_percent_is_a_fraction(tmp_path: Path) -> None:
     assert MachineUsage(tmp_path, tmp_path).sample("p")["CPUPercent"] == 0.7
 
 
+def test_28_an_id_that_is_being_deleted(service: Service) -> None:
+    """28. Creating a pool with the id of one that is being deleted is 409 PoolBeingDeleted.
+
+    Evidence: doAzureParallel (R) handles this code of a create request; jobs and job schedules
+    likewise, which is not recorded.
+    """
+    service.client.create_pool(pool())
+    service.client.create_job(job())
+    for path, body in (("/pools/p", pool()), ("/jobs/j", job())):
+        assert service.request("DELETE", path).status == 202
+        refused = service.request("POST", path[:-2], body)
+        name = "Pool" if path == "/pools/p" else "Job"
+        assert (refused.status, refused.code) == (409, f"{name}BeingDeleted")
+
+
 def test_contracts_are_numbered_consecutively() -> None:
     names = [name for name in globals() if name.startswith("test_") and name[5].isdigit()]
     numbers = [int(name[5:7]) for name in names]

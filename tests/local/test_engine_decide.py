@@ -290,6 +290,68 @@ def test_pools_share_the_remaining_quota() -> None:
     ]
 
 
+def test_the_quota_of_a_family_limits_dedicated_nodes_of_its_sizes() -> None:
+    first, second = resizing(3, 1), replace(resizing(1), seq=2, id="other")
+    other = {**second.body, "vmSize": "standard_d2_v3"}
+    views = PoolView(first, ()), PoolView(replace(second, body=other), ())
+    left = RemainingQuota(None, None, {"dsv3": 5})
+    assert decide(SchedulerState(pools=views, remaining_quota=left), NOW) == [
+        AddNodes(first, True, 2),
+        AddNodes(first, False, 1),
+        AddNodes(replace(second, body=other), True, 1),
+    ]
+    state = SchedulerState(
+        pools=(PoolView(resizing(3), (a_node(1), a_node(2))),),
+        remaining_quota=RemainingQuota(2, None, {"dsv3": 1}),
+    )
+    (end,) = decide(state, NOW)
+    assert isinstance(end, CompleteResize)
+    assert end.errors == (
+        {
+            "code": "AccountVMSeriesCoreQuotaReached",
+            "message": "The specified account has reached VM series core quota for "
+            "standardDSv3Family",
+        },
+    )
+
+
+def test_a_requested_resize_stays_until_it_is_read() -> None:
+    state = SchedulerState(pools=(PoolView(resizing(1), (a_node(),), unread=True),))
+    assert decide(state, NOW) == []
+    # It has reached its targets in time, however long nobody reads it.
+    assert decide(state, NOW + timedelta(hours=1)) == []
+    stopping = replace(resizing(1), allocation=AllocationState.STOPPING)
+    state = SchedulerState(pools=(PoolView(stopping, (a_node(),), unread=True),))
+    assert decide(state, NOW) == [CompleteResize(stopping)]
+
+
+def test_states_last_as_long_as_a_transition() -> None:
+    delays = Delays(transition=timedelta(seconds=5))
+    pool = a_pool(state=PoolState.DELETING)
+
+    def after(seconds: float, **views: Any) -> list[Decision]:
+        return decide(SchedulerState(delays, **views), NOW + timedelta(seconds=seconds))
+
+    assert after(4.9, pools=(PoolView(pool, ()),)) == []
+    assert after(5, pools=(PoolView(pool, ()),)) == [RemovePool(pool)]
+    for state in (JobState.TERMINATING, JobState.DELETING, JobState.DISABLING):
+        view = JobView(a_job(state=state, disable_tasks="wait"))
+        assert after(4.9, jobs=(view,)) == []
+        assert len(after(5, jobs=(view,))) == 1
+    # A job that is enabled costs no time.
+    assert len(after(0, jobs=(JobView(a_job(state=JobState.ENABLING)),))) == 1
+
+
+def test_a_leaving_node_is_shown_unless_its_pool_is_being_deleted() -> None:
+    delays = Delays(leaving=timedelta(seconds=1))
+    node = a_node(intent="remove", intent_option="requeue", state=NodeState.LEAVING_POOL)
+    deleting = a_pool(state=PoolState.DELETING)
+    assert decide(SchedulerState(delays, nodes=(NodeView(node, a_pool()),)), NOW) == []
+    assert decide(SchedulerState(delays, nodes=(NodeView(node, deleting),)), NOW) == [
+        RemoveNode(node)
+    ]
+
+
 def test_a_partial_allocation_is_a_resize_error() -> None:
     pool, there = resizing(2), a_node()
     (settle,) = decide(
@@ -382,9 +444,10 @@ def test_delays_are_respected() -> None:
 
     assert after(NodeState.CREATING, 2.9) == []
     assert after(NodeState.CREATING, 3) != []
-    for state in (NodeState.STARTING, NodeState.REBOOTING, NodeState.REIMAGING):
-        assert after(state, 0.9) == []
-        assert after(state, 1) != []
+    assert after(NodeState.STARTING, 0.9) == []
+    assert after(NodeState.STARTING, 1) != []
+    for state in (NodeState.REBOOTING, NodeState.REIMAGING):
+        assert after(state, 0) == [BootNode(a_node(state=state), fresh=state == "reimaging")]
 
 
 def test_a_due_spot_node_is_preempted() -> None:
@@ -421,7 +484,9 @@ DONE: dict[str, NodeState] = {
 def test_an_intent_of_a_node_without_tasks_is_carried_out(intent: str) -> None:
     node = a_node(intent=intent, intent_option="requeue", state=NodeState.UNUSABLE)
     if intent == "remove":
-        assert of_node(node) == [SetNodeState(node, NodeState.LEAVING_POOL), RemoveNode(node)]
+        assert of_node(node) == [SetNodeState(node, NodeState.LEAVING_POOL)]
+        gone = replace(node, state=NodeState.LEAVING_POOL)
+        assert of_node(gone) == [RemoveNode(gone)]
     elif intent == "start":
         assert of_node(node) == [BootNode(node)]
     else:
@@ -456,7 +521,7 @@ def test_tasks_end_before_an_intent_is_carried_out(intent: str, option: str) -> 
 def test_an_intent_waits_for_retained_data() -> None:
     node = a_node(intent="remove", intent_option="retaineddata")
     assert of_node(node, retained=True) == []
-    assert of_node(node, retained=False) == [RemoveNode(node)]
+    assert of_node(node, retained=False) == [SetNodeState(node, NodeState.LEAVING_POOL)]
 
 
 @pytest.mark.parametrize("intent", ["remove", "reboot", "reimage", "deallocate"])

@@ -172,7 +172,7 @@ def test_the_status_keeps_nodes_that_have_left_the_pool(batch: Service) -> None:
     wait_until(lambda: state(batch, "t") == "completed")
     node_id = batch.client.get_task("j", "t").node_info.node_id
     wait_until(lambda: batch.client.get_pool("p").allocation_state.value == "steady")
-    batch.client.begin_remove_nodes("p", {"nodeList": [node_id]}).result()
+    batch.client.begin_remove_nodes("p", {"nodeList": [node_id]}, polling_interval=0.01).result()
     wait_until(lambda: node_id not in [node.id for node in batch.client.list_nodes("p")])
     (removed,) = status(batch)
     assert removed.node_id == node_id

@@ -241,3 +241,99 @@ def test_scheduling_can_be_disabled_on_a_starting_node(tmp_path: Path) -> None:
         wait_until(lambda: states(service) == ["idle", "running"])
         assert the_task(service, "t1")["state"] == "active"
         release_tasks(service)
+
+
+def test_a_client_that_polls_after_a_request_sees_resizing(tmp_path: Path) -> None:
+    with running_with_engine(tmp_path / "batch", unread=timedelta(days=1)) as service:
+        service.client.create_pool(pool(nodes=2))
+        wait_until(lambda: states(service) == ["idle"] * 2)
+        # The first allocation ends without a reader; a requested resize waits for one.
+        for path, given in (
+            ("resize", {"targetDedicatedNodes": 3}),
+            ("removenodes", {"nodeList": [next(iter(service.client.list_nodes("p"))).id]}),
+        ):
+            wait_until(lambda: service.client.get_pool("p").allocation_state.value == "steady")
+            assert service.request("POST", f"/pools/p/{path}", given).status == 202
+            refused = service.request("POST", "/pools/p/resize", {"targetDedicatedNodes": 1})
+            assert refused.code == "PoolBeingResized"
+            (shown,) = service.client.list_pools()
+            assert shown.allocation_state.value == "resizing"
+        wait_until(lambda: service.client.get_pool("p").allocation_state.value == "steady")
+        assert service.client.get_pool("p").current_dedicated_nodes == 2
+
+
+def test_a_resize_that_no_client_reads_ends_in_time(tmp_path: Path) -> None:
+    with running_with_engine(tmp_path / "batch", unread=timedelta(milliseconds=100)) as service:
+        service.client.create_pool(pool())
+        wait_until(lambda: states(service) == ["idle"])
+        wait_until(lambda: service.client.get_pool("p").allocation_state.value == "steady")
+        for count in (2, 1):
+            body = {"targetDedicatedNodes": count}
+            wait_until(lambda: service.request("POST", "/pools/p/resize", body).status == 202)  # noqa: B023
+
+
+def test_requests_see_the_states_of_what_is_being_deleted(tmp_path: Path) -> None:
+    day = {"doNotRunUntil": "2999-01-01T00:00:00Z"}
+    with running_with_faults(tmp_path, "transition=1h") as service:
+        request = service.request
+        service.client.create_pool(pool())
+        service.client.create_job(job())
+        specification = {"poolInfo": {"poolId": "p"}}
+        schedule = {"id": "s", "schedule": day, "jobSpecification": specification}
+        assert request("POST", "/jobschedules", schedule).status == 201
+        assert request("POST", "/jobs/j/disable", {"disableTasks": "requeue"}).status == 202
+        assert request("GET", "/jobs/j").json["state"] == "disabling"
+        assert request("POST", "/jobs/j/terminate").status == 202
+        assert request("GET", "/jobs/j").json["state"] == "terminating"
+        assert request("POST", "/jobs/j/tasks", task("t", "true")).code == "JobBeingTerminated"
+        assert request("POST", "/jobschedules/s/terminate").status == 202
+        assert request("GET", "/jobschedules/s").json["state"] == "terminating"
+        for path in ("/jobs/j", "/jobschedules/s", "/pools/p"):
+            assert request("DELETE", path).status == 202
+            assert request("GET", path).json["state"] == "deleting"
+        assert request("POST", "/jobs/j/tasks", task("t", "true")).code == "JobBeingDeleted"
+        # An id can be used again when the object is gone.
+        assert request("POST", "/pools", pool()).code == "PoolBeingDeleted"
+        assert request("POST", "/jobs", job()).code == "JobBeingDeleted"
+        assert request("POST", "/jobschedules", schedule).code == "JobScheduleBeingDeleted"
+        assert request("POST", "/pools/p/resize", {"targetDedicatedNodes": 0}).code == (
+            "PoolBeingDeleted"
+        )
+
+
+def test_quotas_of_pools_and_of_active_jobs_and_schedules(tmp_path: Path) -> None:
+    day = {"doNotRunUntil": "2999-01-01T00:00:00Z"}
+    with running_with_faults(tmp_path, "pool-quota=1,job-quota=2") as service:
+        request = service.request
+        service.client.create_pool(pool(nodes=0))
+        assert request("POST", "/pools", pool("other", nodes=0)).code == "PoolQuotaReached"
+        assert request("POST", "/pools", pool(nodes=0)).code == "PoolExists"
+        service.client.create_job(job())
+        schedule = {"id": "s", "schedule": day, "jobSpecification": {"poolInfo": {"poolId": "p"}}}
+        assert request("POST", "/jobschedules", schedule).status == 201
+        refused = request("POST", "/jobs", job("k"))
+        assert (refused.status, refused.code) == (409, "ActiveJobAndScheduleQuotaReached")
+        again = {**schedule, "id": "r"}
+        assert request("POST", "/jobschedules", again).code == "ActiveJobAndScheduleQuotaReached"
+        # A completed job does not count.
+        assert request("POST", "/jobs/j/terminate").status == 202
+        wait_until(lambda: request("GET", "/jobs/j").json["state"] == "completed")
+        assert request("POST", "/jobs", job("k")).status == 201
+
+
+def test_a_quota_of_a_vm_family_is_a_resize_error(tmp_path: Path) -> None:
+    with running_with_faults(tmp_path, "quota@DSv3=3") as service:
+        service.client.create_pool(pool(nodes=2))
+        wait_until(lambda: service.client.get_pool("p").allocation_state.value == "steady")
+        found = service.client.get_pool("p")
+        assert found.current_dedicated_nodes == 1
+        assert [error.code for error in found.resize_errors] == ["AccountVMSeriesCoreQuotaReached"]
+        service.client.create_pool(pool("other", vmSize="standard_d2_v3"))
+        wait_until(lambda: service.client.get_pool("other").current_dedicated_nodes == 1)
+
+
+def test_a_node_stays_creating_for_a_moment(tmp_path: Path) -> None:
+    with running_with_engine(tmp_path / "batch", node_state=timedelta(days=1)) as service:
+        service.client.create_pool(pool())
+        wait_until(lambda: states(service) == ["creating"])
+        assert service.client.get_pool("p").allocation_state.value == "resizing"

@@ -29,6 +29,7 @@ from batchspec.local.fault_injection import (
     FaultInjection,
     FaultKind,
     FaultRule,
+    Quota,
     QuotaKind,
     check_operations,
     format_duration,
@@ -54,12 +55,18 @@ rules = st.builds(
     spans,
     st.sampled_from([None, "create_pool", "list_tasks"]),
 )
-quotas = st.tuples(st.sampled_from(list(QuotaKind)), st.integers(0, 1_000_000))
+quotas = st.builds(
+    lambda kind, limit, family: Quota(kind, limit, family if kind is QuotaKind.QUOTA else None),
+    st.sampled_from(list(QuotaKind)),
+    st.integers(0, 1_000_000),
+    st.sampled_from([None, "dsv3", "ncadsa100v4"]),
+)
 days = st.builds(
     FaultInjection,
     st.lists(rules, unique_by=lambda rule: (rule.kind, rule.operation)).map(tuple),
-    st.lists(quotas, unique_by=lambda limit: limit[0]).map(tuple),
+    st.lists(quotas, unique_by=lambda quota: (quota.kind, quota.family)).map(tuple),
     st.integers(-(2**40), 2**40),
+    spans,
 )
 
 
@@ -84,7 +91,9 @@ def test_durations(text: str, seconds: float) -> None:
 
 def test_rules_are_a_list() -> None:
     day = parse_fault_injection(
-        "throttle=5%, lost@create_task_collection=12.5%,slow=1%:300ms,quota=4", seed=7
+        "throttle=5%, lost@create_task_collection=12.5%,slow=1%:300ms,quota=4,"
+        "quota@standardDSv3Family=2,transition=5s",
+        seed=7,
     )
     assert day == FaultInjection(
         (
@@ -92,11 +101,14 @@ def test_rules_are_a_list() -> None:
             FaultRule(FaultKind.LOST, 12.5, operation="create_task_collection"),
             FaultRule(FaultKind.SLOW, 1, timedelta(milliseconds=300)),
         ),
-        ((QuotaKind.QUOTA, 4),),
+        (Quota(QuotaKind.QUOTA, 4), Quota(QuotaKind.QUOTA, 2, "dsv3")),
         7,
+        timedelta(seconds=5),
     )
-    assert day.quota(dedicated=True) == 4
-    assert day.quota(dedicated=False) is None
+    assert day.quota(QuotaKind.QUOTA) == 4
+    assert day.quota(QuotaKind.SPOT_QUOTA) is None
+    assert day.family_quotas() == {"dsv3": 2}
+    assert parse_fault_injection(day.text, 7) == day
 
 
 def test_a_later_rule_replaces_an_earlier_one() -> None:

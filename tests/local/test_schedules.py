@@ -22,7 +22,7 @@ from batchspec.local.engine.decisions import (
     SkipScheduledJob,
 )
 from batchspec.local.engine.lifecycle import schedule_steps
-from batchspec.local.engine.state import ScheduleView
+from batchspec.local.engine.state import Delays, ScheduleView
 from batchspec.local.model import Job, JobState, Schedule, ScheduleState
 from batchspec.local.wire import next_run, read_time
 from tests.local.engines import WAIT, pool, release_tasks, running_with_engine, task, wait_until
@@ -239,7 +239,7 @@ def a_job(state: JobState = JobState.ACTIVE) -> Job:
 
 
 def decided(one: Schedule, *jobs: Job, after: timedelta = timedelta()) -> list[Decision]:
-    return list(schedule_steps(ScheduleView(one, jobs), NOW + after))
+    return list(schedule_steps(ScheduleView(one, jobs), Delays(), NOW + after))
 
 
 DAILY = {"recurrenceInterval": "P1D"}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from batchspec.local.api.jobs import check_auto_pool, complete_job
+from batchspec.local.api.jobs import check_auto_pool, check_job_quota, complete_job
 from batchspec.local.api.resources import (
     SCHEDULE_COLUMNS,
     Context,
@@ -44,6 +44,11 @@ def create_job_schedule(context: Context, request: Request) -> Reply:
     check_auto_pool(context, body["jobSpecification"]["poolInfo"])
     if context.store.jobs.get(schedule_id) is not None:
         raise Fault("JobWithSameIdExists")
+    before = context.store.schedules.get(schedule_id)
+    if before is not None:
+        deleting = before.state is ScheduleState.DELETING
+        raise Fault("JobScheduleBeingDeleted" if deleting else "JobScheduleExists")
+    check_job_quota(context)
     first = first_run(body["schedule"], request.now)
     schedule = context.store.schedules.add(schedule_id, body, request.now, first)
     if schedule is None:

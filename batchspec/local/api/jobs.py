@@ -32,6 +32,7 @@ from batchspec.local.api.settings import (
     refuse_unsupported,
     serialize_preparation,
 )
+from batchspec.local.fault_injection import QuotaKind
 from batchspec.local.model import JOB, Counts, Job, JobState
 from batchspec.local.store import add_job, job_deadline
 from batchspec.local.wire import (
@@ -71,6 +72,10 @@ def create_job(context: Context, request: Request) -> Reply:
         check_auto_pool(context, body["poolInfo"])
     except AutoPoolFault as fault:
         body, error = complete_job_without_pool(given), fault.scheduling_error
+    before = context.store.jobs.get(job_id)
+    if before is not None:
+        raise Fault("JobBeingDeleted" if before.state is JobState.DELETING else "JobExists")
+    check_job_quota(context)
     job = add_job(context.store, job_id, body, request.now, error=error)
     if job is None:
         raise Fault("JobExists")
@@ -78,6 +83,19 @@ def create_job(context: Context, request: Request) -> Reply:
         for state in (JobState.TERMINATING, JobState.COMPLETED):
             job = context.store.jobs.set_state(job, state, request.now, scheduling_error=error)
     return created_reply(f"{context.base_url}/jobs/{job.id}", job.modified)
+
+
+def check_job_quota(context: Context) -> None:
+    """Check that the quota of active jobs and job schedules allows another one.
+
+    Raises:
+        Fault: ``ActiveJobAndScheduleQuotaReached``.
+    """
+    store = context.store
+    if context.reached(
+        QuotaKind.JOB_QUOTA, lambda: store.jobs.count_active() + store.schedules.count_active()
+    ):
+        raise Fault("ActiveJobAndScheduleQuotaReached")
 
 
 def list_jobs(context: Context, request: Request) -> Reply:

@@ -246,6 +246,7 @@ def remove_nodes(context: Context, request: Request) -> Reply:
         )
         for node in found:
             context.store.nodes.set_intent(node, "remove", option)
+    context.store.unread_resizes.add(pool, request.now)
     return empty_reply(202, request.url, pool.modified)
 
 

@@ -25,7 +25,15 @@ from batchspec.local.api.resources import (
     read_page,
 )
 from batchspec.local.api.settings import complete_start_task, in_order, refuse_unsupported
-from batchspec.local.model import ALLOCATION, POOL, AllocationState, Pool, is_windows
+from batchspec.local.fault_injection import QuotaKind
+from batchspec.local.model import (
+    ALLOCATION,
+    POOL,
+    AllocationState,
+    Pool,
+    PoolState,
+    is_windows,
+)
 from batchspec.local.wire import (
     Fault,
     Reply,
@@ -63,7 +71,13 @@ def create_pool(context: Context, request: Request) -> Reply:
     _check_sizes(given)
     _check_packages(context, given)
     check_containers(context, given)
-    pool = add_pool(context, check_id("id", given["id"]), given, request.now)
+    pool_id = check_id("id", given["id"])
+    before = context.store.pools.get(pool_id)
+    if before is not None:
+        raise Fault("PoolBeingDeleted" if before.state is PoolState.DELETING else "PoolExists")
+    if context.reached(QuotaKind.POOL_QUOTA, context.store.pools.count):
+        raise Fault("PoolQuotaReached")
+    pool = add_pool(context, pool_id, given, request.now)
     if pool is None:
         raise Fault("PoolExists")
     return created_reply(f"{context.base_url}/pools/{pool.id}", pool.modified)
@@ -172,6 +186,7 @@ def resize_pool(context: Context, request: Request) -> Reply:
         timeout=given.get("resizeTimeout", DEFAULT_RESIZE_TIMEOUT),
         deallocation=given.get("nodeDeallocationOption", "requeue"),
     )
+    context.store.unread_resizes.add(changed, request.now)
     return empty_reply(202, request.url, changed.modified)
 
 
@@ -257,6 +272,7 @@ def _check_packages(context: Context, given: Mapping[str, Any]) -> None:
 
 
 def _show(context: Context, request: Request, pool: Pool, *, stats: bool) -> dict[str, Any]:
+    context.store.unread_resizes.read(pool)
     shown = serialize_pool(context, pool)
     return shown | pool_stats(context, pool, request.now) if stats else shown
 

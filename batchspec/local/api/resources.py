@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from batchspec.local.agent import ContainerEngine
+from batchspec.local.fault_injection import NO_FAULTS, FaultInjection, QuotaKind
 from batchspec.local.model import (
     NO_USAGE,
     Job,
@@ -52,7 +53,7 @@ from batchspec.local.wire import (
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every operation needs; ``base_url`` has no trailing slash."""
+    """What every operation needs; ``base_url`` has no trailing slash, ``faults`` has the quotas."""
 
     store: Store
     account: str
@@ -61,10 +62,16 @@ class Context:
     version: str
     applications: Applications
     containers: ContainerEngine
+    faults: FaultInjection = NO_FAULTS
 
     def root(self, pool_id: str, node_id: str) -> Path:
         """The root directory of a node."""
         return node_root(self.data, pool_id, node_id)
+
+    def reached(self, kind: QuotaKind, count: Callable[[], int]) -> bool:
+        """Whether a quota of the account is reached; ``count`` counts what it limits."""
+        limit = self.faults.quota(kind)
+        return limit is not None and count() >= limit
 
 
 S = TypeVar("S", bound=StrEnum)

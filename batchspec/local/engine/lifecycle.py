@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from batchspec.autoscale import run_formula
+from batchspec.catalog.vm_sizes import family, family_key
 from batchspec.local.engine.decisions import (
     AddNodes,
     BootNode,
@@ -63,6 +64,7 @@ from batchspec.local.model import (
     JobState,
     Node,
     NodeState,
+    Pool,
     PoolState,
     Schedule,
     ScheduleState,
@@ -88,6 +90,8 @@ _QUOTA = {
     ),
 }
 """Both codes are documented; the message for dedicated nodes is quoted by users."""
+_FAMILY_QUOTA = "AccountVMSeriesCoreQuotaReached"
+"""Recorded with the message below; the quotas of families are for dedicated nodes only."""
 _REMOVAL_COST = {
     NodeState.CREATING: 0,
     NodeState.STARTING: 1,
@@ -101,50 +105,75 @@ _REMOVAL_COST = {
 
 @dataclass(slots=True)
 class QuotaBudget:
-    """What is left of the account's quota while several pools grow."""
+    """What is left of the account's quotas while several pools grow."""
 
     remaining: RemainingQuota
 
     def take(self, count: int, vm_size: str, *, dedicated: bool) -> int:
-        """``count`` nodes of a size, or as many as the quota of cores allows."""
-        left = self.remaining.dedicated if dedicated else self.remaining.spot
-        if left is None:
-            return count
-        cores = cores_of(vm_size)
-        taken = min(count, left // cores)
-        rest = left - taken * cores
-        self.remaining = (
-            replace(self.remaining, dedicated=rest)
-            if dedicated
-            else replace(self.remaining, spot=rest)
-        )
+        """``count`` nodes of a size, or as many as the quotas of cores allow."""
+        cores, name = cores_of(vm_size), family_key(family(vm_size))
+        left = (self._left(dedicated=dedicated), self._left_of_family(name, dedicated=dedicated))
+        taken = min([count, *(limit // cores for limit in left if limit is not None)])
+        used = taken * cores
+        if not dedicated:
+            self.remaining = replace(self.remaining, spot=_minus(self.remaining.spot, used))
+            return taken
+        families = {**self.remaining.families}
+        if name in families:
+            families[name] -= used
+        rest = _minus(self.remaining.dedicated, used)
+        self.remaining = replace(self.remaining, dedicated=rest, families=families)
         return taken
 
+    def error(self, vm_size: str, *, dedicated: bool) -> tuple[str, str]:
+        """The code and the message of the quota that allows no further node of a size."""
+        left = self._left(dedicated=dedicated)
+        name = family(vm_size)
+        of_family = self._left_of_family(family_key(name), dedicated=dedicated)
+        if of_family is not None and (left is None or left >= cores_of(vm_size)):
+            text = f"The specified account has reached VM series core quota for {name}"
+            return _FAMILY_QUOTA, text
+        return _QUOTA[dedicated]
 
-def resize_steps(view: PoolView, budget: QuotaBudget, *, timed_out: bool) -> Iterator[Decision]:
-    """The next steps of a pool to its targets, or to its deletion.
+    def _left(self, *, dedicated: bool) -> int | None:
+        return self.remaining.dedicated if dedicated else self.remaining.spot
 
-    ``timed_out`` means that ``resizeTimeout`` has passed since the resize began.
-    """
+    def _left_of_family(self, name: str, *, dedicated: bool) -> int | None:
+        return self.remaining.families.get(name) if dedicated else None
+
+
+def _minus(left: int | None, used: int) -> int | None:
+    return None if left is None else left - used
+
+
+def resize_steps(
+    view: PoolView, budget: QuotaBudget, delays: Delays, now: datetime
+) -> Iterator[Decision]:
+    """The next steps of a pool to its targets, or to its deletion."""
     pool, nodes = view.pool, view.nodes
     leaving = [node for node in nodes if node.intent == "remove"]
     staying = [node for node in nodes if node.intent != "remove"]
     if pool.state is PoolState.DELETING:
         yield from (RequestNodeRemoval(node, "requeue") for node in staying)
-        if not nodes:
+        if not nodes and is_due(pool.state_since, delays.transition, now):
             yield RemovePool(pool)
         return
     if pool.allocation is AllocationState.STOPPING:
-        yield from _end_resize(view, staying, leaving, _STOPPED)
+        yield from _end_resize(view, staying, leaving, _STOPPED, budget)
     elif pool.allocation is AllocationState.RESIZING:
         grown = list(_grow_or_shrink(view, staying, budget))
         yield from grown
         creating = any(node.state is NodeState.CREATING for node in staying)
-        if not (grown or leaving or creating):
+        if not grown and (leaving or creating) and _is_timed_out(pool, now):
+            yield from _end_resize(view, staying, leaving, _TIMED_OUT, budget)
+        elif not (grown or leaving or creating or view.unread):
             why = _WINDOWS_UNSUPPORTED if is_windows(pool.body) else None
-            yield CompleteResize(pool, tuple(_resize_errors(view, staying, why)))
-        elif timed_out and not grown:
-            yield from _end_resize(view, staying, leaving, _TIMED_OUT)
+            yield CompleteResize(pool, tuple(_resize_errors(view, staying, why, budget)))
+
+
+def _is_timed_out(pool: Pool, now: datetime) -> bool:
+    timeout = read_duration(pool.resize_timeout)
+    return timeout is not None and is_due(pool.allocation_since, timeout, now)
 
 
 def _targets(view: PoolView) -> dict[bool, int]:
@@ -167,7 +196,11 @@ def _grow_or_shrink(view: PoolView, staying: list[Node], budget: QuotaBudget) ->
 
 
 def _end_resize(
-    view: PoolView, staying: list[Node], leaving: list[Node], why: tuple[str, str]
+    view: PoolView,
+    staying: list[Node],
+    leaving: list[Node],
+    why: tuple[str, str],
+    budget: QuotaBudget,
 ) -> Iterator[Decision]:
     """End the resize: nodes that are not yet starting or leaving stay as they are."""
     kept = [node for node in leaving if node.state is not NodeState.LEAVING_POOL]
@@ -175,16 +208,16 @@ def _end_resize(
     unborn = [node for node in staying if node.state is NodeState.CREATING]
     yield from (RequestNodeRemoval(node, "requeue") for node in unborn)
     there = [node for node in (*staying, *kept) if node not in unborn]
-    yield CompleteResize(view.pool, tuple(_resize_errors(view, there, why)))
+    yield CompleteResize(view.pool, tuple(_resize_errors(view, there, why, budget)))
 
 
 def _resize_errors(
-    view: PoolView, there: list[Node], why: tuple[str, str] | None
+    view: PoolView, there: list[Node], why: tuple[str, str] | None, budget: QuotaBudget
 ) -> Iterator[Wire]:
     """The ``resizeErrors`` of a pool that did not reach its targets; by default for quota."""
     for dedicated, name in _KINDS:
         if sum(node.dedicated is dedicated for node in there) != _targets(view)[dedicated]:
-            code, text = _QUOTA[dedicated]
+            code, text = budget.error(view.pool.body["vmSize"], dedicated=dedicated)
             if why is not None:
                 code = why[0]
                 text = f"Desired number of {name} nodes could not be allocated {why[1]}"
@@ -243,11 +276,9 @@ def node_steps(view: NodeView, delays: Delays, now: datetime) -> Iterator[Decisi
         NodeState.DEALLOCATING: delays.allocation,
         NodeState.PREEMPTED: delays.absence,
         NodeState.STARTING: delays.boot,
-        NodeState.REBOOTING: delays.boot,
-        NodeState.REIMAGING: delays.boot,
     }
     if node.intent is not None:
-        yield from _intent_steps(view)
+        yield from _intent_steps(view, delays, now)
     elif is_due(node.state_since, waits.get(node.state, _NO_DELAY), now):
         yield from _state_step(view)
 
@@ -287,13 +318,13 @@ def _start_steps(view: NodeView) -> Iterator[Decision]:
     yield RunStartTask(node, view.pool)
 
 
-def _intent_steps(view: NodeView) -> Iterator[Decision]:
+def _intent_steps(view: NodeView, delays: Delays, now: datetime) -> Iterator[Decision]:
     """Carry out the intent of a node, after its tasks have ended."""
     node, intent = view.node, view.node.intent
     waits = node.intent_option in _WAITING_OPTIONS
-    if intent == "remove" and not waits and node.state is not NodeState.LEAVING_POOL:
-        yield SetNodeState(node, NodeState.LEAVING_POOL)
     if view.live:
+        if intent == "remove" and not waits and node.state is not NodeState.LEAVING_POOL:
+            yield SetNodeState(node, NodeState.LEAVING_POOL)
         if not waits:
             mode: EndMode = "terminate" if node.intent_option == "terminate" else "requeue"
             yield from request_end(view.live, mode)
@@ -303,14 +334,17 @@ def _intent_steps(view: NodeView) -> Iterator[Decision]:
     if view.others and intent != "offline":
         yield from (KillProcess(key) for key in view.others)
         return
-    yield _intent_done(node)
+    if intent != "remove":
+        yield _intent_done(node)
+    elif node.state is not NodeState.LEAVING_POOL:
+        yield SetNodeState(node, NodeState.LEAVING_POOL)
+    elif view.pool.state is PoolState.DELETING or is_due(node.state_since, delays.leaving, now):
+        yield RemoveNode(node)
 
 
 def _intent_done(node: Node) -> Decision:
     """The last step of an intent, when nothing runs on the node any more."""
     match node.intent:
-        case "remove":
-            return RemoveNode(node)
         case "start":
             return BootNode(node)
         case "offline":
@@ -323,9 +357,10 @@ def _intent_done(node: Node) -> Decision:
             raise ValueError(f"unknown intent of a node: '{node.intent}'")
 
 
-def job_steps(view: JobView) -> Iterator[Decision]:
+def job_steps(view: JobView, delays: Delays, now: datetime) -> Iterator[Decision]:
     """The next step of a job in transition."""
     job, live = view.job, view.live
+    due = is_due(job.state_since, delays.transition, now)
     match job.state:
         case JobState.TERMINATING | JobState.DELETING:
             yield from request_end(live, "terminate")
@@ -333,7 +368,7 @@ def job_steps(view: JobView) -> Iterator[Decision]:
             for step in _release_steps(view, busy=busy):
                 busy = True
                 yield step
-            if not (busy or any(one.release_state == "running" for one in view.preparations)):
+            if due and not (busy or _is_releasing(view)):
                 ends = job.state is JobState.TERMINATING
                 yield SetJobState(job, JobState.COMPLETED) if ends else RemoveJob(job)
                 yield from _delete_auto_pool(job)
@@ -342,10 +377,14 @@ def job_steps(view: JobView) -> Iterator[Decision]:
                 yield from request_end(live, "requeue")
             elif job.disable_tasks == "terminate":
                 yield from request_end(live, "terminate")
-            if not live:
+            if due and not live:
                 yield SetJobState(job, JobState.DISABLED)
         case JobState.ENABLING:
             yield SetJobState(job, JobState.ACTIVE)
+
+
+def _is_releasing(view: JobView) -> bool:
+    return any(one.release_state == "running" for one in view.preparations)
 
 
 def _release_steps(view: JobView, *, busy: bool) -> Iterator[Decision]:
@@ -375,18 +414,19 @@ def request_end(live: Iterable[Task], mode: EndMode) -> Iterator[Decision]:
 _ENDING_JOBS = (JobState.TERMINATING, JobState.DELETING)
 
 
-def schedule_steps(view: ScheduleView, now: datetime) -> Iterator[Decision]:
+def schedule_steps(view: ScheduleView, delays: Delays, now: datetime) -> Iterator[Decision]:
     """The next step of a job schedule."""
     schedule, jobs = view.schedule, view.jobs
+    due = is_due(schedule.state_since, delays.transition, now)
     if schedule.state is ScheduleState.TERMINATING:
         yield from _terminate_jobs(view)
-        if not jobs:
+        if due and not jobs:
             yield from _complete_schedule(schedule)
     elif schedule.state is ScheduleState.DELETING:
         for job in jobs:
             if job.state is not JobState.DELETING:
                 yield SetJobState(job, JobState.DELETING)
-        if not jobs:
+        if due and not jobs:
             yield from _delete_schedule_pool(schedule)
             yield RemoveSchedule(schedule)
     elif schedule.next_run is None:

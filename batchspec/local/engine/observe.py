@@ -6,9 +6,12 @@ nodes for which no task waits. Nothing is decided or written here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import astuple
 from datetime import datetime, timedelta
 
+from batchspec.catalog.vm_sizes import family, family_key
 from batchspec.local.engine.machine_usage import MachineUsage
 from batchspec.local.engine.runs import PREEMPTIBLE_STATES, Executor, NodeFaults
 from batchspec.local.engine.state import (
@@ -29,6 +32,7 @@ from batchspec.local.engine.state import (
     run_key,
     start_key,
 )
+from batchspec.local.fault_injection import QuotaKind
 from batchspec.local.model import (
     Job,
     JobState,
@@ -85,7 +89,8 @@ def observe(
     return SchedulerState(
         delays=delays,
         pools=tuple(
-            PoolView(pool, tuple(store.nodes.of(pool.id))) for pool in store.pools.in_transition()
+            PoolView(pool, tuple(store.nodes.of(pool.id)), store.unread_resizes.has(pool, now))
+            for pool in store.pools.in_transition()
         ),
         nodes=tuple(_node_views(store, executor)),
         jobs=tuple(
@@ -115,13 +120,25 @@ def observe(
 
 def _remaining_quota(store: Store, node_faults: NodeFaults) -> RemainingQuota:
     """What is left of the quotas of cores."""
-    left = []
-    for dedicated in (True, False):
-        limit = node_faults.faults.quota(dedicated=dedicated)
-        counts = store.nodes.counts_by_size(dedicated=dedicated)
-        used = sum(count * cores_of(size) for size, count in counts.items())
-        left.append(None if limit is None else max(0, limit - used))
-    return RemainingQuota(*left)
+    faults = node_faults.faults
+    used, used_spot = _used_cores(store, dedicated=True), _used_cores(store, dedicated=False)
+    of_family: Counter[str] = Counter()
+    for size, cores in used.items():
+        of_family[family_key(family(size))] += cores
+    return RemainingQuota(
+        _rest(faults.quota(QuotaKind.QUOTA), sum(used.values())),
+        _rest(faults.quota(QuotaKind.SPOT_QUOTA), sum(used_spot.values())),
+        {name: max(0, limit - of_family[name]) for name, limit in faults.family_quotas().items()},
+    )
+
+
+def _used_cores(store: Store, *, dedicated: bool) -> dict[str, int]:
+    counts = store.nodes.counts_by_size(dedicated=dedicated)
+    return {size: count * cores_of(size) for size, count in counts.items()}
+
+
+def _rest(limit: int | None, used: int) -> int | None:
+    return None if limit is None else max(0, limit - used)
 
 
 def _preemptions(store: Store, node_faults: NodeFaults) -> dict[int, tuple[Node, datetime]]:
@@ -258,12 +275,19 @@ def next_moment(store: Store, state: SchedulerState, now: datetime) -> datetime 
         store.runs.next_expiry(),
         store.autoscale.next_moment(),
         store.schedules.next_moment(now),
+        store.unread_resizes.next_end(now),
     ]
     moments += state.preemption_times
-    delays = {state.delays.allocation, state.delays.boot, state.delays.absence}
+    delays = set(astuple(state.delays))
     moments += [
         _add_delay(view.node.state_since, delay) for view in state.nodes for delay in delays
     ]
+    since = [
+        *(view.pool.state_since for view in state.pools),
+        *(view.job.state_since for view in state.jobs),
+        *(view.schedule.state_since for view in state.schedules),
+    ]
+    moments += [_add_delay(moment, state.delays.transition) for moment in since]
     moments += [
         _add_delay(view.pool.allocation_since, timeout)
         for view in state.pools

@@ -34,9 +34,8 @@ from batchspec.local.engine.lifecycle import (
     resize_steps,
     schedule_steps,
 )
-from batchspec.local.engine.state import JobQueue, PoolWork, SchedulerState, is_due, run_key
+from batchspec.local.engine.state import JobQueue, PoolWork, SchedulerState, run_key
 from batchspec.local.model import JobState, Node, Task, TaskState, instance_count, task_directory
-from batchspec.local.wire import read_duration
 
 
 def decide(state: SchedulerState, now: datetime) -> list[Decision]:
@@ -65,7 +64,7 @@ def is_settled(state: SchedulerState, decisions: Iterable[Decision]) -> bool:
 
 
 def _decide(state: SchedulerState, now: datetime) -> Iterator[Decision]:
-    job_decisions = tuple(_job_decisions(state))
+    job_decisions = tuple(_job_decisions(state, now))
     yield from job_decisions
     released = {
         (one.preparation.pool_id.lower(), one.preparation.node_id.lower())
@@ -81,7 +80,7 @@ def _decide(state: SchedulerState, now: datetime) -> Iterator[Decision]:
     for scale_view in state.scales:
         yield from autoscale_pool(scale_view, now)
     for schedule_view in state.schedules:
-        yield from schedule_steps(schedule_view, now)
+        yield from schedule_steps(schedule_view, state.delays, now)
     yield from _file_deletions(state)
     blocked = _directories_in_use(state)
     for work in state.work:
@@ -89,7 +88,7 @@ def _decide(state: SchedulerState, now: datetime) -> Iterator[Decision]:
     yield from (PreemptNode(node) for node in state.preempted)
 
 
-def _job_decisions(state: SchedulerState) -> Iterator[Decision]:
+def _job_decisions(state: SchedulerState, now: datetime) -> Iterator[Decision]:
     ended = set()
     for end in _completed_jobs(state):
         ended.add(end.job.seq)
@@ -97,7 +96,7 @@ def _job_decisions(state: SchedulerState) -> Iterator[Decision]:
     for view in state.jobs:
         # What follows from the job's old state must not undo its end.
         if view.job.seq not in ended:
-            yield from job_steps(view)
+            yield from job_steps(view, state.delays, now)
 
 
 def _pool_and_node_decisions(
@@ -110,10 +109,7 @@ def _pool_and_node_decisions(
     decided = set()
     budget = QuotaBudget(state.remaining_quota)
     for pool_view in state.pools:
-        timeout = read_duration(pool_view.pool.resize_timeout)
-        since = pool_view.pool.allocation_since
-        timed_out = timeout is not None and is_due(since, timeout, now)
-        for decision in resize_steps(pool_view, budget, timed_out=timed_out):
+        for decision in resize_steps(pool_view, budget, state.delays, now):
             if isinstance(decision, RequestNodeRemoval | CancelNodeRemoval):
                 decided.add(decision.node.seq)
             yield decision

@@ -28,28 +28,39 @@ class Delays:
     """Simulated durations of what takes no time on this machine.
 
     ``allocation`` passes before a node exists, ``boot`` before it has started, ``absence`` before a
-    preempted node is allocated again.
+    preempted node is allocated again, ``leaving`` before a node has left its pool, ``transition``
+    before a pool or a job schedule is deleted, and before a job is deleted, completed or disabled.
     """
 
     allocation: timedelta = timedelta()
     boot: timedelta = timedelta()
     absence: timedelta = timedelta()
+    leaving: timedelta = timedelta()
+    transition: timedelta = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
 class RemainingQuota:
-    """How many more cores of each kind the account's quota allows; ``None`` is no limit."""
+    """How many more cores of each kind the account's quotas allow; ``None`` is no limit.
+
+    ``families`` has the dedicated cores of the VM families that have a quota.
+    """
 
     dedicated: int | None = None
     spot: int | None = None
+    families: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class PoolView:
-    """A pool that is resizing, stopping or deleting, with all its nodes."""
+    """A pool that is resizing, stopping or deleting, with all its nodes.
+
+    ``unread`` means that it must stay ``resizing``, because no client has read it yet.
+    """
 
     pool: Pool
     nodes: tuple[Node, ...]
+    unread: bool = False
 
 
 @dataclass(frozen=True, slots=True)

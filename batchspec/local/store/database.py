@@ -119,6 +119,10 @@ class Database:
         self.changed: Callable[[], None] = lambda: None
         """Called after each committed change; the engine sets it to be woken."""
 
+    def notify(self) -> None:
+        """Call :attr:`changed` without a change of the database."""
+        self.changed()
+
     def _open(self) -> None:
         for pragma in (
             "journal_mode = WAL",

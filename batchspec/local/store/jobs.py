@@ -81,6 +81,11 @@ class Jobs:
             )
             return self.get(job_id)
 
+    def count_active(self) -> int:
+        """How many are not completed, so that they count against the quota of the account."""
+        sql = "SELECT count(*) FROM job WHERE state <> 'completed'"
+        return int(self._db.all(sql)[0][0])
+
     def get(self, job_id: str) -> Job | None:
         """The job with this id, in any case."""
         row = self._db.one("SELECT * FROM job WHERE key = ?", (fold(job_id),))
@@ -321,6 +326,11 @@ class Schedules:
                 },
             )
             return self.get(schedule_id)
+
+    def count_active(self) -> int:
+        """How many are not completed, so that they count against the quota of the account."""
+        sql = "SELECT count(*) FROM schedule WHERE state <> 'completed'"
+        return int(self._db.all(sql)[0][0])
 
     def get(self, schedule_id: str) -> Schedule | None:
         """The schedule with this id, in any case."""

@@ -224,6 +224,10 @@ class Pools:
         )
         return [_read(row) for row in rows]
 
+    def count(self) -> int:
+        """How many pools exist, also while they are being deleted."""
+        return int(self._db.all("SELECT count(*) FROM pool")[0][0])
+
     def update(self, pool: Pool, body: Wire, now: datetime) -> Pool:
         """Replace the settings of ``pool``."""
         return self._set(pool, now, body=to_json(body))

@@ -8,11 +8,11 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.model import Job, Schedule, Wire
+from batchspec.local.model import Job, Pool, Schedule, Wire
 from batchspec.local.store.damage import DamagedRecords
 from batchspec.local.store.database import Database
 from batchspec.local.store.jobs import Jobs, Schedules
@@ -26,6 +26,41 @@ from batchspec.local.wire import read_duration
 _log = logging.getLogger(__name__)
 
 
+class UnreadResizes:
+    """The pools whose resize a client has requested and whose state no client has read since.
+
+    The engine does not end such a resize at once, so that a client that polls after its request
+    sees ``resizing``, as recorded from Azure. It lasts until a client has read the pool, or for
+    ``longest`` of the service's time. A restart of the service ends this.
+    """
+
+    def __init__(self, longest: timedelta, changed: Callable[[], None]) -> None:
+        """``changed`` is called when a pool has been read."""
+        self._longest = longest
+        self._changed = changed
+        self._until: dict[int, datetime] = {}
+
+    def add(self, pool: Pool, now: datetime) -> None:
+        """A client has requested the resize of ``pool``."""
+        if self._longest:
+            self._until[pool.seq] = now + self._longest
+
+    def read(self, pool: Pool) -> None:
+        """A client reads the state of ``pool``."""
+        if self._until.pop(pool.seq, None) is not None:
+            self._changed()
+
+    def has(self, pool: Pool, now: datetime) -> bool:
+        """Whether ``pool`` must stay ``resizing``."""
+        until = self._until.get(pool.seq)
+        return until is not None and now < until
+
+    def next_end(self, now: datetime) -> datetime | None:
+        """When the first of them may end although it was not read; older ones are forgotten."""
+        self._until = {seq: until for seq, until in self._until.items() if until > now}
+        return min(self._until.values(), default=None)
+
+
 class Store:
     """The state of the service. It is used from one thread, and every method is short.
 
@@ -36,8 +71,10 @@ class Store:
                 store.nodes.delete(node)
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, unread: timedelta = timedelta()) -> None:
+        """``unread`` is how long a requested resize lasts at least if no client reads the pool."""
         self._database = Database(path)
+        self.unread_resizes = UnreadResizes(unread, self._database.notify)
         self.pools = Pools(self._database)
         self.nodes = Nodes(self._database)
         self.jobs = Jobs(self._database)

@@ -99,6 +99,11 @@ FAULTS: Mapping[str, tuple[int, str]] = {
         "A job schedule with the specified job id exists. Job and job schedule cannot have the "
         "same id.",
     ),
+    "PoolQuotaReached": (409, "The specified account has reached pool quota."),
+    "ActiveJobAndScheduleQuotaReached": (
+        409,
+        "The specified account has reached active job and job schedule quota.",
+    ),
     "JobScheduleExists": (409, "The specified job schedule already exists."),
     "TaskExists": (409, "The specified task already exists."),
     "NodeUserExists": (409, "The specified node user already exists."),
