@@ -1,4 +1,4 @@
-"""Errors and warnings as data, and secrets.
+"""Errors and warnings as data, counts in their texts, and secrets.
 
 Every error or warning for a user is a :class:`Diagnostic`. The exceptions below carry diagnostics
 and an exit code. ``render`` formats them; this module imports only the exit codes of batchspec.
@@ -244,6 +244,11 @@ def _forms(text: str) -> set[str]:
         if len(part) >= _SHORTEST_ENCODED:
             forms |= {part, part.replace("+", "-").replace("/", "_")}
     return forms
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """A count and its noun: ``1 task``, ``1,000 tasks``; ``plural`` if it is not ``noun`` + s."""
+    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def redact(text: str) -> str:

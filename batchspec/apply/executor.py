@@ -35,7 +35,14 @@ from batchspec.apply.remaining_resources import RemainingResources
 from batchspec.apply.tasks import close_job, retry_tasks, submit_tasks, terminate_tasks
 from batchspec.apply.transfer import CONTAINER_MISSING, download_results, upload_files
 from batchspec.apply.wait import check_outputs, wait_for_pool, wait_for_tasks
-from batchspec.diagnostics import BatchspecError, ConflictError, Diagnostic, ServiceError, Severity
+from batchspec.diagnostics import (
+    BatchspecError,
+    ConflictError,
+    Diagnostic,
+    ServiceError,
+    Severity,
+    counted,
+)
 from batchspec.exit_codes import Exit
 from batchspec.plan import Gate, Plan, Step, actions
 from batchspec.plan.actions import (
@@ -323,7 +330,7 @@ async def _wait_for_tasks(action: actions.WaitForTasks, context: StepContext) ->
     await context.submitted.verify(action.job, context.world)
     result = await wait_for_tasks(action, context.monitor)
     if action.left and result.outcome is None:
-        left = "1 task" if action.left == 1 else f"{action.left:,} tasks"
+        left = counted(action.left, "task")
         verb = "is" if action.left == 1 else "are"
         context.emit(
             Noticed(

@@ -17,7 +17,7 @@ from batchspec.apply.node_logs import forget_pool_output, keep_pool_output
 from batchspec.apply.polling import wait_until_deleted
 from batchspec.apply.ports import World
 from batchspec.apply.tasks import end_job
-from batchspec.diagnostics import ConflictError, Diagnostic, Severity
+from batchspec.diagnostics import ConflictError, Diagnostic, Severity, counted
 from batchspec.plan import created_meanwhile
 from batchspec.plan.actions import (
     CreateContainer,
@@ -121,7 +121,7 @@ async def _restart(pool: str, nodes: Sequence[str] | None, context: StepContext)
     world, subject = context.world, f"pool {pool}"
     busy = (await world.account.pools.get_node_counts(pool)).get("waitingforstarttask", 0)
     if busy:
-        count = "1 node runs" if busy == 1 else f"{busy:,} nodes run"
+        count = counted(busy, "node runs", "nodes run")
         context.emit(
             Waiting(
                 "start-task-running",

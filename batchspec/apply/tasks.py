@@ -14,7 +14,7 @@ from batchspec.apply.concurrency import for_each
 from batchspec.apply.context import StepContext, StepResult
 from batchspec.apply.polling import TERMINATION_LIMIT, PollInterval, wait_until_ended
 from batchspec.apply.ports import World
-from batchspec.diagnostics import Diagnostic, JobEndedError, ServiceError
+from batchspec.diagnostics import Diagnostic, JobEndedError, ServiceError, counted
 from batchspec.plan import Task
 from batchspec.plan.actions import CloseJob, RetryTasks, SubmitTasks, TerminateTasks
 from batchspec.plan.observed import Stream, TaskFacts
@@ -153,10 +153,9 @@ def _refused(stage: str, refused: list[Diagnostic]) -> ServiceError:
     detail += [problem.summary for problem in refused[1:_SHOWN]]
     if len(refused) > _SHOWN:
         detail.append(f"... and {len(refused) - _SHOWN:,} more")
-    tasks = "1 task" if len(refused) == 1 else f"{len(refused):,} tasks"
     problem = Diagnostic(
         "tasks-refused",
-        f"the service refused {tasks} of {stage}",
+        f"the service refused {counted(len(refused), 'task')} of {stage}",
         detail="\n".join(detail),
         fix=first.fix,
         request_id=first.request_id,
@@ -272,10 +271,10 @@ def _digest(name: str) -> bytes:
 
 
 def _not_ended(tasks: int, job: str) -> ServiceError:
-    number = "1 task" if tasks == 1 else f"{tasks:,} tasks"
     problem = Diagnostic(
         "tasks-not-ended",
-        f"{number} of the job {job!r} had not ended half an hour after the request",
+        f"{counted(tasks, 'task')} of the job {job!r} had not ended half an hour after"
+        " their end was requested",
         fix="They are uploading outputs, or do not stop. Check with `batchspec status`.",
     )
     return ServiceError(problem, code="tasks-not-ended")

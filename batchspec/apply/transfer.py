@@ -26,7 +26,7 @@ from batchspec.apply.context import Progress, StepContext, StepResult
 from batchspec.apply.events import Emit, Noticed
 from batchspec.apply.ports import World
 from batchspec.apply.private_files import open_private, private_folder
-from batchspec.diagnostics import Diagnostic, DiskError, ServiceError, Severity
+from batchspec.diagnostics import Diagnostic, DiskError, ServiceError, Severity, counted
 from batchspec.plan.actions import DownloadResults, UploadFiles
 from batchspec.plan.observed import Blob, LocalFile
 from batchspec.plan.receipt import (
@@ -211,7 +211,7 @@ class _OlderBlobs:
         """The number of them as text; empty if there are none."""
         if not self.count:
             return ""
-        blobs = "1 older blob was" if self.count == 1 else f"{self.count:,} older blobs were"
+        blobs = counted(self.count, "older blob was", "older blobs were")
         return f"{blobs} not downloaded"
 
 
@@ -389,7 +389,7 @@ def _digest(path: Path, size: int) -> bytes | None:
 
 
 def _up_to_date(files: int) -> str:
-    return f"{files:,} {'was' if files == 1 else 'were'} up to date"
+    return f"{counted(files, 'was', 'were')} up to date"
 
 
 def _refused(errors: Sequence[ServiceError]) -> ServiceError:
@@ -397,7 +397,7 @@ def _refused(errors: Sequence[ServiceError]) -> ServiceError:
     first, *others = errors
     if not others:
         return first
-    names = "1 more blob was" if len(others) == 1 else f"{len(others):,} more blobs were"
+    names = counted(len(others), "more blob was", "more blobs were")
     problem = first.problems[0]
     detail = f"{problem.detail} {names} not downloaded.".strip()
     return ServiceError(replace(problem, detail=detail), code=_UNSAFE)

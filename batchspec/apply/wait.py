@@ -20,7 +20,7 @@ from batchspec.apply.node_logs import TAIL, read_tail
 from batchspec.apply.polling import wait_until_ended
 from batchspec.apply.ports import World
 from batchspec.apply.task_states import TaskStates
-from batchspec.diagnostics import Diagnostic, ServiceError, Severity
+from batchspec.diagnostics import Diagnostic, ServiceError, Severity, counted
 from batchspec.exit_codes import Exit
 from batchspec.plan import (
     MissingOutput,
@@ -275,9 +275,7 @@ def _ended_early(job: JobFacts, counts: TaskCounts) -> Diagnostic:
         "job-ended",
         f"the job {job.id!r} ended before all its tasks had succeeded: "
         f"{job.terminate_reason or 'no reason'}",
-        detail=f"{unfinished} task{'' if unfinished == 1 else 's'} did not complete."
-        if unfinished
-        else "",
+        detail=f"{counted(unfinished, 'task')} did not complete." if unfinished else "",
         fix="`batchspec apply` runs the rest.",
         severity=Severity.WARNING,
     )
@@ -292,9 +290,7 @@ def _time_limit(
     action: WaitForTasks, unfinished: int, reason: Cause | None, lasted: str
 ) -> Diagnostic:
     """``reason`` is the cause for which the run waited at the end, ``lasted`` for how long."""
-    detail = (
-        f"{unfinished} of {action.tasks} task{'' if action.tasks == 1 else 's'} did not succeed."
-    )
+    detail = f"{unfinished:,} of {counted(action.tasks, 'task')} did not succeed."
     fix = "Raise `job.max_wall_clock_time` and apply again; succeeded tasks do not run again."
     if reason is not None:
         detail += f" At the end: {reason.summary}{lasted}."

@@ -37,7 +37,7 @@ from batchspec.cloud.rest import (
     read_tail,
     status_code,
 )
-from batchspec.diagnostics import Diagnostic, ServiceError
+from batchspec.diagnostics import Diagnostic, ServiceError, counted
 from batchspec.plan.observed import TaskFacts
 from batchspec.spec import Record, freeze
 
@@ -329,10 +329,10 @@ def _error_response(error: Json) -> ErrorResponse:
 
 
 def _no_result(job_id: str, count: int) -> ServiceError:
-    tasks = "1 task" if count == 1 else f"{count} tasks"
+    tasks = counted(count, "task")
     problem = Diagnostic(
         "tasks-unanswered",
         f"job {job_id}: the answers of the service have no result for {tasks}",
-        fix="Run the command again; it adds the tasks that are missing",
+        fix="Run the command again; it adds the tasks that are missing.",
     )
     return ServiceError(problem, code="tasks-unanswered")

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from itertools import chain
 
-from batchspec.diagnostics import Diagnostic, Diagnostics, Secret, UsageError, redact
+from batchspec.diagnostics import Diagnostic, Diagnostics, Secret, UsageError, counted, redact
 from batchspec.plan.actions import DeletePool, DownloadResults, WaitForPool, WaitForTasks
 from batchspec.plan.changes import JOB, POOL, SCHEDULE
 from batchspec.plan.identity import digest
@@ -145,7 +145,7 @@ def _rows_fact(rows: Stream[Record]) -> Fact:
     for row in rows:
         hasher.update(digest(row).encode())
         count += 1
-    return Fact(f"{_counted(count, 'row')} #{hasher.hexdigest()[:16]}")
+    return Fact(f"{counted(count, 'row')} #{hasher.hexdigest()[:16]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ def _listing(noun: str, members: Iterable[_Member]) -> Fact:
         gathered.add(member)
     size = "" if gathered.size is None else f", {gathered.size} bytes"
     return Fact(
-        f"{_counted(gathered.count, noun)}{size} #{gathered.hasher.hexdigest()[:16]}",
+        f"{counted(gathered.count, noun)}{size} #{gathered.hasher.hexdigest()[:16]}",
         tuple(gathered.singly),
     )
 
@@ -193,10 +193,6 @@ class _Gathered:
             self.singly.append((member.name, member.words))
         else:
             self.singly.clear()
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 ABSENT = "not there"

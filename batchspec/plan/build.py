@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError
+from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError, counted
 from batchspec.plan.actions import (
     CreateJob,
     DeletePool,
@@ -333,7 +333,7 @@ class _Run:
             lacking = sum(each.missing for each in missing if each.first.container in containers)
             state = "up to date"
             if lacking:
-                state = f"incomplete: {lacking:,} output{'' if lacking == 1 else 's'} missing"
+                state = f"incomplete: {counted(lacking, 'output')} missing"
             items = receipt.files - other
             yield Step("results", None, Verb.KEEP, "results", f"{state}{note}", items=items)
 

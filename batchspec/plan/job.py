@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from batchspec.diagnostics import Diagnostics
+from batchspec.diagnostics import Diagnostics, counted
 from batchspec.plan.actions import (
     CloseJob,
     CreateJob,
@@ -361,7 +361,7 @@ def _kept_reason(stage: StageTasks) -> str:
 def _left_out(left: int) -> str:
     if not left:
         return ""
-    return f"; {'1 task is' if left == 1 else f'{left:,} tasks are'} left out"
+    return f"; {counted(left, 'task is', 'tasks are')} left out"
 
 
 def earlier_ids(work: TaskSets) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from batchspec.diagnostics import Diagnostics
+from batchspec.diagnostics import Diagnostics, counted
 from batchspec.plan.actions import (
     CreatePool,
     ReplacePool,
@@ -485,5 +485,5 @@ def _text(value: Value) -> str | None:
 def _sizes(targets: tuple[int, int]) -> str:
     dedicated, spot = targets
     if spot:
-        return f"{dedicated} dedicated and {spot} Spot nodes"
-    return "1 node" if dedicated == 1 else f"{dedicated} nodes"
+        return f"{dedicated:,} dedicated and {spot:,} Spot nodes"
+    return counted(dedicated, "node")

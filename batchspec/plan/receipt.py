@@ -14,6 +14,8 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
+from batchspec.diagnostics import counted
+
 _VERSION = 1
 
 
@@ -58,7 +60,7 @@ def superseded_files(number: int, paths: Iterable[Path]) -> Iterator[str]:
     """
     if not number:
         return
-    remain = "1 file remains" if number == 1 else f"{number:,} files remain"
+    remain = counted(number, "file remains", "files remain")
     note = f"{remain} on this disk from an earlier version"
     shown = sorted(islice(paths, NAMED_FILES))
     if shown:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
+from batchspec.diagnostics import counted as counted  # noqa: PLC0414 - for `units.counted`
+
 _SIZES = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -101,11 +103,6 @@ def percent(done: float, whole: float) -> int:
 def number(count: int) -> str:
     """A count with thousands separators: ``1,000,000``."""
     return f"{count:,}"
-
-
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """A count and its noun: ``1 file``, ``1,000 files``."""
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
 
 
 def listed(items: Iterable[str], *, last: str = "and", most: int = 5) -> str:

@@ -18,7 +18,7 @@ from os import stat_result
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from batchspec.diagnostics import Diagnostic, Place, SpecError, redact
+from batchspec.diagnostics import Diagnostic, Place, SpecError, counted, redact
 from batchspec.spec.values import Record, freeze
 from batchspec.spec.yaml_parser import DEEPEST, open_file
 
@@ -231,15 +231,11 @@ def _rows(lines: _Lines, delimiter: str) -> Iterator[Record]:
         if len(values) != width:
             lines.refuse(
                 "rows-width",
-                f"the row has {_count(len(values))} for {_count(width, 'column')}",
+                f"the row has {counted(len(values), 'value')} for {counted(width, 'column')}",
                 "Put a value that contains the separator in double quotes.",
                 line=line,
             )
         yield Record(dict(zip(names, values, strict=True)))
-
-
-def _count(number: int, noun: str = "value") -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _json_rows(lines: _Lines) -> Iterator[Record]:

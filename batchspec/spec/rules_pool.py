@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from batchspec.diagnostics import Diagnostic, Severity
+from batchspec.diagnostics import Diagnostic, Severity, counted
 from batchspec.spec.convert import duration, moment
 from batchspec.spec.rules_tasks import empty_command, in_container
 from batchspec.spec.short_forms import number
@@ -55,9 +55,8 @@ def at_least(
 
 def _words(length: timedelta) -> str:
     if length.days:
-        return f"{length.days} days"
-    minutes = int(length.total_seconds() // 60)
-    return f"{minutes} minutes" if minutes > 1 else f"{minutes} minute"
+        return counted(length.days, "day")
+    return counted(int(length.total_seconds() // 60), "minute")
 
 
 def _kept(root: Node, pool: Node | None) -> Iterator[Diagnostic]:

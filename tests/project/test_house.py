@@ -43,6 +43,34 @@ def test_no_file_is_too_long() -> None:
     assert all(LONG_FILES.values())
 
 
+SEPARATE = {
+    "batchspec/cli/request_log.py": "it is imported only for `--debug`",
+}
+"""Short modules with one importer that stay: a file or a folder, each with the reason."""
+
+
+def test_no_module_is_a_fragment_of_another() -> None:
+    """A module of up to 60 lines that one module of its package imports belongs to that module."""
+    sources = {path: path.read_text(encoding="utf-8") for path in tracked("batchspec/**.py")}
+    importers: dict[str, set[Path]] = {}
+    for path, source in sources.items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and node.module is not None:
+                for name in (node.module, *(f"{node.module}.{one.name}" for one in node.names)):
+                    importers.setdefault(name, set()).add(path)
+    fragments = []
+    for path, source in sources.items():
+        name = path.relative_to(ROOT).as_posix()
+        found = importers.get(name.removesuffix(".py").replace("/", "."), set())
+        if len(source.splitlines()) > 60 or len(found) != 1 or name.startswith(tuple(SEPARATE)):
+            continue
+        (importer,) = found
+        # A face imports the modules of its package.
+        if importer.parent == path.parent and importer.stem != "__init__":
+            fragments.append(name)
+    assert fragments == [], "merge them into the modules that import them"
+
+
 def test_no_module_has_a_generic_name() -> None:
     generic = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
     names = {path: {path.stem, path.parent.name} for path in tracked("batchspec/**.py")}

@@ -8,6 +8,7 @@ from typing import Any
 from batchspec.account import NodeFacts
 from batchspec.apply.monitor.cause_table import CAUSES, Cause
 from batchspec.apply.monitor.health import USABLE, Health
+from batchspec.diagnostics import counted
 from batchspec.plan.failures import RESIZE_FIX, NodeFailure
 from batchspec.plan.observed import (
     NODE_UNUSABLE,
@@ -114,7 +115,7 @@ def _without_target(pool: PoolFacts) -> Cause:
 def _shortfall(pool: PoolFacts, *, without_nodes: bool, idle: bool) -> Cause:
     code, message = pool.resize_errors[0]
     kind, subject = "no-nodes" if without_nodes else "fewer-nodes", f"pool {pool.id}"
-    counts = f"{pool.nodes} of {pool.target} node{'' if pool.target == 1 else 's'}"
+    counts = f"{pool.nodes:,} of {counted(pool.target, 'node')}"
     return _cause(
         kind,
         subject,
@@ -142,8 +143,8 @@ def _of_nodes(health: Health) -> Iterator[Cause]:
     starting = health.of_nodes(*_STARTING)
     allocating = pool.allocation == "resizing" and not health.nodes and pool.target
     if starting or allocating:
-        summary = f"0 of {pool.target} nodes of the pool {pool.id!r} take tasks: "
-        summary += f"{starting} starting" if starting else "none is allocated yet"
+        summary = f"0 of {counted(pool.target, 'node')} of the pool {pool.id!r} take tasks: "
+        summary += f"{starting:,} starting" if starting else "none is allocated yet"
         yield _cause("nodes-starting", subject, summary)
     for state, code, what in (
         ("preempted", "spot-preempted", "preempted"),
@@ -194,7 +195,7 @@ def cause_of_deleted_pool(pool: str, failures: Sequence[NodeFailure]) -> Cause |
     if not known:
         return None
     first = max(known, key=lambda failure: failure.count)
-    nodes = f"{first.count} node{'' if first.count == 1 else 's'} of the pool {pool!r}"
+    nodes = f"{counted(first.count, 'node')} of the pool {pool!r}"
     how = "" if first.exit_code is None else f" (exit code {first.exit_code})"
     summary = {
         START_TASK_FAILED: f"start task failed on {nodes}{how}",
@@ -213,7 +214,7 @@ def cause_of_deleted_pool(pool: str, failures: Sequence[NodeFailure]) -> Cause |
 def _part(count: int, pool: PoolFacts, health: Health) -> str:
     """``2 of 3 nodes of the pool 'topn'``."""
     total = max(sum(health.nodes.values()), pool.nodes, count)
-    return f"{count} of {total} node{'' if total == 1 else 's'} of the pool {pool.id!r}"
+    return f"{count:,} of {counted(total, 'node')} of the pool {pool.id!r}"
 
 
 def _of_tasks(health: Health) -> Iterator[Cause]:
@@ -236,7 +237,7 @@ def _preparation(health: Health, job: JobFacts) -> Iterator[Cause]:
     pool, usable = health.pool, health.usable
     steady = pool is None or pool.allocation == "steady"
     how = "" if failed[0].exit_code is None else f" (exit code {failed[0].exit_code})"
-    nodes = f"{len(failed)} node{'' if len(failed) == 1 else 's'}"
+    nodes = counted(len(failed), "node")
     yield _cause(
         "preparation-failed",
         f"job {job.id}",
@@ -278,9 +279,10 @@ def _unexplained(health: Health) -> Iterator[Cause]:
     idle = health.of_nodes("idle")
     if not idle:
         busy = health.of_nodes(*USABLE)
-        summary = f"{busy} node{'' if busy == 1 else 's'} of the pool run tasks of other jobs"
+        nodes = counted(busy, "node of the pool runs", "nodes of the pool run")
+        summary = f"{nodes} tasks of other jobs"
         yield _cause("pool-busy", f"pool {health.pool_id}", summary)
         return
-    nodes = f"{idle} node{' is' if idle == 1 else 's are'} idle"
-    summary = f"{health.counts.active:,} tasks wait although {nodes}"
+    nodes = counted(idle, "node is", "nodes are")
+    summary = f"{health.counts.active:,} tasks wait although {nodes} idle"
     yield _cause("not-started", f"job {job.id}", summary)

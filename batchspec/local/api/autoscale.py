@@ -12,7 +12,6 @@ from batchspec.local.api.resources import Context, find_pool, next_state
 from batchspec.local.model import ALLOCATION, POOL, AllocationState
 from batchspec.local.store import autoscale_run
 from batchspec.local.wire import (
-    TICKS,
     Fault,
     Reply,
     Request,
@@ -21,7 +20,6 @@ from batchspec.local.wire import (
 )
 
 DEFAULT_INTERVAL = "PT15M"
-_MINUTE = 60 * TICKS
 _PAUSE = timedelta(seconds=30)
 _SETTINGS = ("autoScaleFormula", "autoScaleEvaluationInterval")
 _TARGETS = ("targetDedicatedNodes", "targetLowPriorityNodes")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import chain, takewhile
 from pathlib import Path, PurePosixPath
 
-from batchspec.diagnostics import Diagnostic, SpecError
+from batchspec.diagnostics import Diagnostic, SpecError, counted
 from batchspec.plan.actions import DownloadResults
 from batchspec.plan.lazy import duplicates
 from batchspec.plan.metadata import others
@@ -286,7 +286,7 @@ def output_missing(outputs: Iterable[MissingOutput], spec: Spec | None = None) -
     for output in outputs:
         promise = output.first
         what = "no file matched" if promise.wild else "not uploaded"
-        tasks = f"{output.missing:,} of {output.tasks:,} task{'s' if output.tasks > 1 else ''}"
+        tasks = f"{output.missing:,} of {counted(output.tasks, 'task')}"
         more = "" if output.missing <= len(output.names) else ", ..."
         # Tasks without a required output are not done; the others need an option to run again.
         again = "" if promise.required else " --rerun"

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from batchspec.diagnostics import Diagnostic
+from batchspec.diagnostics import Diagnostic, counted
 from batchspec.plan.actions import (
     DeleteContainers,
     DeleteJob,
@@ -88,7 +88,7 @@ def other_run(
         return
     applied = read_provenance(job.metadata)
     tasks = ", ".join(f"{states[state]:,} {state}" for state in _STATES if states[state])
-    number = "1 task" if states.total() == 1 else f"{states.total():,} tasks"
+    number = counted(states.total(), "task")
     state = "is active" if is_open else "is in the account"
     detail = f"job {job.id} has {number}: {tasks}" if states else f"job {job.id} has no tasks yet"
     yield Finding(
@@ -119,8 +119,7 @@ def _deletions(job: JobFacts | None, steps: Iterable[Step]) -> Iterator[str]:
     for step in steps:
         match step.action:
             case DeleteOutputs(container=container) if step.items:
-                outputs = "1 output" if step.items == 1 else f"{step.items:,} outputs"
-                now.append(f"{outputs} in container {container}")
+                now.append(f"{counted(step.items, 'output')} in container {container}")
             case DeleteContainers():
                 at_the_end.append(step.subject)
             case DeleteJob(job=name) if job is not None and name == job.id:
@@ -171,8 +170,7 @@ def other_containers(
         return
     first, *_ = counts
     there = ", ".join(
-        f"{'1 blob' if number == 1 else f'{number:,} blobs'} in {spec.container_id(key)}"
-        for key, number in counts.items()
+        f"{counted(number, 'blob')} in {spec.container_id(key)}" for key, number in counts.items()
     )
     applied = applied_text(read_provenance(elsewhere[first]), observed.origin.by)
     yield Finding(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from batchspec.diagnostics import Place
+from batchspec.diagnostics import Place, counted
 from batchspec.plan.failures import OTHER_FIX, resize_fix
 from batchspec.plan.rules.rule import (
     ERROR,
@@ -166,7 +166,7 @@ def pool_kept(context: RuleContext) -> Iterator[Finding]:
     pool, nodes = context.spec.pool, context.least
     if pool.kind is PoolKind.JOB and pool.auto.get("keepAlive") is True and nodes:
         yield Finding(
-            f"the auto pool ({_nodes(nodes)}) remains after its job and is never deleted",
+            f"the auto pool ({counted(nodes, 'node')}) remains after its job and is never deleted",
             context.at_pool("keep_alive"),
             fix="Remove `keep_alive`.",
         )
@@ -181,7 +181,7 @@ def pool_kept(context: RuleContext) -> Iterator[Finding]:
             " N}}` to remove nodes between jobs."
         )
         yield Finding(
-            f"the pool {pool.id!r} ({_nodes(nodes)}) is never deleted{cost}",
+            f"the pool {pool.id!r} ({counted(nodes, 'node')}) is never deleted{cost}",
             context.at_pool(*_NODE_KEYS),
             fix=between if scheduled else "",
         )
@@ -201,7 +201,8 @@ def pool_needs_client(context: RuleContext) -> Iterator[Finding]:
     paid = context.observed.account.target == _PAID
     if pool.kind is PoolKind.OWN and nodes and paid and not _is_kept(context):
         yield Finding(
-            f"the pool {pool.id!r} ({_nodes(nodes)}) costs money until batchspec deletes it",
+            f"the pool {pool.id!r} ({counted(nodes, 'node')}) costs money until batchspec deletes"
+            " it",
             context.at_pool(*_NODE_KEYS),
         )
 
@@ -212,10 +213,6 @@ def _is_kept(context: RuleContext) -> bool:
     if spec.pool.kind is not PoolKind.OWN or not context.least:
         return False
     return spec.job.schedule is not None or spec.cleanup.pool is When.NEVER
-
-
-def _nodes(count: int) -> str:
-    return "1 node" if count == 1 else f"{count:,} nodes"
 
 
 @COSTS.rule(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from batchspec.diagnostics import counted
 from batchspec.plan.actions import (
     RestartNodes,
 )
@@ -69,7 +70,7 @@ def version_unknown(spec: Spec, observed: Observed, job: JobFacts) -> Iterator[F
 )
 def not_submitted(spec: Spec, tasks: int) -> Iterator[Finding]:
     """``tasks`` of the spec that are not in the account."""
-    number = "1 task of the spec is" if tasks == 1 else f"{tasks:,} tasks of the spec are"
+    number = counted(tasks, "task of the spec is", "tasks of the spec are")
     yield Finding(f"{number} not in the account", spec.place("tasks"))
 
 
@@ -83,7 +84,7 @@ def not_submitted(spec: Spec, tasks: int) -> Iterator[Finding]:
 def outputs_lost(spec: Spec, tasks: int) -> Iterator[Finding]:
     """``tasks`` that have succeeded, whose outputs ``download`` or ``attach`` cannot find."""
     if tasks:
-        number = "1 task" if tasks == 1 else f"{tasks:,} tasks"
+        number = counted(tasks, "task")
         where = spec.results[0].where if spec.results else spec.place("tasks")
         yield Finding(f"outputs of {number} are missing in the account", where)
 
@@ -118,7 +119,7 @@ def existing_pool_restart(pool: Pool, steps: Iterable[Step]) -> Iterator[Finding
     nodes = sum(step.items for step in steps if isinstance(step.action, RestartNodes))
     if nodes:
         yield Finding(
-            f"{nodes:,} node{' is' if nodes == 1 else 's are'} restarted in the pool {pool.id!r},"
+            f"{counted(nodes, 'node is', 'nodes are')} restarted in the pool {pool.id!r},"
             " which this spec did not create",
             pool.where,
         )
@@ -196,7 +197,7 @@ def work_changed(task_sets: TaskSets) -> Iterator[Finding]:
 def earlier_version_kept(task_sets: TaskSets) -> Iterator[Finding]:
     """Tasks that ran with an earlier version of the program, the inputs or the spec."""
     if task_sets.other:
-        tasks = "1 task" if task_sets.other == 1 else f"{task_sets.other:,} tasks"
+        tasks = counted(task_sets.other, "task")
         yield Finding(
             f"{tasks} ran with an earlier version of the spec or its files (kept by retry)"
         )
@@ -260,7 +261,7 @@ def not_all_results(job: JobFacts) -> Iterator[Finding]:
 )
 def part_of_plan(step: str, left_out: int) -> Iterator[Finding]:
     """A plan for one step."""
-    steps = "1 other step is" if left_out == 1 else f"{left_out} other steps are"
+    steps = counted(left_out, "other step is", "other steps are")
     yield Finding(f"only {step} and the steps that it needs are carried out: {steps} left out")
 
 

@@ -13,7 +13,11 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
+<<<<<<< HEAD
 from batchspec.diagnostics import Secret
+=======
+from batchspec.diagnostics import Place, Secret, counted
+>>>>>>> efa95cf (diagnostics: restore the function for counts and the test for fragments (#9))
 from batchspec.plan.changes import duration_seconds
 from batchspec.plan.metadata import UNTIL
 from batchspec.plan.observed import PoolFacts
@@ -136,8 +140,8 @@ def sas_too_long(context: RuleContext) -> Iterator[Finding]:
 
 def _days(length: timedelta) -> str:
     days, hours = length.days, length.seconds // 3600
-    parts = [f"{n} {unit}{'s'[: n > 1]}" for n, unit in ((days, "day"), (hours, "hour")) if n]
-    return " and ".join(parts) or f"{length.seconds // 60} minutes"
+    parts = [counted(n, unit) for n, unit in ((days, "day"), (hours, "hour")) if n]
+    return " and ".join(parts) or counted(length.seconds // 60, "minute")
 
 
 def _signs(context: RuleContext) -> bool:
@@ -237,7 +241,7 @@ def tasks_signed_earlier(context: RuleContext, task_sets: TaskSets) -> Iterator[
     seconds = duration_seconds(given) if isinstance(given, str) else None
     if seconds is None or context.spec.job.limit <= timedelta(seconds=seconds) + _MARGIN:
         return
-    tasks = "1 task" if submitted == 1 else f"{submitted:,} tasks"
+    tasks = counted(submitted, "task")
     yield Finding(
         f"the URLs of {tasks} in the job {job.id!r} were signed for a shorter time limit",
         context.at_job(*_LIMIT_KEYS),

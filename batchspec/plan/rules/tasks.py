@@ -13,7 +13,7 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
-from batchspec.diagnostics import Diagnostic, Place, SpecError
+from batchspec.diagnostics import Diagnostic, Place, SpecError, counted
 from batchspec.plan.lazy import duplicates
 from batchspec.plan.observed import Observed
 from batchspec.plan.rules.data import same_outputs
@@ -148,7 +148,7 @@ class _Scan:
             if not more:
                 yield problem
                 continue
-            items = f"{more:,} more {'item' if more == 1 else 'items'}"
+            items = counted(more, "more item")
             detail = problem.detail.removesuffix(".")
             yield replace(problem, detail=f"{detail}, and {items}." if detail else f"And {items}.")
 
@@ -252,8 +252,10 @@ def _id_at(tasks: Expansion, index: int) -> str:
 def more_faults(stage: Stage, number: int) -> Iterator[Finding]:
     """``number`` tasks have errors that are not reported."""
     if number > 0:
-        tasks, have = ("task", "has") if number == 1 else ("tasks", "have")
-        yield Finding(f"{number:,} more {tasks} of {stage.name} {have} such errors")
+        tasks = counted(
+            number, f"more task of {stage.name} has", f"more tasks of {stage.name} have"
+        )
+        yield Finding(f"{tasks} such errors")
 
 
 @TASKS.rule(
