@@ -13,11 +13,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from urllib.parse import unquote
 
-<<<<<<< HEAD
-from batchspec.diagnostics import Secret
-=======
-from batchspec.diagnostics import Place, Secret, counted
->>>>>>> efa95cf (diagnostics: restore the function for counts and the test for fragments (#9))
+from batchspec.diagnostics import Secret, counted
 from batchspec.plan.changes import duration_seconds
 from batchspec.plan.metadata import UNTIL
 from batchspec.plan.observed import PoolFacts
