@@ -45,8 +45,8 @@ before it replaces or deletes something. `apply`, `retry` and `destroy` ask abou
 severity *question* (see `findings.md`) on both, before they send anything. `-y` answers yes.
 Without a terminal and without `-y`, a command that has to ask ends with exit code 2.
 
-A run is of another place if a spec of its name was applied from another host or folder. Where these
-change from run to run, as in CI, name the place with `BATCHSPEC_ORIGIN`: any text that is the same
+A run comes from another place if a spec of its name was applied from another host or folder.
+Where these change from run to run, as in CI, name the place with `BATCHSPEC_ORIGIN`: any text that is the same
 for all runs of the spec, such as the name of its repository. It is used with the name of the spec's
 file.
 

@@ -130,7 +130,7 @@ _CLIENTS = """\
 ## Clients
 
 These clients run in CI, in the versions that `tests/interop` pins: each creates a pool, runs a job,
-and reads states, files and errors. Tests marked `foreign` have a CI job of their own, since
+and reads states, files and errors. Tests marked `foreign` have a separate CI job, since
 the clients take minutes to install; `pytest -m foreign tests/interop` runs them.
 The properties of all models are compared with those of azure-batch 8.0, 11.0, 12.0, 14.1 and 14.2.
 

@@ -156,7 +156,7 @@ class TaskFailed:
 
 @dataclass(frozen=True, slots=True)
 class NodeFailed:
-    """A node cannot take tasks: its state, its start task's exit code and last lines of stderr."""
+    """A node accepts no tasks: its state, its start task's exit code and last lines of stderr."""
 
     pool: str
     node: str

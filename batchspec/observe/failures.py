@@ -361,7 +361,7 @@ async def _nodes(
 
 
 def _unhealthy(nodes: Sequence[NodeFacts], job: JobFacts | None) -> list[NodeFacts]:
-    """The nodes that take no tasks.
+    """The nodes that accept no tasks.
 
     A start task that runs is only a failure if its job has reached its limit and no node is usable.
     """

@@ -51,7 +51,7 @@ class TaskInJob:
 
 @dataclass(frozen=True, slots=True)
 class Unstartable:
-    """Why a waiting task cannot start any more.
+    """Why a waiting task can no longer start.
 
     Its ``job`` has ended; or the task ``failed`` (an id), which it depends on directly or not.
     """
@@ -226,7 +226,7 @@ async def find_task(jobs: Sequence[JobFacts], account: Account, wanted: str) -> 
 async def wait_for_start(
     account: Account, where: TaskInJob, pause: Callable[[], Awaitable[None]]
 ) -> Unstartable | None:
-    """Wait until a task starts, ends or is deleted; the reason if it cannot start any more.
+    """Wait until a task starts, ends or is deleted; the reason if it can no longer start.
 
     Each poll makes three requests. Lists are read only if the number of failed tasks has changed.
     """
@@ -247,7 +247,7 @@ async def wait_for_start(
 
 
 async def find_unstartable(account: Account, where: TaskInJob) -> Unstartable | None:
-    """Why a task that has not started cannot start any more; ``None`` if it can."""
+    """Why a task that has not started can no longer start; ``None`` if it can."""
     job = where.job
     if not await _is_open(account, job):
         return Unstartable(job)

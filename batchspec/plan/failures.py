@@ -24,13 +24,13 @@ from batchspec.plan.observed import JobFacts, TaskFacts
 from batchspec.spec import Spec
 
 START_TASK = "start-task"
-"""The cause of nodes that take no tasks; tasks do not fail because of it, they wait."""
+"""The cause of nodes that accept no tasks; tasks do not fail because of it, they wait."""
 START_TASK_UNFINISHED = "start-task-running"
 """The cause of nodes whose start task still ran when the time limit of the job passed."""
 UNUSABLE = "unusable"
 """The cause of nodes that the service cannot use, regardless of their start tasks."""
 PREPARATION_TASK = "preparation-task"
-"""The cause of nodes that take no tasks of a job, since its preparation task failed on them."""
+"""The cause of nodes that accept no tasks of a job, since its preparation task failed on them."""
 NODE_CAUSES = frozenset({START_TASK, START_TASK_UNFINISHED, UNUSABLE, PREPARATION_TASK})
 """The causes of nodes; all others are of tasks."""
 BLOCKED = "DependenciesFailed"

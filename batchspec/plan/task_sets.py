@@ -3,7 +3,7 @@
 Of all tasks of an item, the newest decides. If its work is that of the current spec, it is done if
 it succeeded, in progress while it waits or runs in the open job, and retried there if it failed.
 All others are submitted: to the open job, or to a new one if the last job has ended, since a job
-that has ended takes no tasks. Other tasks in the open job are of an earlier version of the spec,
+that has ended accepts no tasks. Other tasks in the open job are of an earlier version of the spec,
 and are ended first.
 """
 
@@ -148,8 +148,8 @@ def build_task_sets(
 ) -> TaskSets:
     """The tasks that are left, or ``only`` these failed tasks and what depends on them.
 
-    ``again``: finished tasks run again. ``ends`` is an open job that takes no more tasks; those in
-    it that have not succeeded are submitted again. ``read`` are containers (keys) that tasks to be
+    ``again``: finished tasks run again. ``ends`` is an open job that accepts no more tasks; those
+    in it that have not succeeded are submitted again. ``read`` are containers (keys) that tasks to be
     done read as a whole: what was written there is needed.
     """
     open_job = None if again or ends is not None else newest_open(observed)

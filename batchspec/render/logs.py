@@ -106,7 +106,7 @@ def not_started(task: str) -> Diagnostic:
 
 
 def never_starts(task: str, why: Unstartable) -> Diagnostic:
-    """A note: the task has no output and cannot start any more."""
+    """A note: the task has no output and can no longer start."""
     if why.failed:
         reason = f"the task {why.failed!r}, which it depends on, failed"
         fix = (
@@ -118,7 +118,7 @@ def never_starts(task: str, why: Unstartable) -> Diagnostic:
         fix = "`batchspec apply` runs the task in a new job."
     return Diagnostic(
         "not-started",
-        f"{task} has not started and cannot start any more: {reason}",
+        f"{task} has not started and can no longer start: {reason}",
         fix=fix,
         severity=Severity.NOTE,
     )

@@ -144,7 +144,7 @@ _KINDS = (
     CauseKind(
         "nodes-starting",
         "pool",
-        "Nodes are being allocated or are starting; none takes tasks.",
+        "Nodes are being allocated or are starting; none accepts tasks.",
         "The service usually allocates a node in 2 to 13 minutes. If it takes longer, request "
         "another `vm_size` or region.",
         shown_after=timedelta(minutes=10),
@@ -152,7 +152,7 @@ _KINDS = (
     CauseKind(
         "start-task-running",
         "pool",
-        "No node takes tasks because the start task still runs on them.",
+        "No node accepts tasks because the start task still runs on them.",
         "`batchspec logs --start-task NODE` shows its output. Limit a start task that "
         "does not end, for example with `timeout 600 COMMAND`.",
         shown_after=timedelta(minutes=2),
@@ -204,7 +204,8 @@ _KINDS = (
         "job",
         "The preparation task of the job failed on nodes; its tasks do not start there.",
         "Fix `job.prepare` and apply again, or run it again with `batchspec retry`.",
-        ends_when="on every node that takes tasks, with the allocation steady and nothing running",
+        ends_when="on every node that accepts tasks, with the allocation steady and nothing "
+        "running",
         terminates_job=True,
     ),
     CauseKind(

@@ -143,7 +143,7 @@ def _of_nodes(health: Health) -> Iterator[Cause]:
     starting = health.of_nodes(*_STARTING)
     allocating = pool.allocation == "resizing" and not health.nodes and pool.target
     if starting or allocating:
-        summary = f"0 of {counted(pool.target, 'node')} of the pool {pool.id!r} take tasks: "
+        summary = f"0 of {counted(pool.target, 'node')} of the pool {pool.id!r} accept tasks: "
         summary += f"{starting:,} starting" if starting else "none is allocated yet"
         yield _cause("nodes-starting", subject, summary)
     for state, code, what in (

@@ -122,7 +122,7 @@ class Monitor:
     async def keep_start_tasks(self) -> None:
         """Report and store the output of start tasks that still run when the run ends.
 
-        Not if other nodes take tasks: then it is not why tasks did not run.
+        Not if other nodes accept tasks: then it is not why tasks did not run.
         """
         health = self._health
         if health is None or health.usable or not health.of_nodes(START_TASK_RUNNING):

@@ -41,7 +41,7 @@ async def status(
     variable_files: VariableFiles = None,
     output_format: TextOrJson = Format.TEXT,
 ) -> int:
-    """Show the present state of a run: pool, nodes, job, task counts, time left."""
+    """Show the current state of a run: pool, nodes, job, task counts, time left."""
     from batchspec.api import read_status
     from batchspec.cli.resume_command import completed_problem, completed_wait
     from batchspec.render import status_json, status_text
