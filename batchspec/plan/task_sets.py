@@ -149,8 +149,8 @@ def build_task_sets(
     """The tasks that are left, or ``only`` these failed tasks and what depends on them.
 
     ``again``: finished tasks run again. ``ends`` is an open job that accepts no more tasks; those
-    in it that have not succeeded are submitted again. ``read`` are containers (keys) that tasks to be
-    done read as a whole: what was written there is needed.
+    in it that have not succeeded are submitted again. ``read`` are containers (keys) that tasks to
+    be done read as a whole: what was written there is needed.
     """
     open_job = None if again or ends is not None else newest_open(observed)
     known = None if again or observed.tasks is None or not len(observed.tasks) else observed.tasks
