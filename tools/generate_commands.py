@@ -47,8 +47,8 @@ Without a terminal and without `-y`, a command that has to ask ends with exit co
 
 A run comes from another place if a spec of its name was applied from another host or folder.
 Where these change from run to run, as in CI, name the place with `BATCHSPEC_ORIGIN`: any text that
-is the same for all runs of the spec, such as the name of its repository. It is used with the name of
-the spec's file.
+is the same for all runs of the spec, such as the name of its repository. It is used with the name
+of the spec's file.
 
 `cleanup: ask` asks at the end of a run, also after failures, about the job and the pool separately,
 and shows what it costs to keep them. After a failure, Enter and `-y` keep the job and delete the
