@@ -40,6 +40,7 @@ RAISED_IN = (
 REPORTING = {"Diagnostic", "_refuse", "refuse", "_fail", "add", "_add"}
 """Functions whose first argument is the code of a diagnostic."""
 USAGE_ERRORS = {
+    "bad-json": "import of a file that is not JSON",
     "bad-plan-file": "a file that is no saved plan",
     "no-job-yet": "attach to a schedule that has not begun",
     "no-results": "download of a spec without results",
