@@ -13,7 +13,12 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC)
 def idle_node(service: Service, slots: int = 4) -> Node:
     """An idle node."""
     pool = service.store.pools.add(
-        "p", {"vmSize": "x"}, NOW, target_dedicated=1, target_spot=0, resize_timeout="PT15M"
+        "p",
+        {"vmSize": "standard_d2s_v3"},
+        NOW,
+        target_dedicated=1,
+        target_spot=0,
+        resize_timeout="PT15M",
     )
     assert pool is not None
     service.store.nodes.add(pool, ["tvmps_a_d"], NOW, dedicated=True, slots=slots)

@@ -75,7 +75,9 @@ def test_stats_are_those_in_the_store(service: Service) -> None:
     service.client.create_task("j", task("t", "true"))
     run = start(service, node, "t")
     half = timedelta(milliseconds=500)
-    usage = Usage(timedelta(minutes=1), 3 * half, half, read=1 << 29, written=3 << 30)
+    usage = Usage(
+        timedelta(minutes=1), 3 * half, half, read=1 << 29, written=3 << 30, reads=7, writes=9
+    )
     service.store.runs.add_usage(run, usage)
     finish(service, run)
     for path in ("/jobs/j/tasks/t", "/jobs/j"):
@@ -86,5 +88,53 @@ def test_stats_are_those_in_the_store(service: Service) -> None:
         }
         assert found["wallClockTime"] == "PT1M"
         assert (found["readIOGiB"], found["writeIOGiB"]) == (0.5, 3.0)
+        assert (found["readIOps"], found["writeIOps"]) == ("7", "9")
     listed = service.request("GET", "/jobs/j/tasks", query="$expand=stats").json["value"]
     assert [one["stats"]["writeIOGiB"] for one in listed] == [3.0]
+
+
+def test_calls_of_all_processes_are_counted_for_their_own_run(batch: Service) -> None:
+    copy = "dd if=/dev/zero of=x bs=1 count={} 2> errors"
+    many = f"{copy.format(2000)}; ({copy.format(1000)} & wait)"
+    for name, script in (("many", many), ("few", copy.format(10))):
+        batch.client.create_task("j", task(name, script))
+        wait_until(lambda: batch.client.get_task("j", name).state == "completed")  # noqa: B023
+    found = {name: stats(batch, f"/jobs/j/tasks/{name}") for name in ("many", "few")}
+    for count in ("readIOps", "writeIOps"):
+        assert int(found["many"][count]) >= 3000
+        assert 10 <= int(found["few"][count]) < 1000
+
+
+def test_the_core_time_of_a_pool_includes_nodes_that_have_left(service: Service) -> None:
+    node = idle_node(service)
+    store = service.store
+    hour = timedelta(hours=1)
+    pool_ = store.pools.get("p")
+    assert pool_ is not None
+    before = store.nodes.dedicated_time(pool_, node.allocated + hour)
+    assert before == hour
+    store.nodes.delete(node, node.allocated + hour)
+    assert store.nodes.dedicated_time(pool_, node.allocated + 9 * hour) == hour
+    # A standard_d2s_v3 has two cores.
+    assert stats(service, "/pools/p")["usageStats"]["dedicatedCoreTime"] == "PT2H"
+
+
+def test_the_resources_of_a_pool_are_those_of_its_samples(service: Service) -> None:
+    service.client.create_pool(pool())
+    assert "resourceStats" not in stats(service, "/pools/p")
+    scaled = service.store.pools.get("p")
+    assert scaled is not None
+    now = scaled.created
+    service.store.autoscale.start(scaled, now)
+    for number, cpu in enumerate((0.25, 0.75)):
+        metrics = {"CPUPercent": cpu, "MemoryBytes": 1024**3 / 1e6 * (1 + number)}
+        metrics |= {"DiskReadOps": 5, "NetworkInBytes": 1 << 29}
+        at = now + number * timedelta(seconds=30)
+        service.store.autoscale.add_sample(scaled, at, metrics, at + timedelta(seconds=30))
+    found = stats(service, "/pools/p")["resourceStats"]
+    assert found["avgCPUPercentage"] == 50
+    assert found["avgMemoryGiB"] == pytest.approx(1.5)
+    assert found["peakMemoryGiB"] == pytest.approx(2)
+    assert found["diskReadIOps"] == "10"
+    assert found["networkReadGiB"] == 1
+    assert found["avgDiskGiB"] == 0

@@ -49,7 +49,7 @@ class Pools:
         if pool is None:
             return
         for node in self._store.nodes.page(pool_id):
-            self._store.nodes.delete(node)
+            self._store.nodes.delete(node, now())
         if pool.state is not PoolState.DELETING:
             pool = self._store.pools.delete(pool, now())
         self._store.pools.remove(pool)
@@ -93,7 +93,7 @@ class Pools:
         found = self._store.nodes.get(pool_id, item["id"])
         target = NodeState(item["state"])
         if found is not None and found.state is not target:
-            self._store.nodes.delete(found)
+            self._store.nodes.delete(found, now())
             found = None
         if found is None:
             self._store.nodes.add(

@@ -18,7 +18,7 @@ processes that the program left can be used. With ``"append": true``, its output
     {"run": "7.1", "lost": true}    its supervisor was killed; no process of it is left
 
 For a run that exited or was ended by a signal, the report has what all its processes ``"used"``:
-user and system processor seconds, bytes read from and written to disks.
+user and system processor seconds, bytes read from and written to disks, calls to read and write.
 
 Each run has a supervisor, a fork of the host, which is the *subreaper* of all processes of the run:
 whatever a task does (``setsid``, double forks, an empty environment), its processes stay
@@ -130,6 +130,26 @@ def own_memory(pid: int) -> int:
     return 0
 
 
+def calls_of_ended() -> tuple[int, int]:
+    """How often all ended descendants of this process have called read and write, of any file.
+
+    A process inherits the counts of the children that it has reaped; its own are those of its only
+    thread. Zeros where the kernel does not count.
+    """
+    pid = os.getpid()
+    own, whole = (_calls(f"/proc/{pid}/{path}") for path in (f"task/{pid}/io", "io"))
+    return whole[0] - own[0], whole[1] - own[1]
+
+
+def _calls(path: str) -> tuple[int, int]:
+    try:
+        with open(path, "rb") as counts:
+            found = dict(row.split(b": ") for row in counts.read().splitlines())
+        return int(found[b"syscr"]), int(found[b"syscw"])
+    except (OSError, KeyError):
+        return 0, 0
+
+
 def reap() -> tuple[int, int, Any]:
     """A child that has ended, its status and resource usage; zeros when there is none."""
     with contextlib.suppress(ChildProcessError):
@@ -214,7 +234,7 @@ class Supervisor:
         self.orders = Lines(0)
         self.woken = wakeup()
         self.waiting: list[Any] = []
-        self.used = [0.0, 0.0, 0, 0]
+        self.used = [0.0, 0.0, 0, 0, 0, 0]
 
     def work(self) -> None:
         while not self.orders.closed:
@@ -247,9 +267,11 @@ class Supervisor:
         finally:
             for file in files:
                 os.close(file)
-        self.used = [0.0, 0.0, 0, 0]
+        self.used = [0.0, 0.0, 0, 0, 0, 0]
+        before = calls_of_ended()
         status, over = self.follow(order, main)
         status = self.sweep(main, status)
+        self.used[4:] = [now - then for now, then in zip(calls_of_ended(), before, strict=True)]
         os.chdir("/")
         return {**_ending(status, over), "used": self.used}
 

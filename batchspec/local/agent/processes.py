@@ -273,9 +273,10 @@ class _Host:
             if not ending.done():
                 ending.set_exception(ProcessLostError(key))
 
-    def _note(self, key: str, user: float, kernel: float, read: int, written: int) -> None:
+    def _note(self, key: str, user: float, kernel: float, *counts: int) -> None:
         times = {"user": timedelta(seconds=user), "kernel": timedelta(seconds=kernel)}
-        used = Usage(**times, read=read, written=written)
+        read, written, reads, writes = counts
+        used = Usage(**times, read=read, written=written, reads=reads, writes=writes)
         self._used[key] = self._used.get(key, NO_USAGE) + used
 
 

@@ -1,8 +1,7 @@
 """What operations share: context, the resources they name, lists, common properties, statistics.
 
 Statistics (``$expand=stats``) are sums of the records in the store. The usage of a process is known
-after it has ended. Bytes are those of disks. The number of I/O operations is not measured and
-reported as zero (``docs/compatibility.md``).
+after it has ended. Bytes are those of disks; operations are calls to read and write, of any file.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from batchspec.catalog.vm_sizes import cores
 from batchspec.local.agent import ContainerEngine
 from batchspec.local.fault_injection import NO_FAULTS, FaultInjection, QuotaKind
 from batchspec.local.model import (
@@ -428,18 +428,43 @@ def task_stats(context: Context, task: Task, now: datetime) -> dict[str, Any]:
 
 
 def pool_stats(context: Context, pool: Pool, now: datetime) -> dict[str, Any]:
-    """``stats`` of a pool. Core time counts the current nodes with one core each."""
-    alive = sum(
-        (now - node.allocated for node in context.store.nodes.page(pool.id) if node.dedicated),
-        timedelta(),
-    )
+    """``stats`` of a pool: the core time of dedicated nodes, also of those that have left it."""
+    alive = context.store.nodes.dedicated_time(pool, now) * (cores(pool.body["vmSize"]) or 1)
     span = {"startTime": write_time(pool.created), "lastUpdateTime": write_time(now)}
+    shown: dict[str, Any] = {
+        "url": f"{context.base_url}/pools/{pool.id}",
+        **span,
+        "usageStats": {**span, "dedicatedCoreTime": _duration(alive)},
+    }
+    samples = [metrics for _, metrics in context.store.autoscale.samples(pool.id)]
+    if samples:
+        shown["resourceStats"] = {**span, **_resources(samples)}
+    return {"stats": shown}
+
+
+_PERCENT, _MEGABYTE, _GIGABYTE = 100, 1_000_000 / _GIB, 1_000_000_000 / _GIB
+
+
+def _resources(samples: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """The resource statistics of a pool from its samples, in the units of autoscale formulas."""
+
+    def values(name: str, unit: float = 1) -> list[float]:
+        return [sample.get(name, 0.0) * unit for sample in samples]
+
+    cpu, memory = values("CPUPercent", _PERCENT), values("MemoryBytes", _MEGABYTE)
+    disk = values("DiskBytes", _GIGABYTE)
     return {
-        "stats": {
-            "url": f"{context.base_url}/pools/{pool.id}",
-            **span,
-            "usageStats": {**span, "dedicatedCoreTime": _duration(alive)},
-        }
+        "avgCPUPercentage": sum(cpu) / len(cpu),
+        "avgMemoryGiB": sum(memory) / len(memory),
+        "peakMemoryGiB": max(memory),
+        "avgDiskGiB": sum(disk) / len(disk),
+        "peakDiskGiB": max(disk),
+        "diskReadIOps": str(round(sum(values("DiskReadOps")))),
+        "diskWriteIOps": str(round(sum(values("DiskWriteOps")))),
+        "diskReadGiB": sum(values("DiskReadBytes", 1 / _GIB)),
+        "diskWriteGiB": sum(values("DiskWriteBytes", 1 / _GIB)),
+        "networkReadGiB": sum(values("NetworkInBytes", 1 / _GIB)),
+        "networkWriteGiB": sum(values("NetworkOutBytes", 1 / _GIB)),
     }
 
 
@@ -448,8 +473,8 @@ def _used(usage: Usage) -> dict[str, Any]:
         "userCPUTime": _duration(usage.user),
         "kernelCPUTime": _duration(usage.kernel),
         "wallClockTime": _duration(usage.running),
-        "readIOps": "0",
-        "writeIOps": "0",
+        "readIOps": str(usage.reads),
+        "writeIOps": str(usage.writes),
         "readIOGiB": usage.read / _GIB,
         "writeIOGiB": usage.written / _GIB,
     }

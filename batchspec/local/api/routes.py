@@ -51,8 +51,10 @@ _POOL, _NODE = "/pools/{poolId}", "/pools/{poolId}/nodes/{nodeId}"
 _JOB, _TASK = "/jobs/{jobId}", "/jobs/{jobId}/tasks/{taskId}"
 _SCHEDULE = "/jobschedules/{jobScheduleId}"
 _CERTIFICATE = "/certificates()"
-_STATS = "`$expand=stats`: the number of disk operations is not measured and reported as 0"
-_POOL_STATS = "`$expand=stats`: only the core time of the current nodes, with one core each"
+_STATS = "`$expand=stats`: operations are calls to read and write, also of files in memory"
+_POOL_STATS = (
+    "`$expand=stats`: `resourceStats` are those of this machine, and only of pools with autoscale"
+)
 _METRICS = (
     "samples of processors, memory, disks and networks are those of this machine for all nodes; "
     "there are none of `$WallClockSeconds`"

@@ -277,7 +277,7 @@ class DecisionApplier:
             case RemoveNode(node):
                 self._directories.remove_node(node.pool_id, node.id)
                 self._logs.remove(node.pool_id, node.id)
-                nodes.delete(node)
+                nodes.delete(node, now)
 
     def _apply_to_job(self, decision: JobDecision, now: datetime) -> None:
         match decision:

@@ -68,7 +68,7 @@ class Usage:
 
     ``running`` is elapsed time; ``user`` and ``kernel`` are processor times over all processes and
     nodes; ``read`` and ``written`` are bytes transferred from and to disks, without what the
-    system's cache served.
+    system's cache served; ``reads`` and ``writes`` are calls to read and write, of any file.
     """
 
     running: timedelta = timedelta()
@@ -76,6 +76,8 @@ class Usage:
     kernel: timedelta = timedelta()
     read: int = 0
     written: int = 0
+    reads: int = 0
+    writes: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -84,6 +86,8 @@ class Usage:
             self.kernel + other.kernel,
             self.read + other.read,
             self.written + other.written,
+            self.reads + other.reads,
+            self.writes + other.writes,
         )
 
 

@@ -159,6 +159,8 @@ _TASK_COUNTS = (
     "kernel_time",
     "bytes_read",
     "bytes_written",
+    "read_calls",
+    "write_calls",
 )
 _FOLLOWING: Mapping[str, tuple[str, ...]] = {
     "pool": (

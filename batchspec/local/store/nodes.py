@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from batchspec.local.model import (
     NODE,
@@ -31,6 +31,7 @@ from batchspec.local.store.database import (
     from_optional,
     to_column,
     to_json,
+    to_microseconds,
 )
 
 
@@ -274,9 +275,23 @@ class Nodes:
             self._set(node, **columns)
         return _read_node(self._db.row("node", node.seq))
 
-    def delete(self, node: Node) -> None:
+    def delete(self, node: Node, now: datetime) -> None:
         """Delete a node that has left its pool; its tasks must have been requeued before."""
+        if node.dedicated:
+            self._db.write(
+                "UPDATE pool SET node_time = node_time + max(0, ?) WHERE key = ?",
+                (to_microseconds(now - node.allocated), fold(node.pool_id)),
+            )
         self._db.write("DELETE FROM node WHERE seq = ?", (node.seq,))
+
+    def dedicated_time(self, pool: Pool, now: datetime) -> timedelta:
+        """For how long dedicated nodes have been in a pool, added up."""
+        row = self._db.one(
+            "SELECT node_time + (SELECT total(max(0, ? - allocated)) FROM node "
+            "WHERE pool = ? AND dedicated) FROM pool WHERE seq = ?",
+            (to_column(now), fold(pool.id), pool.seq),
+        )
+        return timedelta(microseconds=0 if row is None else row[0])
 
     def _set(self, node: Node, **columns: object) -> None:
         self._db.update("node", columns, "seq = ?", (node.seq,))

@@ -79,7 +79,7 @@ RECORD_TABLES: Mapping[str, _Table] = {
         },
         {"state": PoolState, "allocation": AllocationState},
         "created modified state_since allocation_since",
-        "target_dedicated target_spot resize",
+        "target_dedicated target_spot resize node_time",
         "resize_timeout",
         _KEY,
     ),
@@ -132,7 +132,7 @@ RECORD_TABLES: Mapping[str, _Table] = {
         "created modified state_since previous_since last_retry last_requeue started ended "
         "retain_until",
         "slots run retry_count requeue_count running_time user_time kernel_time bytes_read "
-        "bytes_written",
+        "bytes_written read_calls write_calls",
         "",
         {"job": "job_id", **_PLACE, **_KEY},
     ),

@@ -294,8 +294,9 @@ class Runs:
         self._db.write(
             "UPDATE task SET running_time = running_time + ?, user_time = user_time + ?, "
             "kernel_time = kernel_time + ?, bytes_read = bytes_read + ?, "
-            f"bytes_written = bytes_written + ? WHERE seq = ? AND run = ? AND {_LIVE}",
-            (*times, usage.read, usage.written, *_run(task)),
+            "bytes_written = bytes_written + ?, read_calls = read_calls + ?, "
+            f"write_calls = write_calls + ? WHERE seq = ? AND run = ? AND {_LIVE}",
+            (*times, usage.read, usage.written, usage.reads, usage.writes, *_run(task)),
         )
 
     def retry(self, task: Task, now: datetime) -> Task | None:

@@ -338,6 +338,13 @@ CREATE TABLE log_upload (
 );
 """
 
+# Calls to read and write of a task's finished runs, and the core time of nodes that have left.
+_VERSION_12 = """
+ALTER TABLE task ADD COLUMN read_calls INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE task ADD COLUMN write_calls INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE pool ADD COLUMN node_time INTEGER NOT NULL DEFAULT 0;
+"""
+
 STEPS: tuple[str, ...] = (
     _VERSION_1 + _counters(),
     _VERSION_2,
@@ -350,6 +357,7 @@ STEPS: tuple[str, ...] = (
     _VERSION_9,
     _VERSION_10,
     _VERSION_11,
+    _VERSION_12,
 )
 """One script for each version. To change the tables, append a script."""
 

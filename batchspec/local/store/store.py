@@ -68,7 +68,7 @@ class Store:
 
             with store.transaction():
                 store.pools.complete_resize(pool, now)
-                store.nodes.delete(node)
+                store.nodes.delete(node, now)
     """
 
     def __init__(self, path: Path | str, *, unread: timedelta = timedelta()) -> None:

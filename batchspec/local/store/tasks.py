@@ -231,12 +231,13 @@ class Tasks:
         row = self._db.one(
             "SELECT total(started - created), total(retry_count), total(running_time + "
             "iif(state = 'running' AND started < ?, ? - started, 0)), total(user_time), "
-            f"total(kernel_time), total(bytes_read), total(bytes_written) FROM task WHERE {where}",
+            "total(kernel_time), total(bytes_read), total(bytes_written), total(read_calls), "
+            f"total(write_calls) FROM task WHERE {where}",
             (to_column(now), to_column(now), value),
         )
-        waiting, retries, *times, read, written = (0.0,) * 7 if row is None else row
-        running, user, kernel = (timedelta(microseconds=time) for time in times)
-        usage = Usage(running, user, kernel, int(read), int(written))
+        waiting, retries, *used = (0.0,) * 9 if row is None else row
+        running, user, kernel = (timedelta(microseconds=time) for time in used[:3])
+        usage = Usage(running, user, kernel, *map(int, used[3:]))
         return ResourceUse(timedelta(microseconds=waiting), usage, int(retries))
 
     def update(self, task: Task, body: Wire, now: datetime) -> Task:
