@@ -200,7 +200,7 @@ class ServiceTime:
         low, high = second - self._monotonic(), second + 1 - sent
         if self._offset is not None:
             both = max(low, self._offset[0]), min(high, self._offset[1])
-            # The bounds are inconsistent if a clock was set or runs faster: use the latest.
+            # The bounds exclude each other if a clock was set or runs faster: use the latest.
             low, high = both if both[0] <= both[1] else (low, high)
         self._offset = low, high
 

@@ -21,6 +21,7 @@ from batchspec.importers.shipyard_tasks import (
     mapping,
     resources_of,
 )
+from batchspec.spec import Scenario
 
 Json: TypeAlias = Mapping[str, Any]
 
@@ -147,11 +148,16 @@ class ShipyardImporter:
         found["max"] = max(most.get("dedicated") or 0, 0)
         if spot := max(most.get("low_priority") or 0, 0):
             found["spot_max"] = spot
-        name = scenario.get("name")
-        if name not in {"active_tasks", "pending_tasks"}:
-            self.draft.note(
-                POOL, f"The scenario {name!r} scales by the time of day; this scales by the tasks."
-            )
+        name = str(scenario.get("name")).removesuffix("_max_low_priority")
+        found["scenario"] = name
+        times = mapping(scenario.get("time_ranges"))
+        if Scenario(name).has_hours and (hours := mapping(times.get("work_hours"))):
+            # The last hour is included in the original.
+            found["hours"] = [hours["start"], hours["end"] + 1]
+        if not Scenario(name).by_tasks and (days := mapping(times.get("weekdays"))):
+            found["days"] = [days["start"], days["end"]]
+        if scenario.get("bias_node_type") == "low_priority" and Scenario(name).by_tasks:
+            found["prefer"] = "spot"
         return {"scale": found}
 
     def _image(self, pool: Json) -> Body:

@@ -121,7 +121,7 @@ def pool_slots(given: Properties) -> Iterator[Found]:
     known = vm_sizes.cores(given.text("vmSize") or "")
     most = min(4 * known, _MOST_SLOTS) if known else _MOST_SLOTS
     if slots is not None and not 1 <= slots <= most:
-        why = f" for {known} cores" if known and most < _MOST_SLOTS else ""
+        why = f" for {known} core{'s' * (known != 1)}" if known and most < _MOST_SLOTS else ""
         yield Found(
             ("taskSlotsPerNode",), f"`taskSlotsPerNode` must be from 1 to {most}{why}, not {slots}"
         )

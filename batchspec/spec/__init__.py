@@ -59,7 +59,7 @@ from batchspec.spec.values import (
 
 if TYPE_CHECKING:
     from batchspec.spec.convert import command_line, duration, iso, slug, wrapped
-    from batchspec.spec.formulas import scale_bounds, scale_formula
+    from batchspec.spec.formulas import Scale, Scenario, follows_time, scale_bounds
     from batchspec.spec.insertion import literal_name
     from batchspec.spec.parameters import RESERVED
     from batchspec.spec.read import (
@@ -119,6 +119,8 @@ __all__ = [
     "Result",
     "RowFile",
     "Rows",
+    "Scale",
+    "Scenario",
     "Shell",
     "Spec",
     "Stage",
@@ -137,6 +139,7 @@ __all__ = [
     "evaluate",
     "expanded_document",
     "file_item",
+    "follows_time",
     "freeze",
     "iso",
     "literal_name",
@@ -150,7 +153,6 @@ __all__ = [
     "read_spec",
     "resolved",
     "scale_bounds",
-    "scale_formula",
     "schema_text",
     "slug",
     "spec_scope",
@@ -166,7 +168,7 @@ _MODULES = {
     **dict.fromkeys(("command_line", "wrapped"), "convert"),
     **dict.fromkeys(("dump_document", "read_data"), "read"),
     **dict.fromkeys(("RESERVED",), "parameters"),
-    **dict.fromkeys(("scale_bounds", "scale_formula"), "formulas"),
+    **dict.fromkeys(("Scale", "Scenario", "follows_time", "scale_bounds"), "formulas"),
     **dict.fromkeys(("LOGS", "LOGS_PATH"), "short_forms"),
     **dict.fromkeys(("literal_name",), "insertion"),
     **dict.fromkeys(("duration", "iso", "slug"), "convert"),

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from batchspec.diagnostics import Diagnostic, Severity
@@ -22,46 +24,130 @@ _ENOUGH_SAMPLES = 70
 """The percentage of samples that an interval must have; the service's examples use this value."""
 
 
-def scale_formula(*, least: int, most: int, most_spot: int, idle: timedelta, slots: int) -> str:
-    """The autoscale formula of ``nodes: {scale: ...}``: the nodes that the pending tasks need.
+class Scenario(StrEnum):
+    """What the number of nodes of ``nodes: {scale: ...}`` follows."""
 
-    ``least`` dedicated nodes are always allocated; up to ``most`` dedicated and then ``most_spot``
-    Spot nodes follow the tasks, of which a node runs ``slots`` at a time.
+    PENDING_TASKS = "pending_tasks"
+    ACTIVE_TASKS = "active_tasks"
+    WORKDAY = "workday"
+    WORKDAY_WITH_OFFPEAK = "workday_with_offpeak"
+    WEEKDAY = "weekday"
+    WEEKEND = "weekend"
 
-    The maximum number of pending tasks within ``idle`` determines the target, so that nodes are
+    @property
+    def by_tasks(self) -> bool:
+        """Whether it is the number of tasks; otherwise it is the time."""
+        return self in (Scenario.PENDING_TASKS, Scenario.ACTIVE_TASKS)
+
+    @property
+    def has_hours(self) -> bool:
+        """Whether it depends on the working hours."""
+        return self in (Scenario.WORKDAY, Scenario.WORKDAY_WITH_OFFPEAK)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """The members of ``nodes: {scale: ...}``.
+
+    ``least`` dedicated nodes are always allocated, at most ``most`` dedicated and ``most_spot``
+    Spot nodes. A node runs ``slots`` tasks at a time. ``days`` are the first and the last working
+    day (Sunday is 0), ``hours`` the first working hour and the one after the last, in UTC.
+    """
+
+    least: int
+    most: int
+    most_spot: int
+    idle: timedelta
+    slots: int
+    prefers_spot: bool = False
+    scenario: Scenario = Scenario.PENDING_TASKS
+    days: tuple[int, int] = (1, 5)
+    hours: tuple[int, int] = (8, 18)
+
+    @property
+    def formula(self) -> str:
+        """The autoscale formula."""
+        lines = _by_tasks(self) if self.scenario.by_tasks else _by_time(self)
+        return "\n".join((*lines, "$NodeDeallocationOption = taskcompletion;"))
+
+
+def _by_tasks(scale: Scale) -> Iterator[str]:
+    """The number of nodes that the tasks need.
+
+    The maximum number of tasks within ``idle`` determines the target, so that nodes are
     released only after that time with less work, and only when their tasks are completed. While
     there are too few samples (a new pool), the last sample determines the target, with a minimum of
     one node: the formula is evaluated when the pool is created, before it has tasks, and then only
     after an interval, which the first tasks should not have to wait for.
+
+    Spot nodes are added to the dedicated ones. If they are preferred, dedicated nodes are added to
+    them: for the tasks that exceed ``most_spot``, and for those that had to wait for all of
+    ``idle`` while there were fewer Spot nodes than needed.
     """
-    window = f"TimeInterval_Second * {int(idle.total_seconds())}"
-    lines = [
-        f"known = $PendingTasks.GetSamplePercent({window}) >= {_ENOUGH_SAMPLES};",
-        "last = max(0, $PendingTasks.GetSample(1));",
-        f"most = known ? max(last, max($PendingTasks.GetSample({window}))) : max(last, 1);",
-    ]
+    most, most_spot, slots = scale.most, scale.most_spot, scale.slots
+    tasks = "$PendingTasks" if scale.scenario is Scenario.PENDING_TASKS else "$ActiveTasks"
+    window = f"TimeInterval_Second * {int(scale.idle.total_seconds())}"
+    yield f"known = {tasks}.GetSamplePercent({window}) >= {_ENOUGH_SAMPLES};"
+    yield f"last = max(0, {tasks}.GetSample(1));"
+    yield f"most = known ? max(last, max({tasks}.GetSample({window}))) : max(last, 1);"
     # The target is rounded down: adding one less than the slots of a node rounds it up.
-    lines.append("wanted = most;" if slots == 1 else f"wanted = (most + {slots - 1}) / {slots};")
-    lines.append(f"$TargetDedicatedNodes = min({most}, max({least}, wanted));")
-    if most_spot:
-        lines.append(f"$TargetLowPriorityNodes = min({most_spot}, max(0, wanted - {most}));")
-    lines.append("$NodeDeallocationOption = taskcompletion;")
-    return "\n".join(lines)
+    yield "wanted = most;" if slots == 1 else f"wanted = (most + {slots - 1}) / {slots};"
+    if not scale.prefers_spot:
+        yield f"$TargetDedicatedNodes = min({most}, max({scale.least}, wanted));"
+        if most_spot:
+            yield f"$TargetLowPriorityNodes = min({most_spot}, max(0, wanted - {most}));"
+        return
+    yield f"waiting = known ? min({tasks}.GetSample({window})) : 0;"
+    yield f"had = known ? max($CurrentLowPriorityNodes.GetSample({window})) : 0;"
+    yield f"lacking = (waiting + {slots - 1}) / {slots} - had;"
+    yield f"$TargetLowPriorityNodes = min({most_spot}, wanted);"
+    yield (
+        f"$TargetDedicatedNodes = min({most}, max({scale.least}, wanted - {most_spot}, lacking));"
+    )
+
+
+def _by_time(scale: Scale) -> Iterator[str]:
+    """All nodes at some times, and ``least`` at others."""
+    (first, last), (start, end) = scale.days, scale.hours
+    working = f"now.weekday >= {first} && now.weekday <= {last}"
+    yield "now = time();"
+    if scale.scenario is Scenario.WEEKEND:
+        yield f"busy = now.weekday < {first} || now.weekday > {last};"
+    elif scale.scenario.has_hours:
+        yield f"busy = {working} && now.hour >= {start} && now.hour < {end};"
+    else:
+        yield f"busy = {working};"
+    yield f"$TargetDedicatedNodes = busy ? {scale.most} : {scale.least};"
+    if scale.scenario is Scenario.WORKDAY_WITH_OFFPEAK:
+        yield f"$TargetLowPriorityNodes = busy ? 0 : {scale.most_spot};"
+    elif scale.most_spot:
+        yield f"$TargetLowPriorityNodes = busy ? {scale.most_spot} : 0;"
 
 
 _DEDICATED = re.compile(
-    r"^\$TargetDedicatedNodes = min\((\d+), max\((\d+), wanted\)\);$", re.MULTILINE
+    r"^\$TargetDedicatedNodes = min\((\d+), max\((\d+), wanted[^;]*\)\);$", re.MULTILINE
 )
 _SPOT = re.compile(
-    r"^\$TargetLowPriorityNodes = min\((\d+), max\(0, wanted - \d+\)\);$", re.MULTILINE
+    r"^\$TargetLowPriorityNodes = min\((\d+), (?:max\(0, wanted - \d+\)|wanted)\);$", re.MULTILINE
 )
+_TIMED = re.compile(
+    r"^\$Target(?:Dedicated|LowPriority)Nodes = busy \? (\d+) : (\d+);$", re.MULTILINE
+)
+
+
+def follows_time(formula: str) -> bool:
+    """Whether a formula is one of :class:`Scale` whose nodes follow the time."""
+    return _TIMED.search(formula) is not None
 
 
 def scale_bounds(formula: str) -> tuple[int, int] | None:
-    """The minimum and maximum number of nodes of a formula of :func:`scale_formula`.
+    """The minimum and maximum number of nodes of a formula of :class:`Scale`.
 
     ``None`` for any other formula.
     """
+    if timed := _TIMED.findall(formula):
+        totals = [sum(map(int, column)) for column in zip(*timed, strict=True)]
+        return min(totals), max(totals)
     dedicated, spot = _DEDICATED.search(formula), _SPOT.search(formula)
     if dedicated is None:
         return None

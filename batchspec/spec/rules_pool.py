@@ -7,8 +7,9 @@ from datetime import timedelta
 
 from batchspec.diagnostics import Diagnostic, Severity, counted
 from batchspec.spec.convert import duration, moment
+from batchspec.spec.formulas import Scenario
 from batchspec.spec.rules_tasks import empty_command, in_container
-from batchspec.spec.short_forms import number
+from batchspec.spec.short_forms import number, pair
 from batchspec.spec.yaml_tree import Node
 
 _TARGETS = ("target_dedicated_nodes", "target_low_priority_nodes")
@@ -162,6 +163,7 @@ def _scale(pool: Node) -> Iterator[Diagnostic]:
                 where=scale.name,
                 fix="Write the maximum, for example `max: 10`.",
             )
+        yield from _scenario(scale)
     for path in (("nodes", "autoscale", "formula"), ("auto_scale_formula",)):
         node = pool.get(*path)
         if node is not None and len((node.text or "").encode()) > _LONGEST_FORMULA:
@@ -170,6 +172,39 @@ def _scale(pool: Node) -> Iterator[Diagnostic]:
                 "the autoscale formula is longer than 8 KiB, the limit of the service",
                 where=node.name,
             )
+
+
+def _scenario(scale: Node) -> Iterator[Diagnostic]:
+    """Members of ``scale`` that have no effect with the others, and working times without time."""
+    given = scale.get("scenario")
+    scenario = Scenario(given.text or "") if given is not None else Scenario.PENDING_TASKS
+    unused = [] if scenario.by_tasks else ["idle", "prefer"]
+    unused += [] if scenario.has_hours else ["hours"]
+    unused += ["days"] if scenario.by_tasks else []
+    for key in unused:
+        if scale.get(key) is not None:
+            yield Diagnostic(
+                "no-effect",
+                f"`{key}` has no effect with the scenario `{scenario}`",
+                where=scale.members[key].name,
+                fix="Remove it, or use another scenario.",
+                severity=Severity.WARNING,
+            )
+    for key, shortest in (("hours", 1), ("days", 0)):
+        first, last = pair(scale.get(key), (0, shortest))
+        if last - first < shortest and key not in unused:
+            yield Diagnostic(
+                "out-of-range", f"`{key}` ends before it begins", where=scale.members[key].where
+            )
+    prefer = scale.get("prefer")
+    if prefer is not None and prefer.value == "spot" and scenario.by_tasks:
+        for key in ("max", "spot_max"):
+            if not number(scale, key, 0):
+                yield Diagnostic(
+                    "missing-key",
+                    f"`prefer: spot` requires `{key}`: Spot nodes first, then dedicated nodes",
+                    where=prefer.name,
+                )
 
 
 def _times(pool: Node) -> Iterator[Diagnostic]:

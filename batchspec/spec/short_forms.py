@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from batchspec.spec.convert import duration, iso, text, wrapped
-from batchspec.spec.formulas import scale_formula
+from batchspec.spec.formulas import Scale, Scenario
 from batchspec.spec.substitute import LOGS_KEY, WRITE, Rendered, logs_container
 from batchspec.spec.template import EXPRESSION
 from batchspec.spec.validator import definition, rest_value
@@ -377,15 +377,27 @@ def _nodes(nodes: Node, *, slots: int) -> dict[str, Node | None]:
 
 def _formula(scale: Node, slots: int) -> str:
     least = number(scale, "min", 0)
-    given = scale.get("idle")
-    idle = duration(given.text or "") if given is not None else _IDLE
-    return scale_formula(
-        least=least,
-        most=max(least, number(scale, "max", 0)),
+    given, prefer, scenario = scale.get("idle"), scale.get("prefer"), scale.get("scenario")
+    idle = duration(given.text or "") if given is not None else None
+    chosen = scenario.value if scenario is not None else None
+    defaults = Scale(least, max(least, number(scale, "max", 0)), 0, idle or _IDLE, slots)
+    return replace(
+        defaults,
         most_spot=number(scale, "spot_max", 0),
-        idle=idle or _IDLE,
-        slots=slots,
-    )
+        prefers_spot=prefer is not None and prefer.value == "spot",
+        scenario=Scenario(chosen) if isinstance(chosen, str) else defaults.scenario,
+        days=pair(scale.get("days"), defaults.days),
+        hours=pair(scale.get("hours"), defaults.hours),
+    ).formula
+
+
+def pair(node: Node | None, default: tuple[int, int]) -> tuple[int, int]:
+    """The two numbers of a list; ``default`` if it is missing or invalid."""
+    values = [item.value for item in node.items] if node is not None else []
+    match values:
+        case [int(first), int(second)]:
+            return first, second
+    return default
 
 
 def expanded(found: Rendered) -> Rendered:

@@ -19,7 +19,7 @@ from batchspec.autoscale import (
     evaluate,
     parse,
 )
-from batchspec.spec import scale_formula
+from batchspec.spec import Scale, Scenario
 from tests.autoscale import test_against_naive_evaluation as naive
 from tests.autoscale.test_language import PENDING
 
@@ -72,10 +72,10 @@ def test_nothing_is_found_in_a_documented_formula(name: str) -> None:
 @pytest.mark.parametrize("bounds", [(0, 4, 0), (2, 9, 0), (1, 3, 20), (0, 0, 7)])
 @pytest.mark.parametrize("slots", [1, 4])
 def test_nothing_is_found_in_a_generated_formula(bounds: tuple[int, int, int], slots: int) -> None:
-    least, most, spot = bounds
-    idle = timedelta(minutes=15)
-    formula = scale_formula(least=least, most=most, most_spot=spot, idle=idle, slots=slots)
-    assert check(formula) == ()
+    for scenario in Scenario:
+        for prefers_spot in (False, True):
+            scale = Scale(*bounds, timedelta(minutes=15), slots, prefers_spot, scenario)
+            assert check(scale.formula) == ()
 
 
 SET = "; $TargetDedicatedNodes = 1"

@@ -298,7 +298,25 @@ def test_uploads_volumes_and_registries(tmp_path: Path) -> None:
                     "maximum_vm_count": {"dedicated": 16, "low_priority": 8},
                 }
             },
-            {"scale": {"min": 4, "max": 16, "spot_max": 8}},
+            {"scale": {"min": 4, "max": 16, "spot_max": 8, "scenario": "active_tasks"}},
+        ),
+        (
+            {
+                "scenario": {
+                    "name": "workday_with_offpeak_max_low_priority",
+                    "maximum_vm_count": {"dedicated": 9, "low_priority": 8},
+                    "time_ranges": {"work_hours": {"start": 7, "end": 16}},
+                }
+            },
+            {
+                "scale": {
+                    "min": 4,
+                    "max": 9,
+                    "spot_max": 8,
+                    "scenario": "workday_with_offpeak",
+                    "hours": [7, 17],
+                }
+            },
         ),
         (
             {"formula": "$TargetDedicatedNodes = 1;", "evaluation_interval": "00:05:00"},

@@ -14,7 +14,7 @@ from batchspec.local.engine.decisions import Decision, RecordAutoscaleRun, Recor
 from batchspec.local.engine.lifecycle import autoscale_pool
 from batchspec.local.engine.state import AutoscaleView
 from batchspec.local.model import AllocationState, AutoscaleTimes, Pool, PoolState
-from batchspec.spec import scale_formula
+from batchspec.spec import Scale
 from tests.local.engines import (
     WAIT,
     job,
@@ -306,7 +306,7 @@ def sizes(service: Service) -> tuple[int, int]:
 
 def test_the_generated_formula_scales_out_and_in(service_200x: Service) -> None:
     """``nodes: {scale: ...}`` of a spec: out as tasks require, and in when they are done."""
-    formula = scale_formula(least=0, most=2, most_spot=2, idle=timedelta(minutes=10), slots=2)
+    formula = Scale(0, 2, 2, timedelta(minutes=10), slots=2).formula
     body = scaled(formula, autoScaleEvaluationInterval="PT5M", taskSlotsPerNode=2, **PATIENT)
     service_200x.request("POST", POOLS, body)
     service_200x.request("POST", "/jobs", job())

@@ -27,7 +27,7 @@ from batchspec.plan.rules.sas import sas_ends_early
 from batchspec.plan.stage_tasks import StageTasks
 from batchspec.plan.task_sets import TaskSets
 from batchspec.property_rules import PROPERTY_RULES
-from batchspec.spec import Record, Spec, scale_bounds, scale_formula
+from batchspec.spec import Record, Scale, Spec, scale_bounds
 from tests.plan.making import observed, spec, stage
 
 ROOT = Path(__file__).parents[2]
@@ -288,10 +288,8 @@ def test_a_size_that_retires_within_a_year_has_its_date() -> None:
 def test_the_bounds_of_a_formula_are_its_parameters(
     least: int, most: int, spot: int, slots: int
 ) -> None:
-    formula = scale_formula(
-        least=least, most=most, most_spot=spot, idle=timedelta(minutes=15), slots=slots
-    )
-    assert scale_bounds(formula) == (least, most + spot)
+    scale = Scale(least, most, spot, timedelta(minutes=15), slots)
+    assert scale_bounds(scale.formula) == (least, most + spot)
     assert scale_bounds("$TargetDedicatedNodes = min(10, $PendingTasks);") is None
 
 

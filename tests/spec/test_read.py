@@ -22,6 +22,7 @@ from batchspec.spec import (
     PoolKind,
     Record,
     Rows,
+    Scale,
     Shell,
     Spec,
     Template,
@@ -29,7 +30,6 @@ from batchspec.spec import (
     Value,
     When,
     read_spec,
-    scale_formula,
     thaw,
 )
 
@@ -311,7 +311,7 @@ def test_the_digest_does_not_depend_on_the_folder(tmp_path: Path) -> None:
 
 
 def test_the_formula_of_scale() -> None:
-    formula = scale_formula(least=1, most=10, most_spot=0, idle=timedelta(minutes=15), slots=4)
+    formula = Scale(least=1, most=10, most_spot=0, idle=timedelta(minutes=15), slots=4).formula
     assert formula == (
         "known = $PendingTasks.GetSamplePercent(TimeInterval_Second * 900) >= 70;\n"
         "last = max(0, $PendingTasks.GetSample(1));\n"

@@ -163,7 +163,7 @@ _PAID = "azure"
 )
 def pool_kept(context: RuleContext) -> Iterator[Finding]:
     """A pool with nodes that neither batchspec nor the service deletes."""
-    pool, nodes = context.spec.pool, context.least
+    pool, nodes = context.spec.pool, context.without_tasks
     if pool.kind is PoolKind.JOB and pool.auto.get("keepAlive") is True and nodes:
         yield Finding(
             f"the auto pool ({counted(nodes, 'node')}) remains after its job and is never deleted",
@@ -197,7 +197,7 @@ def pool_kept(context: RuleContext) -> Iterator[Finding]:
 )
 def pool_needs_client(context: RuleContext) -> Iterator[Finding]:
     """A paid pool that clean-up deletes."""
-    pool, nodes = context.spec.pool, context.least
+    pool, nodes = context.spec.pool, context.without_tasks
     paid = context.observed.account.target == _PAID
     if pool.kind is PoolKind.OWN and nodes and paid and not _is_kept(context):
         yield Finding(
@@ -210,7 +210,7 @@ def pool_needs_client(context: RuleContext) -> Iterator[Finding]:
 def _is_kept(context: RuleContext) -> bool:
     """Whether the spec creates a pool with nodes and never deletes it."""
     spec = context.spec
-    if spec.pool.kind is not PoolKind.OWN or not context.least:
+    if spec.pool.kind is not PoolKind.OWN or not context.without_tasks:
         return False
     return spec.job.schedule is not None or spec.cleanup.pool is When.NEVER
 

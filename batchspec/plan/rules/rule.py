@@ -13,7 +13,7 @@ from typing import Any, Generic, ParamSpec
 
 from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.plan.observed import Observed
-from batchspec.spec import PoolKind, Record, Spec, Stage, Value, scale_bounds
+from batchspec.spec import PoolKind, Record, Spec, Stage, Value, follows_time, scale_bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,16 @@ class RuleContext:
         return self.targets[1] > 0
 
     @property
-    def least(self) -> int:
-        """The smallest number of nodes; 0 with a custom formula."""
-        bounds = scale_bounds(_text(self.pool.get("autoScaleFormula"))) if self.scales else None
-        return sum(self.targets) if not self.scales else bounds[0] if bounds is not None else 0
+    def without_tasks(self) -> int:
+        """The number of nodes while there are no tasks; 0 with a custom formula.
+
+        A pool that follows the time has all its nodes then.
+        """
+        if not self.scales:
+            return sum(self.targets)
+        formula = _text(self.pool.get("autoScaleFormula"))
+        least, most = scale_bounds(formula) or (0, 0)
+        return most if follows_time(formula) else least
 
     @property
     def most(self) -> int | None:
