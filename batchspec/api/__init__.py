@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from batchspec.api.options import (
         RunOptions,
         Target,
+        TaskState,
         variable_text,
     )
     from batchspec.api.run_folder import (
@@ -69,7 +70,9 @@ if TYPE_CHECKING:
         origin_of,
     )
     from batchspec.api.status import (
+        list_tasks,
         read_status,
+        watch_status,
     )
 
 __all__ = [
@@ -85,10 +88,12 @@ __all__ = [
     "Session",
     "SystemClock",
     "Target",
+    "TaskState",
     "azure_account",
     "check_spec",
     "deletes",
     "first_error",
+    "list_tasks",
     "load_spec",
     "load_spec_and_files",
     "local_account",
@@ -110,6 +115,7 @@ __all__ = [
     "start_service",
     "stopped_service",
     "variable_text",
+    "watch_status",
 ]
 
 _NAMES = {
@@ -145,6 +151,7 @@ _NAMES = {
     "options": (
         "RunOptions",
         "Target",
+        "TaskState",
         "variable_text",
     ),
     "run_folder": (
@@ -165,7 +172,7 @@ _NAMES = {
         "open_session",
         "origin_of",
     ),
-    "status": ("read_status",),
+    "status": ("list_tasks", "read_status", "watch_status"),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 

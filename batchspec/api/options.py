@@ -22,6 +22,16 @@ class Target(StrEnum):
     AZURE = "azure"
 
 
+class TaskState(StrEnum):
+    """The states of tasks that can be listed."""
+
+    ACTIVE = "active"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    ALL = "all"
+
+
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """The options that select the spec, its parameters and the account.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
+from time import monotonic
 
 from batchspec.api.account import Notices, open_target
 from batchspec.api.loading import load_spec
-from batchspec.api.options import RunOptions
-from batchspec.api.session import Files, open_session
+from batchspec.api.options import RunOptions, TaskState
+from batchspec.api.session import Files, no_run_of, open_session
+from batchspec.apply.events import FailedTasks, RunningTask
 from batchspec.apply.monitor import (
     Cause,
     Health,
@@ -19,12 +22,13 @@ from batchspec.apply.monitor import (
     poll_in_detail,
 )
 from batchspec.cloud import AccountClient
-from batchspec.diagnostics import Diagnostic, SpecError
-from batchspec.observe import jobs_of, pool_of, stored_failures
+from batchspec.diagnostics import Diagnostic, SpecError, UsageError
+from batchspec.observe import counted_jobs, jobs_of, pool_of, stored_failures
 from batchspec.plan import StageCounts, count_stages, find_missing_outputs, read_recorded
-from batchspec.plan.failures import AT_LIMIT
+from batchspec.plan.failures import AT_LIMIT, cause_of
 from batchspec.plan.metadata import kept_before, left_before
-from batchspec.render import Status
+from batchspec.plan.observed import JobFacts
+from batchspec.render import Status, TaskRow, task_row
 from batchspec.spec import PoolKind, Spec
 
 _CREATE_AGAIN = (
@@ -48,6 +52,56 @@ async def read_status(options: RunOptions, notices: Notices) -> Status:
     if _has_succeeded(found):
         found = replace(found, missing=await _missing_outputs(options, notices))
     return found
+
+
+async def watch_status(
+    options: RunOptions, notices: Notices, pause: Callable[[float], Awaitable[None]]
+) -> AsyncIterator[Status]:
+    """The state of a run again and again, until its job has ended.
+
+    ``pause`` waits; it is called with the seconds that the last state took to read.
+
+    Raises:
+        SpecError, UsageError, ServiceError: as :func:`read_status`.
+    """
+    spec = load_spec(options, on_loaded=notices.loaded)
+    async with open_target(options.target, options.environ, notices) as cloud:
+        while True:
+            began = monotonic()
+            found = await _status(spec, cloud)
+            if found.job_state == "completed":
+                break
+            yield found
+            await pause(monotonic() - began)
+    if _has_succeeded(found):
+        found = replace(found, missing=await _missing_outputs(options, notices))
+    yield found
+
+
+async def list_tasks(
+    options: RunOptions, notices: Notices, state: TaskState
+) -> AsyncIterator[TaskRow]:
+    """The tasks of a run in a state, the newest job first; for equal ids, the newest.
+
+    Raises:
+        UsageError: the spec has no run.
+        SpecError, ServiceError: as :func:`read_status`.
+    """
+    spec = load_spec(options, on_loaded=notices.loaded)
+    seen: set[str] = set()
+    async with open_target(options.target, options.environ, notices) as cloud:
+        jobs = counted_jobs(await jobs_of(spec, cloud))
+        if not jobs:
+            raise UsageError(await no_run_of(spec, cloud))
+        for job in reversed(jobs):
+            # A task that ran again in a later job has the state that it has there.
+            async for record in cloud.tasks.list_records(job.id):
+                row = task_row(record, job)
+                if row.id.lower() in seen:
+                    continue
+                seen.add(row.id.lower())
+                if state in {TaskState.ALL, row.state}:
+                    yield row
 
 
 def _has_succeeded(found: Status) -> bool:
@@ -81,16 +135,13 @@ async def _status(spec: Spec, cloud: AccountClient) -> Status:
     watched = Watched(pool_id, jobs[-1].id if jobs else "", spec.job.limit)
     health = await poll_in_detail(cloud, watched)
     job, pool = health.job, health.pool
-    rate = left = limit = None
+    pace = _Pace()
+    limit = None
     counts = health.counts
     stages: dict[str, StageCounts] = {}
     total = 0
     if job is not None:
-        seconds = ((job.ended or health.at) - job.created) / timedelta(seconds=1)
-        rate = counts.completed / seconds if seconds > 0 and counts.completed else None
-        open_tasks = counts.active + counts.running
-        # While no task runs, the rate says nothing about the time left.
-        left = open_tasks / rate if rate and counts.running else None
+        pace = await _read_pace(job, health, cloud)
         if job.ended is None:
             limit = max(health.left, 0.0)
         # Tasks that succeeded in earlier jobs are part of the run; tasks of earlier versions are
@@ -117,12 +168,61 @@ async def _status(spec: Spec, cloud: AccountClient) -> Status:
         nodes=health.nodes if pool else None,
         schedule=schedule,
         total=total,
-        rate=rate,
-        left=left,
+        rate=pace.rates.get(""),
         limit=limit,
+        rates=pace.rates,
+        longest=pace.longest,
+        causes=pace.causes,
         stages={name: asdict(stage) for name, stage in stages.items()},
         waits=tuple(cause.waiting() for cause in await _causes(spec, health, cloud)),
     )
+
+
+_RECENT = timedelta(minutes=1)
+"""The time over which the rate is measured."""
+_FEWEST = 5
+"""How many tasks must have ended in it; otherwise the rate is that since the job was created."""
+_LONGEST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """How fast tasks of the stages end (``""``: all), the longest-running ones, and failures."""
+
+    rates: Mapping[str, float] = field(default_factory=dict)
+    longest: tuple[RunningTask, ...] = ()
+    causes: tuple[FailedTasks, ...] = ()
+
+
+async def _read_pace(job: JobFacts, health: Health, cloud: AccountClient) -> _Pace:
+    """Read what the lists of running, of recently ended and of failed tasks show."""
+    now = job.ended or health.at
+    causes: dict[str, FailedTasks] = {}
+    if health.counts.failed:
+        async for task in cloud.tasks.list_ended(job.id, since=None, failed=True):
+            cause = cause_of(task.facts, job)
+            known = causes.get(cause, FailedTasks(cause, 0, task.facts.id))
+            causes[cause] = replace(known, count=known.count + 1)
+    most = tuple(sorted(causes.values(), key=lambda each: (-each.count, each.cause)))
+    age = (now - job.created).total_seconds()
+    average = {"": health.counts.completed / age} if age > 0 and health.counts.completed else {}
+    if not health.counts.running or health.over:
+        return _Pace(average, causes=most)
+    ended: Counter[str] = Counter()
+    async for task in cloud.tasks.list_ended(job.id, since=now - _RECENT, failed=False):
+        ended.update(("", task.facts.marks.stage))
+    seconds = max(min(age, _RECENT.total_seconds()), 1)
+    recent = {name: count / seconds for name, count in ended.items() if count >= _FEWEST}
+    running = sorted(
+        [task async for task in cloud.tasks.list_running(job.id)], key=lambda task: task.since
+    )
+    longest = tuple(
+        RunningTask(
+            task.facts.id, task.facts.node or "", max((now - task.since).total_seconds(), 0.0)
+        )
+        for task in running[:_LONGEST]
+    )
+    return _Pace(average | recent, longest, most)
 
 
 async def _causes(spec: Spec, health: Health, cloud: AccountClient) -> Sequence[Cause]:

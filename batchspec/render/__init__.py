@@ -31,10 +31,17 @@ if TYPE_CHECKING:
     from batchspec.render.plan import plan_json, plan_markdown, plan_text, refusal_markdown
     from batchspec.render.progress import Kind, View, is_live, open_view
     from batchspec.render.progress.json_stream import JsonView, read_record
+    from batchspec.render.progress.screen import Page
     from batchspec.render.report import Report, StepState, Tally
     from batchspec.render.report_page import Attempt, build_timeline, last_run, page_html
     from batchspec.render.run_text import account_line, page_written
-    from batchspec.render.status import Status, status_json, status_text
+    from batchspec.render.status import (
+        Status,
+        status_json,
+        status_text,
+        task_rows_json,
+        task_rows_text,
+    )
     from batchspec.render.style import symbols_for, wants_color
     from batchspec.render.summary import (
         files_exist,
@@ -68,6 +75,7 @@ __all__ = [
     "Kind",
     "NodeIds",
     "NodeRow",
+    "Page",
     "RecordHead",
     "Report",
     "Status",
@@ -116,6 +124,8 @@ __all__ = [
     "summary_text",
     "symbols_for",
     "task_row",
+    "task_rows_json",
+    "task_rows_text",
     "tasks_head",
     "wants_color",
     "wrap",
@@ -159,6 +169,7 @@ _NAMES = {
         "JsonView",
         "read_record",
     ),
+    "progress.screen": ("Page",),
     "report": (
         "Report",
         "StepState",
@@ -178,6 +189,8 @@ _NAMES = {
         "Status",
         "status_json",
         "status_text",
+        "task_rows_json",
+        "task_rows_text",
     ),
     "style": (
         "symbols_for",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 
 from batchspec.account import TaskCounts
-from batchspec.apply.events import Waiting
+from batchspec.apply.events import FailedTasks, RunningTask, Waiting
 from batchspec.diagnostics import Diagnostic
 from batchspec.plan.observed import AccountNames, ScheduleFacts
 from batchspec.render import units
@@ -14,8 +15,16 @@ from batchspec.render.diagnostics import diagnostic_json
 from batchspec.render.output import NodeIds, flat, json_text
 from batchspec.render.progress.json_stream import moment
 from batchspec.render.report import waiting_json
-from batchspec.render.run_text import account_line, node_counts_text, stage_lines, task_parts
+from batchspec.render.run_text import (
+    account_line,
+    example_text,
+    node_counts_text,
+    running_task_text,
+    stage_lines,
+    task_parts,
+)
 from batchspec.render.style import Style
+from batchspec.render.task_records import TaskRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +32,9 @@ class Status:
     """A run as it is now; a pool, job or schedule that does not exist is ``None``.
 
     ``total`` is the number of tasks of the spec, if it exceeds the number in the job.
-    ``rate`` is tasks completed in a second; ``left`` and ``limit`` are seconds: until all tasks are
-    done at that rate, and until the time limit of the job. ``waits`` are the causes that block the
+    ``rate`` is tasks completed in a second, ``rates`` those of each stage; ``limit`` is seconds
+    until the time limit of the job. ``longest`` are the tasks that have run longest, ``causes`` the
+    failed tasks by cause. ``waits`` are the causes that block the
     run, as far as one poll shows them. ``stages`` are the tasks of each stage by state, over all
     jobs of the run, if the spec has several stages. ``missing`` are the findings on outputs that a
     finished run did not write.
@@ -41,15 +51,32 @@ class Status:
     schedule: ScheduleFacts | None = None
     total: int = 0
     rate: float | None = None
-    left: float | None = None
     limit: float | None = None
+    rates: Mapping[str, float] = field(default_factory=dict)
+    longest: tuple[RunningTask, ...] = ()
+    causes: tuple[FailedTasks, ...] = ()
     waits: tuple[Waiting, ...] = ()
     stages: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     missing: Sequence[Diagnostic] = ()
 
 
-def status_json(status: Status) -> str:
-    """The status as indented JSON; what does not exist is null."""
+def seconds_left(counts: Mapping[str, int], rate: float | None) -> float | None:
+    """How long the rest of tasks takes at a rate; ``None`` if that is not known.
+
+    When no task waits any more, how fast others ended says nothing about those that still run.
+    """
+    rest = counts["total"] - counts["succeeded"] - counts["failed"]
+    if not rate or not counts["running"] or rest <= counts["running"]:
+        return None
+    return rest / rate
+
+
+def _counts(status: Status, tasks: TaskCounts) -> Mapping[str, int]:
+    return {**asdict(tasks), "total": max(tasks.total, status.total)}
+
+
+def status_json(status: Status, *, indent: int | None = 2) -> str:
+    """The status as JSON; what does not exist or is not known is null."""
     tasks, schedule = status.tasks, status.schedule
     return json_text(
         {
@@ -62,7 +89,18 @@ def status_json(status: Status) -> str:
                 "succeeded": tasks.succeeded,
                 "failed": tasks.failed,
             },
-            "stages": {name: dict(counts) for name, counts in status.stages.items()},
+            "rate": status.rate,
+            "left": tasks and seconds_left(_counts(status, tasks), status.rate),
+            "stages": {
+                name: {
+                    **counts,
+                    "rate": status.rates.get(name),
+                    "left": seconds_left(counts, status.rates.get(name)),
+                }
+                for name, counts in status.stages.items()
+            },
+            "longest": [asdict(task) for task in status.longest],
+            "failures": [asdict(cause) for cause in status.causes],
             "schedule": schedule
             and {
                 "id": schedule.id,
@@ -75,7 +113,7 @@ def status_json(status: Status) -> str:
             "missing_outputs": [diagnostic_json(problem) for problem in status.missing],
             "target": status.account.target,
         },
-        indent=2,
+        indent=indent,
     )
 
 
@@ -103,9 +141,21 @@ def _lines(status: Status, style: Style) -> Iterator[str]:
     if status.tasks is not None:
         yield f"tasks  {_tasks(status, status.tasks)}"
     over = status.job_state == "completed"
-    yield from (f"       {line}" for line in stage_lines(status.stages, over=over))
-    label = "cause" if over else "waits"
+    for name, line in zip(status.stages, stage_lines(status.stages, over=over), strict=True):
+        pace = "" if over else _pace(status.stages[name], status.rates.get(name))
+        yield f"       {line}{pace}"
     ids = NodeIds()
+    ids.add(task.node for task in status.longest)
+    label = "runs"
+    for task in status.longest:
+        yield f"{label:<7}{running_task_text(replace(task, node=ids(task.node)))}"
+        label = ""
+    label = "failed"
+    for failed in status.causes:
+        count = style("error", f"{failed.count:,} {flat(failed.cause)}")
+        yield f"{label:<7}{count} ({example_text(failed)})"
+        label = ""
+    label = "cause" if over else "waits"
     for wait in map(ids.waiting, status.waits):
         yield f"{label}  {style('warning', flat(wait.summary))}"
         yield from (f"       {flat(text)}" for text in (wait.detail, wait.action) if text)
@@ -118,8 +168,39 @@ def _tasks(status: Status, tasks: TaskCounts) -> str:
     total = max(tasks.total, status.total)
     over = status.job_state == "completed"
     parts = [f"{tasks.completed:,} of {total:,} done", *task_parts(asdict(tasks), over=over)]
-    if status.rate and not over:
-        parts.append(units.rate(status.rate, "tasks"))
-    if status.left is not None and tasks.completed < total and not over:
-        parts.append(f"{units.duration(status.left)} left")
-    return ", ".join(parts)
+    pace = "" if over else _pace(_counts(status, tasks), status.rate)
+    return ", ".join(parts) + pace
+
+
+def _pace(counts: Mapping[str, int], rate: float | None) -> str:
+    """The rate and the time left, while tasks run."""
+    if not counts["running"]:
+        return ""
+    speed = f", {units.rate(rate, 'tasks')}" if rate else ""
+    return f"{speed}, {units.left(seconds_left(counts, rate))}"
+
+
+def task_rows_text(rows: Sequence[TaskRow]) -> Iterator[str]:
+    """A line for each task: state, id, node, how long it ran, why it failed."""
+    ids = NodeIds()
+    ids.add(row.node for row in rows)
+    width = max((len(row.id) for row in rows), default=0)
+    for row in rows:
+        facts = [ids(row.node), _ran(row), row.cause]
+        facts += [f"{row.retries:,} retries"] if row.retries else []
+        yield f"{row.state:<9}  {row.id:<{width}}  {'  '.join(filter(None, facts))}".rstrip()
+
+
+def _ran(row: TaskRow) -> str:
+    """How long a task ran, or since when it runs."""
+    if not row.started:
+        return ""
+    started = datetime.fromisoformat(row.started)
+    if not row.ended:
+        return f"since {units.moment(started)}"
+    return units.duration((datetime.fromisoformat(row.ended) - started).total_seconds())
+
+
+def task_rows_json(rows: Sequence[TaskRow]) -> str:
+    """The tasks as JSON: ``{"version": 1, "tasks": [...]}`` with the fields of a run's record."""
+    return json_text({"version": 1, "tasks": [asdict(row) for row in rows]}, indent=2)

@@ -58,6 +58,11 @@ def estimate(seconds: float | None) -> str:
     return f"{max(round(seconds), 1)}s" if seconds < 9.95 else duration(seconds)
 
 
+def left(seconds: float | None) -> str:
+    """The time left: ``3m 20s left``, ``time left unknown``."""
+    return "time left unknown" if seconds is None else f"{estimate(seconds)} left"
+
+
 def limit(seconds: float) -> str:
     """A configured duration, without the parts that are zero: ``30m``, ``1h 30m``, ``7d``."""
     whole, parts = round(seconds), []

@@ -11,21 +11,25 @@ import pytest
 
 from batchspec.account import TaskCounts
 from batchspec.apply import events as e
-from batchspec.apply.events import NodeFailed, Outcome, Stamped
+from batchspec.apply.events import FailedTasks, NodeFailed, Outcome, RunningTask, Stamped
 from batchspec.apply.ports import Deletion
 from batchspec.diagnostics import Diagnostic
 from batchspec.exit_codes import Exit
 from batchspec.observe import Failure
 from batchspec.plan.observed import AccountNames, ScheduleFacts
 from batchspec.render import (
+    Page,
     Report,
     Status,
     Tally,
+    TaskRow,
     next_commands,
     no_such_failure,
     status_json,
     status_text,
     summary_text,
+    task_rows_json,
+    task_rows_text,
 )
 from batchspec.render.diagnostics import diagnostics_text
 from batchspec.render.local import (
@@ -49,6 +53,7 @@ from batchspec.render.report import Phase, StepReport, StepState, TaskTally, fol
 from batchspec.spec import Record
 from tests.render.plans import AZURE, LOCAL, PLANS
 from tests.render.recordings import RECORDINGS, START, Tape
+from tests.render.terminal import Terminal
 
 
 def test_report_of_a_good_run() -> None:
@@ -120,7 +125,6 @@ STATUS = Status(
     pool_state="active",
     nodes={"idle": 1, "waitingforstarttask": 2},
     rate=0.5,
-    left=76.0,
     limit=1500.0,
 )
 
@@ -155,11 +159,74 @@ def test_status_by_stage() -> None:
     }
     status = replace(STATUS, stages=stages)
     assert status_text(status).splitlines()[-2:] == [
-        "       map: 62 of 99 done, 60 succeeded, 2 failed, 8 running, 29 waiting",
+        "       map: 62 of 99 done, 60 succeeded, 2 failed, 8 running, 29 waiting, "
+        "time left unknown",
         "       merge: 0 of 1 done, 1 waiting",
     ]
-    assert json.loads(status_json(status))["stages"] == stages
+    unknown = {"rate": None, "left": None}
+    found = json.loads(status_json(status))["stages"]
+    assert found == {name: counts | unknown for name, counts in stages.items()}
+    status = replace(status, rates={"map": 0.37})
+    assert json.loads(status_json(status))["stages"]["map"]["left"] == 100
+    assert "29 waiting, 0.4 tasks/s, 1m 40s left" in status_text(status).splitlines()[-2]
     assert json.loads(status_json(STATUS))["stages"] == {}
+
+
+def test_status_names_the_longest_running_tasks_and_the_causes_of_failures() -> None:
+    status = replace(
+        STATUS,
+        longest=(RunningTask("a", "n1", 200.0), RunningTask("b", "", 3.0)),
+        causes=(FailedTasks("exit-7", 12, "c"), FailedTasks("timeout", 1, "d")),
+    )
+    assert status_text(status).splitlines()[-4:] == [
+        "runs   a on node n1 for 3m 20s",
+        "       b for 3.0s",
+        "failed 12 exit-7 (c and 11 more)",
+        "       1 timeout (d)",
+    ]
+    found = json.loads(status_json(status))
+    assert found["longest"][0] == {"task": "a", "node": "n1", "seconds": 200.0}
+    assert found["failures"][1] == {"cause": "timeout", "count": 1, "task": "d"}
+
+
+def test_time_left_is_unknown_when_no_task_waits() -> None:
+    last = replace(STATUS, tasks=TaskCounts(0, 8, 90, 2))
+    assert status_text(last).splitlines()[-1].endswith("0.5 tasks/s, time left unknown")
+    assert json.loads(status_json(last))["left"] is None
+
+
+def test_tasks_of_a_status() -> None:
+    rows = [
+        TaskRow("a", "running", node="n", started="2026-01-02T03:04:05.000Z"),
+        TaskRow(
+            "bcd",
+            "failed",
+            cause="exit-7",
+            started="2026-01-02T03:04:05.000Z",
+            ended="2026-01-02T03:05:15.000Z",
+            retries=2,
+        ),
+        TaskRow("e", "active"),
+    ]
+    assert [*task_rows_text(rows)] == [
+        "running    a    n  since 2026-01-02 03:04 UTC",
+        "failed     bcd  1m 10s  exit-7  2 retries",
+        "active     e",
+    ]
+    assert json.loads(task_rows_json(rows))["tasks"][1]["cause"] == "exit-7"
+
+
+def test_a_page_is_wrapped_and_leaves_nothing_behind() -> None:
+    terminal = Terminal(40, 10)
+    terminal.write("$ batchspec status\n")
+    page = Page(terminal, monotonic=lambda: 0.0, size=lambda: (40, 10))
+    page.show("tasks  62 of 100 done, 60 succeeded, 2 failed, 8 running")
+    assert terminal.visible[:2] == [
+        "tasks  62 of 100 done, 60 succeeded, 2",
+        "         failed, 8 running",
+    ]
+    page.close()
+    assert terminal.screen == "$ batchspec status\n"
 
 
 def test_status_of_a_finished_run_names_missing_outputs() -> None:

@@ -8,9 +8,13 @@ ignores them. The amount of output is bounded, for slow connections: see :class:
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
+
+from batchspec.render.output import wrap
 
 FRAMES_PER_SECOND = 4
 """Frames a second at most."""
@@ -21,6 +25,8 @@ _ENTER = "\x1b[?1049h\x1b[?25l\x1b[H\x1b[2J"
 # A terminal without an alternate screen (the console of Linux) is cleared.
 _LEAVE = "\x1b[H\x1b[2J\x1b[?1049l\x1b[?25h"
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
+_INDENT = 9
+"""Columns before the rest of a line of a page that does not fit."""
 _REPAINT = 30.0
 """Seconds after which every line is written again: something else may have written to it."""
 
@@ -94,3 +100,30 @@ class Screen:
 
 def _at(row: int, line: str) -> str:
     return f"\x1b[{row}H{line}"
+
+
+@dataclass(slots=True)
+class Page:
+    """A text that is shown again and again on the screen of a terminal, wrapped to its width."""
+
+    stream: TextIO
+    monotonic: Callable[[], float] = time.monotonic
+    size: Callable[[], tuple[int, int]] = shutil.get_terminal_size
+    _screen: Screen = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._screen = Screen(self.stream, self.monotonic)
+
+    def show(self, text: str) -> None:
+        """Show a text without escape sequences, unless another one was shown just before."""
+        width, height = self.size()
+        lines = [
+            part
+            for line in text.splitlines()
+            for part in wrap(line, width, rest=" " * _INDENT) or [""]
+        ]
+        self._screen.draw(lines, (width, height))
+
+    def close(self) -> None:
+        """Return to what was on the terminal before."""
+        self._screen.leave()
