@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# After an aborted upload, a client with a larger block size cannot write that blob any more.
+# After an aborted upload, a client with a larger block size can no longer write that blob.
 #
 # Versions: azure-storage-blob 12.31.1, azure-core 1.41.0, requests 2.34.2, Azurite 3.37.0 on
 # Node.js 24.19.0, Python 3.11.

@@ -103,7 +103,7 @@ async def open_account(
         credential: creates the credential for an account without keys; ``DefaultAzureCredential``
             by default.
         ca_file: the certificates to trust, instead of the default ones.
-        stopped: the error if a service that does not answer will not answer any more.
+        stopped: the error if a service that does not answer has stopped.
     """
     from batchspec.cloud.connect import connect  # noqa: PLC0415 - imports the Azure SDKs
 

@@ -76,7 +76,7 @@ class Failure:
     not known. ``group`` identifies a group of a cause; empty if there is only one. ``message`` is
     the service's message about the sample, ``text`` the last lines of its ``file`` (empty if it
     cannot be read). ``earlier`` is how many are in jobs before the newest: the spec may have
-    changed since and may not contain them any more.
+    changed since and may no longer contain them.
     """
 
     cause: str

@@ -72,7 +72,7 @@ def _deleted(spec: Spec, observed: Observed) -> bool:
 
 
 def results_lost(spec: Spec, observed: Observed, works: Stream[str]) -> bool:
-    """Whether results are neither on this disk nor in the account any more.
+    """Whether results are neither on this disk nor in the account.
 
     ``works`` are the digests of the work of all tasks of the run: results of an earlier version are
     not needed.

@@ -34,7 +34,7 @@ PREPARATION_TASK = "preparation-task"
 NODE_CAUSES = frozenset({START_TASK, START_TASK_UNFINISHED, UNUSABLE, PREPARATION_TASK})
 """The causes of nodes; all others are of tasks."""
 BLOCKED = "DependenciesFailed"
-"""Why apply ends a job in which no task can start any more."""
+"""Why apply ends a job in which no task can start."""
 UNPREPARED = "PreparationFailed"
 """Why apply ends a job whose preparation task failed on every node."""
 _TIMED_OUT = -1073741510

@@ -42,7 +42,7 @@ class RecordHead:
 
     @property
     def final(self) -> bool:
-        """Whether the tasks of the job cannot change any more."""
+        """Whether the tasks of the job can no longer change."""
         return self.kind == "tasks" and self.state == "completed"
 
 

@@ -76,7 +76,7 @@ tasks:
     run = place.start("apply", place.spec, "--progress", "plain")
     until(run, "FAILED")
     retry = place.start("retry", place.spec, "--progress", "plain")
-    # Before that the job would end with its last task, and take none any more.
+    # Before that the job would end with its last task, and accept no more tasks.
     seen = until(retry, "done    submit failed tasks of bad")
     assert "create  job" not in seen
     (shared(place, "two") / "fixed").touch()

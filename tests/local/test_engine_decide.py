@@ -762,7 +762,7 @@ def test_tasks_are_placed_on_nodes(
     ("free", "needs", "settled"),
     [
         ([2, 1], [], True),  # nothing is decided
-        ([2, 1], [1, 1, 1], True),  # nothing is free any more
+        ([2, 1], [1, 1, 1], True),  # nothing is free
         ([2, 1], [2, 1, 4], True),
         ([2, 1], [2, 2, 2], False),  # a smaller task that was not offered may fit
         ([2, 1], [1], False),

@@ -1,4 +1,4 @@
-"""A failed task is no failure any more when a later job runs its item again."""
+"""A failed task no longer counts when a later job runs its item again."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Terminal(io.StringIO):
         return len(text)
 
     def resize(self, columns: int, rows: int) -> None:
-        """Change the size; lines that do not fit any more are cut."""
+        """Change the size; lines that no longer fit are cut."""
         self.emulator.resize(rows, columns)
 
     @property

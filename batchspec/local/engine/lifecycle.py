@@ -343,7 +343,7 @@ def _intent_steps(view: NodeView, delays: Delays, now: datetime) -> Iterator[Dec
 
 
 def _intent_done(node: Node) -> Decision:
-    """The last step of an intent, when nothing runs on the node any more."""
+    """The last step of an intent, when nothing runs on the node."""
     match node.intent:
         case "start":
             return BootNode(node)

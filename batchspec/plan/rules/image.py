@@ -200,7 +200,7 @@ def unknown_agent(context: RuleContext) -> Iterator[Finding]:
     offline=True,
 )
 def image_ended(context: RuleContext) -> Iterator[Finding]:
-    """The image of a pool to create has no Batch support any more."""
+    """The image of a pool to create is no longer supported by Batch."""
     end = _support_end(context)
     if end is not None and end <= context.observed.now and not context.existing:
         summary = f"Batch support of the image {_name(context)} ended on {end:%Y-%m-%d}"
@@ -231,7 +231,7 @@ def image_ends_soon(context: RuleContext) -> Iterator[Finding]:
     fix="Ask the owner of the pool for a newer image.",
 )
 def pool_image_ended(context: RuleContext) -> Iterator[Finding]:
-    """The image of a pool marked ``existing`` has no Batch support any more."""
+    """The image of a pool marked ``existing`` is no longer supported by Batch."""
     end = _support_end(context)
     if end is not None and end <= context.observed.now and context.existing:
         summary = f"Batch support of the pool's image {_name(context)} ended on {end:%Y-%m-%d}"

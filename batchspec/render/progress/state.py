@@ -225,7 +225,7 @@ class NodeHours:
 class TaskLine:
     """The tasks of a stage, or of a job, at a moment. ``left`` is the time left in seconds.
 
-    ``left`` is ``None`` if it is not known: no task has ended yet, or no task waits any more, so
+    ``left`` is ``None`` if it is not known: no task has ended yet, or no task is waiting, so
     that how fast tasks ended says nothing about those that still run.
     """
 
@@ -263,7 +263,7 @@ class LiveState:
     """The causes that block the run, each with the time of its first report."""
     notes: deque[Diagnostic] = field(default_factory=lambda: deque(maxlen=20))
     closed: bool = False
-    """The view was closed; it does not change any more."""
+    """The view was closed; it no longer changes."""
     _causes: dict[str, events.FailuresSeen] = field(default_factory=dict)
     _failed_tasks: dict[str, list[TaskFailed]] = field(default_factory=dict)
     _failed_nodes: dict[str, list[NodeFailed]] = field(default_factory=dict)
