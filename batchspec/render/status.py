@@ -63,7 +63,7 @@ class Status:
 def seconds_left(counts: Mapping[str, int], rate: float | None) -> float | None:
     """How long the rest of tasks takes at a rate; ``None`` if that is not known.
 
-    When no task waits any more, how fast others ended says nothing about those that still run.
+    When no task is waiting, how fast others ended says nothing about those that still run.
     """
     rest = counts["total"] - counts["succeeded"] - counts["failed"]
     if not rate or not counts["running"] or rest <= counts["running"]:

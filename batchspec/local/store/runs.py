@@ -182,7 +182,7 @@ class Runs:
         """Start a run of an active task on ``node``, in state ``preparing`` or ``running``.
 
         ``directory`` is relative to the node's root. The slots of the node are taken; an idle node
-        becomes ``running``. ``None`` if the task or its job is not active any more, or the node
+        becomes ``running``. ``None`` if the task or its job is no longer active, or the node
         lacks the slots.
         """
         TASK.check(TaskState.ACTIVE, state)

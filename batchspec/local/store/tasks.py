@@ -274,7 +274,7 @@ class Tasks:
     def reactivate(self, task: Task, now: datetime) -> Task:
         """A completed task becomes active again, without retries and exit information.
 
-        It is on no node any more (recorded), so that its files there are deleted.
+        It is no longer on a node (recorded), so that its files there are deleted.
         """
         TASK.check(task.state, TaskState.ACTIVE)
         with self._db.transaction():
