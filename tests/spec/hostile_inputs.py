@@ -15,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+from tests.spec.odd_values import ROWS, odd_places
 from tests.spec.structure_mutations import TEXTS, mutant, seeds
 
 
@@ -681,9 +682,19 @@ def in_structure(rng: random.Random, folder: Path) -> Case:
     return Case("structure", path)
 
 
+def in_odd_values(rng: random.Random, folder: Path) -> Case:
+    """Valid but unusual values, so that most of these specs are planned."""
+    (folder / "rows.csv").write_text(rng.choice(ROWS), "utf-8", newline="")
+    path = written(folder, **odd_places(rng))
+    for name in rng.sample(("ü b.txt", "%41", "-", "a'b\"", "x" * 200, "c#?&.txt"), 2):
+        (folder / "data" / name).write_text(name, "utf-8")
+    return Case("odd values", path)
+
+
 KINDS: tuple[Callable[[random.Random, Path], Case], ...] = (
     *(in_templates, in_templates, in_templates, in_scalars, in_rows, in_items),
     *(in_parameters, in_text, in_uploads, in_structure),
+    *(in_odd_values,) * 7,
 )
 
 
