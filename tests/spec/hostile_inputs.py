@@ -323,7 +323,7 @@ def in_scalars(rng: random.Random, folder: Path) -> Case:
 
 def _rows(rng: random.Random) -> tuple[str, bytes]:
     ending = rng.choice(("csv", "csv", "tsv", "jsonl", "jsonl", "ndjson", "CSV", "txt"))
-    many = rng.choice((10, 1000, 50_000))
+    many = rng.choice((10, 10, 100, 100, 1000, 1000, 1000, 50_000))
     deep = rng.choice((50, 900, 5000, 100_000))
     json_rows = (
         "[" * deep + "]" * deep,
@@ -432,7 +432,7 @@ def in_items(rng: random.Random, folder: Path) -> Case:
         case 0:
             each = f"{{range: {numbers()}}}"
         case 1:
-            size = rng.choice((0, 3, 1000, 20_000))
+            size = rng.choice((0, 3, 100, 1000, 1000, 20_000))
             value = rng.choice(
                 ("1", "null", "x", "{a: 1}", "[]", "1e400", '"{{ index }}"', "9" * 200)
             )
