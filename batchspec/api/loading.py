@@ -87,22 +87,27 @@ def load_spec_and_files(
             for one blob.
         SpecError: the spec cannot be read, or is not YAML.
     """
-    problems = Diagnostics()
     with Spool() as spool:
-        try:
-            spec = load_spec(options, needs_secrets=needs_secrets, on_loaded=on_loaded)
-        except FlawedSpecError as error:
-            problems.extend(error.problems)
-            scan(error.containers, spool, problems, contents=False)
-            raise FlawedSpecError(
-                *problems.found, containers=error.containers, spec=error.spec
-            ) from None
-        containers = tuple(spec.containers.values())
-        with FileCache(spec.path.parent / _FILE_CACHE) as cache:
-            scan(containers, spool, problems, cache=cache)
-        if problems.stops:
-            raise FlawedSpecError(*problems.found, containers=containers, spec=spec)
-        yield spec, spool
+        yield _load(options, spool, needs_secrets=needs_secrets, on_loaded=on_loaded), spool
+
+
+def _load(options: RunOptions, spool: Spool, *, needs_secrets: bool, on_loaded: OnLoaded) -> Spec:
+    """The checked spec; its files are listed in ``spool``, also those of a spec with errors."""
+    problems = Diagnostics()
+    try:
+        spec = load_spec(options, needs_secrets=needs_secrets, on_loaded=on_loaded)
+    except FlawedSpecError as error:
+        problems.extend(error.problems)
+        scan(error.containers, spool, problems, contents=False)
+        raise FlawedSpecError(
+            *problems.found, containers=error.containers, spec=error.spec
+        ) from None
+    containers = tuple(spec.containers.values())
+    with FileCache(spec.path.parent / _FILE_CACHE) as cache:
+        scan(containers, spool, problems, cache=cache)
+    if problems.stops:
+        raise FlawedSpecError(*problems.found, containers=containers, spec=spec)
+    return spec
 
 
 def check_spec(
@@ -114,34 +119,30 @@ def check_spec(
         SpecError: every error, and the warnings.
         UsageError: the file is a saved plan.
     """
-    from batchspec.plan import check_offline
-
-    try:
-        with load_spec_and_files(options, on_loaded=on_loaded) as (spec, spool):
-            files = {key: spool.files(key) for key in spec.containers}
-            found = (*spec.warnings, *check_offline(spec, files, datetime.now(UTC)))
-    except SpecError as error:
-        flawed = error.spec if isinstance(error, FlawedSpecError) else None
-        more = _more(flawed) if flawed is not None else ()
-        found = tuple(dict.fromkeys((*error.problems, *more)))
-        raise SpecError(*sorted(found, key=_position)) from None
+    with Spool() as spool:
+        try:
+            spec = _load(options, spool, needs_secrets=False, on_loaded=on_loaded)
+            found = (*spec.warnings, *_findings(spec, spool))
+        except SpecError as error:
+            # The spec has errors only in its files and in values of its properties.
+            flawed = error.spec if isinstance(error, FlawedSpecError) else None
+            more = _findings(flawed, spool, tasks=False) if flawed is not None else ()
+            problems = tuple(dict.fromkeys((*error.problems, *more)))
+            raise SpecError(*sorted(problems, key=_position)) from None
     if any(each.severity is Severity.ERROR for each in found):
         raise SpecError(*found)
     return spec, tuple(each for each in found if each.severity is Severity.WARNING)
+
+
+def _findings(spec: Spec, spool: Spool, *, tasks: bool = True) -> tuple[Diagnostic, ...]:
+    """What is wrong with a spec and its ``tasks``, without an account."""
+    from batchspec.plan import check_offline
+
+    files = {key: spool.files(key) for key in spec.containers}
+    return check_offline(spec, files, datetime.now(UTC), tasks=tasks)
 
 
 def _position(problem: Diagnostic) -> tuple[bool, str, int, int]:
     """What problems are sorted by: their position, and last those without one."""
     where = problem.where
     return (True, "", 0, 0) if where is None else (False, where.file, where.line, where.column)
-
-
-def _more(spec: Spec) -> tuple[Diagnostic, ...]:
-    """What else is wrong with a spec that has errors only in values of its properties."""
-    from batchspec.plan import check_offline
-
-    with Spool() as spool:
-        # Missing files are already reported.
-        scan(spec.containers.values(), spool, Diagnostics(), contents=False)
-        files = {key: spool.files(key) for key in spec.containers}
-        return check_offline(spec, files, datetime.now(UTC), tasks=False)

@@ -46,11 +46,11 @@ def use_color() -> bool:
 def show_diagnostics(diagnostics: Sequence[Diagnostic], form: Format = Format.TEXT) -> None:
     """Write diagnostics to standard error, or as JSON to standard output."""
     from batchspec.cli.resume_command import completed_problem
-    from batchspec.render import diagnostic_json, diagnostics_text, json_text, wants_color
+    from batchspec.render import diagnostics_json, diagnostics_text, json_text, wants_color
 
     diagnostics = [completed_problem(problem) for problem in diagnostics]
     if form is Format.JSON:
-        out(json_text({"version": 1, "problems": [diagnostic_json(d) for d in diagnostics]}))
+        out(json_text(diagnostics_json(diagnostics)))
         return
     color = wants_color(sys.stderr, os.environ)
     err(diagnostics_text(diagnostics, color=color, width=width()))

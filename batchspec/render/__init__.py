@@ -17,7 +17,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batchspec.render.diagnostics import diagnostic_json, diagnostics_text
+    from batchspec.render.diagnostics import (
+        diagnostic_json,
+        diagnostics_json,
+        diagnostics_text,
+    )
     from batchspec.render.failures import (
         Failures,
         failures_json,
@@ -86,6 +90,7 @@ __all__ = [
     "account_line",
     "build_timeline",
     "diagnostic_json",
+    "diagnostics_json",
     "diagnostics_text",
     "failures_json",
     "failures_text",
@@ -134,6 +139,7 @@ __all__ = [
 _NAMES = {
     "diagnostics": (
         "diagnostic_json",
+        "diagnostics_json",
         "diagnostics_text",
     ),
     "failures": (

@@ -14,7 +14,9 @@ from batchspec.render.style import Style
 _TAB = 4
 _ORDER = tuple(Severity)
 MOST_SHOWN = 100
-"""Diagnostics that are shown as text; JSON contains all of them."""
+"""Diagnostics that are shown as text."""
+MOST_IN_JSON = 1000
+"""Diagnostics in a JSON object."""
 
 
 def diagnostic_text(problem: Diagnostic, *, color: bool = False, width: int = 100) -> str:
@@ -47,7 +49,7 @@ def diagnostics_text(
     problems: Sequence[Diagnostic], *, color: bool = False, width: int = 100
 ) -> str:
     """Several diagnostics, followed by their number; a single one has no number."""
-    shown = _first(problems)
+    shown = _first(problems, MOST_SHOWN)
     short = map(NodeIds().problem, shown)
     texts = [diagnostic_text(problem, color=color, width=width) for problem in short]
     if len(problems) > 1:
@@ -58,12 +60,23 @@ def diagnostics_text(
     return apart.join(texts)
 
 
-def _first(problems: Sequence[Diagnostic]) -> Sequence[Diagnostic]:
-    """The problems to show: all of them, or the most severe :data:`MOST_SHOWN` in their order."""
-    if len(problems) <= MOST_SHOWN:
+def diagnostics_json(problems: Sequence[Diagnostic]) -> dict[str, object]:
+    """Several diagnostics as a JSON object; ``more`` is the number of those that are left out."""
+    shown = _first(problems, MOST_IN_JSON)
+    more = len(problems) - len(shown)
+    found: dict[str, object] = {
+        "version": 1,
+        "problems": [diagnostic_json(problem) for problem in shown],
+    }
+    return {**found, "more": more} if more else found
+
+
+def _first(problems: Sequence[Diagnostic], most: int) -> Sequence[Diagnostic]:
+    """The problems to show: all of them, or the ``most`` most severe in their order."""
+    if len(problems) <= most:
         return problems
     kept = sorted(range(len(problems)), key=lambda n: (_ORDER.index(problems[n].severity), n))
-    return [problems[number] for number in sorted(kept[:MOST_SHOWN])]
+    return [problems[number] for number in sorted(kept[:most])]
 
 
 def severity_counts(problems: Sequence[Diagnostic]) -> str:

@@ -68,7 +68,8 @@ def test_findings_are_printed_in_every_format(near: Workplace) -> None:
     near.edit("  pool: ask\n", "")
     near.results.mkdir()
     (near.results / "notes.txt").write_text("mine\n")
-    codes = {"pool-kept", "results-folder-used"}
+    warnings = {"pool-kept", "results-folder-used"}
+    codes = {*warnings, "secret-in-command"}
     planned = near.run("plan", near.spec, "--format", "json")
     findings = json.loads(planned.out)["findings"]
     assert {found["code"] for found in findings} == codes
@@ -76,7 +77,7 @@ def test_findings_are_printed_in_every_format(near: Workplace) -> None:
     lines = near.spec.read_text("utf-8").splitlines()
     assert lines[kept["where"]["line"] - 1].startswith("  nodes: ")
     text = near.run("plan", near.spec, "--format", "markdown").out
-    assert all(f"**warning** `{code}`" in text for code in codes)
+    assert all(f"**warning** `{code}`" in text for code in warnings)
     applied = near.run("apply", near.spec, "--progress", "json")
     events = [json.loads(line) for line in applied.out.splitlines()]
     began = next(n for n, event in enumerate(events) if event["type"] == "run_started")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from batchspec.api import loading
 from batchspec.diagnostics import Place, SpecError
+from batchspec.observe import scan
 from batchspec.plan.rules import registry
+from batchspec.render import diagnostics
 from batchspec.spec import read_rows, read_spec, yaml_parser
 from batchspec.spec.rows import LONGEST_LINE
 from batchspec.spec.template import evaluate, sandbox
@@ -185,10 +190,14 @@ def test_a_matrix_with_excludes_is_bounded(tmp_path: Path) -> None:
 def test_a_part_of_many_tasks_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "MOST_ITEMS", 100)
     path = written(tmp_path, for_each="{range: [0, 100000000]}")
-    assert command("validate", str(path))[0] == 0
+    code, text = command("validate", str(path))
+    assert code == 0
+    assert "only the first 100 of 100,000,000 tasks of work are checked [tasks-not-checked]" in text
+    path = written(tmp_path, for_each="{range: [0, 100]}")
+    assert "not-checked" not in command("validate", str(path))[1]
 
 
-def test_many_problems_are_counted(tmp_path: Path) -> None:
+def test_many_problems_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path)
     stages = "".join(f"  s{number}: {{x: 1}}\n" for number in range(300))
     path.write_text(path.read_text("utf-8").replace("results:", stages + "results:"), "utf-8")
@@ -196,3 +205,22 @@ def test_many_problems_are_counted(tmp_path: Path) -> None:
     assert code == 2
     assert "more are not shown" in text.splitlines()[-1]
     assert len(text) < 50_000
+    monkeypatch.setattr(diagnostics, "MOST_IN_JSON", 50)
+    code, text = command("validate", "--format", "json", str(path))
+    found = json.loads(text)
+    assert code == 2
+    assert (len(found["problems"]), found["more"] > 200) == (50, True)
+
+
+def test_the_files_of_a_spec_with_errors_are_listed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = []
+
+    def counted(*args: Any, **kwargs: Any) -> None:
+        listed.append(1)
+        scan(*args, **kwargs)
+
+    monkeypatch.setattr(loading, "scan", counted)
+    code, text = command("validate", str(written(tmp_path, limit="nope", match="[]")))
+    assert (code, len(listed)) == (2, 1), text

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from batchspec.diagnostics import Diagnostic, Place, SpecError, counted
+from batchspec.plan.items import items
 from batchspec.plan.lazy import duplicates
 from batchspec.plan.observed import Observed
 from batchspec.plan.rules.data import same_outputs
@@ -70,6 +71,7 @@ def check_tasks(
     pairs = list(_first(duplicates(scan.ids(tasks), folder=folder)))
     found = [*scan.found(), *same_id(stage, tasks, pairs), *same_work(stage, tasks, pairs)]
     found += more_faults(stage, scan.unreported)
+    found += tasks_not_checked(spec, stage, observed, len(tasks))
     found += _same_ids_across(spec, stage, observed, windows=windows, folder=folder)
     if not scan.counts:
         found += same_outputs(spec, stage, observed, windows=windows, folder=folder)
@@ -256,6 +258,26 @@ def more_faults(stage: Stage, number: int) -> Iterator[Finding]:
             number, f"more task of {stage.name} has", f"more tasks of {stage.name} have"
         )
         yield Finding(f"{tasks} such errors")
+
+
+@TASKS.rule(
+    "tasks-not-checked",
+    WARNING,
+    title="Only the first tasks of a stage are checked",
+    why="`validate` checks the first 20,000 tasks of each stage, so that it takes seconds.",
+    fix="`batchspec plan` checks all tasks.",
+)
+def tasks_not_checked(
+    spec: Spec, stage: Stage, observed: Observed, checked: int
+) -> Iterator[Finding]:
+    """A stage with more tasks than are looked at."""
+    if observed.most_items is not None and checked >= observed.most_items:
+        total = len(items(spec, stage, replace(observed, most_items=None)))
+        if total > checked:
+            yield Finding(
+                f"only the first {checked:,} of {total:,} tasks of {stage.name} are checked",
+                stage.where,
+            )
 
 
 @TASKS.rule(
