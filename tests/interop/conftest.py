@@ -107,25 +107,30 @@ def python_client(version: str) -> OtherClient:
     return OtherClient((str(python), str(HERE / "python" / "client.py")))
 
 
-def javascript_client(version: str) -> OtherClient:
-    """``javascript/client.cjs`` with @azure/batch of a version, on the blob store's Node.js."""
+def npm_packages(name: str) -> Path:
+    """The folder ``node_modules`` with the packages that ``javascript/NAME`` pins."""
     settings = Settings.read(os.environ)
     node = find_nodejs(settings)
-    pins = HERE / "javascript" / version
+    pins = HERE / "javascript" / name
 
     def fill(folder: Path) -> None:
-        for name in ("package.json", "package-lock.json", ".npmrc"):
-            shutil.copyfile(pins / name, folder / name)
+        for file in ("package.json", "package-lock.json", ".npmrc"):
+            shutil.copyfile(pins / file, folder / file)
         npm = [str(node.executable), str(node.npm(settings.path))]
         options = ["--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1"]
         _run([*npm, "ci", *options, f"--cache={folder / 'cache'}"], folder)
         shutil.rmtree(folder / "cache")
 
     lock = (pins / "package-lock.json").read_bytes()
-    folder = installed(f"javascript-{version}", lock, fill)
+    return installed(f"javascript-{name}", lock, fill) / "node_modules"
+
+
+def javascript_client(version: str) -> OtherClient:
+    """``javascript/client.cjs`` with @azure/batch of a version, on the blob store's Node.js."""
+    node = find_nodejs(Settings.read(os.environ))
     return OtherClient(
         (str(node.executable), str(HERE / "javascript" / "client.cjs")),
-        (("NODE_PATH", str(folder / "node_modules")),),
+        (("NODE_PATH", str(npm_packages(version))),),
     )
 
 
