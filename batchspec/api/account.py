@@ -41,6 +41,10 @@ class Notices(Protocol):
         """The embedded service runs, perhaps with another clock or with injected faults."""
         ...
 
+    def working(self, subject: str, detail: str = "") -> None:
+        """What the operation does now, and how far it is: ``listing blobs of input``, ``2,000``."""
+        ...
+
     def waiting(self, wait: Waiting) -> None:
         """A service delays requests, or no longer does."""
         ...
@@ -56,6 +60,9 @@ class NoNotices:
         """Ignore it."""
 
     def started(self, simulation: local.Simulation) -> None:
+        """Ignore it."""
+
+    def working(self, subject: str, detail: str = "") -> None:
         """Ignore it."""
 
     def waiting(self, wait: Waiting) -> None:
@@ -90,6 +97,7 @@ async def open_target(
         notices.started(endpoints.simulation)
         account = local_account(endpoints)
         stopped = partial(stopped_service, endpoints)
+    notices.working(f"reading the account {account.names.batch}")
     conceal(*(key for key in (account.batch_key, account.blob_key) if key is not None))
     async with open_account(account, notice=notices.waiting, stopped=stopped) as client:
         yield client

@@ -19,7 +19,7 @@ from batchspec.diagnostics import (
     UsageError,
     conceal,
 )
-from batchspec.observe import FileCache, Spool, scan
+from batchspec.observe import FileCache, Spool, Working, scan, silent
 from batchspec.spec import FlawedSpecError, Spec, read_spec
 
 OnLoaded: TypeAlias = Callable[[Spec], None]
@@ -78,7 +78,11 @@ def _saved_plan(path: Path) -> Diagnostic | None:
 
 @contextmanager
 def load_spec_and_files(
-    options: RunOptions, *, needs_secrets: bool = False, on_loaded: OnLoaded = _ignore
+    options: RunOptions,
+    *,
+    needs_secrets: bool = False,
+    on_loaded: OnLoaded = _ignore,
+    working: Working = silent,
 ) -> Iterator[tuple[Spec, Spool]]:
     """The checked spec, and a spool that lists the files to upload.
 
@@ -88,10 +92,12 @@ def load_spec_and_files(
         SpecError: the spec cannot be read, or is not YAML.
     """
     with Spool() as spool:
-        yield _load(options, spool, needs_secrets=needs_secrets, on_loaded=on_loaded), spool
+        yield _load(options, spool, needs_secrets, on_loaded, working), spool
 
 
-def _load(options: RunOptions, spool: Spool, *, needs_secrets: bool, on_loaded: OnLoaded) -> Spec:
+def _load(
+    options: RunOptions, spool: Spool, needs_secrets: bool, on_loaded: OnLoaded, working: Working
+) -> Spec:
     """The checked spec; its files are listed in ``spool``, also those of a spec with errors."""
     problems = Diagnostics()
     try:
@@ -104,14 +110,14 @@ def _load(options: RunOptions, spool: Spool, *, needs_secrets: bool, on_loaded: 
         ) from None
     containers = tuple(spec.containers.values())
     with FileCache(spec.path.parent / _FILE_CACHE) as cache:
-        scan(containers, spool, problems, cache=cache)
+        scan(containers, spool, problems, cache=cache, working=working)
     if problems.stops:
         raise FlawedSpecError(*problems.found, containers=containers, spec=spec)
     return spec
 
 
 def check_spec(
-    options: RunOptions, *, on_loaded: OnLoaded = _ignore
+    options: RunOptions, *, on_loaded: OnLoaded = _ignore, working: Working = silent
 ) -> tuple[Spec, tuple[Diagnostic, ...]]:
     """A spec, and the warnings of it, its files and its tasks.
 
@@ -121,7 +127,8 @@ def check_spec(
     """
     with Spool() as spool:
         try:
-            spec = _load(options, spool, needs_secrets=False, on_loaded=on_loaded)
+            spec = _load(options, spool, False, on_loaded, working)
+            working("checking the tasks")
             found = (*spec.warnings, *_findings(spec, spool))
         except SpecError as error:
             # The spec has errors only in its files and in values of its properties.

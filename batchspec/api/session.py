@@ -60,6 +60,10 @@ class WaitRelay:
         """Pass it on."""
         self.notices.started(simulation)
 
+    def working(self, subject: str, detail: str = "") -> None:
+        """Pass it on."""
+        self.notices.working(subject, detail)
+
     def waiting(self, wait: Waiting) -> None:
         """Pass it to the run, or on."""
         if self._emit is not None:
@@ -121,7 +125,9 @@ async def open_session(
                     spool,
                     work=found or files is Files.UNUSED,
                     origin=origin_of(spec.path, options.environ),
+                    working=notices.working,
                 )
+            notices.working("comparing the spec with the account")
             yield Session(options, spec, cloud, observed, waits, found)
 
 
@@ -134,7 +140,10 @@ def _opened(
         if files is not Files.UNUSED:
             try:
                 loaded = load_spec_and_files(
-                    options, needs_secrets=needs_secrets, on_loaded=notices.loaded
+                    options,
+                    needs_secrets=needs_secrets,
+                    on_loaded=notices.loaded,
+                    working=notices.working,
                 )
                 spec, spool = stack.enter_context(loaded)
             except SpecError:

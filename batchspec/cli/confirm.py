@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from batchspec.cli.activity import clear_activity
 from batchspec.cli.console import show_diagnostics
 from batchspec.diagnostics import Diagnostic, UsageError, redact
 
@@ -35,6 +36,7 @@ def confirm(question: str, *, default: bool) -> bool:
     """
     with _ctrl_c_raises():
         while True:
+            clear_activity()
             print(redact(question), end="", file=sys.stderr, flush=True)
             line = sys.stdin.readline()
             answer = line.strip().lower()

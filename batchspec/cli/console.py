@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batchspec.cli.activity import clear_activity, show_activity
 from batchspec.cli.options import Format
 from batchspec.diagnostics import Diagnostic, MissingSecret, Severity, redact
 
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
 
 def out(text: str) -> None:
     """Write to standard output, redacted."""
+    clear_activity()
     print(redact(text), flush=True)
 
 
 def err(text: str) -> None:
     """Write to standard error, redacted."""
+    clear_activity()
     print(redact(text), file=sys.stderr, flush=True)
 
 
@@ -136,6 +139,10 @@ class ConsoleNotices:
 
         if notice := simulation_notice(simulation_of(simulation)):
             err(notice)
+
+    def working(self, subject: str, detail: str = "") -> None:
+        """Show it on a terminal, until something else is printed."""
+        show_activity(subject, detail)
 
     def waiting(self, wait: Waiting) -> None:
         """Print that a service delays requests."""

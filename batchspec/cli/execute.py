@@ -20,6 +20,7 @@ from batchspec import __version__
 from batchspec.api import Execution, Session, SystemClock
 from batchspec.apply import Cancellation
 from batchspec.apply.events import Event, Noticed, Outcome, RunEnded, Stamped
+from batchspec.cli.activity import clear_activity
 from batchspec.cli.confirm import RunQuestions, confirm_plan, needs_confirmation
 from batchspec.cli.console import out, show_diagnostics, show_plan, use_color, width
 from batchspec.cli.options import Format, ProgressKind
@@ -170,6 +171,7 @@ async def execute(
 
     ``again`` is the command that resumes it; ``verbose`` shows the ids of nodes in full.
     """
+    clear_activity()
     interrupts = Interrupts()
     clock = SystemClock(interrupts.cancellation)
     view = open_view(

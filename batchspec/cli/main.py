@@ -12,6 +12,7 @@ import typer
 from typer.exceptions import Abort
 
 from batchspec import __version__
+from batchspec.cli.activity import clear_activity
 from batchspec.cli.command_line import CommandLine, OutputClosedError, show_help
 from batchspec.cli.commands.apply import apply
 from batchspec.cli.commands.attach import attach
@@ -109,7 +110,10 @@ def run() -> int:
     """Run the command of ``sys.argv``; the exit code."""
     select(None)
     try:
-        code = app(standalone_mode=False)
+        try:
+            code = app(standalone_mode=False)
+        finally:
+            clear_activity()
     except BatchspecError as error:
         from batchspec.cli.console import show_diagnostics
 

@@ -11,6 +11,7 @@ from typing import Annotated, TypeAlias
 import typer
 
 from batchspec.api.options import RunOptions, Target
+from batchspec.cli.activity import show_activity
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.plan import Part
 
@@ -119,6 +120,7 @@ def run_options(
     Raises:
         UsageError: a ``--var`` option is wrong.
     """
+    show_activity(f"reading {path.name}")
     files = tuple(variable_files or ())
     return RunOptions(path, variables_of(variables or ()), files, target, os.environ)
 

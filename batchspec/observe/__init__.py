@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from batchspec.observe.disk import scan
     from batchspec.observe.failures import Failure, failures_of, tasks_alike
     from batchspec.observe.file_cache import FileCache, create_state_folder
-    from batchspec.observe.spool import Spool
+    from batchspec.observe.spool import Spool, Working, silent
     from batchspec.observe.task_output import (
         NodeOutput,
         OutputFile,
@@ -54,6 +54,7 @@ __all__ = [
     "Spool",
     "TaskInJob",
     "Unstartable",
+    "Working",
     "counted_jobs",
     "create_state_folder",
     "failures_of",
@@ -66,6 +67,7 @@ __all__ = [
     "owned_resources",
     "pool_of",
     "scan",
+    "silent",
     "started_tasks",
     "stored_failures",
     "stored_output",
@@ -79,7 +81,7 @@ _MODULES = {
     **dict.fromkeys(("scan",), "disk"),
     **dict.fromkeys(("Failure", "failures_of", "tasks_alike"), "failures"),
     **dict.fromkeys(("FileCache", "create_state_folder"), "file_cache"),
-    **dict.fromkeys(("Spool",), "spool"),
+    **dict.fromkeys(("Spool", "Working", "silent"), "spool"),
     **dict.fromkeys(("NodeOutput", "OutputFile", "TaskInJob", "Unstartable"), "task_output"),
     **dict.fromkeys(("find_node_output", "find_task", "find_unstartable"), "task_output"),
     **dict.fromkeys(("stored_output", "wait_for_start"), "task_output"),

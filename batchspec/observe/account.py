@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from batchspec.account import Account, ContainerProperties
 from batchspec.observe.disk import occupied, read_receipt, unwritable
-from batchspec.observe.spool import Spool
+from batchspec.observe.spool import Spool, Working, silent
 from batchspec.plan import OPEN, job_base, package_references
 from batchspec.plan.metadata import (
     ORIGIN,
@@ -37,6 +37,9 @@ from batchspec.plan.observed import (
 from batchspec.plan.stamps import containers_written, input_containers
 from batchspec.spec import Container, PoolKind, Record, Rows, Spec, read_rows
 
+_REPORTED = 500
+"""The blobs or tasks after which it is reported how many there are so far."""
+
 
 async def observe(
     spec: Spec,
@@ -46,12 +49,14 @@ async def observe(
     work: bool = True,
     tasks: bool = True,
     origin: Origin | None = None,
+    working: Working = silent,
 ) -> Observed:
     """Everything that :func:`~batchspec.plan.build_plan` needs.
 
     The files must have been put into the spool before (:func:`~batchspec.observe.disk.scan`).
     Without ``work``, blobs and images are not read, and tasks only if ``tasks`` is true; there may
-    be millions. ``origin`` is the user and machine of this client.
+    be millions. ``origin`` is the user and machine of this client. ``working`` is called with what
+    is being listed.
 
     Raises:
         ServiceError: the account refused, or could not be reached.
@@ -61,11 +66,15 @@ async def observe(
     written = _written(spec) - listed if work else frozenset()
     async with asyncio.TaskGroup() as group:
         containers = {
-            key: group.create_task(_container(container, account, spool, key in listed))
+            key: group.create_task(
+                _container(container, account, spool, working, listed=key in listed)
+            )
             for key, container in spec.containers.items()
         }
         pool = group.create_task(_pool(spec, account, work=work))
-        jobs = group.create_task(_jobs(spec, account, spool) if tasks else jobs_of(spec, account))
+        jobs = group.create_task(
+            _jobs(spec, account, spool, working) if tasks else jobs_of(spec, account)
+        )
         schedule = group.create_task(account.job_schedules.get(spec.job.id))
         images = group.create_task(account.images.list()) if work else None
         # The embedded service has no quota.
@@ -78,7 +87,7 @@ async def observe(
         # Written blobs matter only if tasks have run, of this run or of one from elsewhere.
         found = containers[key].result().metadata or {}
         if jobs.result() or from_elsewhere(applied_to(found, spec.name), own):
-            await _blobs(spec.containers[key], account, spool)
+            await _blobs(spec.containers[key], account, spool, working)
     return Observed(
         account=account.names,
         now=account.now(),
@@ -123,17 +132,21 @@ def _written(spec: Spec) -> frozenset[str]:
 
 
 async def _container(
-    container: Container, account: Account, spool: Spool, listed: bool
+    container: Container, account: Account, spool: Spool, working: Working, *, listed: bool
 ) -> ContainerFacts:
     metadata = await account.containers.get_metadata(container.id)
     if metadata is not None and listed:
-        await _blobs(container, account, spool)
+        await _blobs(container, account, spool, working)
     return ContainerFacts(metadata, spool.files(container.key), spool.blobs(container.key))
 
 
-async def _blobs(container: Container, account: Account, spool: Spool) -> None:
+async def _blobs(container: Container, account: Account, spool: Spool, working: Working) -> None:
+    found = 0
     async for blob in account.blobs.list(container.id):
         spool.add_blob(container.key, blob)
+        found += 1
+        if found % _REPORTED == 0:
+            working(f"listing blobs of {container.id}", f"{found:,}")
 
 
 async def _pool(spec: Spec, account: Account, *, work: bool) -> PoolFacts | None:
@@ -149,7 +162,9 @@ async def _pool(spec: Spec, account: Account, *, work: bool) -> PoolFacts | None
     return replace(facts, node_states=await account.pools.get_node_counts(facts.id))
 
 
-async def _jobs(spec: Spec, account: Account, spool: Spool) -> tuple[JobFacts, ...]:
+async def _jobs(
+    spec: Spec, account: Account, spool: Spool, working: Working
+) -> tuple[JobFacts, ...]:
     """The jobs of this spec, oldest first; adds the tasks that count to the spool.
 
     Those are the tasks of the newest job that was created for a whole run, and of later jobs.
@@ -158,9 +173,13 @@ async def _jobs(spec: Spec, account: Account, spool: Spool) -> tuple[JobFacts, .
     if spec.job.schedule is not None:
         # The tasks of an earlier job do not matter to the next one.
         return found
+    listed = 0
     for age, job in enumerate(counted_jobs(found)):
         async for task in account.tasks.list(job.id, missing_ok=True):
             spool.add_task(job.id, age, task)
+            listed += 1
+            if listed % _REPORTED == 0:
+                working(f"reading the tasks of {job.id}", f"{listed:,}")
     return found
 
 

@@ -23,7 +23,7 @@ from typing import TypeAlias
 
 from batchspec.diagnostics import Diagnostic, Diagnostics
 from batchspec.observe.file_cache import FileCache
-from batchspec.observe.spool import FileRow, Spool
+from batchspec.observe.spool import FileRow, Spool, Working, silent
 from batchspec.plan.observed import LocalFile, Receipt
 from batchspec.plan.receipt import (
     DownloadedFile,
@@ -51,6 +51,10 @@ _Read: TypeAlias = tuple[FileRow, os.stat_result | None] | Diagnostic
 """A file with its facts, if it was opened; or why it cannot be uploaded."""
 
 
+_REPORTED = 64
+"""The files after which it is reported how many there are so far."""
+
+
 def scan(
     containers: Iterable[Container],
     spool: Spool,
@@ -58,14 +62,15 @@ def scan(
     *,
     contents: bool = True,
     cache: FileCache | None = None,
+    working: Working = silent,
 ) -> None:
     """Add every file to upload to these containers to the spool, and problems to ``problems``.
 
     Files that the cache contains are not read. Without ``contents``, files are opened but not
-    hashed; that is enough to check them.
+    hashed; that is enough to check them. ``working`` is called with how many files were read.
     """
     with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash") as threads:
-        reader = _Reader(threads, contents, cache)
+        reader = _Reader(threads, contents, cache, working)
         for container in containers:
             for entry in container.upload:
                 _scan_entry(container, entry, spool, problems, reader)
@@ -78,6 +83,7 @@ def _scan_entry(
     problems: Diagnostics,
     reader: _Reader,
 ) -> None:
+    reader.working(f"reading files of {container.id}")
     found = 0
     batch: list[FileRow] = []
 
@@ -93,6 +99,8 @@ def _scan_entry(
             problems.add(result)
             continue
         batch.append(result)
+        if found % _REPORTED == 0:
+            reader.working(f"reading files of {container.id}", f"{found:,}")
         if len(batch) == _BATCH:
             write()
     write()
@@ -103,7 +111,10 @@ def _scan_entry(
 class _Reader:
     """Reads the files of an entry: small ones at once, large ones in threads."""
 
-    def __init__(self, threads: Executor, contents: bool, cache: FileCache | None) -> None:
+    def __init__(
+        self, threads: Executor, contents: bool, cache: FileCache | None, working: Working
+    ) -> None:
+        self.working = working
         self._threads = threads
         self._contents = contents
         self._cache = cache if contents else None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
 from batchspec.plan.observed import Blob, LocalFile, Marks, TaskFacts
 
@@ -32,6 +32,16 @@ _BATCH = 1000
 
 FileRow: TypeAlias = tuple[str, str, int, bytes, str | None]
 """A file to upload: its blob name, path, size in bytes, MD5 and content type."""
+
+
+class Working(Protocol):
+    """Called with what is being read, and how much of it so far."""
+
+    def __call__(self, subject: str, detail: str = "") -> None: ...
+
+
+def silent(subject: str, detail: str = "") -> None:
+    """Report nothing."""
 
 
 class Spool:

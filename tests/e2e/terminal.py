@@ -14,13 +14,15 @@ from tests.e2e.conftest import Workplace
 _QUESTION = re.compile(r"\[(?:y/N|Y/n)\] ")
 
 
-def answered(place: Workplace, answers: Sequence[str], *arguments: str | Path) -> tuple[int, str]:
+def answered(
+    place: Workplace, answers: Sequence[str], *arguments: str | Path, term: str = "dumb"
+) -> tuple[int, str]:
     """Run a command with answers to its questions in order; return exit code and output."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         place.command(*arguments),
         cwd=place.folder,
-        env={**place.environ, "TERM": "dumb"},
+        env={**place.environ, "TERM": term},
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,

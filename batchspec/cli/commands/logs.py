@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from batchspec.cli.activity import clear_activity
 from batchspec.cli.console import (
     ConsoleNotices,
     err,
@@ -167,6 +168,7 @@ async def _show(
 
 
 def _write(data: bytes) -> None:
+    clear_activity()
     sys.stdout.flush()
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()

@@ -26,7 +26,8 @@ def validate(
     for path in specs:
         try:
             options = run_options(path, variables, variable_files)
-            diagnostics += check_spec(options, on_loaded=ConsoleNotices(options).loaded)[1]
+            notices = ConsoleNotices(options)
+            diagnostics += check_spec(options, on_loaded=notices.loaded, working=notices.working)[1]
         except BatchspecError as error:
             diagnostics += error.problems
             code = max(code, error.exit)
