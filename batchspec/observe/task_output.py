@@ -324,12 +324,12 @@ def pool_of(spec: Spec, jobs: Sequence[JobFacts]) -> str | None:
 class NodeOutput:
     """A file of the start task of ``node``.
 
-    ``stored_of`` is the node that wrote it, if the output of several nodes was stored once.
+    ``written_by`` is the node that wrote it, if the output of several nodes was stored once.
     """
 
     node: str
     output: OutputFile
-    stored_of: str = ""
+    written_by: str = ""
 
 
 async def find_node_output(

@@ -75,10 +75,10 @@ async def logs(
         if start_task is not None:
             found = await find_node_output(loaded, jobs, cloud, start_task, file)
             ids = NodeIds()
-            ids.add((found.node, found.stored_of))
+            ids.add((found.node, found.written_by))
             subject = f"the start task of {ids(found.node)}"
-            if found.stored_of:
-                err(stored_note(subject, ids(found.stored_of)))
+            if found.written_by:
+                err(stored_note(subject, ids(found.written_by)))
             missing = no_output(subject, file, kept=None)
             return await _show(found.output, cloud, subject, file, follow=follow, missing=missing)
         if task is None:
