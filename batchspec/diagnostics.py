@@ -1,4 +1,4 @@
-"""Errors and warnings as data, counts in their texts, and secrets.
+"""Errors and warnings as data, counts and suggestions in their texts, and secrets.
 
 Every error or warning for a user is a :class:`Diagnostic`. The exceptions below carry diagnostics
 and an exit code. ``render`` formats them; this module imports only the exit codes of batchspec.
@@ -249,6 +249,37 @@ def _forms(text: str) -> set[str]:
 def counted(count: int, noun: str, plural: str = "") -> str:
     """A count and its noun: ``1 task``, ``1,000 tasks``; ``plural`` if it is not ``noun`` + s."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def nearest(given: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant by an unknown one."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only after an error
+
+    names = {folded(name): name for name in known}
+    wanted = folded(given)
+    if wanted in names:
+        return names[wanted]
+    begun = [name for folding, name in names.items() if folding.startswith(wanted)]
+    if len(begun) == 1 and len(given) > 2:
+        return begun[0]
+    swapped = [name for folding, name in names.items() if _is_swapped(wanted, folding)]
+    if len(swapped) == 1:
+        return swapped[0]
+    close = get_close_matches(wanted, names, n=1, cutoff=0.7)
+    return names[close[0]] if close else None
+
+
+def folded(name: str) -> str:
+    """A name without case, hyphens and underscores, to be compared."""
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def _is_swapped(given: str, known: str) -> bool:
+    """Whether two neighboring letters are swapped; similarity alone misses this in short words."""
+    if len(given) != len(known) or given == known:
+        return False
+    at = next(at for at, letter in enumerate(known) if given[at] != letter)
+    return given == known[:at] + known[at : at + 2][::-1] + known[at + 2 :]
 
 
 def redact(text: str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from enum import Enum
 from functools import wraps
 from inspect import getdoc, iscoroutinefunction
@@ -16,7 +15,7 @@ from typing import Any, TypeVar, get_args
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from batchspec.diagnostics import Diagnostic, UsageError
+from batchspec.diagnostics import Diagnostic, UsageError, nearest
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -283,5 +282,5 @@ def _choices(annotation: Any) -> list[str]:
 
 
 def _suggestion(given: str, known: Sequence[str]) -> str:
-    near = get_close_matches(given.lower(), known, 1, 0.6)
-    return f"Did you mean `{near[0]}`?" if near else ""
+    near = nearest(given, known)
+    return f"Did you mean `{near}`?" if near is not None else ""

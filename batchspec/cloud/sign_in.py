@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from batchspec.cloud.account import AzureCloud
-from batchspec.diagnostics import Diagnostic, SignInError, redact
+from batchspec.diagnostics import Diagnostic, SignInError, nearest, redact
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
@@ -132,10 +131,10 @@ def _choice(value: str) -> Iterator[Diagnostic]:
             "It is interactive, and azure-identity has it only for synchronous programs.",
         )
         return
-    near = get_close_matches(name, _CHOICES, n=1)
+    near = nearest(name, _CHOICES)
     yield _problem(
         f"{_CHOICE} names no credential: {value!r}",
-        f"Did you mean {_CHOICES[near[0]]}?" if near else "Unset it, or use one of these",
+        f"Did you mean {_CHOICES[near]}?" if near is not None else "Unset it, or use one of these",
         "Allowed: " + ", ".join(_CHOICES.values()),
     )
 

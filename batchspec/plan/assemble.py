@@ -13,10 +13,17 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from itertools import chain
 
-from batchspec.diagnostics import Diagnostic, Diagnostics, Secret, UsageError, counted, redact
+from batchspec.diagnostics import (
+    Diagnostic,
+    Diagnostics,
+    Secret,
+    UsageError,
+    counted,
+    nearest,
+    redact,
+)
 from batchspec.plan.actions import DeletePool, DownloadResults, WaitForPool, WaitForTasks
 from batchspec.plan.changes import JOB, POOL, SCHEDULE
 from batchspec.plan.identity import digest
@@ -361,12 +368,12 @@ def only_step(
 
 
 def _no_such_step(name: str, names: list[str]) -> Diagnostic:
-    near = get_close_matches(name, names, n=1)
+    near = nearest(name, names)
     return Diagnostic(
         NO_SUCH_STEP,
         f"the plan has no step {name!r}",
         detail="Steps: " + ", ".join(names),
-        fix=f"Did you mean `{near[0]}`?" if near else "",
+        fix=f"Did you mean `{near}`?" if near is not None else "",
     )
 
 

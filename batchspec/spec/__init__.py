@@ -86,7 +86,7 @@ if TYPE_CHECKING:
         schema_text,
         typed,
     )
-    from batchspec.spec.validator_messages import advice_on, nearest
+    from batchspec.spec.validator_messages import advice_on
 
 __all__ = [
     "EXPRESSION",
@@ -144,7 +144,6 @@ __all__ = [
     "iso",
     "literal_name",
     "load_schema",
-    "nearest",
     "place_of_property",
     "position",
     "quote",
@@ -180,7 +179,7 @@ _MODULES = {
     **dict.fromkeys(("READ", "WRITE", "file_item", "spec_scope"), "substitute"),
     **dict.fromkeys(("EXPRESSION", "evaluate", "position"), "template"),
     **dict.fromkeys(("typed",), "validator"),
-    **dict.fromkeys(("advice_on", "nearest"), "validator_messages"),
+    **dict.fromkeys(("advice_on",), "validator_messages"),
 }
 
 

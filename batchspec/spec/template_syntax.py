@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
 from jinja2 import TemplateSyntaxError, nodes
 
-from batchspec.diagnostics import Diagnostic
+from batchspec.diagnostics import Diagnostic, nearest
 from batchspec.spec.insertion import NESTED_DOUBLE, NESTED_SINGLE, SAFE, reader
 from batchspec.spec.sandbox import METHODS, TOO_DEEP, name_path
 from batchspec.spec.template import EXPRESSION, Names, position, sandbox
@@ -299,8 +298,8 @@ def _ends_in(node: nodes.Node, name: str) -> bool:
 
 
 def _like(name: str, known: list[str]) -> str:
-    near = get_close_matches(name, known, 1, 0.6)
-    return f"Did you mean `{near[0]}`?" if near else ""
+    near = nearest(name, known)
+    return f"Did you mean `{near}`?" if near is not None else ""
 
 
 def _sentence(error: TemplateSyntaxError) -> str:

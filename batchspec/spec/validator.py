@@ -23,7 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from batchspec.diagnostics import Diagnostic, Diagnostics, Secret
+from batchspec.diagnostics import Diagnostic, Diagnostics, Secret, nearest
 from batchspec.spec import validator_messages as messages
 from batchspec.spec.convert import duration, is_too_long, iso, moment, suggested, template_of
 from batchspec.spec.values import Kind, Record, Text, Value
@@ -220,7 +220,7 @@ class _Validator:
             return None
         if present:
             return self.visit(node, marks[present[0]], name)
-        near = next((m for k in node.members if (m := messages.nearest(k, marks))), None)
+        near = next((m for k in node.members if (m := nearest(k, marks))), None)
         if default is not None and near is None:
             return self.visit(node, default, name)
         self.problems.add(messages.no_branch(node, tuple(marks), name))
@@ -252,7 +252,7 @@ class _Validator:
             else:
                 self.problems.add(messages.unknown_key(member, key, known, schema, name))
                 # A misspelled key is one error: the correct key is not reported as missing.
-                if near := messages.nearest(key, known):
+                if near := nearest(key, known):
                     kept.setdefault(near, member.invalid())
         self._short_and_long(node, known)
         for key in _required(node, schema):

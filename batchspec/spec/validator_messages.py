@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, NamedTuple
 
-from batchspec.diagnostics import Diagnostic, Place
+from batchspec.diagnostics import Diagnostic, Place, folded, nearest
 from batchspec.spec.convert import LONGEST, suggested
 from batchspec.spec.values import Text
 from batchspec.spec.yaml_parser import LONGEST_NUMBER
@@ -36,34 +35,6 @@ _NAME_RULES = {
     "`file_upload_error`.",
     "env": "Use a variable name without `=` and spaces.",
 }
-
-
-def nearest(given: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant."""
-    names = list(known)
-    folded = {_folded(name): name for name in names}
-    if (same := folded.get(_folded(given))) is not None:
-        return same
-    begun = [name for folding, name in folded.items() if folding.startswith(_folded(given))]
-    if len(begun) == 1 and len(given) > 2:
-        return begun[0]
-    swapped = [name for folding, name in folded.items() if _is_swapped(_folded(given), folding)]
-    if len(swapped) == 1:
-        return swapped[0]
-    close = get_close_matches(_folded(given), folded, n=1, cutoff=0.7)
-    return folded[close[0]] if close else None
-
-
-def _folded(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "")
-
-
-def _is_swapped(given: str, known: str) -> bool:
-    """Whether two neighboring letters are swapped; similarity alone misses this in short words."""
-    if len(given) != len(known) or given == known:
-        return False
-    at = next(at for at, letter in enumerate(known) if given[at] != letter)
-    return given == known[:at] + known[at : at + 2][::-1] + known[at + 2 :]
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
@@ -448,5 +419,5 @@ def advice_on(key: str, known: Iterable[str]) -> Advice:
         table = _POOL
     elif names & {"command", "command_line"}:
         table = _TASK
-    folded = _folded(key)
-    return next((found for name, found in table.items() if _folded(name) == folded), Advice())
+    wanted = folded(key)
+    return next((found for name, found in table.items() if folded(name) == wanted), Advice())

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batchspec.cli.console import out
 from batchspec.cli.options import Format, TextOrJson
-from batchspec.diagnostics import Diagnostic, UsageError
+from batchspec.diagnostics import Diagnostic, UsageError, nearest
 from batchspec.exit_codes import Exit
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def explain(
         elif (failure := failure_code(name)) is not None:
             found = [_of_error(failure)]
         else:
-            raise UsageError(_unknown(name, by_lower))
+            raise UsageError(_unknown(name, known))
     if output_format is Format.JSON:
         out(json.dumps([asdict(each) for each in found], indent=2))
     elif code is None:
@@ -70,12 +69,12 @@ def explain(
     return Exit.DONE
 
 
-def _unknown(code: str, by_lower: Mapping[str, str]) -> Diagnostic:
-    near = get_close_matches(code.lower(), by_lower, n=1)
+def _unknown(code: str, known: Iterable[str]) -> Diagnostic:
+    near = nearest(code, known)
     return Diagnostic(
         "command-line",
         f"there is no code {code!r}",
-        fix=f"Did you mean `{by_lower[near[0]]}`?" if near else "`batchspec explain` lists all.",
+        fix=f"Did you mean `{near}`?" if near is not None else "`batchspec explain` lists all.",
     )
 
 

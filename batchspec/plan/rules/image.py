@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, time, timedelta
-from difflib import get_close_matches
 
 from batchspec.catalog import images as catalog
 from batchspec.catalog import vm_sizes
-from batchspec.diagnostics import Diagnostic, Diagnostics, Place
+from batchspec.diagnostics import Diagnostic, Diagnostics, Place, nearest
 from batchspec.plan.observed import SupportedImage
 from batchspec.plan.rules.rule import ERROR, NOTE, WARNING, Finding, RuleContext, RuleGroup, record
 from batchspec.spec import ImageAlias, Record, Value
@@ -94,8 +93,7 @@ def _special(image: SupportedImage) -> bool:
 
 def _unknown(alias: ImageAlias, images: tuple[SupportedImage, ...]) -> Iterator[Diagnostic]:
     short = sorted({name for image in images for name in aliases(image) if ":" not in name})
-    near = get_close_matches(alias.name, short, n=1)
-    similar = catalog.FORTHCOMING.get(alias.name, near[0] if near else "")
+    similar = catalog.FORTHCOMING.get(alias.name, nearest(alias.name, short) or "")
     return unknown_image(alias, [name for name in short if len(name) < 24], similar)
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from batchspec.diagnostics import Place
+from batchspec.diagnostics import Place, nearest
 from batchspec.plan.pool import runs_windows
 from batchspec.plan.rules.rule import (
     ERROR,
@@ -28,7 +28,6 @@ from batchspec.spec import (
     Template,
     Text,
     Value,
-    nearest,
     position,
 )
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from batchspec.diagnostics import Diagnostic, Place, SpecError
+from batchspec.diagnostics import Diagnostic, Place, SpecError, nearest
 from batchspec.plan.observed import Observed
 from batchspec.plan.rules.rule import (
     ERROR,
@@ -26,7 +26,7 @@ from batchspec.plan.rules.rule import (
 )
 from batchspec.plan.stamps import containers_written
 from batchspec.plan.tasks import expand
-from batchspec.spec import BlobUrl, EachBlob, Record, Spec, Stage, Template, Text, Value, nearest
+from batchspec.spec import BlobUrl, EachBlob, Record, Spec, Stage, Template, Text, Value
 
 REFERENCES = RuleGroup(
     "References", "What a property names must exist in the spec, in the pool or in the account."
