@@ -69,7 +69,9 @@ async def status(
     if tasks is not None:
         if watch:
             raise UsageError(
-                Diagnostic("bad-option", "`--tasks` cannot be watched", fix="Leave out `--watch`.")
+                Diagnostic(
+                    "command-line", "`--tasks` cannot be watched", fix="Leave out `--watch`."
+                )
             )
         rows = [row async for row in list_tasks(options, notices, tasks)]
         if output_format is Format.JSON:
