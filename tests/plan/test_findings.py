@@ -68,6 +68,7 @@ ELSEWHERE = {
     "rows-encoding": (ROWS, '"UTF-16"'),
     "rows-format": (ROWS, ""),
     "task-too-large": (ROOT / "tests/plan/test_task_rules.py", ""),
+    "tasks-not-checked": (ROOT / "tests/spec/test_hostile_inputs.py", "tasks-not-checked"),
     "template-call": (TEMPLATE, ""),
     "template-statement": (TEMPLATE, ""),
     "too-deep": (SOURCE, ""),
