@@ -39,8 +39,9 @@ below the steps, `--format json` has them in `findings` (`code`, `severity`, `me
 
 All findings are reported together. Codes are stable; texts may change.
 
-A plan uses the Batch and Storage services only. It cannot read the quotas of the account, the VM
-sizes of its region, or prices, which only Azure's control plane reports.
+A plan uses the Batch and Storage services, and the public price list if the spec has `cost`. It
+cannot read the quotas of the account or the VM sizes of its region, which only Azure's control
+plane reports.
 """
 
 _ERRORS = (

@@ -56,6 +56,10 @@ def load_spec(
         if (diagnostic := _saved_plan(options.path)) is not None:
             raise UsageError(diagnostic) from None
         raise
+    if options.max_cost or (options.estimate and spec.cost is None):
+        from batchspec.spec import with_estimate, with_max
+
+        spec = with_max(spec, options.max_cost) if options.max_cost else with_estimate(spec)
     conceal(*(value for value in spec.parameters.values() if isinstance(value, Secret)))
     on_loaded(spec)
     return spec

@@ -62,7 +62,12 @@ class Prepared:
         """The plan as a value that can be kept, and carried out later if nothing has changed."""
         given = self.session.options
         return saved_plan(
-            self.plan, self.session.spec, given.variables, given.variable_files, self.options
+            self.plan,
+            self.session.spec,
+            given.variables,
+            given.variable_files,
+            self.options,
+            max_cost=given.max_cost,
         )
 
 
@@ -77,7 +82,7 @@ async def prepare_plan(
         UsageError: an option cannot be applied, or the environment does not name the account.
         ServiceError: a service refused a request or could not be reached.
     """
-    async with open_session(options, notices) as session:
+    async with open_session(options, notices, estimate=True) as session:
         plan = build_plan(session.spec, session.observed, options=plan_options)
         yield Prepared(plan, session, plan_options)
 
@@ -103,7 +108,7 @@ async def prepare_apply(
     """
     plan = None
     try:
-        async with open_session(options, notices, needs_secrets=True) as session:
+        async with open_session(options, notices, needs_secrets=True, estimate=True) as session:
             plan = build_plan(session.spec, session.observed, options=plan_options)
             if saved is not None:
                 check_fresh(saved, plan)
@@ -151,6 +156,8 @@ def saved_options(
         extra.append("--replace")
     if plan_options.step:
         extra.append("--target-step")
+    if given.max_cost:
+        extra.append("--max-cost")
     if extra:
         raise UsageError(
             Diagnostic(
@@ -166,6 +173,7 @@ def saved_options(
         (*saved.variable_files, *given.variable_files),
         Target(saved.target),
         given.environ,
+        saved.max_cost,
     )
 
 
@@ -194,7 +202,7 @@ async def prepare_retry(
         UsageError: the spec has no run, or no failed task has such a cause or id.
         SpecError, ServiceError: as :func:`prepare_plan`.
     """
-    async with open_session(options, notices, needs_secrets=True) as session:
+    async with open_session(options, notices, needs_secrets=True, estimate=True) as session:
         if session.spec.job.schedule is None and not counted_jobs(session.observed.jobs):
             # The states of tasks are deleted with their job, by clean-up or `destroy`.
             raise UsageError(no_run(session.spec, None))

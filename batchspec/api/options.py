@@ -37,7 +37,9 @@ class RunOptions:
     """The options that select the spec, its parameters and the account.
 
     ``variables`` are values of parameters as text, which is parsed by the declared type. Without a
-    ``target``, the account is azure if ``environ`` names one, else local.
+    ``target``, the account is azure if ``environ`` names one, else local. ``max_cost``, such as
+    ``25 EUR``, replaces the bound of the spec. ``estimate``: the cost is estimated also if the spec
+    does not ask for it.
     """
 
     path: Path
@@ -45,6 +47,8 @@ class RunOptions:
     variable_files: tuple[Path, ...]
     target: Target | None
     environ: Mapping[str, str]
+    max_cost: str = ""
+    estimate: bool = False
 
 
 def variable_text(value: object) -> str:

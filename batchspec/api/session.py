@@ -7,7 +7,8 @@ import os
 import platform
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import Enum, auto
 from pathlib import Path
 from typing import TypeAlias
@@ -103,9 +104,12 @@ async def open_session(
     *,
     files: Files = Files.REQUIRED,
     needs_secrets: bool = False,
+    estimate: bool = False,
     open_target: OpenTarget = open_target,
 ) -> AsyncIterator[Session]:
     """Load the spec and observe the disk and the account with its tasks.
+
+    With ``estimate`` also what the cost of a plan follows from, if the spec asks for one.
 
     Without the files that are optional, blobs are not read either. ``needs_secrets``: see
     :func:`~batchspec.api.loading.load_spec`.
@@ -127,8 +131,29 @@ async def open_session(
                     origin=origin_of(spec.path, options.environ),
                     working=notices.working,
                 )
+                if estimate and spec.cost is not None:
+                    notices.working("reading prices")
+                    observed = await _with_cost(spec, observed, cloud)
             notices.working("comparing the spec with the account")
             yield Session(options, spec, cloud, observed, waits, found)
+
+
+async def _with_cost(spec: Spec, observed: Observed, cloud: AccountClient) -> Observed:
+    """The observations with what an estimate needs; prices are cached in the user's folder."""
+    from platformdirs import user_cache_path
+
+    from batchspec.observe import observe_cost
+    from batchspec.pricing import PriceCache, RetailPrices
+
+    found = await observe_cost(
+        spec,
+        observed,
+        cloud,
+        source=RetailPrices(),
+        cache=PriceCache(user_cache_path("batchspec") / "prices"),
+        now=datetime.now(UTC),
+    )
+    return replace(observed, cost=found)
 
 
 @contextmanager

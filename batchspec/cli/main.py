@@ -17,6 +17,7 @@ from batchspec.cli.command_line import CommandLine, OutputClosedError, show_help
 from batchspec.cli.commands.apply import apply
 from batchspec.cli.commands.attach import attach
 from batchspec.cli.commands.config import config
+from batchspec.cli.commands.cost import cost
 from batchspec.cli.commands.destroy import destroy
 from batchspec.cli.commands.doctor import doctor
 from batchspec.cli.commands.download import download
@@ -82,6 +83,7 @@ app.command()(plan)
 app.command()(apply)
 app.command()(attach)
 app.command()(status)
+app.command()(cost)
 app.command()(logs)
 app.command()(failures)
 app.command()(retry)

@@ -76,6 +76,14 @@ TargetOption: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+MaxCost: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--max-cost",
+        metavar="AMOUNT",
+        help="Refuse a run that could cost more, such as 25 or '25 EUR'. Replaces `cost.max`.",
+    ),
+]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every question.")]
 Verbose: TypeAlias = Annotated[
     bool,
@@ -114,6 +122,9 @@ def run_options(
     variables: list[str] | None,
     variable_files: list[Path] | None,
     target: Target | None = None,
+    *,
+    max_cost: str = "",
+    estimate: bool = False,
 ) -> RunOptions:
     """From the values that typer passes, with the environment of this process.
 
@@ -122,7 +133,8 @@ def run_options(
     """
     show_activity(f"reading {path.name}")
     files = tuple(variable_files or ())
-    return RunOptions(path, variables_of(variables or ()), files, target, os.environ)
+    given = variables_of(variables or ())
+    return RunOptions(path, given, files, target, os.environ, max_cost, estimate)
 
 
 def variables_of(texts: Iterable[str]) -> dict[str, str]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _WITH_RUN = (
     "apply",
     "attach",
+    "cost",
     "destroy",
     "download",
     "failures",
@@ -34,6 +35,8 @@ _WITH_RUN = (
 )
 _WITH_SECRETS = frozenset({"apply", "retry"})
 """Commands that need the values of secret parameters."""
+_WITH_MAX = frozenset({"apply", "plan", "retry"})
+"""Commands with a bound for what the run may cost."""
 _OPTIONS: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(_WITH_RUN, frozenset({"spec", "variables", "target"})),
     **dict.fromkeys(("config", "report", "validate"), frozenset({"spec", "variables"})),
@@ -193,6 +196,8 @@ def _command(options: RunOptions, spec: Spec | None, verb: str, arguments: str) 
     target = options.target
     if "target" in accepted and target is not None and not options.environ.get("BATCHSPEC_TARGET"):
         parts.append(f"--target {target.value}")
+    if verb in _WITH_MAX and options.max_cost:
+        parts.append(f"--max-cost {shlex.quote(options.max_cost)}")
     if "variables" in accepted:
         parts += _variables(options, spec, verb)
     return " ".join(parts)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         observe,
         owned_resources,
     )
+    from batchspec.observe.cost import observe_cost
     from batchspec.observe.disk import scan
     from batchspec.observe.failures import Failure, failures_of, tasks_alike
     from batchspec.observe.file_cache import FileCache, create_state_folder
@@ -63,6 +64,7 @@ __all__ = [
     "find_unstartable",
     "jobs_of",
     "observe",
+    "observe_cost",
     "output_of_task",
     "owned_resources",
     "pool_of",
@@ -78,6 +80,7 @@ __all__ = [
 _MODULES = {
     **dict.fromkeys(("Kind", "OwnedResource", "counted_jobs", "jobs_of"), "account"),
     **dict.fromkeys(("observe", "owned_resources"), "account"),
+    **dict.fromkeys(("observe_cost",), "cost"),
     **dict.fromkeys(("scan",), "disk"),
     **dict.fromkeys(("Failure", "failures_of", "tasks_alike"), "failures"),
     **dict.fromkeys(("FileCache", "create_state_folder"), "file_cache"),

@@ -26,6 +26,15 @@ if TYPE_CHECKING:
     from batchspec.plan.build import build_plan, has_retries
     from batchspec.plan.changes import duration_seconds
     from batchspec.plan.cleanup import build_destroy, containers_subject
+    from batchspec.plan.cost import (
+        NOT_KNOWN,
+        Amounts,
+        End,
+        Estimate,
+        NodeCost,
+        node_type,
+        pool_kinds,
+    )
     from batchspec.plan.failures import Selection
     from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
     from batchspec.plan.outputs import (
@@ -53,14 +62,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "GROUPS",
+    "NOT_KNOWN",
     "NO_OPTIONS",
     "NO_SUCH_STEP",
     "OPEN",
     "OUTPUT_MISSING",
     "PARTIAL_PLAN",
     "RULES",
+    "Amounts",
+    "End",
+    "Estimate",
     "Gate",
     "MissingOutput",
+    "NodeCost",
     "OutputIndex",
     "Outputs",
     "Part",
@@ -90,15 +104,18 @@ __all__ = [
     "job_base",
     "newest_open",
     "no_run",
+    "node_type",
     "output_missing",
     "package_references",
     "plan_file_text",
+    "pool_kinds",
     "read_plan_file",
     "read_recorded",
     "saved_plan",
 ]
 
 _NAMES = {
+    "cost": ("NOT_KNOWN", "Amounts", "End", "Estimate", "NodeCost", "node_type", "pool_kinds"),
     "assemble": (
         "NO_SUCH_STEP",
         "PARTIAL_PLAN",

@@ -19,7 +19,7 @@ from batchspec.plan.actions import (
     RetryTasks,
     SubmitTasks,
 )
-from batchspec.plan.assemble import assemble
+from batchspec.plan.assemble import assemble, estimate_of, fit_to_bound
 from batchspec.plan.cleanup import (
     cleanup_steps,
     result_steps,
@@ -103,6 +103,7 @@ def build_plan(
     if spec.job.schedule is not None:
         return build_schedule(spec, observed, only=only, options=options)
     problems = Diagnostics()
+    spec = fit_to_bound(spec, observed, problems)
     problems.extend(spec.warnings)
     windows = runs_windows(spec, observed)
     problems.extend(schedule_exists(spec, observed.schedule))
@@ -145,12 +146,15 @@ def build_plan(
             problems.extend(other_containers(spec, observed, task_sets.works, steps))
             problems.extend(other_pool(spec, observed, steps))
     problems.extend(advice(context, steps, task_sets))
+    in_progress = sum(stage.in_progress for stage in task_sets.stages)
+    cost = estimate_of(spec, observed, pool, steps, problems, in_progress=in_progress)
     problems.raise_if_any()
     if task_sets.finished:
         problems.extend(nothing_replaced(options.replace))
     ended = task_sets.finished and observed.jobs
     stays = staying(spec, observed, observed.jobs[-1].id if ended else task_sets.job)
-    return assemble(spec, observed, steps, kept, problems=problems, options=options, stays=stays)
+    plan = assemble(spec, observed, steps, kept, problems=problems, options=options, stays=stays)
+    return replace(plan, estimate=cost)
 
 
 def has_retries(spec: Spec, plan: Plan) -> bool:

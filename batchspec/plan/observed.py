@@ -11,9 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from batchspec.spec import Record
+
+if TYPE_CHECKING:
+    from batchspec.pricing import NodePrices
 
 _LONGEST_NAME = 1024
 """Characters of a display name (``BatchTaskCreateOptions.displayName``)."""
@@ -334,6 +337,30 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierRun:
+    """What an earlier job of the spec shows about the time that a run takes, in seconds.
+
+    ``task`` is how long a task ran on average, ``before`` the time from the creation of the job to
+    the start of its first task, ``after`` that from the end of its last task to the end of the job.
+    """
+
+    job: str
+    ended: datetime
+    tasks: int
+    task: float
+    before: float
+    after: float
+
+
+@dataclass(frozen=True, slots=True)
+class CostFacts:
+    """Facts for an estimate: the prices of the pool's nodes, and the last run that is known."""
+
+    prices: NodePrices
+    earlier: EarlierRun | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """All facts that a plan depends on.
 
@@ -346,7 +373,8 @@ class Observed:
     ``unwritable`` those in which no file can be created, with the reason. ``origin`` is the user
     and machine of this client. ``applications`` are the versions of the account's application
     packages by the id of the application; ``None`` if the spec refers to none. Of each stage only
-    the first ``most_items`` items are looked at, if it is given.
+    the first ``most_items`` items are looked at, if it is given. ``cost`` is ``None`` unless an
+    estimate is requested.
     """
 
     account: AccountNames
@@ -366,6 +394,7 @@ class Observed:
     origin: Origin = field(default_factory=Origin)
     applications: Mapping[str, tuple[str, ...]] | None = None
     most_items: int | None = None
+    cost: CostFacts | None = None
 
 
 def totals(files: Iterable[LocalFile]) -> tuple[int, int]:

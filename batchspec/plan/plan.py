@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.plan.actions import (
@@ -25,6 +25,9 @@ from batchspec.plan.actions import (
 )
 from batchspec.plan.observed import AccountNames
 from batchspec.spec import place_of_property
+
+if TYPE_CHECKING:
+    from batchspec.plan.cost import Estimate
 
 
 class Verb(StrEnum):
@@ -99,7 +102,8 @@ class Plan:
     stay as they are, each with its reason (verb ``keep``). A ``detached`` plan ends with the
     submission, a ``scheduled`` one with the schedule, whose jobs follow later. ``stays`` are the
     deletions that ``cleanup`` does not request: what they name is in the account after the run.
-    ``places`` are the positions of the keys of the spec by dotted path.
+    ``places`` are the positions of the keys of the spec by dotted path. ``estimate`` is what the
+    run costs, if the spec or the command asks for it.
     """
 
     account: AccountNames
@@ -115,6 +119,7 @@ class Plan:
     scheduled: bool = False
     stays: tuple[Step, ...] = ()
     places: Mapping[str, Place] = field(default_factory=dict)
+    estimate: Estimate | None = None
 
     def located(self, action: Action | None, problem: Diagnostic) -> Diagnostic:
         """The error of an action, with the position of the property that the service refused."""

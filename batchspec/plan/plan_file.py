@@ -29,7 +29,7 @@ class SavedPlan:
 
     ``secrets`` are the names of parameters whose values have to be given again.
     ``snapshot`` is what the plan is based on; ``steps`` are its steps as text, for readers and to
-    report changes.
+    report changes. ``max_cost`` is the bound that replaces that of the spec.
     """
 
     spec: Path
@@ -41,6 +41,7 @@ class SavedPlan:
     fingerprint: str
     snapshot: Mapping[str, Fact]
     steps: Mapping[str, str]
+    max_cost: str = ""
 
 
 def saved_plan(
@@ -49,6 +50,8 @@ def saved_plan(
     variables: Mapping[str, str],
     variable_files: tuple[Path, ...],
     options: PlanOptions,
+    *,
+    max_cost: str = "",
 ) -> SavedPlan:
     """What of a plan goes to a file."""
     secret = tuple(name for name, value in spec.parameters.items() if isinstance(value, Secret))
@@ -62,6 +65,7 @@ def saved_plan(
         plan.fingerprint,
         plan.snapshot,
         _step_texts(plan),
+        max_cost,
     )
 
 
@@ -79,6 +83,7 @@ def plan_file_text(plan: SavedPlan) -> str:
             "replace": sorted(plan.options.replace),
             "step": plan.options.step,
         },
+        **({"max_cost": plan.max_cost} if plan.max_cost else {}),
         "target": plan.target,
         "fingerprint": plan.fingerprint,
         "snapshot": {
@@ -121,6 +126,7 @@ def read_plan_file(path: Path) -> SavedPlan | None:
             str(document["fingerprint"]),
             {str(name): _fact(item) for name, item in document["snapshot"].items()},
             _texts(document["steps"]),
+            str(document.get("max_cost", "")),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise SpecError(_not_understood(path, f"a member is missing or invalid: {error}")) from None

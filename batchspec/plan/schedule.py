@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError, UsageError
 from batchspec.plan.actions import CreateSchedule, ReplaceSchedule, UpdateSchedule, WaitForPool
-from batchspec.plan.assemble import assemble
+from batchspec.plan.assemble import assemble, estimate_of, fit_to_bound
 from batchspec.plan.changes import SCHEDULE, ChangeMethod, Difference, differences
 from batchspec.plan.data import container_steps, upload_steps
 from batchspec.plan.failures import Selection
@@ -253,6 +253,7 @@ def build_schedule(
     if only is not None:
         raise UsageError(_not_retried(spec, observed.schedule))
     problems = Diagnostics()
+    spec = fit_to_bound(spec, observed, problems)
     problems.extend(spec.warnings)
     windows = runs_windows(spec, observed)
     pool = pool_body(spec, observed, problems)
@@ -288,8 +289,10 @@ def build_schedule(
             problems.extend(other_containers(spec, observed, (), steps))
             problems.extend(other_pool(spec, observed, steps))
     problems.extend(advice(context, steps))
+    cost = estimate_of(spec, observed, pool, steps, problems)
     problems.raise_if_any()
-    return assemble(spec, observed, steps, kept, problems=problems, options=options, scheduled=True)
+    plan = assemble(spec, observed, steps, kept, problems=problems, options=options, scheduled=True)
+    return replace(plan, estimate=cost)
 
 
 def _resource_steps(

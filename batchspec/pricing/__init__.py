@@ -27,7 +27,7 @@ from batchspec.pricing.model import (
 
 if TYPE_CHECKING:
     from batchspec.pricing.cache import PriceCache
-    from batchspec.pricing.lookup import PATIENCE, find_prices
+    from batchspec.pricing.lookup import PATIENCE, PriceSource, find_prices
     from batchspec.pricing.retail import PricesUnavailableError, RetailPrices
     from batchspec.pricing.rows import choose, choose_all
     from batchspec.pricing.table import TableError, parse_table
@@ -40,6 +40,7 @@ __all__ = [
     "NodeType",
     "Price",
     "PriceCache",
+    "PriceSource",
     "PriceTable",
     "PricesUnavailableError",
     "RetailPrices",
@@ -54,6 +55,7 @@ __all__ = [
 _MODULES = {
     "PATIENCE": "lookup",
     "PriceCache": "cache",
+    "PriceSource": "lookup",
     "PricesUnavailableError": "retail",
     "RetailPrices": "retail",
     "TableError": "table",

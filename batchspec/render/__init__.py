@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from batchspec.render.cost import cost_json, cost_text
     from batchspec.render.diagnostics import (
         diagnostic_json,
         diagnostics_json,
@@ -32,7 +33,13 @@ if TYPE_CHECKING:
     )
     from batchspec.render.inventory import inventory_json, inventory_text
     from batchspec.render.output import NodeIds, json_text, wrap
-    from batchspec.render.plan import plan_json, plan_markdown, plan_text, refusal_markdown
+    from batchspec.render.plan import (
+        cost_markdown,
+        plan_json,
+        plan_markdown,
+        plan_text,
+        refusal_markdown,
+    )
     from batchspec.render.progress import Kind, View, is_live, open_view
     from batchspec.render.progress.json_stream import JsonView, read_record
     from batchspec.render.progress.screen import Page
@@ -89,6 +96,9 @@ __all__ = [
     "View",
     "account_line",
     "build_timeline",
+    "cost_json",
+    "cost_markdown",
+    "cost_text",
     "diagnostic_json",
     "diagnostics_json",
     "diagnostics_text",
@@ -137,6 +147,7 @@ __all__ = [
 ]
 
 _NAMES = {
+    "cost": ("cost_json", "cost_text"),
     "diagnostics": (
         "diagnostic_json",
         "diagnostics_json",
@@ -160,6 +171,7 @@ _NAMES = {
         "wrap",
     ),
     "plan": (
+        "cost_markdown",
         "plan_json",
         "plan_markdown",
         "plan_text",

@@ -85,6 +85,10 @@ def plan_text(
             lines += rows.lines(step, "")
     for finding in plan.findings:
         lines += ["", diagnostic_text(finding, color=color, width=width)]
+    if plan.estimate is not None:
+        from batchspec.render.cost import estimate_text  # noqa: PLC0415 - start time
+
+        lines += ["", *estimate_text(plan.estimate, plan.account.target, style, width)]
     summary = wrap((plan.empty and nothing) or plan_summary(plan), width, rest="  ")
     lines += ["", *(style("bold", line) for line in summary)]
     lines += wrap(_questions(plan.steps), width)
@@ -198,7 +202,8 @@ def plan_json(plan: Plan) -> str:
     """The plan as indented JSON, without a secret.
 
     ``steps`` are in their order, those that are only kept (``verb`` ``keep``, ``action`` null) at
-    the end; ``counts`` counts them by verb. ``empty``: there is nothing to do.
+    the end; ``counts`` counts them by verb. ``empty``: there is nothing to do. ``cost`` is the
+    estimate, if there is one.
     """
     account = plan.account
     return json_text(
@@ -212,9 +217,18 @@ def plan_json(plan: Plan) -> str:
             "steps": [_step_json(step) for step in (*plan.steps, *plan.kept)],
             "counts": dict(plan.counts),
             "findings": [diagnostic_json(problem) for problem in plan.findings],
+            **_cost_json(plan),
         },
         indent=2,
     )
+
+
+def _cost_json(plan: Plan) -> dict[str, object]:
+    if plan.estimate is None:
+        return {}
+    from batchspec.render.cost import estimate_json  # noqa: PLC0415 - start time
+
+    return {"cost": estimate_json(plan.estimate)}
 
 
 def _step_json(step: Step) -> dict[str, object]:
@@ -244,6 +258,8 @@ def plan_markdown(plan: Plan, *, here: Path | None = None) -> str:
     ]
     if plan.findings:
         lines += ["", *_findings(plan.findings)]
+    if plan.estimate is not None:
+        lines += ["", *estimate_markdown(plan)]
     if plan.steps:
         lines += ["", *_table(plan.steps, here)]
     if plan.kept:
@@ -251,6 +267,34 @@ def plan_markdown(plan: Plan, *, here: Path | None = None) -> str:
         lines += ["", "<details>", title, "", *_table(plan.kept, here), "", "</details>"]
     lines += ["", f"<sub>spec {_code(plan.digest[:12])} · account and files "]
     lines[-1] += f"{_code(plan.fingerprint[:12])}</sub>"
+    return "\n".join(lines)
+
+
+def estimate_markdown(plan: Plan) -> Iterator[str]:
+    """What a plan costs, as markdown; a sentence if there is nothing to do."""
+    from batchspec.render.cost import NOTHING_TO_ESTIMATE, estimate_lines  # noqa: PLC0415
+
+    if plan.estimate is None:
+        yield NOTHING_TO_ESTIMATE
+        return
+    total, *rest = estimate_lines(plan.estimate, plan.account.target)
+    yield f"**{_text(total)}**"
+    yield ""
+    for line in rest:
+        yield f"- {_prose(line)}"
+
+
+def cost_markdown(plan: Plan) -> str:
+    """The account and the estimate of a plan as markdown."""
+    account = plan.account
+    lines = [
+        f"### batchspec cost: {_text(plan.name)}",
+        "",
+        f"**{_text(account.target)}**"
+        f" · Batch {_code(account.batch)} · Storage {_code(account.storage)}",
+        "",
+        *estimate_markdown(plan),
+    ]
     return "\n".join(lines)
 
 

@@ -98,6 +98,25 @@ def byte_rate(per_second: float) -> str:
     return f"{size(per_second)}/s"
 
 
+def money(amount: float, currency: str) -> str:
+    """An amount: ``1,234.50 USD``; a small one has two digits after its zeros: ``0.0042 USD``."""
+    if amount == 0 or amount >= 0.095:
+        return f"{amount:,.2f} {currency}"
+    return f"{_digits(amount)} {currency}" if amount >= 0.0001 else f"< 0.0001 {currency}"
+
+
+def price(per_hour: float, currency: str) -> str:
+    """The price of a unit, with all its digits: ``0.096 USD``."""
+    text = f"{per_hour:,.6f}".rstrip("0")
+    return f"{text}{'0' * max(0, 2 - len(text.partition('.')[2]))} {currency}"
+
+
+def _digits(amount: float) -> str:
+    """A number below 1 with two digits after its zeros."""
+    places = next(places for places in range(2, 9) if amount >= 9.5 * 10.0**-places)
+    return f"{amount:.{places}f}"
+
+
 def percent(done: float, whole: float) -> int:
     """The finished part in whole percent; 100 only if everything is done."""
     if whole <= 0:

@@ -21,6 +21,7 @@ from batchspec.spec.model import (
     Cleanup,
     Command,
     Container,
+    Cost,
     EachBlob,
     EachFile,
     EachNumber,
@@ -31,6 +32,7 @@ from batchspec.spec.model import (
     Matrix,
     NumberRange,
     Once,
+    OtherRates,
     Pool,
     PoolKind,
     Result,
@@ -59,7 +61,16 @@ from batchspec.spec.values import (
 
 if TYPE_CHECKING:
     from batchspec.spec.convert import command_line, duration, iso, slug, wrapped
-    from batchspec.spec.formulas import Scale, Scenario, follows_time, scale_bounds
+    from batchspec.spec.cost import with_estimate, with_max
+    from batchspec.spec.formulas import (
+        Scale,
+        ScaleRange,
+        Scenario,
+        follows_time,
+        scale_bounds,
+        scale_range,
+        scaled_down,
+    )
     from batchspec.spec.insertion import literal_name
     from batchspec.spec.parameters import RESERVED
     from batchspec.spec.read import (
@@ -99,6 +110,7 @@ __all__ = [
     "Cleanup",
     "Command",
     "Container",
+    "Cost",
     "EachBlob",
     "EachFile",
     "EachNumber",
@@ -111,6 +123,7 @@ __all__ = [
     "Matrix",
     "NumberRange",
     "Once",
+    "OtherRates",
     "Pool",
     "PoolKind",
     "Quoted",
@@ -120,6 +133,7 @@ __all__ = [
     "RowFile",
     "Rows",
     "Scale",
+    "ScaleRange",
     "Scenario",
     "Shell",
     "Spec",
@@ -152,6 +166,8 @@ __all__ = [
     "read_spec",
     "resolved",
     "scale_bounds",
+    "scale_range",
+    "scaled_down",
     "schema_text",
     "slug",
     "spec_scope",
@@ -160,6 +176,8 @@ __all__ = [
     "too_many_slots",
     "typed",
     "varying_members",
+    "with_estimate",
+    "with_max",
     "wrapped",
 ]
 
@@ -167,7 +185,19 @@ _MODULES = {
     **dict.fromkeys(("command_line", "wrapped"), "convert"),
     **dict.fromkeys(("dump_document", "read_data"), "read"),
     **dict.fromkeys(("RESERVED",), "parameters"),
-    **dict.fromkeys(("Scale", "Scenario", "follows_time", "scale_bounds"), "formulas"),
+    **dict.fromkeys(("with_estimate", "with_max"), "cost"),
+    **dict.fromkeys(
+        (
+            "Scale",
+            "ScaleRange",
+            "Scenario",
+            "follows_time",
+            "scale_bounds",
+            "scale_range",
+            "scaled_down",
+        ),
+        "formulas",
+    ),
     **dict.fromkeys(("LOGS", "LOGS_PATH"), "short_forms"),
     **dict.fromkeys(("literal_name",), "insertion"),
     **dict.fromkeys(("duration", "iso", "slug"), "convert"),

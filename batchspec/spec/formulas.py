@@ -140,6 +140,70 @@ def follows_time(formula: str) -> bool:
     return _TIMED.search(formula) is not None
 
 
+_WINDOW = re.compile(r"TimeInterval_Second \* (\d+)\)")
+_TIMED_DEDICATED = re.compile(r"^\$TargetDedicatedNodes = busy \? (\d+) : (\d+);$", re.MULTILINE)
+_TIMED_SPOT = re.compile(r"^\$TargetLowPriorityNodes = busy \? (\d+) : (\d+);$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleRange:
+    """The nodes of a formula of :class:`Scale`, and how long they stay without tasks.
+
+    ``least`` and ``most`` are of dedicated nodes. ``timed``: they follow the time, not the tasks.
+    ``spot_first``: dedicated nodes are added to Spot nodes.
+    """
+
+    least: int
+    most: int
+    least_spot: int
+    most_spot: int
+    idle: timedelta
+    timed: bool = False
+    spot_first: bool = False
+
+
+def scale_range(formula: str) -> ScaleRange | None:
+    """The numbers of a formula of :class:`Scale`; ``None`` for any other formula."""
+    timed = _TIMED_DEDICATED.search(formula)
+    if timed is not None:
+        found = _TIMED_SPOT.search(formula)
+        nodes = int(timed[1]), int(timed[2])
+        spot_nodes = (int(found[1]), int(found[2])) if found is not None else (0, 0)
+        return ScaleRange(
+            min(nodes), max(nodes), min(spot_nodes), max(spot_nodes), timedelta(), timed=True
+        )
+    dedicated, spot = _DEDICATED.search(formula), _SPOT.search(formula)
+    window = _WINDOW.search(formula)
+    if dedicated is None or window is None:
+        return None
+    return ScaleRange(
+        least=int(dedicated[2]),
+        most=int(dedicated[1]),
+        least_spot=0,
+        most_spot=int(spot[1]) if spot is not None else 0,
+        idle=timedelta(seconds=int(window[1])),
+        spot_first="lacking" in formula,
+    )
+
+
+_MOST_LINE = re.compile(
+    r"^(\$Target(?:Dedicated|LowPriority)Nodes = )min\(\d+, (.*)$", re.MULTILINE
+)
+_BEYOND = re.compile(r"wanted - \d+")
+
+
+def scaled_down(formula: str, most: int, most_spot: int) -> str:
+    """A formula of :class:`Scale` that follows the tasks, with other largest numbers of nodes."""
+    spot_first = "lacking" in formula
+
+    def line(match: re.Match[str]) -> str:
+        number = most if "Dedicated" in match[1] else most_spot
+        rest = _BEYOND.sub(f"wanted - {most_spot if spot_first else most}", match[2])
+        return f"{match[1]}min({number}, {rest}"
+
+    return _MOST_LINE.sub(line, formula)
+
+
 def scale_bounds(formula: str) -> tuple[int, int] | None:
     """The minimum and maximum number of nodes of a formula of :class:`Scale`.
 
@@ -148,10 +212,8 @@ def scale_bounds(formula: str) -> tuple[int, int] | None:
     if timed := _TIMED.findall(formula):
         totals = [sum(map(int, column)) for column in zip(*timed, strict=True)]
         return min(totals), max(totals)
-    dedicated, spot = _DEDICATED.search(formula), _SPOT.search(formula)
-    if dedicated is None:
-        return None
-    return int(dedicated[2]), int(dedicated[1]) + (int(spot[1]) if spot is not None else 0)
+    found = scale_range(formula)
+    return None if found is None else (found.least, found.most + found.most_spot)
 
 
 _FORMULAS = (("nodes", "autoscale", "formula"), ("auto_scale_formula",))

@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from batchspec.diagnostics import Diagnostic, Place
 from batchspec.spec.values import Record, Template, Value
+
+if TYPE_CHECKING:
+    from batchspec.pricing import PriceTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,11 +252,43 @@ class Cleanup:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherRates:
+    """What the user expects to pay beside the price of nodes; ``None``: not known.
+
+    ``network_per_hour`` is for the load balancer and public IP addresses of a pool,
+    ``disk_per_node_hour`` for the disks of a node; a GB is 10^9 bytes.
+    """
+
+    network_per_hour: float | None = None
+    disk_per_node_hour: float | None = None
+    storage_per_gb_month: float | None = None
+    egress_per_gb: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The ``cost`` section. Amounts are in ``currency``.
+
+    ``max`` is the most that the run may cost. ``shorten``: a run that could cost more is shortened
+    instead of refused. ``region`` is empty for that of the account.
+    """
+
+    where: Place
+    currency: str
+    max: float | None = None
+    shorten: bool = False
+    region: str = ""
+    prices: PriceTable | None = None
+    rates: OtherRates = field(default_factory=OtherRates)
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """A complete spec.
 
     ``digest`` is the hexadecimal SHA-256 of the expanded spec with its parameters, without the
-    values of secrets. Secret ``parameters`` are :class:`~batchspec.diagnostics.Secret`.
+    values of secrets and without ``cost``, on which no work depends. Secret ``parameters`` are
+    :class:`~batchspec.diagnostics.Secret`.
     ``warnings`` do not prevent a run. ``places`` are the positions of the keys by dotted path.
     """
 
@@ -270,6 +305,7 @@ class Spec:
     cleanup: Cleanup = field(default_factory=Cleanup)
     warnings: tuple[Diagnostic, ...] = ()
     places: Mapping[str, Place] = field(default_factory=dict)
+    cost: Cost | None = None
 
     def container_id(self, key: str) -> str:
         """The name in the account of the container with this key."""

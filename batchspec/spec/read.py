@@ -18,7 +18,7 @@ import yaml
 from batchspec.diagnostics import Diagnostic, Diagnostics, Place, Secret, SpecError
 from batchspec.spec import build
 from batchspec.spec.formulas import formula_rules
-from batchspec.spec.model import Container, Spec
+from batchspec.spec.model import Container, Cost, Spec
 from batchspec.spec.parameters import read_parameters
 from batchspec.spec.rows import read_json
 from batchspec.spec.rules_names import name_rules
@@ -103,9 +103,18 @@ def _built(
         description=str(description.plain()) if description is not None else "",
         results=tuple(build.result(item, folder) for item in results.items) if results else (),
         cleanup=build.cleanup(root.get("cleanup")),
+        cost=_cost(root, folder),
         warnings=warnings,
         places=places,
     )
+
+
+def _cost(root: Node, folder: Path) -> Cost | None:
+    if "cost" not in root.members:
+        return None
+    from batchspec.spec.cost import build_cost  # noqa: PLC0415 - start time
+
+    return build_cost(root.get("cost"), folder)
 
 
 def _containers(found: Rendered, folder: Path) -> dict[str, Container]:
@@ -181,6 +190,10 @@ def _checked(
     found = rendered(root, source, values, tuple(declared), path.parent, problems=problems)
     for rule in _RULES:
         problems.extend(rule(found.root))
+    if "cost" in found.root.members:
+        from batchspec.spec.cost import cost_rules  # noqa: PLC0415 - start time
+
+        problems.extend(cost_rules(found.root, path.parent))
     reported = {problem.where for problem in problems.found}
     problems.extend(p for p in ambiguous_numbers(written) if p.where not in reported)
     return found
@@ -203,8 +216,9 @@ def _unique(problems: Diagnostics) -> tuple[Diagnostic, ...]:
 
 
 def _digest(found: Rendered) -> str:
-    """The SHA-256 of the expanded spec without the values of secrets."""
-    text = json.dumps(document(found), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """The SHA-256 of the expanded spec without ``cost`` and the values of secrets."""
+    work = {key: value for key, value in document(found).items() if key != "cost"}
+    text = json.dumps(work, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

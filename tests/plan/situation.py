@@ -27,6 +27,8 @@ A case has ``about`` (a sentence) and these optional keys:
 ``applications`` versions of application packages, by application
 ``usage``        ``{pools, jobs}``: their number in the account
 ``longest_sas``  the longest lifetime of a signature in hours; unlimited by default
+``cost``         ``{dedicated, spot, earlier}``: prices of nodes, or why one is not known; the
+                 seconds ``{tasks, task, before, after}`` of an earlier run
 ``occupied``     whether folders of results contain other files
 ``unwritable``   why no file can be created in folders of results
 ``options``      ``{rerun, replace: [pool, job], step}``: options of the command line;
@@ -54,6 +56,8 @@ from batchspec.plan.observed import (
     AccountNames,
     Blob,
     ContainerFacts,
+    CostFacts,
+    EarlierRun,
     JobFacts,
     Observed,
     Origin,
@@ -69,6 +73,7 @@ from batchspec.plan.receipt import receipt_name
 from batchspec.plan.schedule import job_manager_task, schedule_body
 from batchspec.plan.task_sets import build_task_sets
 from batchspec.plan.tasks import expand
+from batchspec.pricing import NodePrices, NodeType, Price, Unknown
 from batchspec.spec import Record, Rows, Spec, freeze, read_rows, read_spec, thaw
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -207,6 +212,7 @@ def _bare(case: Mapping[str, Any], spec: Spec, spool: Spool) -> Observed:
     """An account with containers and images only."""
     given = case.get("containers", {})
     return Observed(
+        cost=_cost(case["cost"]) if "cost" in case else None,
         account=AccountNames(case.get("target", "local"), "batch", "storage"),
         now=NOW,
         origin=Origin("ada@here", "here"),
@@ -251,6 +257,17 @@ def _observed(
         given = {**case["receipt"], "job": names.get(job_id, job_id)}
         observed = replace(observed, receipt=Receipt(**given))
     return replace(observed, tasks=spool.tasks())
+
+
+def _cost(given: Mapping[str, Any]) -> CostFacts:
+    def price(kind: str) -> Price | Unknown:
+        found = given.get(kind, "no price is published")
+        return Unknown(found) if isinstance(found, str) else Price(found, "USD", "price list")
+
+    earlier = given.get("earlier")
+    run = EarlierRun("demo-r2", NOW - timedelta(days=1), **earlier) if earlier else None
+    node = NodeType("standard_d2s_v5", "westeurope")
+    return CostFacts(NodePrices(node, price("dedicated"), price("spot")), run)
 
 
 def _container(given: Mapping[str, Any] | None, key: str, spool: Spool) -> ContainerFacts:

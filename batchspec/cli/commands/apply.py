@@ -8,6 +8,7 @@ import typer
 
 from batchspec.cli.console import ConsoleNotices
 from batchspec.cli.options import (
+    MaxCost,
     OnlyStep,
     Progress,
     ProgressKind,
@@ -40,6 +41,7 @@ async def apply(
     rerun: Rerun = False,
     replace: Replace = None,
     step: OnlyStep = "",
+    max_cost: MaxCost = "",
     progress: Progress = ProgressKind.AUTO,
     verbose: Verbose = False,
 ) -> int:
@@ -49,7 +51,7 @@ async def apply(
     from batchspec.cli.resume_command import apply_again
     from batchspec.plan import read_plan_file
 
-    options = run_options(spec, variables, variable_files, target)
+    options = run_options(spec, variables, variable_files, target, max_cost=max_cost)
     plan_options = PlanOptions(rerun=rerun, replace=frozenset(replace or ()), step=step)
     saved = read_plan_file(spec)
     if saved is not None:

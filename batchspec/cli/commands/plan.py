@@ -11,6 +11,7 @@ from batchspec.cli.console import ConsoleNotices, err, show_plan, show_plan_erro
 from batchspec.cli.options import (
     AnyFormat,
     Format,
+    MaxCost,
     OnlyStep,
     Replace,
     Rerun,
@@ -42,6 +43,7 @@ async def plan(
     rerun: Rerun = False,
     replace: Replace = None,
     step: OnlyStep = "",
+    max_cost: MaxCost = "",
     verbose: Verbose = False,
 ) -> int:
     """Show the steps in order, each with its reason. Changes nothing in the account."""
@@ -49,7 +51,7 @@ async def plan(
     from batchspec.plan import plan_file_text
     from batchspec.render import plan_saved
 
-    options = run_options(spec, variables, variable_files, target)
+    options = run_options(spec, variables, variable_files, target, max_cost=max_cost)
     plan_options = PlanOptions(rerun=rerun, replace=frozenset(replace or ()), step=step)
     try:
         async with prepare_plan(options, plan_options, ConsoleNotices(options)) as prepared:

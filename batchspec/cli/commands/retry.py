@@ -8,6 +8,7 @@ import typer
 
 from batchspec.cli.console import ConsoleNotices, out
 from batchspec.cli.options import (
+    MaxCost,
     Progress,
     ProgressKind,
     SpecFile,
@@ -39,6 +40,7 @@ async def retry(
             help="Only this task: its id, or a unique part of it. Can be repeated.",
         ),
     ] = None,
+    max_cost: MaxCost = "",
     target: TargetOption = None,
     variables: Variables = None,
     variable_files: VariableFiles = None,
@@ -52,7 +54,7 @@ async def retry(
     from batchspec.cli.resume_command import resume_command, retry_again
     from batchspec.render import nothing_failed
 
-    options = run_options(spec, variables, variable_files, target)
+    options = run_options(spec, variables, variable_files, target, max_cost=max_cost)
     causes, tasks = causes or [], tasks or []
     notices = ConsoleNotices(options)
     async with prepare_retry(options, notices, causes=causes, tasks=tasks) as prepared:

@@ -20,6 +20,7 @@ from batchspec.plan.observed import (
 from batchspec.plan.plan import Step
 from batchspec.plan.pool import runs_windows, with_image
 from batchspec.plan.rules.account import ACCOUNT, jobs_near_quota, pools_near_quota
+from batchspec.plan.rules.cost import BOUND
 from batchspec.plan.rules.data import DATA, results_folder_used, results_unwritable
 from batchspec.plan.rules.files import FILES
 from batchspec.plan.rules.image import IMAGE
@@ -58,6 +59,7 @@ GROUPS: tuple[RuleGroup, ...] = (
     ACCESS,
     SIGNED_URLS,
     COSTS,
+    BOUND,
     ACCOUNT,
     RUN,
     OTHER_RUNS,

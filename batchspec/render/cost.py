@@ -1,0 +1,220 @@
+"""What a run costs, as text, markdown lines and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from batchspec.plan import NOT_KNOWN, Amounts, End, Estimate, NodeCost, Plan
+from batchspec.pricing import NodePrices, Price
+from batchspec.render import units
+from batchspec.render.output import flat, json_text, wrap
+from batchspec.render.run_text import account_line
+from batchspec.render.style import Style
+
+_NUMBERS = ("least", "expected", "most")
+
+
+def estimate_lines(estimate: Estimate, target: str) -> Iterator[str]:
+    """The estimate: the total, then how it is made up, a fact a line."""
+    yield f"{_head(estimate, target)}: {_total(estimate)}"
+    for line in estimate.nodes:
+        yield _node_line(line, estimate)
+    for other in estimate.included:
+        yield f"{other.name}: {_range(other.cost, estimate.currency)}"
+    yield _expectation(estimate)
+    yield _end(estimate)
+    if estimate.missing:
+        yield f"not included: {units.listed((each.name for each in estimate.missing), most=9)}"
+
+
+def _head(estimate: Estimate, target: str) -> str:
+    what = "Cost of each job" if estimate.each_job else "Cost"
+    # The embedded service's nodes are processes of this machine.
+    return f"{what} on Azure" if target == "local" else what
+
+
+def _total(estimate: Estimate) -> str:
+    total, currency = estimate.total, estimate.currency
+    least, expected, most = (
+        "not known" if amount is None else units.money(amount, currency)
+        for amount in (total.least, total.expected, total.most)
+    )
+    bound = "no upper bound" if estimate.lifetime.most is None else f"at most {most}"
+    if total == NOT_KNOWN:
+        return "not known"
+    return f"at least {least}, expected {expected}, {bound}"
+
+
+def _node_line(line: NodeCost, estimate: Estimate) -> str:
+    least, most = line.nodes
+    count = f"{least:,}" if least == most else f"{least:,} to {most:,}" if most else "any number of"
+    # Spot is a name; dedicated is not.
+    kind = "Spot" if line.kind == "spot" else "dedicated"
+    noun = "node" if (least, most) == (1, 1) else "nodes"
+    size = f"{flat(estimate.prices.node.size)}, {_system(estimate.prices)}"
+    hours = _hours(line.hours)
+    price = line.price
+    if isinstance(price, Price):
+        text = f"{units.price(price.per_hour, price.currency)} per hour ({flat(price.source)})"
+    else:
+        text = f"price not known: {flat(price.reason)}"
+    return f"{count} {kind} {noun} ({size}): {hours}; {text}"
+
+
+def _system(prices: NodePrices) -> str:
+    return "Windows" if prices.node.windows else "Linux"
+
+
+def _hours(hours: Amounts) -> str:
+    """Node-hours from the least to the most."""
+    least = "?" if hours.least is None else f"{hours.least:,.2f}"
+    if hours.most is None:
+        return f"at least {least} node-hours"
+    return f"{least} to {hours.most:,.2f} node-hours"
+
+
+def _range(cost: Amounts, currency: str) -> str:
+    least, most = cost.least, cost.most
+    if least is None or most is None:
+        return "not bounded" if least is not None else "not known"
+    if least == most:
+        return units.money(least, currency)
+    return f"{units.money(least, currency)} to {units.money(most, currency)}"
+
+
+def _expectation(estimate: Estimate) -> str:
+    earlier = estimate.earlier
+    if estimate.tasks is None:
+        return "expected: not known, because the tasks are created by the job"
+    if earlier is None:
+        return "expected: not known before the first run"
+    tasks = units.counted(estimate.tasks, "task")
+    return (
+        f"expected: {tasks} of {units.duration(earlier.task)} each, as in job {flat(earlier.job)}"
+        f" of {units.moment(earlier.ended)}"
+    )
+
+
+def _end(estimate: Estimate) -> str:
+    limit = units.limit(estimate.limit.total_seconds())
+    match estimate.end:
+        case End.JOB:
+            return f"bounded by the service: the job ends after {limit}, and the pool with it"
+        case End.SCALE if estimate.lifetime.most is not None:
+            return f"bounded by the service: the job ends after {limit}, and the pool scales to 0"
+        case End.SCALE:
+            return "not bounded: how many nodes the formula of the pool requests is not known"
+        case End.CLIENT:
+            return (
+                f"bounded while batchspec runs: the job ends after {limit}, and clean-up deletes"
+                " the pool"
+            )
+        case End.OTHER:
+            return (
+                f"bounded by the service: the job ends after {limit}; the pool is not created by"
+                " this spec, and its nodes are billed before and after the run"
+            )
+        case End.NEVER:
+            stays = estimate.stays
+            cost = (
+                "its nodes are billed"
+                if stays is None
+                else f"it costs {units.money(stays, estimate.currency)} per hour"
+            )
+            return f"not bounded: the pool remains after the run, and {cost} until it is deleted"
+
+
+def estimate_json(estimate: Estimate) -> dict[str, object]:
+    """The estimate as a JSON object; amounts in ``currency``, numbers that are not known null."""
+    earlier = estimate.earlier
+    return {
+        "currency": estimate.currency,
+        **_amounts(estimate.total),
+        "max": estimate.max,
+        "each_job": estimate.each_job,
+        "vm_size": estimate.prices.node.size,
+        "region": estimate.prices.node.region or None,
+        "os": _system(estimate.prices).lower(),
+        "nodes": [_node_json(line) for line in estimate.nodes],
+        "included": [
+            {"name": other.name, "rate": other.rate, **_amounts(other.cost)}
+            for other in estimate.included
+        ],
+        "not_included": [
+            {"name": other.name, "rate": other.rate, "reason": other.reason}
+            for other in estimate.missing
+        ],
+        "hours": _amounts(estimate.lifetime),
+        "limit_hours": round(estimate.limit.total_seconds() / 3600, 6),
+        "end": estimate.end.value,
+        "per_hour_after": estimate.stays,
+        "tasks": estimate.tasks,
+        "earlier_run": None
+        if earlier is None
+        else {
+            "job": earlier.job,
+            "ended": earlier.ended.isoformat(),
+            "tasks": earlier.tasks,
+            "seconds_per_task": round(earlier.task, 3),
+            "seconds_before": round(earlier.before, 3),
+            "seconds_after": round(earlier.after, 3),
+        },
+    }
+
+
+def _node_json(line: NodeCost) -> dict[str, object]:
+    price = line.price
+    return {
+        "kind": line.kind.value,
+        "least_nodes": line.nodes[0],
+        "most_nodes": line.nodes[1],
+        "price_per_hour": price.per_hour if isinstance(price, Price) else None,
+        "price_source": price.source if isinstance(price, Price) else None,
+        "price_unknown": None if line.price_unknown is None else line.price_unknown.reason,
+        "node_hours": _amounts(line.hours),
+        "cost": _amounts(line.cost),
+    }
+
+
+def _amounts(amounts: Amounts) -> dict[str, float | None]:
+    values = (amounts.least, amounts.expected, amounts.most)
+    return {
+        name: None if value is None else round(value, 6)
+        for name, value in zip(_NUMBERS, values, strict=True)
+    }
+
+
+NOTHING_TO_ESTIMATE = "Nothing to estimate: the run has nothing to do."
+
+
+def cost_text(plan: Plan, *, color: bool = False, width: int = 80) -> str:
+    """The account and the estimate of a plan, as text of ``width`` columns."""
+    style = Style(color)
+    lines = [style("bold", account_line(plan.account))]
+    if plan.estimate is None:
+        return "\n".join([*lines, NOTHING_TO_ESTIMATE])
+    return "\n".join([*lines, *estimate_text(plan.estimate, plan.account.target, style, width)])
+
+
+def estimate_text(estimate: Estimate, target: str, style: Style, width: int) -> Iterator[str]:
+    """The estimate in lines of ``width`` columns; the total stands out."""
+    total, *rest = estimate_lines(estimate, target)
+    for line in wrap(total, width, rest="  "):
+        yield style("bold", line)
+    for line in rest:
+        yield from wrap(line, width, first="  ", rest="    ")
+
+
+def cost_json(plan: Plan) -> str:
+    """The estimate of a plan as indented JSON; ``estimate`` is null if there is nothing to do."""
+    account = plan.account
+    return json_text(
+        {
+            "version": 1,
+            "target": account.target,
+            "account": {"batch": account.batch, "storage": account.storage},
+            "spec": {"name": plan.name, "digest": plan.digest},
+            "estimate": None if plan.estimate is None else estimate_json(plan.estimate),
+        },
+        indent=2,
+    )
