@@ -40,6 +40,7 @@ from batchspec.plan.receipt import (
     receipt_prefix,
     superseded_files,
 )
+from batchspec.plan.sources import PROTECTED
 from batchspec.plan.stamps import WorkSet
 
 _WORKERS = 16
@@ -56,8 +57,6 @@ _NAME_ERRORS = frozenset(
     {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EILSEQ}
 )
 """Errors of the file system that concern the name of one blob."""
-_PROTECTED = frozenset({".git", ".batchspec"})
-"""Folders in which no result is written: a file there could run a program, or forge a receipt."""
 
 
 async def upload_files(action: UploadFiles, context: StepContext) -> StepResult:
@@ -224,6 +223,7 @@ class _Download:
     emit: Emit
     progress: Progress
     same: int = 0
+    _sources: frozenset[tuple[int, int]] | None = None
 
     async def __call__(self, blob: Blob) -> DownloadedFile:
         container = self.action.container
@@ -237,6 +237,8 @@ class _Download:
             size = path.stat().st_size
             digest = _digest(path, size) or b""
             return DownloadedFile(container, blob.name, path, size, digest, blob.work)
+        if path.exists() and self._is_source(path):
+            raise _replaces_source(blob.name, path)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name[:200]}.part")
         try:
@@ -245,6 +247,21 @@ class _Download:
         finally:
             part.unlink(missing_ok=True)
         return DownloadedFile(container, blob.name, path, blob.size, md5, blob.work)
+
+
+    def _is_source(self, path: Path) -> bool:
+        """Whether a file that exists is one that the run reads, also under another name."""
+        if self._sources is None:
+            folder = self.action.to
+            below = {f"{folder}{os.sep}", f"{os.path.realpath(folder)}{os.sep}"}
+            found = (each for each in self.action.sources if str(each).startswith(tuple(below)))
+            self._sources = frozenset(_identity(each) for each in found if each.exists())
+        return _identity(path) in self._sources
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 async def _matching(
@@ -262,7 +279,7 @@ def safe_path(folder: Path, name: str, *, flat: bool) -> Path:
 
     Raises:
         ServiceError: the name leads out of the folder (``..``, a root, a drive or a symbolic link)
-            or into one of :data:`_PROTECTED`, or is not a valid file name.
+            or into one of :data:`PROTECTED`, or is not a valid file name.
     """
     if not name or "\0" in name or "\\" in name:
         raise _unsafe(name)
@@ -276,7 +293,7 @@ def safe_path(folder: Path, name: str, *, flat: bool) -> Path:
     real = Path(os.path.realpath(path))
     if not real.is_relative_to(root):
         raise _unsafe(name)
-    if any(part.lower() in _PROTECTED for part in real.parts):
+    if any(part.lower() in PROTECTED for part in real.parts):
         raise _protected(name)
     return path
 
@@ -427,6 +444,16 @@ def _protected(name: str) -> ServiceError:
     problem = Diagnostic(
         _UNSAFE,
         f"the blob {name!r} was not downloaded: its path leads into `.git` or `.batchspec`",
+        fix="Use another folder in `results.to`, or exclude the blob with `match`.",
+    )
+    return ServiceError(problem, code=_UNSAFE)
+
+
+def _replaces_source(name: str, path: Path) -> ServiceError:
+    problem = Diagnostic(
+        _UNSAFE,
+        f"the blob {name!r} was not downloaded: it would replace {path.name}, a file of the spec",
+        detail=f"The spec reads or uploads {path}.",
         fix="Use another folder in `results.to`, or exclude the blob with `match`.",
     )
     return ServiceError(problem, code=_UNSAFE)

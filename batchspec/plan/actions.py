@@ -286,7 +286,7 @@ class DownloadResults:
     wrote it is downloaded if that work is one of ``works``, if these are known.
     ``outputs`` is what the tasks of the job must have written, where no wait checked it. Unless
     they are ``complete``, more results may come, and the receipt does not name the job. ``entries``
-    is the digest of all `results` of the spec.
+    is the digest of all `results` of the spec. ``sources`` are files that no result replaces.
     """
 
     container: str
@@ -301,6 +301,7 @@ class DownloadResults:
     works: Stream[str] | None = None
     complete: bool = True
     entries: str = ""
+    sources: Stream[Path] = ()
 
 
 @dataclass(frozen=True, slots=True)

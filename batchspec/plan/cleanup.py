@@ -25,6 +25,7 @@ from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.receipt import receipt_name
 from batchspec.plan.rules.other_runs import other_deletions, other_run, other_schedule
 from batchspec.plan.rules.run import results_missing
+from batchspec.plan.sources import source_files
 from batchspec.plan.stamps import WorkSet
 from batchspec.spec import Cleanup, PoolKind, Result, Spec, When
 
@@ -120,6 +121,7 @@ def result_steps(
                 # The receipt of all downloads is complete with the last one.
                 complete=complete and number == len(spec.results) - 1,
                 entries=entries,
+                sources=source_files(spec, observed),
             ),
             Verb.DOWNLOAD,
             f"results from {container}",

@@ -87,6 +87,35 @@ async def test_an_impossible_name_does_not_stop_the_other_results(
     assert repr(name) in problems[0].summary
 
 
+@pytest.mark.parametrize("to", ["", "data", "link"])
+async def test_a_result_does_not_replace_a_file_of_the_spec(to: str, tmp_path: Path) -> None:
+    spec, source = tmp_path / "spec.yaml", tmp_path / "data" / "a.txt"
+    source.parent.mkdir()
+    spec.write_bytes(b"spec")
+    source.write_bytes(b"source")
+    (tmp_path / "link").symlink_to("data")
+    names = ("spec.yaml", "data/a.txt") if not to else ("a.txt",)
+    stored = {**dict.fromkeys(names, b"result"), "z": b"3"}
+    account = FakeAccount(stored={"output": stored}, job_bodies={"j": Record(id="j")})
+    receipt = tmp_path / ".batchspec" / "results.jsonl"
+    action = DownloadResults("output", tmp_path / to, "j", sources=(spec, source))
+    code, events = await carried_out(account, receipt, action)
+    assert code == Exit.SERVICE
+    assert (spec.read_bytes(), source.read_bytes()) == (b"spec", b"source")
+    assert (tmp_path / to / "z").read_bytes() == b"3"
+    (problem,) = (event.problem for event in events if isinstance(event, StepFailed))
+    assert "would replace" in problem.summary
+    assert ("1 more blob was" in problem.detail) == (len(names) == 2)
+
+
+async def test_a_source_with_the_content_of_the_result_is_up_to_date(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"same")
+    account = FakeAccount(stored={"output": {"a": b"same"}}, job_bodies={"j": Record(id="j")})
+    action = DownloadResults("output", tmp_path, "j", sources=(tmp_path / "a",))
+    code, _ = await carried_out(account, tmp_path / ".batchspec" / "results.jsonl", action)
+    assert code == Exit.DONE
+
+
 @pytest.mark.parametrize(
     "line",
     [

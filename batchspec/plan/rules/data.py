@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import chain, takewhile
 from pathlib import Path, PurePosixPath
 
@@ -25,8 +26,9 @@ from batchspec.plan.rules.rule import (
     record,
     records,
 )
+from batchspec.plan.sources import PROTECTED, source_files
 from batchspec.plan.tasks import Task, expand
-from batchspec.spec import Record, Spec, Stage, Text, Value
+from batchspec.spec import Record, Result, Spec, Stage, Text, Value
 
 OUTPUT_MISSING = "output-missing"
 """The code of the warning that an output of a run did not arrive."""
@@ -143,6 +145,56 @@ def results_unwritable(context: RuleContext, steps: Sequence[Step]) -> Iterator[
             f"results cannot be written to {os.fspath(folder)}: {why}",
             places.get(folder, results[0].where),
         )
+
+
+@DATA.check(
+    "results-protected",
+    ERROR,
+    title="Results would be written to `.git` or `.batchspec`, or replace a file of the spec",
+    why="A file in `.git` could run a program on this machine, and tasks could change the spec and"
+    " the files that it reads or uploads.",
+    fix="Use a separate folder in `results.to`.",
+    offline=True,
+)
+def results_protected(context: RuleContext) -> Iterator[Finding]:
+    """Folders of results that are protected, and outputs with the name of a file of the spec."""
+    spec, sources = context.spec, source_files(context.spec, context.observed)
+    targets: dict[Path, tuple[Result, str]] = {}
+    for result in spec.results:
+        protected = [part.lower() for part in result.to.parts if part.lower() in PROTECTED]
+        if protected:
+            where = f"the folder for results {result.to.name}/ is in `{protected[0]}`"
+            yield Finding(where, result.where)
+        elif result.to in sources.named:
+            yield Finding(f"`results.to` is a file of the spec: {result.to.name}", result.where)
+        else:
+            for stage in spec.stages:
+                for blob in _written(spec, stage, result):
+                    what = f"the output {blob!r} of tasks of {stage.name}"
+                    targets[result.to / blob] = (result, what)
+    for source in sources if targets else ():
+        if (found := targets.pop(source, None)) is not None:
+            result, what = found
+            name = os.path.relpath(source, spec.path.parent)
+            yield Finding(f"{what} would replace a file of the spec, {name}", result.where)
+
+
+def _written(spec: Spec, stage: Stage, result: Result) -> Iterator[str]:
+    """The names below the folder of an entry of outputs that are the same for all tasks."""
+    for file in records(stage.body.get("outputFiles")):
+        container = record(record(file.get("destination")).get("container"))
+        pattern, path, url = (
+            file.get("filePattern"),
+            container.get("path"),
+            container.get("containerUrl"),
+        )
+        urls = list(url.urls()) if isinstance(url, Text) else []
+        if not any(each.container == spec.container_id(result.container) for each in urls):
+            continue
+        if isinstance(pattern, str) and _is_name(pattern) and isinstance(path, str | None):
+            blob = path or PurePosixPath(pattern).name
+            if not result.match or any(fnmatchcase(blob, glob) for glob in result.match):
+                yield PurePosixPath(blob).name if result.flat else blob
 
 
 @DATA.rule(
