@@ -248,7 +248,6 @@ class _Download:
             part.unlink(missing_ok=True)
         return DownloadedFile(container, blob.name, path, blob.size, md5, blob.work)
 
-
     def _is_source(self, path: Path) -> bool:
         """Whether a file that exists is one that the run reads, also under another name."""
         if self._sources is None:
