@@ -23,6 +23,7 @@ from batchspec.apply.events import Event, Noticed, Outcome, RunEnded, Stamped
 from batchspec.cli.activity import clear_activity
 from batchspec.cli.confirm import RunQuestions, confirm_plan, needs_confirmation
 from batchspec.cli.console import out, show_diagnostics, show_plan, use_color, width
+from batchspec.cli.follow import TaskOutputPrinter
 from batchspec.cli.options import Format, ProgressKind
 from batchspec.cli.resume_command import Again, completed_event, resume_command
 from batchspec.diagnostics import Diagnostic, Severity
@@ -137,6 +138,7 @@ async def confirm_and_execute(
     *,
     yes: bool,
     verbose: bool = False,
+    follow: bool = False,
 ) -> int:
     """Show the plan, ask for confirmation where it is needed, and execute it; the exit code.
 
@@ -155,7 +157,7 @@ async def confirm_and_execute(
             return Exit.DONE
     if asks and not confirm_plan(plan, progress, yes=yes):
         return Exit.DONE
-    return await execute(plan, session, progress, again, yes=yes, verbose=verbose)
+    return await execute(plan, session, progress, again, yes=yes, verbose=verbose, follow=follow)
 
 
 async def execute(
@@ -166,10 +168,12 @@ async def execute(
     *,
     yes: bool,
     verbose: bool = False,
+    follow: bool = False,
 ) -> int:
     """Run a plan, show its progress, and print a summary; the exit code.
 
-    ``again`` is the command that resumes it; ``verbose`` shows the ids of nodes in full.
+    ``again`` is the command that resumes it; ``verbose`` shows the ids of nodes in full, ``follow``
+    prints the output of tasks.
     """
     clear_activity()
     interrupts = Interrupts()
@@ -199,7 +203,9 @@ async def execute(
             show_diagnostics([record_unwritable(error.strerror or str(error))])
 
     viewer = _ViewUntilClosed(view, interrupts)
-    execution = Execution(plan, session, clock, (viewer, tally), complete, unwritable)
+    printer = TaskOutputPrinter(session) if follow else None
+    consumers: list[Callable[[Stamped], None]] = [viewer, tally, *([printer] if printer else [])]
+    execution = Execution(plan, session, clock, consumers, complete, unwritable)
     questions = RunQuestions(view, plan.account.target, interrupts.cancellation, yes=yes)
     try:
         with (
@@ -209,11 +215,15 @@ async def execute(
             code = await execution.run(
                 questions, interrupts.cancellation, unshown_findings(plan, progress)
             )
+            if printer is not None and not interrupts.cancellation.requested:
+                await printer.finish()
     except asyncio.CancelledError:
         if not interrupts.immediate:
             raise
         code = Exit.INTERRUPTED
     finally:
+        if printer is not None:
+            printer.cancel()
         view.close()
         if progress.shows_plan:
             out(_summary(tally.report(), session, shlex.join(resume())))

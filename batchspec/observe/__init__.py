@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         stored_output,
         wait_for_start,
     )
+    from batchspec.observe.task_streams import StartedTasks, TaskOutput, TaskStreams
 
 __all__ = [
     "Failure",
@@ -53,7 +54,10 @@ __all__ = [
     "OutputFile",
     "OwnedResource",
     "Spool",
+    "StartedTasks",
     "TaskInJob",
+    "TaskOutput",
+    "TaskStreams",
     "Unstartable",
     "Working",
     "counted_jobs",
@@ -88,6 +92,7 @@ _MODULES = {
     **dict.fromkeys(("NodeOutput", "OutputFile", "TaskInJob", "Unstartable"), "task_output"),
     **dict.fromkeys(("find_node_output", "find_task", "find_unstartable"), "task_output"),
     **dict.fromkeys(("stored_output", "wait_for_start"), "task_output"),
+    **dict.fromkeys(("StartedTasks", "TaskOutput", "TaskStreams"), "task_streams"),
     **dict.fromkeys(
         ("output_of_task", "pool_of", "started_tasks", "stored_failures"), "task_output"
     ),

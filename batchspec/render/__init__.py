@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         refusal_markdown,
     )
     from batchspec.render.progress import Kind, View, is_live, open_view
-    from batchspec.render.progress.json_stream import JsonView, read_record
+    from batchspec.render.progress.json_stream import JsonView, read_record, recorded_failure
     from batchspec.render.progress.screen import Page
     from batchspec.render.report import Report, StepState, Tally
     from batchspec.render.report_page import Attempt, build_timeline, last_run, page_html
@@ -130,6 +130,7 @@ __all__ = [
     "read_record",
     "read_tasks",
     "record_unwritable",
+    "recorded_failure",
     "refusal_markdown",
     "row_line",
     "spec_imported",
@@ -186,6 +187,7 @@ _NAMES = {
     "progress.json_stream": (
         "JsonView",
         "read_record",
+        "recorded_failure",
     ),
     "progress.screen": ("Page",),
     "report": (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from batchspec.apply.events import TaskFailed
 from batchspec.diagnostics import Diagnostic, Severity, redact
-from batchspec.observe import Unstartable
+from batchspec.observe import TaskOutput, Unstartable
 from batchspec.plan.failures import cause_of
 from batchspec.plan.observed import TaskFacts
 from batchspec.render import units
@@ -47,6 +48,45 @@ class OutputRedactor:
         if self.shown:
             return clean(data.decode("utf-8", "replace")).encode()
         return redact(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+
+
+_COLORS = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
+"""The colours of prefixes by the order of the tasks: the terminal's, without red."""
+_LONGEST_PREFIX = 32
+
+
+@dataclass(slots=True)
+class PrefixedOutput:
+    """Lines of many tasks, each with the id of its task before it, without secrets.
+
+    Only complete lines are returned, so that lines of tasks never mix. For a terminal, see
+    :class:`OutputRedactor`; with ``color``, each task has one of ten colours.
+    """
+
+    shown: bool
+    color: bool
+    _files: dict[tuple[str, str], OutputRedactor] = field(default_factory=dict)
+    _tasks: dict[str, int] = field(default_factory=dict)
+    _width: int = 0
+
+    def __call__(self, output: TaskOutput) -> bytes:
+        """The lines that are complete now."""
+        key = output.task, output.name
+        redactor = self._files.setdefault(key, OutputRedactor(self.shown))
+        data = redactor(output.data) if output.data else self._files.pop(key).end()
+        if not data:
+            return b""
+        prefix = self._prefix(output.task)
+        lines = data.removesuffix(b"\n").split(b"\n")
+        return b"".join(prefix + line + b"\n" for line in lines)
+
+    def _prefix(self, task: str) -> bytes:
+        number = self._tasks.setdefault(task, len(self._tasks))
+        self._width = max(self._width, min(len(task), _LONGEST_PREFIX))
+        text = f"{flat(task):<{self._width}} | "
+        if self.color:
+            text = f"\x1b[{_COLORS[number % len(_COLORS)]}m{text}\x1b[0m"
+        return text.encode()
 
 
 def task_line(task: TaskFacts, *, color: bool = False) -> str:
@@ -93,6 +133,13 @@ def empty_note(subject: str, name: str, *, other: str) -> str:
 def stored_note(subject: str, node: str) -> str:
     """The note that the stored output is that of another node with the same failure."""
     return f"{flat(subject)} failed in the same way as on node {flat(node)}; its output follows"
+
+
+def recorded_note(failure: TaskFailed) -> str:
+    """The note that only the end of stderr of a task is left, in the record of a run."""
+    return (
+        f"{flat(failure.task)} was deleted; the end of its stderr in the record of the run follows"
+    )
 
 
 def not_started(task: str) -> Diagnostic:

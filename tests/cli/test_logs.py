@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 
 import pytest
 
@@ -134,3 +136,58 @@ def test_only_a_terminal_is_kept_from_bytes_that_move_it() -> None:
 def test_a_line_without_end_does_not_grow_for_ever() -> None:
     lines = OutputRedactor(shown=False)
     assert lines(b"x" * 70_000) == b"x" * 70_000
+
+
+def test_lines_of_several_tasks_are_prefixed(mixed: Workplace) -> None:
+    done = mixed.run("logs", mixed.spec, "good-*")
+    assert sorted(done.out.splitlines()) == ["good-0 | hello 0", "good-1 | hello 1"]
+    done = mixed.run("logs", mixed.spec, "good-1", "bad-2", "--stderr")
+    lines = [re.sub(" +", " ", line) for line in done.out.splitlines()]
+    assert sorted(lines) == ["bad-2 | no luck 2", "good-1 | a warning"]
+
+
+def test_all_tasks_of_a_job_that_has_ended_are_followed_to_its_end(mixed: Workplace) -> None:
+    done = mixed.run("logs", mixed.spec, "-f")
+    assert (done.code, done.out) == (0, ""), "those that had ended before are left out"
+
+
+def test_a_node_is_found_like_a_task(mixed: Workplace) -> None:
+    assert mixed.run("logs", mixed.spec, "tvmps_").out == "node is ready\n"
+
+
+def test_the_record_of_a_run_shows_the_end_of_stderr_of_a_deleted_task(mixed: Workplace) -> None:
+    runs = mixed.spec.parent / ".batchspec" / "mixed" / "runs" / "20200101T000000.000000Z"
+    runs.mkdir(parents=True)
+    event = {"type": "task_failed", "seq": 1, "at": "2020-01-01T00:00:00Z", "job": "mixed"}
+    event |= {"task": "gone-7", "exit_code": 1, "code": "", "message": "", "stderr": "no disk\n"}
+    (runs / "events.jsonl").write_text(json.dumps(event) + "\n", encoding="utf-8")
+    try:
+        done = mixed.run("logs", mixed.spec, "gone-7")
+    finally:
+        shutil.rmtree(runs)
+    assert (done.code, done.out) == (0, "no disk\n")
+    assert "gone-7 was deleted; the end of its stderr" in done.err
+
+
+FOLLOWED = """\
+version: 1
+name: followed
+pool: {vm_size: standard_d2s_v5, nodes: 1, task_slots_per_node: 4, image: ubuntu-24.04}
+job: {max_wall_clock_time: 10m}
+tasks:
+  say:
+    id: say-{{ index }}
+    for_each: {range: [0, 3]}
+    command: echo hello {{ value }}; echo careful >&2
+"""
+
+
+def test_apply_prints_what_tasks_write(near: Workplace) -> None:
+    near.spec.write_text(FOLLOWED, encoding="utf-8")
+    done = near.run("apply", near.spec, "--follow", "-y")
+    assert done.code == 0
+    written = sorted(line for line in done.out.splitlines() if line.startswith("say-"))
+    expected = [f"say-{n} | {text}" for n in range(3) for text in ("careful", f"hello {n}")]
+    assert written == expected
+    refused = near.run("apply", near.spec, "--follow", "--detach")
+    assert (refused.code, "`--follow` cannot be combined" in refused.err) == (2, True)

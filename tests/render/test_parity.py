@@ -65,6 +65,7 @@ VALUES: dict[str, object] = {
     "tuple[int, int]": (1, 2),
     "tuple[StageTotals, ...]": (StageTotals("map", 3), StageTotals("merge", 1)),
     "Outputs | None": Outputs(),
+    "Stream[Path]": (Path("run.yaml"),),
     "Stream[str]": ("name",),
     "Stream[str] | None": ("name",),
     "Stream[Task]": (TASK, TASK),

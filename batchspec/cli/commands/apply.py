@@ -22,6 +22,7 @@ from batchspec.cli.options import (
     Yes,
     run_options,
 )
+from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.plan import PlanOptions
 
 
@@ -38,6 +39,15 @@ async def apply(
             help="Return when every task is submitted; the job ends when its tasks do.",
         ),
     ] = False,
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow",
+            "-f",
+            help="Print what the tasks write, each line after the id of its task, with plain "
+            "progress.",
+        ),
+    ] = False,
     rerun: Rerun = False,
     replace: Replace = None,
     step: OnlyStep = "",
@@ -51,6 +61,15 @@ async def apply(
     from batchspec.cli.resume_command import apply_again
     from batchspec.plan import read_plan_file
 
+    if follow and (detach or progress in {ProgressKind.JSON, ProgressKind.LIVE}):
+        option = "--detach" if detach else f"--progress {progress.value}"
+        raise UsageError(
+            Diagnostic(
+                "bad-option", f"`--follow` cannot be combined with {option}", fix="Leave one out."
+            )
+        )
+    if follow and progress is ProgressKind.AUTO:
+        progress = ProgressKind.PLAIN
     options = run_options(spec, variables, variable_files, target, max_cost=max_cost)
     plan_options = PlanOptions(rerun=rerun, replace=frozenset(replace or ()), step=step)
     saved = read_plan_file(spec)
@@ -66,5 +85,11 @@ async def apply(
     ) as prepared:
         again = apply_again(plan_options, detach=detach)
         return await confirm_and_execute(
-            prepared.plan, prepared.session, progress, again, yes=yes, verbose=verbose
+            prepared.plan,
+            prepared.session,
+            progress,
+            again,
+            yes=yes,
+            verbose=verbose,
+            follow=follow,
         )

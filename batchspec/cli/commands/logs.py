@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,22 +29,33 @@ from batchspec.exit_codes import Exit
 
 if TYPE_CHECKING:
     from batchspec.cloud import AccountClient
-    from batchspec.observe import OutputFile
+    from batchspec.observe import OutputFile, TaskInJob
     from batchspec.plan.observed import JobFacts
     from batchspec.spec import Spec
 
 
 async def logs(
     spec: SpecFile,
-    task: Annotated[
-        str | None,
-        typer.Argument(metavar="[TASK]", help="The id of a task, or a unique part of it."),
+    tasks: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TASK...]",
+            help="The id of a task, or a unique part of it; several, or a pattern such as 'map-*', "
+            "print each line after the id of its task.",
+            show_default=False,
+        ),
     ] = None,
     stderr: Annotated[
         bool, typer.Option("--stderr", help="Show standard error instead of standard output.")
     ] = False,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Print new output until the task ends.")
+        bool,
+        typer.Option(
+            "--follow",
+            "-f",
+            help="Print new output until the task ends. Without TASK: of all running tasks and of "
+            "those that start later, until the job ends.",
+        ),
     ] = False,
     start_task: Annotated[
         str | None,
@@ -58,7 +69,7 @@ async def logs(
     variables: Variables = None,
     variable_files: VariableFiles = None,
 ) -> int:
-    """Show the output of a task. Without TASK, list the tasks that have started."""
+    """Show the output of tasks. Without TASK, list the tasks that have started."""
     from batchspec.api import load_spec, open_target
     from batchspec.cli.resume_command import resume_command
     from batchspec.observe import counted_jobs, find_node_output, jobs_of
@@ -81,12 +92,69 @@ async def logs(
                 err(stored_note(subject, ids(found.written_by)))
             missing = no_output(subject, file, kept=None)
             return await _show(found.output, cloud, subject, file, follow=follow, missing=missing)
-        if task is None:
+        if not tasks and not follow:
             show = resume_command(options, loaded, "logs", "TASK")
-            task = await _list(jobs, cloud, loaded, show)
-            if task is None:
+            only = await _list(jobs, cloud, loaded, show)
+            if only is None:
                 return Exit.DONE
-        return await _show_task(loaded, jobs, cloud, task, file, follow=follow)
+            tasks = [only]
+        if tasks and len(tasks) == 1 and not _is_pattern(tasks[0]):
+            return await _show_task(loaded, jobs, cloud, tasks[0], file, follow=follow)
+        return await _show_many(loaded, jobs, cloud, tasks or (), file, follow=follow)
+
+
+def _is_pattern(name: str) -> bool:
+    return "*" in name or "?" in name
+
+
+async def _show_many(
+    spec: Spec,
+    jobs: Sequence[JobFacts],
+    cloud: AccountClient,
+    names: Sequence[str],
+    file: str,
+    *,
+    follow: bool,
+) -> int:
+    """Show a file of several tasks, each line after the id of its task.
+
+    ``names`` are ids, unique parts of ids, or patterns; without one, it is all tasks that run.
+
+    Raises:
+        UsageError: there is no such task, or the spec has no job.
+    """
+    import asyncio
+
+    from batchspec.api import first_error, no_run_of
+    from batchspec.apply import POLL_INTERVAL
+    from batchspec.observe import StartedTasks, TaskStreams, find_task
+    from batchspec.render.logs import PrefixedOutput
+
+    if not jobs:
+        raise UsageError(await no_run_of(spec, cloud))
+
+    async def pause() -> None:
+        await asyncio.sleep(POLL_INTERVAL[cloud.names.target])
+
+    async def named(job: str) -> AsyncIterator[TaskInJob]:
+        for name in names:
+            if _is_pattern(name):
+                started = StartedTasks(cloud, job, pause, name, earlier=True, follow=follow)
+                async for task in started():
+                    yield task
+                continue
+            match = await find_task(jobs, cloud, name)
+            if match is not None:
+                yield match
+
+    job = jobs[-1].id
+    tasks = named(job) if names else StartedTasks(cloud, job, pause)()
+    lines = PrefixedOutput(shown=sys.stdout.isatty(), color=use_color())
+    streams = TaskStreams(cloud, spec, (file,), pause, follow=follow)
+    with first_error():
+        async for output in streams.read(tasks):
+            _write(lines(output))
+    return Exit.DONE
 
 
 async def _show_task(
@@ -112,7 +180,12 @@ async def _show_task(
     )
     from batchspec.render.logs import never_starts, no_output, not_started, waiting_note
 
-    match = await find_task(jobs, cloud, name)
+    try:
+        match = await find_task(jobs, cloud, name)
+    except UsageError as error:
+        if error.problems[0].code != "no-such-task":
+            raise
+        return await _show_elsewhere(spec, cloud, name, file, error)
     if match is None:
         # The job may be deleted while its logs are kept.
         output = stored_output(cloud, spec, name, file)
@@ -132,6 +205,55 @@ async def _show_task(
     missing = no_output(facts.id, file, kept=any(stage.logs for stage in spec.stages))
     output = output_of_task(cloud, spec, match, file)
     return await _show(output, cloud, facts.id, file, follow=follow, missing=missing)
+
+
+async def _show_elsewhere(
+    spec: Spec, cloud: AccountClient, name: str, file: str, error: UsageError
+) -> int:
+    """Show what is left of a task that the counted jobs of the run do not have.
+
+    Earlier runs printed ids, too: of tasks in jobs that no longer count, of deleted tasks whose
+    logs are kept or recorded on this disk, and of nodes.
+
+    Raises:
+        UsageError: ``error``, if there is nothing.
+    """
+    import contextlib
+
+    from batchspec.api import recorded_runs, runs_folder
+    from batchspec.observe import (
+        find_node_output,
+        find_task,
+        jobs_of,
+        output_of_task,
+        stored_output,
+    )
+    from batchspec.render import recorded_failure
+    from batchspec.render.logs import no_output, recorded_note
+
+    jobs = await jobs_of(spec, cloud)
+    outputs = []
+    with contextlib.suppress(UsageError):
+        if (match := await find_task(jobs, cloud, name)) is not None:
+            outputs.append(output_of_task(cloud, spec, match, file))
+    outputs.append(stored_output(cloud, spec, name, file))
+    with contextlib.suppress(UsageError):
+        outputs.append((await find_node_output(spec, jobs, cloud, name, file)).output)
+    for output in outputs:
+        async for _ in output.read():
+            break
+        if output.found:
+            output.offset = 0
+            missing = no_output(name, file, kept=None)
+            return await _show(output, cloud, name, file, follow=False, missing=missing)
+    for record in reversed(recorded_runs(runs_folder(spec.path, spec.name))):
+        with record.open(encoding="utf-8", errors="replace") as lines:
+            failure = recorded_failure(lines, name)
+        if failure is not None:
+            err(recorded_note(failure))
+            out(failure.stderr.rstrip("\n"))
+            return Exit.DONE
+    raise error
 
 
 async def _show(
@@ -168,6 +290,8 @@ async def _show(
 
 
 def _write(data: bytes) -> None:
+    if not data:
+        return
     clear_activity()
     sys.stdout.flush()
     sys.stdout.buffer.write(data)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, TextIO, get_args
 
-from batchspec.apply.events import Event, FailedTasks, Outcome, RunningTask, Stamped
+from batchspec.apply.events import Event, FailedTasks, Outcome, RunningTask, Stamped, TaskFailed
 from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.render.diagnostics import diagnostic_json
 from batchspec.render.output import LineWriter, json_text
@@ -102,6 +102,15 @@ def read_record(lines: Iterable[str]) -> Iterator[Stamped]:
         stamped = _read_event(row) if isinstance(row, dict) else None
         if stamped is not None:
             yield stamped
+
+
+def recorded_failure(lines: Iterable[str], task: str) -> TaskFailed | None:
+    """The failure of a task in a record, which is named by a part of its id; with its stderr."""
+    for stamped in read_record(line for line in lines if '"task_failed"' in line):
+        event = stamped.event
+        if isinstance(event, TaskFailed) and event.stderr and task.lower() in event.task.lower():
+            return event
+    return None
 
 
 def _read_event(row: dict[str, Any]) -> Stamped | None:

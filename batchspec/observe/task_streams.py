@@ -1,0 +1,129 @@
+"""The output of many tasks at once, as it grows.
+
+A bounded number of tasks is read at the same time; the others follow in the order in which they
+started. A file is read to its end even if its task has ended before its turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+
+from batchspec.account import Account, TaskDetails
+from batchspec.observe.task_output import TaskInJob, output_of_task
+from batchspec.spec import Spec
+
+_READERS = 32
+"""How many files are read at the same time."""
+_OVERLAP = timedelta(seconds=5)
+"""How far a list of ended tasks reaches back before the last one."""
+
+Pause = Callable[[], Awaitable[None]]
+"""Waits until the next poll."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOutput:
+    """Bytes that a task has written to one of its files; empty when the file is complete."""
+
+    task: str
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StartedTasks:
+    """The tasks of a job whose ids match ``pattern`` (``map-*``), as they start.
+
+    Unless ``earlier``, those that had ended before are left out. With ``follow``, the tasks that
+    start later are awaited until the job has ended.
+    """
+
+    account: Account
+    job: str
+    pause: Pause
+    pattern: str = "*"
+    earlier: bool = False
+    follow: bool = True
+
+    async def __call__(self) -> AsyncIterator[TaskInJob]:
+        """Each task once."""
+        seen: set[str] = set()
+        since = None if self.earlier else self.account.now()
+        while True:
+            job = await self.account.jobs.get(self.job)
+            if job is None:
+                return
+            newest: datetime | None = None
+            for tasks in (
+                self.account.tasks.list_running(self.job),
+                self.account.tasks.list_ended(self.job, since=since, failed=False),
+            ):
+                async for task in tasks:
+                    if task.facts.state == "completed":
+                        newest = max(newest or task.since, task.since)
+                    elif task.facts.state != "running":
+                        continue
+                    name = task.facts.id.lower()
+                    if name not in seen and fnmatchcase(name, self.pattern.lower()):
+                        seen.add(name)
+                        yield TaskInJob(self.job, TaskDetails(task.facts))
+            if job.state == "completed" or not self.follow:
+                return
+            if newest is not None:
+                since = newest - _OVERLAP
+            await self.pause()
+
+
+@dataclass(slots=True)
+class TaskStreams:
+    """Reads files of tasks (``names``) as they grow; with ``follow``, until they are complete."""
+
+    account: Account
+    spec: Spec
+    names: tuple[str, ...]
+    pause: Pause
+    follow: bool = True
+    _queue: asyncio.Queue[TaskOutput | None] = field(default_factory=lambda: asyncio.Queue(64))
+    _readers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READERS))
+
+    async def read(self, tasks: AsyncIterator[TaskInJob]) -> AsyncIterator[TaskOutput]:
+        """What the tasks write, until all of them have ended.
+
+        Raises:
+            ExceptionGroup: with the ``ServiceError`` of a request that was refused.
+        """
+        reading = asyncio.create_task(self._read_all(tasks))
+        try:
+            while (output := await self._queue.get()) is not None:
+                yield output
+            await reading
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    async def _read_all(self, tasks: AsyncIterator[TaskInJob]) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                async for task in tasks:
+                    for name in self.names:
+                        await self._readers.acquire()
+                        group.create_task(self._read(task, name))
+        except Exception:
+            await self._queue.put(None)
+            raise
+        await self._queue.put(None)
+
+    async def _read(self, where: TaskInJob, name: str) -> None:
+        task = where.seen.facts.id
+        output = output_of_task(self.account, self.spec, where, name)
+        try:
+            chunks = output.follow(self.pause) if self.follow else output.read()
+            async for data in chunks:
+                await self._queue.put(TaskOutput(task, name, data))
+            await self._queue.put(TaskOutput(task, name, b""))
+        finally:
+            self._readers.release()
