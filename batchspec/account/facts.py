@@ -155,6 +155,15 @@ class FilePart:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeFile:
+    """A file of a task or node: ``name`` is its path, ``modified`` when it was last changed."""
+
+    name: str
+    size: int
+    modified: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskDetails:
     """One task, with the location of its logs.
 

@@ -17,6 +17,7 @@ from batchspec.account.facts import (
     ContainerProperties,
     FilePart,
     NodeFacts,
+    NodeFile,
     NodeRecord,
     PreparationFacts,
     TaskAdded,
@@ -119,6 +120,10 @@ class Nodes(Protocol):
         self, pool_id: str, node_id: str, path: str, start: int, size: int
     ) -> FilePart | None:
         """At most ``size`` bytes of a file of a node from ``start`` on; ``None`` without a file."""
+        ...
+
+    def list_files(self, pool_id: str, node_id: str) -> AsyncIterator[NodeFile]:
+        """Every file of a node, in all folders; none without the node."""
         ...
 
     async def get_file_tail(self, pool_id: str, node_id: str, path: str, size: int) -> str:
@@ -273,6 +278,10 @@ class Tasks(Protocol):
         self, job_id: str, task_id: str, path: str, start: int, size: int
     ) -> FilePart | None:
         """At most ``size`` bytes of a file of a task from ``start`` on; ``None`` without a file."""
+        ...
+
+    def list_files(self, job_id: str, task_id: str) -> AsyncIterator[NodeFile]:
+        """Every file of a task on its node, in all folders; none if they do not exist."""
         ...
 
     async def get_file_tail(self, job_id: str, task_id: str, path: str, size: int) -> str:

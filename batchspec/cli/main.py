@@ -28,6 +28,7 @@ from batchspec.cli.commands.init import init
 from batchspec.cli.commands.list import list_
 from batchspec.cli.commands.local import local_commands
 from batchspec.cli.commands.logs import logs
+from batchspec.cli.commands.ls import cat, ls
 from batchspec.cli.commands.plan import plan
 from batchspec.cli.commands.report import report
 from batchspec.cli.commands.retry import retry
@@ -93,6 +94,8 @@ app.command()(destroy)
 app.command()(explain)
 app.command()(report)
 app.command("import")(import_)
+app.command()(ls)
+app.command()(cat)
 app.command("list")(list_)
 app.command()(doctor)
 app.command()(schema)

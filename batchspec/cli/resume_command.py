@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 _WITH_RUN = (
     "apply",
     "attach",
+    "cat",
     "cost",
     "destroy",
     "download",
     "failures",
     "logs",
+    "ls",
     "plan",
     "retry",
     "status",

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from batchspec.account import (
     NodeFacts,
+    NodeFile,
     NodeRecord,
     PreparationFacts,
     TaskCounts,
@@ -155,6 +156,16 @@ def kept_output(body: Json) -> tuple[str, str] | None:
             name = urlsplit(container.get("containerUrl", "")).path.rpartition("/")[2]
             return unquote(name), container.get("path", "").rstrip("/")
     return None
+
+
+def node_file(body: Json) -> NodeFile | None:
+    """A file of a list of files; ``None`` for a folder."""
+    if body.get("isDirectory"):
+        return None
+    properties: Json = body.get("properties") or {}
+    # The length is a string in the REST reference.
+    size = int(properties.get("contentLength") or 0)
+    return NodeFile(body.get("name", ""), size, _timestamp(properties, "lastModified"))
 
 
 def node_facts(body: Json) -> NodeFacts:

@@ -8,7 +8,7 @@ from typing import Any
 
 from azure.core.exceptions import AzureError
 
-from batchspec.account import FilePart, NodeFacts, NodeRecord
+from batchspec.account import FilePart, NodeFacts, NodeFile, NodeRecord
 from batchspec.cloud import facts
 from batchspec.cloud.errors import transition_timeout, translate, translated
 from batchspec.cloud.rest import (
@@ -17,6 +17,7 @@ from batchspec.cloud.rest import (
     create_or_adopt,
     delete_if_exists,
     json_of,
+    list_files,
     list_items,
     odata_literal,
     path_segment,
@@ -248,6 +249,12 @@ class Nodes:
     async def get_file_tail(self, pool_id: str, node_id: str, path: str, size: int) -> str:
         """The last ``size`` bytes of a file of a node; empty if it does not exist."""
         return await read_tail(self._connection, self._file(pool_id, node_id, path), size)
+
+    async def list_files(self, pool_id: str, node_id: str) -> AsyncIterator[NodeFile]:
+        """Every file of a node, streamed; none without the node."""
+        path = f"/pools/{path_segment(pool_id)}/nodes/{path_segment(node_id)}"
+        async for file in list_files(self._connection.client, path, f"files of node {node_id}"):
+            yield file
 
     def _file(self, pool_id: str, node_id: str, path: str) -> RemoteFile:
         client = self._connection.client

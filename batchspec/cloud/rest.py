@@ -19,7 +19,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from azure.core.exceptions import AzureError, HttpResponseError
 from azure.core.rest import HttpRequest
 
-from batchspec.account import FilePart
+from batchspec.account import FilePart, NodeFile
 from batchspec.cloud.account import API_VERSION
 from batchspec.cloud.errors import (
     ErrorResponse,
@@ -29,7 +29,7 @@ from batchspec.cloud.errors import (
     transition_timeout,
     translate,
 )
-from batchspec.cloud.facts import Json, metadata
+from batchspec.cloud.facts import Json, metadata, node_file
 from batchspec.cloud.pipeline import track_attempts
 from batchspec.cloud.rate_limiter import Limits, RateLimiter, Timing, Transition
 from batchspec.cloud.sas import SasSigner
@@ -82,9 +82,15 @@ async def list_items(
     where: str = "",
     select: Sequence[str] = (),
     page: int = PAGE,
+    recursive: bool = False,
 ) -> AsyncIterator[Json]:
-    """The elements of a list, page by page; ``where`` is ``$filter``, ``select`` is ``$select``."""
+    """The elements of a list, page by page; ``where`` is ``$filter``, ``select`` is ``$select``.
+
+    ``recursive``: a list of files contains those in all folders.
+    """
     query = {"api-version": API_VERSION, "maxresults": str(page)}
+    if recursive:
+        query["recursive"] = "true"
     if where:
         query["$filter"] = where
     if select:
@@ -292,6 +298,17 @@ async def _read(
             await connection.timing.sleep(connection.limiter.backoff(failures))
             continue
         return FilePart(data, max(length, span.start + len(data)))
+
+
+async def list_files(client: BatchClient, path: str, subject: str) -> AsyncIterator[NodeFile]:
+    """The files of a task or node at ``path``; none if they do not exist."""
+    try:
+        async for body in list_items(client, f"{path}/files", recursive=True):
+            if (file := node_file(body)) is not None:
+                yield file
+    except AzureError as error:
+        if status_code(error) not in _NO_FILE:
+            raise translate(error, subject) from None
 
 
 def _text(data: bytes, *, cut: bool) -> str:

@@ -16,6 +16,7 @@ from azure.core.exceptions import AzureError
 
 from batchspec.account import (
     FilePart,
+    NodeFile,
     TaskAdded,
     TaskDetails,
     TaskRecord,
@@ -31,6 +32,7 @@ from batchspec.cloud.rest import (
     RemoteFile,
     error_code,
     json_of,
+    list_files,
     list_items,
     path_segment,
     read_part,
@@ -265,6 +267,12 @@ class Tasks:
     async def get_file_tail(self, job_id: str, task_id: str, path: str, size: int) -> str:
         """The last ``size`` bytes of a file of a task; empty if it does not exist."""
         return await read_tail(self._connection, self._file(job_id, task_id, path), size)
+
+    async def list_files(self, job_id: str, task_id: str) -> AsyncIterator[NodeFile]:
+        """Every file of a task on its node, streamed; none if they do not exist."""
+        path = f"/jobs/{path_segment(job_id)}/tasks/{path_segment(task_id)}"
+        async for file in list_files(self._connection.client, path, f"files of task {task_id}"):
+            yield file
 
     def _file(self, job_id: str, task_id: str, path: str) -> RemoteFile:
         client = self._connection.client

@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from batchspec.observe.failures import Failure, failures_of, tasks_alike
     from batchspec.observe.file_cache import FileCache, create_state_folder
     from batchspec.observe.spool import Spool, Working, silent
+    from batchspec.observe.stored_files import (
+        FileSource,
+        SourceKind,
+        StoredFile,
+        containers_of,
+        find_source,
+    )
     from batchspec.observe.task_output import (
         NodeOutput,
         OutputFile,
@@ -49,21 +56,26 @@ if TYPE_CHECKING:
 __all__ = [
     "Failure",
     "FileCache",
+    "FileSource",
     "Kind",
     "NodeOutput",
     "OutputFile",
     "OwnedResource",
+    "SourceKind",
     "Spool",
     "StartedTasks",
+    "StoredFile",
     "TaskInJob",
     "TaskOutput",
     "TaskStreams",
     "Unstartable",
     "Working",
+    "containers_of",
     "counted_jobs",
     "create_state_folder",
     "failures_of",
     "find_node_output",
+    "find_source",
     "find_task",
     "find_unstartable",
     "jobs_of",
@@ -92,6 +104,8 @@ _MODULES = {
     **dict.fromkeys(("NodeOutput", "OutputFile", "TaskInJob", "Unstartable"), "task_output"),
     **dict.fromkeys(("find_node_output", "find_task", "find_unstartable"), "task_output"),
     **dict.fromkeys(("stored_output", "wait_for_start"), "task_output"),
+    **dict.fromkeys(("FileSource", "SourceKind", "StoredFile"), "stored_files"),
+    **dict.fromkeys(("containers_of", "find_source"), "stored_files"),
     **dict.fromkeys(("StartedTasks", "TaskOutput", "TaskStreams"), "task_streams"),
     **dict.fromkeys(
         ("output_of_task", "pool_of", "started_tasks", "stored_failures"), "task_output"
