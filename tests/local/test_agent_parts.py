@@ -14,7 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchspec.local.agent.node_logs import NodeLogs
-from batchspec.local.agent.output_files import compile_pattern, find_files, has_wildcard
+from batchspec.local.agent.output_files import (
+    UPLOAD_ERROR_LOG,
+    compile_pattern,
+    find_files,
+    has_wildcard,
+    upload_all,
+)
 from batchspec.local.agent.processes import expand_variables, split_command_line
 from batchspec.local.agent.storage import blob_url
 from batchspec.local.clock import Clock
@@ -187,3 +193,31 @@ def test_a_node_log_that_cannot_be_written_fails_no_run(
         logs.write("p", "n", datetime(2026, 3, 1, tzinfo=UTC), f"line {number}")
     logs.remove("p", "n")
     assert "the logs of nodes cannot be written: Not a directory" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "\x7f", "d" * 200 + "/" + "e" * 250])
+async def test_a_file_that_cannot_be_a_blob_does_not_stop_the_others(
+    name: str, tmp_path: Path
+) -> None:
+    sent = []
+
+    class Storage:
+        async def upload(self, source: int, url: str, headers: object) -> str:
+            sent.append(url)
+            return ""
+
+    path = tmp_path / "wd" / name
+    path.parent.mkdir(parents=True)
+    path.write_text("x")
+    (tmp_path / "wd" / "z").write_text("x")
+    outputs = [
+        {
+            "filePattern": "**/*",
+            "destination": {"container": {"containerUrl": "http://a/c?sig=x", "path": "p" * 700}},
+        }
+    ]
+    blobs, why = await upload_all(outputs, tmp_path, {}, Storage(), None)  # type: ignore[arg-type]
+    assert blobs == ("p" * 700 + "/z",)
+    assert len(sent) == 1
+    assert why is not None and why.code == "FileUploadMiscError"
+    assert "400 InvalidUri" in (tmp_path / UPLOAD_ERROR_LOG).read_text()

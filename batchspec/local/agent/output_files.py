@@ -107,7 +107,15 @@ def _uploads(
         yield _Upload(file, name, container, headers)
 
 
+_NO_BLOB_NAME = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")
+"""Characters that a blob name cannot contain ("Naming and Referencing Containers, Blobs, and
+Metadata"). Azurite stores such a name and answers every later listing of the container with 500."""
+_LONGEST = 1024
+
+
 async def _upload(upload: _Upload, storage: BlobClient) -> None:
+    if _NO_BLOB_NAME.search(upload.blob) or len(upload.blob) > _LONGEST:
+        raise StorageError(400, "InvalidUri")
     source = os.open(upload.file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         await storage.upload(source, blob_url(upload.container, upload.blob), upload.headers)
