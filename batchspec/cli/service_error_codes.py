@@ -220,7 +220,7 @@ LOCAL = ErrorGroup(
             "cache-unwritable",
             "Azurite cannot be installed into the cache folder",
             DISK,
-            "Free space, or set XDG_CACHE_HOME to another folder.",
+            "Free space, or use another folder: `export XDG_CACHE_HOME=FOLDER`.",
         ),
         ErrorCode(
             "azurite-exited",
@@ -274,7 +274,7 @@ LOCAL = ErrorGroup(
             "data-unwritable",
             "The data folder cannot be used",
             DISK,
-            "Fix its permissions, or set BATCHSPEC_LOCAL_HOME.",
+            "Fix its permissions, or use another folder: `export BATCHSPEC_LOCAL_HOME=FOLDER`.",
         ),
         ErrorCode(
             "data-locked",

@@ -50,6 +50,7 @@ __all__ = [
     "State",
     "Status",
     "azurite_status",
+    "check_folder",
     "env",
     "install",
     "reset",
@@ -102,6 +103,15 @@ def status(data: Path | None = None) -> Status:
         LocalError: the folder cannot be read.
     """
     return read_status(_home(data))
+
+
+def check_folder(data: Path | None = None) -> None:
+    """Check that the first start could create the data folder. Changes nothing.
+
+    Raises:
+        LocalError: ``data-unwritable``.
+    """
+    _home(data).check()
 
 
 def stop(data: Path | None = None, *, notify: Notify = _ignore) -> bool:

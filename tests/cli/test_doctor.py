@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from batchspec.diagnostics import Diagnostic
+from batchspec.exit_codes import Exit
 from batchspec.plan.observed import SupportedImage
 from batchspec.render.doctor import (
     Level,
@@ -97,6 +99,24 @@ def test_a_service_that_does_not_run_is_not_started(
     desk.environ["PATH"] = "/usr/bin:/bin"
     assert set(levels(desk)) == {"python", "engine", "service"}
     assert not desk.home.exists()
+
+
+def test_a_service_that_could_not_start_fails_the_check(
+    azurite_installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a read-only HOME."""
+    home = tmp_path / "read-only" / "share" / "home"
+    desk = Inside(tmp_path, home, {"BATCHSPEC_LOCAL_HOME": str(home)})
+    real = os.access
+
+    def access(path: str | Path, mode: int) -> bool:
+        return path != tmp_path and real(path, mode)
+
+    monkeypatch.setattr(os, "access", access)
+    done = desk.run("doctor")
+    assert done.code == Exit.SERVICE
+    assert "Permission denied" in done.out
+    assert "`export BATCHSPEC_LOCAL_HOME=FOLDER`" in done.out
 
 
 def test_all_missing_settings_of_an_account_are_reported_together(mixed: Workplace) -> None:

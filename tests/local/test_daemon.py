@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobServiceClient
 
 from batchspec import local
@@ -78,6 +79,23 @@ def test_a_second_start_finds_the_first(shared: Endpoints) -> None:
     phases: list[StartupPhase] = []
     assert local.start(shared.data, notify=phases.append) == shared
     assert phases == []
+
+
+def test_services_of_two_users_do_not_meet(shared: Endpoints, tmp_path: Path) -> None:
+    """The folder of each user is in their home, and nothing else is shared."""
+    other = local.start(tmp_path / "home")
+    try:
+        assert len({shared.batch_url, other.batch_url, shared.blob_url, other.blob_url}) == 4
+        with BlobServiceClient.from_connection_string(shared.connection_string) as store:
+            mixed = BlobServiceClient(
+                other.blob_url,
+                {"account_name": store.account_name, "account_key": store.credential.account_key},
+            )
+            with mixed, pytest.raises(HttpResponseError, match="authenticate"):
+                list(mixed.list_containers())
+    finally:
+        local.stop(other.data)
+    assert listens(shared.batch_url), "that of the other user still runs"
 
 
 def test_both_services_answer(shared: Endpoints) -> None:

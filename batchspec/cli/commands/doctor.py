@@ -57,9 +57,14 @@ def _check_embedded_service() -> tuple[AnyAccount | None, list[Check]]:
             checks.append(
                 engine_check(str(azurite.node), azurite.azurite, installed=azurite.installed)
             )
-            status = local.status()
     except ServiceError as error:
         return None, [*checks, *(failed_check("engine", problem) for problem in error.problems)]
+    try:
+        with service_errors():
+            local.check_folder()
+            status = local.status()
+    except ServiceError as error:
+        return None, [*checks, *(failed_check("service", problem) for problem in error.problems)]
     endpoints = status.endpoints
     running = endpoints is not None
     checks.append(service_check(status.state.value, str(status.data), running=running))

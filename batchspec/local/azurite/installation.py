@@ -257,7 +257,8 @@ def _writing(folder: Path) -> Iterator[None]:
         raise LocalError(
             "cache-unwritable",
             f"Azurite cannot be installed into {folder}: {error.strerror or error}.",
-            fix="Fix the permissions or free space, or set XDG_CACHE_HOME to another folder",
+            fix="Fix the permissions or free space, or use another folder:"
+            " `export XDG_CACHE_HOME=FOLDER`",
         ) from error
 
 

@@ -111,8 +111,16 @@ class Home:
                     fix="Set BATCHSPEC_LOCAL_HOME to an empty or new folder",
                 )
             self.root.chmod(0o700)
-            if not os.access(self.root, os.W_OK | os.X_OK):
-                raise PermissionError(13, os.strerror(13))
+            check_writable(self.root)
+
+    def check(self) -> None:
+        """Raise ``data-unwritable`` if :meth:`create` could not create the folder; create nothing.
+
+        Raises:
+            LocalError: ``data-unwritable``.
+        """
+        with self.disk_errors():
+            check_writable(self.root)
 
     def set_state_aside(self) -> tuple[Path, ...]:
         """Rename the state folders atomically, and return all folders to be deleted."""
@@ -131,8 +139,18 @@ class Home:
             raise LocalError(
                 "data-unwritable",
                 f"The data folder {self.root} cannot be used: {error.strerror or error}.",
-                fix="Fix its permissions, or set BATCHSPEC_LOCAL_HOME to another folder",
+                fix="Fix its permissions, or use another folder:"
+                " `export BATCHSPEC_LOCAL_HOME=FOLDER`",
             ) from error
+
+
+def check_writable(folder: Path) -> None:
+    """Raise ``OSError`` if the folder, or the nearest that exists above it, is not writable."""
+    existing = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    if not existing.is_dir():
+        raise NotADirectoryError(20, os.strerror(20))
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise PermissionError(13, os.strerror(13))
 
 
 def write_private(path: Path, text: str) -> None:
