@@ -146,7 +146,7 @@ _REPLAYS = """\
 `tools/replay_recordings.py` replays {recorded:,} public recordings of exchanges with the real
 service, of api-versions 2018-12 to 2024-02, and compares status, headers, error code, and the
 properties of the body with their types. {apply:,} recordings apply, and {share} of them agree. A
-test requires at least 95 % and a reason for each difference:
+test requires at least 95 % and a reason for each difference. By family of operations:
 """
 
 _CHECKED = """\
@@ -227,6 +227,12 @@ def _contract(source: str) -> Iterator[str]:
 def _replays(counts: dict[str, Any]) -> Iterator[str]:
     share = 1 - sum(counts["differ"].values()) / counts["apply"]
     yield _REPLAYS.format(recorded=counts["recorded"], apply=counts["apply"], share=f"{share:.1%}")
+    yield "| family | recorded | apply | agree |"
+    yield "| --- | --- | --- | --- |"
+    for name, (recorded, apply, agree) in counts["families"].items():
+        part = f" ({agree / apply:.1%})" if apply else ""
+        yield f"| {name} | {recorded} | {apply} | {agree}{part} |"
+    yield ""
     for name, title in (("differ", "reason of a difference"), ("do not apply", "not applicable")):
         yield f"| {title} | exchanges |"
         yield "| --- | --- |"

@@ -16,7 +16,7 @@ import logging
 import sys
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,14 +91,26 @@ def main() -> int:
         "do not apply": Counter(verdict.skipped for verdict in skipped),
         "differ": Counter(verdict.reason or f"? {_what(verdict)}" for verdict in differing),
     }
+    families = {
+        name: _counts([one for one in verdicts if one.exchange.family == name])
+        for name in sorted({verdict.exchange.family for verdict in verdicts})
+    }
     print(f"{len(verdicts)} recorded exchanges, {len(skipped)} do not apply:")
     _table(reasons["do not apply"])
     print(f"\n{len(applied)} apply, {len(differing)} differ:")
     _table(reasons["differ"])
     if options.keep is not None:
         tables = {name: dict(counter.most_common()) for name, counter in reasons.items()}
-        counts = {"recorded": len(verdicts), "apply": len(applied), **tables}
+        counts = {
+            "recorded": len(verdicts),
+            "apply": len(applied),
+            **tables,
+            "families": families,
+        }
         options.keep.write_text(json.dumps(counts, indent=2) + "\n", encoding="utf-8")
+    print(f"\n{'family':<22}recorded   apply   agree")
+    for name, (recorded, apply, agree) in families.items():
+        print(f"{name:<22}{recorded:>8}{apply:>8}{agree:>8}")
     if options.all:
         for verdict in differing:
             exchange = verdict.exchange
@@ -108,6 +120,12 @@ def main() -> int:
     unexplained = sum(not verdict.reason for verdict in differing)
     print(f"\n{share:.1%} of the applicable exchanges agree; {unexplained} differ without a reason")
     return int(share < TARGET or unexplained > 0)
+
+
+def _counts(verdicts: Sequence[Verdict]) -> tuple[int, int, int]:
+    """How many exchanges are recorded, how many of them apply, and how many of these agree."""
+    applied = [verdict for verdict in verdicts if not verdict.skipped]
+    return len(verdicts), len(applied), sum(not verdict.found for verdict in applied)
 
 
 def _what(verdict: Verdict) -> str:

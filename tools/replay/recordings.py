@@ -20,6 +20,17 @@ SINCE: Mapping[str, str] = {"certificateReferences": "2024-11-01"}
 """Properties that replies of every api-version have, always, since a day."""
 
 
+_FAMILIES: Mapping[str, str] = {
+    "jobschedules": "job schedules",
+    "nodecounts": "nodes",
+    "nodeagentskus": "images",
+    "supportedimages": "images",
+    "lifetimejobstats": "lifetime statistics",
+    "lifetimepoolstats": "lifetime statistics",
+    "poolusagemetrics": "pool usage metrics",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """One request and the reply of the real service.
@@ -47,6 +58,17 @@ class Exchange:
         if len(parts) > 5 and parts[4] == "files":
             parts = [*parts[:5], "/".join(parts[5:])]
         return tuple(parts)
+
+    @property
+    def family(self) -> str:
+        """The operations that the request belongs to: ``tasks``, ``files of nodes`` ..."""
+        kinds = self.parts[0::2]
+        first, last = self.parts[0].partition("(")[0], kinds[2] if len(kinds) > 2 else ""
+        if first == "jobs" and kinds[1:2] in (("tasks",), ("addtaskcollection",)):
+            return "files of tasks" if last == "files" else "tasks"
+        if first == "pools" and kinds[1:2] == ("nodes",):
+            return {"files": "files of nodes", "users": "users of nodes"}.get(last, "nodes")
+        return _FAMILIES.get(first, first)
 
     @property
     def day(self) -> str:
