@@ -133,7 +133,9 @@ _CLIENTS = """\
 
 These clients run in CI, in the versions that `tests/interop` pins: each creates a pool, runs a job,
 and reads states, files and errors. Tests marked `foreign` have a separate CI job, since
-the clients take minutes to install; `pytest -m foreign tests/interop` runs them.
+the clients take minutes to install; `pytest -m foreign tests/interop` runs them. The requests of
+all clients except the quickstart were recorded and are sent again in `make test`
+(`tools/record_requests.py`).
 The properties of all models are compared with those of azure-batch 8.0, 11.0, 12.0, 14.1 and 14.2.
 
 | client | api-version | runs in CI |

@@ -1,0 +1,52 @@
+"""Requests that other clients have sent are taken, also those of clients that take long to install.
+
+`tools/record_requests.py` records them. They are sent to a service without an engine: pools stay
+`resizing`, no node and no file exists, and tasks stay active. So a reply may be 404 or 409 instead
+of the recorded one, but no request is refused as invalid, unknown or not supported that was not
+before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from tests.local.running import running
+
+REQUESTS = sorted((Path(__file__).parent / "requests").glob("*.jsonl"))
+_REFUSED = frozenset({400, 401, 403, 405, 411, 413, 500, 501})
+
+
+@pytest.mark.parametrize("file", REQUESTS, ids=lambda path: path.stem)
+def test_the_requests_of_a_client_are_taken(tmp_path: Path, file: Path) -> None:
+    wrong = []
+    with running(tmp_path / "batch") as service:
+        for line in _lines(file):
+            query = {name: text for name, text in line["query"].items() if name != "api-version"}
+            answer = service.request(
+                line["method"],
+                line["path"],
+                line["body"],
+                query=urlencode(query, quote_via=quote),
+                headers=line["headers"],
+                version=line["query"]["api-version"],
+                checked=False,
+            )
+            if not _agrees(line, answer.status):
+                wrong.append((line["method"], line["path"], line["status"], answer.status))
+    assert wrong == []
+
+
+def _agrees(line: Mapping[str, Any], status: int) -> bool:
+    """Whether a status is the recorded one, or another because nothing runs here (404, 409)."""
+    return status == line["status"] or not {status, line["status"]} & _REFUSED
+
+
+def _lines(file: Path) -> Iterator[dict[str, Any]]:
+    with file.open(encoding="utf-8") as lines:
+        yield from map(json.loads, lines)
