@@ -51,8 +51,10 @@ if TYPE_CHECKING:
         TaskState,
         variable_text,
     )
+    from batchspec.api.prices import orphan_costs
     from batchspec.api.run_folder import (
         RunFolder,
+        read_costs,
         recorded_runs,
         runs_folder,
     )
@@ -101,10 +103,12 @@ __all__ = [
     "open_session",
     "open_target",
     "origin_of",
+    "orphan_costs",
     "prepare_apply",
     "prepare_destroy",
     "prepare_plan",
     "prepare_retry",
+    "read_costs",
     "read_lines",
     "read_status",
     "recorded_runs",
@@ -156,6 +160,7 @@ _NAMES = {
     ),
     "run_folder": (
         "RunFolder",
+        "read_costs",
         "recorded_runs",
         "runs_folder",
     ),
@@ -172,6 +177,7 @@ _NAMES = {
         "open_session",
         "origin_of",
     ),
+    "prices": ("orphan_costs",),
     "status": ("list_tasks", "read_status", "watch_status"),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from batchspec import __version__
 from batchspec.apply.events import NodeFailed, Stamped, TaskFailed
@@ -21,6 +21,10 @@ from batchspec.apply.private_files import open_private, private_folder
 from batchspec.diagnostics import redact
 from batchspec.observe import create_state_folder
 from batchspec.render import JsonView
+
+if TYPE_CHECKING:
+    from batchspec.render import ActualRun
+    from batchspec.spec import Spec
 
 KEPT = 30
 """Recorded runs of a spec; older ones are deleted when a run starts."""
@@ -121,3 +125,19 @@ def _write(path: Path, text: str) -> None:
     private_folder(path.parent)
     with open_private(path) as file:
         file.write(redact(text))
+
+
+def read_costs(spec: Spec, target: str) -> tuple[ActualRun, ...]:
+    """The node-hours of the recorded runs of a spec on the account ``target``, oldest first."""
+    from batchspec.render import ActualRun, Tally, read_record
+
+    found = []
+    for record in recorded_runs(runs_folder(spec.path, spec.name)):
+        tally = Tally()
+        with record.open(encoding="utf-8", errors="replace") as lines:
+            for stamped in read_record(lines):
+                tally(stamped)
+        report = tally.report()
+        if report.node_hours and report.target == target:
+            found.append(ActualRun(report.began, report.node_hours))
+    return tuple(found)

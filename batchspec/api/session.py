@@ -7,8 +7,7 @@ import os
 import platform
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 from typing import TypeAlias
@@ -133,27 +132,11 @@ async def open_session(
                 )
                 if estimate and spec.cost is not None:
                     notices.working("reading prices")
-                    observed = await _with_cost(spec, observed, cloud)
+                    from batchspec.api.prices import with_cost
+
+                    observed = await with_cost(spec, observed, cloud)
             notices.working("comparing the spec with the account")
             yield Session(options, spec, cloud, observed, waits, found)
-
-
-async def _with_cost(spec: Spec, observed: Observed, cloud: AccountClient) -> Observed:
-    """The observations with what an estimate needs; prices are cached in the user's folder."""
-    from platformdirs import user_cache_path
-
-    from batchspec.observe import observe_cost
-    from batchspec.pricing import PriceCache, RetailPrices
-
-    found = await observe_cost(
-        spec,
-        observed,
-        cloud,
-        source=RetailPrices(),
-        cache=PriceCache(user_cache_path("batchspec") / "prices"),
-        now=datetime.now(UTC),
-    )
-    return replace(observed, cost=found)
 
 
 @contextmanager

@@ -157,7 +157,13 @@ async def _status(spec: Spec, cloud: AccountClient) -> Status:
         total = counts.total + absent - failed
         if totals:
             stages = await count_stages(totals, cloud.tasks.list(job.id, missing_ok=True))
+    per_hour = None
+    if spec.cost is not None and pool is not None:
+        from batchspec.api.prices import pool_cost
+
+        per_hour = await pool_cost(pool, cloud.names, spec)
     return Status(
+        per_hour=per_hour,
         account=cloud.names,
         name=spec.name,
         job=job.id if job else None,

@@ -67,11 +67,18 @@ class StepProgress:
 
 @dataclass(frozen=True, slots=True)
 class NodesSeen:
-    """The nodes of a pool by state, e.g. ``{"idle": 2, "starting": 1}``; ``target`` is how many."""
+    """The nodes of a pool by state, e.g. ``{"idle": 2, "starting": 1}``; ``target`` is how many.
+
+    ``dedicated`` and ``spot`` nodes of ``vm_size``, which are billed, existed at ``service_time``.
+    """
 
     pool: str
     states: Mapping[str, int]
     target: int
+    vm_size: str = ""
+    dedicated: int = 0
+    spot: int = 0
+    service_time: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from batchspec.account import Account
 from batchspec.apply.concurrency import for_each
 from batchspec.apply.context import StepContext, StepResult
 from batchspec.apply.events import ScheduleSeen, Waiting
+from batchspec.apply.monitor import nodes_seen
 from batchspec.apply.node_logs import forget_pool_output, keep_pool_output
 from batchspec.apply.polling import wait_until_deleted
 from batchspec.apply.ports import World
@@ -49,7 +50,7 @@ from batchspec.plan.metadata import (
     with_user,
     without_user,
 )
-from batchspec.plan.observed import Blob
+from batchspec.plan.observed import Blob, PoolFacts
 from batchspec.plan.stamps import WorkSet, is_stale
 from batchspec.spec import Record
 
@@ -148,14 +149,30 @@ async def replace_pool(action: ReplacePool, context: StepContext) -> StepResult:
 
 async def delete_pool(action: DeletePool, context: StepContext) -> StepResult:
     """Delete a pool and wait until it is deleted."""
+    account = context.world.account
     await keep_pool_output(action.pool, context.world, context.emit)
-    existed = await context.world.account.pools.delete(action.pool)
-    await _until_pool_deleted(action.pool, context.world)
+    existed = await account.pools.delete(action.pool)
+    pool = await _until_pool_deleted(action.pool, context.world)
+    if pool is not None and pool.nodes:
+        now = account.now()
+        last = replace(pool, target_dedicated=0, target_spot=0)
+        context.emit(nodes_seen(last, {}, now))
+        context.emit(nodes_seen(replace(last, dedicated=0, spot=0), {}, now))
     return StepResult(note="" if existed else _ABSENT)
 
 
-async def _until_pool_deleted(pool: str, world: World) -> None:
-    await wait_until_deleted(lambda: world.account.pools.get(pool), f"pool {pool}", world)
+async def _until_pool_deleted(pool: str, world: World) -> PoolFacts | None:
+    """Wait until a pool is deleted; the pool as it was first seen, ``None`` if it was gone."""
+    first: PoolFacts | None = None
+
+    async def get() -> PoolFacts | None:
+        nonlocal first
+        found = await world.account.pools.get(pool)
+        first = first or found
+        return found
+
+    await wait_until_deleted(get, f"pool {pool}", world)
+    return first
 
 
 # --- jobs -----------------------------------------------------------------------------------------

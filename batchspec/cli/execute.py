@@ -269,4 +269,15 @@ def _summary(report: Report, session: Session, again: str) -> str:
         commands={command(name): purpose for name, purpose in commands.items()},
         color=use_color(),
         width=width(),
+        cost=_spent(report, session),
     )
+
+
+def _spent(report: Report, session: Session) -> str:
+    """What the nodes have cost in this run; empty if the spec does not ask for it."""
+    cost, facts = session.spec.cost, session.observed.cost
+    if cost is None or facts is None or not report.node_hours:
+        return ""
+    from batchspec.render import spent_text
+
+    return spent_text(report.node_hours, facts.prices, cost.currency, report.target)

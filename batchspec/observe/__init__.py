@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         observe,
         owned_resources,
     )
-    from batchspec.observe.cost import observe_cost
+    from batchspec.observe.cost import cost_per_hour, observe_cost
     from batchspec.observe.disk import scan
     from batchspec.observe.failures import Failure, failures_of, tasks_alike
     from batchspec.observe.file_cache import FileCache, create_state_folder
@@ -71,6 +71,7 @@ __all__ = [
     "Unstartable",
     "Working",
     "containers_of",
+    "cost_per_hour",
     "counted_jobs",
     "create_state_folder",
     "failures_of",
@@ -96,7 +97,7 @@ __all__ = [
 _MODULES = {
     **dict.fromkeys(("Kind", "OwnedResource", "counted_jobs", "jobs_of"), "account"),
     **dict.fromkeys(("observe", "owned_resources"), "account"),
-    **dict.fromkeys(("observe_cost",), "cost"),
+    **dict.fromkeys(("cost_per_hour", "observe_cost"), "cost"),
     **dict.fromkeys(("scan",), "disk"),
     **dict.fromkeys(("Failure", "failures_of", "tasks_alike"), "failures"),
     **dict.fromkeys(("FileCache", "create_state_folder"), "file_cache"),

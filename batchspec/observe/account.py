@@ -233,8 +233,8 @@ class OwnedResource:
     """A resource that a spec created.
 
     ``since`` is when it was created (a container: last changed). ``nodes`` and ``wanted`` are the
-    present and the target number of nodes of a pool. ``used``: an open job needs it. ``orphan``: it
-    is billed or counts against a quota, and no job can use it.
+    present and the target number of nodes of a pool, ``pool`` its facts. ``used``: an open job
+    needs it. ``orphan``: it is billed or counts against a quota, and no job can use it.
     """
 
     kind: Kind
@@ -246,6 +246,7 @@ class OwnedResource:
     orphan: bool
     nodes: int = 0
     wanted: int = 0
+    pool: PoolFacts | None = None
 
 
 async def owned_resources(account: Account) -> tuple[OwnedResource, ...]:
@@ -308,7 +309,7 @@ def _owned(
             nodes, wanted = pool.dedicated + pool.spot, pool.target_dedicated + pool.target_spot
             since = _moment(pool.properties.get("creationTime"))
             yield OwnedResource(
-                Kind.POOL, pool.id, spec, pool.state, since, used, orphan, nodes, wanted
+                Kind.POOL, pool.id, spec, pool.state, since, used, orphan, nodes, wanted, pool
             )
     made = [(Kind.SCHEDULE, job) for job in schedules] + [(Kind.JOB, job) for job in jobs]
     for kind, job in made:

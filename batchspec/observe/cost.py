@@ -5,9 +5,18 @@ from __future__ import annotations
 from datetime import datetime
 
 from batchspec.account import Account
-from batchspec.plan import node_type, pool_kinds
-from batchspec.plan.observed import CostFacts, EarlierRun, JobFacts, Observed
-from batchspec.pricing import PriceCache, PriceSource, find_prices
+from batchspec.plan import node_type, node_type_of, pool_kinds
+from batchspec.plan.observed import CostFacts, EarlierRun, JobFacts, Observed, PoolFacts
+from batchspec.pricing import (
+    USD,
+    NodeKind,
+    Price,
+    PriceCache,
+    PriceSource,
+    PriceTable,
+    Unknown,
+    find_prices,
+)
 from batchspec.spec import Spec
 
 _MOST_TASKS = 1_000
@@ -39,6 +48,37 @@ async def observe_cost(
         kinds=pool_kinds(spec, observed),
     )
     return CostFacts(prices, await _earlier_run(observed, account))
+
+
+async def cost_per_hour(
+    pool: PoolFacts,
+    region: str,
+    *,
+    source: PriceSource,
+    cache: PriceCache,
+    now: datetime,
+    table: PriceTable | None = None,
+) -> Price | Unknown:
+    """What the present nodes of a pool cost per hour, all together.
+
+    ``now`` is the real time, since the embedded service may be ahead of it.
+    """
+    counts = {NodeKind.DEDICATED: pool.dedicated, NodeKind.SPOT: pool.spot}
+    kinds = [kind for kind, count in counts.items() if count]
+    currency = table.currency if table is not None else USD
+    if not kinds:
+        return Price(0.0, currency, "no nodes")
+    found = await find_prices(
+        node_type_of(pool, region), now=now, source=source, cache=cache, table=table, kinds=kinds
+    )
+    total = 0.0
+    for kind in kinds:
+        price = found.of(kind)
+        if isinstance(price, Unknown):
+            return price
+        total += counts[kind] * price.per_hour
+        origin = price.source
+    return Price(total, currency, origin)
 
 
 async def _earlier_run(observed: Observed, account: Account) -> EarlierRun | None:

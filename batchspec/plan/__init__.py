@@ -33,7 +33,9 @@ if TYPE_CHECKING:
         Estimate,
         NodeCost,
         node_type,
+        node_type_of,
         pool_kinds,
+        region_of,
     )
     from batchspec.plan.failures import Selection
     from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
@@ -105,17 +107,29 @@ __all__ = [
     "newest_open",
     "no_run",
     "node_type",
+    "node_type_of",
     "output_missing",
     "package_references",
     "plan_file_text",
     "pool_kinds",
     "read_plan_file",
     "read_recorded",
+    "region_of",
     "saved_plan",
 ]
 
 _NAMES = {
-    "cost": ("NOT_KNOWN", "Amounts", "End", "Estimate", "NodeCost", "node_type", "pool_kinds"),
+    "cost": (
+        "NOT_KNOWN",
+        "Amounts",
+        "End",
+        "Estimate",
+        "NodeCost",
+        "node_type",
+        "node_type_of",
+        "pool_kinds",
+        "region_of",
+    ),
     "assemble": (
         "NO_SUCH_STEP",
         "PARTIAL_PLAN",

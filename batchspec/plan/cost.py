@@ -15,10 +15,10 @@ from enum import StrEnum
 from math import ceil
 
 from batchspec.plan.actions import RetryTasks, SubmitTasks, WaitForTasks
-from batchspec.plan.observed import EarlierRun, Observed, totals
+from batchspec.plan.observed import AccountNames, EarlierRun, Observed, PoolFacts, totals
 from batchspec.plan.plan import Step
 from batchspec.plan.pool import runs_windows
-from batchspec.plan.rules.rule import RuleContext, number
+from batchspec.plan.rules.rule import RuleContext, number, record
 from batchspec.pricing import NodeKind, NodePrices, NodeType, Price, Unknown
 from batchspec.spec import Cost, OtherRates, PoolKind, Record, Spec, When, duration, scale_range
 
@@ -402,13 +402,26 @@ of other clouds."""
 
 def node_type(spec: Spec, observed: Observed) -> NodeType:
     """The nodes of the pool that the spec uses, in the region of the spec or of the account."""
-    region = spec.cost.region if spec.cost is not None else ""
-    if not region and (match := _PUBLIC_HOST.fullmatch(observed.account.batch)) is not None:
-        region = match[1].lower()
+    region = (spec.cost.region if spec.cost is not None else "") or region_of(observed.account)
     size = _pool(spec, observed).pool.get("vmSize")
     return NodeType(
         size if isinstance(size, str) else "", region, windows=runs_windows(spec, observed)
     )
+
+
+def region_of(account: AccountNames) -> str:
+    """The region of an account of the public cloud; empty for others."""
+    match = _PUBLIC_HOST.fullmatch(account.batch)
+    return match[1].lower() if match is not None else ""
+
+
+def node_type_of(pool: PoolFacts, region: str) -> NodeType:
+    """The nodes of an existing pool in a region."""
+    size = pool.properties.get("vmSize")
+    machine = record(pool.properties.get("virtualMachineConfiguration"))
+    agent = machine.get("nodeAgentSKUId")
+    windows = isinstance(agent, str) and "windows" in agent.lower()
+    return NodeType(size if isinstance(size, str) else "", region, windows)
 
 
 def pool_kinds(spec: Spec, observed: Observed) -> tuple[NodeKind, ...]:

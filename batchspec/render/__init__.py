@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batchspec.render.cost import cost_json, cost_text
+    from batchspec.render.cost import ActualRun, actual_lines, cost_json, cost_text, spent_text
     from batchspec.render.diagnostics import (
         diagnostic_json,
         diagnostics_json,
@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ActualRun",
     "Attempt",
     "Failures",
     "JsonView",
@@ -95,6 +96,7 @@ __all__ = [
     "TaskRow",
     "View",
     "account_line",
+    "actual_lines",
     "build_timeline",
     "cost_json",
     "cost_markdown",
@@ -134,6 +136,7 @@ __all__ = [
     "refusal_markdown",
     "row_line",
     "spec_imported",
+    "spent_text",
     "status_json",
     "status_text",
     "stopping",
@@ -148,7 +151,7 @@ __all__ = [
 ]
 
 _NAMES = {
-    "cost": ("cost_json", "cost_text"),
+    "cost": ("ActualRun", "actual_lines", "cost_json", "cost_text", "spent_text"),
     "diagnostics": (
         "diagnostic_json",
         "diagnostics_json",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from batchspec.plan import NOT_KNOWN, Amounts, End, Estimate, NodeCost, Plan
-from batchspec.pricing import NodePrices, Price
+from batchspec.pricing import NodeKind, NodePrices, Price
 from batchspec.render import units
 from batchspec.render.output import flat, json_text, wrap
 from batchspec.render.run_text import account_line
@@ -187,26 +189,44 @@ def _amounts(amounts: Amounts) -> dict[str, float | None]:
 NOTHING_TO_ESTIMATE = "Nothing to estimate: the run has nothing to do."
 
 
-def cost_text(plan: Plan, *, color: bool = False, width: int = 80) -> str:
-    """The account and the estimate of a plan, as text of ``width`` columns."""
-    style = Style(color)
+def cost_text(
+    plan: Plan,
+    runs: Sequence[ActualRun],
+    prices: NodePrices,
+    currency: str,
+    *,
+    color: bool = False,
+    width: int = 80,
+) -> str:
+    """The account, the estimate of a plan and what ``runs`` have cost, in ``width`` columns."""
+    style, target = Style(color), plan.account.target
     lines = [style("bold", account_line(plan.account))]
     if plan.estimate is None:
-        return "\n".join([*lines, NOTHING_TO_ESTIMATE])
-    return "\n".join([*lines, *estimate_text(plan.estimate, plan.account.target, style, width)])
+        lines.append(NOTHING_TO_ESTIMATE)
+    else:
+        lines += estimate_text(plan.estimate, target, style, width)
+    return "\n".join([*lines, *_headed(actual_lines(runs, prices, currency, target), style, width)])
 
 
 def estimate_text(estimate: Estimate, target: str, style: Style, width: int) -> Iterator[str]:
     """The estimate in lines of ``width`` columns; the total stands out."""
-    total, *rest = estimate_lines(estimate, target)
-    for line in wrap(total, width, rest="  "):
-        yield style("bold", line)
-    for line in rest:
-        yield from wrap(line, width, first="  ", rest="    ")
+    yield from _headed(estimate_lines(estimate, target), style, width)
 
 
-def cost_json(plan: Plan) -> str:
-    """The estimate of a plan as indented JSON; ``estimate`` is null if there is nothing to do."""
+def _headed(lines: Iterator[str], style: Style, width: int) -> Iterator[str]:
+    """Lines below the first one, which stands out."""
+    for number, text in enumerate(lines):
+        if number:
+            yield from wrap(text, width, first="  ", rest="    ")
+        else:
+            yield from (style("bold", line) for line in wrap(text, width, rest="  "))
+
+
+def cost_json(plan: Plan, runs: Sequence[ActualRun], prices: NodePrices) -> str:
+    """The estimate of a plan and what ``runs`` have cost, as indented JSON.
+
+    ``estimate`` is null if there is nothing to do.
+    """
     account = plan.account
     return json_text(
         {
@@ -215,6 +235,87 @@ def cost_json(plan: Plan) -> str:
             "account": {"batch": account.batch, "storage": account.storage},
             "spec": {"name": plan.name, "digest": plan.digest},
             "estimate": None if plan.estimate is None else estimate_json(plan.estimate),
+            "runs": actual_json(runs, prices),
         },
         indent=2,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ActualRun:
+    """A recorded run: when it began, and its node-hours by VM size and kind."""
+
+    began: datetime | None
+    node_hours: Mapping[tuple[str, str], float]
+
+
+def spent(node_hours: Mapping[tuple[str, str], float], prices: NodePrices) -> float | None:
+    """What node-hours cost; ``None`` if a price is not known."""
+    total = 0.0
+    for (size, kind), hours in node_hours.items():
+        price = _price_of(size, kind, prices)
+        if price is None:
+            return None
+        total += hours * price.per_hour
+    return total
+
+
+def _price_of(size: str, kind: str, prices: NodePrices) -> Price | None:
+    price = prices.of(NodeKind(kind))
+    same = size.lower() == prices.node.size.lower()
+    return price if same and isinstance(price, Price) else None
+
+
+def spent_text(
+    node_hours: Mapping[tuple[str, str], float], prices: NodePrices, currency: str, target: str
+) -> str:
+    """Node-hours of a run and their cost: ``0.12 USD: 1.23 node-hours of 4 ...``."""
+    parts = []
+    for (size, kind), hours in node_hours.items():
+        price = _price_of(size, kind, prices)
+        each = (
+            "price not known" if price is None else f"{units.price(price.per_hour, currency)} each"
+        )
+        parts.append(f"{hours:,.2f} node-hours of {kind} {flat(size)} ({each})")
+    total = spent(node_hours, prices)
+    amount = "not known" if total is None else units.money(total, currency)
+    where = " on Azure" if target == "local" else ""
+    return f"{amount}{where} for {units.listed(parts)}" if parts else f"{units.money(0, currency)}"
+
+
+def actual_lines(
+    runs: Sequence[ActualRun], prices: NodePrices, currency: str, target: str
+) -> Iterator[str]:
+    """The total of the recorded runs, then each run, the oldest first."""
+    if not runs:
+        return
+    everything: dict[tuple[str, str], float] = {}
+    for run in runs:
+        for key, hours in run.node_hours.items():
+            everything[key] = everything.get(key, 0.0) + hours
+    total = spent(everything, prices)
+    amount = "not known" if total is None else units.money(total, currency)
+    where = " on Azure" if target == "local" else ""
+    yield f"Spent{where}: {amount} by {units.counted(len(runs), 'recorded run')}"
+    for run in runs:
+        began = "a run" if run.began is None else units.moment(run.began)
+        yield f"{began}: {spent_text(run.node_hours, prices, currency, 'azure')}"
+
+
+def actual_json(runs: Sequence[ActualRun], prices: NodePrices) -> list[dict[str, object]]:
+    """The recorded runs as JSON; ``cost`` is null if a price is not known."""
+    return [
+        {
+            "began": None if run.began is None else run.began.isoformat(),
+            "node_hours": [
+                {"vm_size": size, "kind": kind, "hours": round(hours, 6)}
+                for (size, kind), hours in run.node_hours.items()
+            ],
+            "cost": _rounded(spent(run.node_hours, prices)),
+        }
+        for run in runs
+    ]
+
+
+def _rounded(amount: float | None) -> float | None:
+    return None if amount is None else round(amount, 6)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from batchspec.observe import Kind, OwnedResource
 from batchspec.plan.observed import AccountNames
+from batchspec.pricing import Price, Unknown
 from batchspec.render import units
 from batchspec.render.diagnostics import cell_width
 from batchspec.render.output import flat, json_text
@@ -18,8 +19,12 @@ from batchspec.render.style import Style
 _HEAD = ("kind", "id", "spec", "state", "age")
 
 
-def inventory_json(account: AccountNames, found: Sequence[OwnedResource]) -> str:
-    """The resources as indented JSON."""
+def inventory_json(
+    account: AccountNames,
+    found: Sequence[OwnedResource],
+    costs: Mapping[str, Price | Unknown] | None = None,
+) -> str:
+    """The resources as indented JSON; ``costs`` are those of pools per hour, by id."""
     return json_text(
         {
             "version": 1,
@@ -35,6 +40,7 @@ def inventory_json(account: AccountNames, found: Sequence[OwnedResource]) -> str
                     "wanted": owned.wanted,
                     "used": owned.used,
                     "orphan": owned.orphan,
+                    **_cost_json(owned, costs or {}),
                 }
                 for owned in found
             ],
@@ -49,9 +55,13 @@ def inventory_text(
     now: datetime,
     *,
     orphans: bool,
+    costs: Mapping[str, Price | Unknown] | None = None,
     color: bool = False,
 ) -> str:
-    """The resources as a table; ``orphans``: only unused ones were requested."""
+    """The resources as a table; ``orphans``: only unused ones were requested.
+
+    ``costs`` are those of pools per hour, by id.
+    """
     style = Style(color)
     lines = [style("bold", account_line(account))]
     if not found:
@@ -67,6 +77,7 @@ def inventory_text(
     lines += ["", style("dim", table[0]), *table[1:], "", _totals(found)]
     if orphans:
         lines += _costs(account, found)
+        lines += _pool_costs(found, costs or {})
     return "\n".join(lines)
 
 
@@ -102,6 +113,31 @@ def _costs(account: AccountNames, found: Sequence[OwnedResource]) -> Iterator[st
             yield f"A {kind.value}: {cost_text(kind.value, target=account.target)}."
     specs = units.listed((flat(owned.spec) for owned in _one_a_spec(found)), last="or")
     yield f"`batchspec destroy SPEC` deletes the resources of a spec, here of {specs}."
+
+
+def _pool_costs(
+    found: Sequence[OwnedResource], costs: Mapping[str, Price | Unknown]
+) -> Iterator[str]:
+    """What the nodes of each pool cost per hour."""
+    for owned in found:
+        cost = costs.get(owned.id) if owned.kind is Kind.POOL else None
+        if cost is None:
+            continue
+        nodes = f"The {units.counted(owned.nodes, 'node')} of pool {flat(owned.id)}"
+        if isinstance(cost, Price):
+            each = units.money(cost.per_hour, cost.currency)
+            yield f"{nodes} cost {each} per hour ({flat(cost.source)})."
+        else:
+            yield f"{nodes}: price not known, {flat(cost.reason)}."
+
+
+def _cost_json(owned: OwnedResource, costs: Mapping[str, Price | Unknown]) -> dict[str, object]:
+    cost = costs.get(owned.id) if owned.kind is Kind.POOL else None
+    if cost is None:
+        return {}
+    if isinstance(cost, Price):
+        return {"per_hour": round(cost.per_hour, 6), "currency": cost.currency}
+    return {"per_hour": None, "currency": None, "price_unknown": cost.reason}
 
 
 def _one_a_spec(found: Sequence[OwnedResource]) -> Iterator[OwnedResource]:

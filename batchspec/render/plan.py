@@ -284,8 +284,8 @@ def estimate_markdown(plan: Plan) -> Iterator[str]:
         yield f"- {_prose(line)}"
 
 
-def cost_markdown(plan: Plan) -> str:
-    """The account and the estimate of a plan as markdown."""
+def cost_markdown(plan: Plan, spent: Sequence[str]) -> str:
+    """The account and the estimate of a plan, and lines on what runs have cost, as markdown."""
     account = plan.account
     lines = [
         f"### batchspec cost: {_text(plan.name)}",
@@ -295,6 +295,8 @@ def cost_markdown(plan: Plan) -> str:
         "",
         *estimate_markdown(plan),
     ]
+    if spent:
+        lines += ["", f"**{_text(spent[0])}**", "", *(f"- {_prose(line)}" for line in spent[1:])]
     return "\n".join(lines)
 
 

@@ -73,7 +73,8 @@ class Report:
 
     ``phases`` are seconds of wall-clock time during which a step of the phase ran. ``failures`` are
     the first failed tasks; ``tasks.failed`` counts all. ``waits`` are the causes that still blocked
-    the run at its end. ``stages`` are the tasks of each stage by state, if there are several.
+    the run at its end. ``node_hours`` are those that the run has seen, by VM size and kind.
+    ``stages`` are the tasks of each stage by state, if there are several.
     """
 
     name: str = ""
@@ -95,6 +96,7 @@ class Report:
     schedule: events.ScheduleSeen | None = None
     problems: tuple[Diagnostic, ...] = ()
     waits: tuple[events.Waiting, ...] = ()
+    node_hours: Mapping[tuple[str, str], float] = field(default_factory=dict)
     left: tuple[str, ...] = ()
 
     @property
@@ -150,6 +152,7 @@ class Tally:
         self._schedule: events.ScheduleSeen | None = None
         self._problems: list[Diagnostic] = []
         self._waits: dict[tuple[str, str], events.Waiting] = {}
+        self._node_time = _NodeTime()
 
     def __call__(self, stamped: Stamped) -> None:  # noqa: PLR0912  (one case an event)
         """Add an event."""
@@ -194,7 +197,9 @@ class Tally:
             case events.StepProgress(step, moved=moved):
                 if step in self._steps:
                     self._steps[step] = replace(self._steps[step], size=moved)
-            case events.NodesSeen() | events.LongestSeen() | events.FailuresSeen():
+            case events.NodesSeen():
+                self._node_time.add(event)
+            case events.LongestSeen() | events.FailuresSeen():
                 pass
             case _:
                 assert_never(event)
@@ -223,6 +228,7 @@ class Tally:
             schedule=self._schedule,
             problems=tuple(self._problems),
             waits=tuple(self._waits.values()),
+            node_hours=self._node_time.hours,
             left=end.left if end else (),
         )
 
@@ -247,6 +253,36 @@ class Tally:
 
     def _moved(self, verb: Verb) -> int:
         return sum(step.size for step in self._steps.values() if step.verb == verb)
+
+
+class _NodeTime:
+    """Adds up how long nodes are allocated, by the service's time."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, events.NodesSeen] = {}
+        self._hours: dict[tuple[str, str], float] = {}
+
+    def add(self, event: events.NodesSeen) -> None:
+        """Add the time since the last event; a number that has changed is taken as the mean."""
+        if event.service_time is None:
+            return  # A record of an earlier version.
+        before = self._last.get(event.pool)
+        self._last[event.pool] = event
+        if before is None or before.service_time is None:
+            return
+        hours = max((event.service_time - before.service_time).total_seconds(), 0.0) / 3600
+        for kind, first, last in (
+            ("dedicated", before.dedicated, event.dedicated),
+            ("spot", before.spot, event.spot),
+        ):
+            if first or last:
+                key = (event.vm_size.lower(), kind)
+                self._hours[key] = self._hours.get(key, 0.0) + hours * (first + last) / 2
+
+    @property
+    def hours(self) -> Mapping[tuple[str, str], float]:
+        """The node-hours so far, by VM size in lower case and kind."""
+        return dict(self._hours)
 
 
 def _covered(spans: Iterable[tuple[datetime, datetime]]) -> float:
@@ -321,6 +357,10 @@ def report_json(report: Report) -> dict[str, object]:
             "recent_job": report.schedule.recent_job,
         },
         "problems": [diagnostic_json(problem) for problem in report.problems],
+        "node_hours": [
+            {"vm_size": size, "kind": kind, "hours": round(hours, 6)}
+            for (size, kind), hours in report.node_hours.items()
+        ],
         "waiting": [waiting_json(wait) for wait in report.waits],
         "left": list(report.left),
     }

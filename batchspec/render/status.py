@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from batchspec.account import TaskCounts
 from batchspec.apply.events import FailedTasks, RunningTask, Waiting
@@ -26,6 +27,9 @@ from batchspec.render.run_text import (
 from batchspec.render.style import Style
 from batchspec.render.task_records import TaskRow
 
+if TYPE_CHECKING:
+    from batchspec.pricing import Price, Unknown
+
 
 @dataclass(frozen=True, slots=True)
 class Status:
@@ -37,7 +41,8 @@ class Status:
     failed tasks by cause. ``waits`` are the causes that block the
     run, as far as one poll shows them. ``stages`` are the tasks of each stage by state, over all
     jobs of the run, if the spec has several stages. ``missing`` are the findings on outputs that a
-    finished run did not write.
+    finished run did not write. ``per_hour`` is what the nodes of the pool cost per hour, if the
+    spec has `cost`.
     """
 
     account: AccountNames
@@ -58,6 +63,7 @@ class Status:
     waits: tuple[Waiting, ...] = ()
     stages: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     missing: Sequence[Diagnostic] = ()
+    per_hour: Price | Unknown | None = None
 
 
 def seconds_left(counts: Mapping[str, int], rate: float | None) -> float | None:
@@ -111,6 +117,7 @@ def status_json(status: Status, *, indent: int | None = 2) -> str:
             "pool": status.pool and {"id": status.pool, "state": status.pool_state},
             "waiting": [waiting_json(wait) for wait in status.waits],
             "missing_outputs": [diagnostic_json(problem) for problem in status.missing],
+            **_cost_json(status.per_hour),
             "target": status.account.target,
         },
         indent=indent,
@@ -129,6 +136,8 @@ def _lines(status: Status, style: Style) -> Iterator[str]:
     else:
         yield f"pool   {flat(status.pool)}: {flat(status.pool_state)}"
         yield f"nodes  {node_counts_text(status.nodes or {}) or style('dim', 'none')}"
+    if status.per_hour is not None:
+        yield f"cost   {_cost_text(status.per_hour, status.account.target)}"
     if status.schedule is not None:
         schedule = status.schedule
         due = "no further job" if schedule.next_run is None else units.moment(schedule.next_run)
@@ -162,6 +171,26 @@ def _lines(status: Status, style: Style) -> Iterator[str]:
     for problem in status.missing:
         yield f"lacks  {style('warning', flat(problem.summary))}"
         yield from (f"       {flat(text)}" for text in (problem.detail, problem.fix) if text)
+
+
+def _cost_text(per_hour: Price | Unknown, target: str) -> str:
+    from batchspec.pricing import Unknown  # noqa: PLC0415 - only for specs with `cost`
+
+    if isinstance(per_hour, Unknown):
+        return f"not known: {flat(per_hour.reason)}"
+    amount, currency = per_hour.per_hour, per_hour.currency
+    where = "; on Azure, not on this machine" if target == "local" else ""
+    return f"{units.money(amount, currency)} per hour{where}"
+
+
+def _cost_json(per_hour: Price | Unknown | None) -> dict[str, object]:
+    if per_hour is None:
+        return {}
+    from batchspec.pricing import Unknown  # noqa: PLC0415 - only for specs with `cost`
+
+    if isinstance(per_hour, Unknown):
+        return {"cost_per_hour": None, "currency": None}
+    return {"cost_per_hour": round(per_hour.per_hour, 6), "currency": per_hour.currency}
 
 
 def _tasks(status: Status, tasks: TaskCounts) -> str:

@@ -26,14 +26,17 @@ def summary_text(
     commands: Mapping[str, str] | None = None,
     color: bool = False,
     width: int = 80,
+    cost: str = "",
 ) -> str:
-    """The outcome, numbers and next commands of a run.
+    """The outcome, numbers and next commands of a run, and its ``cost`` if it is known.
 
     ``destroy`` is the command that deletes what is left. ``commands`` are the useful next commands,
     each with what it does.
     """
     style = Style(color)
     lines = [*_head(report, style), *_facts(report, width)]
+    if cost:
+        lines += _row("cost", cost, width)
     if report.left:
         lines += ["", "Left in the account:"]
         lines += [f"  {line}" for line in left_lines(report.left, target=report.target)]

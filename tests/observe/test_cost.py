@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from batchspec.account import TaskTimes
-from batchspec.observe import observe_cost
+from batchspec.observe import cost_per_hour, observe_cost
 from batchspec.plan import node_type
-from batchspec.plan.observed import AccountNames, EarlierRun, JobFacts, Observed
-from batchspec.pricing import NodeType, Price, PriceCache, Unknown
+from batchspec.plan.observed import AccountNames, EarlierRun, JobFacts, Observed, PoolFacts
+from batchspec.pricing import NodeType, Price, PriceCache, Unknown, parse_table
 from batchspec.spec import Record, Spec, read_spec, with_estimate
 from tests.apply.fake import FakeAccount
 
@@ -115,3 +115,21 @@ def test_a_spec_without_a_section_gets_one_for_a_command_that_estimates(tmp_path
     assert found is not None
     assert (found.currency, found.max) == ("USD", None)
     assert with_estimate(replace(read, cost=found)).cost is found
+
+
+def pool(dedicated: int, spot: int) -> PoolFacts:
+    body = Record(vmSize="standard_d2s_v5")
+    return PoolFacts("p", "active", "steady", body, {}, dedicated, spot, dedicated, spot)
+
+
+async def test_what_the_nodes_of_a_pool_cost_per_hour(tmp_path: Path) -> None:
+    table = parse_table({"standard_d2s_v5": {"dedicated": 0.5, "spot": 0.1}}, "EUR")
+    source = NoPrices()
+    options = {"source": source, "cache": PriceCache(tmp_path), "now": NOW}
+    found = await cost_per_hour(pool(2, 3), "westeurope", table=table, **options)  # type: ignore[arg-type]
+    assert found == Price(pytest.approx(1.3), "EUR", "given")  # type: ignore[arg-type]
+    assert await cost_per_hour(pool(0, 0), "", **options) == Price(0.0, "USD", "no nodes")  # type: ignore[arg-type]
+    assert source.asked == []
+    found = await cost_per_hour(pool(1, 0), "westeurope", **options)  # type: ignore[arg-type]
+    assert isinstance(found, Unknown)
+    assert source.asked == [("standard_d2s_v5", "westeurope", "USD")]

@@ -15,10 +15,12 @@ import pytest
 from batchspec.diagnostics import SpecError, UsageError
 from batchspec.plan import Estimate, Plan, build_plan
 from batchspec.plan.actions import CreateJob, CreatePool
+from batchspec.pricing import NodePrices, NodeType, Unknown
 from batchspec.render import cost_json, plan_json, plan_markdown
 from batchspec.spec import Record, Scale, scale_range, scaled_down, with_max
 from tests.plan.situation import SPEC, situation
 
+PRICES = NodePrices(NodeType("d", ""), Unknown(""), Unknown(""))
 AUTO = {"pool:\n  vm_size": "pool:\n  lifetime: job\n  vm_size", ", pool: ask": ""}
 SCALE = {"nodes: 2": "nodes: {scale: {min: LEAST, max: 8, spot_max: 8}}", ", pool: ask": ""}
 EARLIER = {"tasks": 9, "task": 1000.0, "before": 300.0, "after": 20.0}
@@ -157,7 +159,7 @@ def test_a_shortened_run_fits_and_is_not_shorter_than_necessary(
 def test_json_and_markdown_contain_the_estimate(tmp_path: Path) -> None:
     with planned(tmp_path, AUTO, "{rates: {network_per_hour: 0.03}}", earlier=EARLIER) as plan:
         found = json.loads(plan_json(plan))["cost"]
-        assert json.loads(cost_json(plan))["estimate"] == found
+        assert json.loads(cost_json(plan, (), PRICES))["estimate"] == found
         markdown = plan_markdown(plan)
     assert found["currency"] == "USD"
     assert found["least"] < found["expected"] < found["most"]

@@ -5,7 +5,7 @@ Every wait of a run uses the same monitor. Whether a cause ends the run is decid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -26,10 +26,24 @@ from batchspec.apply.polling import PollInterval
 from batchspec.apply.ports import World
 from batchspec.diagnostics import ServiceError, Severity
 from batchspec.exit_codes import Exit
-from batchspec.plan.observed import START_TASK_RUNNING
+from batchspec.plan.observed import START_TASK_RUNNING, PoolFacts
 
 _NODES_SHOWN = 3
 """How many failed nodes are reported with the output of their start task."""
+
+
+def nodes_seen(pool: PoolFacts, states: Mapping[str, int], at: datetime) -> NodesSeen:
+    """The event of the nodes that a pool had at the service's time ``at``."""
+    size = pool.properties.get("vmSize")
+    return NodesSeen(
+        pool.id,
+        states,
+        pool.target,
+        size if isinstance(size, str) else "",
+        pool.dedicated,
+        pool.spot,
+        at,
+    )
 
 
 @dataclass(slots=True)
@@ -64,7 +78,7 @@ class Monitor:
         health = await poll(self.world.account, self.watched, before, self._began)
         self._health = health
         if health.pool is not None:
-            self.emit(NodesSeen(health.pool.id, health.nodes, health.pool.target))
+            self.emit(nodes_seen(health.pool, health.nodes, health.at))
         await self._report_nodes(health.pool_id, health.unhealthy)
         await self._keep_output(health)
         if not health.over:

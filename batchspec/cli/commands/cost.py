@@ -25,18 +25,23 @@ async def cost(
     max_cost: MaxCost = "",
     output_format: AnyFormat = Format.TEXT,
 ) -> int:
-    """Estimate what the run costs: at least, expected, at most. Changes nothing in the account."""
-    from batchspec.api import prepare_plan
-    from batchspec.render import cost_json, cost_markdown, cost_text
+    """Show what the run will cost, and what recorded runs have cost. Changes nothing."""
+    from batchspec.api import prepare_plan, read_costs
+    from batchspec.render import actual_lines, cost_json, cost_markdown, cost_text
 
     options = run_options(spec, variables, variable_files, target, max_cost=max_cost, estimate=True)
     async with prepare_plan(options, NO_OPTIONS, ConsoleNotices(options)) as prepared:
-        plan = prepared.plan
+        plan, session = prepared.plan, prepared.session
+    cost, facts = session.spec.cost, session.observed.cost
+    assert cost is not None and facts is not None
+    prices, currency = facts.prices, cost.currency
+    runs = read_costs(session.spec, plan.account.target)
     match output_format:
         case Format.JSON:
-            out(cost_json(plan))
+            out(cost_json(plan, runs, prices))
         case Format.MARKDOWN:
-            out(cost_markdown(plan))
+            lines = actual_lines(runs, prices, currency, plan.account.target)
+            out(cost_markdown(plan, tuple(lines)))
         case Format.TEXT:
-            out(cost_text(plan, color=use_color(), width=width()))
+            out(cost_text(plan, runs, prices, currency, color=use_color(), width=width()))
     return Exit.DONE

@@ -21,7 +21,7 @@ async def list_(
     output_format: TextOrJson = Format.TEXT,
 ) -> int:
     """List what batchspec created in the account: pools, jobs, schedules, containers."""
-    from batchspec.api import first_error, open_target
+    from batchspec.api import first_error, open_target, orphan_costs
     from batchspec.observe import owned_resources
     from batchspec.render import inventory_json, inventory_text
 
@@ -31,9 +31,10 @@ async def list_(
     account = cloud.names
     if orphans:
         found = tuple(item for item in found if item.orphan)
+    costs = await orphan_costs(account, found) if orphans else {}
     if output_format is Format.JSON:
-        out(inventory_json(account, found))
+        out(inventory_json(account, found, costs))
     else:
         now = datetime.now(UTC)
-        out(inventory_text(account, found, now, orphans=orphans, color=use_color()))
+        out(inventory_text(account, found, now, orphans=orphans, costs=costs, color=use_color()))
     return Exit.DONE

@@ -135,7 +135,7 @@ def _field_value(name: str, value: Any) -> Any:
             return _read_diagnostic(value)
         case "outcome", str() if value in set(Outcome):
             return Outcome(value)
-        case "next_run" | "since", str():
+        case "next_run" | "since" | "service_time", str():
             return datetime.fromisoformat(value)
         case _, list():
             kind = _ITEMS.get(name)

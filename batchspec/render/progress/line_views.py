@@ -149,7 +149,9 @@ class PlainView:
             yield f"{name}: {progress}{_rate_text(rate, at, whole, unit)}"
 
     def _nodes(self, event: events.NodesSeen, at: datetime) -> Iterator[str]:
-        if self._due(f"pool {event.pool}", event, at, 0, 1):
+        # Without nodes and a target, the pool is deleted.
+        counts = (event.states, event.target)
+        if any(counts) and self._due(f"pool {event.pool}", counts, at, 0, 1):
             yield f"pool {flat(event.pool)}: {run_text.nodes_text(event)}"
 
     def _tasks(self, event: events.TasksSeen, at: datetime) -> Iterator[str]:
