@@ -85,6 +85,8 @@ SIGTERM (from a CI system that cancels its job), a terminal that closes, and a c
 | `results.jsonl` | the results that were downloaded to this machine |
 | `runs/ID/events.jsonl` | the events of a run, for `batchspec report` |
 | `runs/ID/tasks/`, `runs/ID/nodes/` | facts about its tasks and nodes, as compressed JSON |
+| `runs/ID/applied.json` | the spec, its parameters and the plan of a run |
+| `runs/ID/report.html` | the report of the run |
 | `runs/ID/failed/` | the last lines of stderr of failed tasks |
 | `requests.log` | the requests of commands with `--debug` |
 

@@ -62,6 +62,11 @@ if TYPE_CHECKING:
         RecordFiles,
         read_lines,
     )
+    from batchspec.api.run_report import (
+        page_path,
+        read_history,
+        write_page,
+    )
     from batchspec.api.session import (
         Files,
         OpenTarget,
@@ -104,11 +109,13 @@ __all__ = [
     "open_target",
     "origin_of",
     "orphan_costs",
+    "page_path",
     "prepare_apply",
     "prepare_destroy",
     "prepare_plan",
     "prepare_retry",
     "read_costs",
+    "read_history",
     "read_lines",
     "read_status",
     "recorded_runs",
@@ -120,6 +127,7 @@ __all__ = [
     "stopped_service",
     "variable_text",
     "watch_status",
+    "write_page",
 ]
 
 _NAMES = {
@@ -167,6 +175,11 @@ _NAMES = {
     "run_record": (
         "RecordFiles",
         "read_lines",
+    ),
+    "run_report": (
+        "page_path",
+        "read_history",
+        "write_page",
     ),
     "session": (
         "Files",

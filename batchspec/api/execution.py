@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from batchspec.api.run_folder import RunFolder, runs_folder
-from batchspec.api.run_record import RecordFiles
+from batchspec.api.run_folder import PAGE, RunFolder, runs_folder
+from batchspec.api.run_record import RecordFiles, applied_text
+from batchspec.api.run_report import read_history, write_page
 from batchspec.api.session import Session
 from batchspec.apply import POLL_INTERVAL, Cancellation, NodeLogs, run
 from batchspec.apply.events import Event, Noticed, Stamp, Stamped
 from batchspec.apply.ports import Questions, World
-from batchspec.diagnostics import Diagnostic
+from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.exit_codes import Exit
 from batchspec.observe import counted_jobs
 from batchspec.plan import Gate, Plan
@@ -71,6 +73,10 @@ def _same(event: Event) -> Event:
     return event
 
 
+def _plain_command(*words: str) -> str:
+    return shlex.join(("batchspec", *words))
+
+
 def _ignore(_: OSError) -> None:
     pass
 
@@ -81,6 +87,7 @@ class Execution:
 
     ``consumers`` receive every event after it is numbered; ``complete`` can replace one before.
     ``unwritable`` is called if the record of the run cannot be written; the run continues.
+    ``command`` completes a command that the report names.
     """
 
     plan: Plan
@@ -89,6 +96,7 @@ class Execution:
     consumers: Sequence[Callable[[Stamped], None]]
     complete: Callable[[Event], Event] = _same
     unwritable: Callable[[OSError], None] = _ignore
+    command: Callable[..., str] = _plain_command
     _record: RunFolder | None = field(default=None, init=False)
     _stamp: Stamp = field(init=False)
 
@@ -114,6 +122,9 @@ class Execution:
         """
         target = self.plan.account.target
         spec = self.session.spec
+        if self._record is not None:
+            with self._record.guarded():
+                self._record.save_applied(applied_text(spec, self.plan))
         world = World(
             account=self.session.cloud,
             clock=self.clock,
@@ -127,10 +138,31 @@ class Execution:
             for finding in findings:
                 self.emit(Noticed(finding))
             with self.session.waits.redirected(self.emit):
-                return await run(self.plan, world, self.emit, receipt_path(spec.path, spec.name))
+                code = await run(self.plan, world, self.emit, receipt_path(spec.path, spec.name))
         finally:
             if self._record is not None:
                 self._record.close()
+        self._write_page()
+        return code
+
+    def _write_page(self) -> None:
+        """Write the report of the run, if the run is recorded."""
+        record, spec = self._record, self.session.spec
+        if record is None or record.failed:
+            return
+        retries = spec.job.schedule is None
+        with record.guarded():
+            try:
+                history = read_history(
+                    record.runs,
+                    spec.name,
+                    run=record.path.name,
+                    command=self.command,
+                    retries=retries,
+                )
+            except UsageError as error:  # An earlier attempt is damaged.
+                raise OSError(error.problems[0].summary) from error
+            write_page(history, record.path / PAGE)
 
     def _record_files(self) -> RecordFiles | None:
         """Where the facts about tasks and nodes are kept."""

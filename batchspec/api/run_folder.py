@@ -30,6 +30,10 @@ KEPT = 30
 """Recorded runs of a spec; older ones are deleted when a run starts."""
 
 _EVENTS = "events.jsonl"
+APPLIED = "applied.json"
+PAGE = "report.html"
+OUTPUT = ".stderr.txt"
+"""The end of the name of the file with the stderr of a failed task."""
 
 
 def runs_folder(spec: Path, name: str) -> Path:
@@ -45,8 +49,8 @@ def recorded_runs(runs: Path) -> list[Path]:
 class RunFolder:
     """Records every event of a run; a consumer of events.
 
-    ``runs`` is the folder of all recorded runs, ``path`` that of this run, which the first event
-    creates. After an error of the disk, nothing more is recorded.
+    ``runs`` is the folder of all recorded runs, ``path`` that of this run, which is created when
+    something is recorded. After an error of the disk, nothing more is recorded.
     """
 
     def __init__(self, runs: Path, now: datetime, warn: Callable[[OSError], None]) -> None:
@@ -95,11 +99,18 @@ class RunFolder:
         """
         self._outputs.add(task)
         if stderr:
-            _write(self.path / "failed" / f"{task}.stderr.txt", stderr)
+            _write(self.path / "failed" / f"{task}{OUTPUT}", stderr)
+
+    def save_applied(self, text: str) -> None:
+        """Record what the run applies, before its first event."""
+        with self.guarded():
+            _create_run_folder(self.path)
+            _write(self.path / APPLIED, text)
 
     def _record(self, stamped: Stamped) -> None:
         if self._view is None:
-            _create_run_folder(self.path)
+            if not self.path.exists():
+                _create_run_folder(self.path)
             self._file = open_private(self.path / _EVENTS)
             self._view = JsonView(self._file, __version__)
         self._view(stamped)
@@ -107,7 +118,7 @@ class RunFolder:
             case TaskFailed(_, task, stderr=stderr):
                 self.save_output(task, stderr)
             case NodeFailed(_, node, stderr=stderr) if stderr:
-                _write(self.path / "failed" / f"{node}.start-task.stderr.txt", stderr)
+                _write(self.path / "failed" / f"{node}.start-task{OUTPUT}", stderr)
 
 
 def _create_run_folder(folder: Path) -> None:

@@ -1,7 +1,8 @@
 """The facts about the tasks and nodes of a run, in files of its folder.
 
 ``tasks/JOB.N.jsonl.gz`` and ``nodes/POOL.N.jsonl.gz`` are written when the facts are read from the
-service, and only their owner can read them; ``run.json`` contains the plan, spec and parameters.
+service; ``applied.json`` contains the spec, its parameters and the plan from the start. Only their
+owner can read them.
 """
 
 from __future__ import annotations
@@ -19,16 +20,21 @@ from pathlib import Path
 from batchspec.account import NodeRecord, TaskRecord
 from batchspec.api.run_folder import RunFolder
 from batchspec.apply.private_files import open_private_bytes, private_folder
+from batchspec.diagnostics import Secret
+from batchspec.plan import Plan
 from batchspec.plan.observed import JobFacts
 from batchspec.render import (
     RecordHead,
+    json_text,
     node_row,
     nodes_head,
+    plan_text,
     read_head,
     row_line,
     task_row,
     tasks_head,
 )
+from batchspec.spec import Spec, Text, thaw
 
 _SAMPLES = 10
 """How many causes of failures get the output of a task."""
@@ -125,6 +131,22 @@ class RecordFiles:
                 head = read_head(next(lines, ""))
             if head is not None:
                 yield head
+
+
+def applied_text(spec: Spec, plan: Plan) -> str:
+    """What a run applies, as JSON without secrets: the spec, its parameters and the plan."""
+    parameters = {
+        name: "***" if isinstance(value, Secret) else thaw(value, Text.identity)
+        for name, value in spec.parameters.items()
+    }
+    values = {
+        "version": 1,
+        "path": str(spec.path),
+        "spec": spec.path.read_text(encoding="utf-8", errors="replace"),
+        "parameters": parameters,
+        "plan": plan_text(plan, width=100),
+    }
+    return json_text(values) + "\n"
 
 
 def _file_name(name: str) -> str:

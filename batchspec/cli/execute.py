@@ -202,10 +202,13 @@ async def execute(
         if progress is not ProgressKind.JSON:
             show_diagnostics([record_unwritable(error.strerror or str(error))])
 
+    def command(*words: str) -> str:
+        return resume_command(session.options, session.spec, *words)
+
     viewer = _ViewUntilClosed(view, interrupts)
     printer = TaskOutputPrinter(session) if follow else None
     consumers: list[Callable[[Stamped], None]] = [viewer, tally, *([printer] if printer else [])]
-    execution = Execution(plan, session, clock, consumers, complete, unwritable)
+    execution = Execution(plan, session, clock, consumers, complete, unwritable, command)
     questions = RunQuestions(view, plan.account.target, interrupts.cancellation, yes=yes)
     try:
         with (

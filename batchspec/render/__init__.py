@@ -44,7 +44,16 @@ if TYPE_CHECKING:
     from batchspec.render.progress.json_stream import JsonView, read_record, recorded_failure
     from batchspec.render.progress.screen import Page
     from batchspec.render.report import Report, StepState, Tally
-    from batchspec.render.report_page import Attempt, build_timeline, last_run, page_html
+    from batchspec.render.report_page import (
+        Applied,
+        Attempt,
+        RunHistory,
+        TaskFile,
+        build_timeline,
+        last_run,
+        merged_nodes,
+        page_html,
+    )
     from batchspec.render.run_text import account_line, page_written
     from batchspec.render.status import (
         Status,
@@ -81,6 +90,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ActualRun",
+    "Applied",
     "Attempt",
     "Failures",
     "JsonView",
@@ -90,9 +100,11 @@ __all__ = [
     "Page",
     "RecordHead",
     "Report",
+    "RunHistory",
     "Status",
     "StepState",
     "Tally",
+    "TaskFile",
     "TaskRow",
     "View",
     "account_line",
@@ -114,6 +126,7 @@ __all__ = [
     "is_live",
     "json_text",
     "last_run",
+    "merged_nodes",
     "next_commands",
     "no_such_failure",
     "node_row",
@@ -199,9 +212,13 @@ _NAMES = {
         "Tally",
     ),
     "report_page": (
+        "Applied",
         "Attempt",
+        "RunHistory",
+        "TaskFile",
         "build_timeline",
         "last_run",
+        "merged_nodes",
         "page_html",
     ),
     "run_text": (

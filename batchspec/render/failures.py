@@ -13,7 +13,7 @@ from batchspec.render.output import NodeIds, flat, json_text, wrap
 from batchspec.render.run_text import account_line, first_sentence, tail_lines
 from batchspec.render.style import Style
 
-_CAUSES = {
+CAUSES = {
     "timeout": "reached the time limit",
     "upload": "an output file could not be uploaded",
     "preempted": "the node was preempted",
@@ -26,6 +26,7 @@ _CAUSES = {
     "command-program-not-found": "the program is not on the node",
     "unknown": "the service reports no cause",
 }
+"""What a cause means; that of ``exit-N`` is in the output of the task."""
 
 _NODE_TASKS = {
     "start-task": "pool.start_task",
@@ -163,7 +164,7 @@ def _cause(failure: Failure) -> str:
     """What the tasks of a group have in common."""
     if failure.group == "other":
         return "other messages, or stderr was not read"
-    known = _CAUSES.get(failure.cause, "")
+    known = CAUSES.get(failure.cause, "")
     if failure.group and failure.line:
         return f"{known}: {flat(failure.line)}" if known else flat(failure.line)
     if failure.group:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
 import re
 import shutil
+import stat
 from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -34,13 +36,15 @@ from batchspec.exit_codes import Exit
 from batchspec.render import (
     Attempt,
     JsonView,
+    RunHistory,
     build_timeline,
     last_run,
     page_html,
     read_record,
     read_tasks,
+    report_page,
 )
-from batchspec.render.report_page import POINTS
+from batchspec.render.report_page.attempts import POINTS
 from tests.cli.conftest import Workplace
 from tests.render import golden
 from tests.render.recordings import RECORDINGS, START
@@ -48,18 +52,21 @@ from tests.render.recordings import RECORDINGS, START
 GOLDEN = Path(__file__).parent / "golden"
 RECORDED = Path(__file__).parents[1] / "render" / "golden" / "good.jsonl"
 EMPTY = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta"}
+ASSETS = re.compile(r"(<script>|<style>).*?(</script>|</style>)|sha256-[^']*", re.DOTALL)
 
 
 class Nesting(HTMLParser):
-    """Fails on a tag that is not closed where it belongs, and on anything fetched or run."""
+    """Fails on a tag that is not closed where it belongs, and on anything fetched."""
 
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        assert tag not in {"script", "link", "img", "iframe"}
-        assert not [name for name, _ in attrs if name in {"src", "href"} or name.startswith("on")]
+        assert tag not in {"link", "img", "iframe", "form", "base"}
+        named = dict(attrs)
+        assert not [name for name in named if name in {"src", "style"} or name.startswith("on")]
+        assert str(named.get("href", "#")).startswith("#")
         if tag not in EMPTY:
             self.open.append(tag)
 
@@ -75,9 +82,19 @@ def checked(page: str) -> str:
     nesting = Nesting()
     nesting.feed(page)
     assert nesting.open == []
-    assert "url(" not in page
     assert "@import" not in page
+    assert "default-src 'none'" in page
     return page
+
+
+def without_assets(page: str) -> str:
+    """The page without its scripts, styles and compressed data."""
+    page = ASSETS.sub(lambda match: f"{match[1] or ''}{match[2] or ''}", page)
+    return re.sub(r'(id="packed">)[^<]*', r"\1", page)
+
+
+def page_of(*attempts: Attempt) -> str:
+    return page_html(RunHistory(attempts))
 
 
 def lines_of(recording: list[Stamped]) -> list[str]:
@@ -113,9 +130,9 @@ def test_what_is_of_another_version_or_cut_off_is_passed_over() -> None:
 
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_every_page_is_whole(name: str) -> None:
-    page = checked(page_html([Attempt(name, build_timeline(RECORDINGS[name]))]))
+    page = checked(page_of(Attempt(name, build_timeline(RECORDINGS[name]))))
     if name in {"good", "start-task-failed"}:
-        golden.check(f"{name}.html", page, GOLDEN)
+        golden.check(f"{name}.html", without_assets(page), GOLDEN)
 
 
 def test_nothing_in_it_is_taken_for_markup_and_no_secret_is_in_it() -> None:
@@ -125,8 +142,10 @@ def test_nothing_in_it_is_taken_for_markup_and_no_secret_is_in_it() -> None:
     task = TaskFailed("j", evil, 1, "", evil, f"{evil}\n&amp;", evil)
     events = [run, task, Noticed(Diagnostic("x", evil, evil, fix=evil))]
     trace = build_timeline(Stamped(n, START, e) for n, e in enumerate(events, 1))
-    page = checked(page_html([Attempt(evil, trace), Attempt(evil, trace)]))
+    page = checked(page_of(Attempt(evil, trace), Attempt(evil, trace)))
     assert "&lt;script&gt;" in page
+    assert "<script>alert" not in page
+    assert "alert(1)</script>" not in page
     assert "&amp;amp;" in page
     assert "secret" not in page
     assert "\x1b" not in page
@@ -183,10 +202,17 @@ def test_a_run_is_recorded_and_its_page_written(mixed: Workplace) -> None:
     assert done.code == 0, done.text
     runs = mixed.spec.parent / ".batchspec" / "mixed" / "runs"
     (page,) = runs.glob("*/report.html")
+    assert stat.S_IMODE(page.stat().st_mode) == 0o600
     assert os.path.relpath(page, mixed.folder) in done.out
     text = checked(page.read_text(encoding="utf-8"))
     assert "2 succeeded, 6 failed" in text
-    assert "no luck 0" in text
+    assert "no luck" in text
+    assert "exit-7: 3 tasks" in text
+    assert re.search(r"batchspec retry \S*topn.yaml --cause exit-7", text)
+    assert "timeout: 1 task, reached the time limit" in text
+    assert "name: mixed" in text
+    assert "wait for tasks of mixed" in text
+    assert "standard_d2s_v5" in text
     assert re.search(r"sig=(?!\*\*\*)", text) is None
     shown = mixed.run("report", mixed.spec, "--out", "-")
     assert shown.out == text
@@ -291,11 +317,12 @@ def test_a_retry_and_a_destroy_later_the_report_is_of_the_run(mixed_alone: Workp
     page = checked((runs / second / "report.html").read_text(encoding="utf-8"))
     assert "Attempts" in page
     assert first in page
-    assert "Failed tasks (attempt 1)" in page
-    assert "Failed tasks (attempt 2)" in page
+    assert "Steps of attempt 1" in page
+    assert "Steps of attempt 2" in page
+    assert "Failed and run again since: exit-7: 3" in page
     alone = place.run("report", place.spec, "--run", first, "--out", "-").out
-    assert "Attempts" not in alone
-    assert "Failed tasks" in alone
+    assert "<caption>Attempts" not in alone
+    assert "exit-7: 3 tasks" in alone
     assert (
         "delete job mixed" in place.run("report", place.spec, "--run", destroyed, "--out", "-").out
     )
@@ -334,3 +361,15 @@ def test_a_run_is_chosen_by_id_prefix_or_path(
     (problem,) = caught.value.problems
     assert (problem.code, problem.detail) == ("no-such-run", f"{second}\n{third}")
     assert f"`batchspec report --run {third}`" in problem.fix
+
+
+def test_the_plotting_library_is_the_published_one() -> None:
+    """uPlot 1.6.32 from npm, dist/uPlot.iife.min.js and dist/uPlot.min.css; MIT."""
+    assets = Path(report_page.__file__).with_name("assets")
+    digests = {
+        name: hashlib.sha256((assets / name).read_bytes()).hexdigest()[:16]
+        for name in ("uPlot.iife.min.js", "uPlot.min.css")
+    }
+    assert digests == {"uPlot.iife.min.js": "19c8d4c6ad88929a", "uPlot.min.css": "df630c6a8d6f8eea"}
+    assert "Permission is hereby granted" in (assets / "uPlot.LICENSE").read_text(encoding="utf-8")
+    assert sum(path.stat().st_size for path in assets.iterdir()) < 200_000

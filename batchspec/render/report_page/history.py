@@ -1,0 +1,283 @@
+"""The tasks and nodes of a run over all its attempts: merged, summed up, and in bounded memory.
+
+A task can run several times: after a retry, in a later job, or as another version of its item. The
+execution that counts is the newest of its item; the others are *superseded*.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeAlias
+
+from batchspec.render.report_page.attempts import Attempt
+from batchspec.render.task_records import NodeRow, RecordHead, TaskRow, read_tasks
+
+Command: TypeAlias = Callable[..., str]
+"""A command line for the user: a verb and its arguments, completed with the spec and options."""
+
+OUTLIERS = 10
+"""How many of the longest tasks of a stage are compared with the others and named."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFile:
+    """The tasks of a job as read at one time; ``lines`` opens the lines after the head."""
+
+    head: RecordHead
+    lines: Callable[[], AbstractContextManager[Iterator[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What an attempt applied, without secrets: the spec, its parameters and the plan as text."""
+
+    path: str = ""
+    spec: str = ""
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    plan: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunHistory:
+    """Everything that is known about a run.
+
+    ``attempts`` are oldest first, at least one. ``outputs`` are the last lines of the stderr of
+    failed tasks by id, ``applied`` is by the id of the attempt. ``retries``: ``retry`` can run
+    failed tasks again, unlike those of a job schedule.
+    """
+
+    attempts: Sequence[Attempt]
+    files: Sequence[TaskFile] = ()
+    nodes: Sequence[NodeRow] = ()
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    applied: Mapping[str, Applied] = field(default_factory=dict)
+    command: Command = lambda *words: " ".join(("batchspec", *words))
+    retries: bool = True
+
+    def job_ends(self) -> Mapping[str, float]:
+        """When each job ended, in seconds since 1970; jobs that have not are left out."""
+        ends = {file.head.id: seconds_of(file.head.ended) for file in self.files}
+        return {job: end for job, end in ends.items() if end is not None}
+
+    def tasks(self) -> Iterator[tuple[TaskRow, bool]]:
+        """Every execution of a task, newest jobs first, and whether it is superseded."""
+        return _executions(self.files)
+
+
+def _executions(files: Sequence[TaskFile]) -> Iterator[tuple[TaskRow, bool]]:
+    newest = _newest_by_item(files)
+    several = {job for job, count in Counter(file.head.id for file in files).items() if count > 1}
+    seen: set[int] = set()
+    for file in sorted(files, key=lambda file: (file.head.created, file.head.at), reverse=True):
+        for row in _rows(file):
+            if row.job in several:
+                # The same execution, read at another time.
+                execution = hash((row.job, row.id, row.started))
+                if execution in seen:
+                    continue
+                seen.add(execution)
+            yield row, newest[_item(row)] > _order(row)
+
+
+def _newest_by_item(files: Sequence[TaskFile]) -> Mapping[int, str]:
+    """When the newest execution of each item was created and started."""
+    newest: dict[int, str] = {}
+    for file in files:
+        for row in _rows(file):
+            item, order = _item(row), _order(row)
+            if newest.get(item, "") < order:
+                newest[item] = order
+    return newest
+
+
+def _rows(file: TaskFile) -> Iterator[TaskRow]:
+    with file.lines() as lines:
+        yield from read_tasks(file.head.id, lines)
+
+
+def _item(row: TaskRow) -> int:
+    return hash(row.item or (row.job, row.id))
+
+
+def _order(row: TaskRow) -> str:
+    return f"{row.created} {row.started}"
+
+
+def merged_nodes(rows: Iterable[NodeRow]) -> tuple[NodeRow, ...]:
+    """Each node as it was last seen; rows are in the order of time."""
+    nodes: dict[tuple[str, str], NodeRow] = {}
+    for row in rows:
+        nodes[row.pool, row.id] = row
+    return tuple(nodes.values())
+
+
+def seconds_of(text: str) -> float | None:
+    """A time of a record in seconds since 1970; ``None`` if there is none or it is damaged."""
+    try:
+        return datetime.fromisoformat(text).timestamp() if text else None
+    except ValueError:
+        return None
+
+
+@dataclass(slots=True)
+class StageTotals:
+    """The tasks of a stage by state, and the durations of all executions, in seconds."""
+
+    states: Counter[str] = field(default_factory=Counter)
+    superseded: int = 0
+    retries: int = 0
+    durations: array[float] = field(default_factory=lambda: array("d"))
+    longest: list[tuple[float, str]] = field(default_factory=list)
+
+    def add(self, row: TaskRow, took: float | None, *, superseded: bool) -> None:
+        """Count an execution."""
+        self.retries += row.retries
+        if superseded:
+            self.superseded += 1
+        else:
+            self.states[row.state] += 1
+        if took is not None:
+            self.durations.append(took)
+            if len(self.longest) < OUTLIERS:
+                heapq.heappush(self.longest, (took, row.id))
+            else:
+                heapq.heappushpop(self.longest, (took, row.id))
+
+    @property
+    def total(self) -> int:
+        """The number of tasks, each item counted once."""
+        return sum(self.states.values())
+
+    def quantile(self, share: float) -> float:
+        """The duration that this share of the executions does not exceed."""
+        ordered = sorted(self.durations)
+        return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else 0.0
+
+    def outliers(self) -> list[tuple[float, str]]:
+        """The longest executions that are far from the others: beyond Q3 + 3 (Q3 - Q1)."""
+        lower, upper = self.quantile(0.25), self.quantile(0.75)
+        limit = upper + 3 * max(upper - lower, 0.05 * upper)
+        return [(took, name) for took, name in sorted(self.longest, reverse=True) if took > limit]
+
+
+@dataclass(slots=True)
+class CauseTotals:
+    """The failures with one cause; ``ids`` are the first of them, ``message`` is the service's."""
+
+    count: int = 0
+    superseded: int = 0
+    ids: list[str] = field(default_factory=list)
+    message: str = ""
+
+    def add(self, row: TaskRow, *, superseded: bool) -> None:
+        """Count a failure."""
+        if superseded:
+            self.superseded += 1
+            return
+        self.count += 1
+        self.message = self.message or row.message
+        if len(self.ids) < OUTLIERS:
+            self.ids.append(row.id)
+
+
+@dataclass(slots=True)
+class NodeUse:
+    """The tasks that ran on a node; times in seconds since 1970."""
+
+    tasks: int = 0
+    failed: int = 0
+    busy: float = 0.0
+    first: float = float("inf")
+    last: float = 0.0
+
+
+@dataclass(slots=True)
+class TaskTotals:
+    """Sums over all executions, in one pass.
+
+    ``job_ends`` are the ends of the jobs: until then, a task that never started waits. ``waited``
+    are the ends of all waits.
+    """
+
+    job_ends: Mapping[str, float] = field(default_factory=dict)
+    stages: dict[str, StageTotals] = field(default_factory=dict)
+    causes: dict[str, CauseTotals] = field(default_factory=dict)
+    nodes: dict[str, NodeUse] = field(default_factory=dict)
+    created: array[float] = field(default_factory=lambda: array("d"))
+    started: array[float] = field(default_factory=lambda: array("d"))
+    waited: array[float] = field(default_factory=lambda: array("d"))
+    ended: array[float] = field(default_factory=lambda: array("d"))
+
+    def add(self, row: TaskRow, *, superseded: bool) -> None:
+        """Count an execution."""
+        began, end, created = map(seconds_of, (row.started, row.ended, row.created))
+        took = end - began if began is not None and end is not None else None
+        stage = self.stages.setdefault(row.stage, StageTotals())
+        stage.add(row, took, superseded=superseded)
+        if row.cause:
+            self.causes.setdefault(row.cause, CauseTotals()).add(row, superseded=superseded)
+        waited = self.job_ends.get(row.job) if began is None else began
+        for times, at in (
+            (self.created, created),
+            (self.started, began),
+            (self.waited, waited),
+            (self.ended, end),
+        ):
+            if at is not None:
+                times.append(at)
+        if row.node and began is not None:
+            use = self.nodes.setdefault(row.node, NodeUse())
+            use.tasks += 1
+            use.failed += row.state == "failed"
+            use.busy += took or 0.0
+            use.first = min(use.first, began)
+            use.last = max(use.last, end or began)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHours:
+    """The time of nodes of one VM size, in hours.
+
+    ``busy`` are hours in which tasks ran, over all task slots; ``estimated`` counts the nodes that
+    had left before they were read: only the time from their first to their last task is known.
+    """
+
+    vm_size: str
+    dedicated: bool
+    nodes: int
+    hours: float
+    busy: float
+    estimated: int = 0
+
+
+def node_hours(nodes: Sequence[NodeRow], use: Mapping[str, NodeUse]) -> tuple[NodeHours, ...]:
+    """The node hours by VM size, from the allocation of each node until it was last seen."""
+    sums: dict[tuple[str, bool], list[tuple[float, float, bool]]] = {}
+    for node in nodes:
+        begin, end = seconds_of(node.allocated), seconds_of(node.at)
+        used = use.get(node.id, NodeUse())
+        known = begin is not None and end is not None
+        length = max(end - begin, 0.0) if begin is not None and end is not None else 0.0
+        key = node.vm_size, node.dedicated
+        sums.setdefault(key, []).append((length, used.busy, not known))
+    listed = {node.id for node in nodes}
+    for name, used in use.items():
+        if name not in listed:
+            sums.setdefault(("", True), []).append((used.last - used.first, used.busy, True))
+    return tuple(
+        NodeHours(
+            size,
+            dedicated,
+            len(found),
+            sum(length for length, _, _ in found) / 3600,
+            sum(busy for _, busy, _ in found) / 3600,
+            sum(estimated for _, _, estimated in found),
+        )
+        for (size, dedicated), found in sums.items()
+    )

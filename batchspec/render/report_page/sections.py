@@ -1,0 +1,425 @@
+"""The sections of the page, each with the tables that need no script."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from html import escape
+
+from batchspec.apply.events import NodeFailed, Waiting
+from batchspec.diagnostics import Diagnostic
+from batchspec.plan import Verb
+from batchspec.plan.failures import NODE_CAUSES
+from batchspec.plan.observed import AccountNames
+from batchspec.render import units
+from batchspec.render.failures import CAUSES
+from batchspec.render.output import NodeIds, clean, flat, json_text
+from batchspec.render.progress.json_stream import moment
+from batchspec.render.report import Report, StepReport, StepState
+from batchspec.render.report_page import markup
+from batchspec.render.report_page.attempts import Attempt, deleted_job
+from batchspec.render.report_page.history import (
+    CauseTotals,
+    NodeUse,
+    RunHistory,
+    StageTotals,
+    TaskTotals,
+    node_hours,
+    seconds_of,
+)
+from batchspec.render.report_page.markup import Cell
+from batchspec.render.report_page.payload import began
+from batchspec.render.run_text import (
+    account_line,
+    first_sentence,
+    node_cause,
+    node_state_text,
+    outcome_text,
+    phrase,
+    skipped_text,
+    stage_lines,
+    task_cause,
+    task_parts,
+)
+from batchspec.render.task_records import NodeRow
+
+_MOMENTS = 12
+"""Rows of the table beside the chart of concurrency."""
+_MOST_NODES = 200
+"""Nodes in a table; the others are counted."""
+
+
+def facts(report: Report) -> Iterator[str]:
+    """The account, times and totals of the run."""
+    account = AccountNames(report.target, report.batch, report.storage)
+    moved = ((report.uploaded, "up"), (report.downloaded, "down"))
+    yield from markup.definitions(
+        (
+            ("account", account_line(account)),
+            ("started", moment(report.began) if report.began else ""),
+            ("duration", units.duration(report.seconds)),
+            ("exit code", str(int(report.exit))),
+            ("tasks", ", ".join(task_parts(asdict(report.tasks), over=report.job_over))),
+            ("stages", "; ".join(stage_lines(report.stages, over=report.job_over))),
+            ("data", ", ".join(f"{units.size(count)} {way}" for count, way in moved if count)),
+            (
+                "time",
+                ", ".join(
+                    f"{phase.value} {units.duration(took)}" for phase, took in report.phases.items()
+                ),
+            ),
+        )
+    )
+
+
+def attempts(found: Sequence[Attempt]) -> Iterator[str]:
+    """The attempts, if there are several."""
+    if len(found) < 2:
+        return
+    yield from markup.table(
+        "Attempts",
+        ("attempt", "run id", "started", "#duration", "ended", "#exit code"),
+        (
+            (
+                str(number),
+                flat(attempt.id),
+                moment(report.began) if report.began else "",
+                units.duration(report.seconds),
+                outcome_text(report.outcome, report.seconds),
+                str(int(report.exit)),
+            )
+            for number, attempt in enumerate(found, start=1)
+            for report in (attempt.timeline.report,)
+        ),
+    )
+
+
+def notices(found: Sequence[Attempt], ids: NodeIds) -> Iterator[str]:
+    """Problems, causes of waits and what is left in the account, of the last attempt first."""
+    for number, attempt in reversed(list(enumerate(found, start=1))):
+        report = attempt.timeline.report
+        suffix = f" of attempt {number}" if len(found) > 1 else ""
+        known = {problem.summary for problem in report.problems}
+        lines = [
+            *(_problem(ids.problem(problem)) for problem in report.problems),
+            *(_wait(ids.waiting(wait)) for wait in report.waits if wait.summary not in known),
+        ]
+        if number == len(found):
+            yield from lines
+            yield from _left(report)
+        else:
+            yield from markup.folded(f"Problems{suffix}", lines)
+
+
+def _problem(problem: Diagnostic) -> str:
+    more = [clean(text) for text in (problem.detail, problem.fix) if text]
+    rest = "".join(f"<br>{escape(text)}" for text in more)
+    level = problem.severity.value
+    return f'<p class="notice {level}"><b>{level}</b> {escape(flat(problem.summary))}{rest}</p>'
+
+
+def _wait(wait: Waiting) -> str:
+    more = "".join(f"<br>{escape(clean(text))}" for text in (wait.detail, wait.action) if text)
+    head = f"<b>{escape(wait.code)}</b> {escape(flat(wait.summary))}"
+    return f'<p class="notice warning">{head}{more}</p>'
+
+
+def _left(report: Report) -> Iterator[str]:
+    if report.left:
+        subjects = ", ".join(map(flat, report.left))
+        yield f'<p class="notice note"><b>left in the account</b> {escape(subjects)}</p>'
+
+
+def failures(history: RunHistory, totals: TaskTotals, ids: NodeIds) -> Iterator[str]:
+    """The failures by cause, each with an output and the command that runs its tasks again."""
+    found = sorted(totals.causes.items(), key=lambda item: -item[1].count)
+    for cause, group in found:
+        if group.count:
+            yield from _cause(cause, group, history, ids)
+    again = [f"{flat(cause)}: {group.superseded:,}" for cause, group in found if group.superseded]
+    if again:
+        yield f'<p class="dim">Failed and run again since: {escape(", ".join(again))}</p>'
+    # Without the facts about the tasks, the events name the first failures.
+    last = history.attempts[-1].timeline.report
+    if not found:
+        for task in last.failures:
+            yield f"<h3>{escape(flat(f'{task.task}: {task_cause(task)}'))}</h3>"
+            yield from markup.output(task.stderr)
+        more = last.tasks.failed - len(last.failures)
+        if last.failures and more > 0:
+            yield f"<p>... and {more:,} more</p>"
+    for attempt in reversed(history.attempts):
+        for node in attempt.timeline.report.nodes:
+            yield from _node_failure(node, ids)
+
+
+def _cause(cause: str, group: CauseTotals, history: RunHistory, ids: NodeIds) -> Iterator[str]:
+    known = CAUSES.get(cause, "")
+    title = f"{flat(cause)}: {units.counted(group.count, 'task')}"
+    yield f"<h3>{escape(f'{title}, {known}' if known else title)}</h3>"
+    if group.message and not cause.startswith("exit-"):
+        yield f"<p>{escape(ids(first_sentence(group.message)))}</p>"
+    more = group.count - len(group.ids)
+    names = ", ".join(map(flat, group.ids)) + (f", and {more:,} more" if more else "")
+    yield f"<p>{escape(names)}</p>"
+    sample = next((task for task in group.ids if history.outputs.get(task)), None)
+    if sample is not None:
+        yield f'<p class="dim">The last lines of stderr.txt of {escape(flat(sample))}:</p>'
+        yield from markup.output(history.outputs[sample])
+    if cause not in NODE_CAUSES:
+        last = history.attempts[-1].timeline.report
+        kept = history.retries and not deleted_job(last)
+        words = ("retry", "--cause", cause) if kept else ("apply",)
+        yield f"<p>Run them again: {markup.command(history.command(*words))}</p>"
+
+
+def _node_failure(node: NodeFailed, ids: NodeIds) -> Iterator[str]:
+    yield f"<h3>{escape(f'node {flat(ids(node.node))}: {ids(node_cause(node))}')}</h3>"
+    yield from markup.output(node.stderr)
+
+
+def _ordered(totals: TaskTotals, report: Report) -> list[tuple[str, StageTotals]]:
+    """The stages in the order of the spec, if it is known."""
+    known = list(report.stages)
+    return sorted(
+        totals.stages.items(),
+        key=lambda item: (known.index(item[0]) if item[0] in known else len(known), item[0]),
+    )
+
+
+def _quantile(stage: StageTotals, share: float) -> str:
+    return units.duration(stage.quantile(share)) if stage.durations else ""
+
+
+def stages(totals: TaskTotals, report: Report) -> Iterator[str]:
+    """The tasks of each stage by state, and their durations."""
+    yield from markup.table(
+        "Tasks of each stage",
+        (
+            "stage",
+            "#tasks",
+            "#succeeded",
+            "#failed",
+            "#not ended",
+            "#run again",
+            "#retries",
+            "#median",
+            "#95 %",
+            "#longest",
+            "#sum",
+        ),
+        (
+            (
+                flat(name) or "(none)",
+                f"{stage.total:,}",
+                f"{stage.states['succeeded']:,}",
+                Cell(f"{stage.states['failed']:,}", "failed" if stage.states["failed"] else ""),
+                f"{stage.states['active'] + stage.states['running']:,}",
+                f"{stage.superseded:,}",
+                f"{stage.retries:,}",
+                *(_quantile(stage, share) for share in (0.5, 0.95, 1.0)),
+                units.duration(sum(stage.durations)) if stage.durations else "",
+            )
+            for name, stage in _ordered(totals, report)
+        ),
+    )
+
+
+def timeline(history: RunHistory, totals: TaskTotals, ids: NodeIds) -> Iterator[str]:
+    """When tasks ran on which node; the table has the sums of each node."""
+    if not totals.nodes:
+        return
+    yield markup.chart("timeline", "Tasks over time, a row for each node")
+    start = began(history.attempts)
+    used = sorted(totals.nodes.items(), key=lambda item: item[1].first)
+    rows = (
+        (
+            Cell(ids(flat(name)), "", flat(name)),
+            f"{use.tasks:,}",
+            f"{use.failed:,}",
+            units.duration(use.first - start),
+            units.duration(use.last - start),
+            units.duration(use.busy),
+        )
+        for name, use in used[:_MOST_NODES]
+    )
+    heads = ("node", "#tasks", "#failed", "#first start", "#last end", "#time of tasks")
+    lines = [*markup.table("Tasks of each node", heads, rows), *_more(len(used))]
+    yield from markup.folded("Tasks of each node as a table", lines)
+
+
+def _more(nodes: int) -> Iterator[str]:
+    if nodes > _MOST_NODES:
+        yield f"<p>... and {nodes - _MOST_NODES:,} more nodes</p>"
+
+
+def concurrency(history: RunHistory, totals: TaskTotals) -> Iterator[str]:
+    """How many tasks ran and waited at the same time."""
+    start = began(history.attempts)
+    created, started, ended = map(sorted, (totals.created, totals.started, totals.ended))
+    waited = sorted(totals.waited)
+    points = any(attempt.timeline.points for attempt in history.attempts)
+    if not started and not points:
+        return
+    yield markup.chart("concurrency", "Running and waiting tasks over time")
+    if not started:
+        return
+    first, last = min(created[:1] + started[:1]), max(started[-1:] + ended[-1:])
+    moments = [first + (last - first) * part / _MOMENTS for part in range(_MOMENTS + 1)]
+    rows = (
+        (
+            units.duration(at - start),
+            f"{bisect_right(started, at) - bisect_right(ended, at):,}",
+            f"{max(bisect_right(created, at) - bisect_right(waited, at), 0):,}",
+            f"{bisect_right(ended, at):,}",
+        )
+        for at in moments
+    )
+    heads = ("time since the start", "#running", "#waiting", "#ended")
+    lines = markup.table("Running and waiting tasks", heads, rows)
+    yield from markup.folded("Running and waiting tasks as a table", lines)
+
+
+def durations(totals: TaskTotals) -> Iterator[str]:
+    """The distribution of the durations, and the tasks that took much longer than the others."""
+    if not any(stage.durations for stage in totals.stages.values()):
+        return
+    yield markup.chart("durations", "How many tasks took how long")
+    outliers = [
+        (flat(task), flat(name), units.duration(took), units.duration(stage.quantile(0.5)))
+        for name, stage in sorted(totals.stages.items())
+        for took, task in stage.outliers()
+    ]
+    heads = ("task", "stage", "#duration", "#median of the stage")
+    yield from markup.table("Tasks that took much longer than the others", heads, outliers)
+    shares = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
+    rows = (
+        (flat(name) or "(none)", *(_quantile(stage, share) for share in shares))
+        for name, stage in sorted(totals.stages.items())
+    )
+    columns = ("stage", "#shortest", "#25 %", "#median", "#75 %", "#95 %", "#longest")
+    lines = markup.table("Durations of each stage", columns, rows)
+    yield from markup.folded("Durations of each stage as a table", lines)
+
+
+def tasks(totals: TaskTotals) -> Iterator[str]:
+    """The place of the table of tasks, which the scripts fill."""
+    if totals.stages:
+        yield '<div id="tasks-table" hidden></div>'
+        yield '<noscript><p class="dim">The table needs scripts. Without them, use'
+        yield "<code>batchspec report --format csv</code>.</p></noscript>"
+
+
+def nodes(history: RunHistory, totals: TaskTotals, ids: NodeIds) -> Iterator[str]:
+    """The node hours by VM size, and the nodes with their start tasks."""
+    hours = node_hours(history.nodes, totals.nodes)
+    yield from markup.table(
+        "Node hours by VM size",
+        ("VM size", "kind", "#nodes", "#node hours", "#hours of tasks", "note"),
+        (
+            (
+                flat(size.vm_size) or "unknown",
+                "dedicated" if size.dedicated else "Spot",
+                f"{size.nodes:,}",
+                f"{size.hours:,.3f}",
+                f"{size.busy:,.3f}",
+                f"at least: {units.counted(size.estimated, 'node')} left before the end"
+                if size.estimated
+                else "",
+            )
+            for size in hours
+        ),
+    )
+    if hours:
+        yield '<p class="dim">From the allocation of each node until it was last seen, which is'
+        yield "the end of the run or the deletion of its pool.</p>"
+    rows = [_node_row(node, totals.nodes.get(node.id), ids) for node in history.nodes]
+    heads = (
+        "node",
+        "pool",
+        "state",
+        "VM size",
+        "kind",
+        "allocated",
+        "last start",
+        "#start task",
+        "#exit code",
+        "#tasks",
+    )
+    lines = [*markup.table("Nodes", heads, rows[:_MOST_NODES]), *_more(len(rows))]
+    yield from markup.folded(f"Nodes and start tasks ({len(rows):,})", lines, opened=len(rows) <= 8)
+
+
+def _node_row(node: NodeRow, use: NodeUse | None, ids: NodeIds) -> tuple[str | Cell, ...]:
+    begin, end = seconds_of(node.start_task_started), seconds_of(node.start_task_ended)
+    took = units.duration(end - begin) if begin is not None and end is not None else ""
+    failed = node.exit_code not in (None, 0)
+    return (
+        Cell(ids(flat(node.id)), "", flat(node.id)),
+        flat(node.pool),
+        node_state_text(node.state),
+        flat(node.vm_size),
+        "dedicated" if node.dedicated else "Spot",
+        node.allocated,
+        node.booted,
+        took or ("not ended" if node.start_task_started else ""),
+        Cell("" if node.exit_code is None else str(node.exit_code), "failed" if failed else ""),
+        f"{use.tasks:,}" if use else "0",
+    )
+
+
+def steps(found: Sequence[Attempt]) -> Iterator[str]:
+    """The steps of each attempt with the transferred files, the newest attempt first."""
+    if any(attempt.timeline.spans for attempt in found):
+        yield markup.chart("steps", "Steps over time")
+    for number, attempt in reversed(list(enumerate(found, start=1))):
+        timeline = attempt.timeline
+        names = {step.step: phrase(step.verb, step.subject) for step in timeline.report.steps}
+        begun = {span.step: span.begin for span in timeline.spans}
+        caption = f"Steps of attempt {number}" if len(found) > 1 else "Steps"
+        heads = ("step", "state", "#start", "#time", "#items", "#size", "#rate", "note")
+        rows = (_step_row(step, names, begun) for step in timeline.report.steps)
+        yield from markup.table(caption, heads, rows)
+
+
+def _step_row(
+    step: StepReport, names: dict[str, str], begun: dict[str, float]
+) -> tuple[str | Cell, ...]:
+    skipped = step.state is StepState.SKIPPED
+    note = skipped_text(step.note, names) if skipped else step.note
+    moves = step.verb in {Verb.UPLOAD, Verb.DOWNLOAD} and step.size and step.seconds
+    return (
+        names[step.step],
+        Cell(step.state.value, step.state.value),
+        units.duration(begun[step.step]) if step.step in begun else "",
+        "" if skipped else units.duration(step.seconds),
+        f"{step.items:,}",
+        units.size(step.size) if step.size else "",
+        units.byte_rate(step.size / step.seconds) if moves else "",
+        flat(note),
+    )
+
+
+def applied(history: RunHistory) -> Iterator[str]:
+    """The spec, its parameters and the plan of each attempt, the newest first."""
+    for number, attempt in reversed(list(enumerate(history.attempts, start=1))):
+        found = history.applied.get(attempt.id)
+        if found is None:
+            continue
+        suffix = f" of attempt {number}" if len(history.attempts) > 1 else ""
+        parameters = [(name, _value(value)) for name, value in found.parameters.items()]
+        if parameters:
+            table = markup.table(f"Parameters{suffix}", ("parameter", "value"), parameters)
+            yield from markup.folded(f"Parameters{suffix}", table)
+        if found.plan:
+            yield from markup.folded(f"Plan{suffix}", [markup.listing(found.plan)])
+        if found.spec:
+            name = flat(found.path)
+            yield from markup.folded(f"Spec{suffix}: {name}", [markup.listing(found.spec)])
+
+
+def _value(value: object) -> str:
+    text = value if isinstance(value, str) else json_text(value)
+    return flat(text) or json.dumps(text)
