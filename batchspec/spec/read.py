@@ -19,6 +19,7 @@ from batchspec.diagnostics import Diagnostic, Diagnostics, Place, Secret, SpecEr
 from batchspec.spec import build
 from batchspec.spec.formulas import formula_rules
 from batchspec.spec.model import Container, Cost, Spec
+from batchspec.spec.node_scripts import with_node_scripts
 from batchspec.spec.parameters import read_parameters
 from batchspec.spec.rows import read_json
 from batchspec.spec.rules_names import name_rules
@@ -147,9 +148,11 @@ def _read(
     """The expanded spec, its warnings, and the positions of its keys, as written and expanded."""
     problems = Diagnostics()
     found = _checked(path, variables, files, problems, needs_secrets=needs_secrets)
+    written = positions(found.root)
+    found = with_node_scripts(found, path.parent, problems)
     has_structure = not problems.stops
     complete = expanded(found)
-    places = {**positions(found.root), **positions(complete.root)}
+    places = {**written, **positions(complete.root)}
     parts = tuple(parts_of(complete))
     problems.extend(property_rules(parts))
     problems.extend(task_rules(parts))

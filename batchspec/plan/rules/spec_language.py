@@ -225,6 +225,22 @@ LANGUAGE.describe(
 )
 
 LANGUAGE.describe(
+    "node-script",
+    ERROR,
+    "`pool.python` or `clean` cannot be combined with a command",
+    "They add lines to commands that `/bin/sh` runs.",
+    "Write `command` as a string, on Linux nodes.",
+)
+
+LANGUAGE.describe(
+    "requirement-of-a-file",
+    ERROR,
+    "A requirement of `pool.python` names another file",
+    "The start task contains the requirements; nodes do not have the files beside the spec.",
+    "Write the packages themselves, or upload the file and install it in `start_task`.",
+)
+
+LANGUAGE.describe(
     "registry-address",
     WARNING,
     "The address of a container registry has a scheme",
