@@ -281,6 +281,12 @@ def _spent(report: Report, session: Session) -> str:
     cost, facts = session.spec.cost, session.observed.cost
     if cost is None or facts is None or not report.node_hours:
         return ""
-    from batchspec.render import spent_text
+    from batchspec.render import kept_text, spent_text
+    from batchspec.spec import PoolKind
 
-    return spent_text(report.node_hours, facts.prices, cost.currency, report.target)
+    texts = [spent_text(report.node_hours, facts.prices, cost.currency, report.target)]
+    pool = session.spec.pool
+    if pool.kind is PoolKind.OWN:
+        # The service deletes an auto pool.
+        texts.append(kept_text(report, pool.id, facts.prices, cost.currency))
+    return "; ".join(filter(None, texts))

@@ -17,7 +17,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batchspec.render.cost import ActualRun, actual_lines, cost_json, cost_text, spent_text
+    from batchspec.render.cost import (
+        ActualRun,
+        actual_lines,
+        cost_json,
+        cost_text,
+        kept_text,
+        spent_text,
+    )
     from batchspec.render.diagnostics import (
         diagnostic_json,
         diagnostics_json,
@@ -125,6 +132,7 @@ __all__ = [
     "inventory_text",
     "is_live",
     "json_text",
+    "kept_text",
     "last_run",
     "merged_nodes",
     "next_commands",
@@ -164,7 +172,7 @@ __all__ = [
 ]
 
 _NAMES = {
-    "cost": ("ActualRun", "actual_lines", "cost_json", "cost_text", "spent_text"),
+    "cost": ("ActualRun", "actual_lines", "cost_json", "cost_text", "kept_text", "spent_text"),
     "diagnostics": (
         "diagnostic_json",
         "diagnostics_json",

@@ -10,6 +10,7 @@ from batchspec.plan import NOT_KNOWN, Amounts, End, Estimate, NodeCost, Plan
 from batchspec.pricing import NodeKind, NodePrices, Price
 from batchspec.render import units
 from batchspec.render.output import flat, json_text, wrap
+from batchspec.render.report import Report
 from batchspec.render.run_text import account_line
 from batchspec.render.style import Style
 
@@ -281,6 +282,20 @@ def spent_text(
     amount = "not known" if total is None else units.money(total, currency)
     where = " on Azure" if target == "local" else ""
     return f"{amount}{where} for {units.listed(parts)}" if parts else f"{units.money(0, currency)}"
+
+
+def kept_text(report: Report, pool: str, prices: NodePrices, currency: str) -> str:
+    """What the nodes cost per hour that a pool still has; empty if it has none."""
+    seen = report.allocated.get(pool)
+    counts = (("dedicated", seen.dedicated), ("spot", seen.spot)) if seen is not None else ()
+    size = seen.vm_size.lower() if seen is not None else ""
+    hourly = {(size, kind): float(count) for kind, count in counts if count}
+    total = spent(hourly, prices)
+    if not hourly or total is None:
+        return ""
+    nodes = units.counted(round(sum(hourly.values())), "node")
+    where = " on Azure" if report.target == "local" else ""
+    return f"{nodes} left: {units.money(total, currency)} per hour{where}"
 
 
 def actual_lines(

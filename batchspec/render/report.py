@@ -73,7 +73,8 @@ class Report:
 
     ``phases`` are seconds of wall-clock time during which a step of the phase ran. ``failures`` are
     the first failed tasks; ``tasks.failed`` counts all. ``waits`` are the causes that still blocked
-    the run at its end. ``node_hours`` are those that the run has seen, by VM size and kind.
+    the run at its end. ``node_hours`` are those that the run has seen, by VM size and kind;
+    ``allocated`` is the last event about the nodes of each pool.
     ``stages`` are the tasks of each stage by state, if there are several.
     """
 
@@ -97,6 +98,7 @@ class Report:
     problems: tuple[Diagnostic, ...] = ()
     waits: tuple[events.Waiting, ...] = ()
     node_hours: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    allocated: Mapping[str, events.NodesSeen] = field(default_factory=dict)
     left: tuple[str, ...] = ()
 
     @property
@@ -229,6 +231,7 @@ class Tally:
             problems=tuple(self._problems),
             waits=tuple(self._waits.values()),
             node_hours=self._node_time.hours,
+            allocated=self._node_time.last,
             left=end.left if end else (),
         )
 
@@ -278,6 +281,11 @@ class _NodeTime:
             if first or last:
                 key = (event.vm_size.lower(), kind)
                 self._hours[key] = self._hours.get(key, 0.0) + hours * (first + last) / 2
+
+    @property
+    def last(self) -> Mapping[str, events.NodesSeen]:
+        """The last event of each pool."""
+        return dict(self._last)
 
     @property
     def hours(self) -> Mapping[tuple[str, str], float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -20,6 +21,7 @@ from batchspec.render import (
     actual_lines,
     inventory_json,
     inventory_text,
+    kept_text,
     read_record,
     spent_text,
     status_json,
@@ -177,3 +179,14 @@ def test_status_shows_what_the_nodes_cost_per_hour(
     assert text in status_text(status).splitlines()
     assert json.loads(status_json(status))["cost_per_hour"] == amount
     assert "cost_per_hour" not in status_json(Status(ACCOUNT, "demo", pool="p"))
+
+
+def test_a_pool_that_is_left_says_what_its_nodes_cost_per_hour() -> None:
+    events = [seen(0, 2, 3), seen(60, 2, 3), seen(0, 1, pool="q"), seen(60, 0, pool="q")]
+    report = fold([Stamped(number, BEGAN, event) for number, event in enumerate(events)])
+    assert kept_text(report, "p", PRICES, "USD") == "5 nodes left: 1.30 USD per hour"
+    local = replace(report, target="local")
+    assert kept_text(local, "p", PRICES, "USD").endswith("per hour on Azure")
+    assert kept_text(report, "p", NO_PRICE, "USD") == ""
+    assert kept_text(report, "q", PRICES, "USD") == ""
+    assert kept_text(report, "other", PRICES, "USD") == ""
