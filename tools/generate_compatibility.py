@@ -50,7 +50,8 @@ _BEHAVIOUR = """\
 ## Deliberate differences
 
 - **Nodes.** A node is a directory and processes of this machine, for every VM size and image.
-  Images of publishers without images for Batch are rejected; all others are accepted.
+  Incomplete images and those of publishers without images for Batch are rejected; all others are
+  accepted.
   `supportedimages` is a table of common images. There are no Windows nodes: a pool with a Windows
   image gets no nodes and has the resize error `AllocationFailed`.
 - **Networks.** Nodes are reached at 127.0.0.1 on ports of this machine: the SSH port and the

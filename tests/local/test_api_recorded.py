@@ -34,6 +34,17 @@ def test_an_image_of_an_unknown_publisher_is_rejected(service: Service) -> None:
     }
 
 
+@pytest.mark.parametrize("image", [{}, {"publisher": "canonical"}, {"offer": "o", "sku": "s"}])
+def test_an_incomplete_image_is_rejected(service: Service, image: dict[str, str]) -> None:
+    """The recorded message names publisher, offer and sku; without them there is no image."""
+    refused = service.request("POST", "/pools", pool(virtualMachineConfiguration=machine(**image)))
+    assert (refused.status, refused.code) == (400, "InvalidPropertyValue")
+    assert refused.values["PropertyName"] == "imageReference"
+    own = {"communityGalleryImageId": "/CommunityGalleries/g/Images/i/Versions/latest"}
+    accepted = service.request("POST", "/pools", pool(virtualMachineConfiguration=machine(**own)))
+    assert accepted.status == 201, accepted.values
+
+
 def test_user_accounts_of_windows_pools_have_login_mode_batch(service: Service) -> None:
     """azure-sdk-for-python, test_batch_create_pools."""
     accounts = [{"name": "a", "password": "p"}, {"name": "b", "password": "p"}]

@@ -348,7 +348,7 @@ def complete_pool(body: Mapping[str, Any]) -> dict[str, Any]:
 def _machine(given: Mapping[str, Any]) -> dict[str, Any]:
     image = dict(given["imageReference"])
     _check_subscription("virtualMachineImageId", image)
-    if "virtualMachineImageId" not in image and "publisher" in image:
+    if not image.keys() & _IMAGE_IDS:
         _check_image(image)
         image.setdefault("version", "latest")
     machine = {**given, "imageReference": image}
@@ -360,14 +360,19 @@ def _machine(given: Mapping[str, Any]) -> dict[str, Any]:
     return in_order(machine, _MACHINE)
 
 
+_IMAGE = ("publisher", "offer", "sku")
+_IMAGE_IDS = frozenset({"virtualMachineImageId", "sharedGalleryImageId", "communityGalleryImageId"})
+
+
 def _check_image(image: Mapping[str, Any]) -> None:
-    """Reject an image whose publisher has no images for Batch: this can only be a typing error.
+    """Reject an incomplete image, and one whose publisher has no images for Batch: a typing error.
 
     Raises:
         Fault: ``InvalidPropertyValue`` with the recorded message.
     """
-    if image["publisher"].lower() not in PUBLISHERS:
-        named = " ".join(f"{name} {image.get(name, '')}" for name in ("publisher", "offer", "sku"))
+    complete = all(image.get(name) for name in _IMAGE)
+    if not complete or image["publisher"].lower() not in PUBLISHERS:
+        named = " ".join(f"{name} {image.get(name, '')}" for name in _IMAGE)
         raise bad_property(
             "imageReference", None, f"The specified imageReference with {named} is not supported."
         )
