@@ -209,10 +209,15 @@ them is printed.""",
 The spec is `run.yaml`; its name is the name of the folder. An existing `.gitignore` is kept. If any
 other file exists, the command ends before it writes anything.""",
     "report": """\
-The page needs no other file. It shows all attempts at the run: each `apply`, `retry` and `attach`
-from the first until all tasks had ended or the job was deleted. It is written beside the record of
-the newest attempt. The ids of runs are the names of the folders in `.batchspec/NAME/runs/`; the
-page lists the ids of its attempts.""",
+The page needs no other file, and no request leaves it. It shows all attempts at the run: each
+`apply`, `retry` and `attach` from the first until all tasks had ended or the job was deleted. These
+commands and `destroy` write it at their end, beside the record of the newest attempt. The
+ids of runs are the names of the folders in `.batchspec/NAME/runs/`; the page lists the ids of its
+attempts.
+
+`--format json` is one object with the reports of the run and its attempts, and all tasks and nodes;
+`csv` has a line for each execution of a task; `trace` is for `chrome://tracing` and
+<https://ui.perfetto.dev>: a process for each node, and one for the steps.""",
 }
 
 

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         saved_options,
     )
     from batchspec.api.options import (
+        ReportFormat,
         RunOptions,
         Target,
         TaskState,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from batchspec.api.run_report import (
         page_path,
         read_history,
+        report_text,
         write_page,
     )
     from batchspec.api.session import (
@@ -90,6 +92,7 @@ __all__ = [
     "OpenTarget",
     "Prepared",
     "RecordFiles",
+    "ReportFormat",
     "RunFolder",
     "RunOptions",
     "Session",
@@ -119,6 +122,7 @@ __all__ = [
     "read_lines",
     "read_status",
     "recorded_runs",
+    "report_text",
     "runs_folder",
     "saved_options",
     "select_target",
@@ -161,6 +165,7 @@ _NAMES = {
         "saved_options",
     ),
     "options": (
+        "ReportFormat",
         "RunOptions",
         "Target",
         "TaskState",
@@ -179,6 +184,7 @@ _NAMES = {
     "run_report": (
         "page_path",
         "read_history",
+        "report_text",
         "write_page",
     ),
     "session": (

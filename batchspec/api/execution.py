@@ -160,9 +160,9 @@ class Execution:
                     command=self.command,
                     retries=retries,
                 )
+                write_page(history, record.path / PAGE)
             except UsageError as error:  # An earlier attempt is damaged.
                 raise OSError(error.problems[0].summary) from error
-            write_page(history, record.path / PAGE)
 
     def _record_files(self) -> RecordFiles | None:
         """Where the facts about tasks and nodes are kept."""

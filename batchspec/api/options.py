@@ -32,6 +32,15 @@ class TaskState(StrEnum):
     ALL = "all"
 
 
+class ReportFormat(StrEnum):
+    """The forms of a report: a page, or data for other tools."""
+
+    HTML = "html"
+    JSON = "json"
+    CSV = "csv"
+    TRACE = "trace"
+
+
 @dataclass(frozen=True, slots=True)
 class RunOptions:
     """The options that select the spec, its parameters and the account.

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from batchspec.api.options import ReportFormat
 from batchspec.api.run_folder import APPLIED, OUTPUT, PAGE, recorded_runs
 from batchspec.api.run_record import read_lines
 from batchspec.apply.private_files import open_private
@@ -25,6 +26,9 @@ from batchspec.render import (
     read_head,
     read_nodes,
     read_record,
+    report_as_json,
+    run_as_trace,
+    tasks_as_csv,
 )
 
 _OUTPUTS = 200
@@ -66,14 +70,34 @@ def read_history(
         raise UsageError(_damaged_record(runs)) from error
 
 
+def report_text(history: RunHistory, report_format: ReportFormat) -> Iterator[str]:
+    """The report of a run, in parts.
+
+    Raises:
+        UsageError: the record is damaged.
+    """
+    writers = {
+        ReportFormat.HTML: lambda history: iter((page_html(history),)),
+        ReportFormat.JSON: report_as_json,
+        ReportFormat.CSV: tasks_as_csv,
+        ReportFormat.TRACE: run_as_trace,
+    }
+    try:
+        yield from writers[report_format](history)
+    except DAMAGE as error:
+        raise UsageError(_damaged_record(history.attempts[-1].id)) from error
+
+
 def write_page(history: RunHistory, path: Path) -> None:
     """Write the page of a run to a file that only its owner can read.
 
     Raises:
+        UsageError: the record is damaged.
         OSError: the file cannot be written.
     """
+    text = "".join(report_text(history, ReportFormat.HTML))
     with open_private(path) as file:
-        file.write(page_html(history))
+        file.write(text)
 
 
 def page_path(runs: Path, history: RunHistory) -> Path:
@@ -150,10 +174,10 @@ def _find(text: str, records: Sequence[Path]) -> Path:
     raise UsageError(Diagnostic("no-such-run", summary, "\n".join(names), fix=fix))
 
 
-def _damaged_record(runs: Path) -> Diagnostic:
+def _damaged_record(record: Path | str) -> Diagnostic:
     return Diagnostic(
         "bad-record",
-        f"a record in {runs} cannot be read: its events are damaged",
+        f"the record {record} cannot be read: its events are damaged",
         fix="Show another run with `--run ID`, or delete the damaged record.",
     )
 

@@ -28,6 +28,12 @@ def out(text: str) -> None:
     print(redact(text), flush=True)
 
 
+def out_part(text: str) -> None:
+    """Write a part of a text to standard output, redacted, without a newline after it."""
+    clear_activity()
+    sys.stdout.write(redact(text))
+
+
 def err(text: str) -> None:
     """Write to standard error, redacted."""
     clear_activity()

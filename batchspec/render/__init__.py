@@ -51,6 +51,11 @@ if TYPE_CHECKING:
     from batchspec.render.progress.json_stream import JsonView, read_record, recorded_failure
     from batchspec.render.progress.screen import Page
     from batchspec.render.report import Report, StepState, Tally
+    from batchspec.render.report_export import (
+        report_as_json,
+        run_as_trace,
+        tasks_as_csv,
+    )
     from batchspec.render.report_page import (
         Applied,
         Attempt,
@@ -155,7 +160,9 @@ __all__ = [
     "record_unwritable",
     "recorded_failure",
     "refusal_markdown",
+    "report_as_json",
     "row_line",
+    "run_as_trace",
     "spec_imported",
     "spent_text",
     "status_json",
@@ -166,6 +173,7 @@ __all__ = [
     "task_row",
     "task_rows_json",
     "task_rows_text",
+    "tasks_as_csv",
     "tasks_head",
     "wants_color",
     "wrap",
@@ -218,6 +226,11 @@ _NAMES = {
         "Report",
         "StepState",
         "Tally",
+    ),
+    "report_export": (
+        "report_as_json",
+        "run_as_trace",
+        "tasks_as_csv",
     ),
     "report_page": (
         "Applied",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
@@ -224,6 +226,36 @@ def test_a_run_is_recorded_and_its_page_written(mixed: Workplace) -> None:
     assert {row.id for row in rows if row.cause == "exit-7"} == {"bad-0", "bad-1", "bad-2"}
     assert all(row.started and row.ended and row.node for row in rows if row.stage == "good")
     assert len(list(runs.glob("*/nodes/mixed.*.jsonl.gz"))) == 1
+
+
+def test_the_run_is_data_for_other_tools(mixed: Workplace) -> None:
+    data = json.loads(mixed.run("report", mixed.spec, "--format", "json").out)
+    assert data["run"]["tasks"]["succeeded"] == 2
+    assert len(data["attempts"]) == 1
+    by_id = {task["id"]: task for task in data["tasks"]}
+    assert by_id["bad-0"]["cause"] == "exit-7"
+    assert by_id["good-0"]["seconds"] >= 0
+    assert [node["vm_size"] for node in data["nodes"]] == ["standard_d2s_v5"]
+
+    table = list(
+        csv.DictReader(io.StringIO(mixed.run("report", mixed.spec, "--format", "csv").out))
+    )
+    assert {row["id"] for row in table} == set(by_id)
+    assert {row["exit_code"] for row in table if row["stage"] == "bad"} == {"7"}
+
+    file = mixed.folder / "run.trace.json"
+    done = mixed.run("report", mixed.spec, "--format", "trace", "--out", file)
+    assert os.path.relpath(file, mixed.folder) in done.out
+    events = json.loads(file.read_text(encoding="utf-8"))["traceEvents"]
+    spans = [event for event in events if event["ph"] == "X"]
+    assert {event["name"] for event in spans} >= {"bad-0", "good-0", "wait for tasks of mixed"}
+    threads: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for event in spans:
+        times = (event["ts"], event["ts"] + event["dur"])
+        threads.setdefault((event["pid"], event["tid"]), []).append(times)
+    for times_of_thread in threads.values():
+        ordered = sorted(times_of_thread)
+        assert all(one[1] <= other[0] for one, other in itertools.pairwise(ordered))
 
 
 def test_without_a_record_the_error_names_the_command_that_writes_one(near: Workplace) -> None:

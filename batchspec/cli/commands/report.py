@@ -1,15 +1,16 @@
-"""``batchspec report``: a recorded run of a spec with all its attempts, as one HTML page."""
+"""``batchspec report``: a recorded run of a spec with all its attempts, as a page or as data."""
 
 from __future__ import annotations
 
 import os
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
-from batchspec.cli.console import ConsoleNotices, out
+from batchspec.api.options import ReportFormat
+from batchspec.cli.console import ConsoleNotices, out, out_part
 from batchspec.cli.options import SpecFile, VariableFiles, Variables, run_options
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.exit_codes import Exit
@@ -32,11 +33,19 @@ def report(
     ] = "",
     variables: Variables = None,
     variable_files: VariableFiles = None,
+    report_format: Annotated[
+        ReportFormat,
+        typer.Option(
+            "--format",
+            help="A page, all facts as JSON, the tasks as CSV, or trace events for Perfetto. "
+            "All but the page are written to standard output without --out.",
+        ),
+    ] = ReportFormat.HTML,
 ) -> int:
-    """Write the last run that had tasks, with all its attempts, as one HTML page."""
-    from batchspec.api import load_spec, page_path, read_history, runs_folder, write_page
+    """Write the last run that had tasks, with all its attempts, as one HTML page or as data."""
+    from batchspec.api import load_spec, page_path, read_history, report_text, runs_folder
     from batchspec.cli.resume_command import resume_command
-    from batchspec.render import page_html, page_written
+    from batchspec.render import page_written
 
     options = run_options(spec, variables, variable_files)
     loaded = load_spec(options, on_loaded=ConsoleNotices(options).loaded)
@@ -48,15 +57,25 @@ def report(
         command=partial(resume_command, options, loaded),
         retries=loaded.job.schedule is None,
     )
-    if to == Path("-"):
-        out(page_html(history).rstrip("\n"))
+    text = report_text(history, report_format)
+    if to == Path("-") or (to is None and report_format is not ReportFormat.HTML):
+        for part in text:
+            out_part(part)
         return Exit.DONE
     path = to or page_path(runs, history)
     try:
-        write_page(history, path)
+        with _opened(path, private=to is None) as file:
+            file.writelines(text)
     except OSError as error:
         reason = error.strerror or str(error)
         diagnostic = Diagnostic("unwritable-file", f"{path} cannot be written: {reason}")
         raise UsageError(diagnostic) from error
     out(page_written(os.path.relpath(path)))
     return Exit.DONE
+
+
+def _opened(path: Path, *, private: bool) -> TextIO:
+    """The file to write; a page in the folder of its run is its owner's alone."""
+    from batchspec.apply.private_files import open_private
+
+    return open_private(path) if private else path.open("w", encoding="utf-8")
