@@ -81,7 +81,7 @@ class PriceCache:
     def _load(self, path: Path) -> Mapping[str, object]:
         try:
             found = json.loads(path.read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             # Without the file, or with a damaged one, the API is asked.
             return {}
         return found if isinstance(found, dict) else {}

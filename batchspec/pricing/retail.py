@@ -125,9 +125,9 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def _get(url: str, timeout: float) -> _Answer:
     """One request; the proxy is that of the environment."""
-    request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 - `API`, or a page of it
-    opener = urllib.request.build_opener(_NoRedirect)
     try:
+        request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 - `API`, or a page of it
+        opener = urllib.request.build_opener(_NoRedirect)
         with opener.open(request, timeout=timeout) as response:
             body = response.read(_MOST_BYTES + 1)
             if len(body) > _MOST_BYTES:
@@ -136,7 +136,8 @@ def _get(url: str, timeout: float) -> _Answer:
     except urllib.error.HTTPError as error:
         with error:
             return _Answer(error.code, dict(error.headers), b"")
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        # The address of a proxy in the environment can be wrong.
         reason = getattr(error, "reason", None) or error
         text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
         raise PricesUnavailableError(f"it cannot be reached ({text})") from error
@@ -145,7 +146,7 @@ def _get(url: str, timeout: float) -> _Answer:
 def _parsed(body: bytes) -> Mapping[str, object]:
     try:
         page = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PricesUnavailableError("its answer is not JSON") from error
     if not isinstance(page, dict):
         raise PricesUnavailableError("its answer is not an object")
@@ -157,7 +158,11 @@ def _next_link(page: Mapping[str, object], url: str) -> str | None:
     link = page.get("NextPageLink")
     if not isinstance(link, str) or not link:
         return None
-    if _server(link) != _server(url):
+    try:
+        same = _server(link) == _server(url)
+    except ValueError:
+        same = False
+    if not same:
         raise PricesUnavailableError("its next page is on another server")
     return link
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from math import isfinite
 
 from batchspec.catalog.vm_sizes import arm_name
 from batchspec.pricing.model import NodeKind, NodePrices, NodeType, Price, Unknown
@@ -116,7 +117,8 @@ def _text(row: Mapping[str, object], name: str) -> str:
 def _amount(row: Mapping[str, object]) -> float:
     """The price of a row; 0 if it has none."""
     value = row.get("retailPrice")
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if isinstance(value, int | float) and number and isfinite(value) else 0.0
 
 
 def _start(row: Mapping[str, object]) -> datetime:

@@ -134,6 +134,9 @@ def test_a_service_that_stays_busy_is_given_up_at_the_bound(server: PriceServer)
         ((200, {}, b"<html>"), "its answer is not JSON"),
         ((200, {}, b"[]"), "its answer is not an object"),
         ((200, {}, b"{}"), "its answer has no list of prices"),
+        ((200, {}, b"[" * 100_000), "its answer is not JSON"),
+        ((200, {}, b'{"Items": [], "NextPageLink": "http://x:y/"}'), "on another server"),
+        ((200, {}, b'{"Items": [], "NextPageLink": "http://[::1"}'), "on another server"),
     ],
 )
 def test_another_answer_is_an_error(
@@ -185,6 +188,16 @@ async def test_an_unreachable_service_is_unknown_and_is_left_alone_for_a_while(
     assert len(server.paths) == 1
     after = await prices(server, tmp_path, now=NOW + timedelta(minutes=11))
     assert isinstance(after.spot, Price)
+
+
+async def test_a_proxy_that_is_no_address_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http:///")
+    monkeypatch.delenv("no_proxy", raising=False)
+    found = await prices(RetailPrices("http://prices.invalid/"), tmp_path)
+    assert isinstance(found.dedicated, Unknown)
+    assert "it cannot be reached" in found.dedicated.reason
 
 
 async def test_a_closed_port_is_unknown(tmp_path: Path) -> None:

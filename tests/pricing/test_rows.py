@@ -74,7 +74,10 @@ def test_two_rows_with_one_price_are_one_price() -> None:
     assert price(D2, DEDICATED, [row(4), row(4)]) == Price(4, "USD", "test")
 
 
-@pytest.mark.parametrize("broken", [{}, {"retailPrice": "1"}, {"type": 3}, {"productName": None}])
+@pytest.mark.parametrize(
+    "broken",
+    [{}, {"retailPrice": "1"}, {"retailPrice": float("inf")}, {"type": 3}, {"productName": None}],
+)
 def test_damaged_rows_are_no_prices(broken: dict[str, object]) -> None:
     rows = [{**row(4), **broken}] if broken else [{}]
     assert isinstance(price(D2, DEDICATED, rows), Unknown)
