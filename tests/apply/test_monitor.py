@@ -12,7 +12,15 @@ from typing import Any, TypeVar
 import pytest
 
 from batchspec.account import NodeFacts, PreparationFacts, TaskCounts, TaskTimes, TaskWaiting
-from batchspec.apply.events import Event, NodeFailed, Noticed, Outcome, Waiting
+from batchspec.apply.events import (
+    Event,
+    NodeFailed,
+    NodesSeen,
+    Noticed,
+    Outcome,
+    TasksSeen,
+    Waiting,
+)
 from batchspec.apply.monitor import CAUSES, Cause, Monitor, Watched
 from batchspec.apply.node_logs import NodeLogs
 from batchspec.apply.polling import (
@@ -313,6 +321,28 @@ def test_the_poll_interval_of_the_local_target_is_at_most_two_seconds() -> None:
     interval = PollInterval(0.1)
     assert [interval.next(None) for _ in range(2)] == pytest.approx([0.1, 0.15])
     assert max(interval.next(None) for _ in range(20)) == pytest.approx(2.0)
+
+
+async def test_a_run_of_two_days_costs_a_poll_each_fifteen_seconds_and_few_events() -> None:
+    day = 86_400.0
+
+    class Long(Scripted):
+        class Jobs(Scripted.Jobs):
+            async def get_task_counts(self, job_id: str) -> TaskCounts:
+                self.account.requests["counts"] += 1
+                done = min(3, int(self.account.clock.elapsed // (day * 2 / 3)))
+                return TaskCounts(0, 3 - done, done, 0)
+
+    account = Long()
+    monitor, events = watching(account, replace(WATCHED, limit=timedelta(days=7)))
+    done = await wait_for_tasks(replace(WAIT, limit=timedelta(days=7)), monitor)
+    assert (done.items, done.outcome) == (3, None)
+    assert 2 * day <= account.clock.elapsed < 2 * day + 20
+    polls = 2 * day / 15
+    assert polls <= account.requests["counts"] <= polls + 100
+    assert account.requests.total() < 5 * polls
+    other = [event for event in events if not isinstance(event, NodesSeen | TasksSeen)]
+    assert len(other) < 10
 
 
 # --- other waits ---------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from azure.core.exceptions import HttpResponseError
 from tests.command_process import CONTEXT, run_child
 from tests.e2e.conftest import clean_environ
 from tests.fault_injection.rounds import Bench
+from tests.local.engines import wait_until
 
 
 class PoolKind(StrEnum):
@@ -96,6 +97,23 @@ TROUBLES = (
         ("upload", "FileUpload"),
         then=frozenset({0, 3, 4}),
     ),
+    Trouble(
+        "output-blob-deleted", _LATER, frozenset({3, 4}), ("output-missing",), then=frozenset({0})
+    ),
+    Trouble(
+        "input-blob-deleted",
+        _LATER,
+        frozenset({3}),
+        ("BlobDownload", "BlobNotFound", "BlobAccessDenied"),
+        then=frozenset({0, 3}),
+    ),
+    Trouble(
+        "input-container-deleted",
+        _LATER,
+        frozenset({3}),
+        ("BlobDownload", "BlobNotFound", "BlobAccessDenied"),
+        then=frozenset({0, 3}),
+    ),
     Trouble("client-killed", (Moment.UNWATCHED,), frozenset({0}), ()),
     Trouble("client-interrupted", (Moment.UNWATCHED,), frozenset({0}), ()),
 )
@@ -141,6 +159,7 @@ version: 1
 name: {name}
 containers:
   output: {{id: {name}-output}}
+  {input}
 pool: {pool}
 job:
   id: {name}
@@ -150,12 +169,13 @@ tasks:
   work:
     for_each: {{range: [0, 2]}}
     command: {command}
-    outputs: [{{files: "*.out", container: output}}]
+    outputs: [{{files: "*.out", container: output, required: {required}}}]
     {stage}
   {more}
 results: [{{container: output, to: results}}]
 cleanup: {{containers: never, job: never, pool: {cleanup}}}
 """
+_STORE = "echo done > $AZ_BATCH_TASK_ID.out"
 _STARTS = {"start-fails": "exit 3", "start-hangs": "sleep 1000"}
 
 
@@ -213,14 +233,21 @@ class Play:
         trouble = self.cell.trouble.name
         start = _STARTS.get(trouble)
         hold = f"until test -e {self.folder}/go; do sleep 0.1; done"
-        command = f"{hold}; echo done > $AZ_BATCH_TASK_ID.out"
+        command = f"{hold}; {_STORE}"
         stage, more = "retries: 0", ""
         if self.cell.moment is Moment.SPEC:
-            command = "echo done > $AZ_BATCH_TASK_ID.out"
+            command = _STORE
         if trouble == "task-fails":
             command = "exit 5"
         if trouble == "task-hangs":
             command = "sleep 1000"
+        if trouble == "output-blob-deleted":
+            # One task ends before the fault, and the other one after it.
+            command = f"if test {{{{ value }}}} = 1; then {command}; else {_STORE}; fi"
+        if trouble.startswith("input-"):
+            (self.folder / "data").mkdir()
+            (self.folder / "data" / "a.txt").write_text("a\n")
+            more = "late: {needs: [work], for_each: {files: input}, command: cat a.txt, retries: 0}"
         if trouble == "dependency-deleted":
             gate = json.dumps({"id": "gate", "command": hold})
             after = "{id: after, command: 'true', depends_on: {task_ids: [gate]}}"
@@ -242,6 +269,8 @@ class Play:
             command=json.dumps(command),
             stage=stage,
             more=more,
+            input=f"input: {{id: {self.name}-input, upload: [data/*]}}" if "late" in more else "",
+            required=str(trouble == "output-blob-deleted").lower(),
             cleanup="always" if own else "never",
         )
         (self.folder / "run.yaml").write_text(spec)
@@ -327,6 +356,17 @@ class Play:
                 batch.begin_delete_pool(name)
             case "output-container-deleted":
                 self.bench.blobs.delete_container(f"{name}-output")
+                (self.folder / "go").touch()
+            case "output-blob-deleted":
+                output = self.bench.blobs.get_container_client(f"{name}-output")
+                wait_until(lambda: next(output.list_blob_names(), None) is not None)
+                output.delete_blob(next(output.list_blob_names()))
+                (self.folder / "go").touch()
+            case "input-blob-deleted":
+                self.bench.blobs.get_blob_client(f"{name}-input", "a.txt").delete_blob()
+                (self.folder / "go").touch()
+            case "input-container-deleted":
+                self.bench.blobs.delete_container(f"{name}-input")
                 (self.folder / "go").touch()
 
     # --- afterwards ------------------------------------------------------------------------
