@@ -118,7 +118,8 @@ class TaskStates:
             self._newest = max(self._newest or task.since, task.since)
             self._count(task.facts, job)
         if self._newest is not None:
-            oldest = self._newest - _OVERLAP
+            # The next list may begin earlier than it was asked to: filters have whole seconds.
+            oldest = self._newest - 2 * _OVERLAP
             self._recent = {name: at for name, at in self._recent.items() if at >= oldest}
 
     def _count(self, task: TaskFacts, job: JobFacts) -> None:

@@ -260,6 +260,8 @@ class FakeTasks(FakeResource):
         self, job_id: str, *, since: datetime | None, failed: bool
     ) -> AsyncIterator[TaskSince]:
         await self.account.call("tasks.list_ended", job_id)
+        # A filter of the service has whole seconds.
+        since = None if since is None else since.replace(microsecond=0)
         for task in self.account.ended_tasks:
             if (since is None or task.since >= since) and not (failed and task.facts.succeeded):
                 yield task

@@ -94,6 +94,16 @@ async def test_stages_are_counted_from_the_tasks_that_ended_since_the_last_list(
     assert second.stages["map"]["failed"] == 1
 
 
+async def test_no_task_is_counted_twice_whatever_the_times_of_lists_are() -> None:
+    reader = Reader(TWO)
+    for number in range(1, 400):
+        reader.account.ended_tasks = tuple(ran(f"t{n}", n * 0.37) for n in range(number))
+        if number % 7 == 0:
+            await reader.read(TaskCounts(0, 1, number, 0))
+            seen = [event for event in reader.events if isinstance(event, StagesSeen)][-1]
+            assert seen.stages["map"]["succeeded"] == number + 1, "one is of an earlier job"
+
+
 async def test_each_task_is_listed_about_once() -> None:
     listed: list[int] = []
 
