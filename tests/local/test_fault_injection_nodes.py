@@ -308,6 +308,13 @@ def test_quotas_of_pools_and_of_active_jobs_and_schedules(tmp_path: Path) -> Non
         service.client.create_pool(pool(nodes=0))
         assert request("POST", "/pools", pool("other", nodes=0)).code == "PoolQuotaReached"
         assert request("POST", "/pools", pool(nodes=0)).code == "PoolExists"
+        settings = {name: value for name, value in pool().items() if name != "id"}
+        auto = {"autoPoolSpecification": {"poolLifetimeOption": "job", "pool": settings}}
+        assert request("POST", "/jobs", {"id": "auto", "poolInfo": auto}).status == 201
+        ended = request("GET", "/jobs/auto").json
+        assert ended["state"] == "completed"
+        error = ended["executionInfo"]["schedulingError"]
+        assert error["code"] == "AutoPoolCreationFailedWithQuotaReached"
         service.client.create_job(job())
         schedule = {"id": "s", "schedule": day, "jobSpecification": {"poolInfo": {"poolId": "p"}}}
         assert request("POST", "/jobschedules", schedule).status == 201

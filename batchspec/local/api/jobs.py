@@ -70,6 +70,7 @@ def create_job(context: Context, request: Request) -> Reply:
     try:
         body = complete_job(given)
         check_auto_pool(context, body["poolInfo"])
+        _check_pool_quota(context, body["poolInfo"])
     except AutoPoolFault as fault:
         body, error = complete_job_without_pool(given), fault.scheduling_error
     before = context.store.jobs.get(job_id)
@@ -354,18 +355,22 @@ _ERRORS = {
     "AutoScalingFormulaTooLong": "InvalidAutoScaleFormulaInAutoPool",
     "InvalidAutoScalingSettings": "InvalidAutoScaleFormulaInAutoPool",
     "InvalidApplicationPackageReferences": "InvalidApplicationPackageReferencesInAutoPool",
+    "PoolQuotaReached": "AutoPoolCreationFailedWithQuotaReached",
 }
 _SENTENCES = {
     "InvalidAutoScaleFormulaInAutoPool": "The specified auto-scaling settings are not valid.",
     "InvalidApplicationPackageReferencesInAutoPool": (
         "One or more application packages specified for the pool are invalid."
     ),
+    "AutoPoolCreationFailedWithQuotaReached": (
+        "The auto pool could not be created, since the account has reached pool quota."
+    ),
     "InvalidAutoPoolSettings": "The specified autopool settings are not valid.",
 }
 
 
 class AutoPoolFault(Fault):
-    """The settings of the pool itself are invalid.
+    """The settings of the pool itself are invalid, or the account allows no further pool.
 
     The service accepts the job nevertheless and completes it with ``scheduling_error``.
     """
@@ -420,6 +425,17 @@ def check_auto_pool(context: Context, info: Mapping[str, Any]) -> None:
         )
     except Fault as fault:
         raise AutoPoolFault(fault) from None
+
+
+def _check_pool_quota(context: Context, info: Mapping[str, Any]) -> None:
+    """Check that the quota of pools allows an auto pool; its job is accepted and fails, too.
+
+    Raises:
+        AutoPoolFault: the quota is reached.
+    """
+    auto = "autoPoolSpecification" in info
+    if auto and context.reached(QuotaKind.POOL_QUOTA, context.store.pools.count):
+        raise AutoPoolFault(Fault("PoolQuotaReached"))
 
 
 def _complete(given: Mapping[str, Any] | None) -> dict[str, Any]:
