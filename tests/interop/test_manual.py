@@ -1,10 +1,11 @@
-"""The JavaScript code of ``docs/local.md`` runs as written (its Python code: ``tests/local``)."""
+"""The JavaScript code of the documentation runs as written (its Python code: ``tests/local``)."""
 
 from __future__ import annotations
 
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ from tests.local.engines import pool
 
 MANUAL = Path(__file__).parents[2] / "docs" / "local.md"
 (PROGRAM,) = re.findall(r"```javascript\n(.*?)```", MANUAL.read_text("utf-8"), re.DOTALL)
+
+GUIDE = MANUAL.parent / "how-to" / "test-programs.md"
+(TESTS,) = re.findall(r"```javascript\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
 
 
 # The first test that uses the client installs it.
@@ -48,3 +52,24 @@ def test_its_javascript_code_runs(
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["[ 'created-in-python' ]", "of-python"]
+
+
+@pytest.mark.timeout(600)
+def test_the_tests_of_the_guide_pass(javascript: OtherClient, tmp_path: Path) -> None:
+    (tmp_path / "node_modules").symlink_to(dict(javascript.environ)["NODE_PATH"])
+    (tmp_path / "jobs.test.mjs").write_text(TESTS, encoding="utf-8")
+    (tmp_path / "temporary").mkdir()
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        [javascript.command[0], "--test", "--test-reporter=tap", "jobs.test.mjs"],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": path, "TMPDIR": str(tmp_path / "temporary")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "# pass 1" in done.stdout
+    assert list((tmp_path / "temporary").glob("batch-*")) == []
