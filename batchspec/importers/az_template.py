@@ -116,13 +116,13 @@ class TemplateImporter:
     # --- parameters and expressions --------------------------------------------------------------
 
     def _declare(self, document: Json) -> None:
-        given = member(document, "variables")
-        self._variables |= dict(given) if isinstance(given, Mapping) else {}
+        variables = member(document, "variables")
+        self._variables |= dict(variables) if isinstance(variables, Mapping) else {}
         declared = member(document, "parameters")
         for name, each in declared.items() if isinstance(declared, Mapping) else ():
             body: Body = {"type": _TYPES.get(str(each.get("type")).lower(), "string")}
             body |= {key: each[name_] for name_, key in _BOUNDS.items() if name_ in each}
-            text = (each.get("metadata") or {}).get("description")
+            text = member(member(each, "metadata"), "description")
             if text:
                 body["description"] = str(text)
             self._names[name] = self.draft.parameter(name, **body)

@@ -24,7 +24,25 @@ def import_documents(paths: Sequence[Path], *, job: str = "") -> Draft:
         SpecError: a file cannot be read or is of no known kind, or ``job`` is missing or unknown.
     """
     documents = [(path, read_data(path)) for path in paths]
-    draft = Draft(name=_stem(paths[0]))
+    try:
+        return _imported(documents, Draft(name=_stem(paths[0])), job)
+    except _MALFORMED as error:
+        names = ", ".join(path.name for path in paths)
+        raise SpecError(
+            Diagnostic(
+                "unknown-document",
+                f"{names}: a value has another type than the tool writes",
+                f"{type(error).__name__}: {error}",
+                fix="Compare the file with what the tool exports.",
+            )
+        ) from None
+
+
+_MALFORMED = (AttributeError, LookupError, TypeError, ValueError)
+"""What values of unexpected types cause; the importers read documents of tools, which have none."""
+
+
+def _imported(documents: Sequence[tuple[Path, object]], draft: Draft, job: str) -> Draft:
     bodies = [body for _, found in documents for body in _bodies(found)]
     if any(is_shipyard(body) for body in bodies):
         ShipyardImporter(draft).documents(bodies, job)

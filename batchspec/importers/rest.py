@@ -217,12 +217,14 @@ def records(value: object) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
-def member(body: Mapping[str, Any], name: str) -> Any:
+def member(body: object, name: str) -> Any:
     """A property by its REST name, whatever the client wrote; ``None`` if there is none."""
     return _get(body, name)
 
 
-def _get(body: Mapping[str, Any], name: str) -> Any:
+def _get(body: object, name: str) -> Any:
+    if not isinstance(body, Mapping):
+        return None
     wanted = _plain(name)
     return next((value for key, value in body.items() if _plain(str(key)) == wanted), None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,26 @@ def test_an_unknown_document(tmp_path: Path) -> None:
     path = tmp_path / "other.json"
     path.write_text('{"a": 1}', encoding="utf-8")
     with pytest.raises(SpecError, match="no kind that can be imported"):
+        import_documents([path])
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [task("t", "true", dependsOn={"taskIds": 1})],
+        {**POOL, "virtualMachineConfiguration": {"imageReference": 7}},
+        {
+            "pool_specification": {
+                "vm_count": {"dedicated": []},
+                "autoscale": {"scenario": {"name": "x"}},
+            }
+        },
+    ],
+)
+def test_values_of_other_types(document: object, tmp_path: Path) -> None:
+    path = tmp_path / "odd.json"
+    path.write_text(json.dumps(document), encoding="utf-8")
+    with pytest.raises(SpecError, match=r"odd\.json: a value has another type"):
         import_documents([path])
 
 
