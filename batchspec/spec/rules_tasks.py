@@ -15,10 +15,10 @@ from batchspec.spec.validator_messages import did_you_mean
 from batchspec.spec.yaml_tree import Node
 
 _ROWS = (".csv", ".tsv", ".jsonl")
-_MOST = 100_000_000
+_MOST = 10_000_000
+"""The maximum number of items of a stage. A plan of so many tasks takes about half an hour."""
 _MOST_WITH_EXCLUDE = 1_000_000
 """Combinations of a matrix with `exclude`: they have to be created to be counted."""
-"""The maximum number of items of a stage; a larger number is a mistake."""
 
 
 def stage_rules(root: Node) -> Iterator[Diagnostic]:

@@ -189,12 +189,24 @@ def test_a_matrix_with_excludes_is_bounded(tmp_path: Path) -> None:
 
 def test_a_part_of_many_tasks_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "MOST_ITEMS", 100)
-    path = written(tmp_path, for_each="{range: [0, 100000000]}")
+    path = written(tmp_path, for_each="{range: [0, 10000000]}")
     code, text = command("validate", str(path))
     assert code == 0
-    assert "only the first 100 of 100,000,000 tasks of work are checked [tasks-not-checked]" in text
+    assert "only the first 100 of 10,000,000 tasks of work are checked [tasks-not-checked]" in text
     path = written(tmp_path, for_each="{range: [0, 100]}")
     assert "not-checked" not in command("validate", str(path))[1]
+
+
+@pytest.mark.parametrize(
+    "each",
+    [
+        "{range: [0, 10000001]}",
+        "{range: [1e-400, 1e308, 1e300]}",
+        "{matrix: {a: {range: [0, 10000]}, b: {range: [0, 1001]}}}",
+    ],
+)
+def test_the_tasks_of_a_stage_are_bounded(each: str, tmp_path: Path) -> None:
+    assert code_of(written(tmp_path, for_each=each)) == "out-of-range"
 
 
 def test_many_problems_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
