@@ -11,11 +11,11 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from hashlib import blake2b
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -26,6 +26,7 @@ from batchspec.apply.context import Progress, StepContext, StepResult
 from batchspec.apply.events import Emit, Noticed
 from batchspec.apply.ports import World
 from batchspec.apply.private_files import open_private, private_folder
+from batchspec.apply.result_paths import UNSAFE, impossible, replaces_source, safe_path, same_name
 from batchspec.diagnostics import Diagnostic, DiskError, ServiceError, Severity, counted
 from batchspec.plan.actions import DownloadResults, UploadFiles
 from batchspec.plan.observed import Blob, LocalFile
@@ -40,7 +41,6 @@ from batchspec.plan.receipt import (
     receipt_prefix,
     superseded_files,
 )
-from batchspec.plan.sources import PROTECTED
 from batchspec.plan.stamps import WorkSet
 
 _WORKERS = 16
@@ -52,7 +52,6 @@ CONTAINER_MISSING = frozenset({"ContainerNotFound", "ContainerBeingDeleted", "Re
 
 _LOCK_POLL = 0.05
 
-_UNSAFE = "unsafe-result"
 _NAME_ERRORS = frozenset(
     {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EILSEQ}
 )
@@ -130,13 +129,13 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
             try:
                 draft.add(await download(blob))
             except ServiceError as error:
-                if error.code != _UNSAFE:
+                if error.code != UNSAFE:
                     raise
                 refused.append(error)
             except OSError as error:
                 if error.errno not in _NAME_ERRORS or not action.to.is_dir():
                     raise
-                refused.append(_impossible(blob.name, error))
+                refused.append(impossible(blob.name, error))
             progress.finish()
 
         await for_each(
@@ -223,11 +222,15 @@ class _Download:
     emit: Emit
     progress: Progress
     same: int = 0
+    _taken: set[str] = field(default_factory=set)
     _sources: frozenset[tuple[int, int]] | None = None
 
     async def __call__(self, blob: Blob) -> DownloadedFile:
         container = self.action.container
         path = safe_path(self.action.to, blob.name, flat=self.action.flat)
+        if self.action.flat and path.name in self._taken:
+            raise same_name(blob.name, path)
+        self._taken |= {path.name} if self.action.flat else set()
         existing = _digest(path, blob.size)
         if existing is not None and existing == blob.md5:
             self.same += 1
@@ -238,7 +241,7 @@ class _Download:
             digest = _digest(path, size) or b""
             return DownloadedFile(container, blob.name, path, size, digest, blob.work)
         if path.exists() and self._is_source(path):
-            raise _replaces_source(blob.name, path)
+            raise replaces_source(blob.name, path)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name[:200]}.part")
         try:
@@ -252,9 +255,10 @@ class _Download:
         """Whether a file that exists is one that the run reads, also under another name."""
         if self._sources is None:
             folder = self.action.to
-            below = {f"{folder}{os.sep}", f"{os.path.realpath(folder)}{os.sep}"}
-            found = (each for each in self.action.sources if str(each).startswith(tuple(below)))
-            self._sources = frozenset(_identity(each) for each in found if each.exists())
+            below = tuple(f"{at}{os.sep}" for at in {folder.absolute(), folder.resolve()})
+            found = (each.absolute() for each in self.action.sources)
+            inside = (each for each in found if str(each).startswith(below))
+            self._sources = frozenset(_identity(each) for each in inside if each.exists())
         return _identity(path) in self._sources
 
 
@@ -271,30 +275,6 @@ async def _matching(
         if matches and not older(blob):
             progress.items += 1
             yield blob
-
-
-def safe_path(folder: Path, name: str, *, flat: bool) -> Path:
-    """The path below ``folder`` to which a blob is downloaded; ``flat`` drops its folders.
-
-    Raises:
-        ServiceError: the name leads out of the folder (``..``, a root, a drive or a symbolic link)
-            or into one of :data:`PROTECTED`, or is not a valid file name.
-    """
-    if not name or "\0" in name or "\\" in name:
-        raise _unsafe(name)
-    parts = PurePosixPath(name).parts
-    if flat:
-        parts = parts[-1:]
-    if not parts or any(part in {"..", "/"} or Path(part).drive for part in parts):
-        raise _unsafe(name)
-    path = folder.joinpath(*parts)
-    root = Path(os.path.realpath(folder))
-    real = Path(os.path.realpath(path))
-    if not real.is_relative_to(root):
-        raise _unsafe(name)
-    if any(part.lower() in PROTECTED for part in real.parts):
-        raise _protected(name)
-    return path
 
 
 @asynccontextmanager
@@ -416,46 +396,7 @@ def _refused(errors: Sequence[ServiceError]) -> ServiceError:
     names = counted(len(others), "more blob was", "more blobs were")
     problem = first.problems[0]
     detail = f"{problem.detail} {names} not downloaded.".strip()
-    return ServiceError(replace(problem, detail=detail), code=_UNSAFE)
-
-
-def _impossible(name: str, error: OSError) -> ServiceError:
-    """A blob whose name is too long for this disk, or is both a file and a folder."""
-    problem = Diagnostic(
-        _UNSAFE,
-        f"the blob {name!r} was not downloaded: {error.strerror or error}",
-        detail="Its name is too long for this disk, or also the name of a folder of results.",
-        fix="Rename the output, or exclude the blob with `match`. The other results are complete.",
-    )
-    return ServiceError(problem, code=_UNSAFE)
-
-
-def _unsafe(name: str) -> ServiceError:
-    problem = Diagnostic(
-        _UNSAFE,
-        f"the blob {name!r} was not downloaded: its name leads out of the results folder",
-        fix="Rename the blob, or exclude it with `match`.",
-    )
-    return ServiceError(problem, code=_UNSAFE)
-
-
-def _protected(name: str) -> ServiceError:
-    problem = Diagnostic(
-        _UNSAFE,
-        f"the blob {name!r} was not downloaded: its path leads into `.git` or `.batchspec`",
-        fix="Use another folder in `results.to`, or exclude the blob with `match`.",
-    )
-    return ServiceError(problem, code=_UNSAFE)
-
-
-def _replaces_source(name: str, path: Path) -> ServiceError:
-    problem = Diagnostic(
-        _UNSAFE,
-        f"the blob {name!r} was not downloaded: it would replace {path.name}, a file of the spec",
-        detail=f"The spec reads or uploads {path}.",
-        fix="Use another folder in `results.to`, or exclude the blob with `match`.",
-    )
-    return ServiceError(problem, code=_UNSAFE)
+    return ServiceError(replace(problem, detail=detail), code=UNSAFE)
 
 
 def _unwritable(action: DownloadResults, error: OSError) -> DiskError:

@@ -87,8 +87,13 @@ async def test_an_impossible_name_does_not_stop_the_other_results(
     assert repr(name) in problems[0].summary
 
 
+@pytest.mark.parametrize("relative", [True, False])
 @pytest.mark.parametrize("to", ["", "data", "link"])
-async def test_a_result_does_not_replace_a_file_of_the_spec(to: str, tmp_path: Path) -> None:
+async def test_a_result_does_not_replace_a_file_of_the_spec(
+    to: str, relative: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path = Path() if relative else tmp_path
     spec, source = tmp_path / "spec.yaml", tmp_path / "data" / "a.txt"
     source.parent.mkdir()
     spec.write_bytes(b"spec")
@@ -106,6 +111,18 @@ async def test_a_result_does_not_replace_a_file_of_the_spec(to: str, tmp_path: P
     (problem,) = (event.problem for event in events if isinstance(event, StepFailed))
     assert "would replace" in problem.summary
     assert ("1 more blob was" in problem.detail) == (len(names) == 2)
+
+
+async def test_of_results_with_one_name_the_first_arrives(tmp_path: Path) -> None:
+    stored = {"0/a": b"first", "1/a": b"second", "1/b": b"b"}
+    account = FakeAccount(stored={"output": stored}, job_bodies={"j": Record(id="j")})
+    action = DownloadResults("output", tmp_path / "to", "j", flat=True)
+    code, events = await carried_out(account, tmp_path / ".batchspec" / "results.jsonl", action)
+    assert code == Exit.SERVICE
+    found = {path.name: path.read_bytes() for path in (tmp_path / "to").iterdir()}
+    assert found == {"a": b"first", "b": b"b"}
+    (problem,) = (event.problem for event in events if isinstance(event, StepFailed))
+    assert "'1/a'" in problem.summary
 
 
 async def test_a_source_with_the_content_of_the_result_is_up_to_date(tmp_path: Path) -> None:
