@@ -309,6 +309,17 @@ def test_node_hours() -> None:
     assert "14 node-hours" in player.refresh()
 
 
+def test_the_total_is_never_less_than_the_stages() -> None:
+    """The lists of stages may be newer than the counts of the job."""
+    player = Player(120, 40)
+    player.play(RECORDINGS["stages"][:20])
+    at, seen = player.view._state.tasks["sweep"]
+    ahead = {"total": 99_999, "running": 5, "succeeded": seen.succeeded + 7, "failed": seen.failed}
+    player.play([Stamped(99, at, e.StagesSeen("sweep", {"map": ahead}, final=False))])
+    done = f"{seen.succeeded + seen.failed + 7:,}"
+    assert re.search(rf"total .* {done}/100,000", player.refresh())
+
+
 def test_many_stages_are_counted() -> None:
     player = Player(80, 24)
     player.play(RECORDINGS["stages"][:20])

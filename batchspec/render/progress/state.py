@@ -370,12 +370,15 @@ class LiveState:
         stages = self.stages[job].stages if job in self.stages else {}
         lines = [self._task_line(job, name, counts, now) for name, counts in stages.items()]
         _, seen = self.tasks[job]
+        # The lists of stages may be newer than the counts.
+        succeeded = max(seen.succeeded, sum(line.succeeded for line in lines))
+        failed = max(seen.failed, sum(line.failed for line in lines))
         counts = {
             "total": seen.total,
-            "active": seen.total - seen.succeeded - seen.failed - seen.running,
+            "active": seen.total - succeeded - failed - seen.running,
             "running": seen.running,
-            "succeeded": seen.succeeded,
-            "failed": seen.failed,
+            "succeeded": succeeded,
+            "failed": failed,
         }
         last = self._task_line(job, "", counts, now)
         if any(line.running and line.left is None for line in lines):
