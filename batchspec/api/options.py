@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -52,10 +52,10 @@ class RunOptions:
     """
 
     path: Path
-    variables: Mapping[str, str]
+    variables: Mapping[str, str] = field(repr=False)
     variable_files: tuple[Path, ...]
     target: Target | None
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     max_cost: str = ""
     estimate: bool = False
 

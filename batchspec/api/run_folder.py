@@ -15,12 +15,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from batchspec import __version__
 from batchspec.apply.events import NodeFailed, Stamped, TaskFailed
 from batchspec.apply.private_files import open_private, private_folder
 from batchspec.diagnostics import redact
 from batchspec.observe import create_state_folder
 from batchspec.render import JsonView
+from batchspec.version import __version__
 
 if TYPE_CHECKING:
     from batchspec.render import ActualRun

@@ -16,9 +16,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from batchspec.apply.concurrency import Cancellation, RunCancelled
-
 if TYPE_CHECKING:
+    from batchspec.apply.concurrency import Cancellation, RunCancelled
     from batchspec.apply.executor import run
     from batchspec.apply.node_logs import NodeLogs
     from batchspec.apply.polling import DELETION_LIMIT, POLL_INTERVAL, TERMINATION_LIMIT
@@ -34,6 +33,8 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Cancellation": "concurrency",
+    "RunCancelled": "concurrency",
     "DELETION_LIMIT": "polling",
     "NodeLogs": "node_logs",
     "POLL_INTERVAL": "polling",

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import FrameType
 
-from batchspec import __version__
 from batchspec.api import Execution, Session, SystemClock
 from batchspec.apply import Cancellation
 from batchspec.apply.events import Event, Noticed, Outcome, RunEnded, Stamped
@@ -42,6 +41,7 @@ from batchspec.render import (
     stopping,
     summary_text,
 )
+from batchspec.version import __version__
 
 _OPTIONAL_SIGNALS = ("SIGTERM", "SIGHUP")
 """Sent by a CI system that cancels its job, and by a terminal that closes."""

@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort
 
-from batchspec import __version__
 from batchspec.cli.activity import clear_activity
 from batchspec.cli.command_line import CommandLine, OutputClosedError, show_help
 from batchspec.cli.commands.apply import apply
@@ -39,6 +38,7 @@ from batchspec.cli.commands.validate import validate
 from batchspec.cli.resume_command import select
 from batchspec.diagnostics import BatchspecError, Diagnostic, redact
 from batchspec.exit_codes import Exit
+from batchspec.version import __version__
 
 app = CommandLine(
     name="batchspec",

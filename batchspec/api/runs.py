@@ -1,0 +1,184 @@
+"""The operations of the Python interface as coroutines: prepare, get consent, execute, report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchspec.api.account import NoNotices
+from batchspec.api.execution import Execution, SystemClock, deletes
+from batchspec.api.loading import check_spec
+from batchspec.api.operations import (
+    Prepared,
+    prepare_apply,
+    prepare_destroy,
+    prepare_plan,
+    prepare_retry,
+    saved_options,
+)
+from batchspec.api.options import RunOptions, Target, variable_text
+from batchspec.api.status import read_status
+from batchspec.api.values import (
+    Answers,
+    Confirm,
+    ConsentError,
+    LoadedSpec,
+    RunError,
+    RunPlan,
+    plain_question,
+)
+from batchspec.apply import Cancellation
+from batchspec.apply.events import Outcome, Stamped
+from batchspec.exit_codes import Exit
+from batchspec.plan import Part, PlanOptions
+from batchspec.render import Report, Status, Tally
+from batchspec.render.questions import plan_question
+
+
+@dataclass(frozen=True, slots=True)
+class RunControl:
+    """How a run is controlled and watched.
+
+    ``confirm`` answers its questions, ``on_event`` receives its events, ``check``: a run without
+    success is an error. ``cancellation`` stops it at a safe point.
+    """
+
+    confirm: Confirm
+    on_event: Callable[[Stamped], object] | None
+    check: bool
+    cancellation: Cancellation
+
+
+def run_control(
+    confirm: Confirm, on_event: Callable[[Stamped], object] | None, check: bool
+) -> RunControl:
+    """How a run of the functions that wait for its end is controlled."""
+    return RunControl(confirm, on_event, check, Cancellation())
+
+
+def load_checked(
+    path: str | os.PathLike[str],
+    variables: Mapping[str, object] | None,
+    variable_files: Iterable[str | os.PathLike[str]],
+    target: str | None,
+    environ: Mapping[str, str] | None,
+) -> LoadedSpec:
+    """See :func:`batchspec.load`."""
+    texts = {name: variable_text(value) for name, value in (variables or {}).items()}
+    options = RunOptions(
+        Path(path),
+        texts,
+        tuple(map(Path, variable_files)),
+        None if target is None else Target(target),
+        dict(os.environ if environ is None else environ),
+    )
+    spec, warnings = check_spec(options)
+    return LoadedSpec.of(spec, warnings, options)
+
+
+def options_of(spec: LoadedSpec | str | os.PathLike[str]) -> RunOptions:
+    """The options of a loaded spec, or those for a path alone."""
+    if isinstance(spec, LoadedSpec):
+        return spec.options
+    return RunOptions(Path(spec), {}, (), None, dict(os.environ))
+
+
+def plan_options(rerun: bool, replace: Iterable[str], step: str) -> PlanOptions:
+    """The options of a plan from plain values.
+
+    Raises:
+        ValueError: something else than ``pool`` and ``job`` is to be replaced.
+    """
+    return PlanOptions(rerun=rerun, replace=frozenset(map(Part, replace)), step=step)
+
+
+async def run_plan(options: RunOptions, wanted: PlanOptions) -> RunPlan:
+    """See :func:`batchspec.plan`."""
+    async with prepare_plan(options, wanted, NoNotices()) as prepared:
+        return RunPlan.of(prepared)
+
+
+async def run_apply(
+    spec: LoadedSpec | RunPlan | str | os.PathLike[str],
+    wanted: PlanOptions,
+    detach: bool,
+    control: RunControl,
+) -> Report:
+    """See :func:`batchspec.apply`."""
+    saved = None
+    if isinstance(spec, RunPlan):
+        saved, options = spec.saved, spec.options
+        # The saved variables are those of the options, which contain the secrets as well.
+        secrets = {
+            name: options.variables[name] for name in saved.secrets if name in options.variables
+        }
+        given = RunOptions(options.path, secrets, (), options.target, options.environ)
+        options, wanted = saved_options(saved, given, wanted), saved.options
+    else:
+        options = options_of(spec)
+    return await _run(
+        prepare_apply(options, wanted, NoNotices(), saved=saved, detach=detach), control
+    )
+
+
+async def run_retry(
+    options: RunOptions, causes: Iterable[str], tasks: Iterable[str], control: RunControl
+) -> Report:
+    """See :func:`batchspec.retry`."""
+    return await _run(
+        prepare_retry(options, NoNotices(), causes=tuple(causes), tasks=tuple(tasks)), control
+    )
+
+
+async def run_destroy(options: RunOptions, force: bool, control: RunControl) -> Report:
+    """See :func:`batchspec.destroy`."""
+    preparing = prepare_destroy(options, NoNotices(), force=force)
+    return await _run(preparing, control, requested=True)
+
+
+async def run_status(options: RunOptions) -> Status:
+    """See :func:`batchspec.status`."""
+    return await read_status(options, NoNotices())
+
+
+async def _run(
+    preparing: AbstractAsyncContextManager[Prepared],
+    control: RunControl,
+    *,
+    requested: bool = False,
+) -> Report:
+    """Execute what is prepared. ``requested``: its deletions are what the caller asked for.
+
+    Raises:
+        ConsentError: a question was not answered with yes.
+        RunError: the run has no success, and this is to be checked.
+    """
+    async with preparing as prepared:
+        plan, session = prepared.plan, prepared.session
+        if not prepared.needed:
+            account = plan.account
+            return Report(
+                plan.name,
+                account.target,
+                account.batch,
+                account.storage,
+                Outcome.NOTHING_TO_DO,
+                Exit.DONE,
+            )
+        answers = Answers(control.confirm, plan.account.target)
+        if plan.questions or (deletes(plan) and not requested):
+            verb = "destroy" if requested else "apply"
+            question = plain_question(plan_question(plan, verb=verb), plan.questions)
+            if not await answers.ask(question):
+                raise ConsentError(question)
+        tally = Tally()
+        on_event = () if control.on_event is None else (control.on_event,)
+        execution = Execution(plan, session, SystemClock(control.cancellation), (tally, *on_event))
+        await execution.run(answers, control.cancellation, plan.findings)
+    report = tally.report()
+    if control.check and not report.good:
+        raise RunError(report)
+    return report
