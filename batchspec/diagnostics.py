@@ -74,7 +74,7 @@ class BatchspecError(Exception):
 
 
 class UsageError(BatchspecError):
-    """The command line is not valid; nothing was sent."""
+    """An option or argument is not valid; nothing was sent."""
 
     exit = Exit.USAGE
 
