@@ -115,6 +115,9 @@ def test_nothing_names_this_machine_or_a_registry() -> None:
     assert found == []
 
 
-def test_the_version_is_the_same_everywhere() -> None:
+def test_the_version_is_in_one_place() -> None:
     pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert f'\nversion = "{batchspec.__version__}"\n' in pyproject
+    assert '[tool.hatch.version]\npath = "batchspec/version.py"\n' in pyproject
+    assert '\nversion = "' not in pyproject
+    source = (ROOT / "batchspec" / "version.py").read_text(encoding="utf-8")
+    assert f'\n__version__ = "{batchspec.__version__}"\n' in source
