@@ -61,6 +61,30 @@ COMMANDS = ErrorGroup(
             "Export it with `az batch ... show` or `list`.",
         ),
         ErrorCode(
+            "no-such-file",
+            "A container, task or node has no such file",
+            "`cat` prints one blob or file; the message lists those below the name.",
+            "`batchspec ls` lists all of them.",
+        ),
+        ErrorCode(
+            "no-such-source",
+            "A name is neither a container nor a task or node of the run",
+            "Containers have their key or id, tasks and nodes their id or a unique part of it.",
+            "`batchspec ls SPEC` lists the containers, `batchspec status` the tasks.",
+        ),
+        ErrorCode(
+            "several-nodes",
+            "Several nodes have this part in their ids",
+            "A file is on one node.",
+            "Write a longer part of the id.",
+        ),
+        ErrorCode(
+            "run-failed",
+            "A run that a Python program started has not succeeded",
+            "The exception carries the report of the run.",
+            "Read `report` of the exception, or use `check=False`.",
+        ),
+        ErrorCode(
             "which-job",
             "A configuration has several jobs, and a spec has one",
             "Each job of batch-shipyard becomes a spec of its own.",

@@ -89,6 +89,7 @@ def _templates(documents: Sequence[tuple[Path, object]], draft: Draft) -> None:
 
 def _import_bodies(draft: Draft, bodies: Sequence[Json]) -> None:
     importer = BodyImporter(draft, RestReader(draft))
+    importer.hide_secrets(list(bodies))
     tasks: list[Json] = []
     for body in sorted(bodies, key=lambda each: _ORDER.index(_kind(each))):
         match _kind(body):

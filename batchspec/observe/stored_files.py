@@ -69,7 +69,7 @@ class FileSource:
         Raises:
             UsageError: there is no such file.
         """
-        part = await self._part(account, name, 0)
+        part = await self._part(account, name, 0) if name else None
         if part is None:
             raise UsageError(await self._no_file(account, name))
         start, length = 0, part.length

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from batchspec.cli.main import app
 from batchspec.diagnostics import UsageError
-from batchspec.render.failures import _CAUSES
+from batchspec.render.failures import CAUSES
 
 PRODUCT = Path(__file__).parents[2] / "batchspec"
 RUNNER = CliRunner()
@@ -110,7 +110,7 @@ def test_every_cause_of_a_failure_is_explained() -> None:
     table = documented.partition("| cause | when |")[2].partition("\n\n")[0]
     causes = re.findall(r"^\| `([\w-]+)` ", table, re.MULTILINE)
     assert len(causes) == 10
-    assert set(causes) | _CAUSES.keys() <= known().keys()
+    assert set(causes) | CAUSES.keys() <= known().keys()
 
 
 def test_an_unknown_code_has_a_suggestion() -> None:

@@ -66,7 +66,7 @@ def triples(stages: dict[str, dict[str, int]]) -> dict[str, tuple[int, int, int]
 def by_stage(done: Done) -> dict[str, tuple[int, int, int]]:
     """The totals of each stage at the end of a run, which are reported once."""
     events = map(json.loads, done.out.splitlines())
-    (seen,) = (e for e in events if e["type"] == "stages_seen")
+    (seen,) = (e for e in events if e["type"] == "stages_seen" and e["final"])
     return triples(seen["stages"])
 
 

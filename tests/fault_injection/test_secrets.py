@@ -197,6 +197,11 @@ def runs(marked: Marked) -> None:
     marked.run("apply", "saved.json", "-v", code=2)
     marked.run("apply", "saved.json", "--var", f"token={SECRET}", "-v")
     marked.run("status", "SPEC", "--format", "json")
+    marked.run("import", "--pool", "marked", "--job", "marked")
+    marked.run("ls", "SPEC", "output")
+    marked.run("cat", "SPEC", "output/a.out")
+    marked.run("cat", "SPEC", "output", code=2)
+    marked.run("cost", "SPEC")
     marked.run("download", "SPEC", "--var", "round=7")
     marked.run("attach", "SPEC", "--var", "round=7")
     marked.run("download", "SPEC", code=2)
@@ -283,7 +288,9 @@ def wrong(marked: Marked) -> None:
 def bug(marked: Marked) -> None:
     """An unexpected exception with all available values in it."""
     code = (
-        "import sys, batchspec.plan.build as p\n"
+        "import sys\n"
+        "from importlib import import_module\n"
+        "p = import_module('batchspec.plan.build')\n"
         "def build(spec, observed, **options):\n"
         "    url = 'http://x/c?sv=2&sig=c2lnbmF0dXJlMTIz'\n"
         f"    raise RuntimeError(spec, spec.parameters, observed, url, 'AccountKey={BLOB_KEY};')\n"

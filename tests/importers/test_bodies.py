@@ -175,6 +175,28 @@ def test_braces_of_a_command_stay_as_they_are(tmp_path: Path) -> None:
     assert '"{{.Names}}"' in str(command)
 
 
+def test_a_secret_is_a_parameter_wherever_it_stands(tmp_path: Path) -> None:
+    secret = "hunter2-and-more"
+    work = task(
+        "t",
+        f"/bin/sh -c 'curl -H {secret} x'",
+        environmentSettings=[
+            {"name": "API_TOKEN", "value": secret},
+            {"name": "HEADER", "value": f"Bearer {secret}"},
+            {"name": "THREADS", "value": "4"},
+        ],
+    )
+    found = imported(tmp_path, {"job.json": JOB, "tasks.json": [work]}, api_token=secret)
+    assert secret not in found.text
+    stage = found.document["tasks"]["t"]
+    assert stage["command"] == "curl -H {{ api_token }} x"
+    assert stage["env"] == {
+        "API_TOKEN": "{{ api_token }}",
+        "HEADER": "Bearer {{ api_token }}",
+        "THREADS": "4",
+    }
+
+
 def test_a_job_schedule(tmp_path: Path) -> None:
     schedule = {
         "id": "nightly",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 
 import pytest
 from hypothesis import given
@@ -153,7 +154,7 @@ def test_any_chain_of_stages_waits_for_all_before_it(
     stages = [stage(name="a"), stage(name="b", needs=("a",)), stage(name="c", needs=("a", "b"))]
     tasks = {it.name: Many(it.name, size) for it, size in zip(stages, sizes, strict=True)}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("batchspec.plan.needs.ROOM", room)
+        patch.setattr(import_module("batchspec.plan.needs"), "ROOM", room)
         made = linked(stages, tasks)
     by_id = {task.id: task for stage_tasks in made.values() for task in stage_tasks}
     before = {task.id for name in "ab" for task in tasks[name]}

@@ -65,7 +65,7 @@ async def apply(
         option = "--detach" if detach else f"--progress {progress.value}"
         raise UsageError(
             Diagnostic(
-                "bad-option", f"`--follow` cannot be combined with {option}", fix="Leave one out."
+                "command-line", f"`--follow` cannot be combined with {option}", fix="Leave one out."
             )
         )
     if follow and progress is ProgressKind.AUTO:

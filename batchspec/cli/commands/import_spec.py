@@ -73,13 +73,15 @@ async def import_(
 def _written(path: Path, text: str) -> int:
     """Write the spec, and show what `validate` says about it."""
     from batchspec.api import check_spec
-    from batchspec.render import files_exist, folder_unwritable, spec_imported
+    from batchspec.render import folder_unwritable, spec_imported
 
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise UsageError(files_exist([path])) from None
+        raise _refusal(
+            f"the file {path} exists", "Choose another file with `-o`, or remove this one."
+        ) from None
     except OSError as error:
         raise UsageError(folder_unwritable(path.parent, error.strerror or str(error))) from None
     try:
