@@ -147,7 +147,9 @@ def test_ctrl_c_interrupts_a_program(place: Workplace) -> None:
     place.hold()
     program = place.folder / "program.py"
     program.write_text(
-        "import batchspec, sys\n"
+        "import batchspec, signal\n"
+        # Tests that run in the background inherit that it is ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "try:\n"
         f"    batchspec.apply({str(place.spec)!r}, on_event=lambda s: print(s.event, flush=True))\n"
         "except KeyboardInterrupt:\n"

@@ -60,7 +60,8 @@ def test_early_results_are_not_taken_for_all(near: Workplace) -> None:
     assert len(list(near.results.iterdir())) == 3
 
 
-def test_attach_ends_as_the_run_does(mixed: Workplace) -> None:
+def test_attach_ends_as_the_run_does(mixed_alone: Workplace) -> None:
+    mixed = mixed_alone  # A run of `attach` is recorded, too.
     done = mixed.run("attach", mixed.spec)
     assert done.code == 3, done.text
     assert "6 failed" in done.out

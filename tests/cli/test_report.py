@@ -203,8 +203,7 @@ def test_a_run_is_recorded_and_its_page_written(mixed: Workplace) -> None:
     done = mixed.run("report", mixed.spec)
     assert done.code == 0, done.text
     runs = mixed.spec.parent / ".batchspec" / "mixed" / "runs"
-    # Another test of this folder may have attached to the run, which records a run of its own.
-    page = next(each for each in runs.glob("*/report.html") if each.parent.name in done.out)
+    (page,) = runs.glob("*/report.html")
     assert stat.S_IMODE(page.stat().st_mode) == 0o600
     assert os.path.relpath(page, mixed.folder) in done.out
     text = checked(page.read_text(encoding="utf-8"))
@@ -220,7 +219,7 @@ def test_a_run_is_recorded_and_its_page_written(mixed: Workplace) -> None:
     shown = mixed.run("report", mixed.spec, "--out", "-")
     assert shown.out == text
     assert {path.name for path in runs.glob("*/failed/*")} >= {"bad-0.stderr.txt"}
-    tasks, *_ = sorted(runs.glob("*/tasks/mixed.*.jsonl.gz"))
+    (tasks,) = runs.glob("*/tasks/mixed.*.jsonl.gz")
     with read_lines(tasks) as lines:
         next(lines)
         rows = list(read_tasks("mixed", lines))
@@ -232,7 +231,7 @@ def test_a_run_is_recorded_and_its_page_written(mixed: Workplace) -> None:
 def test_the_run_is_data_for_other_tools(mixed: Workplace) -> None:
     data = json.loads(mixed.run("report", mixed.spec, "--format", "json").out)
     assert data["run"]["tasks"]["succeeded"] == 2
-    assert data["attempts"]
+    assert len(data["attempts"]) == 1
     by_id = {task["id"]: task for task in data["tasks"]}
     assert by_id["bad-0"]["cause"] == "exit-7"
     assert by_id["good-0"]["seconds"] >= 0
