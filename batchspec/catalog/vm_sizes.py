@@ -19,7 +19,7 @@ CHECKED = date(2026, 12, 1)
 """When this table was last compared with its sources; a test fails six months later."""
 
 _FORM = re.compile(r"(standard|basic)_[a-z]+\d+[a-z0-9-]*(_[a-z0-9]+)*", re.IGNORECASE)
-_VERSION = re.compile(r"_v(\d+)$")
+_VERSION = re.compile(r"_v(\d{1,4})$", re.ASCII)
 _UNLISTED_VERSIONS = range(6, 10)
 
 _TO_64, _TO_96 = "2 4 8 16 32 48 64", "2 4 8 16 32 48 64 96"
@@ -139,7 +139,9 @@ _ONLY_GENERATION_2 = re.compile(
 _UNFORMATTED = re.compile(r"standard_(?:[a-z]+\d+(?:-\d+)?[a-z]*d[a-z]*)_v(?:[6-9]|\d\d)")
 """Sizes of version 6 and later with a local disk, which is an unformatted NVMe disk."""
 
-_PARTS = re.compile(r"(?:standard_|basic_)?([a-z]+)(\d+)(?:-(\d+))?([a-z]*)((?:_[a-z0-9]+)*)")
+_PARTS = re.compile(
+    r"(?:standard_|basic_)?([a-z]+)(\d{1,4})(?:-(\d{1,4}))?([a-z]*)((?:_[a-z0-9]+)*)", re.ASCII
+)
 """The series of a size, its number, its constrained number of cores, features, and the rest."""
 
 _CORES_OF_NUMBER: Mapping[str, Mapping[int, int]] = {
@@ -236,7 +238,7 @@ def cores(size: str) -> int | None:
     series, number, constrained = match[1].removesuffix("s"), int(match[2]), match[3]
     if constrained is not None:
         return int(constrained)
-    version = _VERSION.search(size)
+    version = _VERSION.search(match[5])
     old = series in ("d", "g") and (version is None or int(version[1]) < 3)
     old = old or (series == "a" and version is None)
     return _CORES_OF_NUMBER[series].get(number) if old else number

@@ -28,10 +28,23 @@ def test_the_tables_were_checked_in_the_last_six_months(checked: datetime) -> No
         *(("standard_d3_v2", 4), ("standard_a1", 1), ("standard_ds14_v2", 16), ("standard_g5", 32)),
         *(("standard_ds13-2_v2", 2), ("basic_a4", 8), ("standard_a8m_v2", 8)),
         *(("standard_d99_v2", None), ("x", None), ("mix", None)),
+        # The service ignores the case of a name.
+        *(("STANDARD_D4_V3", 4), ("Standard_A4_V2", 4), ("STANDARD_D4_V2", 8)),
     ],
 )
 def test_cores_of_a_size(size: str, number: int | None) -> None:
     assert vm_sizes.cores(size) == number
+
+
+@pytest.mark.parametrize(
+    ("size", "number"),
+    [("standard_d{}s_v3", None), ("standard_d8-{}s_v3", None), ("standard_d2s_v{}", 2)],
+)
+def test_a_size_with_thousands_of_digits_is_not_known(size: str, number: int | None) -> None:
+    """Python converts at most 4,300 digits."""
+    text = size.format("1" * 5000)
+    assert not vm_sizes.is_known(text)
+    assert vm_sizes.cores(text) == number
 
 
 @pytest.mark.parametrize(
