@@ -55,7 +55,7 @@ def test_it_lists_every_error_code() -> None:
 
 
 def test_it_lists_every_client_variable(local_home: local.Endpoints) -> None:
-    chapter = TEXT.partition("## Other clients")[2].partition("### Https")[0]
+    chapter = TEXT.partition("## Other clients")[2].partition("\n### HTTPS\n")[0]
     listed = set(re.findall(r"`([A-Z][A-Z_]+)`", chapter))
     trust = set(TrustFiles(Path("a"), Path("b")).variables())
     assert listed - {HOME} == {*local.variables(local_home), *trust}

@@ -110,6 +110,7 @@ async def test_tasks_read_and_write_a_container(tmp_path: Path) -> None:
         (blob_mount(account="other"), "only containers of the account's own storage"),
         (blob_mount(".."), "'..' is not the name of a container"),
         (blob_mount("c?comp=list"), "'c?comp=list' is not the name of a container"),
+        (blob_mount("\N{KELVIN SIGN}"), "'\N{KELVIN SIGN}' is not the name of a container"),
     ],
 )
 async def test_a_container_that_cannot_be_mounted_makes_the_node_unusable(

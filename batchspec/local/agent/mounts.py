@@ -33,7 +33,7 @@ from batchspec.local.safe_paths import (
 
 _BLOB, _NFS = "azureBlobFileSystemConfiguration", "nfsMountConfiguration"
 _LOCAL_HOSTS = ("localhost", "127.0.0.1")
-_CONTAINER = re.compile(r"\$?[a-z0-9][a-z0-9-]*", re.IGNORECASE)
+_CONTAINER = re.compile(r"\$?[a-z0-9][a-z0-9-]*", re.IGNORECASE | re.ASCII)
 """A container's name; the name of its folder and a part of its URL are made of it."""
 
 
