@@ -3,8 +3,8 @@
     python tools/record_requests.py [NAME...]
 
 Runs each client of `tests/interop` on an embedded service, and writes what it has sent to
-`tests/interop/requests/NAME.jsonl`: a request a line, with the status of its reply. Repeated polls
-are left out, and so are signatures, dates and ids of requests. Clients are installed if needed,
+`tests/interop/requests/NAME.jsonl`: one request per line, with the status of its reply. Repeated
+polls, signatures, dates and ids of requests are left out. Clients are installed if needed,
 which takes minutes for the Azure CLI and Airflow.
 """
 

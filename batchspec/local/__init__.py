@@ -84,7 +84,7 @@ def start(
     ``SimulationOptions(chaos="bad-day", seed=7)``. The environment (``BATCHSPEC_LOCAL_SPEED`` ...)
     sets those that are ``None``.
 
-    With ``https`` the services also listen on https ports, with a certificate of their own; see
+    With ``https`` the services also listen on https ports, with a certificate that they create; see
     ``Endpoints.https``.
 
     Raises:

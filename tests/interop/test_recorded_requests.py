@@ -1,9 +1,9 @@
-"""Requests that other clients have sent are taken, also those of clients that take long to install.
+"""The service accepts the recorded requests of other clients, some of which take long to install.
 
 `tools/record_requests.py` records them. They are sent to a service without an engine: pools stay
 `resizing`, no node and no file exists, and tasks stay active. So a reply may be 404 or 409 instead
-of the recorded one, but no request is refused as invalid, unknown or not supported that was not
-before.
+of the recorded one. A request that was accepted must not be refused as invalid, unknown or not
+supported.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _REFUSED = frozenset({400, 401, 403, 405, 411, 413, 500, 501})
 
 
 @pytest.mark.parametrize("file", REQUESTS, ids=lambda path: path.stem)
-def test_the_requests_of_a_client_are_taken(tmp_path: Path, file: Path) -> None:
+def test_the_requests_of_a_client_are_accepted(tmp_path: Path, file: Path) -> None:
     wrong = []
     with running(tmp_path / "batch") as service:
         for line in _lines(file):

@@ -29,9 +29,8 @@ class Certificate:
     def of(cls, home: Home, account: str) -> Self:
         """The certificate of ``home``; created if it does not exist.
 
-        It is valid for the loopback address and for host names with the storage
-        account ``account``. The
-        key of the authority is not kept, so that it cannot issue another certificate.
+        It is valid for the loopback address and for host names with the storage account
+        ``account``. The key of the authority is not kept, so that it cannot issue another one.
 
         Raises:
             LocalError: the folder cannot be written, or other users can read the key.
