@@ -23,6 +23,7 @@ from batchspec.importers.draft import (
 from batchspec.importers.expressions import Expressions
 from batchspec.importers.rest import RestReader, member, read_url, records
 from batchspec.importers.rest_bodies import BodyImporter
+from batchspec.importers.secret_values import is_secret_name
 
 Json: TypeAlias = Mapping[str, Any]
 ReadFile: TypeAlias = Callable[[str], object]
@@ -53,9 +54,8 @@ _FILE_FIELDS = {
 
 def is_template(document: Json) -> bool:
     """Whether a document is a template of the extensions, or a job that refers to one."""
-    own = {"pool", "job"} & document.keys()
     return bool(
-        (own and isinstance(document[next(iter(own))], Mapping))
+        any(isinstance(document.get(name), Mapping) for name in ("pool", "job"))
         or member(document, "applicationTemplateInfo")
         or member(document, "taskFactory")
     )
@@ -87,6 +87,7 @@ class TemplateImporter:
 
         ``read_file`` reads that application template.
         """
+        self.draft.hide_secrets(document)
         self._declare(document)
         pool, job = member(document, "pool"), member(document, "job")
         if isinstance(pool, Mapping):
@@ -101,7 +102,7 @@ class TemplateImporter:
         """Values of parameters become their defaults."""
         for name, value in document.items():
             key = self._names.get(name)
-            if key is not None and not self.draft.parameters.get(key, {}).get("secret"):
+            if key is not None and "secret" not in self.draft.parameters.get(key, {}):
                 self.draft.parameters[key]["default"] = value["value"]
 
     def finish(self) -> None:
@@ -122,6 +123,9 @@ class TemplateImporter:
         for name, each in declared.items() if isinstance(declared, Mapping) else ():
             body: Body = {"type": _TYPES.get(str(each.get("type")).lower(), "string")}
             body |= {key: each[name_] for name_, key in _BOUNDS.items() if name_ in each}
+            if _is_secret(name, each):
+                body.pop("default", None)
+                body["secret"] = True
             text = member(member(each, "metadata"), "description")
             if text:
                 body["description"] = str(text)
@@ -181,7 +185,9 @@ class TemplateImporter:
     def _application(self, info: Json, read_file: ReadFile) -> Json:
         """The job properties of an application template, with the parameters given for it."""
         template = read_file(str(member(info, "filePath")))
-        assert isinstance(template, Mapping)
+        if not isinstance(template, Mapping):
+            raise TypeError(f"{member(info, 'filePath')} is not an object")
+        self.draft.hide_secrets(template)
         self._declare(template)
         given = member(info, "parameters") or {}
         self.values({name: {"value": value} for name, value in given.items()})
@@ -324,6 +330,12 @@ class TemplateReader(RestReader):
             return self.draft.container(f"fgrp-{group}", key=identifier(group), existing=existing)
         text = self.expressions.finish(f"fgrp-{group}")
         return self.draft.container(text, key=name, existing=existing)
+
+
+def _is_secret(name: str, declaration: Json) -> bool:
+    """Whether a parameter is declared as secret, or is a text whose name says so."""
+    kind = str(declaration.get("type")).lower()
+    return kind == "securestring" or (kind == "string" and is_secret_name(name))
 
 
 def _replaced(value: Any, field: Callable[[re.Match[str]], str]) -> Any:

@@ -38,13 +38,15 @@ def import_documents(paths: Sequence[Path], *, job: str = "") -> Draft:
         ) from None
 
 
-_MALFORMED = (AttributeError, LookupError, TypeError, ValueError)
+_MALFORMED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What values of unexpected types cause; the importers read documents of tools, which have none."""
 
 
 def _imported(documents: Sequence[tuple[Path, object]], draft: Draft, job: str) -> Draft:
     bodies = [body for _, found in documents for body in _bodies(found)]
     if any(is_shipyard(body) for body in bodies):
+        for body in bodies:
+            draft.hide_secrets(body)
         ShipyardImporter(draft).documents(bodies, job)
     elif any(is_template(body) for body in bodies):
         _templates(documents, draft)
@@ -89,7 +91,8 @@ def _templates(documents: Sequence[tuple[Path, object]], draft: Draft) -> None:
 
 def _import_bodies(draft: Draft, bodies: Sequence[Json]) -> None:
     importer = BodyImporter(draft, RestReader(draft))
-    importer.hide_secrets(list(bodies))
+    for body in bodies:
+        draft.hide_secrets(body)
     tasks: list[Json] = []
     for body in sorted(bodies, key=lambda each: _ORDER.index(_kind(each))):
         match _kind(body):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from batchspec.importers.secret_values import SecretRemoval, secret_variables
 from batchspec.spec import RESERVED, dump_document, slug
 
 Body: TypeAlias = dict[str, Any]
@@ -42,6 +43,23 @@ class Draft:
     job: Body = field(default_factory=dict)
     stages: dict[str, Body] = field(default_factory=dict)
     notes: dict[str, list[str]] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+    """Names of secret parameters by the values that they replace in all sections."""
+
+    def hide_secrets(self, document: object) -> None:
+        """Declare a secret parameter for each variable whose name says that its value is secret."""
+        for name, value in secret_variables(document):
+            if value in self.secrets:
+                continue
+            wanted, number = name.lower(), 2
+            while identifier(wanted) in self.secrets.values():
+                wanted, number = f"{name.lower()}_{number}", number + 1
+            key = self.parameter(wanted, type="string", secret=True)
+            self.secrets[value] = key
+            self.note(
+                PARAMETERS,
+                f"The value of `{name}` is not imported; set it with `--var {key}=...`.",
+            )
 
     def note(self, section: str, text: str) -> None:
         """Say something about a section, once."""
@@ -90,6 +108,17 @@ class Draft:
         if not {"max_wall_clock_time"} & {*self.job, *constraints}:
             self.job = {"max_wall_clock_time": _LIMIT, **self.job}
             self.note(JOB, "The original has no time limit; batchspec requires one.")
+        self._remove_secrets()
+
+    def _remove_secrets(self) -> None:
+        without_secrets = SecretRemoval(self.secrets)
+        self.description = without_secrets(self.description)
+        self.parameters = without_secrets(self.parameters)
+        self.containers = without_secrets(self.containers)
+        self.pool = without_secrets(self.pool)
+        self.job = without_secrets(self.job)
+        self.stages = without_secrets(self.stages)
+        self.notes = without_secrets(self.notes)
 
     def text(self, origin: str) -> str:
         """The spec as YAML. ``origin`` says what it was imported from."""

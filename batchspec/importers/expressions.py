@@ -12,6 +12,7 @@ import shlex
 from dataclasses import dataclass, field
 
 from batchspec.importers.draft import Body
+from batchspec.importers.secret_values import unsigned
 
 _PLACEHOLDER = re.compile("\ue000([0-9]+)\ue001")
 _SPECIAL = re.compile(r"[`&|;<>*?~#()\[\]!\\$^%]")
@@ -28,12 +29,8 @@ _OPTIONS = re.compile(r"-[a-z]*c|-[a-z]+")
 
 @dataclass(slots=True)
 class Expressions:
-    """The expressions of one document by the number of their placeholders.
+    """The expressions of one document by the number of their placeholders."""
 
-    ``secrets`` are parameters by the secret values that they replace in all texts.
-    """
-
-    secrets: dict[str, str] = field(default_factory=dict)
     _found: list[str] = field(default_factory=list)
 
     def add(self, expression: str) -> str:
@@ -47,15 +44,9 @@ class Expressions:
         return self._found[int(match[1])] if match else None
 
     def finish(self, text: str) -> str:
-        """The text as a template."""
-        escaped = self._without_secrets(text).replace("{{", "{{ '{{' | raw }}")
+        """The text as a template, without signatures."""
+        escaped = unsigned(text).replace("{{", "{{ '{{' | raw }}")
         return _PLACEHOLDER.sub(lambda match: f"{{{{ {self._found[int(match[1])]} }}}}", escaped)
-
-    def _without_secrets(self, text: str) -> str:
-        for value, parameter in self.secrets.items():
-            if value in text:
-                text = text.replace(value, self.add(parameter))
-        return text
 
     def command(self, line: str, *, windows: bool = False) -> Body:
         """A command line as ``command``, or as ``command_line`` if a shell would change it.
@@ -63,7 +54,6 @@ class Expressions:
         The service starts a command line without a shell. One that only starts ``sh`` is the text
         that this shell runs.
         """
-        line = self._without_secrets(line)
         script = None if windows else shell_script(line)
         if script is not None:
             return {"command": self.finish(script)}

@@ -57,7 +57,6 @@ _DEFAULTS: Mapping[str, object] = {
 """Values that the service reports for properties that no request set."""
 
 _WHEN = {"taskfailure": "failure", "taskcompletion": "always", "taskcomplete": "always"}
-SIGNED = re.compile(r"https?://[^\s\"'<>]+[?&]sig=[^\s\"'<>]*")
 _PATH_STYLE = re.compile(r"localhost\b|127\.|\[::1\]|\d+\.\d+\.\d+\.\d+")
 """Hosts of emulators, which have the account in the path."""
 _BLOB_HOST = re.compile(r"[a-z0-9]+\.(?:z\d+\.)?blob\.", re.IGNORECASE)
@@ -109,7 +108,7 @@ class RestReader:
 
     def text(self, value: object) -> str:
         """A text as a template, without signatures."""
-        return self.expressions.finish(SIGNED.sub(_unsigned, str(value)))
+        return self.expressions.finish(str(value))
 
     def _record(self, body: Mapping[str, Any], schema: Fragment, section: str, path: str) -> Body:
         properties = schema.get("properties", {})
@@ -250,10 +249,6 @@ def _location(url: str) -> tuple[str, str] | None:
     container, _, blob = path.partition("/")
     # A public blob needs no signature, and its account may be another.
     return (container, blob) if container and (signed or not blob) else None
-
-
-def _unsigned(match: re.Match[str]) -> str:
-    return match[0].partition("?")[0]
 
 
 def _choices(schema: Fragment) -> Sequence[str]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from batchspec.importers.draft import JOB, PARAMETERS, POOL, Body, Draft, stage_section
+from batchspec.importers.draft import JOB, POOL, Body, Draft, stage_section
 from batchspec.importers.images import cloud_service, image_members, vm_size_note
 from batchspec.importers.rest import RestReader, member, read_url, records
 from batchspec.importers.task_groups import (
@@ -54,20 +54,6 @@ class BodyImporter:
         self.draft = draft
         self.reader = reader
         self._windows = False
-
-    def hide_secrets(self, bodies: object) -> None:
-        """Declare a secret parameter for each variable whose name says that its value is secret.
-
-        The value is replaced wherever it stands, in commands as well.
-        """
-        for name, value in _secret_variables(bodies):
-            if value and value not in self.reader.expressions.secrets:
-                key = self.draft.parameter(name.lower(), type="string", secret=True)
-                self.reader.expressions.secrets[value] = key
-                self.draft.note(
-                    PARAMETERS,
-                    f"The value of `{name}` is not imported; set it with `--var {key}=...`.",
-                )
 
     # --- pool ------------------------------------------------------------------------------------
 
@@ -340,24 +326,6 @@ class BodyImporter:
             found["needs"] = needed
             return
         found |= self.reader.members({"dependsOn": depends}, "stage", "tasks")
-
-
-_SECRET_NAME = re.compile(
-    r"key|secret|token|passw|pwd|credential|signature|sas(?:$|_)|connection_?string", re.IGNORECASE
-)
-
-
-def _secret_variables(body: object) -> Iterator[tuple[str, str]]:
-    """The environment variables below ``body`` with a value that is probably secret."""
-    if isinstance(body, Mapping):
-        name, value = member(body, "name"), member(body, "value")
-        if isinstance(name, str) and isinstance(value, str) and _SECRET_NAME.search(name):
-            yield name, value
-        for each in body.values():
-            yield from _secret_variables(each)
-    elif isinstance(body, list):
-        for each in body:
-            yield from _secret_variables(each)
 
 
 def is_unlimited(value: object) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from batchspec.importers.draft import Body
 from batchspec.importers.rest import member, records
+from batchspec.importers.secret_values import unsigned
 from batchspec.spec import LOGS
 
 Json: TypeAlias = Mapping[str, Any]
@@ -87,7 +89,7 @@ def _program(body: Json) -> tuple[object, ...]:
 
 
 def _command_line(body: Json) -> str:
-    return str(member(body, "commandLine") or "")
+    return unsigned(str(member(body, "commandLine") or ""))
 
 
 def _alike(bodies: Sequence[Json]) -> TaskGroup | None:
@@ -128,20 +130,18 @@ def _shared(lines: Sequence[str]) -> tuple[list[str], list[tuple[str, ...]]] | N
 
 def _around(words: Sequence[str]) -> tuple[str, str]:
     """The prefix and suffix that words share, up to a character that is no digit or letter."""
-    start = _common(words, lambda word, length: word[:length])
+    start = _common_prefix(words)
     start = start[: len(start) - len(re.search(r"[0-9.]*$", start)[0])]  # type: ignore[index]
     rest = [word[len(start) :] for word in words]
-    end = _common(rest, lambda word, length: word[len(word) - length :])
+    end = _common_prefix([word[::-1] for word in rest])[::-1]
     return start, end[len(re.match(r"[0-9]*", end)[0]) :]  # type: ignore[index]
 
 
-def _common(words: Sequence[str], part: Callable[[str, int], str]) -> str:
-    shortest = min(map(len, words))
-    for length in range(shortest, 0, -1):
-        found = {part(word, length) for word in words}
-        if len(found) == 1:
-            return found.pop()
-    return ""
+def _common_prefix(words: Sequence[str]) -> str:
+    # The first and the last in order differ at the first character that not all share.
+    first, last = min(words), max(words)
+    shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    return first[: sum(1 for _ in shared)]
 
 
 def _pattern(ids: Sequence[str], values: Sequence[str]) -> tuple[str, str] | None:
@@ -167,7 +167,8 @@ def number_range(values: Sequence[str]) -> Body | None:
         return None
     first, second, last = int(numbers[0]), int(numbers[1]), int(numbers[-1])
     step = second - first
-    if step <= 0 or numbers != list(range(first, last + 1, step)):
+    expected = range(first, last + 1, step) if step > 0 else ()
+    if len(expected) != len(numbers) or numbers != list(expected):
         return None
     return {"range": [first, last + 1] if step == 1 else [first, last + 1, step]}
 

@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from batchspec.diagnostics import SpecError
 from batchspec.importers import import_documents
 from tests.importers.drafts import imported
 
@@ -320,3 +323,52 @@ def test_an_unknown_factory_is_said_to_be_missing(tmp_path: Path) -> None:
     body = job({"poolInfo": {"poolId": "shared"}, "taskFactory": factory})
     path.write_text(json.dumps(body), encoding="utf-8")
     assert "Not imported: the task factory `perHour`." in import_documents([path]).text("test")
+
+
+def test_secrets_of_templates_are_not_imported(tmp_path: Path) -> None:
+    secret, hidden = "hunter2-and-more", "correct-horse"
+    command = "/bin/sh -c 'run [parameters('password')] [parameters('account')]'"
+    recipe = job(
+        {
+            "id": "j",
+            "poolInfo": {"poolId": "shared"},
+            "taskFactory": {
+                "type": "taskCollection",
+                "tasks": [
+                    {
+                        "id": "t",
+                        "commandLine": command,
+                        "environmentSettings": [{"name": "API_TOKEN", "value": secret}],
+                    }
+                ],
+            },
+        },
+        password={"type": "string", "defaultValue": hidden},
+        account={"type": "secureString", "defaultValue": hidden},
+    )
+    values = {"password": {"value": hidden}, "account": {"value": hidden}}
+    found = imported(
+        tmp_path,
+        {"job.json": recipe, "values.json": values},
+        api_token=secret,
+        password="p",
+        account="a",
+        plans=False,
+    )
+    assert secret not in found.text and hidden not in found.text
+    for name in ("api_token", "password", "account"):
+        assert found.document["parameters"][name]["secret"] is True
+
+
+def test_an_application_template_that_is_a_list(tmp_path: Path) -> None:
+    job_file = {"id": "j", "applicationTemplateInfo": {"filePath": "template.json"}}
+    with pytest.raises(SpecError) as caught:
+        imported(tmp_path, {"job.json": job_file, "template.json": []})
+    assert caught.value.problems[0].code == "unknown-document"
+
+
+def test_a_variable_that_refers_to_itself(tmp_path: Path) -> None:
+    recipe = {"variables": {"a": "[variables('a')]"}, "pool": {"id": "[variables('a')]"}}
+    with pytest.raises(SpecError) as caught:
+        imported(tmp_path, {"pool.json": recipe})
+    assert caught.value.problems[0].code == "unknown-document"

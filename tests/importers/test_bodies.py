@@ -81,6 +81,7 @@ def test_a_pool_and_a_job(tmp_path: Path) -> None:
     assert found.document["tasks"]["one"] == {"id": "one", "command": "hostname"}
 
 
+URL = "https://acc.blob.core.windows.net/inputs"
 SIGNED = "https://acc.blob.core.windows.net/inputs/scene.blend?sv=2026&sig=abc%3D"
 
 
@@ -195,6 +196,48 @@ def test_a_secret_is_a_parameter_wherever_it_stands(tmp_path: Path) -> None:
         "HEADER": "Bearer {{ api_token }}",
         "THREADS": "4",
     }
+
+
+def test_two_values_of_a_variable_are_two_parameters(tmp_path: Path) -> None:
+    work = [
+        task(name, "true", environmentSettings=[{"name": "API_TOKEN", "value": f"{name}-value"}])
+        for name in ("first", "second")
+    ]
+    found = imported(
+        tmp_path, {"job.json": JOB, "tasks.json": work}, api_token="p", api_token_2="q"
+    )
+    stages = found.document["tasks"]
+    assert stages["first"]["env"] == {"API_TOKEN": "{{ api_token }}"}
+    assert stages["second"]["env"] == {"API_TOKEN": "{{ api_token_2 }}"}
+
+
+def test_a_secret_value_does_not_change_other_words(tmp_path: Path) -> None:
+    work = task(
+        "render",
+        "render --frames 17 --out frame-7.png 7",
+        environmentSettings=[{"name": "KEY", "value": "7"}, {"name": "TOKEN", "value": "frame"}],
+    )
+    found = imported(tmp_path, {"job.json": JOB, "tasks.json": [work]}, key="7", token="frame")
+    command = found.document["tasks"]["render"]["command"]
+    assert command == "render --frames 17 --out frame-7.png {{ key }}"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_signature_in_a_command_is_not_imported(count: int, tmp_path: Path) -> None:
+    work = [
+        task(f"t{number}", f"/bin/sh -c 'curl {URL}/{number}.csv?sv=1&sig=abc{number}'")
+        for number in range(count)
+    ]
+    found = imported(tmp_path, {"job.json": JOB, "tasks.json": work})
+    assert "sv=1" not in found.text and "abc" not in found.text
+    assert URL in found.text
+
+
+def test_the_last_number_of_a_range_may_be_large(tmp_path: Path) -> None:
+    last = 10**14
+    work = [task(f"t-{number}", f"run {number}") for number in (0, 1, last)]
+    found = imported(tmp_path, {"job.json": JOB, "tasks.json": work})
+    assert found.document["tasks"]["t"]["for_each"] == {"list": [0, 1, last]}
 
 
 def test_a_job_schedule(tmp_path: Path) -> None:

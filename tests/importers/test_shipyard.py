@@ -348,3 +348,22 @@ def test_one_of_several_jobs(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no job 'c'"):
         import_documents([path], job="c")
     assert import_documents([path], job="a").name == "a"
+
+
+def test_secrets_of_variables_and_signatures_are_not_imported(tmp_path: Path) -> None:
+    secret, signed = "hunter2-and-more", "https://acc.blob.core.windows.net/c/a.sh?sv=1&sig=abc"
+    task = {
+        "command": f"curl -H {secret} {signed}",
+        "environment_variables": {"API_TOKEN": secret, "INPUT": signed, "THREADS": 4},
+        "resource_files": [{"blob_source": signed, "file_path": "a.sh"}],
+    }
+    found = imported(
+        tmp_path, {"pool.yaml": POOL, "jobs.yaml": jobs([task])}, api_token=secret, plans=False
+    )
+    assert secret not in found.text and "sv=1" not in found.text
+    (stage,) = found.document["tasks"].values()
+    assert stage["env"] == {
+        "API_TOKEN": "{{ api_token }}",
+        "INPUT": signed.partition("?")[0],
+        "THREADS": "4",
+    }
