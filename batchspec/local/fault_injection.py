@@ -234,6 +234,7 @@ PROFILES: Mapping[str, str] = {
 
 _ITEM = re.compile(r"(?P<kind>[^@=\s]+)(?:@(?P<operation>[^=\s]+))?\s*=\s*(?P<amount>\S+)")
 _PROBABILITY = re.compile(r"(\d{1,3}(?:\.\d{1,3})?)%(?::(\S+))?", re.ASCII)
+_WHOLE_NUMBER = re.compile(r"\d{1,7}", re.ASCII)
 _MAX_QUOTA = 1_000_000
 _KINDS = (*FaultKind, *QuotaKind, TRANSITION)
 
@@ -325,7 +326,7 @@ def _parse_item(item: str) -> FaultRule | Quota | timedelta:
 
 
 def _parse_quota(item: str, kind: QuotaKind, named: str | None, amount: str) -> Quota:
-    if not (amount.isascii() and amount.isdecimal() and int(amount) <= _MAX_QUOTA):
+    if _WHOLE_NUMBER.fullmatch(amount) is None or int(amount) > _MAX_QUOTA:
         raise _error(f"{item!r} is not a quota", f"Set a whole number, for example {kind}=4")
     if named is None:
         return Quota(kind, int(amount))

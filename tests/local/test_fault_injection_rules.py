@@ -153,6 +153,7 @@ def test_every_profile_injects_faults(name: str) -> None:
         ("preempt@create_pool=5%", "throttle"),
         ("quota=5%", "quota=4"),
         ("quota=-1", "quota=4"),
+        ("quota=" + "1" * 5000, "quota=4"),
         ("/no/such/file", "profiles"),
         ("error=5% busy=5%", "profiles"),
     ],
