@@ -55,12 +55,16 @@ _CLEAN = """\
 found="$AZ_BATCH_TASK_DIR/first-files"
 if [ -e "$found" ]; then
   find . -mindepth 1 ! -type d | LC_ALL=C sort > "$found.now"
-  LC_ALL=C comm -13 "$found" "$found.now" | while IFS= read -r file; do rm -f -- "$file"; done
+  LC_ALL=C comm -13 "$found" "$found.now" | while IFS= read -r file; do
+    case $file in ./*) rm -f -- "$file" ;; esac
+  done
 else
   find . -mindepth 1 ! -type d | LC_ALL=C sort > "$found"
 fi
 """
-"""The first attempt lists the resource files; a later one deletes all others."""
+"""The first attempt lists the resource files; a later one deletes all others.
+
+A name can contain a line break, and a line of it can be a path outside of the working directory."""
 
 
 def with_node_scripts(found: Rendered, folder: Path, problems: Diagnostics) -> Rendered:
@@ -160,12 +164,23 @@ def _not_on_windows(key: str, node: Node, *, windows: bool) -> Iterator[Diagnost
 def _requirements(python: Node, folder: Path, problems: Diagnostics) -> tuple[str, ...]:
     """The requirements, one to a line, without comments."""
     packages, file = python.get("packages"), python.get("requirements")
-    found = [(item.text or "", item) for item in packages.items] if packages is not None else []
+    items = packages.items if packages is not None else ()
+    problems.extend(map(_secret, (item for item in items if isinstance(item.value, Text))))
+    found = [(item.text or "", item) for item in items]
     if file is not None and file.text:
         found += [(line, file) for line in _lines(folder / file.text, file, problems)]
     checked: dict[str, Node] = {line.strip(): node for line, node in found if line.strip()}
     problems.extend(_problems(checked))
     return tuple(checked)
+
+
+def _secret(item: Node) -> Diagnostic:
+    return Diagnostic(
+        "node-script",
+        "a requirement of `pool.python` contains a secret, which would be in a command line",
+        where=item.where,
+        fix="Pass the secret in `env` of `start_task`, for example as PIP_EXTRA_INDEX_URL.",
+    )
 
 
 def _lines(path: Path, node: Node, problems: Diagnostics) -> Iterator[str]:

@@ -100,23 +100,53 @@ def test_what_cannot_be_done(
     assert any(reason in each.summary for each in error.value.problems)
 
 
+def run(line: str, task: Path) -> str:
+    """What one attempt of a task prints."""
+    return subprocess.run(
+        ["/bin/sh", "-c", line],
+        cwd=task / "wd",
+        env={"AZ_BATCH_TASK_DIR": str(task), "PATH": "/usr/bin:/bin"},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+
+
+def test_a_requirement_with_a_secret_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    text = SPEC.format(
+        pool="  python: {packages: ['--index-url=https://u:{{ token }}@example.org/simple']}",
+        stage="    command: 'true'",
+        image="ubuntu-24.04",
+    )
+    secret = "parameters: {token: {type: string, secret: true}}\n"
+    path.write_text(text + secret, encoding="utf-8")
+    with pytest.raises(SpecError) as error:
+        read_spec(path, variables={"token": "hunter2"}, needs_secrets=True)
+    assert ["contains a secret" in each.summary for each in error.value.problems] == [True]
+
+
 def test_a_retry_finds_only_the_resource_files(tmp_path: Path) -> None:
     found = spec(tmp_path, stage="command: ls -R; touch 'left over' sub/left\nclean: true")
     line, task = line_of(found), tmp_path / "task"
     folder = task / "wd" / "sub"
     folder.mkdir(parents=True)
     (folder / "input.txt").write_text("1")
-    shown = [
-        subprocess.run(
-            ["/bin/sh", "-c", line],
-            cwd=task / "wd",
-            env={"AZ_BATCH_TASK_DIR": str(task), "PATH": "/usr/bin:/bin"},
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        for _ in range(3)
-    ]
+    shown = [run(line, task) for _ in range(3)]
     assert shown[0] == shown[1] == shown[2]
     assert "input.txt" in shown[0]
     assert "left" not in shown[1]
+
+
+def test_a_retry_deletes_nothing_outside_of_the_working_directory(tmp_path: Path) -> None:
+    line = line_of(spec(tmp_path, stage="command: 'true'\nclean: true"))
+    task, outside = tmp_path / "task", tmp_path / "outside"
+    (task / "wd").mkdir(parents=True)
+    outside.write_text("1")
+    run(line, task)
+    # The list of files has a line that is the path of the other file.
+    named = task / "wd" / f"a\n{outside}"
+    named.parent.mkdir(parents=True)
+    named.write_text("1")
+    run(line, task)
+    assert outside.exists()
