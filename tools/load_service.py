@@ -3,13 +3,13 @@
     python tools/load_service.py [--tasks 2000] [--nodes 4]
 
 One client adds the tasks in collections of 100, another one the same ids in another order; nodes
-run them. Meanwhile a client each lists all tasks, lists by a filter, lists with statistics, reads
+run them. Meanwhile one client each lists all tasks, lists by a filter, lists with statistics, reads
 counts and the job, and deletes every seventh task. Pages are short, so that lists change while they
 are read. It checks that
 
 - no reply has a status of 500 or more;
 - each id is added exactly once, and the other client gets ``TaskExists``;
-- no list has an id twice, or one that nobody added;
+- no list has an id twice, or one that no client added;
 - no list lacks a task that existed before it was begun and was not deleted until its end;
 - at the end the job has exactly the tasks that were added and not deleted.
 
@@ -77,9 +77,9 @@ class Load:
             chunk = [task(name_of(number), "true") for number in numbers[start:][:COLLECTION]]
             reply = self.request(kind, "POST", "/jobs/j/addtaskcollection", {"value": chunk})
             for result in (reply or {}).get("value", ()):
-                self.take(result)
+                self.record(result)
 
-    def take(self, result: dict[str, Any]) -> None:
+    def record(self, result: dict[str, Any]) -> None:
         """Record the result of one task of a collection."""
         name = result["taskId"]
         if result["status"] == "Success":

@@ -58,7 +58,7 @@ class Trouble:
     shows: tuple[str, ...]
     kinds: frozenset[PoolKind] = frozenset(PoolKind)
     then: frozenset[int] = frozenset()
-    """What the command ends with after a trouble that nobody watched; empty: as ``exits``."""
+    """What the command ends with after a fault that no client watched; empty: as ``exits``."""
 
 
 _SPEC, _LATER = (Moment.SPEC,), (Moment.RUNNING, Moment.UNWATCHED)

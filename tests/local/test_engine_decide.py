@@ -318,7 +318,7 @@ def test_the_quota_of_a_family_limits_dedicated_nodes_of_its_sizes() -> None:
 def test_a_requested_resize_stays_until_it_is_read() -> None:
     state = SchedulerState(pools=(PoolView(resizing(1), (a_node(),), unread=True),))
     assert decide(state, NOW) == []
-    # It has reached its targets in time, however long nobody reads it.
+    # It has reached its targets in time, so that it never times out.
     assert decide(state, NOW + timedelta(hours=1)) == []
     stopping = replace(resizing(1), allocation=AllocationState.STOPPING)
     state = SchedulerState(pools=(PoolView(stopping, (a_node(),), unread=True),))

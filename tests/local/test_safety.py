@@ -179,7 +179,7 @@ def test_ids_cannot_be_paths(batch: Service, name: str) -> None:
     assert sorted(path for path in batch.data.parent.rglob("*") if path.is_dir()) == known
 
 
-# --- what nobody is told
+# --- secrets
 
 
 async def test_keys_and_signatures_never_appear(

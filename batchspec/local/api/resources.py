@@ -14,7 +14,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from batchspec.catalog.vm_sizes import cores
 from batchspec.local.agent import ContainerEngine
 from batchspec.local.fault_injection import NO_FAULTS, FaultInjection, QuotaKind
 from batchspec.local.model import (
@@ -27,6 +26,7 @@ from batchspec.local.model import (
     StateMachine,
     Task,
     Usage,
+    cores_of,
     node_root,
 )
 from batchspec.local.store import Applications, Page, Store, to_column
@@ -429,7 +429,7 @@ def task_stats(context: Context, task: Task, now: datetime) -> dict[str, Any]:
 
 def pool_stats(context: Context, pool: Pool, now: datetime) -> dict[str, Any]:
     """``stats`` of a pool: the core time of dedicated nodes, also of those that have left it."""
-    alive = context.store.nodes.dedicated_time(pool, now) * (cores(pool.body["vmSize"]) or 1)
+    alive = context.store.nodes.dedicated_time(pool, now) * cores_of(pool.body["vmSize"])
     span = {"startTime": write_time(pool.created), "lastUpdateTime": write_time(now)}
     shown: dict[str, Any] = {
         "url": f"{context.base_url}/pools/{pool.id}",

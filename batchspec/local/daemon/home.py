@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import secrets
@@ -148,9 +149,9 @@ def check_writable(folder: Path) -> None:
     """Raise ``OSError`` if the folder, or the nearest that exists above it, is not writable."""
     existing = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
     if not existing.is_dir():
-        raise NotADirectoryError(20, os.strerror(20))
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise PermissionError(13, os.strerror(13))
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def write_private(path: Path, text: str) -> None:

@@ -51,7 +51,6 @@ from batchspec.local.engine.state import (
     PoolView,
     RemainingQuota,
     ScheduleView,
-    cores_of,
     is_due,
     packages_key,
     preparation_key,
@@ -70,6 +69,7 @@ from batchspec.local.model import (
     ScheduleState,
     Task,
     Wire,
+    cores_of,
     is_windows,
 )
 from batchspec.local.store import SAMPLE_INTERVAL, autoscale_run

@@ -25,7 +25,6 @@ from batchspec.local.engine.state import (
     RemainingQuota,
     SchedulerState,
     ScheduleView,
-    cores_of,
     packages_key,
     preparation_key,
     release_key,
@@ -44,6 +43,7 @@ from batchspec.local.model import (
     ScheduleState,
     Task,
     allows_multi_instance,
+    cores_of,
     instance_count,
 )
 from batchspec.local.store import Store

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from batchspec.autoscale import Sample
-from batchspec.catalog.vm_sizes import cores
 from batchspec.local.model import (
     AutoscaleTimes,
     Job,
@@ -183,11 +182,6 @@ def start_key(node: Node) -> str:
 def packages_key(node: Node) -> str:
     """The key of the installation of the pool's packages on a node."""
     return f"packages.{node.seq}"
-
-
-def cores_of(vm_size: str) -> int:
-    """The cores of a VM size that count against a quota; 1 if its name does not contain them."""
-    return cores(vm_size) or 1
 
 
 def preparation_key(preparation: Preparation) -> str:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from batchspec.catalog.vm_sizes import cores
 from batchspec.local.model.state_machines import (
     AllocationState,
     JobState,
@@ -356,6 +357,11 @@ def is_windows(pool: Wire) -> bool:
     """Whether the body of a pool names a Windows image."""
     agent: str = pool.get("virtualMachineConfiguration", {}).get("nodeAgentSKUId", "")
     return "windows" in agent.lower()
+
+
+def cores_of(vm_size: str) -> int:
+    """The cores of a node of a VM size; 1 if the size is not known."""
+    return cores(vm_size) or 1
 
 
 def instance_count(task: Task) -> int:
