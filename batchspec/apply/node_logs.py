@@ -204,9 +204,9 @@ def _not_deleted(container: str, pool: str, error: ServiceError) -> Diagnostic:
 
 
 async def read_tail(tail: Awaitable[str], emit: Emit) -> str:
-    """The text, or nothing and a warning if a failed node does not return it."""
+    """The text without secrets, or nothing and a warning if a failed node does not return it."""
     try:
-        return await tail
+        return redact(await tail)
     except ServiceError as error:
         for problem in error.problems:
             emit(Noticed(replace(problem, severity=Severity.WARNING)))

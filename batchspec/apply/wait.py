@@ -20,7 +20,7 @@ from batchspec.apply.node_logs import TAIL, read_tail
 from batchspec.apply.polling import wait_until_ended
 from batchspec.apply.ports import World
 from batchspec.apply.task_states import TaskStates
-from batchspec.diagnostics import Diagnostic, ServiceError, Severity, counted
+from batchspec.diagnostics import Diagnostic, ServiceError, Severity, counted, redact
 from batchspec.exit_codes import Exit
 from batchspec.plan import (
     MissingOutput,
@@ -203,7 +203,7 @@ class _TaskWait:
                     task.id,
                     task.exit_code,
                     task.code or "",
-                    task.message or "",
+                    redact(task.message or ""),
                     tail,
                     task.node,
                 )

@@ -27,6 +27,21 @@ class Mute(FakeAccount):
             raise refused("OperationTimedOut")
 
 
+SIGNED = "https://acc.blob.core.windows.net/c?sv=1&sig=c2VjcmV0LXNpZ25hdHVyZQ%3D%3D"
+
+
+class Leaking(FakeAccount):
+    """Its tasks and nodes write a signed URL to stderr."""
+
+    class Nodes(FakeAccount.Nodes):
+        async def get_file_tail(self, pool_id: str, node: str, path: str, size: int) -> str:
+            return f"cannot read {SIGNED}"
+
+    class Tasks(FakeAccount.Tasks):
+        async def get_file_tail(self, job_id: str, task: str, path: str, size: int) -> str:
+            return f"cannot read {SIGNED}"
+
+
 def warnings(events: list[Event]) -> list[str]:
     """The codes of what was noticed, which is no error."""
     problems = [event.problem for event in events if isinstance(event, Noticed)]
@@ -53,3 +68,16 @@ async def test_a_node_whose_output_cannot_be_read() -> None:
     assert caught.value.problems[0].code == "nodes-unusable"
     assert [event.stderr for event in events if isinstance(event, NodeFailed)] == [""]
     assert warnings(events) == ["refused"]
+
+
+async def test_events_contain_no_signature() -> None:
+    account, events = Leaking(failing={"a"}, node_state="unusable"), list[Event]()
+    account.job_bodies["j"], account.task_ids["j"] = Record(id="j"), ["a", "b"]
+    account.pool_bodies["p"] = Record(id="p", targetDedicatedNodes=1)
+    wait = WaitForTasks("j", "", 2, timedelta(hours=1))
+    await wait_for_tasks(wait, Monitor(account.world(), events.append, Watched(job="j")))
+    with pytest.raises(ServiceError):
+        await wait_for_pool(Monitor(account.world(), events.append, Watched("p")))
+    failed = [event.stderr for event in events if isinstance(event, TaskFailed | NodeFailed)]
+    assert len(failed) == 2
+    assert all("cannot read" in text and "c2Vj" not in text for text in failed)

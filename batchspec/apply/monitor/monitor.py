@@ -24,7 +24,7 @@ from batchspec.apply.node_logs import (
 )
 from batchspec.apply.polling import PollInterval
 from batchspec.apply.ports import World
-from batchspec.diagnostics import ServiceError, Severity
+from batchspec.diagnostics import ServiceError, Severity, redact
 from batchspec.exit_codes import Exit
 from batchspec.plan.observed import START_TASK_RUNNING, PoolFacts
 
@@ -178,7 +178,8 @@ class Monitor:
             tail = await read_tail(
                 self.world.account.nodes.get_file_tail(pool, node.id, path, TAIL), self.emit
             )
-            self.emit(NodeFailed(pool, node.id, node.state, node.exit_code, node.message, tail))
+            message = redact(node.message)
+            self.emit(NodeFailed(pool, node.id, node.state, node.exit_code, message, tail))
 
 
 def _still_running(node: NodeFacts, now: datetime) -> NodeFacts:
