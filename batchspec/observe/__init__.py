@@ -51,7 +51,13 @@ if TYPE_CHECKING:
         stored_output,
         wait_for_start,
     )
-    from batchspec.observe.task_streams import StartedTasks, TaskOutput, TaskStreams
+    from batchspec.observe.task_streams import (
+        StartedTasks,
+        TaskOutput,
+        TaskStreams,
+        matches,
+        patterns_with_tasks,
+    )
 
 __all__ = [
     "Failure",
@@ -80,10 +86,12 @@ __all__ = [
     "find_task",
     "find_unstartable",
     "jobs_of",
+    "matches",
     "observe",
     "observe_cost",
     "output_of_task",
     "owned_resources",
+    "patterns_with_tasks",
     "pool_of",
     "scan",
     "silent",
@@ -108,6 +116,7 @@ _MODULES = {
     **dict.fromkeys(("FileSource", "SourceKind", "StoredFile"), "stored_files"),
     **dict.fromkeys(("containers_of", "find_source"), "stored_files"),
     **dict.fromkeys(("StartedTasks", "TaskOutput", "TaskStreams"), "task_streams"),
+    **dict.fromkeys(("matches", "patterns_with_tasks"), "task_streams"),
     **dict.fromkeys(
         ("output_of_task", "pool_of", "started_tasks", "stored_failures"), "task_output"
     ),

@@ -158,7 +158,7 @@ async def find_source(spec: Spec, account: Account, name: str) -> FileSource:
     raise UsageError(
         Diagnostic(
             "no-such-source",
-            f"{name!r} is no container of the spec, and no task or node of the run",
+            f"{name!r} is not a container of the spec, and not a task or node of the run",
             detail=f"Containers: {known}." if known else "",
             fix="`batchspec ls SPEC` lists the containers, `batchspec status SPEC --tasks all` the "
             "tasks.",

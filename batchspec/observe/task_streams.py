@@ -7,7 +7,7 @@ started. A file is read to its end even if its task has ended before its turn.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
@@ -25,6 +25,26 @@ Pause = Callable[[], Awaitable[None]]
 """Waits until the next poll."""
 
 
+def matches(task: str, pattern: str) -> bool:
+    """Whether a pattern with ``*`` and ``?`` matches the id of a task; case does not count."""
+    return fnmatchcase(task.lower(), pattern.lower())
+
+
+async def patterns_with_tasks(
+    account: Account, jobs: Iterable[str], patterns: Iterable[str]
+) -> Sequence[str]:
+    """The patterns that match a task of the jobs, whether it has started or not."""
+    found: list[str] = []
+    rest = list(patterns)
+    for job in jobs:
+        async for task in account.tasks.list(job, missing_ok=True):
+            found += [pattern for pattern in rest if matches(task.id, pattern)]
+            rest = [pattern for pattern in rest if pattern not in found]
+            if not rest:
+                return found
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class TaskOutput:
     """Bytes that a task has written to one of its files; empty when the file is complete."""
@@ -36,7 +56,7 @@ class TaskOutput:
 
 @dataclass(frozen=True, slots=True)
 class StartedTasks:
-    """The tasks of a job whose ids match ``pattern`` (``map-*``), as they start.
+    """The tasks of a job whose ids match one of ``patterns`` (``map-*``), as they start.
 
     Unless ``earlier``, those that had ended before are left out. With ``follow``, the tasks that
     start later are awaited until the job has ended.
@@ -45,7 +65,7 @@ class StartedTasks:
     account: Account
     job: str
     pause: Pause
-    pattern: str = "*"
+    patterns: Sequence[str] = ("*",)
     earlier: bool = False
     follow: bool = True
 
@@ -67,8 +87,8 @@ class StartedTasks:
                         newest = max(newest or task.since, task.since)
                     elif task.facts.state != "running":
                         continue
-                    name = task.facts.id.lower()
-                    if name not in seen and fnmatchcase(name, self.pattern.lower()):
+                    name = task.facts.id
+                    if name not in seen and any(matches(name, each) for each in self.patterns):
                         seen.add(name)
                         yield TaskInJob(self.job, TaskDetails(task.facts))
             if job.state == "completed" or not self.follow:

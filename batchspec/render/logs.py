@@ -152,6 +152,25 @@ def not_started(task: str) -> Diagnostic:
     )
 
 
+def none_started(pattern: str) -> Diagnostic:
+    """A note: tasks match a pattern, and none of them has started."""
+    return Diagnostic(
+        "not-started",
+        f"no task that matches {pattern!r} has started",
+        fix="`batchspec status SPEC --tasks active` lists the tasks that wait.",
+        severity=Severity.NOTE,
+    )
+
+
+def no_match(pattern: str) -> Diagnostic:
+    """An error: no task matches a pattern."""
+    return Diagnostic(
+        "no-such-task",
+        f"no task matches {pattern!r}",
+        fix="`batchspec logs SPEC` lists the tasks that have started.",
+    )
+
+
 def never_starts(task: str, why: Unstartable) -> Diagnostic:
     """A note: the task has no output and can no longer start."""
     if why.failed:

@@ -141,9 +141,20 @@ def test_a_line_without_end_does_not_grow_for_ever() -> None:
 def test_lines_of_several_tasks_are_prefixed(mixed: Workplace) -> None:
     done = mixed.run("logs", mixed.spec, "good-*")
     assert sorted(done.out.splitlines()) == ["good-0 | hello 0", "good-1 | hello 1"]
+    assert mixed.run("logs", mixed.spec, "good-1", "good-1*").out == "good-1 | hello 1\n"
     done = mixed.run("logs", mixed.spec, "good-1", "bad-2", "--stderr")
     lines = [re.sub(" +", " ", line) for line in done.out.splitlines()]
     assert sorted(lines) == ["bad-2 | no luck 2", "good-1 | a warning"]
+
+
+@pytest.mark.parametrize("options", [(), ("-f",)])
+def test_a_pattern_that_matches_no_task_is_an_error(
+    mixed: Workplace, options: tuple[str, ...]
+) -> None:
+    done = mixed.run("logs", mixed.spec, "good-1*", "zzz-*", *options)
+    assert (done.code, done.out) == (2, "good-1 | hello 1\n")
+    assert "error: no task matches 'zzz-*' [no-such-task]" in done.err
+    assert f"`batchspec logs {mixed.spec}` lists" in done.err
 
 
 def test_all_tasks_of_a_job_that_has_ended_are_followed_to_its_end(mixed: Workplace) -> None:

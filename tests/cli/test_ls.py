@@ -37,7 +37,7 @@ def test_files_of_a_node(mixed: Workplace) -> None:
 def test_what_does_not_exist(mixed: Workplace) -> None:
     done = mixed.run("ls", mixed.spec, "nowhere")
     assert done.code == 2
-    assert "'nowhere' is no container of the spec, and no task or node of the run" in done.err
+    assert "'nowhere' is not a container of the spec, and not a task or node of the run" in done.err
     assert "Containers: out" in done.err
     several = mixed.run("cat", mixed.spec, "bad-/stdout.txt")
     assert (several.code, "3 tasks contain 'bad-' in their ids" in several.err) == (2, True)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from batchspec.account import Account, FilePart, TaskDetails, TaskSince
-from batchspec.observe import StartedTasks, TaskOutput, TaskStreams
+from batchspec.observe import StartedTasks, TaskOutput, TaskStreams, patterns_with_tasks
 from batchspec.plan.observed import TaskFacts
 from batchspec.render.logs import PrefixedOutput
 
@@ -72,9 +72,9 @@ class RunningAccount:
 SPEC: Any = SimpleNamespace(stages=())
 
 
-async def outputs(account: RunningAccount, pattern: str = "*") -> list[TaskOutput]:
+async def outputs(account: RunningAccount, *patterns: str) -> list[TaskOutput]:
     client = cast(Account, account)
-    started = StartedTasks(client, "j", account.pause, pattern, earlier=True)
+    started = StartedTasks(client, "j", account.pause, patterns or ("*",), earlier=True)
     streams = TaskStreams(client, SPEC, ("stdout.txt", "stderr.txt"), account.pause)
     return [output async for output in streams.read(started())]
 
@@ -91,8 +91,26 @@ async def test_every_task_is_read_once() -> None:
 
 
 async def test_only_tasks_that_match_are_read() -> None:
-    found = await outputs(RunningAccount(30), "T2*")
-    assert {each.task for each in found} == {"t2", *(f"t2{n}" for n in range(10))}
+    found = await outputs(RunningAccount(30), "T2*", "t?")
+    assert {each.task for each in found} == {f"t{n}" for n in (*range(10), *range(20, 30))}
+
+
+async def test_patterns_of_tasks_that_wait() -> None:
+    listed = []
+
+    class Listed:
+        async def list(self, job: str, *, missing_ok: bool) -> AsyncIterator[TaskFacts]:
+            assert missing_ok
+            for task in ("Map-1", "map-2"):
+                listed.append(f"{job} {task}")
+                yield TaskFacts(task, "active")
+
+    account = cast(Account, SimpleNamespace(tasks=Listed()))
+    patterns = ("map-*", "*-2", "zzz-*")
+    assert await patterns_with_tasks(account, ("a", "b"), patterns) == ["map-*", "*-2"]
+    listed.clear()
+    assert await patterns_with_tasks(account, ("a", "b"), ("map-?",)) == ["map-?"]
+    assert listed == ["a Map-1"], "nothing is read after the last pattern is found"
 
 
 async def test_a_reader_that_stops_leaves_no_task_behind() -> None:

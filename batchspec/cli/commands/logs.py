@@ -119,16 +119,23 @@ async def _show_many(
     """Show a file of several tasks, each line after the id of its task.
 
     ``names`` are ids, unique parts of ids, or patterns; without one, it is all tasks that run.
+    With ``follow``, patterns are of tasks of the newest job.
 
     Raises:
-        UsageError: there is no such task, or the spec has no job.
+        UsageError: there is no such task, no task matches a pattern, or the spec has no job.
     """
     import asyncio
 
     from batchspec.api import first_error, no_run_of
     from batchspec.apply import POLL_INTERVAL
-    from batchspec.observe import StartedTasks, TaskStreams, find_task
-    from batchspec.render.logs import PrefixedOutput
+    from batchspec.observe import (
+        StartedTasks,
+        TaskStreams,
+        find_task,
+        matches,
+        patterns_with_tasks,
+    )
+    from batchspec.render.logs import PrefixedOutput, no_match, none_started
 
     if not jobs:
         raise UsageError(await no_run_of(spec, cloud))
@@ -136,24 +143,39 @@ async def _show_many(
     async def pause() -> None:
         await asyncio.sleep(POLL_INTERVAL[cloud.names.target])
 
-    async def named(job: str) -> AsyncIterator[TaskInJob]:
-        for name in names:
-            if _is_pattern(name):
-                started = StartedTasks(cloud, job, pause, name, earlier=True, follow=follow)
-                async for task in started():
-                    yield task
-                continue
-            match = await find_task(jobs, cloud, name)
-            if match is not None:
-                yield match
+    patterns = [name for name in names if _is_pattern(name)]
+    searched = [job.id for job in (jobs[-1:] if follow else reversed(jobs))]
+    shown: set[str] = set()
 
-    job = jobs[-1].id
-    tasks = named(job) if names else StartedTasks(cloud, job, pause)()
+    async def named() -> AsyncIterator[TaskInJob]:
+        for name in names:
+            if not _is_pattern(name) and (match := await find_task(jobs, cloud, name)) is not None:
+                yield match
+        for job in searched if patterns else ():
+            started = StartedTasks(cloud, job, pause, patterns, earlier=True, follow=follow)
+            async for task in started():
+                yield task
+
+    async def once() -> AsyncIterator[TaskInJob]:
+        async for task in named():
+            if (name := task.seen.facts.id) not in shown:
+                shown.add(name)
+                yield task
+
+    tasks = once() if names else StartedTasks(cloud, searched[0], pause)()
     lines = PrefixedOutput(shown=sys.stdout.isatty(), color=use_color())
     streams = TaskStreams(cloud, spec, (file,), pause, follow=follow)
     with first_error():
         async for output in streams.read(tasks):
             _write(lines(output))
+    unmatched = [p for p in patterns if not any(matches(name, p) for name in shown)]
+    if unmatched:
+        waiting = await patterns_with_tasks(cloud, searched, unmatched)
+        if waiting:
+            show_diagnostics([none_started(pattern) for pattern in waiting])
+        errors = [no_match(pattern) for pattern in unmatched if pattern not in waiting]
+        if errors:
+            raise UsageError(*errors)
     return Exit.DONE
 
 
