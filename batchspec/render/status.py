@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from batchspec.account import TaskCounts
 from batchspec.apply.events import FailedTasks, RunningTask, Waiting
-from batchspec.diagnostics import Diagnostic
+from batchspec.diagnostics import Diagnostic, counted
 from batchspec.plan.observed import AccountNames, ScheduleFacts
 from batchspec.render import units
 from batchspec.render.diagnostics import diagnostic_json
@@ -216,8 +216,8 @@ def task_rows_text(rows: Sequence[TaskRow]) -> Iterator[str]:
     width = max((len(row.id) for row in rows), default=0)
     for row in rows:
         facts = [ids(row.node), _ran(row), row.cause]
-        facts += [f"{row.retries:,} retries"] if row.retries else []
-        yield f"{row.state:<9}  {row.id:<{width}}  {'  '.join(filter(None, facts))}".rstrip()
+        facts += [counted(row.retries, "retry", "retries")] if row.retries else []
+        yield f"{row.state:<9}  {flat(row.id):<{width}}  {'  '.join(filter(None, facts))}".rstrip()
 
 
 def _ran(row: TaskRow) -> str:

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from pathlib import Path
 
+import pytest
+
+from batchspec.api.options import TaskState
+from batchspec.cli.commands.status import status
+from batchspec.exit_codes import Exit
+from batchspec.render import TaskRow, task_rows_text
 from tests.cli.conftest import Workplace
 
 
@@ -37,6 +45,33 @@ def test_tasks_in_a_state(mixed: Workplace) -> None:
     ]
     none = mixed.run("status", mixed.spec, "--tasks", "running")
     assert (none.code, none.out, none.err) == (0, "", "no task is running\n")
+
+
+@pytest.mark.parametrize(
+    ("state", "note"),
+    [
+        (TaskState.ACTIVE, "no task is active\n"),
+        (TaskState.RUNNING, "no task is running\n"),
+        (TaskState.SUCCEEDED, "no task has succeeded\n"),
+        (TaskState.FAILED, "no task has failed\n"),
+        (TaskState.ALL, "the run has no tasks\n"),
+    ],
+)
+async def test_a_state_without_tasks(
+    state: TaskState, note: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def none(*_: object) -> AsyncIterator[TaskRow]:
+        for row in ():
+            yield row
+
+    monkeypatch.setattr("batchspec.api.list_tasks", none)
+    assert await status(Path("run.yaml"), tasks=state) == Exit.DONE
+    assert capsys.readouterr() == ("", note)
+
+
+def test_a_task_that_ran_again() -> None:
+    rows = [TaskRow("a", "failed", retries=1), TaskRow("b", "failed", retries=2)]
+    assert list(task_rows_text(rows)) == ["failed     a  1 retry", "failed     b  2 retries"]
 
 
 def test_a_finished_run_is_watched_once(mixed: Workplace) -> None:

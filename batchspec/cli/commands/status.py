@@ -32,6 +32,14 @@ _POLLS, _SHARE = 5, 10
 """The pause between two states: in the shortest poll intervals, and as a multiple of the time that
 it took to read the last one."""
 
+_NO_TASK = {
+    TaskState.ACTIVE: "no task is active",
+    TaskState.RUNNING: "no task is running",
+    TaskState.SUCCEEDED: "no task has succeeded",
+    TaskState.FAILED: "no task has failed",
+    TaskState.ALL: "the run has no tasks",
+}
+
 
 class _StatusNotices(ConsoleNotices):
     """The cause of a failed start task contains its output, with secrets that are not known."""
@@ -80,7 +88,7 @@ async def status(
             for line in task_rows_text(rows):
                 out(line)
             if not rows:
-                err(f"no task is {tasks.value}")
+                err(_NO_TASK[tasks])
         return Exit.DONE
     if watch:
         return await _watch(options, notices, output_format)
