@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         read_lines,
     )
     from batchspec.api.run_report import (
+        missing_facts,
         page_path,
         read_history,
         report_text,
@@ -107,6 +108,7 @@ __all__ = [
     "load_spec",
     "load_spec_and_files",
     "local_account",
+    "missing_facts",
     "no_run_of",
     "open_session",
     "open_target",
@@ -182,6 +184,7 @@ _NAMES = {
         "read_lines",
     ),
     "run_report": (
+        "missing_facts",
         "page_path",
         "read_history",
         "report_text",

@@ -12,7 +12,7 @@ from batchspec.api.options import ReportFormat
 from batchspec.api.run_folder import APPLIED, OUTPUT, PAGE, recorded_runs
 from batchspec.api.run_record import read_lines
 from batchspec.apply.private_files import open_private
-from batchspec.diagnostics import Diagnostic, UsageError
+from batchspec.diagnostics import Diagnostic, Severity, UsageError
 from batchspec.render import (
     Applied,
     Attempt,
@@ -111,11 +111,16 @@ DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, O
 
 def _attempt(record: Path) -> Attempt:
     with record.open(encoding="utf-8", errors="replace") as lines:
-        return Attempt(record.parent.name, build_timeline(read_record(lines)))
+        timeline = build_timeline(read_record(lines))
+    return Attempt(record.parent.name, timeline, any(_task_paths(record.parent)))
+
+
+def _task_paths(folder: Path) -> Iterator[Path]:
+    return folder.glob("tasks/*.jsonl.gz")
 
 
 def _task_files(folder: Path) -> Iterator[TaskFile]:
-    for path in sorted(folder.glob("tasks/*.jsonl.gz")):
+    for path in sorted(_task_paths(folder)):
         with read_lines(path) as lines:
             head = read_head(next(lines, ""))
         if head is not None:
@@ -179,6 +184,19 @@ def _damaged_record(record: Path | str) -> Diagnostic:
         "bad-record",
         f"the record {record} cannot be read: its events are damaged",
         fix="Show another run with `--run ID`, or delete the damaged record.",
+    )
+
+
+def missing_facts(history: RunHistory) -> Diagnostic | None:
+    """A note if the record of a run has no facts about its tasks."""
+    if history.files:
+        return None
+    return Diagnostic(
+        "no-task-facts",
+        "the record of this run has no facts about its tasks",
+        detail="They are read when a run ends. This one was interrupted or detached, or had none.",
+        fix="`batchspec status SPEC --tasks all` lists the tasks while their job exists.",
+        severity=Severity.NOTE,
     )
 
 

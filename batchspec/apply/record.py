@@ -19,6 +19,7 @@ from batchspec.plan.actions import (
     Action,
     DeleteJob,
     DeletePool,
+    DownloadResults,
     ReplacePool,
     RetryTasks,
     SubmitTasks,
@@ -42,6 +43,7 @@ class Recorder:
     world: World
     emit: Emit
     _read: set[str] = field(default_factory=set)
+    _pools: list[str] = field(default_factory=list)
 
     async def before(self, action: Action | None) -> None:
         """Read what an action deletes: a job, the nodes of a pool, the results of failed tasks.
@@ -69,12 +71,10 @@ class Recorder:
         record = self.world.record
         if record is None:
             return
-        waits = [step.action for step in self.plan.steps if isinstance(step.action, WaitForTasks)]
-        counted = any(wait.kept or wait.absent for wait in waits)
-        earlier = record.earlier_jobs if counted else ()
+        earlier = record.earlier_jobs if _has_earlier_tasks(self.plan) else ()
         for job in dict.fromkeys((*_jobs(self.plan), *earlier)):
             await self._once(f"job {job}", partial(self._tasks, job, record))
-        for pool in dict.fromkeys(_pools(self.plan)):
+        for pool in dict.fromkeys((*_pools(self.plan), *self._pools)):
             await self._once(f"pool {pool}", partial(self._nodes, pool, record))
 
     async def _once(self, subject: str, read: Callable[[], Awaitable[None]]) -> None:
@@ -93,6 +93,8 @@ class Recorder:
         job = await account.jobs.get(job_id)
         if job is None:
             return
+        if job.pool:
+            self._pools.append(job.pool)
         without_output = await record.save_tasks(
             job, account.now(), account.tasks.list_records(job_id)
         )
@@ -122,10 +124,25 @@ def is_answered(error: BatchspecError) -> bool:
 
 
 def _jobs(plan: Plan) -> Iterator[str]:
-    """The jobs whose tasks a plan submits, runs again or waits for."""
+    """The jobs whose tasks a plan submits, runs again or waits for, or whose results are all there.
+
+    The run that waited for the results may have ended before it read the facts.
+    """
     for step in plan.steps:
-        if isinstance(step.action, SubmitTasks | RetryTasks | WaitForTasks):
-            yield step.action.job
+        match step.action:
+            case SubmitTasks(job) | RetryTasks(job) | WaitForTasks(job):
+                yield job
+            case DownloadResults(job=job, complete=True):
+                yield job
+
+
+def _has_earlier_tasks(plan: Plan) -> bool:
+    """Whether tasks in earlier jobs count: a wait adds them, and results may be of all jobs."""
+    actions = [step.action for step in plan.steps]
+    waits = [action for action in actions if isinstance(action, WaitForTasks)]
+    if waits:
+        return any(wait.kept or wait.absent for wait in waits)
+    return any(isinstance(action, DownloadResults) and action.complete for action in actions)
 
 
 def _pools(plan: Plan) -> Iterator[str]:

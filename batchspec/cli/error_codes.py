@@ -157,9 +157,17 @@ COMMANDS = ErrorGroup(
             "warning or error",
         ),
         ErrorCode(
+            "no-task-facts",
+            "The report has no facts about tasks",
+            "They are read from the service when a run ends, and before it deletes its job. This "
+            "run was interrupted or detached, or its client was killed.",
+            "`batchspec apply SPEC` resumes the run and reads them when it ends.",
+            "note",
+        ),
+        ErrorCode(
             "no-such-task",
-            "No task of the run has this id",
-            "It is misspelled, or belongs to another run.",
+            "No task of the run has this id or matches this pattern",
+            "It is misspelled, or belongs to another run; `-f` searches the newest job.",
             "`batchspec logs SPEC` lists the tasks.",
         ),
         ErrorCode(

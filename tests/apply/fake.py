@@ -139,6 +139,7 @@ class FakeJobs(FakeResource):
             body,
             {},
             terminate_reason=self.account.terminated.get(job_id),
+            pool=self.account.job_pools.get(job_id, ""),
         )
 
     async def create(self, body: Record, sas: timedelta) -> bool:
@@ -361,6 +362,7 @@ class FakeAccount:
     container_metadata: dict[str, Mapping[str, str]] = field(default_factory=dict)
     pool_bodies: dict[str, Record] = field(default_factory=dict)
     job_bodies: dict[str, Record] = field(default_factory=dict)
+    job_pools: dict[str, str] = field(default_factory=dict)
     schedule_bodies: dict[str, Record] = field(default_factory=dict)
     task_ids: dict[str, list[str]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)

@@ -17,7 +17,14 @@ from batchspec.apply.record import is_answered
 from batchspec.diagnostics import Diagnostic, DiskError, ServiceError, Severity
 from batchspec.exit_codes import Exit
 from batchspec.plan import Plan, Task
-from batchspec.plan.actions import CloseJob, CreateJob, DeleteJob, RetryTasks, WaitForTasks
+from batchspec.plan.actions import (
+    CloseJob,
+    CreateJob,
+    DeleteJob,
+    DownloadResults,
+    RetryTasks,
+    WaitForTasks,
+)
 from batchspec.plan.observed import JobFacts
 from batchspec.spec import Record
 from tests.apply.fake import FakeAccount
@@ -143,6 +150,29 @@ async def test_earlier_jobs_count_if_tasks_of_them_are_kept(
     account.pool_bodies["p"] = Record(id="p", targetDedicatedNodes=1)
     await recorded(plan, account, tmp_path, kept)
     assert ("old" in kept.tasks) is read
+
+
+async def test_a_run_that_only_downloads_reads_the_facts_that_a_killed_client_did_not(
+    tmp_path: Path,
+) -> None:
+    account = FakeAccount(
+        job_bodies={"j": Record(id="j"), "old": Record(id="old")},
+        job_pools={"j": "p"},
+        task_ids={"j": ["a", "b"], "old": ["c"]},
+    )
+    download = DownloadResults("out", tmp_path / "results", "j")
+    plan = plan_of([step("results", download)])
+    kept = Kept(earlier_jobs=("old",))
+    await recorded(plan, account, tmp_path, kept)
+    assert kept.tasks == {"j": ["a", "b"], "old": ["c"]}
+    assert kept.nodes == {"p": ["node-1"]}
+    kept = Kept(complete=frozenset({"j"}))
+    await recorded(plan, account, tmp_path, kept)
+    assert (kept.tasks, kept.nodes) == ({}, {}), "they were recorded"
+    kept = Kept(earlier_jobs=("old",))
+    plan = plan_of([step("results", replace(download, complete=False))])
+    await recorded(plan, account, tmp_path, kept)
+    assert (kept.tasks, kept.nodes) == ({}, {}), "more results may come"
 
 
 async def test_an_interrupted_run_reads_nothing_more(tmp_path: Path) -> None:

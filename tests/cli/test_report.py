@@ -33,7 +33,7 @@ from batchspec.apply.events import (
     TasksSeen,
 )
 from batchspec.cli.commands.report import report
-from batchspec.diagnostics import Diagnostic, Place, Severity, UsageError
+from batchspec.diagnostics import Diagnostic, DiskError, Place, Severity, UsageError
 from batchspec.exit_codes import Exit
 from batchspec.render import (
     Attempt,
@@ -291,9 +291,13 @@ def test_old_records_are_deleted_when_another_run_begins(tmp_path: Path) -> None
 
 
 def an_attempt(
-    name: str, outcome: Outcome | None, *, work: bool = True, target: str = "local"
+    name: str,
+    outcome: Outcome | None,
+    *,
+    step: tuple[str, str] = ("submit", "tasks of t"),
+    target: str = "local",
 ) -> Attempt:
-    verb, subject = ("submit", "tasks of t") if work else ("delete", "job j")
+    verb, subject = step
     events: list[Event] = [
         RunStarted("n", target, "b", "s", 1),
         StepStarted("s", verb, subject),
@@ -328,8 +332,19 @@ def an_attempt(
 def test_the_attempts_at_the_last_run_that_had_tasks(
     recorded: list[tuple[str, Outcome | None, bool]], together: str
 ) -> None:
-    attempts = [an_attempt(name, outcome, work=work) for name, outcome, work in recorded]
+    steps = {True: ("submit", "tasks of t"), False: ("delete", "job j")}
+    attempts = [an_attempt(name, outcome, step=steps[work]) for name, outcome, work in recorded]
     assert "".join(attempt.id for attempt in last_run(reversed(attempts))) == together
+
+
+def test_a_download_that_recorded_the_tasks_belongs_to_the_run_before_it() -> None:
+    killed, done = an_attempt("k", None), an_attempt("a", Outcome.DONE)
+    download = an_attempt("d", Outcome.DONE, step=("download", "results from out"))
+    recorded = replace(download, recorded_tasks=True)
+    assert last_run([recorded, killed]) == (killed, recorded)
+    assert last_run([download, killed]) == (killed,)
+    assert last_run([recorded, done]) == (done, recorded)
+    assert last_run([recorded, killed, done]) == (killed, recorded)
 
 
 def test_attempts_on_another_account_are_another_run() -> None:
@@ -387,7 +402,15 @@ def test_a_run_is_chosen_by_id_prefix_or_path(
         (f".batchspec/demo/runs/{third}/report.html", third),
     ):
         assert report(spec, run=text) == Exit.DONE
-        assert f"runs/{page}/report.html" in capsys.readouterr().out
+        shown = capsys.readouterr()
+        assert f"runs/{page}/report.html" in shown.out
+        assert "the record of this run has no facts about its tasks [no-task-facts]" in shown.err
+    with pytest.raises(DiskError) as unwritable:
+        report(spec, tmp_path / "missing" / "page.html")
+    assert unwritable.value.exit == Exit.SERVICE
+    (problem,) = unwritable.value.problems
+    assert problem.code == "unwritable-file"
+    assert "`--out FILE`" in problem.fix
     with pytest.raises(UsageError) as caught:
         report(spec, run="20261201")
     (problem,) = caught.value.problems

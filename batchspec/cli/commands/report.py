@@ -10,9 +10,9 @@ from typing import Annotated, TextIO
 import typer
 
 from batchspec.api.options import ReportFormat
-from batchspec.cli.console import ConsoleNotices, out, out_part
+from batchspec.cli.console import ConsoleNotices, out, out_part, show_diagnostics
 from batchspec.cli.options import SpecFile, VariableFiles, Variables, run_options
-from batchspec.diagnostics import Diagnostic, UsageError
+from batchspec.diagnostics import Diagnostic, DiskError
 from batchspec.exit_codes import Exit
 
 
@@ -43,7 +43,14 @@ def report(
     ] = ReportFormat.HTML,
 ) -> int:
     """Write the last run that had tasks, with all its attempts, as one HTML page or as data."""
-    from batchspec.api import load_spec, page_path, read_history, report_text, runs_folder
+    from batchspec.api import (
+        load_spec,
+        missing_facts,
+        page_path,
+        read_history,
+        report_text,
+        runs_folder,
+    )
     from batchspec.cli.resume_command import resume_command
     from batchspec.render import page_written
 
@@ -57,6 +64,8 @@ def report(
         command=partial(resume_command, options, loaded),
         retries=loaded.job.schedule is None,
     )
+    if (note := missing_facts(history)) is not None:
+        show_diagnostics([note])
     text = report_text(history, report_format)
     if to == Path("-") or (to is None and report_format is not ReportFormat.HTML):
         for part in text:
@@ -67,11 +76,19 @@ def report(
         with _opened(path, private=to is None) as file:
             file.writelines(text)
     except OSError as error:
-        reason = error.strerror or str(error)
-        diagnostic = Diagnostic("unwritable-file", f"{path} cannot be written: {reason}")
-        raise UsageError(diagnostic) from error
+        raise _unwritable(path, error) from error
     out(page_written(os.path.relpath(path)))
     return Exit.DONE
+
+
+def _unwritable(path: Path, error: OSError) -> DiskError:
+    return DiskError(
+        Diagnostic(
+            "unwritable-file",
+            f"{path} cannot be written: {error.strerror or error}",
+            fix="Write to another file with `--out FILE`, or to standard output with `--out -`.",
+        )
+    )
 
 
 def _opened(path: Path, *, private: bool) -> TextIO:

@@ -82,16 +82,21 @@ def _thinned(points: list[Point]) -> tuple[Point, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A recorded run of a command; ``id`` is what ``report --run`` takes."""
+    """A recorded run of a command; ``id`` is what ``report --run`` takes.
+
+    ``recorded_tasks``: it recorded facts about tasks, its own or those of an attempt before it.
+    """
 
     id: str
     timeline: Timeline
+    recorded_tasks: bool = False
 
 
 def last_run(newest_first: Iterable[Attempt]) -> tuple[Attempt, ...]:
     """The attempts of the last run that had tasks, oldest first; reads no more than needed.
 
-    A completed attempt ends a run, and so does the deletion of its job by another command. If no
+    A completed attempt ends a run, and so does the deletion of its job by another command. One that
+    only downloaded results belongs to the run if it recorded the facts that the run lacks. If no
     record has tasks, the result is the newest record.
     """
     found: list[Attempt] = []
@@ -99,13 +104,11 @@ def last_run(newest_first: Iterable[Attempt]) -> tuple[Attempt, ...]:
     for attempt in newest_first:
         newest = newest or attempt
         report = attempt.timeline.report
-        if not _had_tasks(report):
+        if not _had_tasks(report) and not (attempt.recorded_tasks and _downloaded(report)):
             if found and deleted_job(report):
                 break
             continue
-        if found and (
-            report.outcome is Outcome.DONE or report.target != found[-1].timeline.report.target
-        ):
+        if found and _ends_before(report, found[-1].timeline.report):
             break
         found.append(attempt)
     if not found:
@@ -128,6 +131,18 @@ def combined_report(attempts: Sequence[Attempt]) -> Report:
         uploaded=sum(report.uploaded for report in reports),
         downloaded=sum(report.downloaded for report in reports),
     )
+
+
+def _ends_before(report: Report, later: Report) -> bool:
+    """Whether the run of an attempt had ended before the ``later`` one, which is of another run."""
+    if report.target != later.target:
+        return True
+    return report.outcome is Outcome.DONE and _had_tasks(later)
+
+
+def _downloaded(report: Report) -> bool:
+    """Whether the attempt downloaded results."""
+    return any(step.verb == Verb.DOWNLOAD for step in report.steps)
 
 
 def _had_tasks(report: Report) -> bool:
