@@ -54,12 +54,21 @@ def test_a_size_with_thousands_of_digits_is_not_known(size: str, number: int | N
         *(("standard_a4_v2", "standardAv2Family"), ("standard_d1", "standardDFamily")),
         *(("standard_e8-4s_v3", "standardESv3Family"), ("standard_f4s_v2", "standardFSv2Family")),
         ("standard_nc24ads_a100_v4", "standardNCADSA100v4Family"),
+        # Families that do not have the name of their sizes.
+        *(("basic_a2", "basicAFamily"), ("Standard_A7", "standardA0_A7Family")),
+        *(("standard_a4m_v2", "standardAv2Family"), ("standard_m64", "standardMSFamily")),
+        *(("standard_m32ts", "standardMSFamily"), ("standard_m8-2ms", "standardMSFamily")),
+        *(
+            ("standard_m208ms_v2", "standardMSv2Family"),
+            ("standard_m208s_v2", "standardMSv2Family"),
+        ),
     ],
 )
 def test_the_family_of_a_size(size: str, family: str) -> None:
     """The families are those of recorded quotas."""
     assert vm_sizes.family(size) == family
-    assert vm_sizes.family_key(family) == vm_sizes.family_key(f"{family[8:-6]} Family".upper())
+    short = family.removeprefix("standard").removesuffix("Family")
+    assert vm_sizes.family_key(family) == vm_sizes.family_key(f"{short} Family".upper())
 
 
 def test_retirements_are_in_the_order_of_their_days_and_match_listed_sizes() -> None:
