@@ -242,7 +242,7 @@ def run_version(spec: Spec, observed: Observed, job: JobFacts, *, files: bool) -
             return RunVersion(submitted, since, findings=found)
         found = tuple(not_submitted(spec, new))
         return RunVersion(sets.works, sets.since or since, complete=False, findings=found)
-    promised = outputs(sets.stages, sets.since)
+    promised = outputs(spec, observed, sets.stages, sets.since)
     return RunVersion(
         sets.works,
         sets.since or since,

@@ -81,22 +81,44 @@ class Promise:
 class Outputs:
     """The promises of all tasks of a run, as a stream.
 
-    ``since`` is when the first of these tasks was created; ``None``: the job was.
+    ``since`` is when the first of these tasks was created; ``None``: the job was. A task of an
+    earlier job whose files are on the disk owes nothing to the containers ``results``, because
+    clean-up may have deleted them: ``downloaded`` are the digests of such work, as numbers.
     """
 
-    stages: tuple[tuple[frozenset[int], Stream[Task]], ...] = ()
+    stages: tuple[StageTasks, ...] = ()
     since: datetime | None = field(default=None)
+    results: frozenset[str] = frozenset()
+    downloaded: frozenset[int] = frozenset()
 
     def __iter__(self) -> Iterator[Promise]:
-        for required, tasks in self.stages:
-            for task in tasks:
-                yield from _promises(task, required, task.marks.work)
+        for stage in self.stages:
+            for task in stage.tasks:
+                kept = work_number(task.marks.work) in self.downloaded and stage.is_before(task)
+                for promise in _promises(task, stage.stage.required, task.marks.work):
+                    if not kept or promise.container not in self.results:
+                        yield promise
 
 
-def outputs(stages: Iterable[StageTasks], since: datetime | None) -> Outputs:
+def outputs(
+    spec: Spec, observed: Observed, stages: Iterable[StageTasks], since: datetime | None
+) -> Outputs:
     """The promises of all tasks of a run; ``since`` is when the first of them was created."""
-    writing = (each for each in stages if each.stage.body.get("outputFiles"))
-    return Outputs(tuple((each.stage.required, each.tasks) for each in writing), since)
+    return Outputs(
+        tuple(each for each in stages if each.stage.body.get("outputFiles")),
+        since,
+        _result_containers(spec),
+        _downloaded(observed),
+    )
+
+
+def _result_containers(spec: Spec) -> frozenset[str]:
+    return frozenset(spec.container_id(result.container) for result in spec.results)
+
+
+def _downloaded(observed: Observed) -> frozenset[int]:
+    """The work that wrote the results on the disk."""
+    return frozenset(observed.receipt.works if observed.receipt is not None else ())
 
 
 def _promises(task: Task, required: frozenset[int], work: str) -> Iterator[Promise]:
@@ -268,10 +290,8 @@ def missing_outputs(
         for key, container in spec.containers.items()
         if observed.containers[key].exists
     }
-    receipt = observed.receipt
-    downloaded = set(receipt.works) if receipt is not None else set()
-    in_results = {spec.container_id(result.container) for result in spec.results}
-    promised = outputs(tasks, None)
+    downloaded, in_results = _downloaded(observed), _result_containers(spec)
+    promised = Outputs(tuple(each for each in tasks if each.stage.body.get("outputFiles")))
     stored = {
         (name, work_number(blob.work))
         for name in (in_results if downloaded else ())

@@ -37,7 +37,8 @@ class StageTasks:
     in the job are of an earlier version, have succeeded, and stay. ``absent`` of those left are not
     in the job, and ``failed_before`` of these failed in an earlier one. ``changes`` names the first
     of ``changes_total`` things that have changed in the work of changed tasks. ``tasks`` are all of
-    them, those that are kept with the work that they had.
+    them, those that are kept with the work that they had; ``is_before`` says which of these are
+    done in an earlier job.
     """
 
     stage: Stage
@@ -60,6 +61,7 @@ class StageTasks:
     changes: tuple[str, ...] = ()
     changes_total: int = 0
     tasks: Stream[Task] = ()
+    is_before: Callable[[Task], bool] = field(default=lambda _: False, compare=False)
 
 
 class _Class(Enum):
@@ -335,6 +337,7 @@ def survey(stage: Stage, tasks: Stream[Task], classifier: TaskClassifier | None)
         changes=tuple(named),
         changes_total=inputs,
         tasks=Mapped(tasks, _with_kept_work(classifier)),
+        is_before=lambda task: classifier.place(task).kind is _Class.DONE_BEFORE,
     )
     return Survey(work, tasks, classifier, states, clashes, since, superseded, superseded_failed)
 

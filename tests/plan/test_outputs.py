@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from batchspec.plan import OUTPUT_MISSING, OutputIndex, Promise, build_plan, find_missing_outputs
-from batchspec.plan.actions import SubmitTasks
+from batchspec.plan.actions import SubmitTasks, WaitForTasks
 from batchspec.plan.observed import Blob, Receipt
 from batchspec.plan.receipt import receipt_name
 from batchspec.plan.tasks import expand
@@ -135,6 +135,29 @@ def test_a_result_that_was_deleted_after_its_download_is_not_missing(
         plan = build_plan(found.spec, replace(observed, receipt=receipt))
     missing = [finding for finding in plan.findings if finding.code == OUTPUT_MISSING]
     assert len(missing) == (0 if downloaded else 1)
+
+
+@pytest.mark.parametrize("downloaded", [True, False])
+def test_results_of_an_earlier_job_that_are_on_the_disk_are_not_verified(
+    downloaded: bool, tmp_path: Path
+) -> None:
+    """An input changed after a run whose containers were deleted by clean-up."""
+    outputs = 'logs: false\n    outputs: [{files: "*.out", container: output}]'
+    case = {
+        "spec": SPEC.replace("logs: false", outputs),
+        "jobs": [{"id": "demo", "state": "completed", "tasks": {"count": ["done"] * 2}}],
+    }
+    with situation(case, tmp_path) as found:
+        observed, (job,) = found.observed, found.observed.jobs
+        assert observed.tasks is not None
+        works = [int(work, 16) for work in observed.tasks.works()]
+        name = receipt_name(job.id, job.created)
+        receipt = Receipt(name, 2, 0, works=works if downloaded else [])
+        plan = build_plan(found.spec, replace(observed, receipt=receipt))
+        (step,) = (step for step in plan.steps if isinstance(step.action, WaitForTasks))
+        assert isinstance(step.action, WaitForTasks)
+        assert step.action.outputs is not None
+        assert len(list(step.action.outputs)) == (1 if downloaded else 3)
 
 
 @pytest.mark.parametrize(
