@@ -35,6 +35,8 @@ _ARGUMENT = re.compile(
     r"\s*(?:'([^']*)'|\"([^\"]*)\"|(parameters|variables)\('([^']*)'\))\s*(?:,|$)"
 )
 _FIELD = re.compile(r"\{\{|\}\}|\{(\w+)(?::(\d))?\}")
+_MOST_EXPANSIONS = 10_000
+"""How often variables are replaced; each can contain others several times."""
 _TYPES = {"int": "integer", "string": "string", "bool": "boolean"}
 _BOUNDS = {
     "minValue": "minimum",
@@ -81,6 +83,7 @@ class TemplateImporter:
         self._names: dict[str, str] = {}
         self._variables: dict[str, Any] = {}
         self._used: set[str] = set()
+        self._expanded = 0
 
     def template(self, document: Json, read_file: ReadFile) -> None:
         """A pool or job template, or a job that names an application template.
@@ -141,7 +144,7 @@ class TemplateImporter:
             case str():
                 whole = _CALL.fullmatch(value)
                 if whole and whole[1] == "variables" and whole[2] in self._variables:
-                    return self._filled(self._variables[whole[2]])
+                    return self._variable(whole[2])
                 concat = _CONCAT.fullmatch(value)
                 if concat:
                     return self._joined(concat[1])
@@ -150,12 +153,18 @@ class TemplateImporter:
 
     def _call(self, function: str, name: str) -> str:
         if function == "variables":
-            found = self._filled(self._variables.get(name, ""))
+            found = self._variable(name)
             return found if isinstance(found, str) else str(found)
         key = self._names.get(name) or self.draft.parameter(name, type="string")
         self._names[name] = key
         self._used.add(key)
         return self._expressions.add(key)
+
+    def _variable(self, name: str) -> Any:
+        self._expanded += 1
+        if self._expanded > _MOST_EXPANSIONS:
+            raise ValueError(f"variables occur more than {_MOST_EXPANSIONS:,} times in each other")
+        return self._filled(self._variables.get(name, ""))
 
     def _joined(self, arguments: str) -> str:
         found, end = "", 0

@@ -367,8 +367,16 @@ def test_an_application_template_that_is_a_list(tmp_path: Path) -> None:
     assert caught.value.problems[0].code == "unknown-document"
 
 
-def test_a_variable_that_refers_to_itself(tmp_path: Path) -> None:
-    recipe = {"variables": {"a": "[variables('a')]"}, "pool": {"id": "[variables('a')]"}}
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"a": "[variables('a')]"},
+        {f"v{n}": f"[variables('v{n + 1}')][variables('v{n + 1}')]" for n in range(60)}
+        | {"a": "[variables('v0')]"},
+    ],
+)
+def test_variables_that_would_never_end(variables: dict[str, str], tmp_path: Path) -> None:
+    recipe = {"variables": variables, "pool": {"id": "[variables('a')]"}}
     with pytest.raises(SpecError) as caught:
         imported(tmp_path, {"pool.json": recipe})
     assert caught.value.problems[0].code == "unknown-document"
