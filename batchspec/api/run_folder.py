@@ -8,6 +8,7 @@ continues without it where it cannot be written.
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,6 +35,10 @@ APPLIED = "applied.json"
 PAGE = "report.html"
 OUTPUT = ".stderr.txt"
 """The end of the name of the file with the stderr of a failed task."""
+
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,100}(:[A-Za-z0-9_-]{1,64})?")
+"""The ids of the service: 72 characters of a node, 64 of others; a colon in jobs of a schedule."""
 
 
 def runs_folder(spec: Path, name: str) -> Path:
@@ -99,7 +104,7 @@ class RunFolder:
         """
         self._outputs.add(task)
         if stderr:
-            _write(self.path / "failed" / f"{task}{OUTPUT}", stderr)
+            _write(self.path / "failed" / f"{file_name(task)}{OUTPUT}", stderr)
 
     def save_applied(self, text: str) -> None:
         """Record what the run applies, before its first event."""
@@ -118,7 +123,7 @@ class RunFolder:
             case TaskFailed(_, task, stderr=stderr):
                 self.save_output(task, stderr)
             case NodeFailed(_, node, stderr=stderr) if stderr:
-                _write(self.path / "failed" / f"{node}.start-task{OUTPUT}", stderr)
+                _write(self.path / "failed" / f"{file_name(node)}.start-task{OUTPUT}", stderr)
 
 
 def _create_run_folder(folder: Path) -> None:
@@ -130,6 +135,11 @@ def _create_run_folder(folder: Path) -> None:
     # The new folder has no events yet. What cannot be deleted now is deleted by a later run.
     for old in recorded_runs(runs)[: -(KEPT - 1)]:
         shutil.rmtree(old.parent, ignore_errors=True)
+
+
+def file_name(name: str) -> str:
+    """A file name for an id on every system; an id that is none gives a name that is not used."""
+    return name.replace(":", "~") if _ID.fullmatch(name) else "~"
 
 
 def _write(path: Path, text: str) -> None:

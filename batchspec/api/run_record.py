@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import re
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 
 from batchspec.account import NodeRecord, TaskRecord
-from batchspec.api.run_folder import RunFolder
+from batchspec.api.run_folder import RunFolder, file_name
 from batchspec.apply.private_files import open_private_bytes, private_folder
 from batchspec.diagnostics import Secret
 from batchspec.plan import Plan
@@ -40,8 +39,6 @@ _SAMPLES = 10
 """How many causes of failures get the output of a task."""
 _LEVEL = 6
 """The level of compression: level 9 takes three times as long for 2 % less."""
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}(:[A-Za-z0-9_-]{1,64})?")
-"""The ids of jobs and pools; those of the jobs of a schedule have a colon."""
 
 
 @dataclass(slots=True)
@@ -110,7 +107,7 @@ class RecordFiles:
             OSError: the file cannot be written.
         """
         self._files += 1
-        path = self.folder.path / kind / f"{_file_name(name)}.{self._files:04}.jsonl.gz"
+        path = self.folder.path / kind / f"{file_name(name)}.{self._files:04}.jsonl.gz"
         part = path.with_suffix(".part")
         private_folder(path.parent)
         try:
@@ -125,7 +122,7 @@ class RecordFiles:
             part.unlink(missing_ok=True)
 
     def _heads(self, job: str) -> Iterator[RecordHead]:
-        pattern = f"*/tasks/{_file_name(job)}.*.jsonl.gz"
+        pattern = f"*/tasks/{file_name(job)}.*.jsonl.gz"
         for path in self.folder.runs.glob(pattern):
             with read_lines(path) as lines:
                 head = read_head(next(lines, ""))
@@ -147,11 +144,6 @@ def applied_text(spec: Spec, plan: Plan) -> str:
         "plan": plan_text(plan, width=100),
     }
     return json_text(values) + "\n"
-
-
-def _file_name(name: str) -> str:
-    """A file name for an id on every system; an id that is none gives a name that is not used."""
-    return name.replace(":", "~") if _ID.fullmatch(name) else "~"
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 
 from batchspec.account import NodeRecord, TaskRecord
 from batchspec.api import RecordFiles, RunFolder, read_lines, runs_folder
-from batchspec.apply.events import RunStarted, Stamped, TaskFailed
+from batchspec.apply.events import NodeFailed, RunStarted, Stamped, TaskFailed
 from batchspec.diagnostics import ServiceError
 from batchspec.plan.observed import JobFacts, Marks, TaskFacts
 from batchspec.render import NodeRow, TaskRow, read_head, read_nodes, read_tasks
@@ -120,6 +120,14 @@ async def test_one_task_of_each_cause_is_named_unless_its_output_is_known(tmp_pa
     record.save_output("count-000000", "x ?sig=abc\n")
     kept = record.folder.path / "failed" / "count-000000.stderr.txt"
     assert kept.read_text(encoding="utf-8") == "x ?sig=***\n"
+
+
+async def test_the_output_of_an_id_that_is_a_path_stays_in_the_folder(tmp_path: Path) -> None:
+    record = a_record(tmp_path)
+    record.save_output("../../../task", "no")
+    record.folder(Stamped(2, AT, NodeFailed("p", "../../../node", "unusable", 1, "", "no")))
+    failed = record.folder.path / "failed"
+    assert {path.parent for path in tmp_path.rglob("*.stderr.txt")} == {failed}
 
 
 async def test_an_error_leaves_no_part_of_a_file(tmp_path: Path) -> None:
