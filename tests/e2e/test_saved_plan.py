@@ -11,6 +11,8 @@ from tests.e2e.conftest import Workplace
 
 def test_a_saved_plan_is_carried_out(place: Workplace) -> None:
     file = place.folder / "topn.plan"
+    part = place.folder / ".topn.plan.part"
+    part.touch(mode=0o644)
     done = place.run("plan", place.spec, "--var", "top=2", "--out", file)
     assert done.code == 0, done.text
     assert stat.S_IMODE(file.stat().st_mode) == 0o600

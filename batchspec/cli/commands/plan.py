@@ -72,10 +72,12 @@ def _write(path: Path, text: str) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
+    from batchspec.apply.private_files import open_private
+
     part = path.with_name(f".{path.name}.part")
     try:
-        part.touch(mode=0o600)
-        part.write_text(text, encoding="utf-8")
+        with open_private(part) as file:
+            file.write(text)
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
