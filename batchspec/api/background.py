@@ -37,6 +37,8 @@ class Background(Generic[T]):
     def call(self, function: Callable[[], object]) -> None:
         """Call a function in that thread, between two steps of the coroutine."""
         self._started.wait()
+        if self._result.done():
+            return
         with contextlib.suppress(RuntimeError):  # The loop is closed: the coroutine has ended.
             self._loop.call_soon_threadsafe(function)
 
@@ -81,12 +83,15 @@ class Background(Generic[T]):
         self._task.cancel()
 
     def _run(self) -> None:
+        main = self._main()
         try:
-            result = asyncio.run(self._main())
+            result = asyncio.run(main)
         except BaseException as error:  # noqa: BLE001 - raised in the waiting thread
             self._result.set_exception(error)
         else:
             self._result.set_result(result)
+        main.close()  # It was not started if the system refused an event loop.
+        self._started.set()
         self._ended()
 
     async def _main(self) -> T:
