@@ -141,7 +141,9 @@ def _amount(node: Node | None) -> tuple[float | None, str | None]:
 
 def _parsed(text: str) -> tuple[float | None, str | None]:
     match = _AMOUNT.fullmatch(text.strip())
-    return (float(match[1]), match[2]) if match is not None else (None, None)
+    if match is None or math.isinf(amount := float(match[1])):
+        return None, None
+    return amount, match[2]
 
 
 def _number(rates: Node | None, name: str) -> float | None:

@@ -199,7 +199,9 @@ def test_the_option_replaces_the_bound_of_the_spec(
     assert (cost.max, cost.currency) == bound
 
 
-@pytest.mark.parametrize("text", ["", "0", "-1", "nan", "1e3", "25 euros", "$25", "1_000"])
+@pytest.mark.parametrize(
+    "text", ["", "0", "-1", "nan", "1e3", "25 euros", "$25", "1_000", "9" * 400]
+)
 def test_a_bound_that_is_no_amount_is_refused(tmp_path: Path, text: str) -> None:
     with situation({"spec": SPEC}, tmp_path) as found, pytest.raises(UsageError) as error:
         with_max(found.spec, text)
