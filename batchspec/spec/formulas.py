@@ -130,16 +130,6 @@ _DEDICATED = re.compile(
 _SPOT = re.compile(
     r"^\$TargetLowPriorityNodes = min\((\d+), (?:max\(0, wanted - \d+\)|wanted)\);$", re.MULTILINE
 )
-_TIMED = re.compile(
-    r"^\$Target(?:Dedicated|LowPriority)Nodes = busy \? (\d+) : (\d+);$", re.MULTILINE
-)
-
-
-def follows_time(formula: str) -> bool:
-    """Whether a formula is one of :class:`Scale` whose nodes follow the time."""
-    return _TIMED.search(formula) is not None
-
-
 _WINDOW = re.compile(r"TimeInterval_Second \* (\d+)\)")
 _TIMED_DEDICATED = re.compile(r"^\$TargetDedicatedNodes = busy \? (\d+) : (\d+);$", re.MULTILINE)
 _TIMED_SPOT = re.compile(r"^\$TargetLowPriorityNodes = busy \? (\d+) : (\d+);$", re.MULTILINE)
@@ -209,11 +199,14 @@ def scale_bounds(formula: str) -> tuple[int, int] | None:
 
     ``None`` for any other formula.
     """
-    if timed := _TIMED.findall(formula):
-        totals = [sum(map(int, column)) for column in zip(*timed, strict=True)]
-        return min(totals), max(totals)
     found = scale_range(formula)
-    return None if found is None else (found.least, found.most + found.most_spot)
+    if found is None:
+        return None
+    if not found.timed:
+        return found.least, found.most + found.most_spot
+    targets = [each.search(formula) for each in (_TIMED_DEDICATED, _TIMED_SPOT)]
+    totals = [sum(int(each[when]) for each in targets if each is not None) for when in (1, 2)]
+    return min(totals), max(totals)
 
 
 _FORMULAS = (("nodes", "autoscale", "formula"), ("auto_scale_formula",))

@@ -13,7 +13,7 @@ from typing import Any, Generic, ParamSpec
 
 from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.plan.observed import Observed
-from batchspec.spec import PoolKind, Record, Spec, Stage, Value, follows_time, scale_bounds
+from batchspec.spec import PoolKind, Record, Spec, Stage, Value, scale_bounds, scale_range
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,8 @@ class RuleContext:
             return sum(self.targets)
         formula = _text(self.pool.get("autoScaleFormula"))
         least, most = scale_bounds(formula) or (0, 0)
-        return most if follows_time(formula) else least
+        found = scale_range(formula)
+        return most if found is not None and found.timed else least
 
     @property
     def most(self) -> int | None:
