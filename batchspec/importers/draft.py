@@ -22,6 +22,7 @@ POOL, JOB, CONTAINERS, PARAMETERS = "pool", "job", "containers", "parameters"
 """Sections of a spec that a note can be about; that of a stage is :func:`stage_section`."""
 
 _WIDTH = 100
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
 _LIMIT = "1d"
 """The time limit of a job that had none."""
 
@@ -125,7 +126,7 @@ class Draft:
         return "\n".join(self._lines(origin)) + "\n"
 
     def _lines(self, origin: str) -> Iterator[str]:
-        yield f"# Imported from {origin} by batchspec import."
+        yield f"# Imported from {_one_line(origin)} by batchspec import."
         yield from _comment(self.notes.get("", ()))
         yield from _dumped({"version": 1, "name": self.name})
         if self.description:
@@ -157,6 +158,11 @@ def identifier(name: str) -> str:
     return f"_{found}" if found[0].isdigit() else found
 
 
+def _one_line(text: str) -> str:
+    """A text without the line breaks and control characters of YAML, which would end a comment."""
+    return _CONTROL.sub("?", " ".join(text.split()))
+
+
 def _dumped(document: Mapping[str, object]) -> list[str]:
     return dump_document(document, "yaml").rstrip("\n").split("\n")
 
@@ -168,5 +174,9 @@ def _indented(lines: Iterator[str] | list[str]) -> Iterator[str]:
 def _comment(notes: list[str] | tuple[str, ...]) -> Iterator[str]:
     for note in notes:
         yield from textwrap.wrap(
-            note, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_long_words=False
+            _one_line(note),
+            _WIDTH,
+            initial_indent="# ",
+            subsequent_indent="# ",
+            break_long_words=False,
         )

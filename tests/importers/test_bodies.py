@@ -240,6 +240,15 @@ def test_the_last_number_of_a_range_may_be_large(tmp_path: Path) -> None:
     assert found.document["tasks"]["t"]["for_each"] == {"list": [0, 1, last]}
 
 
+@pytest.mark.parametrize("end", ["\n", "\r", "\x85", "\u2028", "\x00", "\ufeff"])
+def test_a_comment_does_not_end_within_a_line(end: str, tmp_path: Path) -> None:
+    pool = {**POOL, f"unknown{end}evil: 1 #": True}
+    bodies = {"pool.json": pool, "job.json": JOB, "tasks.json": [task("t", "true")]}
+    found = imported(tmp_path, bodies, password="p", plans=False)
+    assert "evil" in found.text
+    assert not any("evil" in key for key in found.document)
+
+
 def test_a_job_schedule(tmp_path: Path) -> None:
     schedule = {
         "id": "nightly",
