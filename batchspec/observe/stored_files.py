@@ -14,7 +14,7 @@ from enum import StrEnum
 from batchspec.account import Account, FilePart
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.observe.account import counted_jobs, jobs_of
-from batchspec.observe.task_output import TaskInJob, find_task, pool_of
+from batchspec.observe.task_output import TaskInJob, find_task, get_task, pool_of
 from batchspec.plan.observed import JobFacts
 from batchspec.spec import Spec
 
@@ -124,6 +124,10 @@ async def _task(jobs: tuple[JobFacts, ...], account: Account, name: str) -> Task
         return None
 
 
+def _of_task(task: TaskInJob) -> FileSource:
+    return FileSource(SourceKind.TASK, task.seen.facts.id, task.job)
+
+
 async def find_source(spec: Spec, account: Account, name: str) -> FileSource:
     """The container, task or node of that name.
 
@@ -134,6 +138,10 @@ async def find_source(spec: Spec, account: Account, name: str) -> FileSource:
         if name in {key, container_id}:
             return FileSource(SourceKind.CONTAINER, container_id)
     jobs = await jobs_of(spec, account)
+    # Any short id may be a part of the id of a node, which is hexadecimal.
+    for searched in (counted_jobs(jobs), jobs):
+        if (task := await get_task(searched, account, name)) is not None:
+            return _of_task(task)
     pool, nodes = pool_of(spec, jobs), list[str]()
     if pool is not None:
         listed = [node.id async for node in account.nodes.list(pool, missing_ok=True)]
@@ -144,7 +152,7 @@ async def find_source(spec: Spec, account: Account, name: str) -> FileSource:
     for searched in (counted_jobs(jobs), jobs):
         task = await _task(searched, account, name)
         if task is not None:
-            return FileSource(SourceKind.TASK, task.seen.facts.id, task.job)
+            return _of_task(task)
     if nodes:
         raise UsageError(
             Diagnostic(

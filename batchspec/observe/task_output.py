@@ -195,6 +195,15 @@ async def _kept(
     return None
 
 
+async def get_task(jobs: Sequence[JobFacts], account: Account, task_id: str) -> TaskInJob | None:
+    """The task of that id in the newest job that has it; ``None`` if none has."""
+    if _ID.fullmatch(task_id):
+        for job in reversed(jobs):
+            if (seen := await account.tasks.get(job.id, task_id)) is not None:
+                return TaskInJob(job.id, seen)
+    return None
+
+
 async def find_task(jobs: Sequence[JobFacts], account: Account, wanted: str) -> TaskInJob | None:
     """The task of that id, or the only one whose id contains ``wanted``, newest job first.
 
@@ -205,10 +214,8 @@ async def find_task(jobs: Sequence[JobFacts], account: Account, wanted: str) -> 
     """
     if not jobs:
         return None
-    if _ID.fullmatch(wanted):
-        for job in reversed(jobs):
-            if (seen := await account.tasks.get(job.id, wanted)) is not None:
-                return TaskInJob(job.id, seen)
+    if (exact := await get_task(jobs, account, wanted)) is not None:
+        return exact
     hits: dict[str, str] = {}
     near: list[str] = []
     async for job_id, task in _newest(jobs, account):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
-from batchspec.account import Account, FilePart
+from batchspec.account import Account, FilePart, TaskDetails
 from batchspec.diagnostics import UsageError
-from batchspec.observe import FileSource, SourceKind
-from batchspec.plan.observed import Blob
+from batchspec.observe import FileSource, SourceKind, find_source
+from batchspec.plan.observed import Blob, JobFacts, TaskFacts
+from batchspec.spec import PoolKind, Record, Spec
 
 BIG = bytes(range(256)) * 40_000
 
@@ -54,3 +56,44 @@ async def test_a_blob_that_does_not_exist(name: str, text: str) -> None:
         await read(name)
     (problem,) = caught.value.problems
     assert text in problem.detail + problem.fix
+
+
+class Nodes:
+    async def list(self, pool: str, *, missing_ok: bool) -> AsyncIterator[SimpleNamespace]:
+        yield SimpleNamespace(id="tvmps_a1f0_d")
+
+
+class Tasks:
+    """A job with the tasks ``a1`` and ``count-7``."""
+
+    async def get(self, job: str, task: str) -> TaskDetails | None:
+        known = {"a1", "count-7"}
+        return TaskDetails(TaskFacts(task, "completed")) if task in known else None
+
+    async def list(self, job: str, *, missing_ok: bool) -> AsyncIterator[TaskFacts]:
+        for task in ("a1", "count-7"):
+            yield TaskFacts(task, "completed")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "found"),
+    [
+        ("a1", SourceKind.TASK, "a1"),
+        ("a1f0", SourceKind.NODE, "tvmps_a1f0_d"),
+        ("nt-7", SourceKind.TASK, "count-7"),
+        ("out", SourceKind.CONTAINER, "c"),
+    ],
+)
+async def test_the_id_of_a_task_is_found_before_a_part_of_the_id_of_a_node(
+    name: str, kind: SourceKind, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def jobs_of(spec: Spec, account: Account) -> tuple[JobFacts, ...]:
+        return (JobFacts("j", "active", datetime(2026, 1, 2, tzinfo=UTC), Record(), {}),)
+
+    monkeypatch.setattr("batchspec.observe.stored_files.jobs_of", jobs_of)
+    account = cast(Account, SimpleNamespace(nodes=Nodes(), tasks=Tasks()))
+    containers = {"out": SimpleNamespace(key="out", id="c")}
+    pool = SimpleNamespace(kind=PoolKind.OWN, id="p")
+    spec = cast(Spec, SimpleNamespace(containers=containers, pool=pool))
+    source = await find_source(spec, account, name)
+    assert (source.kind, source.id) == (kind, found)
