@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
 from dataclasses import replace
@@ -47,6 +48,7 @@ from batchspec.render import (
     report_page,
 )
 from batchspec.render.report_page.attempts import POINTS
+from batchspec.render.report_page.payload import TASK
 from tests.cli.conftest import Workplace
 from tests.render import golden
 from tests.render.recordings import RECORDINGS, START
@@ -416,6 +418,12 @@ def test_a_run_is_chosen_by_id_prefix_or_path(
     (problem,) = caught.value.problems
     assert (problem.code, problem.detail) == ("no-such-run", f"{second}\n{third}")
     assert f"`batchspec report --run {third}`" in problem.fix
+
+
+def test_the_page_and_its_script_use_the_same_placeholder() -> None:
+    script = Path(report_page.__file__).with_name("assets") / "table.js"
+    assert f'run.logs.replace("{TASK}", ' in script.read_text(encoding="utf-8")
+    assert shlex.quote(TASK) == TASK, "a command contains it as it is"
 
 
 def test_the_plotting_library_is_the_published_one() -> None:

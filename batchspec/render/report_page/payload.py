@@ -20,8 +20,8 @@ from batchspec.render.report_page.history import (
 from batchspec.render.run_text import phrase
 from batchspec.render.task_records import TaskRow
 
-TASK = "TASK"
-"""Stands for the id of a task in a command."""
+TASK = "@TASK@"
+"""Stands for the id of a task in a command, which may contain the name of any file."""
 _LONGEST_TEXT = 500
 """Characters of a message of the service."""
 _LISTS = ("stages", "states", "causes", "nodes", "jobs", "codes", "messages")

@@ -216,7 +216,7 @@ class TaskTable {
       if (text) list.append(element("dt", {}, name), element("dd", {}, text));
     }
     list.append(element("dt", {}, "log"), element("dd", {},
-      element("code", { class: "command" }, run.logs.replace("TASK", tasks.id[i]))));
+      element("code", { class: "command" }, run.logs.replace("@TASK@", tasks.id[i]))));
     return [list, output ? element("pre", { class: "output" }, output) : null].filter(Boolean);
   }
 }
