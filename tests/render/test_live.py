@@ -333,6 +333,19 @@ def test_many_stages_are_counted() -> None:
     assert [n for n in range(40) if f"\ns{n} " in screen] == [9, 10]
 
 
+def test_many_stages_with_failures_are_counted() -> None:
+    player = Player(80, 24)
+    player.play(RECORDINGS["stages"][:20])
+    failed = {"total": 3, "succeeded": 2, "failed": 1}
+    runs = {"total": 3, "running": 1, "active": 2}
+    stages = {f"s{n}": failed if n < 8 else runs for n in range(10)}
+    player.play([Stamped(99, player.now, e.StagesSeen("sweep", stages, final=False))])
+    screen = player.refresh()
+    assert "4 more stages failed" in screen
+    assert "running\n" not in screen
+    assert [n for n in range(10) if f"\ns{n} " in screen] == [0, 1, 2, 3, 8, 9]
+
+
 def test_elapsed_time_increases_between_events() -> None:
     player = Player(80, 24)
     player.play(RECORDINGS["good"][:27])

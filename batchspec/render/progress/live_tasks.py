@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
@@ -119,17 +120,25 @@ def _shown(lines: Sequence[TaskLine]) -> tuple[Sequence[TaskLine], list[str]]:
     if len(lines) <= _MOST_STAGES:
         return lines, []
     *stages, last = lines
-    done = [line for line in stages if line.done >= line.total and not line.failed]
-    idle = [line for line in stages if not (line.done or line.running)]
+    # First those that run, then those with failures.
+    notable = [line for line in stages if line.running or (0 < line.done < line.total)]
+    notable += [line for line in stages if line not in notable and line.failed]
+    shown = notable[:_MOST_STAGES]
+    others = Counter(_progress(line) for line in stages if line not in shown)
     counted = [
-        f"{units.counted(len(group), 'more stage')} {text}"
-        for group, text in ((done, "done"), (idle, "waiting"))
-        if group
+        f"{units.counted(others[text], 'more stage')} {text}"
+        for text in ("done", "waiting", "running", "failed")
+        if others[text]
     ]
-    moving = [line for line in stages if line not in done and line not in idle]
-    if more := moving[_MOST_STAGES:]:
-        counted.append(f"{units.counted(len(more), 'more stage')} running")
-    return [*moving[:_MOST_STAGES], last], counted
+    return [*(line for line in stages if line in shown), last], counted
+
+
+def _progress(line: TaskLine) -> str:
+    if not (line.done or line.running):
+        return "waiting"
+    if line.done < line.total:
+        return "running"
+    return "failed" if line.failed else "done"
 
 
 class _Table:
