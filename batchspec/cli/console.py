@@ -34,6 +34,16 @@ def out_part(text: str) -> None:
     sys.stdout.write(redact(text))
 
 
+def out_bytes(data: bytes) -> None:
+    """Write bytes, which are redacted already, to standard output."""
+    if not data:
+        return
+    clear_activity()
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
 def err(text: str) -> None:
     """Write to standard error, redacted."""
     clear_activity()

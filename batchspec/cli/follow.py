@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from batchspec.api import Session, first_error
 from batchspec.apply import POLL_INTERVAL
 from batchspec.apply.events import Stamped, TasksSeen
-from batchspec.cli.console import show_diagnostics, use_color
+from batchspec.cli.console import out_bytes, show_diagnostics, use_color
 from batchspec.diagnostics import ServiceError, Severity
 from batchspec.observe import StartedTasks, TaskStreams
 from batchspec.render.logs import PrefixedOutput
@@ -36,7 +36,9 @@ class TaskOutputPrinter:
         """Print the rest, if it arrives in time."""
         tasks = self._jobs.values()
         if tasks:
-            await asyncio.wait(tasks, timeout=_LAST)
+            done, _ = await asyncio.wait(tasks, timeout=_LAST)
+            for task in done:
+                task.result()
         self.cancel()
 
     def cancel(self) -> None:
@@ -56,10 +58,10 @@ class TaskOutputPrinter:
         try:
             with first_error():
                 async for output in streams.read(started()):
-                    if data := lines(output):
-                        sys.stdout.flush()
-                        sys.stdout.buffer.write(data)
-                        sys.stdout.buffer.flush()
+                    out_bytes(lines(output))
+        except BrokenPipeError:
+            # The view of the run finds the same and stops it.
+            return
         except ServiceError as error:
             # The run does not depend on it.
             warnings = [replace(each, severity=Severity.WARNING) for each in error.problems]

@@ -10,8 +10,9 @@ import pytest
 
 from batchspec.api.options import TaskState
 from batchspec.cli.commands.status import status
+from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.exit_codes import Exit
-from batchspec.render import TaskRow, task_rows_text
+from batchspec.render import Status, TaskRow, task_rows_text
 from tests.cli.conftest import Workplace
 
 
@@ -67,6 +68,20 @@ async def test_a_state_without_tasks(
     monkeypatch.setattr("batchspec.api.list_tasks", none)
     assert await status(Path("run.yaml"), tasks=state) == Exit.DONE
     assert capsys.readouterr() == ("", note)
+
+
+async def test_a_watch_that_cannot_start_prints_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def refused(*_: object) -> AsyncIterator[Status]:
+        raise UsageError(Diagnostic("no-run", "no run"))
+        yield
+
+    monkeypatch.setattr("batchspec.api.watch_status", refused)
+    monkeypatch.setattr("batchspec.render.is_live", lambda *_: True)
+    with pytest.raises(UsageError):
+        await status(Path("run.yaml"), watch=True)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_task_that_ran_again() -> None:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batchspec.cli.activity import clear_activity
 from batchspec.cli.console import (
     ConsoleNotices,
     err,
     note_missing_secrets,
     out,
+    out_bytes,
     show_diagnostics,
     use_color,
 )
@@ -167,7 +167,7 @@ async def _show_many(
     streams = TaskStreams(cloud, spec, (file,), pause, follow=follow)
     with first_error():
         async for output in streams.read(tasks):
-            _write(lines(output))
+            out_bytes(lines(output))
     unmatched = [p for p in patterns if not any(matches(name, p) for name in shown)]
     if unmatched:
         waiting = await patterns_with_tasks(cloud, searched, unmatched)
@@ -302,22 +302,13 @@ async def _show(
     empty = True
     async for data in output.follow(lambda: asyncio.sleep(interval)) if follow else output.read():
         empty = False
-        _write(lines(data))
-    _write(lines.end())
+        out_bytes(lines(data))
+    out_bytes(lines.end())
     if not output.found:
         raise UsageError(missing)
     if empty:
         err(empty_note(subject, file, other="" if file == "stderr.txt" else "--stderr"))
     return Exit.DONE
-
-
-def _write(data: bytes) -> None:
-    if not data:
-        return
-    clear_activity()
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
 
 
 async def _list(

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batchspec.cli.activity import clear_activity
-from batchspec.cli.console import ConsoleNotices, err, note_missing_secrets, out
+from batchspec.cli.console import ConsoleNotices, err, note_missing_secrets, out, out_bytes
 from batchspec.cli.options import (
     Format,
     SpecFile,
@@ -112,13 +111,6 @@ async def cat(
         source = await find_source(loaded, cloud, name)
         lines = OutputRedactor(shown=sys.stdout.isatty())
         async for data in source.read(cloud, file):
-            _write(lines(data))
-        _write(lines.end())
+            out_bytes(lines(data))
+        out_bytes(lines.end())
     return Exit.DONE
-
-
-def _write(data: bytes) -> None:
-    clear_activity()
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()

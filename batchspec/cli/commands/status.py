@@ -140,5 +140,6 @@ async def _watch(options: RunOptions, notices: _StatusNotices, output_format: Fo
     finally:
         if page is not None:
             page.close()
-            out(text)
+            if text:
+                out(text)
     return Exit.DONE
