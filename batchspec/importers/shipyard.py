@@ -18,6 +18,7 @@ from batchspec.importers.shipyard_tasks import (
     files_of,
     left_out,
     lists,
+    literal,
     mapping,
     resources_of,
 )
@@ -178,7 +179,7 @@ class ShipyardImporter:
         lines = [*(prep.get("pre") or ()), *(prep.get("post") or ())] if prep else given or ()
         found: Body = {}
         if lines:
-            found = {"command": " && ".join(map(str, lines)), "elevated": True}
+            found = {"command": literal(" && ".join(map(str, lines))), "elevated": True}
         files = [*resources_of(self.draft, pool, POOL), *files_of(pool)]
         if files:
             found = {"command": "true", **found, "resources": files}
@@ -272,7 +273,7 @@ class ShipyardImporter:
         if priority := job.get("priority"):
             found["priority"] = priority
         if variables := mapping(job.get("environment_variables")):
-            found["env"] = {name: str(value) for name, value in variables.items()}
+            found["env"] = {name: literal(value) for name, value in variables.items()}
         if files := resources_of(self.draft, job, JOB):
             found["prepare"] = {"command": "true", "resources": files}
         if recurrence := mapping(job.get("recurrence")):

@@ -77,7 +77,7 @@ class TaskImporter:
         body |= self._command(task, fields)
         variables = mapping(task.get("environment_variables"))
         if variables:
-            body["env"] = {key: str(value) for key, value in variables.items()}
+            body["env"] = {key: literal(value) for key, value in variables.items()}
         if mapping(self._job.get("user_identity")).get("default_pool_admin"):
             body["elevated"] = True
         own = body.pop("resources", [])
@@ -254,7 +254,7 @@ class TaskImporter:
             count = int(text) if text.isdecimal() else mapping(nodes).get(kind) or nodes
             self.draft.note(section, "The number of instances was that of the nodes of the pool.")
         command = several.get("coordination_command") or "true"
-        found: Body = {"count": count if isinstance(count, int) else 1, "command": str(command)}
+        found: Body = {"count": count if isinstance(count, int) else 1, "command": literal(command)}
         if files := files_of(several):
             found["resources"] = files
         return {"instances": found}
@@ -274,6 +274,11 @@ class TaskImporter:
 
 _OWN_FILE = {"http_url": "{{ file.url }}", "file_path": "{{ file.name }}"}
 """The file of a task, which it gets without `resources`."""
+
+
+def literal(value: object) -> str:
+    """A value as a text without expressions: braces of the original are escaped."""
+    return Expressions().finish(str(value))
 
 
 def mapping(value: object) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from batchspec.diagnostics import SpecError
 from batchspec.importers import import_documents
@@ -367,3 +368,18 @@ def test_secrets_of_variables_and_signatures_are_not_imported(tmp_path: Path) ->
         "INPUT": signed.partition("?")[0],
         "THREADS": "4",
     }
+
+
+def test_braces_of_texts_stay_as_they_are(tmp_path: Path) -> None:
+    braces = "docker ps --format '{{.Names}}'"
+    pool = {
+        **yaml.safe_load(POOL)["pool_specification"],
+        "additional_node_prep": {"commands": {"pre": [braces]}},
+    }
+    task = {"command": "true", "environment_variables": {"FORMAT": "{{.Names}}"}}
+    found = imported(
+        tmp_path, {"pool.yaml": {"pool_specification": pool}, "jobs.yaml": jobs([task])}
+    )
+    (stage,) = found.spec.stages
+    assert "{{.Names}}" in str(found.spec.pool.properties["startTask"])
+    assert "{{.Names}}" in str(stage.body["environmentSettings"])
