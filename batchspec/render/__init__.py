@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         refusal_markdown,
     )
     from batchspec.render.progress import Kind, View, is_live, open_view
-    from batchspec.render.progress.json_stream import JsonView, read_record, recorded_failure
+    from batchspec.render.progress.json_stream import JsonView, read_record, recorded_failures
     from batchspec.render.progress.screen import Page
     from batchspec.render.report import Report, StepState, Tally
     from batchspec.render.report_export import (
@@ -158,7 +158,7 @@ __all__ = [
     "read_record",
     "read_tasks",
     "record_unwritable",
-    "recorded_failure",
+    "recorded_failures",
     "refusal_markdown",
     "report_as_json",
     "row_line",
@@ -219,7 +219,7 @@ _NAMES = {
     "progress.json_stream": (
         "JsonView",
         "read_record",
-        "recorded_failure",
+        "recorded_failures",
     ),
     "progress.screen": ("Page",),
     "report": (

@@ -170,10 +170,17 @@ def test_the_record_of_a_run_shows_the_end_of_stderr_of_a_deleted_task(mixed: Wo
     runs = mixed.spec.parent / ".batchspec" / "mixed" / "runs" / "20200101T000000.000000Z"
     runs.mkdir(parents=True)
     event = {"type": "task_failed", "seq": 1, "at": "2020-01-01T00:00:00Z", "job": "mixed"}
-    event |= {"task": "gone-7", "exit_code": 1, "code": "", "message": "", "stderr": "no disk\n"}
-    (runs / "events.jsonl").write_text(json.dumps(event) + "\n", encoding="utf-8")
+    event |= {"exit_code": 1, "code": "", "message": ""}
+    failures = [
+        {**event, "task": "gone-70", "stderr": "no network\n"},
+        {**event, "task": "gone-7", "stderr": "no disk\n"},
+    ]
+    (runs / "events.jsonl").write_text("\n".join(map(json.dumps, failures)), encoding="utf-8")
     try:
         done = mixed.run("logs", mixed.spec, "gone-7")
+        assert mixed.run("logs", mixed.spec, "one-70").out == "no network\n"
+        several = mixed.run("logs", mixed.spec, "gone-")
+        assert (several.code, several.out) == (2, "")
     finally:
         shutil.rmtree(runs)
     assert (done.code, done.out) == (0, "no disk\n")

@@ -28,6 +28,7 @@ from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.exit_codes import Exit
 
 if TYPE_CHECKING:
+    from batchspec.apply.events import TaskFailed
     from batchspec.cloud import AccountClient
     from batchspec.observe import OutputFile, TaskInJob
     from batchspec.plan.observed import JobFacts
@@ -242,7 +243,6 @@ async def _show_elsewhere(
     """
     import contextlib
 
-    from batchspec.api import recorded_runs, runs_folder
     from batchspec.observe import (
         find_node_output,
         find_task,
@@ -250,7 +250,6 @@ async def _show_elsewhere(
         output_of_task,
         stored_output,
     )
-    from batchspec.render import recorded_failure
     from batchspec.render.logs import no_output, recorded_note
 
     jobs = await jobs_of(spec, cloud)
@@ -268,14 +267,29 @@ async def _show_elsewhere(
             output.offset = 0
             missing = no_output(name, file, kept=None)
             return await _show(output, cloud, name, file, follow=False, missing=missing)
+    failure = _find_recorded(spec, name)
+    if failure is None:
+        raise error
+    err(recorded_note(failure))
+    out(failure.stderr.rstrip("\n"))
+    return Exit.DONE
+
+
+def _find_recorded(spec: Spec, name: str) -> TaskFailed | None:
+    """The newest recorded failure of the task of that id, or of the only one that contains it."""
+    from batchspec.api import recorded_runs, runs_folder
+    from batchspec.render import recorded_failures
+
+    found: dict[str, TaskFailed] = {}
     for record in reversed(recorded_runs(runs_folder(spec.path, spec.name))):
         with record.open(encoding="utf-8", errors="replace") as lines:
-            failure = recorded_failure(lines, name)
-        if failure is not None:
-            err(recorded_note(failure))
-            out(failure.stderr.rstrip("\n"))
-            return Exit.DONE
-    raise error
+            for failure in recorded_failures(lines):
+                found.setdefault(failure.task.lower(), failure)
+    wanted = name.lower()
+    if wanted in found:
+        return found[wanted]
+    containing = [failure for task, failure in found.items() if wanted in task]
+    return containing[0] if len(containing) == 1 else None
 
 
 async def _show(

@@ -104,13 +104,11 @@ def read_record(lines: Iterable[str]) -> Iterator[Stamped]:
             yield stamped
 
 
-def recorded_failure(lines: Iterable[str], task: str) -> TaskFailed | None:
-    """The failure of a task in a record, which is named by a part of its id; with its stderr."""
+def recorded_failures(lines: Iterable[str]) -> Iterator[TaskFailed]:
+    """The failed tasks in a record whose stderr was read."""
     for stamped in read_record(line for line in lines if '"task_failed"' in line):
-        event = stamped.event
-        if isinstance(event, TaskFailed) and event.stderr and task.lower() in event.task.lower():
-            return event
-    return None
+        if isinstance(stamped.event, TaskFailed) and stamped.event.stderr:
+            yield stamped.event
 
 
 def _read_event(row: dict[str, Any]) -> Stamped | None:
