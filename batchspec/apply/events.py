@@ -70,6 +70,7 @@ class NodesSeen:
     """The nodes of a pool by state, e.g. ``{"idle": 2, "starting": 1}``; ``target`` is how many.
 
     ``dedicated`` and ``spot`` nodes of ``vm_size``, which are billed, existed at ``service_time``.
+    When the pool is deleted, ``states`` is empty and ``target`` is 0.
     """
 
     pool: str
