@@ -57,7 +57,7 @@ async def read_status(options: RunOptions, notices: Notices) -> Status:
 async def watch_status(
     options: RunOptions, notices: Notices, pause: Callable[[float], Awaitable[None]]
 ) -> AsyncIterator[Status]:
-    """The state of a run again and again, until its job has ended.
+    """The state of a run again and again, until its job has ended or was deleted.
 
     ``pause`` waits; it is called with the seconds that the last state took to read.
 
@@ -66,11 +66,13 @@ async def watch_status(
     """
     spec = load_spec(options, on_loaded=notices.loaded)
     async with open_target(options.target, options.environ, notices) as cloud:
+        job: str | None = None
         while True:
             began = monotonic()
             found = await _status(spec, cloud)
-            if found.job_state == "completed":
+            if found.job_state == "completed" or (job is not None and found.job is None):
                 break
+            job = found.job
             yield found
             await pause(monotonic() - began)
     if _has_succeeded(found):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from batchspec.api import NoNotices, RunOptions, watch_status
 from batchspec.api.options import TaskState
 from batchspec.cli.commands.status import status
 from batchspec.diagnostics import Diagnostic, UsageError
@@ -82,6 +85,25 @@ async def test_a_watch_that_cannot_start_prints_nothing(
     with pytest.raises(UsageError):
         await status(Path("run.yaml"), watch=True)
     assert capsys.readouterr().out == ""
+
+
+async def test_a_watch_ends_when_the_job_is_deleted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    jobs = iter([None, "j", "j", None])
+
+    async def state(*_: object) -> SimpleNamespace:
+        return SimpleNamespace(job=next(jobs), job_state="active", tasks=None)
+
+    async def pause(_: float) -> None:
+        pass
+
+    monkeypatch.setattr("batchspec.api.status._status", state)
+    monkeypatch.setattr("batchspec.api.status.load_spec", lambda *_, **__: None)
+    monkeypatch.setattr("batchspec.api.status.open_target", lambda *_: nullcontext())
+    options = RunOptions(tmp_path / "run.yaml", {}, (), None, {})
+    found = [status.job async for status in watch_status(options, NoNotices(), pause)]
+    assert found == [None, "j", "j", None]
 
 
 def test_a_task_that_ran_again() -> None:
