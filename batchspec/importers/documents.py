@@ -71,9 +71,28 @@ def import_bodies(name: str, pool: Json | None, job: Json | None, tasks: Sequenc
     return draft
 
 
+def _beside(document: Path, name: str) -> Path:
+    """The file that a document names. Its content becomes a part of the spec.
+
+    Raises:
+        SpecError: it is not in the folder of the document or below it.
+    """
+    folder = document.resolve().parent
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder):
+        raise SpecError(
+            Diagnostic(
+                "unknown-document",
+                f"{document.name} names {name!r}, which is outside its folder",
+                fix="Copy the file beside the document, and change `filePath`.",
+            )
+        )
+    return path
+
+
 def _templates(documents: Sequence[tuple[Path, object]], draft: Draft) -> None:
     def read_beside(path: Path) -> ReadFile:
-        return lambda name: read_data(path.parent / name)
+        return lambda name: read_data(_beside(path, name))
 
     mine = [(path, body) for path, found in documents for body in _bodies(found)]
     templates = [(path, body) for path, body in mine if is_template(body)]

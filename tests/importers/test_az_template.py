@@ -380,3 +380,13 @@ def test_variables_that_would_never_end(variables: dict[str, str], tmp_path: Pat
     with pytest.raises(SpecError) as caught:
         imported(tmp_path, {"pool.json": recipe})
     assert caught.value.problems[0].code == "unknown-document"
+
+
+def test_an_application_template_is_in_the_folder_of_the_job(tmp_path: Path) -> None:
+    (tmp_path / "secret.json").write_text(json.dumps(PER_FILE), encoding="utf-8")
+    (tmp_path / "jobs").mkdir()
+    path = tmp_path / "jobs" / "job.json"
+    info = {"filePath": "../secret.json"}
+    path.write_text(json.dumps({"applicationTemplateInfo": info}), encoding="utf-8")
+    with pytest.raises(SpecError, match="outside its folder"):
+        import_documents([path])
