@@ -40,7 +40,7 @@ from batchspec.plan.observed import (
     TaskIndex,
 )
 from batchspec.plan.options import PlanOptions
-from batchspec.plan.plan import Fact, Gate, Plan, Step
+from batchspec.plan.plan import Fact, Gate, Plan, Step, Verb
 from batchspec.plan.rules.cost import (
     cost_above_max,
     cost_not_bounded,
@@ -373,12 +373,20 @@ def _linked(steps: Sequence[Step]) -> tuple[Step, ...]:
     """The steps with only those ``after`` that are steps of this plan.
 
     The parts of a plan name each other's steps without knowing whether they exist.
+
+    Whatever else the plan creates waits for the first object that it creates: of two runs with one
+    name that start at once, the run that creates this object continues and the other one stops.
+    Without that order each of them can create an object that the other one needs, and both stop.
     """
     existing = {step.id for step in steps}
-    return tuple(
-        replace(step, after=tuple(dict.fromkeys(name for name in step.after if name in existing)))
-        for step in steps
-    )
+    first = next((step.id for step in steps if step.verb is Verb.CREATE), None)
+    linked = []
+    for step in steps:
+        after = [name for name in step.after if name in existing]
+        if step.verb is Verb.CREATE and step.id != first and first is not None:
+            after.append(first)
+        linked.append(replace(step, after=tuple(dict.fromkeys(after))))
+    return tuple(linked)
 
 
 PARTIAL_PLAN = "part-of-plan"
