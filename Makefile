@@ -8,7 +8,7 @@ PYTEST := $(BIN)/pytest -n auto --dist worksteal
 FAST := tests/spec tests/plan tests/apply tests/observe tests/render tests/project
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast coverage check lint docs install lock format bench clean
+.PHONY: help demo test test-fast coverage check lint docs package install lock format bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,11 @@ lint: docs ## check format, lint, types, layers and the documentation
 docs: $(READY) ## build the documentation site; a warning is an error
 	@$(BIN)/sphinx-build --jobs auto --fail-on-warning --keep-going --quiet docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+package: $(READY) ## build the wheel and the sdist into dist and check them (ARGS="--install pip": install it)
+	@rm -rf dist
+	@$(BIN)/hatchling build -d dist
+	@$(BIN)/python tools/check_package.py dist $(ARGS)
 
 format: $(READY) ## format the code
 	$(BIN)/ruff format .

@@ -36,7 +36,7 @@ from batchspec.cli.commands.status import status
 from batchspec.cli.commands.stop import stop
 from batchspec.cli.commands.validate import validate
 from batchspec.cli.resume_command import select
-from batchspec.diagnostics import BatchspecError, Diagnostic, redact
+from batchspec.diagnostics import BatchspecError, Diagnostic, UsageError, redact
 from batchspec.exit_codes import Exit
 from batchspec.version import __version__
 
@@ -47,19 +47,27 @@ app = CommandLine(
 )
 
 
-def _show_version(requested: bool) -> None:
-    if requested:
+def _show_version(*, verbose: bool) -> None:
+    if verbose:
+        from batchspec.cli.versions import versions_text
+
+        typer.echo(versions_text())
+    else:
         typer.echo(f"batchspec {__version__}")
-        raise typer.Exit
+    raise typer.Exit
 
 
 @app.callback()
 def root(
     context: typer.Context,
-    version: Annotated[  # noqa: ARG001  (its callback uses it)
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    verbose: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+            "--verbose",
+            "-v",
+            help="With --version: also the versions of Python, dependencies, Azurite, Node.js, and "
+            "the api-versions of the embedded service.",
         ),
     ] = False,
     debug: Annotated[
@@ -72,6 +80,16 @@ def root(
     ] = False,
 ) -> None:
     """Run a complete Azure Batch job from one YAML file, on Azure or on this machine."""
+    if version:
+        _show_version(verbose=verbose)
+    if verbose:
+        raise UsageError(
+            Diagnostic(
+                "command-line",
+                "`-v` before a command is for `batchspec --version -v`",
+                fix="Write it after the command: `batchspec plan SPEC -v`",
+            )
+        )
     if debug:
         os.environ["BATCHSPEC_LOG"] = "debug"
     show_help(context)

@@ -1,8 +1,8 @@
 """The embedded Batch service and its blob store: start, status, stop.
 
 This is the public interface, for batchspec and for other programs. The package imports nothing of
-batchspec except ``autoscale``. Importing it loads neither the HTTP server nor the engine, which run
-in the daemon, a separate process.
+batchspec except ``autoscale``, ``catalog`` and ``property_rules``. Importing it loads neither the
+HTTP server nor the engine, which run in the daemon, a separate process.
 
     endpoints = start()
     client = BatchClient(
@@ -49,6 +49,7 @@ __all__ = [
     "StartupPhase",
     "State",
     "Status",
+    "api_versions",
     "azurite_status",
     "check_folder",
     "env",
@@ -161,6 +162,14 @@ def install(*, notify: Notify = _ignore) -> Path:
         environ=dict(os.environ),
         notify=notify,
     ).folder
+
+
+def api_versions() -> tuple[str, ...]:
+    """The api-versions of Azure Batch that the local service accepts, oldest first."""
+    # The client of a running service does not need the protocol.
+    from batchspec.local.wire import VERSIONS  # noqa: PLC0415
+
+    return VERSIONS
 
 
 def azurite_status() -> AzuriteStatus:

@@ -82,6 +82,11 @@ def test_the_command_is_one_of_the_installer(tmp_path: Path, file: str, command:
     assert module.nodejs_command(tmp_path, "/a tool/python") == expected
 
 
+def test_an_environment_of_uv_need_not_contain_pip(tmp_path: Path) -> None:
+    (tmp_path / "pyvenv.cfg").write_text("home = /usr/bin\nuv = 0.9.1\n")
+    assert module.nodejs_command(tmp_path, "python").startswith("uv pip install --python python ")
+
+
 def test_the_package_is_that_of_the_extra() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert project["optional-dependencies"]["local"] == [module.NODEJS_PACKAGE]

@@ -90,14 +90,22 @@ def nodejs_command(prefix: Path, python: str) -> str:
     """The command that adds Node.js to an installation of batchspec, as the extra ``local`` does.
 
     ``prefix`` is the virtual environment, ``python`` its interpreter. Those that uv and pipx create
-    for a tool contain a file with its settings, and need not contain pip.
+    for a tool contain a file with its settings, and need not contain pip; nor does one of
+    ``uv venv``, which is named in its settings.
     """
     package = shlex.quote(NODEJS_PACKAGE)
-    if (prefix / "uv-receipt.toml").is_file():
+    if (prefix / "uv-receipt.toml").is_file() or _created_by_uv(prefix / "pyvenv.cfg"):
         return f"uv pip install --python {shlex.quote(python)} {package}"
     if (prefix / "pipx_metadata.json").is_file():
         return f"pipx inject batchspec {package}"
     return f"{shlex.quote(python)} -m pip install {package}"
+
+
+def _created_by_uv(settings: Path) -> bool:
+    try:
+        return re.search(r"^uv\s*=", settings.read_text(errors="replace"), re.MULTILINE) is not None
+    except OSError:
+        return False
 
 
 def _wheel() -> Path | None:
