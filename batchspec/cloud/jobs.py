@@ -61,7 +61,7 @@ class Jobs:
 
     async def update(self, job_id: str, patch: Record) -> None:
         """Change properties of a job."""
-        body: Any = await self._connection.request_body(patch, timedelta(hours=1))
+        body: Any = await self._connection.request_body(patch, timedelta())
         with translated(f"job {job_id}"):
             await self._connection.client.update_job(job_id, body)
 

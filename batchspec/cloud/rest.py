@@ -61,8 +61,8 @@ class BatchConnection:
     time: ServiceTime
 
     async def request_body(self, record: Record, sas: timedelta) -> dict[str, Any]:
-        """The JSON of a request; its blob URLs are signed for ``sas``."""
-        signer = await self.signer.for_lifetime(sas)
+        """The JSON of a request; its blob URLs are signed for ``sas``, or not at all if it is 0."""
+        signer = await self.signer.for_lifetime(sas) if sas else self.signer.unsigned
         return cast(dict[str, Any], thaw(record, lambda text: text.resolve(signer)))
 
     def transition(self) -> Transition:

@@ -75,6 +75,16 @@ class SasSigner:
         self._signers = {lifetime: signer}
         return signer
 
+    def unsigned(self, url: BlobUrl) -> str:
+        """The URL of a request whose URLs have no signatures.
+
+        Raises:
+            ValueError: the URL has permissions.
+        """
+        if url.permissions:
+            raise ValueError(f"{url.container} needs a signature, and the request has none")
+        return blob_address(self._account.blob_url, url.container, url.blob)
+
     async def _delegation(self, until: datetime) -> UserDelegationKey:
         async with self._lock:
             if self._delegated is not None and self._delegated[0] >= until:

@@ -47,6 +47,7 @@ from batchspec.plan.plan import Step, Verb
 from batchspec.plan.pool import without_size
 from batchspec.plan.rules.account import job_not_ours
 from batchspec.plan.stage_tasks import StageTasks, recorded, stage_totals
+from batchspec.plan.storage_identity import authorized
 from batchspec.plan.task_sets import TaskSets, linked_tasks
 from batchspec.plan.tasks import with_resources
 from batchspec.spec import EachFile, PoolKind, Record, Spec, Value
@@ -95,7 +96,7 @@ def properties(spec: Spec, observed: Observed, pool: Record) -> Record:
         task = body.get(key)
         if isinstance(task, Record) and containers:
             body = body.with_(**{key: with_resources(task, spec, observed, containers)})
-    return body
+    return authorized(body, spec.storage_identity)
 
 
 def _pool_info(spec: Spec, pool: Record) -> Record:

@@ -37,6 +37,7 @@ from batchspec.plan.plan import Step, Verb
 from batchspec.plan.rules.account import missing_pool, pool_differs, pool_drift
 from batchspec.plan.rules.image import resolve_image
 from batchspec.plan.rules.sas import runs_out, sas_lifetime
+from batchspec.plan.storage_identity import authorized
 from batchspec.plan.tasks import with_resources
 from batchspec.spec import Pool, PoolKind, Record, Spec, Value
 
@@ -49,7 +50,7 @@ def pool_body(spec: Spec, observed: Observed, problems: Diagnostics) -> Record:
     if isinstance(start, Record) and pool.start_containers:
         start = with_resources(start, spec, observed, pool.start_containers)
         body = body.with_(startTask=start)
-    return _with_metadata(spec, observed, body)
+    return _with_metadata(spec, observed, authorized(body, spec.storage_identity))
 
 
 def with_image(pool: Pool, observed: Observed, problems: Diagnostics) -> Record:
@@ -68,6 +69,7 @@ def _with_metadata(spec: Spec, observed: Observed, body: Record) -> Record:
         content_digest(observed.containers[key].files) for key in spec.pool.start_containers
     )
     given, lifetime = body.get("metadata"), sas_lifetime(spec, observed.now)
+    until = [Record(name=UNTIL, value=(observed.now + lifetime).isoformat())] if lifetime else []
     parts = parts_of_pool(spec, observed)
     return body.with_(
         metadata=(
@@ -76,7 +78,7 @@ def _with_metadata(spec: Spec, observed: Observed, body: Record) -> Record:
             Record(name=DIGEST, value=digest(without_size(body), content)),
             Record(name=START, value=digest(_part(body, ChangeMethod.REBOOT), content)),
             Record(name=MACHINE, value=digest(_part(body, ChangeMethod.EMPTY))),
-            Record(name=UNTIL, value=(observed.now + lifetime).isoformat()),
+            *until,
             *provenance(observed),
             *([Record(name=PARTS, value=parts)] if parts else []),
         )

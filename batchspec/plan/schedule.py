@@ -51,6 +51,7 @@ from batchspec.plan.rules.schedule import (
 )
 from batchspec.plan.rules.tasks import check_stages
 from batchspec.plan.stamps import unstamped
+from batchspec.plan.storage_identity import authorized
 from batchspec.plan.task_sets import TaskSets
 from batchspec.plan.tasks import expand
 from batchspec.spec import PoolKind, Record, Spec, Value
@@ -70,7 +71,7 @@ def job_manager_task(
     """
     given = spec.job.properties.get(JOB_MANAGER)
     if isinstance(given, Record):
-        return given
+        return authorized(given, spec.storage_identity)
     (stage,) = spec.stages
     tasks = expand(spec, stage, observed, windows=windows)
     first = next(iter(tasks), None)

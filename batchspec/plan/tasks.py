@@ -19,6 +19,7 @@ from batchspec.plan.identity import VALID, Identity, covered, task_id, words_of
 from batchspec.plan.items import Item, items
 from batchspec.plan.observed import UNMARKED, ContainerFacts, LocalFile, Marks, Observed, Stream
 from batchspec.plan.stamps import destination_of, stamped
+from batchspec.plan.storage_identity import authorized
 from batchspec.spec import (
     READ,
     BlobUrl,
@@ -218,7 +219,8 @@ class TaskFactory:
         if resources := self._resources(filled, item):
             body["resourceFiles"] = resources
         inputs = tuple((source.container, source.blob) for source in item.sources if source.ours)
-        return Task(name, self._stage.name, index, Record(body), inputs, marks)
+        made_body = authorized(Record(body), self._spec.storage_identity)
+        return Task(name, self._stage.name, index, made_body, inputs, marks)
 
     def _placed(self, files: Value) -> Value:
         """Output files whose names contain characters that are wildcards in a pattern.

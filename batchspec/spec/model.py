@@ -289,6 +289,8 @@ class Spec:
     ``digest`` is the hexadecimal SHA-256 of the expanded spec with its parameters, without the
     values of secrets and without ``cost``, on which no work depends. Secret ``parameters`` are
     :class:`~batchspec.diagnostics.Secret`.
+    ``storage_identity`` is the resource id of the managed identity with which nodes access the
+    Storage account; empty: they get signed URLs.
     ``warnings`` do not prevent a run. ``places`` are the positions of the keys by dotted path.
     """
 
@@ -303,6 +305,7 @@ class Spec:
     description: str = ""
     results: tuple[Result, ...] = ()
     cleanup: Cleanup = field(default_factory=Cleanup)
+    storage_identity: str = ""
     warnings: tuple[Diagnostic, ...] = ()
     places: Mapping[str, Place] = field(default_factory=dict)
     cost: Cost | None = None

@@ -22,6 +22,7 @@ from batchspec.spec.model import Container, Cost, Spec
 from batchspec.spec.node_scripts import with_node_scripts
 from batchspec.spec.parameters import read_parameters
 from batchspec.spec.rows import read_json
+from batchspec.spec.rules_identity import identity_rules
 from batchspec.spec.rules_names import name_rules
 from batchspec.spec.rules_pool import job_rules, pool_rules
 from batchspec.spec.rules_properties import parts_of, property_rules
@@ -39,7 +40,7 @@ from batchspec.spec.yaml_parser import (
 )
 from batchspec.spec.yaml_tree import Node, positions
 
-_RULES = (name_rules, pool_rules, formula_rules, job_rules, stage_rules)
+_RULES = (name_rules, pool_rules, identity_rules, formula_rules, job_rules, stage_rules)
 """Rules between parts of a spec. Each takes the tree, in which invalid parts are marked, and yields
 problems; it must accept a tree that lacks any part."""
 
@@ -89,6 +90,7 @@ def _built(
     ids = {key: container.id for key, container in containers.items()}
     ends = ends_job(root.members["job"])
     description, results, tasks = (root.get(key) for key in ("description", "results", "tasks"))
+    identity = root.get("storage", "identity")
     return Spec(
         path=path,
         name=name,
@@ -104,6 +106,7 @@ def _built(
         description=str(description.plain()) if description is not None else "",
         results=tuple(build.result(item, folder) for item in results.items) if results else (),
         cleanup=build.cleanup(root.get("cleanup")),
+        storage_identity=str(identity.plain()) if identity is not None else "",
         cost=_cost(root, folder),
         warnings=warnings,
         places=places,

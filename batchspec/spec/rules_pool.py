@@ -27,9 +27,6 @@ def pool_rules(root: Node) -> Iterator[Diagnostic]:
         return
     if pool.wrong:
         return  # the error is already reported
-    for part in ("pool", "job", "tasks"):
-        if (node := root.get(part)) is not None:
-            yield from _identities(node)
     yield from _image(pool)
     yield from _nodes(pool)
     yield from _scale(pool)
@@ -70,23 +67,6 @@ def _kept(root: Node, pool: Node | None) -> Iterator[Diagnostic]:
             fix="Remove this line.",
             severity=Severity.WARNING,
         )
-
-
-def _identities(node: Node) -> Iterator[Diagnostic]:
-    """Nodes of a pool that the data plane creates have no managed identity."""
-    for key, member in node.members.items():
-        if key == "identity_reference":
-            yield Diagnostic(
-                "no-identity",
-                "the nodes of this pool have no managed identity",
-                detail="Only Azure's control plane can create a pool with an identity.",
-                where=member.name,
-                fix="Create the pool there, and use `pool: {existing: ID}`; or remove"
-                " `identity_reference`.",
-            )
-        yield from _identities(member)
-    for item in node.items:
-        yield from _identities(item)
 
 
 def _image(pool: Node) -> Iterator[Diagnostic]:

@@ -9,6 +9,7 @@ from batchspec.plan.changes import Difference
 from batchspec.plan.observed import JobFacts
 from batchspec.plan.plan import Step
 from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleContext, RuleGroup
+from batchspec.plan.storage_identity import identities
 from batchspec.spec import Pool, Record, Spec, Value
 
 ACCOUNT = RuleGroup(
@@ -25,7 +26,7 @@ _COUNTED = CreateJob | CreateSchedule
 """A replacement does not add to the count."""
 _NEAR = 0.9
 _LIMITED = "azure"
-"""The embedded service has no quotas."""
+"""The embedded service has no quotas, and its nodes no identities."""
 
 
 @ACCOUNT.rule(
@@ -38,6 +39,29 @@ _LIMITED = "azure"
 def missing_pool(pool: Pool) -> Iterator[Finding]:
     """The pool marked ``existing`` is not in the account."""
     yield Finding(f"the pool {pool.id!r} is marked `existing`, but does not exist", pool.where)
+
+
+@ACCOUNT.check(
+    "pool-lacks-identity",
+    ERROR,
+    title="The existing pool does not have the managed identity of `storage`",
+    why="Nodes can use the identities of their pool only; their requests to Storage would fail.",
+    fix="Create the pool with this identity, or name one that the pool has.",
+)
+def pool_lacks_identity(context: RuleContext) -> Iterator[Finding]:
+    """An existing pool without ``storage.identity``. Resource ids have no case."""
+    wanted, facts = context.spec.storage_identity, context.observed.pool
+    if not wanted or not context.existing or facts is None:
+        return
+    if context.observed.account.target != _LIMITED:
+        return
+    has = identities(facts.properties)
+    if wanted.lower() not in map(str.lower, has):
+        yield Finding(
+            f"the pool {facts.id!r} does not have the identity of `storage`",
+            context.spec.place("storage.identity", "storage"),
+            f"It has {', '.join(has)}." if has else "It has no identity.",
+        )
 
 
 @ACCOUNT.rule(

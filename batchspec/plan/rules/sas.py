@@ -45,7 +45,9 @@ _MARGIN = timedelta(hours=1)
 
 
 def sas_lifetime(spec: Spec, now: datetime) -> timedelta:
-    """How long the signatures of a run that begins now are good."""
+    """How long the signatures of a run that begins now are good; 0 if it has none."""
+    if spec.storage_identity:
+        return timedelta()
     return run_ends(spec, now) - now + _MARGIN
 
 
@@ -86,7 +88,7 @@ def _time(schedule: Record, key: str) -> datetime | None:
 
 def runs_out(pool: PoolFacts, spec: Spec, now: datetime) -> datetime | None:
     """When a node of the pool can no longer start, if a run that begins now may last longer."""
-    if not spec.pool.start_containers:
+    if not spec.pool.start_containers or spec.storage_identity:
         return None
     try:
         until = datetime.fromisoformat(pool.metadata.get(UNTIL, ""))
@@ -231,7 +233,7 @@ def tasks_signed_earlier(context: RuleContext, task_sets: TaskSets) -> Iterator[
     """Tasks in an open job whose time limit increases."""
     job = task_sets.open_job
     submitted = sum(stage.in_progress for stage in task_sets.stages)
-    if job is None or not submitted:
+    if job is None or not submitted or context.spec.storage_identity:
         return
     given = record(job.properties.get("constraints")).get("maxWallClockTime")
     seconds = duration_seconds(given) if isinstance(given, str) else None

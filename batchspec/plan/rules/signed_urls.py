@@ -10,6 +10,7 @@ from batchspec.diagnostics import Place, Secret
 from batchspec.plan.rules.rule import (
     ERROR,
     NOTE,
+    WARNING,
     Finding,
     RuleContext,
     RuleGroup,
@@ -49,6 +50,8 @@ _FILE_URL = re.compile(r"\s*\{\{\s*file\.url\s*(?:\|\s*raw\s*)?\}\}\s*")
 )
 def path_after_signature(context: RuleContext) -> Iterator[Finding]:
     """A literal ``/`` directly after a signed URL, in any property."""
+    if context.spec.storage_identity:
+        return
     for task in task_bodies(context):
         for where, path in _appended(context, task):
             yield Finding(f"the path {path!r} follows a signed URL", where)
@@ -119,12 +122,60 @@ _SIGNED_NAME = r"\b(?:read_url|write_url)\b|\bfile\.url\b|\battribute\s*=\s*['\"
 )
 def secret_in_command(context: RuleContext) -> Iterator[Finding]:
     """Signed URLs and secrets in the commands of stages and of all other tasks."""
+    for task in task_bodies(context):
+        for what, where, fix in _exposed(context, task, _revealing(context)):
+            if what == _SECRET or not context.spec.storage_identity:
+                yield Finding(f"the command of {task.name} contains {what}", where, fix=fix)
+
+
+def _revealing(context: RuleContext) -> re.Pattern[str]:
+    """What makes the result of an expression a signed URL or a secret."""
     secrets = [n for n, v in context.spec.parameters.items() if isinstance(v, Secret)]
     names = "|".join(map(re.escape, secrets))
-    pattern = re.compile(_SIGNED_NAME + (rf"|(?<![.\w'\"])(?:{names})\b" if names else ""))
+    return re.compile(_SIGNED_NAME + (rf"|(?<![.\w'\"])(?:{names})\b" if names else ""))
+
+
+@SIGNED_URLS.check(
+    "unsigned-url",
+    WARNING,
+    title="A command gets the URL of a blob or container, and `storage.identity` is set",
+    why="The URL has no signature then, and Storage rejects a request for it without an access"
+    " token.",
+    fix="Let the service transfer the file (`resources`, `outputs`), or let the program"
+    " authenticate with the managed identity, for example `azcopy login --identity`.",
+    offline=True,
+)
+def unsigned_url(context: RuleContext) -> Iterator[Finding]:
+    """URLs of the account in commands and environment variables of tasks with an identity."""
+    if not context.spec.storage_identity:
+        return
     for task in task_bodies(context):
-        for what, where, fix in _exposed(context, task, pattern):
-            yield Finding(f"the command of {task.name} contains {what}", where, fix=fix)
+        for what, where, _ in _exposed(context, task, _revealing(context)):
+            if what == _SIGNED_URL:
+                yield Finding(f"the command of {task.name} contains a URL without signature", where)
+        for path, value in _variables(task):
+            if _is_signed(value):
+                yield Finding(
+                    f"an environment variable of {task.name} is a URL without signature",
+                    place_of(context.spec, path, task.where),
+                )
+
+
+def _variables(task: TaskBody) -> Iterator[tuple[str, Value]]:
+    """The values of the environment variables of a body, each with its path in the spec."""
+    for path, setting in records_at(task.body, "environmentSettings", task.path):
+        name = setting.get("name")
+        yield f"{task.path}.env.{name}" if isinstance(name, str) else path, setting.get("value")
+
+
+def _is_signed(value: Value) -> bool:
+    if isinstance(value, Template):
+        return re.search(_SIGNED_NAME, value.source) is not None
+    return isinstance(value, Text) and any(url.permissions for url in value.urls())
+
+
+_SIGNED_URL, _SECRET = "a signed URL", "a secret"
+"""What commands reveal."""
 
 
 def _exposed(
@@ -137,7 +188,7 @@ def _exposed(
             for match in _TEMPLATE.finditer(template.source if template is not None else ""):
                 assert template is not None
                 if found := pattern.search(match.group()):
-                    what = "a signed URL" if re.match(_SIGNED_NAME, found.group()) else "a secret"
+                    what = _SIGNED_URL if re.match(_SIGNED_NAME, found.group()) else _SECRET
                     place = position(template, match.start(), len(match.group()))
                     expression = match.group().replace('"', "'")
                     fix = (
@@ -148,9 +199,9 @@ def _exposed(
         where = place_of(context.spec, path, task.where)
         for piece in _flat(value) if isinstance(value, Text) else ():
             if isinstance(piece, BlobUrl) and piece.permissions:
-                yield "a signed URL", where, ""
+                yield _SIGNED_URL, where, ""
             elif isinstance(piece, Secret):
-                yield "a secret", where, ""
+                yield _SECRET, where, ""
 
 
 def _commands(task: TaskBody) -> Iterator[tuple[str, Value]]:
@@ -172,6 +223,8 @@ def _commands(task: TaskBody) -> Iterator[tuple[str, Value]]:
 )
 def wrong_url_rights(context: RuleContext) -> Iterator[Finding]:
     """Read URLs as destinations, write URLs as sources, and URLs without a signature."""
+    if context.spec.storage_identity:
+        return
     for task in task_bodies(context):
         for path, url, need, holder in _urls(task):
             lacks = [right for right in need if right not in url.permissions]
