@@ -54,11 +54,12 @@ _BEHAVIOUR = """\
   accepted.
   `supportedimages` is a table of common images. There are no Windows nodes: a pool with a Windows
   image gets no nodes and has the resize error `AllocationFailed`.
-- **Networks.** Nodes are reached at 127.0.0.1 on ports of this machine: the SSH port and the
-  back-end ports of the pool's endpoint configuration, whether or not a process listens there.
+- **Networks.** Nodes are reached at 127.0.0.1 on ports of this machine: the port of the
+  node's SSH server, and the back-end ports of the pool's endpoint configuration, whether or not a
+  process listens there.
 - **Users.** Processes run as the user who started the service. `userIdentity` and the elevation
-  level are stored and returned. The remote login settings of a node are those of the SSH server of
-  this machine, if one listens on port 22; it knows the users of the machine and no node users.
+  level are stored and returned. Users of a node sign in to its SSH server, on a port of 127.0.0.1;
+  their sessions run as that user, too.
 - **Node logs.** `upload_node_logs` replies before the upload, as recorded, and a failed upload is
   only in `daemon.log`. The file is `agent-debug.log`; recordings have four files, whose names are
   not documented.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 import sqlite3
@@ -18,7 +19,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
-from batchspec.local.agent import ContainerEngine, NoAutoStorage, StorageAccount
+from batchspec.local.agent import (
+    SSH_PORT,
+    WITHOUT_LOGIN,
+    ContainerEngine,
+    NoAutoStorage,
+    NodeUser,
+    SshServers,
+    StorageAccount,
+    read_user,
+    users_of,
+)
 from batchspec.local.api import Context
 from batchspec.local.clock import Clock, ClockOffset
 from batchspec.local.engine import Delays, NodeConfig, NodeFaults, preemption_absence
@@ -26,9 +37,12 @@ from batchspec.local.engine import Engine as ProcessEngine
 from batchspec.local.fault_injection import NO_FAULTS, FaultInjection, RandomSource
 from batchspec.local.former_clients import FormerClients
 from batchspec.local.http import App, HttpsSocket, listen, serving, url_of
+from batchspec.local.model import NodeState
 from batchspec.local.process import process_tag
 from batchspec.local.settings import NO_LIMITS, Limits, TrustFiles
 from batchspec.local.store import Applications, DamagedStateError, Store, is_corrupt
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +82,13 @@ class Engine(Protocol):
         """Work until cancelled; then end all processes and return."""
 
 
-EngineFactory = Callable[[Store, ServiceConfig, str, Clock], Engine]
+EngineFactory = Callable[[Store, ServiceConfig, str, Clock, SshServers], Engine]
 """Creates the engine of a service; the string is its URL."""
 
 
-def default_engine(store: Store, config: ServiceConfig, url: str, clock: Clock) -> Engine:
+def default_engine(
+    store: Store, config: ServiceConfig, url: str, clock: Clock, ssh: SshServers
+) -> Engine:
     """The engine that runs tasks as processes of this machine."""
     storage_access = (
         NoAutoStorage()
@@ -94,6 +110,7 @@ def default_engine(store: Store, config: ServiceConfig, url: str, clock: Clock) 
         storage_access,
         clock=clock,
         containers=containers,
+        ssh=ssh,
         delays=Delays(
             allocation=max(config.allocation, config.node_state),
             boot=config.node_state,
@@ -140,6 +157,7 @@ async def serve(
     ):
         url = url_of(listening)
         agent = f"batchspec {version('batchspec')}"
+        ssh = SshServers(config.data, _finder(store, clock))
         context = Context(
             store,
             config.account,
@@ -148,14 +166,16 @@ async def serve(
             agent,
             applications_of(config),
             ContainerEngine(os.environ),
+            ssh,
             config.faults,
         )
         # Dates of signatures are real time, whatever the speed of the service's clock.
         former = FormerClients(config.data)
         app = App(context, config.key, now=clock.now, wall=_wall, former_clients=former)
-        engine = None if make_engine is None else make_engine(store, config, url, clock)
+        engine = None if make_engine is None else make_engine(store, config, url, clock, ssh)
         async with (
             time.persist(clock),
+            _logins(store, ssh, clock),
             _working(engine) as working,
             _serving(app, listening, https, config.faults) as servers,
         ):
@@ -184,6 +204,39 @@ async def _serving(
             server = serving(secure, https.listening, random, tls=https.tls)
             servers.add(await stack.enter_async_context(server))
         yield servers
+
+
+def _finder(store: Store, clock: Clock) -> Callable[[str, str, str], NodeUser | None]:
+    """Finds the account with a name of a node of a pool, unless it has expired."""
+
+    def find(pool_id: str, node_id: str, name: str) -> NodeUser | None:
+        node = store.nodes.get(pool_id, node_id)
+        if node is None or node.state in WITHOUT_LOGIN:
+            return None
+        users = users_of(node, clock.now())
+        return read_user(users[name]) if name in users else None
+
+    return find
+
+
+@contextlib.asynccontextmanager
+async def _logins(store: Store, ssh: SshServers, clock: Clock) -> AsyncIterator[None]:
+    """Start the SSH servers that ran when the service ended; stop all servers at the end."""
+    for node in store.nodes.in_state(*NodeState):
+        if (last := node.detail.get(SSH_PORT)) is None:
+            continue
+        try:
+            port = ssh.open(node.pool_id, node.id, last)
+        except OSError as error:
+            _log.warning("no SSH server for node %s: %s", node.id, error.strerror)
+            continue
+        if port != last:
+            detail = {**node.detail, SSH_PORT: port}
+            store.nodes.update(node, node.state, clock.now(), detail=detail)
+    try:
+        yield
+    finally:
+        await ssh.close_all()
 
 
 @contextlib.asynccontextmanager

@@ -20,7 +20,7 @@ WAIT = "while [ ! -e $AZ_BATCH_NODE_SHARED_DIR/go ]; do sleep 0.01; done"
 
 def engine_with(storage_access: StorageAccess) -> EngineFactory:
     """A factory of engines whose nodes have ``storage_access``."""
-    return lambda store, config, url, clock: Engine(
+    return lambda store, config, url, clock, _: Engine(
         store, config.data, NodeConfig(config.account, url), storage_access, clock=clock
     )
 

@@ -1,4 +1,4 @@
-"""User accounts of nodes: names that are stored until they expire."""
+"""User accounts of nodes in requests; signing in: test_ssh."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_create_with_the_sdk(service: Service) -> None:
     service.client.delete_node_user("p", "tvmps_a_d", "ann")
 
 
-def test_secrets_are_not_stored(service: Service) -> None:
+def test_passwords_are_not_stored(service: Service) -> None:
     idle_node(service)
     add(service, password=SECRET)
     service.request("PUT", f"{USERS}/ann", {"password": SECRET})

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from batchspec.local.api import nodes
 from batchspec.local.model import NodeState
 from tests.local.engine_stub import NOW, finish, idle_node, start
 from tests.local.engines import job, pool, task
@@ -137,21 +136,22 @@ def test_endpoints_of_a_node_are_ports_of_this_machine(service: Service) -> None
     ]
 
 
-def test_remote_login_settings_are_those_of_the_ssh_server_of_this_machine(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_remote_login_settings(service: Service) -> None:
     service.request("POST", "/pools", pool())
     found = service.store.pools.get("p")
     assert found is not None
     service.store.nodes.add(found, ["n"], NOW, dedicated=True, slots=1)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        monkeypatch.setattr(nodes, "SSH", port)
-        settings = service.client.get_node_remote_login_settings("p", "n")
-    assert (settings.remote_login_ip_address, settings.remote_login_port) == ("127.0.0.1", port)
-    closed = service.request("GET", "/pools/p/nodes/n/remoteloginsettings")
-    assert (closed.status, closed.code) == (409, "OperationNotValidOnNode")
-    assert closed.values["Reason"] == f"No SSH server listens on port {port} of 127.0.0.1."
+    creating = service.request("GET", "/pools/p/nodes/n/remoteloginsettings")
+    assert (creating.status, creating.code) == (409, "OperationNotValidOnNode")
+    assert creating.values["Reason"] == "The node is creating."
+    node = service.store.nodes.get("p", "n")
+    assert node is not None
+    service.store.nodes.update(node, NodeState.STARTING, NOW)
+    settings = service.client.get_node_remote_login_settings("p", "n")
+    with socket.create_connection(
+        (settings.remote_login_ip_address, settings.remote_login_port), timeout=30
+    ) as connection:
+        assert connection.recv(4) == b"SSH-"
     missing = service.request("GET", "/pools/p/nodes/none/remoteloginsettings")
     assert (missing.status, missing.code) == (404, "NodeNotFound")
 

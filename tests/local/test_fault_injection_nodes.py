@@ -328,6 +328,26 @@ def test_quotas_of_pools_and_of_active_jobs_and_schedules(tmp_path: Path) -> Non
         assert request("POST", "/jobs", job("k")).status == 201
 
 
+def test_the_quota_of_pools_applies_to_auto_pools_of_job_schedules(tmp_path: Path) -> None:
+    settings = {name: value for name, value in pool(nodes=0).items() if name != "id"}
+    auto = {"poolLifetimeOption": "jobschedule", "pool": settings}
+    schedule = {
+        "schedule": {"recurrenceInterval": "PT1H"},
+        "jobSpecification": {"poolInfo": {"autoPoolSpecification": auto}},
+    }
+    with running_with_faults(tmp_path, "pool-quota=1") as service:
+        request = service.request
+        for name in ("first", "second"):
+            assert request("POST", "/jobschedules", {"id": name, **schedule}).status == 201
+            wait_until(lambda: request("GET", f"/jobs/{name}:job-1").status == 200)  # noqa: B023
+        found = {name: request("GET", f"/jobs/{name}:job-1").json for name in ("first", "second")}
+        assert found["first"]["state"] == "active"
+        assert found["second"]["state"] == "completed"
+        error = found["second"]["executionInfo"]["schedulingError"]
+        assert error["code"] == "AutoPoolCreationFailedWithQuotaReached"
+        assert len(list(service.client.list_pools())) == 1
+
+
 def test_a_quota_of_a_vm_family_is_a_resize_error(tmp_path: Path) -> None:
     with running_with_faults(tmp_path, "quota@DSv3=3") as service:
         service.client.create_pool(pool(nodes=2))

@@ -25,6 +25,8 @@ from azure.storage.blob import (
 
 from batchspec import local
 from batchspec.local.daemon import HttpsEndpoints
+from batchspec.local.daemon.certificates import Certificate
+from batchspec.local.daemon.home import Home
 from batchspec.local.settings import Settings
 from tests.local.test_daemon_tasks import until
 
@@ -210,6 +212,20 @@ def test_the_next_start_has_the_same_addresses_and_certificate(
     (data / "certificates" / "key.pem").chmod(0o600)
     assert local.start(data, https=True).https == https
     assert https.trust.authority.read_bytes() == certificate
+
+
+@pytest.mark.parametrize("name", ["key.pem", "certificate.pem", "authority.pem", "bundle.pem"])
+def test_a_deleted_file_of_the_certificate_is_created_again(tmp_path: Path, name: str) -> None:
+    home = Home(tmp_path / "data")
+    home.create()
+    first = Certificate.of(home, "acct")
+    assert Certificate.of(home, "acct") == first
+    before = first.certificate.read_bytes()
+    (home.certificates / name).unlink()
+    again = Certificate.of(home, "acct")
+    assert again.certificate.read_bytes() != before
+    context = ssl.create_default_context(cafile=again.trust.authority)
+    context.load_cert_chain(again.certificate, again.key)  # the key of this certificate
 
 
 def test_the_switch_in_the_environment() -> None:

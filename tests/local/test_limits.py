@@ -91,7 +91,7 @@ async def test_the_memory_of_a_run_is_summed(processes: Processes, tmp_path: Pat
 
 @pytest.fixture
 def batch(tmp_path: Path) -> Iterator[Service]:
-    def limited(store: Any, config: Any, url: str, clock: Any) -> Engine:
+    def limited(store: Any, config: Any, url: str, clock: Any, ssh: Any) -> Engine:
         node_config = NodeConfig(config.account, url, limits=Limits(100 * MIB, 20))
         return Engine(store, config.data, node_config, NoAutoStorage(), clock=clock)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.local.agent import SshServers
 from batchspec.local.clock import Clock
 from batchspec.local.http import listen
 from batchspec.local.service import ServiceConfig, serve
@@ -56,7 +57,9 @@ async def test_a_failing_engine_ends_the_service_with_its_error(tmp_path: Path) 
             await asyncio.sleep(0)
             raise ZeroDivisionError
 
-    def make(store: Store, config: ServiceConfig, url: str, clock: Clock) -> Broken:
+    def make(
+        store: Store, config: ServiceConfig, url: str, clock: Clock, ssh: SshServers
+    ) -> Broken:
         return Broken()
 
     urls: list[str] = []
@@ -81,7 +84,9 @@ async def test_a_cancelled_service_waits_for_its_engine(tmp_path: Path) -> None:
                 await asyncio.sleep(0.01)
                 ends.append("engine")
 
-    def make(store: Store, config: ServiceConfig, url: str, clock: Clock) -> Patient:
+    def make(
+        store: Store, config: ServiceConfig, url: str, clock: Clock, ssh: SshServers
+    ) -> Patient:
         return Patient()
 
     config = ServiceConfig(data=tmp_path / "batch", account=ACCOUNT, key=KEY)
@@ -97,7 +102,7 @@ async def test_a_cancelled_service_waits_for_its_engine(tmp_path: Path) -> None:
 async def test_a_faster_clock_applies_to_records_and_not_to_signatures(tmp_path: Path) -> None:
     seen: list[datetime] = []
 
-    def make(store: Store, config: ServiceConfig, url: str, clock: Clock) -> None:
+    def make(store: Store, config: ServiceConfig, url: str, clock: Clock, ssh: SshServers) -> None:
         # While the service runs: its clock stops when it ends.
         seen.append(clock.now())
         time.sleep(0.01)

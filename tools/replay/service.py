@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from batchspec.local.agent import ContainerEngine
+from batchspec.local.agent import ContainerEngine, SshServers
 from batchspec.local.api import Context
 from batchspec.local.former_clients import FormerClients
 from batchspec.local.http import App
@@ -34,7 +34,14 @@ class Service:
         data.mkdir(parents=True, exist_ok=True)
         applications = Applications(data / "applications")
         self.context = Context(
-            store, ACCOUNT, "http://127.0.0.1", data, "replay", applications, ContainerEngine({})
+            store,
+            ACCOUNT,
+            "http://127.0.0.1",
+            data,
+            "replay",
+            applications,
+            ContainerEngine({}),
+            SshServers(data, lambda *_: None),
         )
         self._app = App(self.context, _KEY, now=_now, wall=_now, former_clients=FormerClients(data))
 

@@ -27,11 +27,17 @@ from batchspec.local.agent.launch import (
     program_failure,
 )
 from batchspec.local.agent.node_logs import LOG_NAME, NodeLogs
+from batchspec.local.agent.node_users import USERS, NodeUser, hash_password, read_user, users_of
 from batchspec.local.agent.processes import ProcessLostError
+from batchspec.local.agent.ssh_servers import ADDRESS, SSH_PORT, WITHOUT_LOGIN, SshServers
 from batchspec.local.agent.storage import NoAutoStorage, StorageAccess, StorageAccount, StorageError
 
 __all__ = [
+    "ADDRESS",
     "LOG_NAME",
+    "SSH_PORT",
+    "USERS",
+    "WITHOUT_LOGIN",
     "Agent",
     "Container",
     "ContainerEngine",
@@ -43,10 +49,12 @@ __all__ = [
     "NoAutoStorage",
     "NoContainerEngineError",
     "NodeLogs",
+    "NodeUser",
     "Outcome",
     "Package",
     "ProcessLostError",
     "Registry",
+    "SshServers",
     "StorageAccess",
     "StorageAccount",
     "StorageError",
@@ -57,6 +65,9 @@ __all__ = [
     "exit_failure",
     "failure",
     "failure_json",
+    "hash_password",
     "node_error_json",
     "program_failure",
+    "read_user",
+    "users_of",
 ]

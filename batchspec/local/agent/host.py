@@ -9,6 +9,8 @@ standard output, both as lines of JSON::
 
 With ``"stay": true``, a run whose program exited with 0 continues until it is killed, so that the
 processes that the program left can be used. With ``"append": true``, its output is appended.
+``"in"`` is a file for its input, which is empty otherwise; ``"terminal"`` is a terminal that the
+program controls, for its input and output instead of files.
 ``"memory"`` (bytes) and ``"processes"`` limit its processes.
 
     {"run": "7.1", "exit": 0}       the program exited
@@ -291,21 +293,31 @@ class Supervisor:
         return status, over
 
     def prepare(self, order: dict[str, Any], files: list[int]) -> None:
-        files.append(os.open(os.devnull, os.O_RDONLY))
-        for path in (order["out"], order["err"]):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-            flags |= 0 if order.get("append") else os.O_TRUNC
-            files.append(os.open(path, flags, 0o644))
+        if not order.get("terminal"):
+            # Without O_NONBLOCK, a pipe that was closed already would be waited for.
+            files.append(os.open(order.get("in") or os.devnull, os.O_RDONLY | os.O_NONBLOCK))
+            os.set_blocking(files[0], True)
+            for path in (order["out"], order["err"]):
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+                flags |= 0 if order.get("append") else os.O_TRUNC
+                files.append(os.open(path, flags, 0o644))
         os.chdir(order["cwd"])
 
     def spawn(self, order: dict[str, Any], files: list[int]) -> int:
         # The program is looked up in the PATH of the task.
         os.environ["PATH"] = order["env"].get("PATH", os.defpath)
+        actions: list[Any] = [
+            (os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(files)
+        ]
+        if terminal := order.get("terminal"):
+            # The first terminal that the leader of a new session opens is the one it controls.
+            actions = [(os.POSIX_SPAWN_OPEN, 0, terminal, os.O_RDWR, 0)]
+            actions += [(os.POSIX_SPAWN_DUP2, 0, number) for number in (1, 2)]
         return os.posix_spawnp(
             order["argv"][0],
             order["argv"],
             order["env"],
-            file_actions=[(os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(files)],
+            file_actions=actions,
             setsid=True,
             setsigmask=[],
             setsigdef=_RESET,

@@ -42,7 +42,8 @@ class Program:
     """What to run: arguments (no shell), the complete environment, working directory, output files.
 
     ``append`` keeps the content of the output files. With ``stays``, processes that the program
-    leaves when it exits with 0 are not killed until :meth:`Processes.leave`.
+    leaves when it exits with 0 are not killed until :meth:`Processes.leave`. ``stdin`` is a file;
+    the input is empty without it. A ``terminal`` replaces all three files.
     """
 
     argv: Sequence[str]
@@ -53,6 +54,8 @@ class Program:
     append: bool = False
     stays: bool = False
     limits: Limits = NO_LIMITS
+    stdin: Path | None = None
+    terminal: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +182,7 @@ class _Host:
                     stay=program.stays,
                     memory=program.limits.memory,
                     processes=program.limits.processes,
+                    **_input(program),
                 )
                 self._sent.add(key)
             return await ending
@@ -283,6 +287,11 @@ class _Host:
 def _send(host: asyncio.subprocess.Process, **order: Any) -> None:
     if host.stdin is not None and not host.stdin.is_closing():
         host.stdin.write(json.dumps(order).encode() + b"\n")
+
+
+def _input(program: Program) -> dict[str, str]:
+    paths = {"in": program.stdin, "terminal": program.terminal}
+    return {name: str(path) for name, path in paths.items() if path is not None}
 
 
 def _process_end(report: Mapping[str, Any]) -> ProcessEnd:

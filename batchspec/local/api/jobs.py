@@ -70,19 +70,16 @@ def create_job(context: Context, request: Request) -> Reply:
     try:
         body = complete_job(given)
         check_auto_pool(context, body["poolInfo"])
-        _check_pool_quota(context, body["poolInfo"])
     except AutoPoolFault as fault:
         body, error = complete_job_without_pool(given), fault.scheduling_error
     before = context.store.jobs.get(job_id)
     if before is not None:
         raise Fault("JobBeingDeleted" if before.state is JobState.DELETING else "JobExists")
     check_job_quota(context)
-    job = add_job(context.store, job_id, body, request.now, error=error)
+    pool_quota = context.faults.quota(QuotaKind.POOL_QUOTA)
+    job = add_job(context.store, job_id, body, request.now, error=error, pool_quota=pool_quota)
     if job is None:
         raise Fault("JobExists")
-    if error is not None:
-        for state in (JobState.TERMINATING, JobState.COMPLETED):
-            job = context.store.jobs.set_state(job, state, request.now, scheduling_error=error)
     return created_reply(f"{context.base_url}/jobs/{job.id}", job.modified)
 
 
@@ -355,22 +352,18 @@ _ERRORS = {
     "AutoScalingFormulaTooLong": "InvalidAutoScaleFormulaInAutoPool",
     "InvalidAutoScalingSettings": "InvalidAutoScaleFormulaInAutoPool",
     "InvalidApplicationPackageReferences": "InvalidApplicationPackageReferencesInAutoPool",
-    "PoolQuotaReached": "AutoPoolCreationFailedWithQuotaReached",
 }
 _SENTENCES = {
     "InvalidAutoScaleFormulaInAutoPool": "The specified auto-scaling settings are not valid.",
     "InvalidApplicationPackageReferencesInAutoPool": (
         "One or more application packages specified for the pool are invalid."
     ),
-    "AutoPoolCreationFailedWithQuotaReached": (
-        "The auto pool could not be created, since the account has reached pool quota."
-    ),
     "InvalidAutoPoolSettings": "The specified autopool settings are not valid.",
 }
 
 
 class AutoPoolFault(Fault):
-    """The settings of the pool itself are invalid, or the account allows no further pool.
+    """The settings of the pool itself are invalid.
 
     The service accepts the job nevertheless and completes it with ``scheduling_error``.
     """
@@ -425,17 +418,6 @@ def check_auto_pool(context: Context, info: Mapping[str, Any]) -> None:
         )
     except Fault as fault:
         raise AutoPoolFault(fault) from None
-
-
-def _check_pool_quota(context: Context, info: Mapping[str, Any]) -> None:
-    """Check that the quota of pools allows an auto pool; its job is accepted and fails, too.
-
-    Raises:
-        AutoPoolFault: the quota is reached.
-    """
-    auto = "autoPoolSpecification" in info
-    if auto and context.reached(QuotaKind.POOL_QUOTA, context.store.pools.count):
-        raise AutoPoolFault(Fault("PoolQuotaReached"))
 
 
 def _complete(given: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -1,20 +1,27 @@
 """Compute nodes: operations, node users, and their JSON.
 
-The engine carries out what is written here. User accounts are stored by name until they expire;
-their passwords and keys are never stored, and logging in with them is not possible.
+The engine carries out what is written here. Users sign in to the SSH server of their node, which
+knows the accounts in the store; passwords are stored as salted hashes.
 """
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from batchspec.local.agent import LOG_NAME
+from batchspec.local.agent import (
+    ADDRESS,
+    LOG_NAME,
+    SSH_PORT,
+    USERS,
+    WITHOUT_LOGIN,
+    SshServers,
+    hash_password,
+    users_of,
+)
 from batchspec.local.api.pools import DEFAULT_RESIZE_TIMEOUT
 from batchspec.local.api.resources import (
     NODE_COLUMNS,
@@ -27,7 +34,17 @@ from batchspec.local.api.resources import (
     read_page,
 )
 from batchspec.local.api.tasks import serialize_execution
-from batchspec.local.model import ALLOCATION, NODE, POOL, Node, NodeState, Pool, Task, node_address
+from batchspec.local.model import (
+    ALLOCATION,
+    NODE,
+    POOL,
+    Node,
+    NodeState,
+    Pool,
+    Task,
+    Wire,
+    node_address,
+)
 from batchspec.local.wire import (
     Fault,
     Reply,
@@ -43,9 +60,7 @@ from batchspec.local.wire import (
 )
 
 MAX_COUNTS = 10
-ADDRESS = "127.0.0.1"
-"""The address of the ports of every node: all nodes are this machine."""
-SSH = 22
+_SSH_BACKEND = 22
 _UNBOOTED = frozenset({NodeState.CREATING, NodeState.STARTING})
 _COUNTED: Mapping[str, NodeState] = {
     "creating": NodeState.CREATING,
@@ -140,7 +155,7 @@ def serialize_node(context: Context, pool: Pool, node: Node) -> dict[str, Any]:
     addresses = pool.body.get("networkConfiguration", {}).get("publicIPAddressConfiguration", {})
     if addresses.get("provision") != "nopublicipaddresses":
         shown["publicIPAddress"] = ADDRESS
-    shown["endpointConfiguration"] = {"inboundEndpoints": _endpoints(pool)}
+    shown["endpointConfiguration"] = {"inboundEndpoints": _endpoints(pool, node)}
     if booted is not None:
         shown["nodeAgentInfo"] = {
             "lastUpdateTime": write_time(booted),
@@ -163,28 +178,28 @@ def _vm_size(pool: Pool) -> str:
     return name
 
 
-def _endpoints(pool: Pool) -> list[dict[str, Any]]:
+def _endpoints(pool: Pool, node: Node) -> list[dict[str, Any]]:
     """The endpoints of a node: ports of this machine.
 
-    The ports of the pool's endpoint configuration and the SSH port, whether or not a process
-    listens.
+    The ports of the pool's endpoint configuration, whether or not a process listens, and that of
+    the node's SSH server, 22 until the server has started.
     """
     network = pool.body.get("networkConfiguration", {}).get("endpointConfiguration", {})
     ports = [
-        (f"{nat['name']}.0", nat["protocol"], nat["backendPort"])
+        (f"{nat['name']}.0", nat["protocol"], nat["backendPort"], nat["backendPort"])
         for nat in network.get("inboundNATPools", ())
     ]
-    ports.append(("SSHRule.0", "tcp", SSH))
+    ports.append(("SSHRule.0", "tcp", node.detail.get(SSH_PORT, _SSH_BACKEND), _SSH_BACKEND))
     return [
         {
             "name": name,
             "protocol": protocol,
             "publicIPAddress": ADDRESS,
             "publicFQDN": "localhost",
-            "frontendPort": port,
-            "backendPort": port,
+            "frontendPort": frontend,
+            "backendPort": backend,
         }
-        for name, protocol, port in ports
+        for name, protocol, frontend, backend in ports
     ]
 
 
@@ -286,29 +301,40 @@ def enable_node_scheduling(context: Context, request: Request) -> Reply:
     return _schedule(context, request, "enabled", None)
 
 
-def get_node_remote_login_settings(context: Context, request: Request) -> Callable[[], Reply]:
-    """``GET .../remoteloginsettings``: the SSH server of this machine, if it has one."""
-    find_node(context, request)
+def get_node_remote_login_settings(context: Context, request: Request) -> Reply:
+    """``GET .../remoteloginsettings``: start the node's SSH server and return its port."""
+    node = find_node(context, request)
+    if node.state in WITHOUT_LOGIN:
+        raise _no_login(f"The node is {node.state}.")
+    if not SshServers.is_installed():
+        raise _no_login("No SSH server is installed: pip install 'batchspec[local]'")
+    try:
+        port = _open_ssh(context, node, request.now)
+    except OSError as error:
+        raise _no_login(f"The SSH server cannot listen: {error.strerror}.") from error
+    return resource_reply(
+        request,
+        "BatchNodeRemoteLoginSettings",
+        {"remoteLoginIPAddress": ADDRESS, "remoteLoginPort": port},
+        "Microsoft.Azure.Batch.Protocol.Entities.ComputeNodeGetRemoteLoginSettingsResult",
+    )
 
-    def work() -> Reply:
-        if not _listens(SSH):
-            why = f"No SSH server listens on port {SSH} of {ADDRESS}."
-            raise Fault("OperationNotValidOnNode", ("Reason", why))
-        return resource_reply(
-            request,
-            "BatchNodeRemoteLoginSettings",
-            {"remoteLoginIPAddress": ADDRESS, "remoteLoginPort": SSH},
-            "Microsoft.Azure.Batch.Protocol.Entities.ComputeNodeGetRemoteLoginSettingsResult",
-        )
 
-    return work
+def _no_login(reason: str) -> Fault:
+    return Fault("OperationNotValidOnNode", ("Reason", reason))
 
 
-def _listens(port: int) -> bool:
-    """Whether a process of this machine accepts connections on a port."""
-    with contextlib.suppress(OSError), socket.create_connection((ADDRESS, port), timeout=1):
-        return True
-    return False
+def _open_ssh(context: Context, node: Node, now: datetime) -> int:
+    """Start the SSH server of a node, unless it runs, and store its port.
+
+    Raises:
+        OSError: it cannot listen.
+    """
+    last = node.detail.get(SSH_PORT, 0)
+    port = context.ssh.open(node.pool_id, node.id, last)
+    if port != last:
+        context.store.nodes.update(node, node.state, now, detail={**node.detail, SSH_PORT: port})
+    return port
 
 
 def upload_node_logs(context: Context, request: Request) -> Reply:
@@ -376,10 +402,10 @@ def create_node_user(context: Context, request: Request) -> Reply:
     if not 1 <= len(name) <= _LONGEST:
         raise bad_property("name", name[:256], f"The value must have 1 to {_LONGEST} characters.")
     node = _ready(context, request)
-    users = _users(node, request.now)
+    users = users_of(node, request.now)
     if name in users:
         raise Fault("NodeUserExists")
-    _keep(context, node, {**users, name: _expiry(given, request.now)}, request.now)
+    _keep(context, node, {**users, name: _account(given, request.now)}, request.now)
     return created_reply(f"{request.url}/{quote(name, safe='')}", None)
 
 
@@ -387,14 +413,14 @@ def replace_node_user(context: Context, request: Request) -> Reply:
     """``PUT .../users/{userName}``: properties not in the request get the default of a new user."""
     given = request.parse_body("BatchNodeUserReplaceOptions")
     node, users, name = _known(context, request)
-    _keep(context, node, {**users, name: _expiry(given, request.now)}, request.now)
+    _keep(context, node, {**users, name: _account(given, request.now)}, request.now)
     return empty_reply(200, request.url)
 
 
 def delete_node_user(context: Context, request: Request) -> Reply:
     """``DELETE .../users/{userName}``."""
     node, users, name = _known(context, request)
-    _keep(context, node, {user: end for user, end in users.items() if user != name}, request.now)
+    _keep(context, node, {user: kept for user, kept in users.items() if user != name}, request.now)
     return empty_reply(200, None)
 
 
@@ -404,18 +430,22 @@ def _ready(context: Context, request: Request) -> Node:
     return node
 
 
-def _known(context: Context, request: Request) -> tuple[Node, dict[str, str], str]:
+def _known(context: Context, request: Request) -> tuple[Node, dict[str, Wire], str]:
     node = _ready(context, request)
-    users, name = _users(node, request.now), request.parameters["userName"]
+    users, name = users_of(node, request.now), request.parameters["userName"]
     if name not in users:
         raise Fault("NodeUserNotFound")
     return node, users, name
 
 
-def _users(node: Node, now: datetime) -> dict[str, str]:
-    """The accounts that have not expired, with their expiry times."""
-    kept: Mapping[str, str] = node.detail.get("users", {})
-    return {name: end for name, end in kept.items() if read_time(end) > now}
+def _account(given: Mapping[str, Any], now: datetime) -> Wire:
+    """What is stored of a user: the time of expiry, a hash of the password, the public key."""
+    stored = {
+        "expires": _expiry(given, now),
+        "password": hash_password(given.get("password", "")),
+        "public_key": given.get("sshPublicKey"),
+    }
+    return {name: value for name, value in stored.items() if value is not None}
 
 
 def _expiry(given: Mapping[str, Any], now: datetime) -> str:
@@ -427,5 +457,5 @@ def _expiry(given: Mapping[str, Any], now: datetime) -> str:
     return expiry
 
 
-def _keep(context: Context, node: Node, users: Mapping[str, str], now: datetime) -> None:
-    context.store.nodes.update(node, node.state, now, detail={**node.detail, "users": users})
+def _keep(context: Context, node: Node, users: Mapping[str, Wire], now: datetime) -> None:
+    context.store.nodes.update(node, node.state, now, detail={**node.detail, USERS: users})

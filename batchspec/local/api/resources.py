@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from batchspec.local.agent import ContainerEngine
+from batchspec.local.agent import ContainerEngine, SshServers
 from batchspec.local.fault_injection import NO_FAULTS, FaultInjection, QuotaKind
 from batchspec.local.model import (
     NO_USAGE,
@@ -62,6 +62,7 @@ class Context:
     version: str
     applications: Applications
     containers: ContainerEngine
+    ssh: SshServers
     faults: FaultInjection = NO_FAULTS
 
     def root(self, pool_id: str, node_id: str) -> Path:

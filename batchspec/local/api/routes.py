@@ -59,7 +59,7 @@ _METRICS = (
     "samples of processors, memory, disks and networks are those of this machine for all nodes; "
     "there are none of `$WallClockSeconds`"
 )
-_USERS = "the name is stored until it expires; an SSH server of this machine does not know it"
+_USERS = "`isAdmin` has no effect: sessions run as the user who started the service"
 _IMAGES = f"{len(IMAGES)} common images; a pool can name other images of publishers with images"
 _LOGS = "one file, `agent-debug.log`, whatever the times: the runs and states of the node"
 _EXTENSIONS = "extensions are not supported; the list is always empty"
@@ -171,9 +171,8 @@ ROUTES: tuple[Route, ...] = (
     Route("enable_node_scheduling", "POST", _NODE + "/enablescheduling",
           nodes.enable_node_scheduling),
     Route("get_node_remote_login_settings", "GET", _NODE + "/remoteloginsettings",
-          nodes.get_node_remote_login_settings, "partial",
-          "the SSH server of this machine, which knows the users of the machine and no node users; "
-          "409 `OperationNotValidOnNode` if none listens"),
+          nodes.get_node_remote_login_settings,
+          note="that of the node; 409 `OperationNotValidOnNode` without the extra `local`"),
     Route("upload_node_logs", "POST", _NODE + "/uploadbatchservicelogs",
           nodes.upload_node_logs, "partial", _LOGS),
     Route("list_nodes", "GET", _POOL + "/nodes", nodes.list_nodes),

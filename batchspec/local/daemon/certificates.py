@@ -40,8 +40,8 @@ class Certificate:
         files = cls(folder / _CERTIFICATE, folder / _KEY, trust)
         with home.disk_errors():
             folder.mkdir(mode=0o700, exist_ok=True)
-            # Written last, so that it exists only with all others.
-            if not files.trust.bundle.is_file():
+            # The bundle is written last; a user may have deleted any file, such as an exposed key.
+            if not all(path.is_file() for path in files._all):
                 files._create(account)
             private = is_private(files.key)
         if not private:
@@ -51,6 +51,10 @@ class Certificate:
                 fix=f"Delete it; the next start creates another one: rm -r {folder}",
             )
         return files
+
+    @property
+    def _all(self) -> tuple[Path, ...]:
+        return self.certificate, self.key, self.trust.authority, self.trust.bundle
 
     def _create(self, account: str) -> None:
         # Its import takes longer than that of the rest of the daemon, and only https needs it.

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.agent import NodeLogs
+from batchspec.local.agent import WITHOUT_LOGIN, NodeLogs, SshServers
 from batchspec.local.engine.decisions import (
     AddNodes,
     BootNode,
@@ -200,7 +200,8 @@ def _retry_with_permission(function: Callable[..., Any], path: str, _: Any) -> N
 class DecisionApplier:
     """Writes decisions to the store, and the states of nodes to their logs.
 
-    ``token`` makes 64 random hexadecimal digits for node ids.
+    ``token`` makes 64 random hexadecimal digits for node ids. ``ssh`` are the servers of
+    nodes whose users sign in, ``pool_quota`` limits auto pools of scheduled jobs.
     """
 
     def __init__(
@@ -210,8 +211,13 @@ class DecisionApplier:
         starter: RunStarter,
         token: Callable[[], str],
         logs: NodeLogs,
+        *,
+        ssh: SshServers | None = None,
+        pool_quota: int | None = None,
     ) -> None:
+        self._pool_quota = pool_quota
         self._logs = logs
+        self._ssh = ssh
         self._store = store
         self._directories = directories
         self._starter = starter
@@ -267,6 +273,8 @@ class DecisionApplier:
                 nodes.update(node, node.state, now, done=True)
             case SetNodeState(node, state, done):
                 nodes.update(node, state, now, done=done)
+                if state in WITHOUT_LOGIN:
+                    self._end_logins(node, kept=True)
                 self._logs.write(node.pool_id, node.id, now, f"node {state}")
             case PreemptNode(node):
                 self._preempt(node, now)
@@ -277,6 +285,7 @@ class DecisionApplier:
             case RemoveNode(node):
                 self._directories.remove_node(node.pool_id, node.id)
                 self._logs.remove(node.pool_id, node.id)
+                self._end_logins(node, kept=False)
                 nodes.delete(node, now)
 
     def _apply_to_job(self, decision: JobDecision, now: datetime) -> None:
@@ -364,10 +373,18 @@ class DecisionApplier:
     def _reallocate(self, node: Node, now: datetime) -> None:
         self._reset_preparations(node, fresh=True)
         self._directories.remove_node(node.pool_id, node.id)
-        self._store.nodes.update(node, NodeState.CREATING, now)
+        self._end_logins(node, kept=False)
+        self._store.nodes.update(node, NodeState.CREATING, now, detail={})
+
+    def _end_logins(self, node: Node, *, kept: bool) -> None:
+        """End the sessions on a node, and its SSH server unless it is ``kept``."""
+        if self._ssh is not None:
+            end = self._ssh.disconnect if kept else self._ssh.close
+            end(node.pool_id, node.id)
 
     def _boot(self, node: Node, now: datetime, *, fresh: bool) -> None:
         self._reset_preparations(node, fresh=fresh)
+        self._end_logins(node, kept=not fresh)
         if fresh:
             self._directories.remove_node(node.pool_id, node.id)
         self._directories.make_node(node.pool_id, node.id)
@@ -407,7 +424,9 @@ class DecisionApplier:
         schedule = decision.schedule
         body = schedule.body["jobSpecification"]
         job_id = f"{schedule.id}:job-{schedule.runs + 1}"
-        job = add_job(self._store, job_id, body, now, schedule=schedule)
+        job = add_job(
+            self._store, job_id, body, now, schedule=schedule, pool_quota=self._pool_quota
+        )
         auto_pool = body["poolInfo"].get("autoPoolSpecification", {})
         pool_id = schedule.pool_id
         if job is not None and auto_pool.get("poolLifetimeOption") == "jobschedule":

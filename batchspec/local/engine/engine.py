@@ -21,7 +21,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.agent import Agent, ContainerEngine, StorageAccess, StorageError, failure_json
+from batchspec.local.agent import (
+    Agent,
+    ContainerEngine,
+    SshServers,
+    StorageAccess,
+    StorageError,
+    failure_json,
+)
 from batchspec.local.clock import Clock
 from batchspec.local.engine.apply_decisions import DecisionApplier, NodeDirectories
 from batchspec.local.engine.decisions import Decision, RunTask
@@ -40,6 +47,7 @@ from batchspec.local.engine.runs import (
 )
 from batchspec.local.engine.scheduler import decide, is_settled
 from batchspec.local.engine.state import Delays, SchedulerState
+from batchspec.local.fault_injection import NO_FAULTS, QuotaKind
 from batchspec.local.model import LogUpload, NodeState, Task
 from batchspec.local.store import Store, is_corrupt
 
@@ -72,13 +80,14 @@ class Engine:
         *,
         clock: Clock | None = None,
         containers: ContainerEngine | None = None,
+        ssh: SshServers | None = None,
         delays: Delays | None = None,
         node_faults: NodeFaults | None = None,
         token: Callable[[], str] = lambda: secrets.token_hex(32),
     ) -> None:
         """``data`` is the folder of the nodes' directories; ``token`` makes ids for nodes.
 
-        ``node_faults`` are injected faults.
+        ``ssh`` are the servers of nodes whose users sign in, ``node_faults`` injected faults.
         """
         self._store = store
         self._clock = clock or Clock()
@@ -93,8 +102,15 @@ class Engine:
         self._usage = MachineUsage(data)
         self._directories = NodeDirectories(data)
         self._starter = RunStarter(store, node_config, data)
+        faults = NO_FAULTS if node_faults is None else node_faults.faults
         self._applier = DecisionApplier(
-            store, self._directories, self._starter, token, self._agent.logs
+            store,
+            self._directories,
+            self._starter,
+            token,
+            self._agent.logs,
+            ssh=ssh,
+            pool_quota=faults.quota(QuotaKind.POOL_QUOTA),
         )
         self._recorder = OutcomeRecorder(store, self._starter)
         self._timer: asyncio.TimerHandle | None = None

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.model import Job, Pool, Schedule, Wire
+from batchspec.local.model import Job, JobState, Pool, Schedule, Wire
 from batchspec.local.store.damage import DamagedRecords
 from batchspec.local.store.database import Database
 from batchspec.local.store.jobs import Jobs, Schedules
@@ -144,6 +144,14 @@ _MANAGER_FIELDS = (
 )
 
 
+_POOL_QUOTA_REACHED: Wire = {
+    "category": "UserError",
+    "code": "AutoPoolCreationFailedWithQuotaReached",
+    "message": "The auto pool could not be created, since the account has reached pool quota.",
+    "details": [],
+}
+
+
 def new_guid() -> str:
     """A GUID in the spelling of the service."""
     return str(uuid.uuid4()).upper()
@@ -157,12 +165,14 @@ def add_job(
     *,
     schedule: Schedule | None = None,
     error: Wire | None = None,
+    pool_quota: int | None = None,
     guid: Callable[[], str] = new_guid,
 ) -> Job | None:
     """Create a job with its auto pool and its job manager task; ``None`` if the id exists.
 
     A job of a ``schedule`` with a pool of the schedule's lifetime uses that pool. With a scheduling
-    ``error`` the job is created without pool and task.
+    ``error``, or if another pool exceeds ``pool_quota``, the job is created without pool and task
+    and completed with the error.
     """
     with store.transaction():
         auto = body["poolInfo"].get("autoPoolSpecification")
@@ -177,7 +187,14 @@ def add_job(
             deadline=job_deadline(body, now),
             schedule_id=None if schedule is None else schedule.id,
         )
-        if job is None or error is not None:
+        if job is None:
+            return None
+        if auto is not None and error is None and store.pools.get(pool_id) is None:
+            reached = pool_quota is not None and store.pools.count() >= pool_quota
+            error = _POOL_QUOTA_REACHED if reached else None
+        if error is not None:
+            for state in (JobState.TERMINATING, JobState.COMPLETED):
+                job = store.jobs.set_state(job, state, now, scheduling_error=error)
             return job
         if auto is not None:
             _create_auto_pool(store, pool_id, auto["pool"], now)

@@ -1,0 +1,253 @@
+"""The SSH server of one node, with asyncssh: who may sign in, sessions, file transfer.
+
+A session is a run of the host (:mod:`host`), so that none of its processes outlives it or the
+service. It runs as the user of the service and starts in the directory of the node. As on Azure,
+it has none of the variables of tasks. Forwarding of ports and agents is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import socket
+from pathlib import Path
+
+import asyncssh
+
+from batchspec.local.agent.node_users import NodeUser, refuse_password
+from batchspec.local.agent.processes import Exited, Killed, ProcessEnd, Processes, Program
+from batchspec.local.agent.ssh_servers import LoginNode, SshServer
+from batchspec.local.agent.ssh_streams import Pipes, Streams, Terminal
+from batchspec.local.process import TAG_VARIABLE
+
+_MAX_PASSWORDS = 6
+"""Passwords that one connection may try, as in OpenSSH."""
+_LOGIN_SECONDS = 60
+_NOT_RUN = 255
+"""The exit code of ssh for a program of which no exit code is known."""
+_SIZE = 1 << 16
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_numbers = itertools.count()
+
+asyncssh.set_log_level("WARNING")  # one line for each connection and request otherwise
+
+
+async def serve_node(node: LoginNode, listening: socket.socket) -> SshServer:
+    """Serve the connections of ``listening``.
+
+    Raises:
+        OSError: the host key cannot be read or written.
+        asyncssh.KeyImportError: the file of the host key is damaged.
+    """
+    key = await asyncio.to_thread(_host_key, node.key)
+    server = _Server(node)
+    await server.listen(listening, key)
+    return server
+
+
+def _host_key(path: Path) -> asyncssh.SSHKey:
+    """The host key in ``path``, created with access only for its owner if it does not exist."""
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(key.export_private_key())
+        return key
+    return asyncssh.read_private_key(path)
+
+
+class _Server:
+    """The server and its open connections."""
+
+    def __init__(self, node: LoginNode) -> None:
+        self._node = node
+        self._connections: set[asyncssh.SSHServerConnection] = set()
+        self._acceptor: asyncssh.SSHAcceptor | None = None
+
+    async def listen(self, listening: socket.socket, key: asyncssh.SSHKey) -> None:
+        node = self._node
+        self._acceptor = await asyncssh.listen(
+            sock=listening,
+            server_host_keys=[key],
+            server_factory=lambda: _Connection(node, self._connections),
+            process_factory=lambda process: _run(node, process),
+            sftp_factory=lambda channel: _Files(channel, node.root),
+            allow_scp=True,
+            encoding=None,
+            line_editor=False,
+            agent_forwarding=False,
+            gss_host=None,
+            login_timeout=_LOGIN_SECONDS,
+            server_version="batchspec",
+        )
+
+    def disconnect(self) -> None:
+        for connection in tuple(self._connections):
+            connection.abort()
+
+    async def close(self) -> None:
+        if self._acceptor is not None:
+            self._acceptor.close()
+        open_ = tuple(self._connections)
+        self.disconnect()
+        await asyncio.gather(*(connection.wait_closed() for connection in open_))
+
+
+class _Connection(asyncssh.SSHServer):
+    """One connection: authentication by the accounts of the node."""
+
+    def __init__(self, node: LoginNode, connections: set[asyncssh.SSHServerConnection]) -> None:
+        self._node = node
+        self._connections = connections
+        self._own: asyncssh.SSHServerConnection | None = None
+        self._tried = 0
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._own = conn
+        self._connections.add(conn)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        if self._own is not None:
+            self._connections.discard(self._own)
+
+    def password_auth_supported(self) -> bool:
+        return True
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        user = self._node.find_user(username)
+        return user is not None and user.has_key(key.public_data)
+
+    async def validate_password(self, username: str, password: str) -> bool:
+        self._tried += 1
+        if self._tried > _MAX_PASSWORDS:
+            return False
+        user = self._node.find_user(username)
+        return await asyncio.to_thread(_is_right, user, password)
+
+
+def _is_right(user: NodeUser | None, password: str) -> bool:
+    if user is None or user.password is None:
+        refuse_password(password)
+        return False
+    return user.has_password(password)
+
+
+class _Files(asyncssh.SFTPServer):
+    """File transfer: relative paths are below the directory of the node, as in a session."""
+
+    def __init__(self, channel: asyncssh.SSHServerChannel[bytes], root: Path) -> None:
+        super().__init__(channel)
+        self._root = os.fsencode(root)
+
+    def map_path(self, path: bytes) -> bytes:
+        return os.path.join(self._root, path)  # noqa: PTH118  bytes
+
+    def reverse_map_path(self, path: bytes) -> bytes:
+        return path
+
+
+async def _run(node: LoginNode, process: asyncssh.SSHServerProcess[bytes]) -> None:
+    """Run the command of a session, or a login shell, until it ends or the client leaves."""
+    if process.subsystem:
+        process.stderr.write(f"The subsystem {process.subsystem} is not supported.\n".encode())
+        process.exit(1)
+        return
+    key = f"ssh{next(_numbers)}"
+    with Pipes(node.sessions) if process.term_type is None else Terminal() as streams:
+        if process.term_type is not None:
+            streams.resize(*process.term_size)
+        running = asyncio.create_task(node.processes.run(key, _program(node, process, streams)))
+        leaving = asyncio.create_task(process.wait_closed())
+        passing_input = asyncio.create_task(_pass_input(streams, process, node.processes, key))
+        passing = asyncio.create_task(_pass_outputs(streams, process))
+        try:
+            await asyncio.wait({running, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            node.processes.kill(key)  # without effect if it has ended
+            code = _exit_code(*await asyncio.gather(running, return_exceptions=True))
+            streams.program_ended()
+            await asyncio.wait({passing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            others = (leaving, passing_input, passing)
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            node.processes.used(key)
+    process.exit(code)
+
+
+async def _pass_input(
+    streams: Streams,
+    process: asyncssh.SSHServerProcess[bytes],
+    processes: Processes,
+    key: str,
+) -> None:
+    """Pass what the client sends to the program, until it reads no more."""
+    with contextlib.suppress(OSError):
+        while True:
+            try:
+                data = await process.stdin.read(_SIZE)
+            except asyncssh.TerminalSizeChanged as size:
+                streams.resize(size.width, size.height, size.pixwidth, size.pixheight)
+            except asyncssh.SignalReceived:
+                processes.kill(key)
+            except asyncssh.BreakReceived:
+                continue
+            else:
+                if not data:
+                    await streams.end_input()
+                    return
+                await streams.write(data)
+
+
+async def _pass_outputs(streams: Streams, process: asyncssh.SSHServerProcess[bytes]) -> None:
+    writers = (process.stdout, process.stderr)
+    await asyncio.gather(*(_pass_output(streams, *one) for one in enumerate(writers)))
+
+
+async def _pass_output(streams: Streams, number: int, writer: asyncssh.SSHWriter[bytes]) -> None:
+    """Pass what the program writes to the client, until it has ended or the client has left."""
+    with contextlib.suppress(OSError, asyncssh.Error):
+        while data := await streams.read(number):
+            writer.write(data)
+            await writer.drain()
+
+
+def _exit_code(ended: ProcessEnd | BaseException) -> int:
+    """The exit code of a session, as a shell and ssh report it."""
+    match ended:
+        case Exited(code):
+            return code
+        case Killed(signal):
+            return 128 + signal
+    return _NOT_RUN
+
+
+def _program(
+    node: LoginNode, process: asyncssh.SSHServerProcess[bytes], streams: Streams
+) -> Program:
+    shell = "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
+    name = process.get_extra_info("username")
+    environment = {
+        "PATH": _PATH,
+        "HOME": str(node.root),
+        "USER": name,
+        "LOGNAME": name,
+        "SHELL": shell,
+        "LANG": "C.UTF-8",
+        "HISTFILE": os.devnull,  # the home directory is that of the node
+        TAG_VARIABLE: node.tag,
+    }
+    if process.term_type is not None:
+        environment["TERM"] = process.term_type
+    command = process.command
+    argv = [shell, "-l"] if command is None else [shell, "-c", command]
+    stdin, stdout, stderr = streams.paths
+    return Program(
+        argv, environment, node.root, stdout, stderr, stdin=stdin, terminal=streams.terminal
+    )

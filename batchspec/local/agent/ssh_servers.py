@@ -1,0 +1,182 @@
+"""SSH servers of nodes: a loopback port for each node whose users sign in.
+
+A server starts when its node gets a user or a client asks for its address, so that other nodes
+cost nothing. The protocol is that of asyncssh, which is imported then (:mod:`ssh_protocol`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import importlib.util
+import logging
+import shutil
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from batchspec.local.agent.node_users import NodeUser
+from batchspec.local.agent.processes import Processes
+from batchspec.local.model import NodeState, node_root
+from batchspec.local.process import TAG_VARIABLE, process_tag
+
+ADDRESS = "127.0.0.1"
+"""The address of the ports of every node: all nodes are this machine."""
+SSH_PORT = "ssh_port"
+"""The entry of a node's detail with the port of its server."""
+WITHOUT_LOGIN = frozenset(
+    {
+        NodeState.CREATING,
+        NodeState.PREEMPTED,
+        NodeState.LEAVING_POOL,
+        NodeState.DEALLOCATING,
+        NodeState.DEALLOCATED,
+    }
+)
+"""The states of nodes that no user signs in to."""
+_BACKLOG = 16
+_KEYS, _SESSIONS = "ssh-keys", "ssh-sessions"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LoginNode:
+    """A node as its SSH server needs it.
+
+    ``root`` is the directory of the node, ``key`` the file of the private host key, which is
+    created if it does not exist. ``sessions`` is a folder for the pipes of sessions. ``find_user``
+    returns the account with a name, unless it has expired.
+    """
+
+    root: Path
+    key: Path
+    sessions: Path
+    find_user: Callable[[str], NodeUser | None]
+    processes: Processes
+    tag: str
+
+
+class SshServer(Protocol):
+    """The running server of a node."""
+
+    def disconnect(self) -> None:
+        """End all connections, and the processes of their sessions."""
+
+    async def close(self) -> None:
+        """Stop listening, end all connections and wait until none is left."""
+
+
+@dataclass(slots=True)
+class _Listener:
+    port: int
+    starting: asyncio.Task[SshServer | None]
+    key: Path = field(default_factory=Path)
+
+
+class SshServers:
+    """The SSH servers of all nodes of a service on the data folder ``data``."""
+
+    def __init__(self, data: Path, find_user: Callable[[str, str, str], NodeUser | None]) -> None:
+        """``find_user`` returns the account of a pool, a node and a name; see LoginNode."""
+        self._data = data
+        self._find_user = find_user
+        self._tag = process_tag(data)
+        self._processes = Processes({TAG_VARIABLE: self._tag})
+        self._listeners: dict[tuple[str, str], _Listener] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    @staticmethod
+    def is_installed() -> bool:
+        """Whether the library of the protocol is installed: the extra ``local``."""
+        return importlib.util.find_spec("asyncssh") is not None
+
+    def open(self, pool_id: str, node_id: str, port: int = 0) -> int:
+        """Start the server of a node, unless it runs; returns its port.
+
+        It listens on ``port`` if that is free. When this returns, connections are accepted.
+
+        Raises:
+            OSError: there is no free port, or no descriptor.
+        """
+        found = self._listeners.get(_key(pool_id, node_id))
+        if found is not None:
+            return found.port
+        listening = _listen(port)
+        bound: int = listening.getsockname()[1]
+        node = LoginNode(
+            root=node_root(self._data, pool_id, node_id),
+            key=self._data / _KEYS / pool_id.lower() / node_id.lower(),
+            sessions=self._data / _SESSIONS,
+            find_user=lambda name: self._find_user(pool_id, node_id, name),
+            processes=self._processes,
+            tag=self._tag,
+        )
+        starting = asyncio.create_task(_start(node, listening), name=f"ssh {node_id}")
+        self._listeners[_key(pool_id, node_id)] = _Listener(bound, starting, node.key)
+        return bound
+
+    def disconnect(self, pool_id: str, node_id: str) -> None:
+        """End all connections to a node that boots."""
+        listener = self._listeners.get(_key(pool_id, node_id))
+        if listener is not None and listener.starting.done():
+            server = listener.starting.result()
+            if server is not None:
+                server.disconnect()
+
+    def close(self, pool_id: str, node_id: str) -> None:
+        """Stop the server of a node and delete its host key: it leaves its pool or is reimaged."""
+        listener = self._listeners.pop(_key(pool_id, node_id), None)
+        if listener is None:
+            return
+        task = asyncio.create_task(_close(listener))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        with contextlib.suppress(OSError):
+            listener.key.unlink(missing_ok=True)
+            listener.key.parent.rmdir()
+
+    async def close_all(self) -> None:
+        """Stop all servers; no process of a session is left when this returns."""
+        closing = [_close(listener) for listener in self._listeners.values()]
+        self._listeners.clear()
+        await asyncio.gather(*closing, *self._ending)
+        await self._processes.close()
+        # Those of an earlier run that was killed too.
+        await asyncio.to_thread(shutil.rmtree, self._data / _SESSIONS, ignore_errors=True)
+
+
+def _key(pool_id: str, node_id: str) -> tuple[str, str]:
+    return pool_id.lower(), node_id.lower()
+
+
+def _listen(port: int) -> socket.socket:
+    with contextlib.suppress(OSError):
+        return socket.create_server((ADDRESS, port), backlog=_BACKLOG)
+    return socket.create_server((ADDRESS, 0), backlog=_BACKLOG)
+
+
+async def _start(node: LoginNode, listening: socket.socket) -> SshServer | None:
+    """Serve the connections of ``listening``; ``None`` if that fails, with the port closed."""
+    try:
+        # In a thread: the import takes about 200 ms.
+        protocol: Any = await asyncio.to_thread(
+            importlib.import_module, "batchspec.local.agent.ssh_protocol"
+        )
+        return cast("SshServer", await protocol.serve_node(node, listening))
+    except Exception:  # noqa: BLE001  a server that cannot start is no end of the service
+        _log.exception("the SSH server of %s cannot start", node.root)
+        listening.close()
+        return None
+    except asyncio.CancelledError:
+        listening.close()
+        raise
+
+
+async def _close(listener: _Listener) -> None:
+    server = await listener.starting
+    if server is not None:
+        await server.close()
