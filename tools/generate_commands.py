@@ -38,6 +38,14 @@ CLI: `AZURE_BATCH_ACCOUNT`, `AZURE_BATCH_ENDPOINT`, `AZURE_BATCH_ACCESS_KEY`,
 `AZURE_STORAGE_ACCOUNT`, `AZURE_STORAGE_KEY`, `AZURE_STORAGE_CONNECTION_STRING`. Without keys,
 `DefaultAzureCredential` signs in.
 
+## Before a command
+
+| option | effect |
+| --- | --- |
+| `batchspec --version` | prints the version; with `-v`, that of each part: see `install.md` |
+| `batchspec --debug COMMAND` | writes a log of all requests, without secrets |
+| `batchspec --install-completion` | installs [completion](install.md#shell-completion) |
+
 ## Questions
 
 On Azure, a run asks for confirmation before it changes anything; on the embedded service, only

@@ -53,12 +53,8 @@ if TYPE_CHECKING:
         variable_text,
     )
     from batchspec.api.prices import orphan_costs
-    from batchspec.api.run_folder import (
-        RunFolder,
-        read_costs,
-        recorded_runs,
-        runs_folder,
-    )
+    from batchspec.api.recorded_names import recorded_runs, runs_folder
+    from batchspec.api.run_folder import RunFolder, read_costs
     from batchspec.api.run_record import (
         RecordFiles,
         read_lines,
@@ -173,11 +169,13 @@ _NAMES = {
         "TaskState",
         "variable_text",
     ),
+    "recorded_names": (
+        "recorded_runs",
+        "runs_folder",
+    ),
     "run_folder": (
         "RunFolder",
         "read_costs",
-        "recorded_runs",
-        "runs_folder",
     ),
     "run_record": (
         "RecordFiles",

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from batchspec.api.run_folder import PAGE, RunFolder, runs_folder
+from batchspec.api.recorded_names import runs_folder
+from batchspec.api.run_folder import PAGE, RunFolder
 from batchspec.api.run_record import RecordFiles, applied_text
 from batchspec.api.run_report import read_history, write_page
 from batchspec.api.session import Session

@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from batchspec.api.recorded_names import EVENTS, recorded_runs, runs_folder
 from batchspec.apply.events import NodeFailed, Stamped, TaskFailed
 from batchspec.apply.private_files import open_private, private_folder
 from batchspec.diagnostics import redact
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 KEPT = 30
 """Recorded runs of a spec; older ones are deleted when a run starts."""
 
-_EVENTS = "events.jsonl"
 APPLIED = "applied.json"
 PAGE = "report.html"
 OUTPUT = ".stderr.txt"
@@ -39,16 +39,6 @@ OUTPUT = ".stderr.txt"
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}(:[A-Za-z0-9_-]{1,64})?")
 """The ids of the service: 72 characters of a node, 64 of others; a colon in jobs of a schedule."""
-
-
-def runs_folder(spec: Path, name: str) -> Path:
-    """The folder of the recorded runs of a spec."""
-    return spec.parent / ".batchspec" / name / "runs"
-
-
-def recorded_runs(runs: Path) -> list[Path]:
-    """The event files of all recorded runs, oldest first; their folders are named by time."""
-    return sorted(runs.glob(f"*/{_EVENTS}"))
 
 
 class RunFolder:
@@ -116,7 +106,7 @@ class RunFolder:
         if self._view is None:
             if not self.path.exists():
                 _create_run_folder(self.path)
-            self._file = open_private(self.path / _EVENTS)
+            self._file = open_private(self.path / EVENTS)
             self._view = JsonView(self._file, __version__)
         self._view(stamped)
         match stamped.event:

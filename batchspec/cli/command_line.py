@@ -60,7 +60,8 @@ class CommandGroup(TyperGroup):
             UsageError: there is no such command.
         """
         name = args[0]
-        if self.get_command(ctx, name) is None and not name.startswith("-"):
+        unknown = self.get_command(ctx, name) is None and not name.startswith("-")
+        if unknown and not ctx.resilient_parsing:
             raise unknown_command(ctx.command_path, name, self.list_commands(ctx))
         return super().resolve_command(ctx, args)
 
@@ -102,8 +103,12 @@ class Command(TyperCommand):
         """
         # Otherwise typer reports them with an exception that has no type of its own.
         ctx.allow_extra_args = True
+        if ctx.resilient_parsing and args and args[-1].startswith("-"):
+            # The line is being completed. An option without its value ends the parsing of typer,
+            # and the arguments before it would not be read.
+            args = args[:-1]
         rest = _parsed(super().parse_args, ctx, args)
-        if rest:
+        if rest and not ctx.resilient_parsing:
             raise unexpected_arguments(ctx.command_path, rest)
         return rest
 

@@ -6,6 +6,9 @@ import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -35,6 +38,7 @@ from batchspec.cli.commands.schema import schema
 from batchspec.cli.commands.status import status
 from batchspec.cli.commands.stop import stop
 from batchspec.cli.commands.validate import validate
+from batchspec.cli.completion import is_completing
 from batchspec.cli.resume_command import select
 from batchspec.diagnostics import BatchspecError, Diagnostic, UsageError, redact
 from batchspec.exit_codes import Exit
@@ -131,6 +135,8 @@ def main() -> None:
 
 def run() -> int:
     """Run the command of ``sys.argv``; the exit code."""
+    if is_completing(os.environ):
+        return _complete()
     select(None)
     try:
         try:
@@ -151,6 +157,33 @@ def run() -> int:
     except Exception as error:  # noqa: BLE001 - the outermost boundary: this is a bug
         return _report_bug(error)
     return code if isinstance(code, int) else Exit.DONE
+
+
+def _complete() -> int:
+    """Print completions for a shell, and no error: the user is still writing the line."""
+    # Otherwise typer formats every description with rich, whose import takes a third of the time.
+    with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere), _without("rich"):
+        try:
+            app(standalone_mode=False)
+        except SystemExit as end:
+            # fish asks by the exit code whether there are completions.
+            return end.code if isinstance(end.code, int) else Exit.DONE
+        except Exception:  # noqa: BLE001 - the outermost boundary
+            return Exit.BUG
+    return Exit.DONE
+
+
+@contextmanager
+def _without(module: str) -> Iterator[None]:
+    """Let ``importlib.util.find_spec`` not find a module, unless it is imported already."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]  # the way to prevent an import
+    try:
+        yield
+    finally:
+        del sys.modules[module]
 
 
 def _report_bug(error: Exception) -> int:

@@ -12,6 +12,7 @@ import typer
 
 from batchspec.api.options import RunOptions, Target
 from batchspec.cli.activity import show_activity
+from batchspec.cli.completion import complete_step, complete_variable
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.plan import Part
 
@@ -55,12 +56,20 @@ Replace: TypeAlias = Annotated[
 OnlyStep: TypeAlias = Annotated[
     str,
     typer.Option(
-        "--target-step", metavar="STEP", help="Only this step of the plan and the steps it needs."
+        "--target-step",
+        metavar="STEP",
+        autocompletion=complete_step,
+        help="Only this step of the plan and the steps it needs.",
     ),
 ]
 Variables: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--var", metavar="NAME=VALUE", help="Set a parameter. Can be repeated."),
+    typer.Option(
+        "--var",
+        metavar="NAME=VALUE",
+        autocompletion=complete_variable,
+        help="Set a parameter. Can be repeated.",
+    ),
 ]
 VariableFiles: TypeAlias = Annotated[
     list[Path] | None,

@@ -71,6 +71,7 @@ if TYPE_CHECKING:
         scaled_down,
     )
     from batchspec.spec.insertion import literal_name
+    from batchspec.spec.outline import Outline, read_outline
     from batchspec.spec.parameters import RESERVED
     from batchspec.spec.read import (
         FlawedSpecError,
@@ -123,6 +124,7 @@ __all__ = [
     "NumberRange",
     "Once",
     "OtherRates",
+    "Outline",
     "Pool",
     "PoolKind",
     "Quoted",
@@ -160,6 +162,7 @@ __all__ = [
     "position",
     "quote",
     "read_data",
+    "read_outline",
     "read_rows",
     "read_spec",
     "resolved",
@@ -200,6 +203,7 @@ _MODULES = {
     **dict.fromkeys(("duration", "iso", "slug"), "convert"),
     **dict.fromkeys(("definition", "load_schema", "resolved", "schema_text"), "validator"),
     **dict.fromkeys(("FlawedSpecError", "expanded_document", "read_spec"), "read"),
+    **dict.fromkeys(("Outline", "read_outline"), "outline"),
     **dict.fromkeys(("RowFile", "read_rows"), "rows"),
     **dict.fromkeys(("place_of_property", "task_findings", "varying_members"), "rules_properties"),
     **dict.fromkeys(("too_many_slots",), "rules_tasks"),

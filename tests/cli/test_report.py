@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 
 from batchspec.api import read_lines
-from batchspec.api.run_folder import KEPT, RunFolder, recorded_runs, runs_folder
+from batchspec.api.recorded_names import recorded_runs, runs_folder
+from batchspec.api.run_folder import KEPT, RunFolder
 from batchspec.apply.events import (
     Event,
     Noticed,

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from batchspec.api import read_history, write_page
-from batchspec.api.run_folder import RunFolder, runs_folder
+from batchspec.api.recorded_names import runs_folder
+from batchspec.api.run_folder import RunFolder
 from batchspec.api.run_record import RecordFiles
 from batchspec.apply.events import Outcome, RunEnded, RunStarted, Stamped
 from tests.cli.test_run_record import AT, JOB, a_task, stream

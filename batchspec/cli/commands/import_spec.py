@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from batchspec.cli.completion import complete_job, complete_pool
 from batchspec.cli.console import ConsoleNotices, out, show_diagnostics
 from batchspec.cli.options import TargetOption, run_options
 from batchspec.diagnostics import Diagnostic, SpecError, UsageError
@@ -32,10 +33,16 @@ async def import_(
     job: Annotated[
         str,
         typer.Option(
-            "--job", metavar="ID", help="A live job, or one of several jobs of the files."
+            "--job",
+            metavar="ID",
+            autocompletion=complete_job,
+            help="A live job, or one of several jobs of the files.",
         ),
     ] = "",
-    pool: Annotated[str, typer.Option("--pool", metavar="ID", help="A live pool.")] = "",
+    pool: Annotated[
+        str,
+        typer.Option("--pool", metavar="ID", autocompletion=complete_pool, help="A live pool."),
+    ] = "",
     name: Annotated[str, typer.Option("--name", help="The name of the spec.")] = "",
     target_file: Annotated[
         Path | None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from batchspec.cli.completion import complete_node, complete_task
 from batchspec.cli.console import (
     ConsoleNotices,
     err,
@@ -41,6 +42,7 @@ async def logs(
         list[str] | None,
         typer.Argument(
             metavar="[TASK...]",
+            autocompletion=complete_task,
             help="The id of a task, or a unique part of it; several, or a pattern such as 'map-*', "
             "print each line after the id of its task.",
             show_default=False,
@@ -63,6 +65,7 @@ async def logs(
         typer.Option(
             "--start-task",
             metavar="NODE",
+            autocompletion=complete_node,
             help="Show the start task of a node: its id, or a unique part of it.",
         ),
     ] = None,

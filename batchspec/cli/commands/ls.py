@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from batchspec.cli.completion import complete_path
 from batchspec.cli.console import ConsoleNotices, err, note_missing_secrets, out, out_bytes
 from batchspec.cli.options import (
     Format,
@@ -30,6 +31,7 @@ async def ls(
         str | None,
         typer.Argument(
             metavar="[CONTAINER[/PREFIX]]",
+            autocompletion=complete_path,
             help="A container, by its name in the spec or its id, and the beginning of the names "
             "of its blobs; or a task or node, by its id or a unique part of it, and the beginning "
             "of the names of its files. [default: list the containers]",
@@ -89,6 +91,7 @@ async def cat(
         str,
         typer.Argument(
             metavar="CONTAINER/BLOB",
+            autocompletion=complete_path,
             help="A blob, or a file of a task or node, as `ls` lists them: output/result.csv, "
             "TASK/wd/result.csv, NODE/startup/stdout.txt.",
         ),

@@ -10,6 +10,7 @@ from typing import Annotated, TextIO
 import typer
 
 from batchspec.api.options import ReportFormat
+from batchspec.cli.completion import complete_run
 from batchspec.cli.console import ConsoleNotices, out, out_part, show_diagnostics
 from batchspec.cli.options import SpecFile, VariableFiles, Variables, run_options
 from batchspec.diagnostics import Diagnostic, DiskError
@@ -27,6 +28,7 @@ def report(
         typer.Option(
             "--run",
             metavar="ID",
+            autocompletion=complete_run,
             help="The run whose last attempt has this id, a unique prefix of it, or the path of "
             "its folder or page.",
         ),

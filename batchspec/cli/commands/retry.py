@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from batchspec.cli.completion import complete_cause, complete_failed_task
 from batchspec.cli.console import ConsoleNotices, out
 from batchspec.cli.options import (
     MaxCost,
@@ -29,6 +30,7 @@ async def retry(
         typer.Option(
             "--cause",
             metavar="CAUSE",
+            autocompletion=complete_cause,
             help="Only failures with this cause, as `failures` names it. Can be repeated.",
         ),
     ] = None,
@@ -37,6 +39,7 @@ async def retry(
         typer.Option(
             "--task",
             metavar="TASK",
+            autocompletion=complete_failed_task,
             help="Only this task: its id, or a unique part of it. Can be repeated.",
         ),
     ] = None,

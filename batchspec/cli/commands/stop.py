@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from batchspec.cli.completion import complete_task
 from batchspec.cli.confirm import agreed
 from batchspec.cli.console import ConsoleNotices, out
 from batchspec.cli.options import (
@@ -38,6 +39,7 @@ async def stop(
         list[str] | None,
         typer.Argument(
             metavar="[TASK...]",
+            autocompletion=complete_task,
             help="Tasks to end, each by its id or a unique part of it. [default: the whole run]",
             show_default=False,
         ),
