@@ -5,7 +5,6 @@ The docstring of a test names its evidence, a recorded test of a public client.
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 import pytest
@@ -134,26 +133,6 @@ def test_endpoints_of_a_node_are_ports_of_this_machine(service: Service) -> None
             "backendPort": 22,
         }
     ]
-
-
-def test_remote_login_settings(service: Service) -> None:
-    service.request("POST", "/pools", pool())
-    found = service.store.pools.get("p")
-    assert found is not None
-    service.store.nodes.add(found, ["n"], NOW, dedicated=True, slots=1)
-    creating = service.request("GET", "/pools/p/nodes/n/remoteloginsettings")
-    assert (creating.status, creating.code) == (409, "OperationNotValidOnNode")
-    assert creating.values["Reason"] == "The node is creating."
-    node = service.store.nodes.get("p", "n")
-    assert node is not None
-    service.store.nodes.update(node, NodeState.STARTING, NOW)
-    settings = service.client.get_node_remote_login_settings("p", "n")
-    with socket.create_connection(
-        (settings.remote_login_ip_address, settings.remote_login_port), timeout=30
-    ) as connection:
-        assert connection.recv(4) == b"SSH-"
-    missing = service.request("GET", "/pools/p/nodes/none/remoteloginsettings")
-    assert (missing.status, missing.code) == (404, "NodeNotFound")
 
 
 @pytest.mark.parametrize("url", ["fake.url", "ftp://h/b", "http:/b", "http://[::1"])

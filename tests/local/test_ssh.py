@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,14 +13,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import asyncssh
 import pytest
 
 from batchspec.local.agent import USERS, SshServers
 from batchspec.local.agent.node_users import NodeUser, hash_password, read_public_key
+from batchspec.local.model import NodeState
+from tests.local.engine_stub import NOW
 from tests.local.engines import pool, processes_of, running_with_engine, wait_until
 from tests.local.running import Service
 
+asyncssh = pytest.importorskip("asyncssh", reason="the extra local is not installed")
 SECRET = "correct horse battery"
 KEY = asyncssh.generate_private_key("ssh-ed25519")
 PUBLIC = KEY.export_public_key().decode().strip()
@@ -268,6 +271,26 @@ def is_open(port: int) -> bool:
         return True
 
     return asyncio.run(attempt())
+
+
+def test_remote_login_settings(service: Service) -> None:
+    service.request("POST", "/pools", pool())
+    found = service.store.pools.get("p")
+    assert found is not None
+    service.store.nodes.add(found, ["n"], NOW, dedicated=True, slots=1)
+    creating = service.request("GET", "/pools/p/nodes/n/remoteloginsettings")
+    assert (creating.status, creating.code) == (409, "OperationNotValidOnNode")
+    assert creating.values["Reason"] == "The node is creating."
+    node = service.store.nodes.get("p", "n")
+    assert node is not None
+    service.store.nodes.update(node, NodeState.STARTING, NOW)
+    settings = service.client.get_node_remote_login_settings("p", "n")
+    with socket.create_connection(
+        (settings.remote_login_ip_address, settings.remote_login_port), timeout=30
+    ) as connection:
+        assert connection.recv(4) == b"SSH-"
+    missing = service.request("GET", "/pools/p/nodes/none/remoteloginsettings")
+    assert (missing.status, missing.code) == (404, "NodeNotFound")
 
 
 def test_without_the_library(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
