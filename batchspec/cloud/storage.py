@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import functools
 from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,7 +111,6 @@ def _absent(error: AzureError) -> bool:
     return error_code(error) in _ABSENT
 
 
-_PAGE = 5000
 _DIRECTORY = "hdi_isfolder"
 
 
@@ -120,9 +123,9 @@ class Blobs:
 
     def __init__(self, service: BlobServiceClient, limiter: RateLimiter, timing: Timing) -> None:
         self._service = service
-        requests = BlobRequests(service)
-        self._uploads = Uploads(service, requests)
-        self._downloads = Downloads(requests, timing, limiter.backoff)
+        self._requests = BlobRequests(service)
+        self._uploads = Uploads(service, self._requests)
+        self._downloads = Downloads(self._requests, timing, limiter.backoff)
 
     async def list(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
         """Every blob of a container, streamed; nothing if the container does not exist.
@@ -130,22 +133,16 @@ class Blobs:
         An account with a hierarchical namespace lists its directories as empty blobs with special
         metadata (azure-sdk-for-python#34734); they are left out.
         """
-        client = self._service.get_container_client(container)
-        listed = client.list_blobs(
-            name_starts_with=prefix or None, include=["metadata"], results_per_page=_PAGE
-        )
         try:
-            async for found in listed:
-                metadata = found.metadata or {}
-                if _is_directory(metadata):
+            async for found in self._requests.list(container, prefix):
+                if _is_directory(found.metadata):
                     continue
-                md5 = found.content_settings.content_md5
                 yield Blob(
                     name=found.name,
                     size=found.size,
-                    md5=bytes(md5) if md5 else None,
-                    modified=found.last_modified,
-                    work=metadata.get(STAMP, ""),
+                    md5=base64.b64decode(found.md5) or None,
+                    modified=_time(found.modified) if found.modified else None,
+                    work=found.metadata.get(STAMP, ""),
                 )
         except AzureError as error:
             if not _absent(error):
@@ -211,6 +208,12 @@ class Blobs:
         """
         with translated(f"{container}/{blob.name}"):
             return await self._downloads.download(container, blob, part, moved)
+
+
+@functools.lru_cache(maxsize=1024)
+def _time(text: str) -> datetime:
+    """The time of an HTTP date. Blobs that were written together share it."""
+    return parsedate_to_datetime(text)
 
 
 def _is_directory(metadata: Mapping[str, str]) -> bool:

@@ -540,6 +540,15 @@ async def test_blobs_by_prefix(real: AccountClient, container: str, tmp_path: Pa
     assert set(await blobs(real, container, "a/")) == {"a/1", "a/2"}
 
 
+@pytest.mark.parametrize("prefix", ["a b/c", "x#y", "q?z=1&", "100%", "%2F%20", "~tilde+", "日本/"])
+async def test_a_prefix_is_the_start_of_a_name(
+    real: AccountClient, container: str, tmp_path: Path, prefix: str
+) -> None:
+    for name in (f"{prefix}-1", "other"):
+        await real.blobs.upload(container, a_file(tmp_path / "f", b"x", name), nothing)
+    assert set(await blobs(real, container, prefix)) == {f"{prefix}-1"}
+
+
 async def test_permissions_of_a_sas(real: AccountClient, container: str, tmp_path: Path) -> None:
     await real.blobs.upload(container, a_file(tmp_path / "f", b"data"), nothing)
     signer = await real.connection.signer.for_lifetime(timedelta(hours=1))

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,59 @@ async def test_a_container_that_is_being_deleted_has_no_blobs(
     server.on("GET", "/store/data", storage_refusal(409, "ContainerBeingDeleted"))
     assert [blob async for blob in cloud.blobs.list("data")] == []
     assert await cloud.containers.get_metadata("data") is None
+
+
+PAGE = """\
+<?xml version="1.0" encoding="utf-8"?>
+<EnumerationResults ServiceEndpoint="https://store.blob.core.windows.net/" ContainerName="data">
+<Blobs>{}</Blobs><NextMarker>{}</NextMarker></EnumerationResults>"""
+FULL = (
+    "<Blob><Name>one</Name><Properties>"
+    "<Last-Modified>Tue, 03 Mar 2026 09:08:07 GMT</Last-Modified>"
+    "<Content-Length>3</Content-Length><Content-MD5>rL0Y20zC+Fzt72VPzMSk2A==</Content-MD5>"
+    "</Properties><Metadata><batchspec_work>abc</batchspec_work></Metadata></Blob>"
+)
+BARE = (
+    '<Blob><Name Encoded="true">two%EF%BF%BF%20%25</Name><Properties>'
+    "<Content-Length>0</Content-Length><Content-MD5 /></Properties><Metadata /></Blob>"
+)
+FOLDER = (
+    "<Blob><Name>dir</Name><Properties><Content-Length>0</Content-Length></Properties>"
+    "<Metadata><Hdi_isfolder>true</Hdi_isfolder></Metadata></Blob>"
+)
+
+
+def listing(blobs: str, marker: str = "") -> Reply:
+    body = PAGE.format(blobs, marker).encode()
+    return Reply(200, body, headers={"Content-Type": "application/xml"})
+
+
+async def test_the_pages_of_a_listing(cloud: AccountClient, server: Scripted) -> None:
+    server.on(
+        "GET",
+        "/store/data",
+        listing(FULL, "next page&amp;1"),
+        storage_refusal(503, "ServerBusy"),
+        listing(FOLDER + BARE),
+    )
+    found = [blob async for blob in cloud.blobs.list("data")]
+    assert found == [
+        Blob(
+            "one", 3, hashlib.md5(b"foo").digest(), datetime(2026, 3, 3, 9, 8, 7, tzinfo=UTC), "abc"
+        ),
+        Blob("two\uffff %", 0, None),
+    ]
+    markers = [asked.query.get("marker", "") for asked in server.asked]
+    assert markers == ["", "next page&1", "next page&1"]
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", PAGE.format("", "")[:-8].encode()])
+async def test_an_answer_that_is_no_listing(
+    cloud: AccountClient, server: Scripted, body: bytes
+) -> None:
+    server.on("GET", "/store/data", Reply(200, body, headers={"Content-Type": "application/xml"}))
+    with pytest.raises(ServiceError, match="container data"):
+        [blob async for blob in cloud.blobs.list("data")]
 
 
 @pytest.mark.parametrize(
