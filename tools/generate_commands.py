@@ -36,7 +36,9 @@ The account is selected by `--target`, or else by `BATCHSPEC_TARGET`. If neither
 else `local`, the embedded service, which starts automatically. The variables are those of the Azure
 CLI: `AZURE_BATCH_ACCOUNT`, `AZURE_BATCH_ENDPOINT`, `AZURE_BATCH_ACCESS_KEY`,
 `AZURE_STORAGE_ACCOUNT`, `AZURE_STORAGE_KEY`, `AZURE_STORAGE_CONNECTION_STRING`. Without keys,
-`DefaultAzureCredential` signs in.
+`DefaultAzureCredential` signs in. What needs Azure Resource Manager also reads
+`AZURE_SUBSCRIPTION_ID` and `AZURE_RESOURCE_GROUP`; without them, the account with the endpoint is
+searched for among those that your identity can read.
 
 ## Before a command
 

@@ -173,6 +173,14 @@ ACCOUNT = ErrorGroup(
             "Run `az login`, or set the account keys.",
         ),
         ErrorCode(
+            "account-not-found",
+            "The Batch account is not found at Azure Resource Manager",
+            "Without AZURE_SUBSCRIPTION_ID, the account with the endpoint is searched for in the"
+            " subscriptions that your identity sees; without AZURE_RESOURCE_GROUP, in the one.",
+            "Set the two variables as in the message; your identity needs the role 'Azure Batch"
+            " Account Reader' on the account.",
+        ),
+        ErrorCode(
             "bad-answer",
             "The answer of the service is not valid",
             "A proxy replaced it, or the URL is not that of the service.",

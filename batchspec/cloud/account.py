@@ -21,12 +21,15 @@ class AzureCloud:
     """An Azure cloud: the DNS suffix of its Storage and the token audience of its Batch service.
 
     ``authority`` is the host for authentication; ``None``: the default of the SDK, which reads
-    ``AZURE_AUTHORITY_HOST``.
+    ``AZURE_AUTHORITY_HOST``. ``manager`` is the URL of Azure Resource Manager, and
+    ``manager_audience`` the audience of tokens for it.
     """
 
     suffix: str
     audience: str
     authority: str | None = None
+    manager: str = "https://management.azure.com"
+    manager_audience: str = "https://management.azure.com/"
 
 
 API_VERSION = "2025-06-01"
@@ -37,12 +40,18 @@ _CLOUDS = {
     "batch.azure.com": PUBLIC,
     # As in the Azure CLI (azure/cli/core/cloud.py): the names follow no rule.
     "batch.chinacloudapi.cn": AzureCloud(
-        "core.chinacloudapi.cn", "https://batch.chinacloudapi.cn/", "login.chinacloudapi.cn"
+        "core.chinacloudapi.cn",
+        "https://batch.chinacloudapi.cn/",
+        "login.chinacloudapi.cn",
+        "https://management.chinacloudapi.cn",
+        "https://management.chinacloudapi.cn/",
     ),
     "batch.usgovcloudapi.net": AzureCloud(
         "core.usgovcloudapi.net",
         "https://batch.core.usgovcloudapi.net/",
         "login.microsoftonline.us",
+        "https://management.usgovcloudapi.net",
+        "https://management.core.usgovcloudapi.net/",
     ),
 }
 """The Azure clouds, by the DNS suffix of their Batch endpoints."""
@@ -67,6 +76,13 @@ class LocalAccount:
     blob_url: str
     blob_account: str
     blob_key: Secret
+    subscription: str = "00000000-0000-0000-0000-000000000000"
+    resource_group: str = "batchspec"
+
+    @property
+    def manager_url(self) -> str:
+        """Where Azure Resource Manager answers: at the address of the Batch service."""
+        return self.batch_url
 
     @property
     def names(self) -> AccountNames:
@@ -79,7 +95,8 @@ class AzureAccount:
     """A Batch account and a Storage account on Azure.
 
     Without a key (``None``), ``DefaultAzureCredential`` authenticates. ``cloud`` is the Azure cloud
-    of the accounts.
+    of the accounts. ``subscription`` and ``resource_group`` are those of the Batch account; empty:
+    not given.
     """
 
     batch_url: str
@@ -89,6 +106,13 @@ class AzureAccount:
     blob_account: str
     blob_key: Secret | None
     cloud: AzureCloud = PUBLIC
+    subscription: str = ""
+    resource_group: str = ""
+
+    @property
+    def manager_url(self) -> str:
+        """Where Azure Resource Manager answers."""
+        return self.cloud.manager
 
     @property
     def names(self) -> AccountNames:
@@ -135,7 +159,15 @@ def account_from(environment: Mapping[str, str]) -> AzureAccount:
     if found:
         raise UsageError(*found)
     return AzureAccount(
-        batch_url, batch_account, batch_key, blob_url, blob_account, blob_key, cloud
+        batch_url,
+        batch_account,
+        batch_key,
+        blob_url,
+        blob_account,
+        blob_key,
+        cloud,
+        _given(environment, "AZURE_SUBSCRIPTION_ID"),
+        _given(environment, "AZURE_RESOURCE_GROUP"),
     )
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobServiceClient
 
     from batchspec.cloud.account_facts import Applications, Images, Quotas
+    from batchspec.cloud.control_plane import ControlPlane
     from batchspec.cloud.jobs import Jobs, JobSchedules
     from batchspec.cloud.pools import Nodes, Pools
     from batchspec.cloud.rest import BatchConnection
@@ -41,6 +42,7 @@ class AccountClient:
 
     names: AccountNames
     longest_sas: timedelta | None
+    control_plane: ControlPlane
     pools: Pools
     nodes: Nodes
     jobs: Jobs

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from azure.batch.aio import BatchClient
 from azure.core.credentials import AzureNamedKeyCredential
@@ -20,7 +20,8 @@ from azure.storage.blob.aio import BlobServiceClient
 from batchspec.cloud.account import API_VERSION, PUBLIC, AnyAccount, AzureAccount, AzureCloud
 from batchspec.cloud.account_facts import Applications, Images, Quotas
 from batchspec.cloud.client import AccountClient
-from batchspec.cloud.errors import translate
+from batchspec.cloud.control_plane import ControlPlane, management_client
+from batchspec.cloud.errors import no_manager_credential, translate
 from batchspec.cloud.jobs import Jobs, JobSchedules
 from batchspec.cloud.pipeline import NormalizeUrlPolicy, Notice, RetryPolicy, transport
 from batchspec.cloud.pools import Nodes, Pools
@@ -33,6 +34,9 @@ from batchspec.cloud.storage import Blobs, Containers
 from batchspec.cloud.tasks import Tasks
 from batchspec.cloud.transfer import BLOCK
 from batchspec.diagnostics import Diagnostic, ServiceError
+
+if TYPE_CHECKING:
+    from azure.mgmt.batch.aio import BatchManagementClient
 
 
 @asynccontextmanager
@@ -87,9 +91,36 @@ async def connect(
         )
         signer = SasSigner(account, service, blob_time.now)
         batch = BatchConnection(client, signer, batch_limiter, limits, timing, batch_time)
+        manager_limiter = RateLimiter(limits, timing)
+
+        async def connect_manager(subscription: str) -> BatchManagementClient:
+            nonlocal token
+            if token is None and isinstance(account, AzureAccount):
+                token = await stack.enter_async_context(
+                    credential() if credential else create_credential(account.cloud)
+                )
+            return await stack.enter_async_context(
+                management_client(
+                    account,
+                    subscription,
+                    credential=token,
+                    retry=RetryPolicy(
+                        manager_limiter,
+                        limits,
+                        timing,
+                        ServiceTime(timing.monotonic, now),
+                        notice,
+                        stopped=stopped,
+                        no_token=no_manager_credential,
+                    ),
+                    transport=transport(account.manager_url, limits, verify),
+                )
+            )
+
         yield AccountClient(
             names=account.names,
             longest_sas=signer.longest,
+            control_plane=ControlPlane(account, connect_manager),
             pools=Pools(batch),
             nodes=Nodes(batch),
             jobs=Jobs(batch),

@@ -8,7 +8,7 @@ ResourceNotFoundError.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
@@ -25,6 +25,10 @@ _KEYS = (
 _ROLE = (
     "Assign the roles 'Azure Batch Data Contributor' on the Batch account and 'Storage Blob Data"
     " Contributor' on the Storage account to your identity; a new assignment takes up to 10 minutes"
+)
+_SUBSCRIPTION = (
+    "Set AZURE_SUBSCRIPTION_ID and AZURE_RESOURCE_GROUP to those of the account: `az batch account"
+    " list --output table`, `az account show`"
 )
 _EMULATOR = "For a storage emulator, start Azurite with --skipApiVersionCheck"
 _BUSY = "Run the command again in a few minutes"
@@ -52,6 +56,25 @@ TABLE: dict[str, tuple[str, str]] = {
     "KeyBasedAuthenticationNotPermitted": (
         "the Storage account does not allow account keys",
         "Unset AZURE_STORAGE_KEY and AZURE_STORAGE_CONNECTION_STRING, and run `az login`",
+    ),
+    "AuthorizationFailed": ("your identity lacks the permission", _ROLE),
+    "LinkedAuthorizationFailed": (
+        "your identity may not assign the managed identity to nodes",
+        "Assign the role 'Managed Identity Operator' on the managed identity to your identity; a"
+        " new assignment takes up to 10 minutes",
+    ),
+    "MissingSubscriptionRegistration": (
+        "the subscription is not registered for Azure Batch",
+        "Run `az provider register --namespace Microsoft.Batch --wait`, which needs the role"
+        " 'Contributor' on the subscription",
+    ),
+    "InvalidSubscriptionId": ("the subscription id is not valid", _SUBSCRIPTION),
+    "SubscriptionNotFound": ("the subscription is not found", _SUBSCRIPTION),
+    "ResourceGroupNotFound": ("the resource group does not exist", _SUBSCRIPTION),
+    "ResourceNotFound": ("the account is not in this resource group", _SUBSCRIPTION),
+    "InvalidAuthenticationTokenTenant": (
+        "you are signed in to another tenant than that of the subscription",
+        "Run `az login --tenant TENANT` with the tenant of AZURE_SUBSCRIPTION_ID",
     ),
     "InsufficientAccountPermissions": ("your identity lacks the permission", _ROLE),
     "Forbidden": ("your identity lacks the permission", _ROLE),
@@ -242,7 +265,9 @@ def to_diagnostic(response: ErrorResponse, subject: str) -> Diagnostic:
     more = "" if summary == response.message else response.message
     detail = [f"{response.code}: {more}" if more and more != response.code else response.code]
     values = dict(response.values)
-    name = values.get("PropertyName", "")
+    name = _property_name(values)
+    if response.code == "AuthorizationFailed":
+        fix = _missing_role(response.message) or fix
     if name and response.code in _OF_PROPERTY:
         value = _quoted(values.get("PropertyValue", ""))
         summary = _OF_PROPERTY[response.code].format(name=name, value=value)
@@ -254,6 +279,57 @@ def to_diagnostic(response: ErrorResponse, subject: str) -> Diagnostic:
         fix=fix,
         request_id=response.request_id,
         property=name,
+    )
+
+
+_OTHER_NAMES = {
+    "interNodeCommunication": "enableInterNodeCommunication",
+    "formula": "autoScaleFormula",
+    "evaluationInterval": "autoScaleEvaluationInterval",
+    "applicationPackages": "applicationPackageReferences",
+    "dynamicVnetAssignmentScope": "dynamicVNetAssignmentScope",
+    "inboundNatPools": "inboundNATPools",
+    "nodeAgentSkuId": "nodeAgentSKUId",
+    "userName": "username",
+    "deploymentConfiguration": "virtualMachineConfiguration",
+}
+"""Property of a pool at Resource Manager → name of the same property at the Batch service."""
+
+
+def _property_name(values: Mapping[str, str]) -> str:
+    """The name at the Batch service of the property that an error is about; empty if none is.
+
+    Resource Manager adds the path: ``properties.scaleSettings.autoScale.formula``.
+    """
+    last = re.sub(r"\[\d+\]", "", values.get("PropertyPath", "")).rpartition(".")[2]
+    name = last or values.get("PropertyName", "")
+    return _OTHER_NAMES.get(name, name)
+
+
+_DENIED = re.compile(r"perform action '([^']+)' over scope '([^']+)'")
+_OBJECT = re.compile(r"object id '([^']+)'")
+_ACCOUNT_SCOPE = re.compile(r"(?i)^.*?/batchAccounts/[^/]+")
+
+
+def _missing_role(message: str) -> str:
+    """The role that allows what Resource Manager refused; empty if the message does not name it."""
+    found = _DENIED.search(message)
+    if found is None:
+        return ""
+    action, scope, client = found[1], found[2], _OBJECT.search(message)
+    identity = client[1] if client else "IDENTITY"
+    account = _ACCOUNT_SCOPE.match(scope)
+    name = action.lower()
+    if "/batchaccounts/pools/" in name or "/batchaccounts/applications/" in name:
+        role = "Azure Batch Data Contributor"
+    elif name.endswith("/read"):
+        role = "Azure Batch Account Reader"
+    else:
+        role = "Azure Batch Account Contributor"
+    return (
+        f"Assign the role '{role}' to your identity: `az role assignment create --assignee"
+        f' {identity} --role "{role}" --scope {account[0] if account else scope}`; a new assignment'
+        " takes up to 10 minutes"
     )
 
 
@@ -298,6 +374,17 @@ def no_credential(error: ClientAuthenticationError) -> ServiceError:
         "there is no account key, and authentication with Microsoft Entra ID failed",
         detail=redact(str(error.message or error).strip()),
         fix="Run `az login`, or set AZURE_BATCH_ACCESS_KEY and AZURE_STORAGE_KEY",
+    )
+    return ServiceError(problem, code="no-credential")
+
+
+def no_manager_credential(error: ClientAuthenticationError) -> ServiceError:
+    """Authentication for Azure Resource Manager failed, for which keys are not valid."""
+    problem = Diagnostic(
+        "no-credential",
+        "authentication with Microsoft Entra ID failed, which Azure Resource Manager requires",
+        detail=redact(str(error.message or error).strip()),
+        fix="Run `az login`; the keys of the accounts are not valid for Azure Resource Manager",
     )
     return ServiceError(problem, code="no-credential")
 

@@ -167,8 +167,10 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
         notice: Notice,
         *,
         stopped: Callable[[], Diagnostic | None],
+        no_token: Callable[[ClientAuthenticationError], ServiceError] = no_credential,
     ) -> None:
         super().__init__()
+        self._no_token = no_token
         self._stopped = stopped
         self._limiter = limiter
         self._service_time = time
@@ -190,7 +192,7 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
             try:
                 response = await self.next.send(request)
             except ClientAuthenticationError as error:
-                raise no_credential(error) from None
+                raise self._no_token(error) from None
             except AzureError as error:
                 self._log(request, sent, attempts, error=error)
                 delay = self._delay_without_answer(request, error, first_sent, attempts)

@@ -1,0 +1,296 @@
+"""The control plane: the Batch account as a resource of Azure Resource Manager.
+
+azure-mgmt-batch is imported, and a credential created, with the first request; only specs and
+commands that need it send one. The client has the retry policy of the other services. It does not
+register resource providers: the pipeline of the SDK does so by default, even after a read, and
+waits for the end without a bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from azure.core.pipeline import policies
+from azure.core.rest import HttpRequest
+
+from batchspec.cloud.account import AnyAccount, AzureAccount, LocalAccount
+from batchspec.cloud.errors import translated
+from batchspec.cloud.facts import Json
+from batchspec.cloud.rest import json_of, path_segment
+from batchspec.diagnostics import Diagnostic, ServiceError
+
+if TYPE_CHECKING:
+    from azure.mgmt.batch.aio import BatchManagementClient
+
+Connect = Callable[[str], Awaitable["BatchManagementClient"]]
+"""Sets up the client of a subscription; empty: requests name the subscription themselves."""
+
+API_VERSION = "2025-06-01"
+"""The version of the Batch management API; that of azure-mgmt-batch 19."""
+
+SUBSCRIPTIONS_VERSION = "2022-12-01"
+"""The version of the Subscriptions API of Resource Manager."""
+
+MOST_SUBSCRIPTIONS = 50
+"""How many subscriptions are searched for an account, to stay far below the read limit."""
+
+_PARALLEL = 8
+"""How many subscriptions are searched at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResource:
+    """A Batch account as a resource: the client of its subscription, its resource group and name.
+
+    ``client`` is only for this package.
+    """
+
+    client: BatchManagementClient
+    subscription: str
+    group: str
+    name: str
+
+    @property
+    def id(self) -> str:
+        """The resource id."""
+        return (
+            f"/subscriptions/{self.subscription}/resourceGroups/{self.group}"
+            f"/providers/Microsoft.Batch/batchAccounts/{self.name}"
+        )
+
+
+class ControlPlane:
+    """Requests to Azure Resource Manager about one Batch account. Creating it sends none."""
+
+    def __init__(self, account: AnyAccount, connect: Connect) -> None:
+        self._account = account
+        self._connect = connect
+        self._lock = asyncio.Lock()
+        self._resource: BatchResource | None = None
+
+    async def resource(self) -> BatchResource:
+        """The account as a resource. The first call finds it.
+
+        Without a resource group, the accounts of the subscription are listed; without a
+        subscription, those of every subscription that the identity can read. The endpoint decides:
+        names are unique in a region only.
+
+        Raises:
+            ServiceError: no subscription has an account with this endpoint (``account-not-found``),
+                or the subscriptions or accounts cannot be listed.
+        """
+        async with self._lock:
+            if self._resource is None:
+                self._resource = await self._find()
+        return self._resource
+
+    async def get(self) -> Json:
+        """The answer of Get Batch Account.
+
+        Raises:
+            ServiceError: the account is not found, or cannot be read.
+        """
+        resource = await self.resource()
+        with translated(f"Batch account {resource.name}"):
+            body: Json = await resource.client.batch_account.get(
+                resource.group, resource.name, cls=json_of
+            )
+        return body
+
+    async def list_skus(self, region: str) -> list[Json]:
+        """The VM sizes that Batch offers in a region.
+
+        Raises:
+            ServiceError: they cannot be listed.
+        """
+        resource = await self.resource()
+        location = path_segment(region)
+        path = (
+            f"/subscriptions/{path_segment(resource.subscription)}/providers/Microsoft.Batch"
+            f"/locations/{location}/virtualMachineSkus"
+        )
+        with translated(f"VM sizes of region {region}"):
+            return [sku async for sku in _list(resource.client, path)]
+
+    async def _find(self) -> BatchResource:
+        account = self._account
+        subscription, group, name = (
+            account.subscription,
+            account.resource_group,
+            account.batch_account,
+        )
+        if not subscription:
+            client = await self._connect("")
+            subscription, group, name = await self._search(client)
+        elif not group:
+            client = await self._connect(subscription)
+            place = await self._place(client, subscription)
+            if place is None:
+                raise _not_found(account, f"subscription {subscription} has")
+            group, name = place
+            return BatchResource(client, subscription, group, name)
+        return BatchResource(await self._connect(subscription), subscription, group, name)
+
+    async def _search(self, client: BatchManagementClient) -> tuple[str, str, str]:
+        """Subscription, resource group and name of the account."""
+        with translated("subscriptions of your identity"):
+            path, version = "/subscriptions", SUBSCRIPTIONS_VERSION
+            found = [
+                str(each["subscriptionId"])
+                async for each in _list(client, path, version=version)
+                if str(each.get("state", "Enabled")).lower() != "disabled"
+            ]
+        if len(found) > MOST_SUBSCRIPTIONS:
+            raise _too_many(len(found))
+        for start in range(0, len(found), _PARALLEL):
+            batch = found[start : start + _PARALLEL]
+            # One that cannot be read does not hide an account in another one.
+            places = await asyncio.gather(
+                *(self._place(client, each) for each in batch), return_exceptions=True
+            )
+            for subscription, place in zip(batch, places, strict=True):
+                if isinstance(place, tuple):
+                    return (subscription, *place)
+                if isinstance(place, BaseException) and not isinstance(place, ServiceError):
+                    raise place
+        raise _not_found(self._account, f"none of the {len(found)} subscriptions that you see has")
+
+    async def _place(
+        self, client: BatchManagementClient, subscription: str
+    ) -> tuple[str, str] | None:
+        """Resource group and name of the account with the endpoint; ``None`` if there is none."""
+        endpoint = urlsplit(self._account.batch_url).netloc.lower()
+        path = (
+            f"/subscriptions/{path_segment(subscription)}/providers/Microsoft.Batch/batchAccounts"
+        )
+        with translated(f"Batch accounts of subscription {subscription}"):
+            async for body in _list(client, path):
+                properties = body.get("properties") or {}
+                if str(properties.get("accountEndpoint", "")).lower() == endpoint:
+                    # /subscriptions/SUBSCRIPTION/resourceGroups/GROUP/providers/...
+                    return str(body["id"]).split("/")[4], str(body["name"])
+        return None
+
+
+async def _list(
+    client: BatchManagementClient, path: str, *, version: str = API_VERSION
+) -> AsyncIterator[Json]:
+    """The elements of a list, page by page, as JSON."""
+    target = f"{path}?api-version={version}"
+    while True:
+        response = await client.send_request(
+            HttpRequest("GET", "{endpoint}" + target, headers={"Accept": "application/json"})
+        )
+        response.raise_for_status()
+        body = response.json()
+        if not isinstance(body, dict) or not isinstance(body.get("value"), list):
+            raise _not_a_list(path)
+        for element in body["value"]:
+            yield element
+        link = body.get("nextLink")
+        if not link:
+            return
+        # Only path and query: the token is sent to no other host than the first request.
+        parts = urlsplit(str(link))
+        target = f"{parts.path}?{parts.query}"
+
+
+def _not_a_list(path: str) -> ServiceError:
+    return ServiceError(
+        Diagnostic("bad-answer", f"the answer to GET {path} is not a list"), code="bad-answer"
+    )
+
+
+_FIND = (
+    "Set AZURE_SUBSCRIPTION_ID and AZURE_RESOURCE_GROUP to those of the account:"
+    ' `az batch account list --query "[].[accountEndpoint,id]" --output tsv`'
+)
+
+
+def _not_found(account: AnyAccount, searched: str) -> ServiceError:
+    endpoint = urlsplit(account.batch_url).netloc
+    problem = Diagnostic(
+        "account-not-found",
+        f"{searched} no Batch account with the endpoint {endpoint}",
+        "The lists contain the accounts that your identity may read: the role 'Reader' or 'Azure"
+        " Batch Account Reader' on the account is enough.",
+        fix=_FIND,
+    )
+    return ServiceError(problem, code="account-not-found")
+
+
+def _too_many(count: int) -> ServiceError:
+    problem = Diagnostic(
+        "account-not-found",
+        f"the Batch account was not searched for: your identity sees {count} subscriptions, and"
+        f" at most {MOST_SUBSCRIPTIONS} are searched",
+        fix=_FIND,
+    )
+    return ServiceError(problem, code="account-not-found")
+
+
+class KeyPolicy(policies.SansIOHTTPPolicy[Any, Any]):
+    """Authentication at the embedded service: the key of the account in place of a token.
+
+    Without it the SDK refuses to send a token over http, after 4.8 seconds of retries.
+    """
+
+    def __init__(self, account: LocalAccount) -> None:
+        super().__init__()
+        self._account = account
+
+    def on_request(self, request: Any) -> None:
+        """Set the header."""
+        request.http_request.headers["Authorization"] = f"Bearer {self._account.batch_key.reveal()}"
+
+
+def management_client(
+    account: AnyAccount,
+    subscription: str,
+    *,
+    credential: Any,
+    retry: policies.AsyncHTTPPolicy[Any, Any],
+    transport: Any,
+) -> BatchManagementClient:
+    """The client of a subscription at Resource Manager, or at the embedded service.
+
+    Args:
+        account: the account; it decides where the requests go, and how they are authenticated.
+        subscription: the subscription of the operations; empty: only ``send_request`` is used.
+        credential: creates the tokens; ignored for the embedded service.
+        retry: the retry policy of this project.
+        transport: the connections.
+    """
+    # Imported with the first request: it takes 0.1 s.
+    from azure.mgmt.batch.aio import BatchManagementClient  # noqa: PLC0415
+    from azure.mgmt.core.policies import (  # noqa: PLC0415
+        AsyncARMChallengeAuthenticationPolicy,
+    )
+
+    authentication: Any
+    if isinstance(account, AzureAccount):
+        scope = f"{account.cloud.manager_audience}/.default"
+        authentication = AsyncARMChallengeAuthenticationPolicy(credential, scope)
+    else:
+        authentication = KeyPolicy(account)
+    pipeline: Sequence[Any] = (
+        policies.RequestIdPolicy(),
+        policies.HeadersPolicy(),
+        policies.UserAgentPolicy(sdk_moniker="mgmt-batch"),
+        policies.ContentDecodePolicy(),
+        retry,
+        authentication,
+        policies.CustomHookPolicy(),
+    )
+    return BatchManagementClient(
+        credential if credential is not None else authentication,
+        subscription,
+        api_version=API_VERSION,
+        base_url=account.manager_url,
+        policies=list(pipeline),
+        transport=transport,
+    )
