@@ -132,7 +132,7 @@ def _lines() -> Iterator[str]:
         names = _names(table.model)
         order = list(ChangeMethod)
         for wire, how in sorted(table.rows.items(), key=lambda row: order.index(row[1])):
-            yield f"| `{names[wire]}` | `{wire}` | {_TEXTS[how][0]} |"
+            yield f"| `{names.get(wire, wire)}` | `{wire}` | {_TEXTS[how][0]} |"
     yield ""
     yield textwrap.fill(_NOTE, 100)
     yield ""

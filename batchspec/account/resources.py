@@ -42,16 +42,8 @@ from batchspec.plan.observed import (
 from batchspec.spec import Record
 
 
-class Pools(Protocol):
-    """Pools."""
-
-    async def get(self, pool_id: str) -> PoolFacts | None:
-        """The pool, or ``None``."""
-        ...
-
-    def list(self) -> AsyncIterator[PoolFacts]:
-        """Every pool of the account."""
-        ...
+class PoolChanges(Protocol):
+    """The requests that change pools: of the Batch service, or of Azure Resource Manager."""
 
     async def create(self, body: Record, sas: timedelta) -> bool:
         """Create a pool; ``False`` if an equal one of the same spec existed."""
@@ -82,7 +74,19 @@ class Pools(Protocol):
         ...
 
     async def delete(self, pool_id: str) -> bool:
-        """Request the deletion of a pool; ``False`` if it did not exist. Poll :meth:`get`."""
+        """Request the deletion of a pool; ``False`` if it did not exist. Poll ``Pools.get``."""
+        ...
+
+
+class Pools(PoolChanges, Protocol):
+    """Pools."""
+
+    async def get(self, pool_id: str) -> PoolFacts | None:
+        """The pool, or ``None``."""
+        ...
+
+    def list(self) -> AsyncIterator[PoolFacts]:
+        """Every pool of the account."""
         ...
 
     async def get_node_counts(self, pool_id: str) -> Mapping[str, int]:
@@ -386,6 +390,15 @@ class Blobs(Protocol):
         ...
 
 
+class ControlPlane(Protocol):
+    """The Batch account as a resource of Azure: requests to Azure Resource Manager."""
+
+    @property
+    def pools(self) -> PoolChanges:
+        """Pools with a managed identity; ``Account.pools`` reads them."""
+        ...
+
+
 class Account(Protocol):
     """A Batch account and its Storage account."""
 
@@ -406,6 +419,9 @@ class Account(Protocol):
     def storage_now(self) -> datetime:
         """The time at the Storage account (UTC), by its latest answers."""
         ...
+
+    @property
+    def control_plane(self) -> ControlPlane: ...
 
     @property
     def pools(self) -> Pools: ...

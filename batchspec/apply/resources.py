@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from batchspec.account import Account
+from batchspec.account import Account, PoolChanges
 from batchspec.apply.concurrency import for_each
 from batchspec.apply.context import StepContext, StepResult
 from batchspec.apply.events import ScheduleSeen, Waiting
@@ -65,11 +65,15 @@ _TRIES = 5
 # --- pools ----------------------------------------------------------------------------------------
 
 
+def _pools(world: World, control_plane: bool) -> PoolChanges:
+    return world.account.control_plane.pools if control_plane else world.account.pools
+
+
 async def create_pool(action: CreatePool, context: StepContext) -> StepResult:
     """Create a pool, or use an equal one of the same spec."""
     world = context.world
     await forget_pool_output(action.pool, world, context.emit)
-    created = await world.account.pools.create(action.body, action.sas)
+    created = await _pools(world, action.control_plane).create(action.body, action.sas)
     return StepResult(context.step.items, note="" if created else _EXISTED, created=created)
 
 
@@ -78,26 +82,26 @@ async def update_pool(action: UpdatePool, context: StepContext) -> StepResult:
 
     The metadata that record the change are written last, after the restart of its nodes.
     """
-    account, patch = context.world.account, action.patch
+    pools, patch = _pools(context.world, action.control_plane), action.patch
     if action.restart:
-        await account.pools.update(action.pool, patch.with_(metadata=None), action.sas)
+        await pools.update(action.pool, patch.with_(metadata=None), action.sas)
         await forget_pool_output(action.pool, context.world, context.emit)
         await _restart(action.pool, None, context)
         patch = Record(metadata=patch["metadata"])
-    await account.pools.update(action.pool, patch, action.sas)
+    await pools.update(action.pool, patch, action.sas)
     return StepResult(context.step.items)
 
 
 async def resize_pool(action: ResizePool, context: StepContext) -> StepResult:
     """Request a number of nodes."""
     pool, dedicated, spot, timeout = action.pool, action.dedicated, action.spot, action.timeout
-    await context.world.account.pools.resize(pool, dedicated, spot, timeout)
+    await _pools(context.world, action.control_plane).resize(pool, dedicated, spot, timeout)
     return StepResult(context.step.items)
 
 
 async def scale_pool(action: ScalePool, context: StepContext) -> StepResult:
     """Set, change or remove the autoscale formula of a pool."""
-    pools = context.world.account.pools
+    pools = _pools(context.world, action.control_plane)
     if action.formula is None:
         await pools.disable_autoscale(action.pool)
     else:
@@ -140,10 +144,10 @@ async def _restart(pool: str, nodes: Sequence[str] | None, context: StepContext)
 async def replace_pool(action: ReplacePool, context: StepContext) -> StepResult:
     """Delete a pool and create it with other properties."""
     world = context.world
-    await world.account.pools.delete(action.pool)
+    await _pools(world, action.deletes_by_control_plane).delete(action.pool)
     await _until_pool_deleted(action.pool, world)
     await forget_pool_output(action.pool, world, context.emit)
-    await world.account.pools.create(action.body, action.sas)
+    await _pools(world, action.control_plane).create(action.body, action.sas)
     return StepResult(context.step.items)
 
 
@@ -151,7 +155,7 @@ async def delete_pool(action: DeletePool, context: StepContext) -> StepResult:
     """Delete a pool and wait until it is deleted."""
     account = context.world.account
     await keep_pool_output(action.pool, context.world, context.emit)
-    existed = await account.pools.delete(action.pool)
+    existed = await _pools(context.world, action.control_plane).delete(action.pool)
     pool = await _until_pool_deleted(action.pool, context.world)
     if pool is not None and pool.nodes:
         now = account.now()

@@ -117,11 +117,12 @@ async def connect(
                 )
             )
 
+        pools = Pools(batch)
         yield AccountClient(
             names=account.names,
             longest_sas=signer.longest,
-            control_plane=ControlPlane(account, connect_manager),
-            pools=Pools(batch),
+            control_plane=ControlPlane(account, connect_manager, batch, pools.get),
+            pools=pools,
             nodes=Nodes(batch),
             jobs=Jobs(batch),
             job_schedules=JobSchedules(batch),

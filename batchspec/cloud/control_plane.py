@@ -18,10 +18,12 @@ from azure.core.pipeline import policies
 from azure.core.rest import HttpRequest
 
 from batchspec.cloud.account import AnyAccount, AzureAccount, LocalAccount
+from batchspec.cloud.arm_pools import ArmPools
 from batchspec.cloud.errors import translated
 from batchspec.cloud.facts import Json
-from batchspec.cloud.rest import json_of, path_segment
+from batchspec.cloud.rest import BatchConnection, json_of, path_segment
 from batchspec.diagnostics import Diagnostic, ServiceError
+from batchspec.plan.observed import PoolFacts
 
 if TYPE_CHECKING:
     from azure.mgmt.batch.aio import BatchManagementClient
@@ -64,9 +66,19 @@ class BatchResource:
 
 
 class ControlPlane:
-    """Requests to Azure Resource Manager about one Batch account. Creating it sends none."""
+    """Implements :class:`batchspec.account.ControlPlane`. Creating it sends no request.
 
-    def __init__(self, account: AnyAccount, connect: Connect) -> None:
+    ``pools`` are those with a managed identity; ``get_pool`` reads them from the Batch service.
+    """
+
+    def __init__(
+        self,
+        account: AnyAccount,
+        connect: Connect,
+        connection: BatchConnection,
+        get_pool: Callable[[str], Awaitable[PoolFacts | None]],
+    ) -> None:
+        self.pools = ArmPools(self.resource, connection, get_pool)
         self._account = account
         self._connect = connect
         self._lock = asyncio.Lock()

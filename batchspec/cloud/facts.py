@@ -55,7 +55,7 @@ def pool_facts(body: Json) -> PoolFacts:
         id=body["id"],
         state=body.get("state", ""),
         allocation=body.get("allocationState", ""),
-        properties=_record(body),
+        properties=_record(_with_identity(body)),
         metadata=metadata(body),
         dedicated=body.get("currentDedicatedNodes", 0),
         spot=body.get("currentLowPriorityNodes", 0),
@@ -68,6 +68,17 @@ def pool_facts(body: Json) -> PoolFacts:
         autoscale_error=_error(run.get("error")),
         autoscale_at=_timestamp(run, "timestamp"),
     )
+
+
+def _with_identity(body: Json) -> Json:
+    """The pool with its identities in the order of their resource ids, or without the property."""
+    identity: Json = body.get("identity") or {}
+    assigned = identity.get("userAssignedIdentities") or ()
+    found = sorted(assigned, key=lambda each: str(each.get("resourceId")).lower())
+    others = {key: value for key, value in body.items() if key != "identity"}
+    if not found:
+        return others
+    return {**others, "identity": {**identity, "userAssignedIdentities": found}}
 
 
 def job_facts(body: Json) -> JobFacts:

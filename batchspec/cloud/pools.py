@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +24,7 @@ from batchspec.cloud.rest import (
     read_part,
     read_tail,
     status_code,
+    when_steady,
 )
 from batchspec.diagnostics import ServiceError
 from batchspec.plan.observed import START_TASK_RUNNING, UNHEALTHY, PoolFacts
@@ -102,9 +103,9 @@ class Pools:
 
         # The poller that `begin_` methods return is not used: it ignores errors. It sends nothing
         # unless it is awaited.
-        await self._when_steady(
-            pool_id, lambda: self._connection.client.begin_resize_pool(pool_id, body), requested
-        )
+        resize = self._connection.client.begin_resize_pool
+        transition = self._connection.transition()
+        await when_steady(pool_id, lambda: resize(pool_id, body), requested, transition)
 
     async def enable_autoscale(self, pool_id: str, formula: str, interval: str | None) -> None:
         """Set the autoscale formula; waits for the end of a resize.
@@ -117,7 +118,8 @@ class Pools:
         if interval is not None:
             options["autoScaleEvaluationInterval"] = interval
         enable = self._connection.client.enable_pool_auto_scale
-        await self._when_steady(pool_id, lambda: enable(pool_id, options), _never)
+        transition = self._connection.transition()
+        await when_steady(pool_id, lambda: enable(pool_id, options), _never, transition)
 
     async def disable_autoscale(self, pool_id: str) -> None:
         """Remove the autoscale formula; waits for the end of a resize.
@@ -126,28 +128,8 @@ class Pools:
             ServiceError: as for :meth:`enable_autoscale`.
         """
         disable = self._connection.client.disable_pool_auto_scale
-        await self._when_steady(pool_id, lambda: disable(pool_id), _never)
-
-    async def _when_steady(
-        self,
-        pool_id: str,
-        send: Callable[[], Awaitable[object]],
-        done: Callable[[], Awaitable[bool]],
-    ) -> None:
-        """Repeat a request that the pool refuses during a resize, until accepted or ``done``."""
         transition = self._connection.transition()
-        while True:
-            try:
-                await send()
-                return
-            except AzureError as error:
-                refusal = translate(error, f"pool {pool_id}")
-            if refusal.code != "PoolBeingResized":
-                raise refusal from None
-            if await done():
-                return
-            if not await transition.pause():
-                raise transition_timeout(refusal, transition.waited) from None
+        await when_steady(pool_id, lambda: disable(pool_id), _never, transition)
 
     async def delete(self, pool_id: str) -> bool:
         """Request the deletion of a pool; ``False`` if it does not exist. Does not wait for it."""

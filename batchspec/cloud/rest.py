@@ -155,6 +155,8 @@ async def create_or_adopt(
     send: Callable[[], Awaitable[object]],
     read: Callable[[str], Awaitable[Found | None]],
     transition: Transition,
+    *,
+    conditional: bool = False,
 ) -> bool:
     """Create an object; ``False`` if the same spec has already created the same object.
 
@@ -166,6 +168,8 @@ async def create_or_adopt(
         send: sends the request.
         read: reads the object with an id; ``None`` if it does not exist.
         transition: bounds the wait for the deletion of an object with this id.
+        conditional: the request has a condition, and Resource Manager may answer 412 or 409 with
+            any code if the object exists.
 
     Raises:
         ServiceError: the request is refused, an object of another origin has this id, or the
@@ -181,14 +185,48 @@ async def create_or_adopt(
             return True
         except AzureError as error:
             refusal = translate(error, f"{kind} {body['id']}")
-        if refusal.code.lower() not in taken:
+        known = refusal.code.lower() in taken
+        if not known and not (conditional and refusal.status in _CONFLICTS):
             raise refusal from None
         existing = await read(body["id"])
+        if existing is None and not known and refusal.status == 409:
+            raise refusal
         if existing is not None and existing.state != "deleting":
             _check_owner(kind, body, existing.metadata)
             return attempts.unconfirmed
         if existing is not None:
             refusal = _being_deleted(kind, body["id"])
+        if not await transition.pause():
+            raise transition_timeout(refusal, transition.waited) from None
+
+
+_CONFLICTS = (409, 412)
+
+
+async def when_steady(
+    pool_id: str,
+    send: Callable[[], Awaitable[object]],
+    done: Callable[[], Awaitable[bool]],
+    transition: Transition,
+) -> None:
+    """Repeat a request that the pool refuses during a resize, until accepted or ``done``.
+
+    Raises:
+        ServiceError: refused; ``PoolBeingResized`` if the resize is in progress when ``transition``
+            ends.
+    """
+    while True:
+        try:
+            await send()
+            return
+        except AzureError as error:
+            refusal = translate(error, f"pool {pool_id}")
+        except ServiceError as error:
+            refusal = error
+        if refusal.code != "PoolBeingResized":
+            raise refusal from None
+        if await done():
+            return
         if not await transition.pause():
             raise transition_timeout(refusal, transition.waited) from None
 

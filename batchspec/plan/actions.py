@@ -65,11 +65,16 @@ class UploadFiles:
 
 @dataclass(frozen=True, slots=True)
 class CreatePool:
-    """Create a pool. ``sas`` is how long the URLs in the body must stay valid."""
+    """Create a pool. ``sas`` is how long the URLs in the body must stay valid.
+
+    Here and in the other actions on pools, ``control_plane`` is whether the request goes to Azure
+    Resource Manager, because the pool has or gets a managed identity.
+    """
 
     pool: str
     body: Record
     sas: timedelta
+    control_plane: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,7 @@ class UpdatePool:
     patch: Record
     sas: timedelta
     restart: bool = False
+    control_plane: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,7 @@ class ResizePool:
     dedicated: int
     spot: int
     timeout: str | None = None
+    control_plane: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +118,21 @@ class ScalePool:
     pool: str
     formula: str | None
     interval: str | None = None
+    control_plane: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ReplacePool:
-    """Delete a pool, wait until it is deleted, and create it again."""
+    """Delete a pool, wait until it is deleted, and create it again.
+
+    ``deletes_by_control_plane`` is ``control_plane`` of the existing pool.
+    """
 
     pool: str
     body: Record
     sas: timedelta
+    control_plane: bool = False
+    deletes_by_control_plane: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +322,7 @@ class DeletePool:
     """Delete a pool and wait until it is deleted."""
 
     pool: str
+    control_plane: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

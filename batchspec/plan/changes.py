@@ -44,6 +44,7 @@ POOL: Mapping[str, ChangeMethod] = {
     "displayName": ChangeMethod.EMPTY,
     "vmSize": ChangeMethod.EMPTY,
     "virtualMachineConfiguration": ChangeMethod.EMPTY,
+    "identity": ChangeMethod.EMPTY,
     "resizeTimeout": ChangeMethod.SIZE,
     "targetDedicatedNodes": ChangeMethod.SIZE,
     "targetLowPriorityNodes": ChangeMethod.SIZE,
@@ -61,7 +62,10 @@ POOL: Mapping[str, ChangeMethod] = {
     "mountConfiguration": ChangeMethod.EMPTY,
     "upgradePolicy": ChangeMethod.EMPTY,
 }
-"""Of a pool. "This field can be updated only when the pool is empty" is :attr:`How.EMPTY`."""
+"""Of a pool. "This field can be updated only when the pool is empty" is :attr:`How.EMPTY`.
+
+``identity`` is a property in Azure Resource Manager only: nodes have the identities that the pool
+had when it last had no node."""
 JOB: Mapping[str, ChangeMethod] = {
     "id": ChangeMethod.REPLACE,
     "displayName": ChangeMethod.NEXT,
@@ -137,6 +141,9 @@ def differences(wanted: Record, found: Record, path: str = "") -> Iterator[Diffe
 
 def _compare(path: str, key: str, wanted: Value, found: Value) -> Iterator[Difference]:
     match wanted, found:
+        case Record(), Record() if key == "identity":
+            if any(differences(wanted, found)):
+                yield Difference(path, wanted, found)
         case Record(), Record():
             yield from differences(wanted, found, f"{path}.")
         case tuple(), tuple() if len(wanted) == len(found):
@@ -188,6 +195,12 @@ def duration_seconds(text: str) -> float | None:
 def _short(value: Value) -> str:
     if value is None:
         return "unset"
+    if isinstance(value, Record) and "userAssignedIdentities" in value:
+        value = value["userAssignedIdentities"]
+    if isinstance(value, tuple) and all(isinstance(v, Record) and "resourceId" in v for v in value):
+        # The last segment of a resource id is the name of the identity.
+        names = (str(v["resourceId"]).rpartition("/")[2] for v in value if isinstance(v, Record))
+        value = tuple(names)
     if isinstance(value, tuple) and all(isinstance(v, Record) and "name" in v for v in value):
         # Environment settings: what one of them was set to may have been a secret once.
         value = tuple(v["name"] for v in value if isinstance(v, Record))

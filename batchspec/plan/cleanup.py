@@ -18,6 +18,7 @@ from batchspec.plan.actions import (
 )
 from batchspec.plan.identity import digest
 from batchspec.plan.lazy import Mapped
+from batchspec.plan.managed_identity import has_identity, uses_control_plane
 from batchspec.plan.metadata import may_delete, others, users
 from batchspec.plan.observed import Observed, Receipt, Stream
 from batchspec.plan.outputs import Outputs
@@ -150,7 +151,7 @@ def cleanup_steps(
     if pool_rule is not When.NEVER and not (idle and pool_rule is When.ASK):
         yield Step(
             pool_step,
-            DeletePool(spec.pool.id),
+            DeletePool(spec.pool.id, uses_control_plane(spec, observed.pool)),
             Verb.DELETE,
             f"pool {spec.pool.id}",
             _why(pool_rule),
@@ -308,7 +309,7 @@ def _steps(spec: Spec, observed: Observed) -> Iterator[Step]:
     if observed.pool is not None:
         pool_id, subject = f"pool:{observed.pool.id}", f"pool {observed.pool.id}"
         if observed.pool.metadata.get("batchspec:spec") == spec.name:
-            action = DeletePool(observed.pool.id)
+            action = DeletePool(observed.pool.id, has_identity(observed.pool))
             yield Step(pool_id, action, Verb.DELETE, subject, _CREATED, before)
             before = (*before, pool_id)
         else:

@@ -26,6 +26,7 @@ from batchspec.plan.ingredients import (
     named_changes,
     parts_of_job,
 )
+from batchspec.plan.managed_identity import authorized
 from batchspec.plan.metadata import (
     DIGEST,
     KEEPS,
@@ -47,7 +48,6 @@ from batchspec.plan.plan import Step, Verb
 from batchspec.plan.pool import without_size
 from batchspec.plan.rules.account import job_not_ours
 from batchspec.plan.stage_tasks import StageTasks, recorded, stage_totals
-from batchspec.plan.storage_identity import authorized
 from batchspec.plan.task_sets import TaskSets, linked_tasks
 from batchspec.plan.tasks import with_resources
 from batchspec.spec import EachFile, PoolKind, Record, Spec, Value

@@ -22,6 +22,7 @@ from batchspec.plan.actions import (
 from batchspec.plan.changes import POOL, ChangeMethod, Difference, differences
 from batchspec.plan.identity import content_digest, digest
 from batchspec.plan.ingredients import PARTS, changed_parts, named_changes, parts_of_pool
+from batchspec.plan.managed_identity import authorized, caseless_identity, has_identity
 from batchspec.plan.metadata import (
     DIGEST,
     MACHINE,
@@ -37,7 +38,6 @@ from batchspec.plan.plan import Step, Verb
 from batchspec.plan.rules.account import missing_pool, pool_differs, pool_drift
 from batchspec.plan.rules.image import resolve_image
 from batchspec.plan.rules.sas import runs_out, sas_lifetime
-from batchspec.plan.storage_identity import authorized
 from batchspec.plan.tasks import with_resources
 from batchspec.spec import Pool, PoolKind, Record, Spec, Value
 
@@ -75,9 +75,9 @@ def _with_metadata(spec: Spec, observed: Observed, body: Record) -> Record:
         metadata=(
             *(given if isinstance(given, tuple) else ()),
             Record(name=SPEC, value=spec.name),
-            Record(name=DIGEST, value=digest(without_size(body), content)),
+            Record(name=DIGEST, value=digest(caseless_identity(without_size(body)), content)),
             Record(name=START, value=digest(_part(body, ChangeMethod.REBOOT), content)),
-            Record(name=MACHINE, value=digest(_part(body, ChangeMethod.EMPTY))),
+            Record(name=MACHINE, value=digest(caseless_identity(_part(body, ChangeMethod.EMPTY)))),
             *until,
             *provenance(observed),
             *([Record(name=PARTS, value=parts)] if parts else []),
@@ -361,7 +361,7 @@ def _own_pool(
     nodes = sum(target_size(body))
     if facts is None or facts.state == "deleting":
         why = "new" if facts is None else "new; the existing pool is being deleted"
-        create = CreatePool(pool.id, body, sas)
+        create = CreatePool(pool.id, body, sas, "identity" in body)
         step = Step(step_id, create, Verb.CREATE, subject, why, uploads, nodes)
         return (step, _wait(pool, nodes, (step_id,)))
     if facts.metadata.get(SPEC) != spec.name:
@@ -376,7 +376,7 @@ def _own_pool(
     if replaced:
         change = PoolChange(ChangeMethod.REPLACE, "requested by --replace pool")
     if change is not None and change.how is ChangeMethod.REPLACE:
-        action = ReplacePool(pool.id, body, sas)
+        action = ReplacePool(pool.id, body, sas, "identity" in body, has_identity(facts))
         step = Step(step_id, action, Verb.REPLACE, subject, change.reason, uploads, nodes)
         return (step, _wait(pool, nodes, (step_id,)))
     changed = drift(body, facts)
@@ -397,17 +397,18 @@ def _in_place(
     uploads = tuple(f"upload:{key}" for key in pool.start_containers)
     until = runs_out(facts, spec, observed.now)
     before: tuple[str, ...] = ()
+    arm = "identity" in body or has_identity(facts)
     if change is not None:
-        action = UpdatePool(pool.id, change.patch, sas, restart=change.how is ChangeMethod.REBOOT)
+        restart = change.how is ChangeMethod.REBOOT
+        action = UpdatePool(pool.id, change.patch, sas, restart=restart, control_plane=arm)
         yield Step(step_id, action, Verb.UPDATE, subject, change.reason, uploads)
         before = (step_id,)
     elif until is not None:
         patch = Record(startTask=body["startTask"], metadata=body["metadata"])
         reason = f"signed URLs of its start task expire on {until:%Y-%m-%d %H:%M} UTC"
         before = (f"{step_id}:sign",)
-        yield Step(
-            before[0], UpdatePool(pool.id, patch, sas), Verb.UPDATE, subject, reason, uploads
-        )
+        action = UpdatePool(pool.id, patch, sas, control_plane=arm)
+        yield Step(before[0], action, Verb.UPDATE, subject, reason, uploads)
     yield from size_steps(pool, facts, body, before)
 
 
@@ -415,7 +416,7 @@ def size_steps(
     pool: Pool, facts: PoolFacts, body: Record, before: tuple[str, ...]
 ) -> Iterator[Step]:
     """Changes of the number of nodes, of the autoscale formula, or from one to the other."""
-    subject = f"pool {pool.id}"
+    subject, arm = f"pool {pool.id}", has_identity(facts)
     scales = facts.properties.get("enableAutoScale") is True
     if body.get("enableAutoScale") is True:
         wanted = Record({key: body[key] for key in _FORMULA if key in body})
@@ -424,14 +425,16 @@ def size_steps(
             return
         resized = f"{_sizes(existing_size(facts))} -> autoscale"
         reason = "; ".join(d.words for d in found) or resized
-        action = ScalePool(pool.id, *(_text(body.get(key)) for key in _FORMULA))
+        formula, interval = (_text(body.get(key)) for key in _FORMULA)
+        action = ScalePool(pool.id, formula, interval, arm)
         yield Step(_next(pool, before, "scale"), action, Verb.RESIZE, subject, reason, before)
         return
     targets = target_size(body)
     if scales:
         reason = f"autoscale -> {_sizes(targets)}"
         name = _next(pool, before, "scale")
-        yield Step(name, ScalePool(pool.id, None), Verb.RESIZE, subject, reason, before)
+        action = ScalePool(pool.id, None, control_plane=arm)
+        yield Step(name, action, Verb.RESIZE, subject, reason, before)
         before = (name,)
     if scales or targets != existing_size(facts) or facts.shortfall:
         reason = f"{'autoscale' if scales else _sizes(existing_size(facts))} -> {_sizes(targets)}"
@@ -439,7 +442,7 @@ def size_steps(
             # After a failed resize the service tries again only on request.
             reason = f"{facts.nodes} of {facts.target} nodes allocated: {facts.shortfall}"
         dedicated, spot = targets
-        resize = ResizePool(pool.id, dedicated, spot, _text(body.get("resizeTimeout")))
+        resize = ResizePool(pool.id, dedicated, spot, _text(body.get("resizeTimeout")), arm)
         name = _next(pool, before, "size")
         yield Step(name, resize, Verb.RESIZE, subject, reason, before, sum(targets))
 

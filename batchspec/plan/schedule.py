@@ -17,6 +17,7 @@ from batchspec.plan.data import container_steps, upload_steps
 from batchspec.plan.failures import Selection
 from batchspec.plan.identity import digest
 from batchspec.plan.job import job_differences, properties
+from batchspec.plan.managed_identity import authorized
 from batchspec.plan.metadata import (
     AT,
     BY,
@@ -51,7 +52,6 @@ from batchspec.plan.rules.schedule import (
 )
 from batchspec.plan.rules.tasks import check_stages
 from batchspec.plan.stamps import unstamped
-from batchspec.plan.storage_identity import authorized
 from batchspec.plan.task_sets import TaskSets
 from batchspec.plan.tasks import expand
 from batchspec.spec import PoolKind, Record, Spec, Value

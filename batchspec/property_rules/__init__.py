@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
+from batchspec.property_rules.arm_pool import arm_pool
 from batchspec.property_rules.job import JOB, TASKS
 from batchspec.property_rules.machine import MACHINE
 from batchspec.property_rules.pool import NETWORK, POOL
@@ -32,6 +33,7 @@ __all__ = [
     "PropertyRule",
     "PropertyValue",
     "Violation",
+    "arm_pool",
     "violations",
 ]
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from batchspec.plan import actions
 from batchspec.plan.actions import Action
+from batchspec.property_rules import arm_pool
 from batchspec.render import units
 from batchspec.render.output import clean, json_text
 from batchspec.spec import Record, thaw
@@ -84,8 +85,39 @@ def _upload(action: actions.UploadFiles) -> Iterator[Request]:
         yield Request("PUT", path, more=len(action.files) - 1, noun="file")
 
 
+_ACCOUNT = (
+    "/subscriptions/SUBSCRIPTION/resourceGroups/GROUP/providers/Microsoft.Batch/batchAccounts"
+    "/ACCOUNT"
+)
+
+
+def _arm(method: str, pool: str, body: Record) -> Request:
+    """A request for a pool to Azure Resource Manager."""
+    thawed = _json(body)
+    assert isinstance(thawed, dict)
+    return Request(method, f"{_ACCOUNT}/pools/{pool}", arm_pool(thawed, _ACCOUNT))
+
+
+def _create_pool(action: actions.CreatePool | actions.ReplacePool) -> Request:
+    if action.control_plane:
+        return _arm("PUT", action.pool, action.body)
+    return _post("/pools", action.body)
+
+
+def _delete_pool(pool: str, *, control_plane: bool) -> Request:
+    return _delete(f"{_ACCOUNT if control_plane else ''}/pools/{pool}")
+
+
+def _replace_pool(action: actions.ReplacePool) -> Iterator[Request]:
+    yield _delete_pool(action.pool, control_plane=action.deletes_by_control_plane)
+    yield _create_pool(action)
+
+
 def _update_pool(action: actions.UpdatePool) -> Iterator[Request]:
-    yield _patch(f"/pools/{action.pool}", action.patch)
+    if action.control_plane:
+        yield _arm("PATCH", action.pool, action.patch)
+    else:
+        yield _patch(f"/pools/{action.pool}", action.patch)
     if action.restart:
         body = Record(nodeRebootOption="requeue")
         yield _post(f"/pools/{action.pool}/nodes/NODE/reboot", body)
@@ -95,16 +127,23 @@ def _resize_pool(action: actions.ResizePool) -> Iterator[Request]:
     body = Record(targetDedicatedNodes=action.dedicated, targetLowPriorityNodes=action.spot).with_(
         resizeTimeout=action.timeout
     )
+    if action.control_plane:
+        yield _arm("PATCH", action.pool, body)
+        return
     yield _post(f"/pools/{action.pool}/resize", body)
 
 
 def _scale_pool(action: actions.ScalePool) -> Iterator[Request]:
     if action.formula is None:
-        yield _post(f"/pools/{action.pool}/disableautoscale")
+        end = "disableAutoScale" if action.control_plane else "disableautoscale"
+        yield _post(f"{_ACCOUNT if action.control_plane else ''}/pools/{action.pool}/{end}")
         return
     body = Record(autoScaleFormula=action.formula).with_(
         autoScaleEvaluationInterval=action.interval
     )
+    if action.control_plane:
+        yield _arm("PATCH", action.pool, body)
+        return
     yield _post(f"/pools/{action.pool}/enableautoscale", body)
 
 
@@ -131,11 +170,11 @@ _REQUESTS: Mapping[type[Action], Callable[[Any], Iterable[Request]]] = {
     actions.UseContainer: _container_metadata,
     actions.ReleaseContainer: _container_metadata,
     actions.UploadFiles: _upload,
-    actions.CreatePool: lambda a: [_post("/pools", a.body)],
+    actions.CreatePool: lambda a: [_create_pool(a)],
     actions.UpdatePool: _update_pool,
     actions.ResizePool: _resize_pool,
     actions.ScalePool: _scale_pool,
-    actions.ReplacePool: lambda a: [_delete(f"/pools/{a.pool}"), _post("/pools", a.body)],
+    actions.ReplacePool: _replace_pool,
     actions.RestartNodes: lambda a: [_post(f"/pools/{a.pool}/nodes/{n}/reboot") for n in a.nodes],
     actions.WaitForPool: lambda a: [_get(f"/pools/{a.pool}")],
     actions.CreateJob: lambda a: [_post("/jobs", a.body)],
@@ -155,7 +194,7 @@ _REQUESTS: Mapping[type[Action], Callable[[Any], Iterable[Request]]] = {
     actions.RetryTasks: _retry,
     actions.WaitForTasks: lambda a: [_get(f"/jobs/{a.job}/taskcounts")],
     actions.DownloadResults: lambda a: [_get(f"/{a.container}?restype=container&comp=list")],
-    actions.DeletePool: lambda a: [_delete(f"/pools/{a.pool}")],
+    actions.DeletePool: lambda a: [_delete_pool(a.pool, control_plane=a.control_plane)],
     actions.DeleteJob: lambda a: [_delete(f"/jobs/{a.job}")],
     actions.DeleteSchedule: lambda a: [_delete(f"/jobschedules/{a.schedule}")],
     actions.DeleteContainers: lambda a: [

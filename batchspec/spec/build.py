@@ -79,6 +79,8 @@ def pool(node: Node, name: str, *, windows: bool) -> Pool:
     found = text(id_) if id_ is not None else name
     own = lifetime is None
     body = rest_body(node, "BatchPoolCreateOptions" if own else "BatchPoolSpecification")
+    if own and (identity := node.get("identity")) is not None:
+        body = body.with_(identity=_identity(identity))
     auto: dict[str, str | bool] = {}
     if lifetime is not None:
         auto["poolLifetimeOption"] = _LIFETIMES[text(lifetime)]
@@ -95,6 +97,13 @@ def pool(node: Node, name: str, *, windows: bool) -> Pool:
         start_containers=_named(node.get("start_task")),
         auto=Record(auto),
     )
+
+
+def _identity(node: Node) -> Record:
+    """The identities in the form of the answer of Get Pool, in an order that has no meaning."""
+    ids = sorted({text(item) for item in node.members["ids"].items}, key=str.lower)
+    assigned = tuple(Record(resourceId=name) for name in ids)
+    return Record(type="UserAssigned", userAssignedIdentities=assigned)
 
 
 def _named(task: Node | None) -> tuple[str, ...]:

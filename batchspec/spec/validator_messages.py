@@ -364,10 +364,6 @@ _CERTIFICATES = Advice(
     "Install certificates with the Key Vault extension"
     " (`virtual_machine_configuration.extensions`).",
 )
-_IDENTITY = Advice(
-    "Only Azure's control plane can give a pool an identity.",
-    "Create the pool there, and use `pool: {existing: ID}`.",
-)
 _TAGS = Advice(
     "Only Azure's control plane sets tags.",
     "Use `metadata`, or create the pool there and use `pool: {existing: ID}`.",
@@ -389,7 +385,6 @@ _POOL: Mapping[str, Advice] = {
     "max_tasks_per_node": Advice(
         "The REST API renamed it in version 2020-09-01.", "Use `task_slots_per_node`."
     ),
-    "identity": _IDENTITY,
     "resource_tags": _TAGS,
     "tags": _TAGS,
     "scale_settings": Advice(_OTHER_NAME, "Use `nodes`."),
@@ -402,7 +397,7 @@ _POOL: Mapping[str, Advice] = {
 _TASK: Mapping[str, Advice] = {
     "authentication_token_settings": Advice(
         "The service retired it on 2024-09-30.",
-        "Use a pool with an identity: `pool: {existing: ID}`.",
+        "Use a managed identity: `identity: {ids: [ID]}` of the pool.",
     ),
 }
 

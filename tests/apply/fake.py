@@ -60,6 +60,8 @@ class FakeResource:
 
 
 class FakePools(FakeResource):
+    prefix = "pools"
+
     async def get(self, pool_id: str) -> PoolFacts | None:
         body = self.account.pool_bodies.get(pool_id)
         if body is None:
@@ -69,37 +71,48 @@ class FakePools(FakeResource):
         return PoolFacts(pool_id, "active", "steady", body, {}, count, 0, count, 0)
 
     async def create(self, body: Record, sas: timedelta) -> bool:
-        await self.account.call("pools.create", str(body["id"]))
+        await self.account.call(f"{self.prefix}.create", str(body["id"]))
         existed = body["id"] in self.account.pool_bodies
         self.account.pool_bodies[str(body["id"])] = body
         return not existed
 
     async def update(self, pool_id: str, patch: Record, sas: timedelta) -> None:
-        await self.account.call("pools.update", pool_id)
+        await self.account.call(f"{self.prefix}.update", pool_id)
 
     async def resize(
         self, pool_id: str, dedicated: int, spot: int, within: str | None = None
     ) -> None:
-        await self.account.call("pools.resize", f"{pool_id} {dedicated} {spot}")
+        await self.account.call(f"{self.prefix}.resize", f"{pool_id} {dedicated} {spot}")
 
     async def enable_autoscale(self, pool_id: str, formula: str, interval: str | None) -> None:
-        await self.account.call("pools.enable_autoscale", f"{pool_id} {formula}")
+        await self.account.call(f"{self.prefix}.enable_autoscale", f"{pool_id} {formula}")
 
     async def disable_autoscale(self, pool_id: str) -> None:
-        await self.account.call("pools.disable_autoscale", pool_id)
+        await self.account.call(f"{self.prefix}.disable_autoscale", pool_id)
 
     async def delete(self, pool_id: str) -> bool:
-        await self.account.call("pools.delete", pool_id)
+        await self.account.call(f"{self.prefix}.delete", pool_id)
         return self.account.pool_bodies.pop(pool_id, None) is not None
 
     async def get_node_counts(self, pool_id: str) -> Mapping[str, int]:
-        await self.account.call("pools.get_node_counts", pool_id)
+        await self.account.call(f"{self.prefix}.get_node_counts", pool_id)
         if pool_id not in self.account.pool_bodies:
             return {}
         count = self.account.pool_bodies[pool_id].get("targetDedicatedNodes")
         assert isinstance(count, int)
         polls = self.account.polls[pool_id] = self.account.polls.get(pool_id, 0) + 1
         return {self.account.node_state if polls > 2 else "starting": count}
+
+
+class FakeArmPools(FakePools):
+    """The pools of Azure Resource Manager, which the Batch service has, too."""
+
+    prefix = "control_plane.pools"
+
+
+@dataclass
+class FakeControlPlane:
+    pools: FakeArmPools
 
 
 class FakeNodes(FakeResource):
@@ -384,6 +397,7 @@ class FakeAccount:
     """How far the clock of the service is ahead of the local one."""
 
     Pools = FakePools
+    ArmPools = FakeArmPools
     Nodes = FakeNodes
     Jobs = FakeJobs
     JobSchedules = FakeJobSchedules
@@ -393,6 +407,7 @@ class FakeAccount:
 
     def __post_init__(self) -> None:
         self.pools = self.Pools(self)
+        self.control_plane = FakeControlPlane(self.ArmPools(self))
         self.nodes = self.Nodes(self)
         self.jobs = self.Jobs(self)
         self.job_schedules = self.JobSchedules(self)

@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from batchspec.apply import Cancellation, run
 from batchspec.apply.events import Event, Waiting
@@ -13,7 +16,10 @@ from batchspec.exit_codes import Exit
 from batchspec.plan.actions import (
     Action,
     CreateJob,
+    CreatePool,
+    DeletePool,
     ReplaceJob,
+    ReplacePool,
     ResizePool,
     RestartNodes,
     ScalePool,
@@ -27,6 +33,9 @@ PATCH = Record(
     startTask=Record(commandLine="true"),
     metadata=(Record(name="batchspec:digest", value="new"),),
 )
+
+
+POOL = Record(id="p", targetDedicatedNodes=1)
 
 
 class Remembering(FakeAccount):
@@ -122,3 +131,34 @@ async def test_the_next_job_is_created_after_the_end_of_the_previous_one(tmp_pat
     assert code is Exit.DONE
     assert account.calls == ["jobs.terminate j", "jobs.create j-r2"]
     assert account.terminated["j"] == "Replaced"
+
+
+ARM: dict[str, Any] = {"control_plane": True}
+
+
+@pytest.mark.parametrize(
+    ("action", "calls"),
+    [
+        (CreatePool("p", POOL, HOUR, **ARM), ["create"]),
+        (UpdatePool("p", PATCH, HOUR, **ARM), ["update"]),
+        (ResizePool("p", 3, 1, **ARM), ["resize"]),
+        (ScalePool("p", "$x = 1;", **ARM), ["enable_autoscale"]),
+        (ScalePool("p", None, **ARM), ["disable_autoscale"]),
+        (ReplacePool("p", POOL, HOUR, **ARM, deletes_by_control_plane=True), ["delete", "create"]),
+        (DeletePool("p", **ARM), ["delete"]),
+    ],
+)
+async def test_pools_with_an_identity_are_changed_through_the_control_plane(
+    tmp_path: Path, action: Action, calls: list[str]
+) -> None:
+    account = FakeAccount()
+    await calls_of(account, tmp_path, action)
+    assert [call.split()[0] for call in account.calls] == [
+        f"control_plane.pools.{call}" for call in calls
+    ]
+
+
+async def test_an_identity_is_added_by_a_replacement(tmp_path: Path) -> None:
+    account = FakeAccount()
+    await calls_of(account, tmp_path, ReplacePool("p", POOL, HOUR, **ARM))
+    assert account.calls == ["pools.delete p", "control_plane.pools.create p"]

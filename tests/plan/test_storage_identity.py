@@ -6,7 +6,7 @@ import pytest
 
 from batchspec.plan import PlanOptions
 from batchspec.plan.actions import CreateJob, SubmitTasks
-from batchspec.plan.storage_identity import authorized, identities
+from batchspec.plan.managed_identity import authorized, identities
 from batchspec.spec import BlobUrl, Quoted, Quoting, Record, Text, thaw
 from tests.plan.situation import SPEC, situation
 from tests.plan.test_cases import made

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from batchspec.plan.actions import CreateJob, CreatePool, CreateSchedule
 from batchspec.plan.changes import Difference
+from batchspec.plan.managed_identity import identities
 from batchspec.plan.observed import JobFacts
 from batchspec.plan.plan import Step
 from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleContext, RuleGroup
-from batchspec.plan.storage_identity import identities
 from batchspec.spec import Pool, Record, Spec, Value
 
 ACCOUNT = RuleGroup(

@@ -310,7 +310,7 @@ def _why_missing(context: RuleContext, task: TaskBody, name: str) -> tuple[str, 
     if name in _AUTHENTICATION:
         return (
             "the service retired authentication tokens of tasks on 2024-09-30",
-            "Use a pool with an identity: `pool: {existing: ID}`.",
+            "Use a managed identity: `identity: {ids: [ID]}` of the pool.",
         )
     return None
 

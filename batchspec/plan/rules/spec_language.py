@@ -119,9 +119,9 @@ for _code, _title, _why, _fix in (
     ),
     (
         "no-identity",
-        "The nodes of a pool that the spec creates have no managed identity",
-        "Only Azure's control plane can create a pool with an identity.",
-        "Create the pool there and use `pool: {existing: ID}`, or remove `identity_reference`.",
+        "The nodes do not have a managed identity that the spec uses",
+        "Nodes can use the identities of their pool only, and an auto pool has none.",
+        "Add the resource id to `pool.identity.ids`, or remove the reference.",
     ),
     (
         "bad-name",

@@ -1,10 +1,14 @@
-"""Request bodies in which nodes use a managed identity instead of signatures and passwords."""
+"""Managed identities of pools, and bodies in which nodes use one instead of signatures.
+
+Only Azure Resource Manager attaches identities, so it creates, changes and deletes such pools.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from batchspec.spec import BlobUrl, Quoted, Record, Text, Value
+from batchspec.plan.observed import PoolFacts
+from batchspec.spec import BlobUrl, Quoted, Record, Spec, Text, Value
 
 _URLS = ("httpUrl", "storageContainerUrl", "containerUrl")
 """Of ``ResourceFile`` and ``OutputFileBlobContainerDestination``."""
@@ -48,6 +52,25 @@ def identities(pool: Record) -> tuple[str, ...]:
     assigned = identity.get("userAssignedIdentities") if isinstance(identity, Record) else None
     found = assigned if isinstance(assigned, tuple) else ()
     return tuple(str(each["resourceId"]) for each in found if isinstance(each, Record))
+
+
+def caseless_identity(pool: Record) -> Record:
+    """The properties of a pool for a digest: resource ids have no case."""
+    identity = pool.get("identity")
+    if not isinstance(identity, Record):
+        return pool
+    ids = tuple(Record(resourceId=name.lower()) for name in identities(pool))
+    return pool.with_(identity=identity.with_(userAssignedIdentities=ids))
+
+
+def has_identity(pool: PoolFacts) -> bool:
+    """Whether a pool has a managed identity, so that Resource Manager changes and deletes it."""
+    return bool(identities(pool.properties))
+
+
+def uses_control_plane(spec: Spec, pool: PoolFacts | None) -> bool:
+    """Whether Resource Manager deletes the pool of a spec at the end of a run."""
+    return "identity" in spec.pool.properties or (pool is not None and has_identity(pool))
 
 
 def unsigned(text: Text) -> Text:

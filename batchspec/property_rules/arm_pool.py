@@ -1,0 +1,127 @@
+"""A pool for Azure Resource Manager: other names, places and spellings than the Batch service has.
+
+Both have the same properties (api-version 2025-06-01 of ``Microsoft.Batch``), except that only
+Resource Manager attaches managed identities. Paths below are those of the Batch service; a list has
+no segment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+Json: TypeAlias = dict[str, Any]
+
+_MACHINE = "virtualMachineConfiguration"
+_NAT_POOLS = "networkConfiguration/endpointConfiguration/inboundNATPools"
+_RENAMED: Mapping[str, str] = {
+    f"{_MACHINE}/nodeAgentSKUId": "nodeAgentSkuId",
+    f"{_MACHINE}/imageReference/virtualMachineImageId": "id",
+    "networkConfiguration/dynamicVNetAssignmentScope": "dynamicVnetAssignmentScope",
+    _NAT_POOLS: "inboundNatPools",
+    "startTask/userIdentity/username": "userName",
+    "mountConfiguration/cifsMountConfiguration/username": "userName",
+    "applicationPackageReferences": "applicationPackages",
+    "applicationPackageReferences/applicationId": "id",
+}
+"""The last segments that differ."""
+
+_CACHING = ("None", "ReadOnly", "ReadWrite")
+_DISKS = ("Standard_LRS", "Premium_LRS", "StandardSSD_LRS")
+_ELEVATION = ("NonAdmin", "Admin")
+_SPELLED: Mapping[str, tuple[str, ...]] = {
+    f"{_MACHINE}/dataDisks/caching": _CACHING,
+    f"{_MACHINE}/dataDisks/managedDisk/storageAccountType": _DISKS,
+    f"{_MACHINE}/containerConfiguration/type": ("DockerCompatible", "CriCompatible"),
+    f"{_MACHINE}/diskEncryptionConfiguration/targets": ("OsDisk", "TemporaryDisk"),
+    f"{_MACHINE}/nodePlacementConfiguration/policy": ("Regional", "Zonal"),
+    f"{_MACHINE}/osDisk/ephemeralOSDiskSettings/placement": ("CacheDisk",),
+    f"{_MACHINE}/osDisk/caching": _CACHING,
+    f"{_MACHINE}/osDisk/managedDisk/storageAccountType": _DISKS,
+    f"{_MACHINE}/securityProfile/securityType": ("trustedLaunch", "confidentialVM"),
+    f"{_NAT_POOLS}/protocol": ("TCP", "UDP"),
+    f"{_NAT_POOLS}/networkSecurityGroupRules/access": ("Allow", "Deny"),
+    "networkConfiguration/publicIPAddressConfiguration/provision": (
+        "BatchManaged",
+        "UserManaged",
+        "NoPublicIPAddresses",
+    ),
+    "startTask/containerSettings/workingDirectory": (
+        "TaskWorkingDirectory",
+        "ContainerImageDefault",
+    ),
+    "startTask/userIdentity/autoUser/scope": ("Task", "Pool"),
+    "startTask/userIdentity/autoUser/elevationLevel": _ELEVATION,
+    "taskSchedulingPolicy/jobDefaultOrder": ("None", "CreationTime"),
+    "taskSchedulingPolicy/nodeFillType": ("Spread", "Pack"),
+    "userAccounts/elevationLevel": _ELEVATION,
+    "userAccounts/windowsUserConfiguration/loginMode": ("Batch", "Interactive"),
+}
+"""The values of the enums that differ in case."""
+
+_FIXED = ("targetDedicatedNodes", "targetLowPriorityNodes", "resizeTimeout")
+_AUTO = {"autoScaleFormula": "formula", "autoScaleEvaluationInterval": "evaluationInterval"}
+_MOVED = frozenset({"id", "identity", "enableAutoScale", _MACHINE, *_FIXED, *_AUTO})
+"""The properties that have another place; all others stay where they are."""
+
+
+def arm_pool(body: Mapping[str, Any], account: str) -> Json:
+    """The body of a request to Resource Manager that creates or changes a pool.
+
+    Args:
+        body: the body of Create Pool or Update Pool, or the properties of a resize. ``identity``
+            has the form of the answer of Get Pool.
+        account: the resource id of the Batch account, of which those of its applications are made.
+    """
+    properties = {
+        _name(key): _converted(value, key, account)
+        for key, value in body.items()
+        if key not in _MOVED
+    }
+    if "enableInterNodeCommunication" in properties:
+        enabled = properties.pop("enableInterNodeCommunication")
+        properties["interNodeCommunication"] = "Enabled" if enabled else "Disabled"
+    if _MACHINE in body:
+        machine = _converted(body[_MACHINE], _MACHINE, account)
+        properties["deploymentConfiguration"] = {_MACHINE: machine}
+    if scale := _scale_settings(body):
+        properties["scaleSettings"] = scale
+    found: Json = {"properties": properties}
+    if "identity" in body:
+        found["identity"] = _identity(body["identity"])
+    return found
+
+
+def _scale_settings(body: Mapping[str, Any]) -> Json:
+    if body.get("enableAutoScale") is True or "autoScaleFormula" in body:
+        return {"autoScale": {new: body[old] for old, new in _AUTO.items() if old in body}}
+    fixed = {key: body[key] for key in _FIXED if key in body}
+    return {"fixedScale": fixed} if fixed else {}
+
+
+def _identity(identity: Mapping[str, Any]) -> Json:
+    ids = [each["resourceId"] for each in identity.get("userAssignedIdentities", ())]
+    if not ids:
+        return {"type": "None"}
+    return {"type": "UserAssigned", "userAssignedIdentities": {name: {} for name in ids}}
+
+
+def _converted(value: Any, path: str, account: str) -> Any:
+    match value:
+        case Mapping():
+            return {
+                _name(f"{path}/{key}"): _converted(item, f"{path}/{key}", account)
+                for key, item in value.items()
+            }
+        case list() | tuple():
+            return [_converted(item, path, account) for item in value]
+        case str() if path == "applicationPackageReferences/applicationId":
+            return f"{account}/applications/{value}"
+        case str():
+            spelled = {known.lower(): known for known in _SPELLED.get(path, ())}
+            return spelled.get(value.lower(), value)
+    return value
+
+
+def _name(path: str) -> str:
+    return _RENAMED.get(path, path.rpartition("/")[2])
