@@ -18,6 +18,8 @@ from typing import Any
 from generated import main
 
 from batchspec.local.api import FORMER_ROUTES, REFUSED, ROUTES, WITHOUT_EFFECT
+from batchspec.local.control_plane import API_VERSIONS, CONTROL_PLANE_ROUTES
+from batchspec.local.settings import RESOURCE_GROUP, SUBSCRIPTION
 from batchspec.local.wire import NEWEST_VERSION, OPERATIONS, VERSIONS
 
 TARGET = Path(__file__).parent.parent / "docs" / "compatibility.md"
@@ -44,6 +46,19 @@ single machine are listed below.
 
 Of the {total} operations, {full} are fully supported, {partial} partially, and {missing} is not
 supported. Names are those of the Python SDK.
+"""
+
+_CONTROL_PLANE = """\
+## Control plane
+
+Operations of Azure Resource Manager, at the same address below `/subscriptions`, with the names of
+azure-mgmt-batch 19. The api-versions {versions} are accepted, and replies
+have the form of the last one. In the table, `SUBSCRIPTION` stands for
+`/subscriptions/{subscription}/providers/Microsoft.Batch`, `GROUP` for the
+same with `/resourceGroups/{group}`, and `ACCOUNT` for `GROUP/batchAccounts/NAME`. Paths are
+compared without case. Requests have the key of the Batch account as a bearer token; see
+`docs/local.md`. Errors of Resource Manager itself (401, a scope or an api-version that does not
+exist) have its usual codes; there is no recording of them.
 """
 
 _BEHAVIOUR = """\
@@ -78,7 +93,8 @@ _BEHAVIOUR = """\
 - **Addresses.** The service listens only on the loopback address; URLs in replies use it.
 - **Authentication.** Only Shared Key. A request without a valid signature, or with a date that
   differs by more than 15 minutes, gets 403 `AuthenticationFailed` before the service reads anything
-  else of it. Whether the real service answers 401 or 403 to an unsigned request is unknown.
+  else of it. Whether the real service answers 401 or 403 to an unsigned request is unknown. The
+  control plane does not check tokens of Microsoft Entra ID; its token is the key of the account.
 - **Request bodies.** At most 1 MiB (`RequestBodyTooLarge`).
 - **Statistics.** `$expand=stats` returns wait and wall-clock times, retries, counts, and the CPU
   time and disk bytes of all processes of all runs of a task, after they have ended. Reads from the
@@ -113,6 +129,7 @@ _BEHAVIOUR = """\
 
 CLIENTS = (
     ("azure-batch 15.1.0 (Python), synchronous and asynchronous", "2025-06-01", "make test"),
+    ("azure-mgmt-batch 19.0.0 (Python): the control plane", "2025-06-01", "make test"),
     ("azure-batch 14.2.0", "2024-02-01.19.0", "make test"),
     ("azure-batch 14.1.0", "2023-11-01.18.0", "make test"),
     ("azure-batch 12.0.0", "2022-01-01.15.0", "make test"),
@@ -197,6 +214,7 @@ def _lines() -> Iterator[str]:
             where = f"`{route.method} {route.path}`"
             yield f"| `{route.operation}` | {span} | {where} | {route.support} | {route.note} |"
     yield ""
+    yield from _control_plane()
     yield "## Refused properties (501)"
     yield ""
     yield from _table(REFUSED)
@@ -210,6 +228,25 @@ def _lines() -> Iterator[str]:
     yield from _replays(json.loads(COUNTS.read_text(encoding="utf-8")))
     yield _CHECKED
     yield from _contract(CONTRACT.read_text(encoding="utf-8"))
+
+
+def _control_plane() -> Iterator[str]:
+    yield _CONTROL_PLANE.format(
+        versions=", ".join(API_VERSIONS), subscription=SUBSCRIPTION, group=RESOURCE_GROUP
+    )
+    yield "| operation | request | support | note |"
+    yield "| --- | --- | --- | --- |"
+    for route in CONTROL_PLANE_ROUTES:
+        path = _SCOPE.sub(lambda found: "GROUP" if found[1] else "SUBSCRIPTION", route.path)
+        where = f"`{route.method} {path.replace('GROUP/batchAccounts/{accountName}', 'ACCOUNT')}`"
+        yield f"| `{route.operation}` | {where} | {route.support} | {route.note} |"
+    yield ""
+
+
+_SCOPE = re.compile(
+    r"/subscriptions/{subscriptionId}(/resourceGroups/{resourceGroupName})?"
+    r"/providers/Microsoft.Batch"
+)
 
 
 def _contract(source: str) -> Iterator[str]:

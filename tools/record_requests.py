@@ -50,11 +50,11 @@ def recorded() -> Iterator[list[dict[str, Any]]]:
     seen: set[str] = set()
     handle = App._handle
 
-    async def note(app: App, handler: Any, request: Request) -> tuple[Reply, bytes]:
+    async def note(app: App, handler: Any, request: Request) -> Reply:
         status = 0
         try:
             answer = await handle(app, handler, request)
-            status = answer[0].status
+            status = answer.status
         except Fault as fault:
             status = fault.status
             raise

@@ -90,11 +90,7 @@ def default_engine(
     store: Store, config: ServiceConfig, url: str, clock: Clock, ssh: SshServers
 ) -> Engine:
     """The engine that runs tasks as processes of this machine."""
-    storage_access = (
-        NoAutoStorage()
-        if config.storage is None
-        else StorageAccount.read(config.storage, config.storage_aliases)
-    )
+    storage_access = storage_of(config) or NoAutoStorage()
     node_config = NodeConfig(
         config.account,
         url,
@@ -120,6 +116,13 @@ def default_engine(
         ),
         node_faults=NodeFaults(config.faults) if config.faults else None,
     )
+
+
+def storage_of(config: ServiceConfig) -> StorageAccount | None:
+    """The auto-storage account; ``None`` without one."""
+    if config.storage is None:
+        return None
+    return StorageAccount.read(config.storage, config.storage_aliases)
 
 
 def applications_of(config: ServiceConfig) -> Applications:
@@ -168,6 +171,8 @@ async def serve(
             ContainerEngine(os.environ),
             ssh,
             config.faults,
+            storage_of(config),
+            clock.now(),
         )
         # Dates of signatures are real time, whatever the speed of the service's clock.
         former = FormerClients(config.data)

@@ -28,6 +28,11 @@ SPEED, ALLOCATION = "BATCHSPEC_LOCAL_SPEED", "BATCHSPEC_LOCAL_ALLOCATION"
 CHAOS, SEED = "BATCHSPEC_LOCAL_CHAOS", "BATCHSPEC_LOCAL_SEED"
 HTTPS = "BATCHSPEC_LOCAL_HTTPS"
 
+SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
+RESOURCE_GROUP = "batchspec"
+REGION = "local"
+"""Where the control plane has the account."""
+
 MAX_SPEED = 3600.0
 """An hour per second. The processes of tasks run in real time and could not follow a faster
 clock.

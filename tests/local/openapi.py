@@ -25,6 +25,7 @@ FILES = {
     "2024-02-01.19.0": "BatchService-2024-02-01.19.0.json",
 }
 """By api-version; the replies of others are compared with the models of their SDK."""
+CONTROL_PLANE = FOLDER.parent / "arm" / "BatchManagement-2025-06-01.derived.json"
 
 DEVIATIONS = {
     "'password' is a required property": "user accounts of a pool are returned without it",
@@ -41,14 +42,27 @@ _NUMBER = re.compile(r"'-?\d+' is not of type 'integer'")
 class Description:
     """The OpenAPI description at ``path``."""
 
+    FLAGS = re.NOFLAG
+    METADATA = True
+    """Whether JSON in replies has ``odata.metadata``."""
+    UNKNOWN = frozenset({400, 405})
+    """The statuses for a path that is not described."""
+
     def __init__(self, path: Path) -> None:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = self._load(path)
         self._paths = [
-            (re.compile(re.sub(r"\{\w+\}", "[^/]+", _any_depth(template)) + "/?$"), verbs)
+            (
+                re.compile(re.sub(r"\{\w+\}", "[^/]+", _any_depth(template)) + "/?$", self.FLAGS),
+                verbs,
+            )
             for template, verbs in raw["paths"].items()
         ]
         self._definitions = {name: _close(shape) for name, shape in raw["definitions"].items()}
         self._parameters = raw.get("parameters", {})
+
+    def _load(self, path: Path) -> dict[str, Any]:
+        raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return raw
 
     def violations(
         self,
@@ -63,7 +77,7 @@ class Description:
         parts = urlsplit(url)
         operation = self._operation(method, parts.path)
         if operation is None:
-            return [] if status in (400, 405) else [f"{method} {parts.path} is not described"]
+            return [] if status in self.UNKNOWN else [f"{method} {parts.path} is not described"]
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         found = []
         if status < 400:
@@ -126,9 +140,10 @@ class Description:
         if not headers.get("content-type", "").startswith("application/json"):
             return [f"content type {headers.get('content-type')}"]
         value = json.loads(reply or b"null")
-        if next(iter(value), "") != "odata.metadata":
-            return ["odata.metadata is not first"]
-        del value["odata.metadata"]
+        if self.METADATA:
+            if next(iter(value), "") != "odata.metadata":
+                return ["odata.metadata is not first"]
+            del value["odata.metadata"]
         errors = self._errors(value, schema)
         return [e for e in errors if not (selected and "is a required property" in e)]
 
@@ -139,6 +154,37 @@ class Description:
             for error in Draft4Validator(full).iter_errors(value)
             if not any(known in error.message for known in DEVIATIONS)
         ]
+
+
+class ControlPlaneDescription(Description):
+    """The OpenAPI description of the control plane at ``path``."""
+
+    FLAGS = re.IGNORECASE
+    METADATA = False
+    UNKNOWN = frozenset({400, 401, 404, 405})
+
+    def _load(self, path: Path) -> dict[str, Any]:
+        raw = super()._load(path)
+        definitions = raw["definitions"]
+        for shape in definitions.values():
+            for base in shape.pop("allOf", ()):
+                inherited = definitions[base["$ref"].rpartition("/")[2]]
+                shape["properties"] = {**inherited["properties"], **shape["properties"]}
+                shape["required"] = [*shape.get("required", ()), *inherited.get("required", ())]
+            if not shape.get("required", True):
+                del shape["required"]
+        return raw
+
+    def _operation(self, method: str, path: str) -> Mapping[str, Any] | None:
+        found = super()._operation(method, path)
+        # Recorded; the description has only the operation that it is the result of.
+        return OPERATION_RESULT if found is None and "/poolOperationResults/" in path else found
+
+
+OPERATION_RESULT: Mapping[str, Any] = {
+    "parameters": [{"name": "api-version", "in": "query"}],
+    "responses": {"200": {}, "202": {}, "default": {"schema": {}}},
+}
 
 
 def _any_depth(template: str) -> str:
@@ -172,7 +218,10 @@ def _close(schema: Any) -> Any:
 
 
 @cache
-def openapi_description(version: str) -> Description | None:
+def openapi_description(version: str, *, control_plane: bool = False) -> Description | None:
     """The description of an api-version; ``None`` if it is not available."""
+    if control_plane:
+        path = CONTROL_PLANE if version == "2025-06-01" else Path()
+        return ControlPlaneDescription(path) if path.is_file() else None
     path = FOLDER / FILES.get(version, "")
     return Description(path) if path.is_file() else None

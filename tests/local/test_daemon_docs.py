@@ -30,7 +30,7 @@ def test_its_python_code_runs(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert len(PYTHON) == 3
+    assert len(PYTHON) == 4
     for name, value in local.variables(local_home).items():
         monkeypatch.setenv(name, value)
     defined: dict[str, Any] = {}
@@ -40,6 +40,8 @@ def test_its_python_code_runs(
     printed = capsys.readouterr().out.splitlines()
     assert printed[:2] == ["[]", "[]"]
     assert printed[2].startswith("http://127.0.0.1:")
+    assert printed[3] == "1000000 1000000"
+    assert "Standard_D2s_v5" in printed[4]
 
 
 def test_it_lists_every_error_code() -> None:

@@ -47,7 +47,10 @@ class ConformanceChecker:
             self._read[path] = start
 
     def _check(self, exchange: dict[str, Any]) -> list[str]:
-        description = openapi_description(parse_qs(exchange["query"]).get("api-version", [""])[0])
+        description = openapi_description(
+            parse_qs(exchange["query"]).get("api-version", [""])[0],
+            control_plane=exchange["path"].lower().startswith("/subscriptions/"),
+        )
         if description is None:
             return []
         body, reply = (base64.b64decode(exchange[name]) for name in ("body", "reply"))

@@ -5,7 +5,7 @@ of a change to the store, and the engine carries it out. Processes and HTTP do n
 """
 
 from batchspec.local.api.account import serialize_image
-from batchspec.local.api.resources import Context
+from batchspec.local.api.resources import Context, filtered
 from batchspec.local.api.routes import (
     FORMER_ROUTES,
     ROUTES,
@@ -27,6 +27,7 @@ __all__ = [
     "Match",
     "Route",
     "check_operation",
+    "filtered",
     "find_route",
     "serialize_image",
 ]

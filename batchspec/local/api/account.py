@@ -116,11 +116,8 @@ def list_node_agent_skus(_context: Context, request: Request) -> Reply:
 
 
 def _page(request: Request, model: str, items: Sequence[Mapping[str, Any]], metadata: str) -> Reply:
-    """One page of a list that is not in the store."""
-    limit, start = request.max_results(), request.start()
-    end = start + limit
-    link = request.next_link(str(end)) if len(items) > end else None
-    return list_reply(request, model, items[start:end], metadata, link)
+    shown, link = request.numbered_page(items)
+    return list_reply(request, model, shown, metadata, link)
 
 
 def list_pool_usage_metrics(_context: Context, _request: Request) -> Reply:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from batchspec.local.agent import ContainerEngine, SshServers
+from batchspec.local.agent import ContainerEngine, SshServers, StorageAccount
 from batchspec.local.fault_injection import NO_FAULTS, FaultInjection, QuotaKind
 from batchspec.local.model import (
     NO_USAGE,
@@ -50,10 +50,15 @@ from batchspec.local.wire import (
     write_time,
 )
 
+_UNKNOWN_START = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every operation needs; ``base_url`` has no trailing slash, ``faults`` has the quotas."""
+    """What every operation needs; ``base_url`` has no trailing slash, ``faults`` has the quotas.
+
+    ``storage`` is the auto-storage account, ``started`` when the service started.
+    """
 
     store: Store
     account: str
@@ -64,6 +69,8 @@ class Context:
     containers: ContainerEngine
     ssh: SshServers
     faults: FaultInjection = NO_FAULTS
+    storage: StorageAccount | None = None
+    started: datetime = _UNKNOWN_START
 
     def root(self, pool_id: str, node_id: str) -> Path:
         """The root directory of a node."""

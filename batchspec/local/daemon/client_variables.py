@@ -12,6 +12,7 @@ from typing import Literal
 from urllib.parse import urlencode
 
 from batchspec.local.daemon.home import Endpoints, connection_string
+from batchspec.local.settings import RESOURCE_GROUP, SUBSCRIPTION
 
 Format = Literal["sh", "powershell", "dotenv", "json"]
 
@@ -43,6 +44,10 @@ def variables(endpoints: Endpoints, now: datetime) -> dict[str, str]:
         "AZURE_STORAGE_KEY": key,
         "AZURE_STORAGE_CONNECTION_STRING": connection_string(blob_url, name, key),
         "AZURE_STORAGE_SERVICE_ENDPOINT": blob_url,
+        # Programs of the Azure SDK for the control plane
+        "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
+        "AZURE_RESOURCE_GROUP": RESOURCE_GROUP,
+        "AZURE_RESOURCE_MANAGER_ENDPOINT": batch_url,
         # azcopy and Storage Explorer, as an argument
         "AZURE_STORAGE_SAS_URL": sas_url,
         # adlfs, object_store

@@ -158,8 +158,10 @@ def _check_operations(simulation: Simulation) -> None:
     if any(rule.operation is not None for rule in simulation.faults.rules):
         # Imported only here: the table of operations takes as long to load as all else together.
         from batchspec.local.api import ROUTES  # noqa: PLC0415
+        from batchspec.local.control_plane import CONTROL_PLANE_ROUTES  # noqa: PLC0415
 
-        check_operations(simulation.faults, (route.operation for route in ROUTES))
+        known = (route.operation for route in (*ROUTES, *CONTROL_PLANE_ROUTES))
+        check_operations(simulation.faults, known)
 
 
 def _running(home: Home, demands: Demands) -> Endpoints | None:

@@ -1,5 +1,8 @@
 """The ASGI application: authenticates requests, calls the operations of the API, sends replies.
 
+Requests below ``/subscriptions`` are those of the control plane: they have another credential,
+another form of errors, and their own operations.
+
 The order is: signature, route, api-version, body, operation. Nothing of a request is used before
 its signature is verified, and its secrets are never logged.
 
@@ -21,6 +24,18 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from batchspec.local.api import Context, Handler, Match, check_operation, find_route
+from batchspec.local.control_plane import (
+    ArmError,
+    check_api_version,
+    check_scope,
+    check_token,
+    error_reply,
+    find_control_plane_route,
+    is_control_plane,
+    reply_headers,
+    resource_type,
+    write_json,
+)
 from batchspec.local.former_clients import FormerClients
 from batchspec.local.store import is_corrupt
 from batchspec.local.wire import (
@@ -76,16 +91,15 @@ class App:
             raise NotImplementedError(scope["type"])
         request_id = str(uuid.uuid4())
         headers = _headers(scope)
+        answer = self._answer_control_plane if _is_control_plane(scope) else self._answer
         try:
-            reply, content = await self._answer(scope, headers, receive, request_id)
-        except Fault as fault:
-            reply = fault_reply(fault, request_id, self.now())
-            content = self._content(headers, reply)
+            reply, content = await answer(scope, headers, receive, request_id)
+        except (Fault, ArmError) as error:
+            reply, content = self._error(scope, headers, error, request_id)
         except Exception:  # noqa: BLE001  a bug fails this request, not the service
             _LOG.exception("request %s failed", request_id)
-            reply = fault_reply(Fault("InternalError"), request_id, self.now())
-            content = self._content(headers, reply)
-        await self._send(scope["method"], headers, (reply, content), request_id, send)
+            reply, content = self._error(scope, headers, Fault("InternalError"), request_id)
+        await self._send(scope, headers, (reply, content), request_id, send)
 
     async def reply_fault(
         self,
@@ -103,11 +117,18 @@ class App:
             await _read_body(headers, receive)
         except Fault as earlier:
             fault, extra = earlier, {}
-        reply = fault_reply(fault, request_id, self.now())
+        reply, content = self._error(scope, headers, fault, request_id)
         reply = replace(reply, headers={**reply.headers, **extra})
-        await self._send(
-            scope["method"], headers, (reply, self._content(headers, reply)), request_id, send
-        )
+        await self._send(scope, headers, (reply, content), request_id, send)
+
+    def _error(
+        self, scope: Message, headers: Mapping[str, str], error: Fault | ArmError, request_id: str
+    ) -> tuple[Reply, bytes]:
+        if isinstance(error, ArmError) or _is_control_plane(scope):
+            reply = error_reply(error, request_id, self.now())
+            return reply, write_json(reply)
+        reply = fault_reply(error, request_id, self.now())
+        return reply, self._content(headers, reply)
 
     async def _answer(
         self, scope: Message, headers: Mapping[str, str], receive: Receive, request_id: str
@@ -142,22 +163,51 @@ class App:
             id=request_id,
             now=self.now(),
         )
+        reply = await self._handle(match.route.handler, request)
+        return reply, self._content(headers, reply)
+
+    async def _answer_control_plane(
+        self, scope: Message, headers: Mapping[str, str], receive: Receive, request_id: str
+    ) -> tuple[Reply, bytes]:
+        check_token(headers, self.key)
+        method, path = scope["method"], _ascii(scope["raw_path"])
+        match = find_control_plane_route(method, path)
+        options = dict(reversed(parse_qsl(_ascii(scope["query_string"]), keep_blank_values=True)))
+        check_api_version(options, resource_type(match.route))
+        check_scope(_parameters(match), self.context.account)
+        body = await _read_body(headers, receive)
+        if match.route.handler is None:
+            raise not_implemented(f"The operation {match.route.operation} ({match.route.note})")
+        request = Request(
+            method=method,
+            path=path,
+            parameters=_parameters(match),
+            query=options,
+            headers=headers,
+            body=body,
+            base_url=self.context.base_url,
+            id=request_id,
+            now=self.now(),
+        )
+        reply = await self._handle(match.route.handler, request)
+        return reply, write_json(reply)
+
+    async def _handle(self, handler: Handler, request: Request) -> Reply:
         try:
-            return await self._handle(match.route.handler, request)
-        except (Fault, OSError):
+            return await self._call(handler, request)
+        except (Fault, ArmError, OSError):
             raise
         except Exception as error:
             # A damaged record fails every request that reads it. Without it, the answer is that of
             # an object that was deleted.
             if is_corrupt(error) or not self.context.store.set_aside_damaged(request.now):
                 raise
-            _LOG.exception("request %s met a damaged record", request_id)
-            return await self._handle(match.route.handler, request)
+            _LOG.exception("request %s met a damaged record", request.id)
+            return await self._call(handler, request)
 
-    async def _handle(self, handler: Handler, request: Request) -> tuple[Reply, bytes]:
+    async def _call(self, handler: Handler, request: Request) -> Reply:
         answer = handler(self.context, request)
-        reply = answer if isinstance(answer, Reply) else await asyncio.to_thread(answer)
-        return reply, self._content(request.headers, reply)
+        return answer if isinstance(answer, Reply) else await asyncio.to_thread(answer)
 
     def _content(self, headers: Mapping[str, str], reply: Reply) -> bytes:
         if reply.body is None:
@@ -165,24 +215,33 @@ class App:
         metadata = wants_metadata(headers.get("accept", ""))
         return write_body(reply, self.context.base_url, metadata=metadata)
 
+    def _reply_headers(
+        self, headers: Mapping[str, str], reply: Reply, request_id: str, *, head: bool
+    ) -> dict[str, str]:
+        out = {"request-id": request_id, "DataServiceVersion": "3.0"}
+        if headers.get("return-client-request-id", "").lower() == "true":
+            out["client-request-id"] = headers.get("client-request-id", "")
+        if reply.body is not None and not head:
+            out["Content-Type"] = JSON_TYPES[wants_metadata(headers.get("accept", ""))]
+        return {**out, **reply.headers}
+
     async def _send(
         self,
-        method: str,
+        scope: Message,
         headers: Mapping[str, str],
         answer: tuple[Reply, bytes],
         request_id: str,
         send: Send,
     ) -> None:
         reply, content = answer
-        out = {"request-id": request_id, "DataServiceVersion": "3.0"}
-        out["Date"] = write_http_date(self.now())
-        if headers.get("return-client-request-id", "").lower() == "true":
-            out["client-request-id"] = headers.get("client-request-id", "")
-        if reply.body is None or method == "HEAD":
-            content = b""
+        method = scope["method"]
+        if _is_control_plane(scope):
+            out = reply_headers(reply, request_id)
         else:
-            out["Content-Type"] = JSON_TYPES[wants_metadata(headers.get("accept", ""))]
-        out |= reply.headers
+            out = self._reply_headers(headers, reply, request_id, head=method == "HEAD")
+        out["Date"] = write_http_date(self.now())
+        if method == "HEAD":
+            content = b""
         if reply.status != 304:
             out.setdefault("Content-Length", str(len(content)))
         out["X-Content-Type-Options"] = "nosniff"
@@ -197,6 +256,10 @@ class App:
             while (chunk := await asyncio.to_thread(_next, reply.chunks)) is not None:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": content})
+
+
+def _is_control_plane(scope: Message) -> bool:
+    return is_control_plane(scope["raw_path"].decode("latin-1"))
 
 
 def _headers(scope: Message) -> dict[str, str]:

@@ -21,6 +21,7 @@ from urllib.parse import quote
 import uvicorn
 
 from batchspec.local.api import find_route
+from batchspec.local.control_plane import ArmError, find_control_plane_route, is_control_plane
 from batchspec.local.fault_injection import (
     REQUEST_FAULTS,
     FaultKind,
@@ -222,8 +223,9 @@ def _operation(scope: Message) -> str | None:
         return None
     try:
         path = quote(scope["raw_path"], safe="/%")
-        return find_route(scope["method"], path).route.operation
-    except Fault:
+        find = find_control_plane_route if is_control_plane(path) else find_route
+        return find(scope["method"], path).route.operation
+    except (Fault, ArmError):
         return None
 
 

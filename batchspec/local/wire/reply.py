@@ -104,12 +104,17 @@ def fault_body(fault: Fault, request_id: str, now: datetime) -> dict[str, Any]:
         "code": fault.code,
         "message": {
             "lang": "en-US",
-            "value": f"{fault.sentence}\nRequestId:{request_id}\nTime:{write_exact(now)}",
+            "value": stamped_message(fault.sentence, request_id, now),
         },
     }
     if fault.values:
         body["values"] = [{"key": key, "value": value} for key, value in fault.values]
     return body
+
+
+def stamped_message(sentence: str, request_id: str, now: datetime) -> str:
+    """The message of an error as the service sends it: with the request and the time."""
+    return f"{sentence}\nRequestId:{request_id}\nTime:{write_exact(now)}"
 
 
 def fault_reply(fault: Fault, request_id: str, now: datetime) -> Reply:

@@ -9,7 +9,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -125,6 +125,18 @@ class Request:
             token = self.query["$skiptoken"]
             raise bad_query("$skiptoken", token, "The skip token is not valid")
         return int(digits or "0")
+
+    def numbered_page(
+        self, items: Sequence[Mapping[str, Any]]
+    ) -> tuple[Sequence[Mapping[str, Any]], str | None]:
+        """One page of a list that is complete here, and the URL of the next page.
+
+        Raises:
+            Fault: ``maxresults`` or the ``$skiptoken`` is not valid.
+        """
+        limit, start = self.max_results(), self.start()
+        end = start + limit
+        return items[start:end], self.next_link(str(end)) if len(items) > end else None
 
     def after(self, *, file: bool = False) -> str:
         """The last key of the previous page; empty for the first page.

@@ -1,0 +1,98 @@
+"""The route table of the control plane: operations by the names of azure-mgmt-batch 19.
+
+An operation without a handler answers 501 with its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from batchspec.local.api import Match, Route
+from batchspec.local.control_plane import accounts
+from batchspec.local.control_plane.arm import ArmError
+
+_SUBSCRIPTION = "/subscriptions/{subscriptionId}"
+_PROVIDER = "/providers/Microsoft.Batch"
+_GROUP = _SUBSCRIPTION + "/resourceGroups/{resourceGroupName}" + _PROVIDER
+_ACCOUNT = _GROUP + "/batchAccounts/{accountName}"
+_REGION = _SUBSCRIPTION + _PROVIDER + "/locations/{locationName}"
+_SIZES = "cores, generation and end of support; the catalog has no memory and no disks"
+_KEYS = "the keys are those of `batchspec local env`"
+_FIXED = "there is one account, which is created with the data folder"
+
+
+def _missing(operation: str, method: str, path: str, note: str) -> Route:
+    return Route(operation, method, path, None, "not supported", note)
+
+
+CONTROL_PLANE_ROUTES: tuple[Route, ...] = (
+    Route("batch_account.get", "GET", _ACCOUNT, accounts.get_account),
+    Route("batch_account.list", "GET", _SUBSCRIPTION + _PROVIDER + "/batchAccounts",
+          accounts.list_accounts),
+    Route("batch_account.list_by_resource_group", "GET", _GROUP + "/batchAccounts",
+          accounts.list_accounts),
+    _missing("batch_account.begin_create", "PUT", _ACCOUNT, _FIXED),
+    _missing("batch_account.update", "PATCH", _ACCOUNT, _FIXED),
+    _missing("batch_account.begin_delete", "DELETE", _ACCOUNT, _FIXED),
+    _missing("batch_account.get_keys", "POST", _ACCOUNT + "/listKeys", _KEYS),
+    _missing("batch_account.regenerate_key", "POST", _ACCOUNT + "/regenerateKeys", _KEYS),
+    Route("location.get_quotas", "GET", _REGION + "/quotas", accounts.get_quotas),
+    Route("location.list_supported_virtual_machine_skus", "GET", _REGION + "/virtualMachineSkus",
+          accounts.list_skus, "partial", _SIZES),
+)  # fmt: skip
+"""The operations of the control plane that the service knows by name."""
+
+
+def find_control_plane_route(method: str, path: str) -> Match:
+    """The route of ``method`` and ``path`` (as sent, percent-encoded).
+
+    Raises:
+        ArmError: there is none.
+    """
+    segments = path.strip("/").split("/")
+    known = False
+    for template, verbs in _templates().items():
+        parameters = _fit(template, segments)
+        if parameters is not None:
+            if method in verbs:
+                return Match(verbs[method], parameters)
+            known = True
+    if known:
+        raise ArmError(
+            405, "HttpMethodNotAllowed", f"The HTTP method '{method}' is not supported here."
+        )
+    raise ArmError(
+        404,
+        "InvalidResourceType",
+        "The resource type could not be found in the namespace 'Microsoft.Batch'.",
+    )
+
+
+def resource_type(route: Route) -> str:
+    """The resource type of a route, such as ``batchAccounts/pools``."""
+    kinds = route.path.partition(_PROVIDER + "/")[2].split("/")
+    return "/".join(kind for kind in kinds if not kind.startswith("{"))
+
+
+def _fit(template: tuple[str, ...], segments: list[str]) -> Mapping[str, str] | None:
+    if len(template) != len(segments):
+        return None
+    parameters = {}
+    for expected, given in zip(template, segments, strict=True):
+        if expected.startswith("{"):
+            if not given:
+                return None
+            parameters[expected[1:-1]] = given
+        elif expected.lower() != given.lower():
+            return None
+    return parameters
+
+
+@cache
+def _templates() -> Mapping[tuple[str, ...], Mapping[str, Route]]:
+    templates: dict[tuple[str, ...], dict[str, Route]] = {}
+    for route in CONTROL_PLANE_ROUTES:
+        verbs = templates.setdefault(tuple(route.path.strip("/").split("/")), {})
+        verbs[route.method] = route
+    return templates
