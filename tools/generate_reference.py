@@ -46,7 +46,8 @@ def _table(name: str) -> str:
     for key, member in own:
         schema = resolved(member)
         mark = ", required" if key in required else ""
-        said = schema.get("description", "").replace("\n", " ").replace("|", "\\|")
+        described = schema.get("description", "").partition("\nhttps://")[0]
+        said = described.replace("\n", " ").replace("|", "\\|")
         default = schema.get("default")
         if default is not None:
             said += f" Default `{json.dumps(default).strip(chr(34))}`."

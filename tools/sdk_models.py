@@ -54,6 +54,36 @@ def definitions() -> dict[str, Schema]:
     return dict(sorted(found.items()))
 
 
+_REFERENCE = "https://learn.microsoft.com/rest/api/batchservice"
+_PAGES = {
+    "BatchPoolCreateOptions": "pools/create-pool",
+    "BatchJobCreateOptions": "jobs/create-job",
+    "BatchJobScheduleCreateOptions": "job-schedules/create-job-schedule",
+    "BatchTaskCreateOptions": "tasks/create-task",
+    "BatchPoolSpecification": "jobs/create-job",
+    "BatchJobSpecification": "job-schedules/create-job-schedule",
+}
+"""The page of the Batch reference with the request that contains a model, the first one."""
+
+
+def reference_pages() -> dict[str, str]:
+    """The page of the Batch reference that describes each model of :func:`definitions`.
+
+    Without the anchor of the model: the YAML language server puts a backslash before ``#``, and the
+    link in the editor would not work.
+    """
+    models = definitions()
+    pages: dict[str, str] = {}
+    for root, page in _PAGES.items():
+        waiting = [root]
+        while waiting:
+            name = waiting.pop()
+            if name in models and name not in pages:
+                pages[name] = f"{_REFERENCE}/{page}"
+                waiting += re.findall(r"'#/definitions/(\w+)'", repr(models[name]))
+    return pages
+
+
 def _classes(module: Any) -> dict[str, ast.ClassDef]:
     tree = ast.parse(inspect.getsource(module))
     return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}

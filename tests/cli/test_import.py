@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from batchspec.spec import schema_text
 from tests.cli.conftest import Workplace
 
 
@@ -35,3 +36,17 @@ def test_a_spec_without_values(mixed: Workplace, tmp_path: Path) -> None:
     done = mixed.run("import", tasks, "-o", tmp_path / "spec.yaml")
     assert done.code == 0
     assert "--var NAME=VALUE" in done.text
+    # The first line names the schema beside the spec, for editors.
+    text = (tmp_path / "spec.yaml").read_text(encoding="utf-8")
+    assert text.startswith("# yaml-language-server: $schema=batchspec.schema.json\n")
+    assert (tmp_path / "batchspec.schema.json").read_text(encoding="utf-8") == schema_text()
+
+
+def test_an_existing_schema_is_kept(mixed: Workplace, tmp_path: Path) -> None:
+    tasks, schema = tmp_path / "tasks.json", tmp_path / "batchspec.schema.json"
+    tasks.write_text(json.dumps([{"id": "t", "commandLine": "true"}]), encoding="utf-8")
+    schema.write_text("mine", encoding="utf-8")
+    assert mixed.run("import", tasks, "-o", tmp_path / "spec.yaml").code == 0
+    assert schema.read_text(encoding="utf-8") == "mine"
+    # No file is named that does not exist.
+    assert "yaml-language-server" not in mixed.run("import", tasks).out

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from batchspec.cli.commands.init import StarterTemplate
+from batchspec.spec import schema_text
 from tests.cli.conftest import Inside, Workplace
 
 RUNNING = [template for template in StarterTemplate if template is not StarterTemplate.CONTAINER]
@@ -32,6 +33,9 @@ def test_every_template_is_valid_and_has_the_name_of_its_folder(
     folder = desk.folder / "Night Shift"
     assert "name: night-shift\n" in (folder / "run.yaml").read_text(encoding="utf-8")
     assert ".batchspec/" in (folder / ".gitignore").read_text(encoding="utf-8")
+    first, _, _ = (folder / "run.yaml").read_text(encoding="utf-8").partition("\n")
+    assert first == "# yaml-language-server: $schema=batchspec.schema.json"
+    assert (folder / "batchspec.schema.json").read_text(encoding="utf-8") == schema_text()
     assert not list(folder.rglob("__pycache__"))
     valid = desk.run("validate", folder / "run.yaml")
     assert (valid.code, valid.err) == (0, "")
@@ -135,12 +139,25 @@ def test_existing_files_are_not_overwritten(desk: Workplace) -> None:
     assert (data / "orchard.txt").read_text() == "mine"
 
 
-def test_an_existing_gitignore_is_kept(desk: Workplace) -> None:
-    (desk.folder / ".gitignore").write_text("mine\n")
+@pytest.mark.parametrize("name", [".gitignore", "batchspec.schema.json"])
+def test_existing_files_that_specs_share_are_kept(desk: Workplace, name: str) -> None:
+    (desk.folder / name).write_text("mine\n")
     done = desk.run("init", ".", "--template", "sweep")
     assert done.code == 0, done.text
-    assert (desk.folder / ".gitignore").read_text() == "mine\n"
-    assert ".gitignore" not in done.out
+    assert (desk.folder / name).read_text() == "mine\n"
+    assert name not in done.out
+
+
+def test_the_schema_is_printed_or_written(desk: Workplace) -> None:
+    assert desk.run("schema").out == schema_text()
+    file = desk.folder / "schema.json"
+    file.write_text("of an earlier version")
+    done = desk.run("schema", "-o", "schema.json")
+    assert (done.code, done.out) == (0, "")
+    assert file.read_text(encoding="utf-8") == schema_text()
+    done = desk.run("schema", "-o", "no/schema.json")
+    assert done.code == 2
+    assert "no" in done.err
 
 
 def test_an_unknown_template_is_a_usage_error(desk: Workplace) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from batchspec.cli.commands.init import StarterTemplate, init
 from batchspec.local.azurite import find_nodejs
 from batchspec.local.settings import Settings
 from tests.interop.conftest import _run, installed
@@ -19,6 +21,7 @@ pytestmark = pytest.mark.timeout(600)
 
 HERE = Path(__file__).parent
 SCHEMA = HERE.parents[1] / "schemas" / "batchspec.schema.json"
+STORE = SCHEMA.parent / "schemastore"
 GOOD = sorted((HERE / "good").glob("*.yaml"))
 
 START = """\
@@ -32,8 +35,8 @@ pool:
 
 
 @pytest.fixture(scope="module")
-def editor(azurite_installed: Path) -> Iterator[Editor]:
-    """The language server, installed once; skipped where its registry cannot be reached."""
+def server(azurite_installed: Path) -> tuple[Path, Path]:
+    """Node.js and the installed language server; skipped where npm's registry is not reached."""
     del azurite_installed  # asked for because it skips where there is no Node.js
     settings = Settings.read(os.environ)
     node = find_nodejs(settings)
@@ -48,8 +51,14 @@ def editor(azurite_installed: Path) -> Iterator[Editor]:
         shutil.rmtree(folder / "cache")
 
     folder = installed("editor", lock.read_bytes(), fill)
-    program = folder / "node_modules/yaml-language-server/bin/yaml-language-server"
-    with opened([str(node.executable), str(program), "--stdio"], SCHEMA) as found:
+    return node.executable, folder / "node_modules"
+
+
+@pytest.fixture(scope="module")
+def editor(server: tuple[Path, Path]) -> Iterator[Editor]:
+    node, modules = server
+    program = modules / "yaml-language-server" / "bin" / "yaml-language-server"
+    with opened([str(node), str(program), "--stdio"], SCHEMA) as found:
         yield found
 
 
@@ -110,3 +119,50 @@ def test_an_invalid_choice_is_reported(editor: Editor) -> None:
         "cleanup:\n  pool: later\n"
     )
     assert [line for line in shown if line.startswith("11: ")]
+
+
+def test_a_description_has_a_link_to_the_reference(editor: Editor) -> None:
+    shown = editor.hover(START + "  network_^configuration: {}\n")
+    assert "\nhttps://learn.microsoft.com/rest/api/batchservice/pools/create-pool\n" in shown
+
+
+@pytest.mark.parametrize("template", StarterTemplate, ids=str)
+def test_a_starter_spec_is_checked_by_the_schema_beside_it(
+    editor: Editor, tmp_path: Path, template: StarterTemplate
+) -> None:
+    assert init(tmp_path, template) == 0
+    spec = tmp_path / "run.yaml"
+    assert editor.diagnostics_of(spec) == []
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(spec.read_text("utf-8").replace("vm_size:", "vmsize:"), encoding="utf-8")
+    assert [line for line in editor.diagnostics_of(broken) if "vmsize" in line]
+
+
+AJV = """
+const fs = require("fs");
+const Ajv = require("ajv");
+const { options } = JSON.parse(fs.readFileSync(process.argv[2]));
+const ajv = new Ajv({ strict: false });
+ajv.addVocabulary(options[0]["batchspec.json"].unknownKeywords);
+const validate = ajv.compile(JSON.parse(fs.readFileSync(process.argv[3])));
+const YAML = require("yaml");
+for (const file of process.argv.slice(4)) {
+  console.log(validate(YAML.parse(fs.readFileSync(file, "utf-8"))));
+}
+"""
+
+
+def test_ajv_accepts_and_rejects_the_data_of_schemastore(
+    server: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """SchemaStore checks an entry with Ajv, which is a part of the language server."""
+    node, modules = server
+    script = tmp_path / "check.js"
+    script.write_text(AJV, encoding="utf-8")
+    good, bad = (sorted((STORE / name).glob("*.yaml")) for name in ("test", "negative_test"))
+    settings = STORE / "schema-validation.json"
+    line = [node, script, settings, SCHEMA, *good, *bad]
+    environ = {**os.environ, "NODE_PATH": str(modules)}
+    done = subprocess.run(line, env=environ, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert done.stdout.split() == ["true"] * len(good) + ["false"] * len(bad)

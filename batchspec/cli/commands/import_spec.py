@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from batchspec.cli.commands.schema import MODELINE, SCHEMA_FILE
 from batchspec.cli.completion import complete_job, complete_pool
 from batchspec.cli.console import ConsoleNotices, out, show_diagnostics
 from batchspec.cli.options import TargetOption, run_options
@@ -78,13 +79,17 @@ async def import_(
 
 
 def _written(path: Path, text: str) -> int:
-    """Write the spec, and show what `validate` says about it."""
+    """Write the spec and the schema beside it, and show what `validate` says about the spec."""
     from batchspec.api import check_spec
     from batchspec.render import folder_unwritable, spec_imported
+    from batchspec.spec import schema_text
 
+    schema = path.with_name(SCHEMA_FILE)
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+            file.write(f"{MODELINE}#\n{text}")
+        if not schema.exists():
+            schema.write_text(schema_text(), encoding="utf-8")
     except FileExistsError:
         raise _refusal(
             f"the file {path} exists", "Choose another file with `-o`, or remove this one."

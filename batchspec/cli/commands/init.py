@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from batchspec.cli.commands.schema import SCHEMA_FILE
 from batchspec.cli.console import out, use_color
 from batchspec.diagnostics import UsageError
 from batchspec.exit_codes import Exit
@@ -19,6 +20,7 @@ _SPEC = "run.yaml"
 _NAME = "my-run"
 """The name in the templates, which the name of the folder replaces."""
 
+_KEPT_IF_EXISTING = (".gitignore", SCHEMA_FILE)
 _GITIGNORE = "gitignore"
 """Without its dot in the templates, so that git does not apply it to this repository."""
 
@@ -46,11 +48,14 @@ def init(
 ) -> int:
     """Write a starter spec that runs without changes. Existing files are not overwritten."""
     from batchspec.render import files_exist, files_written, folder_unwritable
+    from batchspec.spec import schema_text
 
     name = _slug(folder.resolve().name) or _NAME
     files = dict(_files(_TEMPLATES / template.value.replace("-", "_")))
-    # An existing .gitignore is kept.
-    existing = [path for path in files if (folder / path).exists() and path.name != ".gitignore"]
+    files[Path(SCHEMA_FILE)] = schema_text()
+    existing = [
+        path for path in files if (folder / path).exists() and path.name not in _KEPT_IF_EXISTING
+    ]
     if existing:
         raise UsageError(files_exist([folder / path for path in existing]))
     written: list[Path] = []

@@ -1,14 +1,38 @@
-"""``batchspec schema``: the JSON Schema of the spec language."""
+"""``batchspec schema``: the JSON Schema of the spec language, for editors."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from batchspec.cli.console import out
+from batchspec.diagnostics import UsageError
 from batchspec.exit_codes import Exit
 
+SCHEMA_FILE = "batchspec.schema.json"
+"""The file beside a spec that its first line names."""
+MODELINE = f"# yaml-language-server: $schema={SCHEMA_FILE}\n"
+"""The first line of a spec, by which editors find the schema."""
 
-def schema() -> int:
+
+def schema(
+    to: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Write it to this file, or replace it."),
+    ] = None,
+) -> int:
     """Print the JSON Schema of the spec language, for editors."""
     from batchspec.spec import schema_text
 
-    out(schema_text().rstrip("\n"))
+    if to is None:
+        out(schema_text().rstrip("\n"))
+        return Exit.DONE
+    try:
+        to.write_text(schema_text(), encoding="utf-8")
+    except OSError as error:
+        from batchspec.render import folder_unwritable
+
+        raise UsageError(folder_unwritable(to.parent, error.strerror or str(error))) from None
     return Exit.DONE

@@ -26,13 +26,19 @@ class Editor:
 
     def diagnostics(self, text: str) -> list[str]:
         """What the editor underlines in a text, as ``LINE: MESSAGE``, lines from 1."""
-        uri = self._open(text)
+        return self._reported(self._open(text))
+
+    def _reported(self, uri: str) -> list[str]:
         while uri not in self._diagnostics:
             self._take(self._read())
         return [
             f"{found['range']['start']['line'] + 1}: {found['message']}"
             for found in self._diagnostics[uri]
         ]
+
+    def diagnostics_of(self, path: Path) -> list[str]:
+        """The same for a file, whose first line names its schema."""
+        return self._reported(self._open_as(path.as_uri(), path.read_text("utf-8")))
 
     def completion(self, text: str) -> list[str]:
         """What it offers at the ``^`` in a text."""
@@ -53,9 +59,11 @@ class Editor:
         return self.request(method, {"textDocument": {"uri": uri}, "position": position})
 
     def _open(self, text: str) -> str:
-        uri = f"file:///spec-{self._sent}.yaml"
         modeline = f"# yaml-language-server: $schema={self.schema.as_uri()}\n"
-        document = {"uri": uri, "languageId": "yaml", "version": 1, "text": modeline + text}
+        return self._open_as(f"file:///spec-{self._sent}.yaml", modeline + text)
+
+    def _open_as(self, uri: str, text: str) -> str:
+        document = {"uri": uri, "languageId": "yaml", "version": 1, "text": text}
         self.notify("textDocument/didOpen", {"textDocument": document})
         return uri
 
