@@ -142,12 +142,14 @@ def load(
     Args:
         path: the spec, a YAML file.
         variables: values of parameters, as text or as values of JSON. They take precedence over
-            ``variable_files``, and those over the defaults. A :class:`Secret` is accepted, too.
+            ``variable_files``, those over ``BATCHSPEC_VAR_NAME`` in ``environ``, and that over the
+            defaults. A :class:`Secret` is accepted, too. The value of a secret parameter can be the
+            URL of a secret in Azure Key Vault, which is read when the run needs it.
         variable_files: YAML or JSON files with values of parameters; a later file over an earlier.
         target: ``local`` for the embedded service or ``azure``; by default azure if ``environ``
             names an account, else local.
-        environ: the environment variables that name the Azure account and its credentials; by
-            default those of this process.
+        environ: the environment variables that name the Azure account and its credentials, and set
+            parameters; by default those of this process.
 
     Raises:
         SpecError: every error of the spec, its files and its tasks.

@@ -193,6 +193,20 @@ class MissingSecret(Secret):
         super().__init__("***")
 
 
+class KeyVaultSecret(MissingSecret):
+    """A secret parameter whose value is in a key vault, and is not read yet.
+
+    ``reference`` is the URL of the secret.
+    """
+
+    __slots__ = ("reference",)
+    reference: str
+
+    def __init__(self, reference: str) -> None:
+        super().__init__()
+        object.__setattr__(self, "reference", reference)
+
+
 _SECRETS = (
     # A SAS query: only the signature is secret; the rest helps to identify it.
     # The separators may be encoded for a URL or as JSON (`\u0026sig\u003d`).

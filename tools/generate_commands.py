@@ -74,7 +74,7 @@ the plan only if all of this is unchanged. Otherwise it ends with exit code 5, l
 changed, and sends nothing. Changes that every run causes do not make a plan stale: tasks that
 start, the nodes of a pool that scales automatically, signatures. Changes are listed by name for up
 to 500 files, blobs and tasks each, and as a number beyond that. The file contains no secrets:
-pass secret parameters to `apply` again, with `--var` or `--var-file`. `apply FILE` accepts no other
+pass secret parameters to `apply` again ([how](how-to/secrets.md)). `apply FILE` accepts no other
 option that changes the plan.
 
 ## Ctrl-C

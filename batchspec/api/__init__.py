@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         check_spec,
         load_spec,
         load_spec_and_files,
+        value_sources,
     )
     from batchspec.api.operations import (
         Prepared,
@@ -127,6 +128,7 @@ __all__ = [
     "service_errors",
     "start_service",
     "stopped_service",
+    "value_sources",
     "variable_text",
     "watch_status",
     "write_page",
@@ -153,6 +155,7 @@ _NAMES = {
         "check_spec",
         "load_spec",
         "load_spec_and_files",
+        "value_sources",
     ),
     "operations": (
         "Prepared",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from batchspec.api.options import RunOptions
 from batchspec.diagnostics import (
     Diagnostic,
     Diagnostics,
+    KeyVaultSecret,
     Secret,
     Severity,
     SpecError,
@@ -20,7 +21,7 @@ from batchspec.diagnostics import (
     conceal,
 )
 from batchspec.observe import FileCache, Spool, Working, scan, silent
-from batchspec.spec import FlawedSpecError, Spec, read_spec
+from batchspec.spec import FlawedSpecError, Spec, ValueSources, read_spec
 
 OnLoaded: TypeAlias = Callable[[Spec], None]
 """Called with a spec as soon as it is read."""
@@ -39,23 +40,31 @@ def load_spec(
     """The checked spec. From now on its secret parameters are redacted in every output.
 
     Secret parameters need a value only if ``needs_secrets``: the operation submits tasks or creates
-    resources. Nothing else depends on these values, neither plans nor the identity of work.
+    resources. Nothing else depends on these values, neither plans nor the identity of work. Only
+    then values in key vaults are read, and only of a spec without errors.
 
     Raises:
         SpecError: every error of the spec.
         UsageError: the file is a saved plan.
+        SignInError, ServiceError: a key vault refused a value or could not be reached.
     """
     try:
-        spec = read_spec(
-            options.path,
-            variables=options.variables,
-            variable_files=options.variable_files,
-            needs_secrets=needs_secrets,
-        )
+        spec = _read(options, {}, needs_secrets)
     except SpecError:
         if (diagnostic := _saved_plan(options.path)) is not None:
             raise UsageError(diagnostic) from None
         raise
+    references = {
+        name: value.reference
+        for name, value in spec.parameters.items()
+        if isinstance(value, KeyVaultSecret)
+    }
+    if needs_secrets and references:
+        from batchspec.cloud.key_vault import read_secrets
+
+        fetched = read_secrets(references, options.environ)
+        conceal(*fetched.values())
+        spec = _read(options, fetched, needs_secrets)
     if options.max_cost or (options.estimate and spec.cost is None):
         from batchspec.spec import with_estimate, with_max
 
@@ -63,6 +72,22 @@ def load_spec(
     conceal(*(value for value in spec.parameters.values() if isinstance(value, Secret)))
     on_loaded(spec)
     return spec
+
+
+def value_sources(options: RunOptions, fetched: Mapping[str, Secret] | None = None) -> ValueSources:
+    """Where the values of parameters come from; ``fetched`` are those read from key vaults."""
+    return ValueSources(
+        options.variables,
+        options.variable_files,
+        options.environ,
+        options.read_value,
+        fetched or {},
+    )
+
+
+def _read(options: RunOptions, fetched: Mapping[str, Secret], needs_secrets: bool) -> Spec:
+    sources = value_sources(options, fetched)
+    return read_spec(options.path, sources=sources, needs_secrets=needs_secrets)
 
 
 def _saved_plan(path: Path) -> Diagnostic | None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from batchspec.api.account import Notices
-from batchspec.api.options import RunOptions, Target
+from batchspec.api.options import RunOptions, Target, variable_text
 from batchspec.api.session import Files, Session, open_session
 from batchspec.diagnostics import (
     BatchspecError,
     Diagnostic,
+    Secret,
     SpecError,
     StalePlanError,
     UsageError,
@@ -43,7 +44,7 @@ from batchspec.plan.failures import (
 )
 from batchspec.plan.observed import NODE_UNUSABLE, START_TASK_FAILED
 from batchspec.render import no_such_failure, not_failed
-from batchspec.spec import PoolKind, Record
+from batchspec.spec import PREFIX, PoolKind, Record, Spec, environment_variable, thaw
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Prepared:
         return saved_plan(
             self.plan,
             self.session.spec,
-            given.variables,
+            {**_from_environment(self.session.spec, given), **given.variables},
             given.variable_files,
             self.options,
             max_cost=given.max_cost,
@@ -116,7 +117,7 @@ async def prepare_apply(
                 plan = detached(plan)
             yield Prepared(plan, session, plan_options)
     except (SpecError, UsageError) as error:
-        if saved is None or plan is not None or not _is_stale(error, saved, options):
+        if saved is None or plan is not None or not _is_stale(error, saved):
             raise
         raise StalePlanError(
             Diagnostic(
@@ -129,20 +130,36 @@ async def prepare_apply(
         ) from None
 
 
-def _is_stale(error: BatchspecError, saved: SavedPlan, options: RunOptions) -> bool:
+def _is_stale(error: BatchspecError, saved: SavedPlan) -> bool:
     """Whether the spec or a file has changed, rather than the options being wrong."""
     if isinstance(error, UsageError):
         return any(problem.code == NO_SUCH_STEP for problem in error.problems)
-    given = options.variables
-    if any(name not in given for name in saved.secrets) and not options.variable_files:
-        return False
-    return any(problem.code != "bad-variable" for problem in error.problems)
+    unset = {f"the secret parameter `{name}` has no value" for name in saved.secrets}
+    return any(
+        problem.code not in {"bad-variable", "bad-value-source"} and problem.summary not in unset
+        for problem in error.problems
+    )
+
+
+def _from_environment(spec: Spec, options: RunOptions) -> dict[str, str]:
+    """The values of parameters that the environment can set, as text; without secrets.
+
+    A saved plan contains them, so that it is the same plan in another environment.
+    """
+    return {
+        name: variable_text(thaw(value, lambda text: text.shown))
+        for name, value in spec.parameters.items()
+        if not isinstance(value, Secret)
+        and environment_variable(name, spec.parameters, options.environ)
+    }
 
 
 def saved_options(
     saved: SavedPlan, given: RunOptions, plan_options: PlanOptions = NO_OPTIONS
 ) -> RunOptions:
     """The options of a saved plan; ``given`` may add only its secrets, which are not saved.
+
+    Of the variables ``BATCHSPEC_VAR_NAME`` in the environment, only those of secrets count.
 
     Raises:
         UsageError: another option is given.
@@ -167,13 +184,19 @@ def saved_options(
                 f"`batchspec plan {shlex.quote(str(saved.spec))} --out FILE {extra[0]}`",
             )
         )
-    return RunOptions(
-        saved.spec,
-        {**saved.variables, **given.variables},
-        (*saved.variable_files, *given.variable_files),
-        Target(saved.target),
-        given.environ,
-        saved.max_cost,
+    secrets = {PREFIX + name for secret in saved.secrets for name in (secret, secret.upper())}
+    return replace(
+        given,
+        path=saved.spec,
+        variables={**saved.variables, **given.variables},
+        variable_files=(*saved.variable_files, *given.variable_files),
+        target=Target(saved.target),
+        environ={
+            name: value
+            for name, value in given.environ.items()
+            if not name.startswith(PREFIX) or name in secrets
+        },
+        max_cost=saved.max_cost,
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -48,7 +48,9 @@ class RunOptions:
     ``variables`` are values of parameters as text, which is parsed by the declared type. Without a
     ``target``, the account is azure if ``environ`` names one, else local. ``max_cost``, such as
     ``25 EUR``, replaces the bound of the spec. ``estimate``: the cost is estimated also if the spec
-    does not ask for it.
+    does not ask for it. ``environ`` names the account, and ``BATCHSPEC_VAR_NAME`` in it sets a
+    parameter. ``read_value`` reads what ``@FILE`` and ``-`` stand for as the value of the secret
+    that is its first argument; without it, such texts are values.
     """
 
     path: Path
@@ -58,6 +60,7 @@ class RunOptions:
     environ: Mapping[str, str] = field(repr=False)
     max_cost: str = ""
     estimate: bool = False
+    read_value: Callable[[str, str], str] | None = field(default=None, repr=False)
 
 
 def variable_text(value: object) -> str:

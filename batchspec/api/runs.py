@@ -115,7 +115,14 @@ async def run_apply(
         secrets = {
             name: options.variables[name] for name in saved.secrets if name in options.variables
         }
-        given = RunOptions(options.path, secrets, (), options.target, options.environ)
+        given = RunOptions(
+            options.path,
+            secrets,
+            (),
+            options.target,
+            options.environ,
+            read_value=options.read_value,
+        )
         options, wanted = saved_options(saved, given, wanted), saved.options
     else:
         options = options_of(spec)

@@ -34,7 +34,7 @@ def confirm(question: str, *, default: bool) -> bool:
     Raises:
         KeyboardInterrupt: the user pressed Ctrl-C.
     """
-    with _ctrl_c_raises():
+    with ctrl_c_raises():
         while True:
             clear_activity()
             print(redact(question), end="", file=sys.stderr, flush=True)
@@ -49,7 +49,7 @@ def confirm(question: str, *, default: bool) -> bool:
 
 
 @contextlib.contextmanager
-def _ctrl_c_raises() -> Iterator[None]:
+def ctrl_c_raises() -> Iterator[None]:
     """Let Ctrl-C end the wait for a line.
 
     A running event loop would cancel its task, which does not run while the line is read.

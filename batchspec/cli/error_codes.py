@@ -103,6 +103,12 @@ COMMANDS = ErrorGroup(
             "Use the spec of the plan.",
         ),
         ErrorCode(
+            "bad-value-source",
+            "The value of a secret cannot be read from a file or from standard input",
+            "`--var NAME=@FILE` and `--var NAME=-` name it; standard input has one value.",
+            "Fix the path, or set the environment variable BATCHSPEC_VAR_NAME.",
+        ),
+        ErrorCode(
             "plan-is-fixed",
             "A saved plan does not accept this option",
             "The option would change its steps.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -68,7 +69,8 @@ Variables: TypeAlias = Annotated[
         "--var",
         metavar="NAME=VALUE",
         autocompletion=complete_variable,
-        help="Set a parameter. Can be repeated.",
+        help="Set a parameter. Can be repeated. For a secret, VALUE can be @FILE, or - for "
+        "standard input. The environment variable BATCHSPEC_VAR_NAME sets one, too.",
     ),
 ]
 VariableFiles: TypeAlias = Annotated[
@@ -134,8 +136,11 @@ def run_options(
     *,
     max_cost: str = "",
     estimate: bool = False,
+    reader: ValueReader | None = None,
 ) -> RunOptions:
     """From the values that typer passes, with the environment of this process.
+
+    ``reader`` reads values from files and standard input; several options of one command share it.
 
     Raises:
         UsageError: a ``--var`` option is wrong.
@@ -143,7 +148,86 @@ def run_options(
     show_activity(f"reading {path.name}")
     files = tuple(variable_files or ())
     given = variables_of(variables or ())
-    return RunOptions(path, given, files, target, os.environ, max_cost, estimate)
+    return RunOptions(
+        path, given, files, target, os.environ, max_cost, estimate, (reader or ValueReader()).read
+    )
+
+
+class ValueReader:
+    """Reads values of secrets from files and, once, from standard input."""
+
+    def __init__(self) -> None:
+        self._input: tuple[str, str] | None = None
+
+    def read(self, name: str, text: str) -> str:
+        """The value that ``@FILE`` or ``-`` stands for, without a line break at its end.
+
+        Raises:
+            UsageError: it cannot be read. The message does not contain ``text``, which may be a
+                secret that begins with ``@``.
+        """
+        value = self._from_input(name) if text == "-" else self._from_file(name, text[1:])
+        return value.removesuffix("\n").removesuffix("\r")
+
+    def _from_file(self, name: str, path: str) -> str:
+        try:
+            with Path(path).expanduser().open(encoding="utf-8", newline="") as file:
+                return file.read()
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise _unreadable(
+                f"the file of `--var {name}=@FILE` cannot be read: {reason}",
+                "Check the path after @; set the environment variable "
+                f"BATCHSPEC_VAR_{name.upper()} to a value that itself begins with @",
+            ) from None
+
+    def _from_input(self, name: str) -> str:
+        if self._input is None:
+            self._input = (name, self._prompt(name) if _is_terminal() else _standard_input(name))
+        first, value = self._input
+        if first != name:
+            raise _unreadable(
+                f"`--var {first}=-` and `--var {name}=-` both read standard input",
+                "Pass one of them in another way: @FILE or BATCHSPEC_VAR_NAME",
+            )
+        return value
+
+    def _prompt(self, name: str) -> str:
+        from getpass import getpass
+
+        from batchspec.cli.activity import clear_activity
+        from batchspec.cli.confirm import ctrl_c_raises
+
+        clear_activity()
+        with ctrl_c_raises():
+            try:
+                return getpass(f"Value of {name} (not shown): ", stream=sys.stderr)
+            except EOFError:
+                return ""
+
+
+def _is_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def _standard_input(name: str) -> str:
+    if sys.stdin is None:
+        raise _unreadable(
+            f"`--var {name}=-` cannot be read: standard input is closed",
+            "Redirect it from a file or a command",
+        )
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise _unreadable(
+            f"standard input for `--var {name}=-` cannot be read: {reason}",
+            "Redirect it from a file or a command",
+        ) from None
+
+
+def _unreadable(summary: str, fix: str) -> UsageError:
+    return UsageError(Diagnostic("bad-value-source", summary, fix=fix))
 
 
 def variables_of(texts: Iterable[str]) -> dict[str, str]:

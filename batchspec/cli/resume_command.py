@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from batchspec.diagnostics import Diagnostic, MissingSecret, Secret
+from batchspec.diagnostics import Diagnostic, KeyVaultSecret, MissingSecret, Secret
 
 if TYPE_CHECKING:
     from batchspec.api.options import RunOptions
@@ -218,5 +218,5 @@ def _variables(options: RunOptions, spec: Spec | None, verb: str) -> Iterator[st
     yield from secrets
     if verb in _WITH_SECRETS and spec is not None:
         for name, value in spec.parameters.items():
-            if isinstance(value, MissingSecret):
+            if isinstance(value, MissingSecret) and not isinstance(value, KeyVaultSecret):
                 yield f"--var {shlex.quote(name)}=..."

@@ -181,6 +181,30 @@ ACCOUNT = ErrorGroup(
             " Account Reader' on the account.",
         ),
         ErrorCode(
+            "key-vault-sign-in",
+            "A secret in a key vault cannot be read without a sign-in",
+            "No sign-in of Microsoft Entra ID succeeded, or the vault belongs to another tenant.",
+            "Run `az login`, with `--tenant` if the message names one.",
+        ),
+        ErrorCode(
+            "key-vault-denied",
+            "A key vault refuses to show a secret",
+            "Your identity lacks the permission, or the vault does not accept this network.",
+            "Assign the role 'Key Vault Secrets User' on the vault, or allow the network.",
+        ),
+        ErrorCode(
+            "key-vault-secret",
+            "A secret in a key vault does not exist or is disabled",
+            "Its name or version is wrong, or it was disabled or deleted.",
+            "Enable it, recover it with `az keyvault secret recover`, or fix the URL.",
+        ),
+        ErrorCode(
+            "key-vault-unreachable",
+            "A key vault does not answer a request for a secret",
+            "The name of the vault may be wrong, the network may not reach it, or it is busy.",
+            "Check the URL and the network, and run the command again.",
+        ),
+        ErrorCode(
             "bad-answer",
             "The answer of the service is not valid",
             "A proxy replaced it, or the URL is not that of the service.",

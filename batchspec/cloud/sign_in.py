@@ -88,15 +88,18 @@ def create_credential(cloud: AzureCloud) -> AsyncTokenCredential:
         return DefaultAzureCredential(authority=cloud.authority)
     except (ValueError, TypeError, OSError) as error:
         # The text may quote a setting, so it is not the cause of the exception.
-        raise SignInError(_refused(error)) from None
+        raise refused_settings(error) from None
 
 
-def _refused(error: Exception) -> Diagnostic:
-    return Diagnostic(
-        CODE,
-        "azure-identity does not accept the sign-in settings",
-        detail=redact(f"{type(error).__name__}: {error}"),
-        fix=f"Check {_CLIENT}, {_TENANT}, {_CERTIFICATE} and the password of the certificate",
+def refused_settings(error: Exception) -> SignInError:
+    """The error for settings that azure-identity does not accept."""
+    return SignInError(
+        Diagnostic(
+            CODE,
+            "azure-identity does not accept the sign-in settings",
+            detail=redact(f"{type(error).__name__}: {error}"),
+            fix=f"Check {_CLIENT}, {_TENANT}, {_CERTIFICATE} and the password of the certificate",
+        )
     )
 
 

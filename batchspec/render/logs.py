@@ -114,10 +114,10 @@ def list_notes(count: int, show: str) -> Iterator[str]:
 
 def unredacted_note(secrets: Sequence[str]) -> str:
     """The note that these secret parameters, which have no value, are not redacted."""
-    values = " ".join(f"--var {name}=VALUE" for name in secrets)
+    values = " and ".join(f"BATCHSPEC_VAR_{name.upper()}" for name in secrets)
     names = units.listed([f"`{name}`" for name in secrets])
     kind = "secret" if len(secrets) == 1 else "secrets"
-    return f"note: output is not searched for the {kind} {names}; to redact it, add {values}"
+    return f"note: output is not searched for the {kind} {names}; to redact it, set {values}"
 
 
 def waiting_note(task: str) -> str:

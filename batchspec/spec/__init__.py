@@ -98,11 +98,13 @@ if TYPE_CHECKING:
         typed,
     )
     from batchspec.spec.validator_messages import advice_on
+    from batchspec.spec.value_sources import PREFIX, ValueSources, environment_variable
 
 __all__ = [
     "EXPRESSION",
     "LOGS",
     "LOGS_PATH",
+    "PREFIX",
     "READ",
     "RESERVED",
     "WRITE",
@@ -145,12 +147,14 @@ __all__ = [
     "UnquotableError",
     "UploadGlob",
     "Value",
+    "ValueSources",
     "When",
     "advice_on",
     "command_line",
     "definition",
     "dump_document",
     "duration",
+    "environment_variable",
     "evaluate",
     "expanded_document",
     "file_item",
@@ -186,6 +190,7 @@ _MODULES = {
     **dict.fromkeys(("command_line", "wrapped"), "convert"),
     **dict.fromkeys(("dump_document", "read_data"), "read"),
     **dict.fromkeys(("RESERVED",), "parameters"),
+    **dict.fromkeys(("PREFIX", "ValueSources", "environment_variable"), "value_sources"),
     **dict.fromkeys(("with_estimate", "with_max"), "cost"),
     **dict.fromkeys(
         (

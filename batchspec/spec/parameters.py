@@ -1,7 +1,8 @@
 """Parameters: their declarations, the values given for them, and the resulting values.
 
-A ``--var`` value is a string that is parsed by the declared type. A ``--var-file`` is YAML or JSON,
-and its values have their own types. The value of a secret is not part of any message.
+A ``--var`` value and an environment variable are strings that are parsed by the declared type. A
+``--var-file`` is YAML or JSON, and its values have their own types. The value of a secret is not
+part of any message.
 
 A declaration is JSON Schema (:mod:`~batchspec.spec.parameter_schema`).
 """
@@ -10,10 +11,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from batchspec.diagnostics import Diagnostic, Diagnostics, MissingSecret, Place, Secret, SpecError
+from batchspec.diagnostics import (
+    Diagnostic,
+    Diagnostics,
+    KeyVaultSecret,
+    MissingSecret,
+    Place,
+    Secret,
+    SpecError,
+    UsageError,
+)
 from batchspec.spec.parameter_schema import (
     declaration_mismatch,
     fits_simple,
@@ -22,6 +32,13 @@ from batchspec.spec.parameter_schema import (
 )
 from batchspec.spec.rows import read_json
 from batchspec.spec.validator_messages import TYPE_NAMES, did_you_mean, is_long_number
+from batchspec.spec.value_sources import (
+    ValueSources,
+    environment_variable,
+    is_in_vault,
+    is_reference,
+    missing_value,
+)
 from batchspec.spec.values import Value, freeze
 from batchspec.spec.yaml_parser import LONGEST_NUMBER, parse, read_source
 from batchspec.spec.yaml_tree import Node
@@ -32,37 +49,33 @@ RESERVED = frozenset(
 """Names that have another meaning in templates."""
 
 _NUMBERS = frozenset(f"must be {TYPE_NAMES[kind]}" for kind in ("integer", "number"))
-_ANNOTATIONS = ("secret", "examples", "default", "title", "description")
+_ANNOTATIONS = ("secret", "key_vault", "examples", "default", "title", "description")
 """Members of a declaration that do not restrict the value."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """A value; ``where`` is its position in a file, ``None`` for the command line."""
+    """A value; ``where`` is its position in a file, ``source`` the option or variable with it."""
 
     value: object
-    is_option: bool = False
+    source: str = ""
     where: Place | None = None
 
 
 def read_parameters(
     declared: Mapping[str, Node],
-    variables: Mapping[str, str],
-    variable_files: Sequence[Path],
+    sources: ValueSources,
     problems: Diagnostics,
     *,
     needs_secrets: bool = True,
 ) -> dict[str, Value]:
     """The value of every declared parameter that has a valid one; the rest are problems.
 
-    A secret without a value is a :class:`MissingSecret`, and a problem if ``needs_secrets``.
+    An option takes precedence over a file, a file over the environment, and that over the default.
+    A secret without a value is a :class:`MissingSecret`, and a problem if ``needs_secrets``. One in
+    a key vault is a :class:`KeyVaultSecret` until its value is in ``sources.fetched``.
     """
-    given = dict(_from_files(variable_files, declared, problems))
-    for name, text in variables.items():
-        if name not in declared:
-            problems.add(_unknown(f"--var {name}", name, declared, None))
-        elif (read := _from_option(name, text, declared[name], problems)) is not None:
-            given[name] = read
+    given = _given(declared, sources, problems)
     values: dict[str, Value] = {}
     for name, node in declared.items():
         if name in RESERVED:
@@ -76,29 +89,88 @@ def read_parameters(
             )
         if not _is_valid_declaration(name, node, problems):
             continue
-        default = node.get("default")
-        if name in given:
-            found = given[name]
-        elif default is not None:
-            found = _Given(default.plain(), where=default.at)
-        else:
-            if is_secret(node) and name not in variables:
+        secret = is_secret(node)
+        found = given[name] if name in given else _declared_value(node)
+        if found is None and name not in given:
+            if secret:
                 values[name] = MissingSecret()
-            if name not in variables and (needs_secrets or not is_secret(node)):
-                problems.add(
-                    Diagnostic(
-                        "missing-variable",
-                        f"the parameter `{name}` has no value and no default",
-                        where=node.name,
-                        fix=f"Set it with `--var {name}=VALUE`.",
-                    )
-                )
-            continue
-        if _fits(name, node, found, problems):
-            value = found.value
-            secret = is_secret(node) and isinstance(value, str)
-            values[name] = Secret(str(value)) if secret else freeze(value)
+            if needs_secrets or not secret:
+                problems.add(missing_value(name, node, declared, sources, secret=secret))
+        elif found is not None and secret:
+            if (value := _secret(name, node, found, sources, problems)) is not None:
+                values[name] = value
+        elif found is not None and _fits(name, node, found, problems):
+            values[name] = freeze(found.value)
     return values
+
+
+def _declared_value(node: Node) -> _Given | None:
+    """The value that the declaration itself names: in a key vault, or the default."""
+    if (vault := node.get("key_vault")) is not None:
+        return _Given(str(vault.value))
+    default = node.get("default")
+    return None if default is None else _Given(default.plain(), where=default.at)
+
+
+def _given(
+    declared: Mapping[str, Node], sources: ValueSources, problems: Diagnostics
+) -> dict[str, _Given | None]:
+    """The values that are given, by name; ``None``: it has a problem."""
+    given: dict[str, _Given | None] = dict(_from_files(sources.files, declared, problems))
+    for name, text in sources.variables.items():
+        if name in declared:
+            given[name] = _from_option(name, text, declared[name], sources, problems)
+        else:
+            problems.add(_unknown(f"--var {name}", name, declared, None))
+    for name, node in declared.items():
+        variable = environment_variable(name, declared, sources.environ)
+        if variable is not None and name not in given:
+            given[name] = _from_text(variable, sources.environ[variable], node, problems)
+    return given
+
+
+def _secret(
+    name: str, node: Node, given: _Given, sources: ValueSources, problems: Diagnostics
+) -> Secret | None:
+    """The value of a secret, or its place in a key vault; ``None`` if it is not valid."""
+    fetched = sources.fetched.get(name)
+    if fetched is not None:
+        given = _Given(fetched.reveal(), f"`{name}` in the key vault")
+    elif isinstance(given.value, str) and is_reference(given.value):
+        return KeyVaultSecret(given.value)
+    elif isinstance(given.value, str) and is_in_vault(given.value):
+        problems.add(_no_reference(name, given.source or f"`{name}`", node))
+        return None
+    if not isinstance(given.value, str):
+        problems.add(
+            Diagnostic(
+                "bad-variable",
+                f"the secret `{name}` must be a string",
+                where=_without_text(given.where or node.name, node),
+            )
+        )
+        return None
+    if not given.value and "minLength" not in node.members:
+        problems.add(
+            Diagnostic(
+                "bad-variable",
+                f"{given.source or f'`{name}`'} is empty, and a secret must have a value",
+                where=_without_text(given.where or node.name, node),
+                fix="Give it a value; or declare `minLength: 0` if it can be empty.",
+            )
+        )
+        return None
+    return Secret(given.value) if _fits(name, node, given, problems) else None
+
+
+def _no_reference(name: str, what: str, node: Node) -> Diagnostic:
+    return Diagnostic(
+        "bad-variable",
+        f"{what} is not the URL of a secret in a key vault",
+        where=_without_text(node.name, node),
+        fix=f"Use the output of `az keyvault secret show --vault-name VAULT --name {name} "
+        "--query id --output tsv`.",
+    )
 
 
 def is_secret(node: Node) -> bool:
@@ -159,12 +231,25 @@ _TYPE_TESTS: Mapping[str, Callable[[object], bool]] = {
 }
 
 
-def _from_option(name: str, text: str, declared: Node, problems: Diagnostics) -> _Given | None:
+def _from_option(
+    name: str, text: str, declared: Node, sources: ValueSources, problems: Diagnostics
+) -> _Given | None:
+    """The value of a ``--var`` option, or of what it names: a file or standard input."""
+    named = text == "-" or text.startswith("@")
+    if is_secret(declared) and sources.read is not None and named:
+        try:
+            text = sources.read(name, text)
+        except UsageError as error:
+            problems.extend(error.problems)
+            return None
+    return _from_text(f"--var {name}", text, declared, problems)
+
+
+def _from_text(source: str, text: str, declared: Node, problems: Diagnostics) -> _Given | None:
+    """The value that a text has as one of the declared types."""
     types = _types(declared)
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-        problems.add(
-            Diagnostic("bad-variable", f"--var {name} is not UTF-8 text", where=declared.name)
-        )
+        problems.add(Diagnostic("bad-variable", f"{source} is not UTF-8 text", where=declared.name))
         return None
     for kind in types:
         if kind == "string":
@@ -174,16 +259,16 @@ def _from_option(name: str, text: str, declared: Node, problems: Diagnostics) ->
         except ValueError:
             break
         if _TYPE_TESTS.get(kind, _is_number)(value) or (kind == "number" and _is_number(value)):
-            return _Given(value, is_option=True)
+            return _Given(value, source)
     if "string" in types or not set(types) & (_TYPE_TESTS.keys() | {"null"}):
-        return _Given(text, is_option=True)
+        return _Given(text, source)
     shown = "" if is_secret(declared) else f", not `{text}`"
     problems.add(
         Diagnostic(
             "bad-variable",
-            f"--var {name} must be {TYPE_NAMES.get(types[0], types[0])}{shown}",
+            f"{source} must be {TYPE_NAMES.get(types[0], types[0])}{shown}",
             where=declared.name,
-            fix=_OPTION_EXAMPLES.get(types[0], "").format(name=name),
+            fix=_TEXT_EXAMPLES.get(types[0], "").format(source=source),
         )
     )
     return None
@@ -193,10 +278,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-_OPTION_EXAMPLES = {
-    "boolean": "Write `--var {name}=true`.",
-    "array": "Write `--var '{name}=[1, 2]'`.",
-    "object": "Write `--var '{name}={{\"a\": 1}}'`.",
+_TEXT_EXAMPLES = {
+    "boolean": "Write `{source}=true`.",
+    "array": "Write `{source}='[1, 2]'`.",
+    "object": "Write `{source}='{{\"a\": 1}}'`.",
 }
 
 
@@ -216,6 +301,20 @@ def _is_valid_declaration(name: str, node: Node, problems: Diagnostics) -> bool:
         return False
     if not is_simple(_fragment(node)) and not _is_json_schema(name, node, problems):
         return False
+    vault = node.get("key_vault")
+    if vault is not None and not is_secret(node):
+        problems.add(
+            Diagnostic(
+                "bad-parameter",
+                f"the parameter `{name}` has a `key_vault` and is not secret",
+                where=vault.name,
+                fix="Add `secret: true`.",
+            )
+        )
+        return False
+    if vault is not None and not is_reference(str(vault.value)):
+        problems.add(replace(_no_reference(name, f"`key_vault` of `{name}`", node), where=vault.at))
+        return False
     return not is_secret(node) or _is_valid_secret(name, node, problems)
 
 
@@ -228,7 +327,7 @@ def _is_valid_secret(name: str, node: Node, problems: Diagnostics) -> bool:
                 "secret-in-clear",
                 f"the secret `{name}` has a default in plain text",
                 where=Place(place.file, place.line, place.column),
-                fix="Remove it, and give the value with `--var` or `--var-file`.",
+                fix=f"Remove it, and set the environment variable BATCHSPEC_VAR_{name.upper()}.",
             )
         )
         return False
@@ -272,7 +371,7 @@ def _fits(name: str, node: Node, given: _Given, problems: Diagnostics) -> bool:
     error = value_mismatch(fragment, given.value)
     if error is None:
         return True
-    what = f"--var {name}" if given.is_option else f"`{name}`"
+    what = given.source or f"`{name}`"
     path = "".join(f"[{step}]" for step in error.path)
     shown = "" if is_secret(node) else _shown(error.value)
     expected = error.expected

@@ -30,6 +30,7 @@ from batchspec.spec.rules_tasks import stage_rules, task_rules
 from batchspec.spec.short_forms import ends_job, expanded
 from batchspec.spec.substitute import READ, WRITE, Rendered, rendered
 from batchspec.spec.validator import validated
+from batchspec.spec.value_sources import ValueSources
 from batchspec.spec.values import BlobUrl, Piece, Quoted, Quoting, Text, Value, thaw
 from batchspec.spec.yaml_parser import (
     ambiguous_numbers,
@@ -65,19 +66,21 @@ def read_spec(
     *,
     variables: Mapping[str, str] | None = None,
     variable_files: Sequence[Path] = (),
+    sources: ValueSources | None = None,
     needs_secrets: bool = True,
 ) -> Spec:
     """Read a spec with its parameters.
 
     A value of ``variables`` takes precedence over ``variable_files``, a later file over an earlier
-    one, and each of them over the default. Unless ``needs_secrets``, secret parameters do not need
-    a value.
+    one, and each of them over the default. ``sources`` are given instead of both if there are more.
+    Unless ``needs_secrets``, secret parameters do not need a value.
 
     Raises:
         FlawedSpecError: the spec has errors; carries all of them in the order of their positions.
         SpecError: the file cannot be read, or is not YAML.
     """
-    complete, warnings, places = _read(path, variables or {}, variable_files, needs_secrets)
+    given = sources or ValueSources(variables or {}, variable_files)
+    complete, warnings, places = _read(path, given, needs_secrets)
     return _built(path, complete, warnings, places)
 
 
@@ -133,6 +136,7 @@ def expanded_document(
     *,
     variables: Mapping[str, str] | None = None,
     variable_files: Sequence[Path] = (),
+    sources: ValueSources | None = None,
 ) -> dict[str, object]:
     """The spec as plain data: parameters set, short forms expanded, secrets as templates.
 
@@ -141,16 +145,17 @@ def expanded_document(
     Raises:
         SpecError: as :func:`read_spec`.
     """
-    found, _, _ = _read(path, variables or {}, variable_files, False)
+    given = sources or ValueSources(variables or {}, variable_files)
+    found, _, _ = _read(path, given, False)
     return document(found)
 
 
 def _read(
-    path: Path, variables: Mapping[str, str], files: Sequence[Path], needs_secrets: bool
+    path: Path, sources: ValueSources, needs_secrets: bool
 ) -> tuple[Rendered, tuple[Diagnostic, ...], Mapping[str, Place]]:
     """The expanded spec, its warnings, and the positions of its keys, as written and expanded."""
     problems = Diagnostics()
-    found = _checked(path, variables, files, problems, needs_secrets=needs_secrets)
+    found = _checked(path, sources, problems, needs_secrets=needs_secrets)
     written = positions(found.root)
     found = with_node_scripts(found, path.parent, problems)
     has_structure = not problems.stops
@@ -171,8 +176,7 @@ def _read(
 
 def _checked(
     path: Path,
-    variables: Mapping[str, str],
-    files: Sequence[Path],
+    sources: ValueSources,
     problems: Diagnostics,
     *,
     needs_secrets: bool,
@@ -192,7 +196,7 @@ def _checked(
     root = validated(written, problems)
     parameters = root.get("parameters")
     declared = parameters.members if parameters is not None else {}
-    values = read_parameters(declared, variables, files, problems, needs_secrets=needs_secrets)
+    values = read_parameters(declared, sources, problems, needs_secrets=needs_secrets)
     found = rendered(root, source, values, tuple(declared), path.parent, problems=problems)
     for rule in _RULES:
         problems.extend(rule(found.root))
@@ -222,8 +226,14 @@ def _unique(problems: Diagnostics) -> tuple[Diagnostic, ...]:
 
 
 def _digest(found: Rendered) -> str:
-    """The SHA-256 of the expanded spec without ``cost`` and the values of secrets."""
+    """The SHA-256 of the expanded spec without ``cost``, the values of secrets and their places."""
     work = {key: value for key, value in document(found).items() if key != "cost"}
+    declared = work.get("parameters")
+    if isinstance(declared, dict):
+        work["parameters"] = {
+            name: {key: value for key, value in members.items() if key != "key_vault"}
+            for name, members in declared.items()
+        }
     text = json.dumps(work, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

@@ -39,11 +39,11 @@ def test_only_commands_that_record_a_run_need_the_value_of_a_secret(near: Workpl
     codes = {"stop": 0, "destroy": 0, "status": 0, "failures": 0, "plan": 0}
     # These find no job: the error after that of the secret.
     codes |= {"logs": 2, "attach": 2, "download": 2, "retry": 2, "apply": 2}
-    note = "note: output is not searched for the secret `tok`; to redact it, add --var tok=VALUE"
+    note = "note: output is not searched for the secret `tok`; to redact it, set BATCHSPEC_VAR_TOK"
     for verb, code in codes.items():
         done = near.run(verb, near.spec)
         assert (verb, done.code) == (verb, code), done.text
-        assert ("the parameter `tok` has no value" in done.err) == (
+        assert ("the secret parameter `tok` has no value" in done.err) == (
             verb in {"apply", "attach", "retry"}
         )
         assert (note in done.err) == (verb in {"logs", "failures", "status"})

@@ -24,6 +24,7 @@ from batchspec import local
 from batchspec.cli.main import app
 from tests.e2e.conftest import Done, Workplace, clean_environ
 from tests.fault_injection.cli import run
+from tests.key_vault import fake_vault
 
 BATCH_KEY = "MarkedBatchKey".ljust(86, "0") + "=="
 BLOB_KEY = "MarkedBlobKey".ljust(86, "1") + "=="
@@ -190,12 +191,26 @@ def look(marked: Marked) -> None:
 
 def runs(marked: Marked) -> None:
     """A run in each form of progress, and all commands that report on it."""
-    for number, progress in enumerate(("auto", "live", "plain", "json", "quiet")):
-        marked.run("apply", "SPEC", "--progress", progress, "-v", "--var", f"round={number}")
+    file = marked.place.home.parent / "token.txt"
+    file.write_text(f"{SECRET}\n")
+    with fake_vault() as vault:
+        url = vault.add("token", SECRET)
+        ways = (SECRET, f"@{file}", url, SECRET, SECRET)
+        for number, progress in enumerate(("auto", "live", "plain", "json", "quiet")):
+            options = ("--progress", progress, "-v", "--var", f"round={number}")
+            marked.run("apply", "SPEC", *options, given=ways[number])
+        assert len(vault.requests) == 1
+        marked.run("plan", "SPEC", given=url)
+        assert len(vault.requests) == 1, "a plan needs no value"
+        marked.run("apply", "SPEC", "-v", given=vault.refuse("denied", 403, "Forbidden"), code=4)
     marked.run("apply", "SPEC", "--var", "round=4")
-    marked.run("plan", "SPEC", "--var", "round=7", "--out", "saved.json", "-v")
+    marked.run("apply", "SPEC", "-v", given=f"@{SECRET}", code=2)
+    inherited = marked.elsewhere(BATCHSPEC_VAR_TOKEN=SECRET, BATCHSPEC_VAR_ROUND="7")
+    inherited.run("plan", "SPEC", "--out", "saved.json", "-v", given="")
     marked.run("apply", "saved.json", "-v", code=2)
-    marked.run("apply", "saved.json", "--var", f"token={SECRET}", "-v")
+    marked.elsewhere(BATCHSPEC_VAR_TOKEN=SECRET).run("apply", "saved.json", "-v")
+    assert "Nothing to do" in marked.run("plan", "SPEC", "--var", "round=7").text
+    inherited.run("config", "SPEC", given="")
     marked.run("status", "SPEC", "--format", "json")
     marked.run("import", "--pool", "marked", "--job", "marked")
     marked.run("ls", "SPEC", "output")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from batchspec.cli.console import out
-from batchspec.cli.options import SpecFile, VariableFiles, Variables, variables_of
+from batchspec.cli.options import SpecFile, VariableFiles, Variables, run_options
 from batchspec.exit_codes import Exit
 
 
@@ -28,10 +28,10 @@ def config(
     ] = DocumentFormat.YAML,
 ) -> int:
     """Print the spec with parameters set and short forms expanded; secrets stay templates."""
+    from batchspec.api import value_sources
     from batchspec.spec import dump_document, expanded_document
 
-    document = expanded_document(
-        spec, variables=variables_of(variables or ()), variable_files=tuple(variable_files or ())
-    )
+    options = run_options(spec, variables, variable_files)
+    document = expanded_document(spec, sources=value_sources(options))
     out(dump_document(document, document_format.value).removesuffix("\n"))
     return Exit.DONE

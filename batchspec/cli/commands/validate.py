@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from batchspec.cli.console import ConsoleNotices, out, show_diagnostics
-from batchspec.cli.options import Format, TextOrJson, VariableFiles, Variables, run_options
+from batchspec.cli.options import (
+    Format,
+    TextOrJson,
+    ValueReader,
+    VariableFiles,
+    Variables,
+    run_options,
+)
 from batchspec.diagnostics import BatchspecError, Diagnostic
 
 
@@ -22,10 +29,11 @@ def validate(
     from batchspec.api import check_spec
 
     code = 0
+    reader = ValueReader()
     diagnostics: list[Diagnostic] = []
     for path in specs:
         try:
-            options = run_options(path, variables, variable_files)
+            options = run_options(path, variables, variable_files, reader=reader)
             notices = ConsoleNotices(options)
             diagnostics += check_spec(options, on_loaded=notices.loaded, working=notices.working)[1]
         except BatchspecError as error:
