@@ -26,7 +26,7 @@ Json: TypeAlias = Mapping[str, Any]
 _POOL_SPECIAL = (
     *("id", "startTask", "virtualMachineConfiguration", "targetDedicatedNodes", "targetDedicated"),
     *("targetLowPriorityNodes", "enableAutoScale", "autoScaleFormula"),
-    *("autoScaleEvaluationInterval", "packageReferences", "cloudServiceConfiguration"),
+    *("autoScaleEvaluationInterval", "packageReferences", "cloudServiceConfiguration", "identity"),
 )
 _TASK_SPECIAL = (
     *("id", "commandLine", "resourceFiles", "outputFiles", "environmentSettings", "runElevated"),
@@ -69,6 +69,8 @@ class BodyImporter:
         nodes = self._nodes(body)
         if nodes is not None:
             found["nodes"] = nodes
+        if ids := self._identities(member(body, "identity")):
+            found["identity"] = {"ids": ids}
         service = member(body, "cloudServiceConfiguration")
         if isinstance(service, Mapping):
             image, note = cloud_service(member(service, "osFamily"))
@@ -82,6 +84,13 @@ class BodyImporter:
             found["start_task"] = self._node_task(start, "start_task", POOL)
         self.packages(body, found)
         self.draft.pool |= found
+
+    def _identities(self, identity: Any) -> list[str]:
+        """The resource ids of managed identities: a list, or a mapping of Resource Manager."""
+        assigned = member(identity, "userAssignedIdentities") if identity else None
+        if isinstance(assigned, Mapping):
+            return [self.reader.text(name) for name in assigned]
+        return [self.reader.text(member(each, "resourceId")) for each in assigned or ()]
 
     def _nodes(self, body: Json) -> Any:
         formula = member(body, "autoScaleFormula")

@@ -300,3 +300,30 @@ def test_live_bodies_get_a_name_of_their_own() -> None:
     assert "name: render-imported" in text
     assert "id: shared" not in text
     assert "vm_size: standard_d2s_v5" in text
+
+
+IDENTITY = (
+    "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity"
+    "/userAssignedIdentities/nodes"
+)
+
+
+def files(pool: dict[str, object]) -> dict[str, object]:
+    return {"pool.json": pool, "job.json": JOB, "tasks.json": [task("one", "hostname")]}
+
+
+@pytest.mark.parametrize(
+    "assigned",
+    [[{"resourceId": IDENTITY, "principalId": "1"}], {IDENTITY: {}}],
+    ids=["Batch", "Resource Manager"],
+)
+def test_the_identities_of_a_pool(tmp_path: Path, assigned: object) -> None:
+    identity = {"type": "UserAssigned", "userAssignedIdentities": assigned}
+    found = imported(tmp_path, files({**POOL, "identity": identity}), password="p")
+    assert found.document["pool"]["identity"] == {"ids": [IDENTITY]}
+
+
+def test_a_pool_without_identity(tmp_path: Path) -> None:
+    none = {**POOL, "identity": {"type": "None"}}
+    found = imported(tmp_path, files(none), password="p")
+    assert "identity" not in found.document["pool"]
