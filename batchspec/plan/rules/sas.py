@@ -126,7 +126,7 @@ def sas_too_long(context: RuleContext) -> Iterator[Finding]:
     scheduled = spec.job.schedule is not None
     earlier = (
         "Use an earlier `until` and extend it later, let the nodes authenticate with"
-        " `identity_reference`, or set AZURE_STORAGE_KEY."
+        " `storage.identity`, or set AZURE_STORAGE_KEY."
     )
     yield Finding(
         f"the nodes need signed URLs for {_days(needed)}; without the storage account's key they"

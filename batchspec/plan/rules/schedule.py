@@ -54,8 +54,8 @@ def one_task(stage: Stage, tasks: int) -> Iterator[Finding]:
     ERROR,
     title="The schedule has no end, and its jobs use signed URLs",
     why="A signature expires; after that, no job could read or write its data.",
-    fix="Set `until`, or let the nodes authenticate: `identity_reference` in outputs, `logs` and"
-    " resource files, and an identity of the pool.",
+    fix="Set `until`, or let the nodes authenticate with a managed identity of the pool:"
+    " `storage: {identity: ID}`.",
 )
 def endless_schedule(spec: Spec, *bodies: Record) -> Iterator[Finding]:
     """Signed URLs in ``bodies``, which are all that the nodes of the jobs receive."""
