@@ -217,6 +217,15 @@ _SECRETS = (
     (re.compile(r"(?i)\b(AccountKey|SharedAccessSignature)\s*=\s*[^;\s\"']+"), r"\1=***"),
     (re.compile(r"(?i)\b(SharedKey(?:Lite)?\s+[^:\s]+:)[A-Za-z0-9+/=]+"), r"\1***"),
     (re.compile(r"(?i)\b(Bearer\s+)[A-Za-z0-9._~+/=-]{16,}"), r"\1***"),
+    # Webhooks of chats: who knows the URL can post to the channel.
+    (
+        re.compile(
+            r"(?i)\b(hooks\.slack\.com/(?:services|triggers|workflows)"
+            r"|[a-z0-9-]+\.webhook\.office\.com/webhookb2|discord(?:app)?\.com/api/webhooks)"
+            r"/[A-Za-z0-9][^\s\"'<>]*"
+        ),
+        r"\1/***",
+    ),
 )
 
 

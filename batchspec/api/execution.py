@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -14,8 +15,8 @@ from batchspec.api.run_folder import PAGE, RunFolder
 from batchspec.api.run_record import RecordFiles, applied_text
 from batchspec.api.run_report import read_history, write_page
 from batchspec.api.session import Session
-from batchspec.apply import POLL_INTERVAL, Cancellation, NodeLogs, run
-from batchspec.apply.events import Event, Noticed, Stamp, Stamped
+from batchspec.apply import POLL_INTERVAL, Cancellation, NodeLogs, RunCancelled, run
+from batchspec.apply.events import Event, Noticed, RunEnded, Stamp, Stamped
 from batchspec.apply.ports import Questions, World
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.exit_codes import Exit
@@ -32,6 +33,7 @@ from batchspec.plan.actions import (
 )
 from batchspec.plan.failures import node_logs_container
 from batchspec.plan.receipt import receipt_path
+from batchspec.render import Tally, not_notified
 
 
 class SystemClock:
@@ -88,7 +90,8 @@ class Execution:
 
     ``consumers`` receive every event after it is numbered; ``complete`` can replace one before.
     ``unwritable`` is called if the record of the run cannot be written; the run continues.
-    ``command`` completes a command that the report names.
+    ``command`` completes a command that the report names. ``notifies``: the spec's notification is
+    sent at the end.
     """
 
     plan: Plan
@@ -98,8 +101,12 @@ class Execution:
     complete: Callable[[Event], Event] = _same
     unwritable: Callable[[OSError], None] = _ignore
     command: Callable[..., str] = _plain_command
+    notifies: bool = False
     _record: RunFolder | None = field(default=None, init=False)
     _stamp: Stamp = field(init=False)
+    _tally: Tally | None = field(init=False)
+    """The report of the run so far, if it is notified."""
+    _end: RunEnded | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         if not self.plan.empty:
@@ -107,7 +114,10 @@ class Execution:
             runs = runs_folder(spec.path, spec.name)
             self._record = RunFolder(runs, self.clock.now(), self.unwritable)
         record = () if self._record is None else (self._record,)
-        self._stamp = Stamp(self.clock.now, (*self.consumers, *record))
+        notifies = self.notifies and self.session.spec.notify is not None
+        self._tally = Tally() if notifies and not self.plan.empty else None
+        tally = () if self._tally is None else (self._tally,)
+        self._stamp = Stamp(self.clock.now, (*self.consumers, *record, *tally))
 
     def emit(self, event: Event) -> None:
         """Number an event and pass it to the consumers and the record."""
@@ -139,12 +149,40 @@ class Execution:
             for finding in findings:
                 self.emit(Noticed(finding))
             with self.session.waits.redirected(self.emit):
-                code = await run(self.plan, world, self.emit, receipt_path(spec.path, spec.name))
+                receipt = receipt_path(spec.path, spec.name)
+                code = await run(self.plan, world, self._emit_but_end, receipt)
+            await self._notify(cancellation)
         finally:
+            if self._end is not None:
+                self.emit(self._end)
             if self._record is not None:
                 self._record.close()
         self._write_page()
         return code
+
+    def _emit_but_end(self, event: Event) -> None:
+        """Emit an event; the last one comes after the notification, which can have warnings."""
+        if isinstance(event, RunEnded):
+            self._end = event
+        else:
+            self.emit(event)
+
+    async def _notify(self, cancellation: Cancellation) -> None:
+        """Send the notification of the spec if it is for this end of the run."""
+        notify, end, tally = self.session.spec.notify, self._end, self._tally
+        if notify is None or end is None or tally is None:
+            return
+        from batchspec.api.notification import Notifier
+
+        notifier = Notifier(notify, self.session.spec.path.parent, os.environ)
+        if not notifier.wanted(end.outcome):
+            return
+        try:
+            sent = await cancellation.race(notifier.send(tally.report(end)))
+        except RunCancelled:
+            sent = [not_notified()]
+        for diagnostic in sent:
+            self.emit(Noticed(diagnostic))
 
     def _write_page(self) -> None:
         """Write the report of the run, if the run is recorded."""

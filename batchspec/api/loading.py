@@ -70,6 +70,8 @@ def load_spec(
 
         spec = with_max(spec, options.max_cost) if options.max_cost else with_estimate(spec)
     conceal(*(value for value in spec.parameters.values() if isinstance(value, Secret)))
+    if spec.notify is not None and spec.notify.webhook is not None:
+        conceal(spec.notify.webhook.url)
     on_loaded(spec)
     return spec
 

@@ -183,7 +183,9 @@ async def _run(
                 raise ConsentError(question)
         tally = Tally()
         on_event = () if control.on_event is None else (control.on_event,)
-        execution = Execution(plan, session, SystemClock(control.cancellation), (tally, *on_event))
+        clock = SystemClock(control.cancellation)
+        consumers = (tally, *on_event)
+        execution = Execution(plan, session, clock, consumers, notifies=not requested)
         await execution.run(answers, control.cancellation, plan.findings)
     report = tally.report()
     if control.check and not report.good:

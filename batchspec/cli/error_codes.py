@@ -42,6 +42,28 @@ COMMANDS = ErrorGroup(
             "warning",
         ),
         ErrorCode(
+            "notify-command-failed",
+            "The command of `notify` did not succeed",
+            "It could not be started, ended with another exit code than 0, or took too long.",
+            "The run is not affected. Run the command by hand with the JSON of "
+            "`batchspec report --format json`.",
+            "warning",
+        ),
+        ErrorCode(
+            "webhook-failed",
+            "The webhook of `notify` did not accept the summary",
+            "It could not be reached, or answered with an error, also after repetitions.",
+            "The run is not affected. Check the URL and the headers of `notify.webhook`.",
+            "warning",
+        ),
+        ErrorCode(
+            "notify-interrupted",
+            "Ctrl-C was pressed while the summary was sent",
+            "The run had ended; its exit code is the one of the run.",
+            "The receiver may not have the summary.",
+            "warning",
+        ),
+        ErrorCode(
             "bug",
             "An unexpected error ended the command",
             "This is a bug in batchspec.",

@@ -169,11 +169,12 @@ async def execute(
     yes: bool,
     verbose: bool = False,
     follow: bool = False,
+    notifies: bool = True,
 ) -> int:
     """Run a plan, show its progress, and print a summary; the exit code.
 
     ``again`` is the command that resumes it; ``verbose`` shows the ids of nodes in full, ``follow``
-    prints the output of tasks.
+    prints the output of tasks; ``notifies``: the spec's notification is sent at the end.
     """
     clear_activity()
     interrupts = Interrupts()
@@ -208,7 +209,9 @@ async def execute(
     viewer = _ViewUntilClosed(view, interrupts)
     printer = TaskOutputPrinter(session) if follow else None
     consumers: list[Callable[[Stamped], None]] = [viewer, tally, *([printer] if printer else [])]
-    execution = Execution(plan, session, clock, consumers, complete, unwritable, command)
+    execution = Execution(
+        plan, session, clock, consumers, complete, unwritable, command, notifies=notifies
+    )
     questions = RunQuestions(view, plan.account.target, interrupts.cancellation, yes=yes)
     try:
         with (

@@ -19,6 +19,7 @@ from batchspec.cloud.account import (
     AzureAccount,
     LocalAccount,
     account_from,
+    is_loopback,
 )
 from batchspec.cloud.client import AccountClient, open_account
 from batchspec.cloud.rate_limiter import Limits
@@ -33,6 +34,7 @@ __all__ = [
     "LocalAccount",
     "account_from",
     "check_sign_in",
+    "is_loopback",
     "is_readable_file",
     "open_account",
 ]

@@ -76,15 +76,20 @@ if TYPE_CHECKING:
     )
     from batchspec.render.style import symbols_for, wants_color
     from batchspec.render.summary import (
+        command_not_notified,
         files_exist,
         files_written,
         folder_unwritable,
         next_commands,
+        not_notified,
+        notification_text,
         plan_saved,
         record_unwritable,
         spec_imported,
         stopping,
+        summary_line,
         summary_text,
+        webhook_not_notified,
     )
     from batchspec.render.task_records import (
         NodeRow,
@@ -122,6 +127,7 @@ __all__ = [
     "account_line",
     "actual_lines",
     "build_timeline",
+    "command_not_notified",
     "cost_json",
     "cost_markdown",
     "cost_text",
@@ -145,7 +151,9 @@ __all__ = [
     "node_row",
     "nodes_head",
     "not_failed",
+    "not_notified",
     "nothing_failed",
+    "notification_text",
     "open_view",
     "page_html",
     "page_written",
@@ -168,6 +176,7 @@ __all__ = [
     "status_json",
     "status_text",
     "stopping",
+    "summary_line",
     "summary_text",
     "symbols_for",
     "task_row",
@@ -176,6 +185,7 @@ __all__ = [
     "tasks_as_csv",
     "tasks_head",
     "wants_color",
+    "webhook_not_notified",
     "wrap",
 ]
 
@@ -258,15 +268,20 @@ _NAMES = {
         "wants_color",
     ),
     "summary": (
+        "command_not_notified",
         "files_exist",
         "files_written",
         "folder_unwritable",
         "next_commands",
+        "not_notified",
+        "notification_text",
         "plan_saved",
         "record_unwritable",
         "spec_imported",
         "stopping",
+        "summary_line",
         "summary_text",
+        "webhook_not_notified",
     ),
     "task_records": (
         "NodeRow",

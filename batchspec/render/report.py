@@ -206,9 +206,9 @@ class Tally:
             case _:
                 assert_never(event)
 
-    def report(self) -> Report:
-        """The report so far."""
-        run, end = self._run, self._end
+    def report(self, end: events.RunEnded | None = None) -> Report:
+        """The report so far; with an ``end`` that follows, if given."""
+        run, end = self._run, end or self._end
         seconds = (self._last - self._began).total_seconds() if self._began and self._last else 0.0
         return Report(
             name=run.name if run else "",

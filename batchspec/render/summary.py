@@ -12,10 +12,16 @@ from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.plan import Verb
 from batchspec.render import units
 from batchspec.render.diagnostics import cell_width
-from batchspec.render.output import NodeIds, clean, flat, wrap
+from batchspec.render.output import NodeIds, clean, flat, json_text, wrap
 from batchspec.render.questions import left_lines
-from batchspec.render.report import Report, StepState
-from batchspec.render.run_text import outcome_text, schedule_text, stage_lines, task_parts
+from batchspec.render.report import Report, StepState, report_json
+from batchspec.render.run_text import (
+    outcome_text,
+    schedule_text,
+    stage_lines,
+    task_cause,
+    task_parts,
+)
 from batchspec.render.style import Style
 
 
@@ -75,6 +81,25 @@ def _facts(report: Report, width: int) -> Iterator[str]:
     if report.phases:
         phases = [f"{name} {units.duration(took)}" for name, took in report.phases.items()]
         yield from _row("time", ", ".join(phases), width)
+
+
+def summary_line(report: Report) -> str:
+    """A run in one line: its name, how it ended, its tasks, and the first error or cause."""
+    name = f"{report.name}: " if report.name else ""
+    parts = [f"{name}{outcome_text(report.outcome, report.seconds)}"]
+    if report.tasks.total or report.tasks.failed:
+        parts.append(f"tasks: {_tasks(report)}")
+    errors = [each.summary for each in report.problems if each.severity is Severity.ERROR]
+    failed = [f"{each.task}: {task_cause(each)}" for each in report.failures]
+    causes = [wait.summary for wait in report.waits]
+    if not report.good:
+        parts += [NodeIds()(text) for text in (*errors, *causes, *failed)[:1]]
+    return flat("; ".join(parts))
+
+
+def notification_text(report: Report) -> str:
+    """The summary of a run as JSON for a notification: the report, and ``text``, a line of it."""
+    return json_text({"text": summary_line(report), **report_json(report)}, indent=2) + "\n"
 
 
 def _row(name: str, text: str, width: int) -> Iterator[str]:
@@ -199,6 +224,37 @@ def record_unwritable(why: str) -> Diagnostic:
         "unrecorded",
         f"the record of this run cannot be written: {why}",
         fix="The run continues, but `batchspec report` cannot show it.",
+        severity=Severity.WARNING,
+    )
+
+
+def command_not_notified(why: str, output: str) -> Diagnostic:
+    """A warning: the command of ``notify`` did not succeed; ``output`` are its last lines."""
+    return Diagnostic(
+        "notify-command-failed",
+        f"the command of `notify` {why}",
+        detail=output,
+        fix="The run is not affected. The command receives the summary on its standard input.",
+        severity=Severity.WARNING,
+    )
+
+
+def webhook_not_notified(receiver: str, why: str) -> Diagnostic:
+    """A warning: the webhook of ``notify`` did not receive the summary."""
+    return Diagnostic(
+        "webhook-failed",
+        f"{receiver} did not accept the summary of the run: {why}",
+        fix="The run is not affected. Check the URL and the headers of `notify.webhook`.",
+        severity=Severity.WARNING,
+    )
+
+
+def not_notified() -> Diagnostic:
+    """A warning: the notification was interrupted."""
+    return Diagnostic(
+        "notify-interrupted",
+        "the run has ended, and its notification was interrupted",
+        fix="The summary may not have been sent.",
         severity=Severity.WARNING,
     )
 

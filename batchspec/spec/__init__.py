@@ -30,6 +30,8 @@ from batchspec.spec.model import (
     ImageAlias,
     Job,
     Matrix,
+    Notify,
+    NotifyWhen,
     NumberRange,
     Once,
     OtherRates,
@@ -41,6 +43,7 @@ from batchspec.spec.model import (
     Spec,
     Stage,
     UploadGlob,
+    Webhook,
     When,
 )
 from batchspec.spec.values import (
@@ -123,6 +126,8 @@ __all__ = [
     "Job",
     "Kind",
     "Matrix",
+    "Notify",
+    "NotifyWhen",
     "NumberRange",
     "Once",
     "OtherRates",
@@ -148,6 +153,7 @@ __all__ = [
     "UploadGlob",
     "Value",
     "ValueSources",
+    "Webhook",
     "When",
     "advice_on",
     "command_line",

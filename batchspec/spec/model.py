@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from batchspec.diagnostics import Diagnostic, Place
+from batchspec.diagnostics import Diagnostic, Place, Secret
 from batchspec.spec.values import Record, Template, Value
 
 if TYPE_CHECKING:
@@ -282,13 +282,47 @@ class Cost:
     rates: OtherRates = field(default_factory=OtherRates)
 
 
+class NotifyWhen(StrEnum):
+    """With which ends of a run a notification is sent."""
+
+    ALWAYS = "always"
+    ON_SUCCESS = "on_success"
+    ON_FAILURE = "on_failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """What receives the summary of a run with POST.
+
+    The URL is never shown. ``server`` is the scheme and host of one that is written in the spec,
+    and empty if it is from a secret parameter.
+    """
+
+    url: Secret
+    server: str = ""
+    headers: Mapping[str, Secret] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """The ``notify`` section. ``command`` is a complete command line of this machine.
+
+    ``timeout`` bounds the command, and the webhook with its repetitions.
+    """
+
+    timeout: timedelta
+    command: Secret | None = None
+    webhook: Webhook | None = None
+    when: NotifyWhen = NotifyWhen.ALWAYS
+
+
 @dataclass(frozen=True, slots=True)
 class Spec:
     """A complete spec.
 
     ``digest`` is the hexadecimal SHA-256 of the expanded spec with its parameters, without the
-    values of secrets and without ``cost``, on which no work depends. Secret ``parameters`` are
-    :class:`~batchspec.diagnostics.Secret`.
+    values of secrets and without ``cost`` and ``notify``, on which no work depends. Secret
+    ``parameters`` are :class:`~batchspec.diagnostics.Secret`.
     ``storage_identity`` is the resource id of the managed identity with which nodes access the
     Storage account; empty: they get signed URLs.
     ``warnings`` do not prevent a run. ``places`` are the positions of the keys by dotted path.
@@ -309,6 +343,7 @@ class Spec:
     warnings: tuple[Diagnostic, ...] = ()
     places: Mapping[str, Place] = field(default_factory=dict)
     cost: Cost | None = None
+    notify: Notify | None = None
 
     def container_id(self, key: str) -> str:
         """The name in the account of the container with this key."""

@@ -18,7 +18,7 @@ import yaml
 from batchspec.diagnostics import Diagnostic, Diagnostics, Place, Secret, SpecError
 from batchspec.spec import build
 from batchspec.spec.formulas import formula_rules
-from batchspec.spec.model import Container, Cost, Spec
+from batchspec.spec.model import Container, Cost, Notify, Spec
 from batchspec.spec.node_scripts import with_node_scripts
 from batchspec.spec.parameters import read_parameters
 from batchspec.spec.rows import read_json
@@ -111,6 +111,7 @@ def _built(
         cleanup=build.cleanup(root.get("cleanup")),
         storage_identity=str(identity.plain()) if identity is not None else "",
         cost=_cost(root, folder),
+        notify=_notify(root),
         warnings=warnings,
         places=places,
     )
@@ -122,6 +123,14 @@ def _cost(root: Node, folder: Path) -> Cost | None:
     from batchspec.spec.cost import build_cost  # noqa: PLC0415 - start time
 
     return build_cost(root.get("cost"), folder)
+
+
+def _notify(root: Node) -> Notify | None:
+    if "notify" not in root.members:
+        return None
+    from batchspec.spec.notify import build_notify  # noqa: PLC0415 - start time
+
+    return build_notify(root.members["notify"])
 
 
 def _containers(found: Rendered, folder: Path) -> dict[str, Container]:
@@ -204,6 +213,10 @@ def _checked(
         from batchspec.spec.cost import cost_rules  # noqa: PLC0415 - start time
 
         problems.extend(cost_rules(found.root, path.parent))
+    if "notify" in found.root.members:
+        from batchspec.spec.notify import notify_rules  # noqa: PLC0415 - start time
+
+        problems.extend(notify_rules(found.root.members["notify"]))
     reported = {problem.where for problem in problems.found}
     problems.extend(p for p in ambiguous_numbers(written) if p.where not in reported)
     return found
@@ -226,8 +239,11 @@ def _unique(problems: Diagnostics) -> tuple[Diagnostic, ...]:
 
 
 def _digest(found: Rendered) -> str:
-    """The SHA-256 of the expanded spec without ``cost``, the values of secrets and their places."""
-    work = {key: value for key, value in document(found).items() if key != "cost"}
+    """The SHA-256 of the parts of the expanded spec that work can depend on, without secrets.
+
+    Nor does it contain where the values of secrets are read from.
+    """
+    work = {key: value for key, value in document(found).items() if key not in _NO_WORK}
     declared = work.get("parameters")
     if isinstance(declared, dict):
         work["parameters"] = {
@@ -238,6 +254,8 @@ def _digest(found: Rendered) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+_NO_WORK = frozenset({"cost", "notify"})
+"""The sections that no work depends on."""
 _URLS = {"": "url", READ: "read_url", WRITE: "write_url"}
 
 

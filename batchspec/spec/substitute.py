@@ -10,6 +10,7 @@ file of rows hides the spec's ``name`` in its stage.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -171,7 +172,7 @@ _PER_STAGE = frozenset({"for_each", "needs", "shell", *_COMMANDS})
 _PER_STAGE_TEXTS = frozenset({"container", "logs", "resources[]"})
 """Members that all tasks share unless they are mappings."""
 
-_DATA = frozenset({"env", "for_each", "metadata", "protected_settings", "settings"})
+_DATA = frozenset({"env", "for_each", "headers", "metadata", "protected_settings", "settings"})
 """Mappings with names of the user's choice: a ``command`` in them is no command."""
 
 _WINDOWS_MARKS = (
@@ -243,6 +244,8 @@ def rendered(
         if key == "parameters"
         else _stages(node, filler, folder)
         if key == "tasks"
+        else filler.on_this_machine().fill(node, key)
+        if key == "notify"
         else filler.fill(node, key)
         for key, node in root.members.items()
     }
@@ -333,6 +336,10 @@ class _Substitution:
         """With other names in scope."""
         evaluates = self.scope is not None
         return replace(self, names=names_of(scope), scope=scope if evaluates else None)
+
+    def on_this_machine(self) -> _Substitution:
+        """With commands that run on this machine instead of the nodes."""
+        return replace(self, windows=os.name == "nt")
 
     def fill(
         self, node: Node, key: str = "", names: Names | None = None, *, data: bool = False

@@ -76,6 +76,10 @@ tasks:
       - "{{ containers.output.read_url }}"
 results: [{container: output, to: results}]
 cleanup: {containers: never, pool: never, job: never}
+notify:
+  command: echo {{ token }}; exit 1
+  webhook: {url: "http://127.0.0.1:9/{{ token }}", headers: {Authorization: "Bearer {{ token }}"}}
+  timeout: 1s
 """
 
 

@@ -49,4 +49,4 @@ async def destroy(
         if not plan.empty and not confirm_plan(plan, progress, yes=yes, verb="destroy"):
             return Exit.DONE
         again = always_resume_with("destroy", *(("--force",) if force else ()))
-        return await execute(plan, prepared.session, progress, again, yes=True)
+        return await execute(plan, prepared.session, progress, again, yes=True, notifies=False)

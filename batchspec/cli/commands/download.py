@@ -39,4 +39,6 @@ async def download(
             show_plan(plan, Format.TEXT, verbose=False)
         if plan.questions and not confirm_plan(plan, progress, yes=yes, verb="download"):
             return Exit.DONE
-        return await execute(plan, session, progress, always_resume_with("download"), yes=True)
+        return await execute(
+            plan, session, progress, always_resume_with("download"), yes=True, notifies=False
+        )

@@ -421,6 +421,18 @@ for _code, _title, _why, _fix in (
         "Fix the reported line.",
     ),
     (
+        "bad-notify",
+        "The notification is not valid",
+        "It needs a command or a webhook, and a run cannot wait for it for long.",
+        "Write `notify: {command: ./notify.sh}`, and a `timeout` of at most `10m`.",
+    ),
+    (
+        "bad-webhook",
+        "The URL or a header of the webhook is not valid",
+        "The summary is sent with encryption, except to this machine; a header is one line.",
+        "Write an https URL without a user name; put credentials in `headers`.",
+    ),
+    (
         "changed-file",
         "A file of rows changed while it was read",
         "Some tasks would use the old content and some the new.",
