@@ -18,6 +18,7 @@ from batchspec.plan.actions import (
     WaitForTasks,
 )
 from batchspec.plan.changes import JOB, ChangeMethod, Difference, differences
+from batchspec.plan.command_variables import with_variables_of
 from batchspec.plan.identity import content_digest, digest
 from batchspec.plan.ingredients import (
     PARTS,
@@ -62,7 +63,7 @@ def job_body(spec: Spec, observed: Observed, work: TaskSets, pool: Record) -> Re
     given = body.get("metadata")
     kept = sum(stage.before for stage in work.stages)
     stages = recorded(stage_totals(work.stages))
-    return body.with_(
+    body = body.with_(
         id=work.job,
         onAllTasksComplete="noaction",
         metadata=(
@@ -79,6 +80,7 @@ def job_body(spec: Spec, observed: Observed, work: TaskSets, pool: Record) -> Re
             *([Record(name=STAGES, value=stages)] if stages else []),
         ),
     )
+    return with_variables_of(body, "jobPreparationTask", "jobReleaseTask")
 
 
 def left_out(work: TaskSets) -> str:

@@ -20,6 +20,7 @@ from batchspec.plan.actions import (
     WaitForPool,
 )
 from batchspec.plan.changes import POOL, ChangeMethod, Difference, differences
+from batchspec.plan.command_variables import with_variables_of
 from batchspec.plan.identity import content_digest, digest
 from batchspec.plan.ingredients import PARTS, changed_parts, named_changes, parts_of_pool
 from batchspec.plan.managed_identity import authorized, caseless_identity, has_identity
@@ -50,7 +51,8 @@ def pool_body(spec: Spec, observed: Observed, problems: Diagnostics) -> Record:
     if isinstance(start, Record) and pool.start_containers:
         start = with_resources(start, spec, observed, pool.start_containers)
         body = body.with_(startTask=start)
-    return _with_metadata(spec, observed, authorized(body, spec.storage_identity))
+    body = _with_metadata(spec, observed, authorized(body, spec.storage_identity))
+    return with_variables_of(body, "startTask")
 
 
 def with_image(pool: Pool, observed: Observed, problems: Diagnostics) -> Record:

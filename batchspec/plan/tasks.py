@@ -15,6 +15,7 @@ from typing import TypeAlias
 from urllib.parse import quote
 
 from batchspec.diagnostics import Diagnostic, SpecError
+from batchspec.plan.command_variables import with_variables
 from batchspec.plan.identity import VALID, Identity, covered, task_id, words_of
 from batchspec.plan.items import Item, items
 from batchspec.plan.managed_identity import authorized
@@ -219,7 +220,7 @@ class TaskFactory:
         if resources := self._resources(filled, item):
             body["resourceFiles"] = resources
         inputs = tuple((source.container, source.blob) for source in item.sources if source.ours)
-        made_body = authorized(Record(body), self._spec.storage_identity)
+        made_body = with_variables(authorized(Record(body), self._spec.storage_identity))
         return Task(name, self._stage.name, index, made_body, inputs, marks)
 
     def _placed(self, files: Value) -> Value:

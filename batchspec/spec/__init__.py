@@ -49,6 +49,7 @@ from batchspec.spec.model import (
 from batchspec.spec.values import (
     BlobUrl,
     Kind,
+    Piece,
     Quoted,
     Quoting,
     Record,
@@ -132,6 +133,7 @@ __all__ = [
     "Once",
     "OtherRates",
     "Outline",
+    "Piece",
     "Pool",
     "PoolKind",
     "Quoted",

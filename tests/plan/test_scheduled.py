@@ -15,7 +15,7 @@ from batchspec.plan import Plan, PlanOptions, Selection, build_destroy, build_pl
 from batchspec.plan.actions import CreateSchedule, UpdateSchedule
 from batchspec.plan.observed import JobFacts, Receipt
 from batchspec.plan.rules.sas import run_ends, sas_lifetime
-from batchspec.spec import Record
+from batchspec.spec import BlobUrl, Record, Text
 from tests.plan.situation import NOW, Situation, read_case, situation
 
 CASES = Path(__file__).parent / "cases"
@@ -111,7 +111,10 @@ def test_all_of_the_task_is_in_the_job_manager(tmp_path: Path) -> None:
     environment, files, outputs = (
         manager[key] for key in ("environmentSettings", "resourceFiles", "outputFiles")
     )
-    assert environment == (Record(name="ONE", value="1"),)
+    assert environment == (
+        Record(name="ONE", value="1"),
+        Record(name="BATCHSPEC_URL_1", value=Text((BlobUrl("output", None, "cw"),))),
+    )
     assert isinstance(files, tuple) and isinstance(outputs, tuple)
     assert (len(files), len(outputs)) == (1, 2), "the container; the files and the logs"
     # It shares its node as any task does, and what its program adds is waited for.

@@ -67,8 +67,8 @@ def test_a_task_for_each_file_has_the_file_and_the_command() -> None:
     )
     whole = spec(it, parameters={"top": 3})
     first, second = tasks(it, whole=whole)
-    assert line(first) == """/bin/sh -c 'count '"'"'a b.txt'"'"' 3 <sas>'"""
-    assert line(second) == "/bin/sh -c 'count c.txt 3 <sas>'"
+    assert line(first) == """/bin/sh -c 'count '"'"'a b.txt'"'"' 3 "${BATCHSPEC_URL_1}"'"""
+    assert line(second) == """/bin/sh -c 'count c.txt 3 "${BATCHSPEC_URL_1}"'"""
     assert first.body["resourceFiles"] == (
         Record(httpUrl=BlobUrl("input", "a b.txt", "r"), filePath="a b.txt"),
     )
@@ -76,9 +76,9 @@ def test_a_task_for_each_file_has_the_file_and_the_command() -> None:
         Record(httpUrl=BlobUrl("input", "dir/c.txt", "r"), filePath="c.txt"),
     )
     assert second.inputs == (("input", "dir/c.txt"),)
-    command = first.body["commandLine"]
-    assert isinstance(command, Text)
-    assert list(command.urls()) == [BlobUrl("output", None, "cw")]
+    assert first.body["environmentSettings"] == (
+        Record(name="BATCHSPEC_URL_1", value=Text((BlobUrl("output", None, "cw"),))),
+    )
 
 
 def test_a_group_keeps_the_paths_of_all_files() -> None:
