@@ -17,7 +17,7 @@ from typing import Any
 
 from generated import main
 
-from batchspec.local.api import FORMER_ROUTES, REFUSED, ROUTES, WITHOUT_EFFECT
+from batchspec.local.api import FORMER_ROUTES, ROUTES, WITHOUT_EFFECT
 from batchspec.local.control_plane import API_VERSIONS, CONTROL_PLANE_ROUTES
 from batchspec.local.settings import RESOURCE_GROUP, SUBSCRIPTION
 from batchspec.local.wire import NEWEST_VERSION, OPERATIONS, VERSIONS
@@ -38,9 +38,9 @@ The service implements the Batch protocol of api-version {newest} and of every e
 since {oldest}, with the names of its time, and of {coming} as its
 description announces it. One table has the differences (`batchspec/local/wire/versions.py`). Other
 versions are answered with 400 `InvalidQueryParameterValue`. It never ignores a part of a request
-silently: an operation or a property that is not supported is answered with status 501, code
-`NotImplemented` and its name. Properties that are stored and returned but have no effect on a
-single machine are listed below.
+silently: an operation that is not supported is answered with status 501, code `NotImplemented` and
+its name. Properties that are stored and returned but have no effect on a single machine are listed
+below.
 
 ## Operations
 
@@ -215,9 +215,6 @@ def _lines() -> Iterator[str]:
             yield f"| `{route.operation}` | {span} | {where} | {route.support} | {route.note} |"
     yield ""
     yield from _control_plane()
-    yield "## Refused properties (501)"
-    yield ""
-    yield from _table(REFUSED)
     yield "## Properties without effect"
     yield ""
     yield from _table(WITHOUT_EFFECT)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from generated import main
 
-from batchspec.local.api import REFUSED, WITHOUT_EFFECT
+from batchspec.local.api import WITHOUT_EFFECT
 from batchspec.spec import definition
 from batchspec.spec.validator import Fragment, branches, resolved
 
@@ -28,9 +28,8 @@ service; a test keeps it up to date.
 This page lists every property that the Batch service (api-version 2025-06-01, SDK 15.1) accepts
 when a pool, job, job schedule or task is created: its key in a spec, its short form, its name in
 the REST API, and its support by the embedded service. *Full* means the same effect as on Azure,
-*partial* that some of its members are not supported, *no effect* that it is stored and returned,
-*not supported* that the request is answered with status 501 and the name of the property. See
-[compatibility.md](compatibility.md) for the reasons.
+*no effect* that it is stored and returned. See [compatibility.md](compatibility.md) for the
+reasons.
 
 A property without a key of the same name has a note instead.
 """
@@ -170,12 +169,9 @@ def _local(root: Root, wires: tuple[str, ...]) -> str:
     if root.kind is None:
         return "full"  # the service has no table of gaps for schedules and auto pools
     path = "/".join(wires)
-    for table, word in ((REFUSED, "not supported"), (WITHOUT_EFFECT, "no effect")):
-        if any(path == known or path.startswith(f"{known}/") for known in table[root.kind]):
-            return word
-    if any(known.startswith(f"{path}/") for known in REFUSED[root.kind]):
-        return "partial"
-    return "full"
+    table = WITHOUT_EFFECT[root.kind]
+    without = any(path == known or path.startswith(f"{known}/") for known in table)
+    return "no effect" if without else "full"
 
 
 if __name__ == "__main__":

@@ -199,10 +199,10 @@ def test_values_out_of_range_are_rejected(
     assert answer.values["PropertyName"] == name
 
 
-def test_unsupported_properties_are_refused_with_their_names(service: Service) -> None:
+def test_the_identity_of_a_registry_is_kept(service: Service) -> None:
     registry = {"registryServer": "r", "identityReference": {"resourceId": "i"}}
     settings = {"imageName": "x", "registry": registry}
     manager = {"id": "m", "commandLine": "true", "containerSettings": settings}
-    answer = service.request("POST", "/jobs", {**JOB, "jobManagerTask": manager})
-    assert (answer.status, answer.code) == (501, "NotImplemented")
-    assert "jobManagerTask/containerSettings/registry" in answer.values["Reason"]
+    assert service.request("POST", "/jobs", {**JOB, "jobManagerTask": manager}).status == 201
+    shown = service.request("GET", f"/jobs/{JOB['id']}").json["jobManagerTask"]
+    assert shown["containerSettings"]["registry"] == registry

@@ -114,10 +114,25 @@ def test_no_task_starts_on_a_node_with_disabled_scheduling(service: Service) -> 
     wait_until(lambda: states(service) == ["idle", "idle"])
 
 
-def test_extensions_are_not_supported(service: Service) -> None:
+def test_extensions_are_kept_and_shown_as_failed(service: Service) -> None:
     node = f"/pools/p/nodes/{first(service)}"
     assert list(service.client.list_node_extensions("p", first(service))) == []
     assert service.request("GET", f"{node}/extensions/x").code == "VMExtensionNotFound"
+    extension = {"name": "script", "publisher": "Microsoft.Azure.Extensions", "type": "Script"}
+    given = {**extension, "protectedSettings": {"key": "secret of the test"}}
+    machine = {**pool()["virtualMachineConfiguration"], "extensions": [given]}
+    service.client.create_pool(pool("e", virtualMachineConfiguration=machine))
+    wait_until(lambda: [one.state for one in service.client.list_nodes("e")] == ["idle"])
+    answer = service.request("GET", "/pools/e")
+    assert answer.json["virtualMachineConfiguration"]["extensions"] == [extension]
+    assert b"secret of the test" not in answer.body
+    (on_node,) = service.client.list_nodes("e")
+    (found,) = service.client.list_node_extensions("e", on_node.id)
+    assert (found.provisioning_state, found.vm_extension.name) == ("Failed", "script")
+    assert "runs no extensions" in found.instance_view.statuses[0].message
+    assert (
+        service.client.get_node_extension("e", on_node.id, "script").instance_view.name == "script"
+    )
 
 
 async def test_the_log_of_a_node_is_uploaded(service: Service) -> None:

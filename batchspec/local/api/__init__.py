@@ -15,11 +15,10 @@ from batchspec.local.api.routes import (
     check_operation,
     find_route,
 )
-from batchspec.local.api.settings import REFUSED, WITHOUT_EFFECT
+from batchspec.local.api.settings import WITHOUT_EFFECT
 
 __all__ = [
     "FORMER_ROUTES",
-    "REFUSED",
     "ROUTES",
     "WITHOUT_EFFECT",
     "Context",

@@ -29,7 +29,6 @@ from batchspec.local.api.settings import (
     complete_job_manager,
     complete_preparation_and_release,
     in_order,
-    refuse_unsupported,
     serialize_preparation,
 )
 from batchspec.local.fault_injection import QuotaKind
@@ -303,7 +302,6 @@ def complete_job_without_pool(body: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         Fault: a setting is invalid or not supported.
     """
-    refuse_unsupported("job", body)
     given = body.get("constraints", {})
     return in_order(
         {

@@ -362,16 +362,40 @@ def upload_node_logs(context: Context, request: Request) -> Reply:
 
 
 def list_node_extensions(context: Context, request: Request) -> Reply:
-    """``GET .../extensions``: always empty, since extensions are not supported."""
-    request.max_results()
-    find_node(context, request)
-    return list_reply(request, "BatchNodeVMExtension", [], "extensions", None)
+    """``GET .../extensions``: those of the pool, which do not run here and are shown as failed."""
+    limit = request.max_results()
+    found = _extensions(context, request)[:limit]
+    return list_reply(request, "BatchNodeVMExtension", found, "extensions", None)
 
 
 def get_node_extension(context: Context, request: Request) -> Reply:
-    """``GET .../extensions/{extensionName}``: always not found."""
-    find_node(context, request)
+    """``GET .../extensions/{extensionName}``."""
+    name = request.parameters["extensionName"]
+    for found in _extensions(context, request):
+        if found["vmExtension"]["name"].lower() == name.lower():
+            return resource_reply(request, "BatchNodeVMExtension", found, "extensions/@Element")
     raise Fault("VMExtensionNotFound")
+
+
+def _extensions(context: Context, request: Request) -> list[dict[str, Any]]:
+    node = find_node(context, request)
+    pool = find_pool(context, request)
+    machine = without_secrets(pool.body["virtualMachineConfiguration"])
+    status = {
+        "code": "ProvisioningState/failed",
+        "level": "Error",
+        "displayStatus": "Provisioning failed",
+        "message": "This service runs no extensions: its nodes are not virtual machines.",
+        "time": write_time(node.allocated),
+    }
+    return [
+        {
+            "provisioningState": "Failed",
+            "vmExtension": extension,
+            "instanceView": {"name": extension["name"], "statuses": [status]},
+        }
+        for extension in machine.get("extensions", ())
+    ]
 
 
 def _ask(context: Context, request: Request, verb: str, option: str | None) -> Reply:

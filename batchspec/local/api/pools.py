@@ -24,7 +24,7 @@ from batchspec.local.api.resources import (
     pool_stats,
     read_page,
 )
-from batchspec.local.api.settings import complete_start_task, in_order, refuse_unsupported
+from batchspec.local.api.settings import complete_start_task, in_order
 from batchspec.local.fault_injection import QuotaKind
 from batchspec.local.model import (
     ALLOCATION,
@@ -141,7 +141,6 @@ def update_pool(context: Context, request: Request) -> Reply:
     pool = find_pool(context, request)
     next_state(POOL, "update", pool.state)
     _check_empty(context, pool, given)
-    refuse_unsupported("pool", given)
     _check_packages(context, given)
     body = {**pool.body, **_keep_placement(pool, given)}
     _check_sizes(body)
@@ -154,7 +153,6 @@ def replace_pool_properties(context: Context, request: Request) -> Reply:
     given = request.parse_body("BatchPoolReplaceOptions")
     pool = find_pool(context, request)
     next_state(POOL, "update", pool.state)
-    refuse_unsupported("pool", given)
     _check_packages(context, given)
     kept = {name: value for name, value in pool.body.items() if name not in REPLACED}
     changed = context.store.pools.update(pool, complete_pool({**kept, **given}), request.now)
@@ -311,7 +309,6 @@ def read_pool(given: Mapping[str, Any]) -> dict[str, Any]:
     """
     if "cloudServiceConfiguration" in given:
         raise Fault("CloudServiceConfigurationRetired")
-    refuse_unsupported("pool", given)
     if "virtualMachineConfiguration" not in given:
         raise Fault("MissingRequiredProperty", ("PropertyName", "virtualMachineConfiguration"))
     return complete_pool({k: v for k, v in given.items() if k not in _SERVICE_PROPERTIES})

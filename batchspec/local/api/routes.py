@@ -24,7 +24,7 @@ from batchspec.local.api import (
     tasks,
 )
 from batchspec.local.api.resources import Context
-from batchspec.local.api.settings import REFUSED, WITHOUT_EFFECT
+from batchspec.local.api.settings import WITHOUT_EFFECT
 from batchspec.local.wire import OPERATIONS, Fault, Reply, Request, in_versions
 
 DiskOperation = Callable[[], Reply]
@@ -62,13 +62,11 @@ _METRICS = (
 _USERS = "`isAdmin` has no effect: sessions run as the user who started the service"
 _IMAGES = f"{len(IMAGES)} common images; a pool can name other images of publishers with images"
 _LOGS = "one file, `agent-debug.log`, whatever the times: the runs and states of the node"
-_EXTENSIONS = "extensions are not supported; the list is always empty"
+_EXTENSIONS = "extensions of the pool, as failed: nodes are not virtual machines"
 
 
 def _settings(kind: str) -> str:
-    refused, stored = len(REFUSED[kind]), len(WITHOUT_EFFECT[kind])
-    are, have = ("y is" if refused == 1 else "ies are"), ("has" if stored == 1 else "have")
-    return f"{refused} {kind} propert{are} refused and {stored} {have} no effect; see below"
+    return f"{len(WITHOUT_EFFECT[kind])} {kind} properties have no effect; see below"
 
 
 def _not_supported(operation: str, method: str, path: str, note: str) -> Route:

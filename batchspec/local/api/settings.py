@@ -7,13 +7,13 @@ or listed in ``REFUSED`` (refused with 501 and its name).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from batchspec.local.api.resources import Context, check_id
 from batchspec.local.model import PREPARATION, RELEASE, Preparation
-from batchspec.local.wire import UNLIMITED, bad_property, not_implemented
+from batchspec.local.wire import UNLIMITED, bad_property
 
 DEFAULT_RETENTION = "P7D"
 _IDENTITY: Mapping[str, Any] = {"autoUser": {"scope": "pool", "elevationLevel": "nonadmin"}}
@@ -186,29 +186,11 @@ def serialize_preparation(context: Context, preparation: Preparation) -> dict[st
     return shown
 
 
-_NO_IDENTITY = "nodes have no managed identity; specify a user name and a password"
+_NO_IDENTITY = "nodes have no managed identity: images are pulled without signing in"
 _SYSTEM = "nodes run the operating system of this machine"
 _NETWORK = "nodes share the network of this machine"
 _MOUNT = "file systems are mounted as folders; see `docs/local.md`"
 _USER = "processes run as the user who started the service"
-
-REFUSED: Mapping[str, Mapping[str, str]] = {
-    "pool": {
-        "startTask/containerSettings/registry/identityReference": _NO_IDENTITY,
-        "virtualMachineConfiguration/containerConfiguration/containerRegistries/"
-        "identityReference": _NO_IDENTITY,
-        "virtualMachineConfiguration/extensions": "nodes are not virtual machines",
-    },
-    "job": {
-        "jobManagerTask/containerSettings/registry/identityReference": _NO_IDENTITY,
-        "jobPreparationTask/containerSettings/registry/identityReference": _NO_IDENTITY,
-        "jobReleaseTask/containerSettings/registry/identityReference": _NO_IDENTITY,
-    },
-    "task": {
-        "containerSettings/registry/identityReference": _NO_IDENTITY,
-    },
-}
-"""By resource type: the path of each refused property, and the reason."""
 
 WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
     "pool": {
@@ -242,6 +224,12 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
         "virtualMachineConfiguration/osDisk": _SYSTEM,
         "virtualMachineConfiguration/securityProfile": _SYSTEM,
         "virtualMachineConfiguration/serviceArtifactReference": _SYSTEM,
+        "virtualMachineConfiguration/extensions": (
+            "nodes are not virtual machines; an extension of a node is shown as failed"
+        ),
+        "virtualMachineConfiguration/containerConfiguration/containerRegistries/"
+        "identityReference": _NO_IDENTITY,
+        "startTask/containerSettings/registry/identityReference": _NO_IDENTITY,
         "virtualMachineConfiguration/containerConfiguration/type": (
             "the container engine of this machine is used"
         ),
@@ -257,33 +245,16 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
     "job": {
         "allowTaskPreemption": "tasks are never preempted",
         "networkConfiguration": _NETWORK,
+        "jobManagerTask/containerSettings/registry/identityReference": _NO_IDENTITY,
+        "jobPreparationTask/containerSettings/registry/identityReference": _NO_IDENTITY,
+        "jobReleaseTask/containerSettings/registry/identityReference": _NO_IDENTITY,
         "jobManagerTask/userIdentity": _USER,
         "jobPreparationTask/userIdentity": _USER,
         "jobReleaseTask/userIdentity": _USER,
     },
     "task": {
+        "containerSettings/registry/identityReference": _NO_IDENTITY,
         "userIdentity": _USER,
     },
 }
 """By resource type: the path of each property without effect, and the reason."""
-
-
-def refuse_unsupported(kind: str, body: Mapping[str, Any]) -> None:
-    """Check that ``body`` sets no property of :data:`REFUSED`; empty values and ``false`` pass.
-
-    Raises:
-        Fault: ``NotImplemented`` with the name of the property.
-    """
-    for path, why in REFUSED[kind].items():
-        if any(_asked(body, path.split("/"))):
-            raise not_implemented(f"The property '{path}' of a {kind} ({why})")
-
-
-def _asked(body: Mapping[str, Any], path: list[str]) -> Iterator[bool]:
-    value = body.get(path[0])
-    if len(path) == 1:
-        yield value not in (None, False, [], {}, "none")
-        return
-    for item in value if isinstance(value, list) else (value,):
-        if isinstance(item, Mapping):
-            yield from _asked(item, path[1:])

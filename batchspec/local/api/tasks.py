@@ -26,7 +26,6 @@ from batchspec.local.api.settings import (
     complete_constraints,
     complete_identity,
     in_order,
-    refuse_unsupported,
 )
 from batchspec.local.model import JOB, TASK, Job, Subtask, Task
 from batchspec.local.store import NewTask
@@ -257,7 +256,6 @@ def read_task(job: Job, given: Mapping[str, Any]) -> NewTask:
     task_id = check_id("id", given["id"])
     _check_id_unique(job, task_id)
     body = {name: value for name, value in given.items() if name != "id"}
-    refuse_unsupported("task", body)
     check_resource_files(body.get("resourceFiles", ()))
     _check_exit_options(job, body.get("exitConditions", {}))
     slots = body.get("requiredSlots", 1)

@@ -139,7 +139,7 @@ def write_body(reply: Reply, base_url: str, *, metadata: bool = True) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-_SECRETS = frozenset({"password", "sshPrivateKey", "accountKey", "sasKey"})
+_SECRETS = frozenset({"password", "sshPrivateKey", "accountKey", "sasKey", "protectedSettings"})
 
 
 def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
