@@ -252,9 +252,6 @@ def test_an_operation_belongs_to_its_versions(service: Service) -> None:
         answer = service.request("GET", path, version=version, checked=False)
         assert (answer.status, answer.code) == (status, code), (path, version)
     assert get(service, "/certificates", "2018-03-01.6.1")["value"] == []
-    answer = service.request("POST", "/certificates", {}, version="2024-07-01.20.0", checked=False)
-    assert (answer.status, answer.code) == (501, "NotImplemented")
-    assert "create_certificate" in answer.values["Reason"]
 
 
 def test_pools_of_2026_10_have_a_profile_of_sizes(service: Service) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
+from replay.certificates import ensure_certificates
 from replay.comparison import Answer
 from replay.files import create_applications, create_files
 from replay.jobs import Jobs
@@ -83,6 +84,8 @@ class Preconditions:
             case ["jobschedules", schedule, *rest]:
                 state = {"state": "disabled"} if rest == ["enable"] else {}
                 await self._schedules.ensure(schedule, shown or state)
+            case [name, *_] if name.startswith("certificates"):
+                ensure_certificates(self._setup.store, exchange)
             case _:
                 pass
 

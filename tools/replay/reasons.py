@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from replay.recordings import Exchange
 
 _GONE = {
-    "certificates": "certificates are retired",
     "lifetimejobstats": "lifetime statistics are retired",
     "lifetimepoolstats": "lifetime statistics are retired",
 }

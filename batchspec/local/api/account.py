@@ -6,11 +6,11 @@ this machine, whatever image their pool names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from batchspec.catalog.images import IMAGES, Image
-from batchspec.local.api.resources import Context, filtered
+from batchspec.local.api.resources import Context, filtered, items_page
 from batchspec.local.store import Application
 from batchspec.local.wire import Fault, FieldType, Reply, Request, list_reply, resource_reply
 
@@ -93,7 +93,7 @@ _IMAGE_FILTER = {
 def list_supported_images(_context: Context, request: Request) -> Reply:
     """``GET /supportedimages``."""
     images = filtered(request, _IMAGE_FILTER, [serialize_image(image) for image in IMAGES])
-    return _page(request, "BatchSupportedImage", images, "supportedimages")
+    return items_page(request, "BatchSupportedImage", images, "supportedimages")
 
 
 def list_node_agent_skus(_context: Context, request: Request) -> Reply:
@@ -112,25 +112,9 @@ def list_node_agent_skus(_context: Context, request: Request) -> Reply:
         for agent, images in sorted(agents.items())
     ]
     found = filtered(request, {"osType": FieldType.WORD}, skus)
-    return _page(request, "NodeAgentSku", found, "nodeagentskus")
-
-
-def _page(request: Request, model: str, items: Sequence[Mapping[str, Any]], metadata: str) -> Reply:
-    shown, link = request.numbered_page(items)
-    return list_reply(request, model, shown, metadata, link)
+    return items_page(request, "NodeAgentSku", found, "nodeagentskus")
 
 
 def list_pool_usage_metrics(_context: Context, _request: Request) -> Reply:
     """``GET /poolusagemetrics``: retired; the error is that of the real service."""
     raise Fault("PoolUsageMetricAPIRetired")
-
-
-def list_certificates(_context: Context, request: Request) -> Reply:
-    """``GET /certificates``: always empty, since none can be added."""
-    request.max_results()
-    return list_reply(request, "Certificate", [], "certificates", None)
-
-
-def find_certificate(_context: Context, _request: Request) -> Reply:
-    """An operation on one certificate: always not found."""
-    raise Fault("CertificateNotFound")

@@ -13,6 +13,7 @@ from batchspec.catalog.images import PUBLISHERS
 from batchspec.local.agent import NoContainerEngineError
 from batchspec.local.api.account import check_references
 from batchspec.local.api.autoscale import read_autoscale
+from batchspec.local.api.certificates import check_certificates
 from batchspec.local.api.resources import (
     POOL_COLUMNS,
     Context,
@@ -267,6 +268,7 @@ def _check_profile(profile: Mapping[str, Any]) -> None:
 
 def _check_packages(context: Context, given: Mapping[str, Any]) -> None:
     check_references(context, given.get("applicationPackageReferences", ()), needs_default=True)
+    check_certificates(context, given)
 
 
 def _show(context: Context, request: Request, pool: Pool, *, stats: bool) -> dict[str, Any]:

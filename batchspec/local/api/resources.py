@@ -338,6 +338,14 @@ def page_reply(
     return list_reply(request, model, [write(row) for row in shown], metadata, link)
 
 
+def items_page(
+    request: Request, model: str, items: Sequence[Mapping[str, Any]], metadata: str
+) -> Reply:
+    """One page of a list that is not in the store."""
+    shown, link = request.numbered_page(items)
+    return list_reply(request, model, shown, metadata, link)
+
+
 def filtered(
     request: Request, kinds: Mapping[str, FieldType], items: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:

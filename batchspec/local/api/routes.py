@@ -16,6 +16,7 @@ from batchspec.catalog.images import IMAGES
 from batchspec.local.api import (
     account,
     autoscale,
+    certificates,
     files,
     job_schedules,
     jobs,
@@ -186,19 +187,17 @@ ROUTES: tuple[Route, ...] = (
 )  # fmt: skip
 """The operations of the newest api-version."""
 
-_NO_CERTIFICATES = "certificates are retired; there are none"
+_CERTIFICATES = "certificates are not installed on nodes"
 
 FORMER_ROUTES: tuple[Route, ...] = (
     Route("list_node_agent_skus", "GET", "/nodeagentskus", account.list_node_agent_skus),
-    Route("list_certificates", "GET", "/certificates", account.list_certificates, "partial",
-          _NO_CERTIFICATES),
-    _not_supported("create_certificate", "POST", "/certificates", "certificates are retired"),
-    Route("get_certificate", "GET", _CERTIFICATE, account.find_certificate, "partial",
-          _NO_CERTIFICATES),
-    Route("delete_certificate", "DELETE", _CERTIFICATE, account.find_certificate, "partial",
-          _NO_CERTIFICATES),
+    Route("list_certificates", "GET", "/certificates", certificates.list_certificates),
+    Route("create_certificate", "POST", "/certificates", certificates.create_certificate,
+          "partial", _CERTIFICATES),
+    Route("get_certificate", "GET", _CERTIFICATE, certificates.get_certificate),
+    Route("delete_certificate", "DELETE", _CERTIFICATE, certificates.delete_certificate),
     Route("cancel_certificate_deletion", "POST", _CERTIFICATE + "/canceldelete",
-          account.find_certificate, "partial", _NO_CERTIFICATES),
+          certificates.cancel_certificate_deletion),
     _not_supported("get_all_job_lifetime_statistics", "GET", "/lifetimejobstats",
                    "lifetime statistics are retired"),
     _not_supported("get_all_pool_lifetime_statistics", "GET", "/lifetimepoolstats",

@@ -1,8 +1,7 @@
-"""Settings of pools, jobs and tasks: what is not supported, and the defaults of all kinds of tasks.
+"""Settings of pools, jobs and tasks: what has no effect, and the defaults of all kinds of tasks.
 
-``docs/compatibility.md`` is generated from the two tables. No property is ignored silently: it is
-implemented, or listed in ``WITHOUT_EFFECT`` (stored and returned, with no effect on this machine),
-or listed in ``REFUSED`` (refused with 501 and its name).
+``docs/compatibility.md`` is generated from the table. No property is ignored silently: it is
+implemented, or listed in ``WITHOUT_EFFECT`` (stored and returned, with no effect on this machine).
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias
 from batchspec.catalog.vm_sizes import cores
 from batchspec.local.model.state_machines import (
     AllocationState,
+    CertificateState,
     JobState,
     NodeState,
     PoolState,
@@ -253,6 +254,23 @@ class Subtask:
     directory: str
     state: Literal["running", "completed"]
     info: Wire
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A certificate of the account; ``public_data`` is its DER in base64.
+
+    ``error`` is that of the last deletion, in wire form.
+    """
+
+    seq: int
+    thumbprint: str
+    public_data: str
+    state: CertificateState
+    state_since: datetime
+    previous_state: CertificateState | None = None
+    previous_since: datetime | None = None
+    error: Wire | None = None
 
 
 @dataclass(frozen=True, slots=True)

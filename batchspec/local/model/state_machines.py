@@ -71,6 +71,14 @@ class TaskState(StrEnum):
     COMPLETED = "completed"
 
 
+class CertificateState(StrEnum):
+    """The states of a certificate."""
+
+    ACTIVE = "active"
+    DELETING = "deleting"
+    DELETE_FAILED = "deletefailed"
+
+
 class ScheduleState(StrEnum):
     """``state`` of a job schedule."""
 

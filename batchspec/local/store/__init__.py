@@ -5,6 +5,7 @@ writes the state. Records (:mod:`batchspec.local.model`) go in and come out. Rul
 what to do next, HTTP and processes do not belong here.
 """
 
+from batchspec.local.store.certificates import NO_CERTIFICATE, THUMBPRINT_ALGORITHM
 from batchspec.local.store.database import ALL_ROWS, Page, is_corrupt, to_column
 from batchspec.local.store.pools import SAMPLE_INTERVAL, autoscale_run
 from batchspec.local.store.schema import DamagedStateError, NewerStateError
@@ -20,7 +21,9 @@ from batchspec.local.store.tasks import NewTask, ResourceUse
 
 __all__ = [
     "ALL_ROWS",
+    "NO_CERTIFICATE",
     "SAMPLE_INTERVAL",
+    "THUMBPRINT_ALGORITHM",
     "Application",
     "Applications",
     "DamagedStateError",

@@ -14,6 +14,7 @@ from typing import Any
 
 from batchspec.local.model import (
     AllocationState,
+    CertificateState,
     JobState,
     NodeState,
     PoolState,
@@ -172,6 +173,13 @@ RECORD_TABLES: Mapping[str, _Table] = {
     ),
     "pending_deletion": _Table("directory", counts="task_seq run"),
     "log_upload": _Table("node_id", counts="identity"),
+    "certificate": _Table(
+        "thumbprint",
+        {"error": "any"},
+        {},
+        {"state": CertificateState, "previous_state": CertificateState},
+        "state_since previous_since",
+    ),
     "scaling": _Table("pool", times="since due sample_due"),
     "sample": _Table("pool", {"metrics": "any"}, times="at"),
 }

@@ -345,6 +345,19 @@ ALTER TABLE task ADD COLUMN write_calls INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE pool ADD COLUMN node_time INTEGER NOT NULL DEFAULT 0;
 """
 
+_VERSION_13 = """
+CREATE TABLE certificate (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    thumbprint TEXT NOT NULL UNIQUE,
+    public_data TEXT NOT NULL,
+    state TEXT NOT NULL,
+    state_since INTEGER NOT NULL,
+    previous_state TEXT,
+    previous_since INTEGER,
+    error TEXT
+);
+"""
+
 STEPS: tuple[str, ...] = (
     _VERSION_1 + _counters(),
     _VERSION_2,
@@ -358,6 +371,7 @@ STEPS: tuple[str, ...] = (
     _VERSION_10,
     _VERSION_11,
     _VERSION_12,
+    _VERSION_13,
 )
 """One script for each version. To change the tables, append a script."""
 

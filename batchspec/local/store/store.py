@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from batchspec.local.model import Job, JobState, Pool, Schedule, Wire
+from batchspec.local.store.certificates import NO_CERTIFICATE, Certificates
 from batchspec.local.store.damage import DamagedRecords
 from batchspec.local.store.database import Database
 from batchspec.local.store.jobs import Jobs, Schedules
@@ -83,6 +84,7 @@ class Store:
         self.subtasks = Subtasks(self._database)
         self.preparations = Preparations(self._database)
         self.log_uploads = LogUploads(self._database)
+        self.certificates = Certificates(self._database)
         self.autoscale = Autoscale(self._database)
         self.schedules = Schedules(self._database)
         self._damaged = DamagedRecords(self._database)
@@ -144,14 +146,6 @@ _MANAGER_FIELDS = (
 )
 
 
-_POOL_QUOTA_REACHED: Wire = {
-    "category": "UserError",
-    "code": "AutoPoolCreationFailedWithQuotaReached",
-    "message": "The auto pool could not be created, since the account has reached pool quota.",
-    "details": [],
-}
-
-
 def new_guid() -> str:
     """A GUID in the spelling of the service."""
     return str(uuid.uuid4()).upper()
@@ -171,8 +165,8 @@ def add_job(
     """Create a job with its auto pool and its job manager task; ``None`` if the id exists.
 
     A job of a ``schedule`` with a pool of the schedule's lifetime uses that pool. With a scheduling
-    ``error``, or if another pool exceeds ``pool_quota``, the job is created without pool and task
-    and completed with the error.
+    ``error``, or if its pool cannot be created (its certificates do not exist, or it exceeds
+    ``pool_quota``), the job is created without pool and task and completed with the error.
     """
     with store.transaction():
         auto = body["poolInfo"].get("autoPoolSpecification")
@@ -190,8 +184,7 @@ def add_job(
         if job is None:
             return None
         if auto is not None and error is None and store.pools.get(pool_id) is None:
-            reached = pool_quota is not None and store.pools.count() >= pool_quota
-            error = _POOL_QUOTA_REACHED if reached else None
+            error = _auto_pool_error(store, auto["pool"], pool_quota)
         if error is not None:
             for state in (JobState.TERMINATING, JobState.COMPLETED):
                 job = store.jobs.set_state(job, state, now, scheduling_error=error)
@@ -201,6 +194,26 @@ def add_job(
         if "jobManagerTask" in body:
             store.tasks.add(job, [_manager_task(store, job)], now)
     return job
+
+
+def _auto_pool_error(store: Store, settings: Wire, pool_quota: int | None) -> Wire | None:
+    """Why an auto pool cannot be created, as a scheduling error of its job."""
+    missing = store.certificates.missing(settings.get("certificateReferences", ()))
+    if missing:
+        return {
+            "category": "UserError",
+            "code": "InvalidCertificatesInAutoPool",
+            "message": "One or more certificates specified for the pool are invalid",  # rec
+            "details": [{"name": name, "value": NO_CERTIFICATE} for name in missing],
+        }
+    if pool_quota is None or store.pools.count() < pool_quota:
+        return None
+    return {
+        "category": "UserError",
+        "code": "AutoPoolCreationFailedWithQuotaReached",
+        "message": "The auto pool could not be created, since the account has reached pool quota.",
+        "details": [],
+    }
 
 
 def job_deadline(body: Mapping[str, Any], started: datetime) -> datetime | None:

@@ -78,6 +78,16 @@ FAULTS: Mapping[str, tuple[int, str]] = {
     "FileNotFound": (404, "The specified file does not exist."),
     "NodeUserNotFound": (404, "The specified node user does not exist."),
     "CertificateNotFound": (404, "The specified certificate does not exist."),
+    "CertificateStateActive": (409, "The specified certificate is in active state."),  # rec
+    "CertificateBeingDeleted": (
+        409,
+        "The specified certificate has been marked for deletion and is being deleted.",  # rec
+    ),
+    "CertificateExists": (409, "The specified certificate already exists."),
+    "InvalidCertificateReferences": (
+        409,
+        "One or more of the specified certificate references are invalid.",
+    ),
     "ApplicationNotFound": (404, "The specified application does not exist."),
     "VMExtensionNotFound": (404, "The specified virtual machine extension does not exist."),
     "RequestBodyTooLarge": (413, "The size of the request body exceeds the maximum permitted."),

@@ -241,9 +241,10 @@ DIFFERENCES: tuple[Difference, ...] = (
     Values("SecurityTypes", "confidentialvm", since="2024-07-01.20.0"),
     # 2025-06-01
     # rec: since November 2024 a pool of a virtual machine has an empty list of certificates.
-    Former("2024-07-01.20.0", "BatchPool", "certificateReferences", "[any]", default=()),
+    Former("2024-07-01.20.0", "BatchPool", "certificateReferences",
+           "[@CertificateReference]", default=()),
     Former("2024-07-01.20.0", f"BatchPoolCreateOptions BatchPoolSpecification BatchNode {_CHANGES}",
-           "certificateReferences", "[any]"),
+           "certificateReferences", "[@CertificateReference]"),
     Former("2024-07-01.20.0", f"{_POOLS} BatchPoolUpdateOptions", "targetNodeCommunicationMode",
            "#BatchNodeCommunicationMode", since="2022-10-01.16.0"),
     # rec: replacing the properties of a pool resets the mode.
@@ -298,6 +299,20 @@ OTHER_MODELS: Mapping[str, Mapping[str, str]] = {
         "publicData": "-string",
         "deleteCertificateError": "-any",
     },
+    "CertificateReference": {
+        "thumbprint": "string!",
+        "thumbprintAlgorithm": "string!",
+        "storeLocation": "string",
+        "storeName": "string",
+        "visibility": "[string]",
+    },
+    "CertificateAddParameter": {
+        "thumbprint": "string!",
+        "thumbprintAlgorithm": "string!",
+        "data": "string!",
+        "certificateFormat": "#CertificateFormat",
+        "password": "string",
+    },
     "VirtualMachineSkuProfile": {
         "vmSizes": "[@VirtualMachineSkuProfileVmSize]",
         "allocationStrategy": "#VirtualMachineSkuAllocationStrategy",
@@ -317,6 +332,7 @@ OTHER_MODELS: Mapping[str, Mapping[str, str]] = {
 
 OTHER_ENUMS: Mapping[str, tuple[str, ...]] = {
     "BatchNodeCommunicationMode": ("default", "classic", "simplified"),
+    "CertificateFormat": ("pfx", "cer"),
     "VirtualMachineSkuAllocationStrategy": ("lowestPrice", "capacityOptimized", "prioritized"),
     "ZonePlacementPolicyType": ("Auto",),
 }
