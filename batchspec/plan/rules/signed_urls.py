@@ -155,19 +155,29 @@ def unsigned_url(context: RuleContext) -> Iterator[Finding]:
         for what, where, _ in _exposed(context, task, _revealing(context)):
             if what == _SIGNED_URL:
                 yield Finding(f"the command of {task.name} contains a URL without signature", where)
-        for path, value in _variables(task):
-            if _is_signed(value):
-                yield Finding(
-                    f"an environment variable of {task.name} is a URL without signature",
-                    place_of(context.spec, path, task.where),
-                )
+        variables = _variables(task.body, "environmentSettings", task.path)
+        yield from _unsigned(context, variables, task.name, task.where)
+    job = context.spec.job
+    variables = _variables(job.properties, "commonEnvironmentSettings", "job")
+    yield from _unsigned(context, variables, "the job", job.where)
 
 
-def _variables(task: TaskBody) -> Iterator[tuple[str, Value]]:
+def _unsigned(
+    context: RuleContext, variables: Iterator[tuple[str, Value]], owner: str, where: Place
+) -> Iterator[Finding]:
+    for path, value in variables:
+        if _is_signed(value):
+            yield Finding(
+                f"an environment variable of {owner} is a URL without signature",
+                place_of(context.spec, path, where),
+            )
+
+
+def _variables(body: Record, key: str, at: str) -> Iterator[tuple[str, Value]]:
     """The values of the environment variables of a body, each with its path in the spec."""
-    for path, setting in records_at(task.body, "environmentSettings", task.path):
+    for path, setting in records_at(body, key, at):
         name = setting.get("name")
-        yield f"{task.path}.env.{name}" if isinstance(name, str) else path, setting.get("value")
+        yield f"{at}.env.{name}" if isinstance(name, str) else path, setting.get("value")
 
 
 def _is_signed(value: Value) -> bool:
