@@ -58,7 +58,10 @@ have the form of the last one. In the table, `SUBSCRIPTION` stands for
 same with `/resourceGroups/{group}`, and `ACCOUNT` for `GROUP/batchAccounts/NAME`. Paths are
 compared without case. Requests have the key of the Batch account as a bearer token; see
 `docs/local.md`. Errors of Resource Manager itself (401, a scope or an api-version that does not
-exist) have its usual codes; there is no recording of them.
+exist) have its usual codes; there is no recording of them. Nor is there one of a condition that
+does not hold, which is 412 `ConditionNotMet` as on the data plane, nor of `PropertyPath` in a list,
+which is written `userAccounts[0].name`. The start of the last resize is that of the last change of
+the pool.
 """
 
 _BEHAVIOUR = """\

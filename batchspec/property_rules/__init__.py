@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from batchspec.property_rules.arm_pool import arm_pool
+from batchspec.property_rules.arm_pool import ForeignPropertyError, arm_names, arm_pool, batch_pool
 from batchspec.property_rules.job import JOB, TASKS
 from batchspec.property_rules.machine import MACHINE
 from batchspec.property_rules.pool import NETWORK, POOL
@@ -28,12 +28,15 @@ from batchspec.property_rules.rule import (
 __all__ = [
     "PROPERTY_RULES",
     "UNKNOWN",
+    "ForeignPropertyError",
     "Path",
     "Properties",
     "PropertyRule",
     "PropertyValue",
     "Violation",
+    "arm_names",
     "arm_pool",
+    "batch_pool",
     "violations",
 ]
 

@@ -1,5 +1,7 @@
 """A pool for Azure Resource Manager: other names, places and spellings than the Batch service has.
 
+:func:`arm_pool` converts to it, :func:`batch_pool` from it.
+
 Both have the same properties (api-version 2025-06-01 of ``Microsoft.Batch``), except that only
 Resource Manager attaches managed identities. Paths below are those of the Batch service; a list has
 no segment.
@@ -125,3 +127,113 @@ def _converted(value: Any, path: str, account: str) -> Any:
 
 def _name(path: str) -> str:
     return _RENAMED.get(path, path.rpartition("/")[2])
+
+
+def arm_names(name: str) -> frozenset[str]:
+    """The names that Resource Manager has for properties that the Batch service calls ``name``."""
+    moved = {**_AUTO, "enableInterNodeCommunication": "interNodeCommunication"}
+    renamed = {new for path, new in _RENAMED.items() if path.rpartition("/")[2] == name}
+    return frozenset({name, *renamed, *({moved[name]} if name in moved else ())})
+
+
+class ForeignPropertyError(ValueError):
+    """A property that Resource Manager does not have, or has with another name: ``name``."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def batch_pool(body: Mapping[str, Any]) -> Json:
+    """The body of Create Pool that a request to Resource Manager means; see :func:`arm_pool`.
+
+    ``identity`` has the form of the answer of Get Pool. Values of enums keep their case, which the
+    Batch service ignores. Only the structure of what has another place is checked.
+
+    Raises:
+        ForeignPropertyError: a property has the name that it has at the Batch service only.
+        TypeError: a value that has another place is not an object.
+    """
+    found: Json = {}
+    for name, value in _mapping(body.get("properties", {})).items():
+        if value is None:
+            continue
+        match name:
+            case "deploymentConfiguration":
+                for key, machine in _mapping(value).items():
+                    if key != _MACHINE:
+                        raise ForeignPropertyError(key)
+                    found[key] = _restored(machine, key)
+            case "scaleSettings":
+                found |= _scale(_mapping(value))
+            case "interNodeCommunication":
+                words = {"enabled": True, "disabled": False}
+                enabled = words.get(value.lower(), value) if isinstance(value, str) else value
+                found["enableInterNodeCommunication"] = enabled
+            case _:
+                if name in _MOVED or name == "enableInterNodeCommunication":
+                    raise ForeignPropertyError(name)
+                key = _original("", name)
+                found[key] = _restored(value, key)
+    if body.get("identity") is not None:
+        identity = _mapping(body["identity"])
+        ids = _mapping(identity.get("userAssignedIdentities") or {})
+        found["identity"] = {
+            "type": identity.get("type"),
+            "userAssignedIdentities": [{"resourceId": name} for name in ids],
+        }
+    return found
+
+
+def _scale(settings: Mapping[str, Any]) -> Json:
+    found: Json = {}
+    for name, value in settings.items():
+        match name:
+            case "fixedScale":
+                for key, item in _mapping(value).items():
+                    if key not in {*_FIXED, "nodeDeallocationOption"}:
+                        raise ForeignPropertyError(key)
+                    found[key] = item
+            case "autoScale":
+                old = {new: key for key, new in _AUTO.items()}
+                found["enableAutoScale"] = True
+                for key, item in _mapping(value).items():
+                    if key not in old:
+                        raise ForeignPropertyError(key)
+                    found[old[key]] = item
+            case _:
+                raise ForeignPropertyError(name)
+    return found
+
+
+def _restored(value: Any, path: str) -> Any:
+    match value:
+        case Mapping():
+            return {
+                (key := _original(path, name)): _restored(item, f"{path}/{key}")
+                for name, item in value.items()
+            }
+        case list() | tuple():
+            return [_restored(item, path) for item in value]
+        case str() if path == "applicationPackageReferences/applicationId":
+            return value.rpartition("/applications/")[2]
+    return value
+
+
+def _original(parent: str, name: str) -> str:
+    """The name of the Batch service for the property ``name`` of Resource Manager."""
+    prefix = f"{parent}/" if parent else ""
+    if prefix + name in _RENAMED:
+        raise ForeignPropertyError(name)
+    return _ORIGINAL.get((parent, name), name)
+
+
+_ORIGINAL: Mapping[tuple[str, str], str] = {
+    (path.rpartition("/")[0], new): path.rpartition("/")[2] for path, new in _RENAMED.items()
+}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError("not an object")
+    return value

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from batchspec.autoscale import MAX_CHARACTERS, FormulaSyntaxError, parse, run_formula
 from batchspec.local.api.resources import Context, find_pool, next_state
-from batchspec.local.model import ALLOCATION, POOL, AllocationState
+from batchspec.local.model import ALLOCATION, POOL, AllocationState, Pool
 from batchspec.local.store import autoscale_run
 from batchspec.local.wire import (
     Fault,
@@ -49,8 +49,18 @@ def enable_pool_auto_scale(context: Context, request: Request) -> Reply:
     given = request.parse_body("BatchPoolEnableAutoScaleOptions")
     pool = find_pool(context, request)
     next_state(POOL, "update", pool.state)
+    pool = start_autoscale(context, pool, given, request.now)
+    return empty_reply(200, request.url, pool.modified)
+
+
+def start_autoscale(context: Context, pool: Pool, given: Mapping[str, Any], now: datetime) -> Pool:
+    """Set the formula or the interval of ``given``, or both, and evaluate it.
+
+    Raises:
+        Fault: the formula is invalid, the pool is being resized, or was set a moment ago.
+    """
     before = context.store.autoscale.of(pool.id)
-    if before is not None and request.now - before.since < _PAUSE:
+    if before is not None and now - before.since < _PAUSE:
         raise Fault("TooManyEnableAutoScaleRequests")
     if pool.autoscale is None:
         next_state(ALLOCATION, "resize", pool.allocation)
@@ -59,22 +69,28 @@ def enable_pool_auto_scale(context: Context, request: Request) -> Reply:
         raise Fault("MissingRequiredProperty", ("PropertyName", "autoScaleFormula"))
     settings = _settings(given, kept)
     with context.store.transaction():
-        pool = context.store.pools.set_autoscale(pool, settings, request.now)
-        context.store.autoscale.start(pool, request.now)
-    return empty_reply(200, request.url, pool.modified)
+        pool = context.store.pools.set_autoscale(pool, settings, now)
+        context.store.autoscale.start(pool, now)
+    return pool
 
 
 def disable_pool_auto_scale(context: Context, request: Request) -> Reply:
     """``POST /pools/{poolId}/disableautoscale``: keep the targets, stop a resize in progress."""
     pool = find_pool(context, request)
     next_state(POOL, "update", pool.state)
+    pool = stop_autoscale(context, pool, request.now)
+    return empty_reply(200, request.url, pool.modified)
+
+
+def stop_autoscale(context: Context, pool: Pool, now: datetime) -> Pool:
+    """Remove the formula; a resize in progress stops."""
     with context.store.transaction():
-        pool = context.store.pools.set_autoscale(pool, None, request.now)
+        pool = context.store.pools.set_autoscale(pool, None, now)
         context.store.autoscale.stop(pool)
         if pool.allocation is AllocationState.RESIZING:
             # Recorded: azure-sdk-for-python, test_batch_scale_pools (2018-12-20).
-            pool = context.store.pools.stop_resize(pool, request.now)
-    return empty_reply(200, request.url, pool.modified)
+            pool = context.store.pools.stop_resize(pool, now)
+    return pool
 
 
 def evaluate_pool_auto_scale(context: Context, request: Request) -> Reply:

@@ -5,7 +5,7 @@ Defaults and the order of properties are those of recorded replies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -69,8 +69,8 @@ WHILE_EMPTY = (
 def create_pool(context: Context, request: Request) -> Reply:
     """``POST /pools``: the engine resizes the new pool to its targets."""
     given = request.parse_body("BatchPoolCreateOptions")
-    _check_sizes(given)
-    _check_packages(context, given)
+    check_sizes(given)
+    check_packages(context, given)
     check_containers(context, given)
     pool_id = check_id("id", given["id"])
     before = context.store.pools.get(pool_id)
@@ -141,10 +141,10 @@ def update_pool(context: Context, request: Request) -> Reply:
     given = request.parse_body("BatchPoolUpdateOptions")
     pool = find_pool(context, request)
     next_state(POOL, "update", pool.state)
-    _check_empty(context, pool, given)
-    _check_packages(context, given)
+    check_empty(context, pool, given)
+    check_packages(context, given)
     body = {**pool.body, **_keep_placement(pool, given)}
-    _check_sizes(body)
+    check_sizes(body)
     changed = context.store.pools.update(pool, complete_pool(body), request.now)
     return empty_reply(200, request.url, changed.modified)
 
@@ -154,7 +154,7 @@ def replace_pool_properties(context: Context, request: Request) -> Reply:
     given = request.parse_body("BatchPoolReplaceOptions")
     pool = find_pool(context, request)
     next_state(POOL, "update", pool.state)
-    _check_packages(context, given)
+    check_packages(context, given)
     kept = {name: value for name, value in pool.body.items() if name not in REPLACED}
     changed = context.store.pools.update(pool, complete_pool({**kept, **given}), request.now)
     return empty_reply(204, request.url, changed.modified)
@@ -176,17 +176,27 @@ def resize_pool(context: Context, request: Request) -> Reply:
             "OperationInvalidForCurrentState",
             ("Reason", "The pool is scaled automatically; disable autoscale to resize it."),
         )
+    changed = start_resize(context, pool, given, request.now)
+    return empty_reply(202, request.url, changed.modified)
+
+
+def start_resize(context: Context, pool: Pool, given: Mapping[str, Any], now: datetime) -> Pool:
+    """Resize ``pool`` to the targets in ``given``; those that are missing stay.
+
+    Raises:
+        Fault: the pool is being resized.
+    """
     next_state(ALLOCATION, "resize", pool.allocation)
     changed = context.store.pools.resize(
         pool,
-        request.now,
+        now,
         target_dedicated=given.get("targetDedicatedNodes", pool.target_dedicated),
         target_spot=given.get("targetLowPriorityNodes", pool.target_spot),
         timeout=given.get("resizeTimeout", DEFAULT_RESIZE_TIMEOUT),
         deallocation=given.get("nodeDeallocationOption", "requeue"),
     )
-    context.store.unread_resizes.add(changed, request.now)
-    return empty_reply(202, request.url, changed.modified)
+    context.store.unread_resizes.add(changed, now)
+    return changed
 
 
 def stop_pool_resize(context: Context, request: Request) -> Reply:
@@ -206,13 +216,15 @@ def delete_pool(context: Context, request: Request) -> Reply:
     return empty_reply(202, None)
 
 
-def _check_empty(context: Context, pool: Pool, given: Mapping[str, Any]) -> None:
+def check_empty(context: Context, pool: Pool, names: Iterable[str]) -> None:
     """Check that properties of ``WHILE_EMPTY`` change only in an empty pool (contract 2).
+
+    ``names`` are the properties that change.
 
     Raises:
         Fault: the pool has nodes, or is resizing.
     """
-    fixed = [name for name in given if name in WHILE_EMPTY]
+    fixed = [name for name in names if name in WHILE_EMPTY]
     moves = pool.allocation is not AllocationState.STEADY
     if fixed and (moves or context.store.nodes.sizes(pool.id) != (0, 0)):
         raise Fault(
@@ -234,7 +246,7 @@ def _keep_placement(pool: Pool, given: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**given, "virtualMachineConfiguration": {**kept, **machine}}
 
 
-def _check_sizes(given: Mapping[str, Any]) -> None:
+def check_sizes(given: Mapping[str, Any]) -> None:
     """Check ``vmSkuProfile`` and the placement in zones (description of 2026-10-01).
 
     Raises:
@@ -266,7 +278,7 @@ def _check_profile(profile: Mapping[str, Any]) -> None:
             )
 
 
-def _check_packages(context: Context, given: Mapping[str, Any]) -> None:
+def check_packages(context: Context, given: Mapping[str, Any]) -> None:
     check_references(context, given.get("applicationPackageReferences", ()), needs_default=True)
     check_certificates(context, given)
 

@@ -9,15 +9,17 @@ from collections.abc import Mapping
 from functools import cache
 
 from batchspec.local.api import Match, Route
-from batchspec.local.control_plane import accounts
+from batchspec.local.control_plane import accounts, pools
 from batchspec.local.control_plane.arm import ArmError
 
 _SUBSCRIPTION = "/subscriptions/{subscriptionId}"
 _PROVIDER = "/providers/Microsoft.Batch"
 _GROUP = _SUBSCRIPTION + "/resourceGroups/{resourceGroupName}" + _PROVIDER
 _ACCOUNT = _GROUP + "/batchAccounts/{accountName}"
+_POOL = _ACCOUNT + "/pools/{poolName}"
 _REGION = _SUBSCRIPTION + _PROVIDER + "/locations/{locationName}"
 _SIZES = "cores, generation and end of support; the catalog has no memory and no disks"
+_PROPERTIES = "the same properties as `create_pool`; see below"
 _KEYS = "the keys are those of `batchspec local env`"
 _FIXED = "there is one account, which is created with the data folder"
 
@@ -37,6 +39,17 @@ CONTROL_PLANE_ROUTES: tuple[Route, ...] = (
     _missing("batch_account.begin_delete", "DELETE", _ACCOUNT, _FIXED),
     _missing("batch_account.get_keys", "POST", _ACCOUNT + "/listKeys", _KEYS),
     _missing("batch_account.regenerate_key", "POST", _ACCOUNT + "/regenerateKeys", _KEYS),
+    Route("pool.create", "PUT", _POOL, pools.put_pool, "partial", _PROPERTIES),
+    Route("pool.update", "PATCH", _POOL, pools.update_pool, "partial", _PROPERTIES),
+    Route("pool.get", "GET", _POOL, pools.get_pool),
+    Route("pool.list_by_batch_account", "GET", _ACCOUNT + "/pools", pools.list_pools),
+    Route("pool.begin_delete", "DELETE", _POOL, pools.delete_pool,
+          note=f"`Retry-After` is {pools.RETRY_AFTER} s; recorded: 15 s"),
+    Route("pool.begin_delete (poll)", "GET", _ACCOUNT + "/poolOperationResults/{operation}",
+          pools.get_pool_operation),
+    Route("pool.stop_resize", "POST", _POOL + "/stopResize", pools.stop_resize),
+    Route("pool.disable_auto_scale", "POST", _POOL + "/disableAutoScale",
+          pools.disable_auto_scale),
     Route("location.get_quotas", "GET", _REGION + "/quotas", accounts.get_quotas),
     Route("location.list_supported_virtual_machine_skus", "GET", _REGION + "/virtualMachineSkus",
           accounts.list_skus, "partial", _SIZES),
