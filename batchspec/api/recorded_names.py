@@ -83,20 +83,22 @@ def recorded_tasks(runs: Path, limit: TimeLimit, prefix: str = "") -> Iterator[R
                     yield RecordedTask(
                         task, _text(row, "state"), _text(row, "stage"), _text(row, "cause")
                     )
-        # A run that has not ended has no facts yet.
+        # A run that has not ended has no facts yet, only events about some of its tasks.
         for event in _rows(record, limit, '"task_failed"'):
             if (task := _text(event, "task")).startswith(prefix):
                 yield RecordedTask(task, "failed")
+        for event in _rows(record, limit, '"longest_seen"'):
+            for row in _objects(event, "tasks"):
+                if (task := _text(row, "task")).startswith(prefix):
+                    yield RecordedTask(task, "started")
 
 
 def recorded_causes(runs: Path, limit: TimeLimit) -> Iterator[str]:
     """The causes of failures in the records, those of the newest run first."""
     for record in reversed(recorded_runs(runs)):
         for event in _rows(record, limit, '"failures_seen"'):
-            causes = event.get("causes")
-            for cause in causes if isinstance(causes, list) else ():
-                if isinstance(cause, dict) and (name := _text(cause, "cause")):
-                    yield name
+            for cause in _objects(event, "causes"):
+                yield _text(cause, "cause")
     yield from (task.cause for task in recorded_tasks(runs, limit) if task.cause)
 
 
@@ -135,11 +137,12 @@ def _facts(runs: Path, kind: str, run: str = "*") -> list[Path]:
 def _rows(path: Path, limit: TimeLimit, containing: str = "") -> Iterator[dict[str, Any]]:
     """The objects in the lines of a file that contain a text."""
     with suppress(OSError, EOFError, zlib.error), _opened(path) as file:
-        for number, line in enumerate(file):
-            if number % _CHECKED_LINES == 0 and limit.passed:
-                return
+        for number, line in enumerate(file, 1):
             if containing in line:
                 yield _row(line)
+            # After the first lines: a busy machine offers some names rather than none.
+            if number % _CHECKED_LINES == 0 and limit.passed:
+                return
 
 
 def _opened(path: Path) -> IO[str]:
@@ -154,6 +157,11 @@ def _row(line: str | bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return row if isinstance(row, dict) else {}
+
+
+def _objects(row: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    values = row.get(key)
+    return [each for each in values if isinstance(each, dict)] if isinstance(values, list) else []
 
 
 def _text(row: dict[str, Any], key: str) -> str:

@@ -24,9 +24,11 @@ from batchspec.apply.events import (
     Event,
     FailedTasks,
     FailuresSeen,
+    LongestSeen,
     NodeFailed,
     Outcome,
     RunEnded,
+    RunningTask,
     Stamped,
     StepStarted,
     TaskFailed,
@@ -86,6 +88,7 @@ async def record(folder: Path) -> None:
     events: list[Event] = [
         StepStarted("tasks:count", "submit", "tasks of count"),
         StepStarted("job:topn:done", "wait", "tasks of topn"),
+        LongestSeen("topn", tuple(RunningTask(f"count-{n:06}", "n", 1.0) for n in (2, 5, 9))),
         TaskFailed("topn", "count-000009", 9, "", ""),
         FailuresSeen("topn", (FailedTasks("exit-9", 1, "count-000009"),)),
         NodeFailed("pool-a", "tvmps_failed", "starttaskfailed", 1),
@@ -102,6 +105,9 @@ async def test_the_names_are_those_that_a_run_records(desk: Workplace) -> None:
     assert found == [
         ("count-000001", "succeeded", ""),
         ("count-000009", "failed", ""),
+        ("count-000002", "started", ""),
+        ("count-000005", "started", ""),
+        ("count-000009", "started", ""),
         ("count-000001", "failed", "exit-7"),
         ("count-000002", "failed", "exit-3"),
     ]
@@ -114,18 +120,18 @@ async def test_the_names_are_those_that_a_run_records(desk: Workplace) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        ("retry s.yaml --task ", "count-000009 count-000002"),
-        ("retry s.yaml --task count-000002 --task ", "count-000009"),
+        ("retry s.yaml --task ", "count-000009"),
+        ("retry s.yaml --task count-000009 --task ", ""),
         ("retry s.yaml --cause ", "exit-9 exit-7 exit-3"),
         ("retry s.yaml --cause exit-7 --cause exit-", "exit-9 exit-3"),
-        ("logs s.yaml ", "count-000001 count-000009 count-000002"),
-        ("logs s.yaml count-000009 count-", "count-000001 count-000002"),
-        ("stop s.yaml count-000002 ", "count-000001 count-000009"),
+        ("logs s.yaml ", "count-000001 count-000009 count-000002 count-000005"),
+        ("logs s.yaml count-000009 count-", "count-000001 count-000002 count-000005"),
+        ("stop s.yaml count-000002 ", "count-000001 count-000009 count-000005"),
         ("logs s.yaml --start-task tvmps_f", "tvmps_failed"),
         ("report s.yaml --run ", "20260102T030406.000000Z 20260102T030405.000000Z"),
         ("apply s.yaml --target-step ", "tasks:count tasks:merge job:topn:done"),
         ("plan s.yaml --var to", "top= token="),
-        ("ls s.yaml ", "input output count-000001 count-000009 count-000002"),
+        ("ls s.yaml ", "input output count-000001 count-000009 count-000002 count-000005"),
         ("cat s.yaml out", "output"),
         ("import --pool ", "pool-a"),
         ("import --job ", "topn"),
@@ -181,15 +187,16 @@ async def test_shells_that_show_descriptions_get_stage_and_state(desk: Workplace
     assert complete(desk, "logs s.yaml ", "fish") == [
         "count-000001\tcount succeeded",
         "count-000009\tfailed",
-        "count-000002\tcount exit-3",
+        "count-000002\tstarted",
+        "count-000005\tstarted",
     ]
-    assert '"count-000002":"count exit-3"' in " ".join(complete(desk, "logs s.yaml ", "zsh"))
+    assert '"count-000001":"count succeeded"' in " ".join(complete(desk, "logs s.yaml ", "zsh"))
 
 
 async def test_a_spec_without_a_name_has_the_records_beside_it(desk: Workplace) -> None:
     await record(desk.folder)
     (desk.folder / "s.yaml").write_text("tasks: {", encoding="utf-8")
-    assert complete(desk, "retry s.yaml --task ") == ["count-000009", "count-000002"]
+    assert complete(desk, "retry s.yaml --task ") == ["count-000009"]
 
 
 async def test_damaged_records_are_skipped(desk: Workplace) -> None:
