@@ -61,7 +61,10 @@ compared without case. Requests have the key of the Batch account as a bearer to
 exist) have its usual codes; there is no recording of them. Nor is there one of a condition that
 does not hold, which is 412 `ConditionNotMet` as on the data plane, nor of `PropertyPath` in a list,
 which is written `userAccounts[0].name`. The start of the last resize is that of the last change of
-the pool.
+the pool. Packages: a version that exists and may not be updated, an activation without an upload,
+the deletion of an application that has packages, and a version in an account without storage are
+409 `OperationInvalidForCurrentState` with the reason; the codes of the real service are unknown. A
+version can be deleted while pools refer to it; nodes that start later become unusable.
 """
 
 _BEHAVIOUR = """\

@@ -30,7 +30,13 @@ from batchspec.local.agent.node_logs import LOG_NAME, NodeLogs
 from batchspec.local.agent.node_users import USERS, NodeUser, hash_password, read_user, users_of
 from batchspec.local.agent.processes import ProcessLostError
 from batchspec.local.agent.ssh_servers import ADDRESS, SSH_PORT, WITHOUT_LOGIN, SshServers
-from batchspec.local.agent.storage import NoAutoStorage, StorageAccess, StorageAccount, StorageError
+from batchspec.local.agent.storage import (
+    BlobClient,
+    NoAutoStorage,
+    StorageAccess,
+    StorageAccount,
+    StorageError,
+)
 
 __all__ = [
     "ADDRESS",
@@ -39,6 +45,7 @@ __all__ = [
     "USERS",
     "WITHOUT_LOGIN",
     "Agent",
+    "BlobClient",
     "Container",
     "ContainerEngine",
     "Failure",

@@ -14,7 +14,7 @@ import hmac
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -128,15 +128,40 @@ class StorageAccount:
                 return urlunsplit(parts._replace(query=self._sas(below.partition("/")[0])))
         return url
 
+    def blob(
+        self, container: str, name: str, permissions: str, start: datetime, expiry: datetime
+    ) -> str:
+        """The URL of a blob of this account, with a SAS for it alone."""
+        url = f"{self.endpoint}/{container}/{quote(name, safe='')}"
+        place = f"{container}/{name}"
+        return f"{url}?{self._signed(place, 'b', permissions, _stamp(start), _stamp(expiry))}"
+
+    def administration(self, container: str) -> str:
+        """The URL of a container with an account SAS to create and delete it."""
+        expiry = _stamp(self.now() + _LIFETIME)
+        permissions, types = "cwd", "co"
+        text = [self.name, permissions, "b", types, "", expiry, "", "", _SAS_VERSION, "", ""]
+        fields = {"sv": _SAS_VERSION, "ss": "b", "srt": types, "sp": permissions, "se": expiry}
+        return f"{self.endpoint}/{container}?{urlencode({**fields, 'sig': self._signature(text)})}"
+
     def _sas(self, container: str) -> str:
-        # String to sign of the service SAS for a container, version 2020-12-06 and later.
-        expiry = (self.now() + _LIFETIME).strftime("%Y-%m-%dT%H:%M:%SZ")
-        place = f"/blob/{self.name}/{container}"
-        text = [_ALL, "", expiry, place, "", "", "", _SAS_VERSION, "c", "", "", "", "", "", "", ""]
+        return self._signed(container, "c", _ALL, "", _stamp(self.now() + _LIFETIME))
+
+    def _signed(self, place: str, kind: str, permissions: str, start: str, expiry: str) -> str:
+        # String to sign of a service SAS, version 2020-12-06 and later.
+        resource = f"/blob/{self.name}/{place}"
+        text = [permissions, start, expiry, resource, "", "", "", _SAS_VERSION, kind, *[""] * 7]
+        fields = {"sv": _SAS_VERSION, "sr": kind, "sp": permissions, "st": start, "se": expiry}
+        signed = {name: value for name, value in fields.items() if value}
+        return urlencode({**signed, "sig": self._signature(text)})
+
+    def _signature(self, text: Sequence[str]) -> str:
         digest = hmac.new(base64.b64decode(self.key), "\n".join(text).encode(), hashlib.sha256)
-        signature = base64.b64encode(digest.digest()).decode()
-        fields = {"sv": _SAS_VERSION, "sr": "c", "sp": _ALL, "se": expiry, "sig": signature}
-        return urlencode(fields)
+        return base64.b64encode(digest.digest()).decode()
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 # Neither the client nor the signature uses azure-storage-blob as ``cloud`` does: its import would
@@ -308,6 +333,33 @@ class BlobClient:
         body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{listing}</BlockList>'.encode()
         place = _with_query(url, comp="blocklist")
         return await self._try(partial(self._put, place, body, headers))
+
+    async def create_container(self, url: str) -> None:
+        """Create the container at ``url``, if it does not exist.
+
+        Raises:
+            StorageError: it cannot be created.
+        """
+        try:
+            await self._try(partial(self._put, _with_query(url, restype="container"), b"", {}))
+        except StorageError as error:
+            if error.code != "ContainerAlreadyExists":
+                raise
+
+    async def delete(self, url: str) -> None:
+        """Delete the blob at ``url``, if it exists, or the container with ``restype=container``.
+
+        Raises:
+            StorageError: it cannot be deleted.
+        """
+
+        async def attempt() -> None:
+            headers = {"x-ms-version": _VERSION}
+            async with self._open().delete(URL(url, encoded=True), headers=headers) as answer:
+                if answer.status != 404:
+                    await _check(answer)
+
+        await self._try(attempt)
 
     async def _get(self, url: str) -> bytes:
         headers = {"x-ms-version": _VERSION}

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from batchspec.local.api import Match, Route
-from batchspec.local.control_plane import accounts, pools
+from batchspec.local.control_plane import accounts, applications, pools
 from batchspec.local.control_plane.arm import ArmError
 
 _SUBSCRIPTION = "/subscriptions/{subscriptionId}"
@@ -17,6 +17,8 @@ _PROVIDER = "/providers/Microsoft.Batch"
 _GROUP = _SUBSCRIPTION + "/resourceGroups/{resourceGroupName}" + _PROVIDER
 _ACCOUNT = _GROUP + "/batchAccounts/{accountName}"
 _POOL = _ACCOUNT + "/pools/{poolName}"
+_APPLICATION = _ACCOUNT + "/applications/{applicationName}"
+_VERSION = _APPLICATION + "/versions/{versionName}"
 _REGION = _SUBSCRIPTION + _PROVIDER + "/locations/{locationName}"
 _SIZES = "cores, generation and end of support; the catalog has no memory and no disks"
 _PROPERTIES = "the same properties as `create_pool`; see below"
@@ -50,6 +52,18 @@ CONTROL_PLANE_ROUTES: tuple[Route, ...] = (
     Route("pool.stop_resize", "POST", _POOL + "/stopResize", pools.stop_resize),
     Route("pool.disable_auto_scale", "POST", _POOL + "/disableAutoScale",
           pools.disable_auto_scale),
+    Route("application.create", "PUT", _APPLICATION, applications.put_application),
+    Route("application.update", "PATCH", _APPLICATION, applications.update_application),
+    Route("application.get", "GET", _APPLICATION, applications.get_application),
+    Route("application.list", "GET", _ACCOUNT + "/applications", applications.list_applications),
+    Route("application.delete", "DELETE", _APPLICATION, applications.delete_application),
+    Route("application_package.create", "PUT", _VERSION, applications.put_package),
+    Route("application_package.activate", "POST", _VERSION + "/activate",
+          applications.activate_package),
+    Route("application_package.get", "GET", _VERSION, applications.get_package),
+    Route("application_package.list", "GET", _APPLICATION + "/versions",
+          applications.list_packages),
+    Route("application_package.delete", "DELETE", _VERSION, applications.delete_package),
     Route("location.get_quotas", "GET", _REGION + "/quotas", accounts.get_quotas),
     Route("location.list_supported_virtual_machine_skus", "GET", _REGION + "/virtualMachineSkus",
           accounts.list_skus, "partial", _SIZES),

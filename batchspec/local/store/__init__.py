@@ -5,18 +5,20 @@ writes the state. Records (:mod:`batchspec.local.model`) go in and come out. Rul
 what to do next, HTTP and processes do not belong here.
 """
 
+from batchspec.local.store.applications import (
+    Application,
+    ApplicationRecord,
+    Applications,
+    ApplicationVersion,
+    application_id,
+    is_application_id,
+    is_package_version,
+)
 from batchspec.local.store.certificates import NO_CERTIFICATE, THUMBPRINT_ALGORITHM
 from batchspec.local.store.database import ALL_ROWS, Page, is_corrupt, to_column
 from batchspec.local.store.pools import SAMPLE_INTERVAL, autoscale_run
 from batchspec.local.store.schema import DamagedStateError, NewerStateError
-from batchspec.local.store.store import (
-    Application,
-    Applications,
-    Store,
-    add_job,
-    application_id,
-    job_deadline,
-)
+from batchspec.local.store.store import Store, add_job, job_deadline
 from batchspec.local.store.tasks import NewTask, ResourceUse
 
 __all__ = [
@@ -25,6 +27,8 @@ __all__ = [
     "SAMPLE_INTERVAL",
     "THUMBPRINT_ALGORITHM",
     "Application",
+    "ApplicationRecord",
+    "ApplicationVersion",
     "Applications",
     "DamagedStateError",
     "NewTask",
@@ -35,7 +39,9 @@ __all__ = [
     "add_job",
     "application_id",
     "autoscale_run",
+    "is_application_id",
     "is_corrupt",
+    "is_package_version",
     "job_deadline",
     "to_column",
 ]

@@ -1,0 +1,247 @@
+"""The application packages of the account: zip files in a folder, and what is known about them.
+
+``applications/<id>/<version>.zip`` is a package, and ``applications/<id>/default`` a text file with
+the default version. Users may write both. ``applications/<id>/application.json`` has what the
+control plane adds: properties, versions without a package yet, and times. Without it an application
+has its defaults. Everything is read at each call, with ids and versions in any case.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+_APPLICATION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+_PACKAGE_VERSION = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}", re.ASCII)
+# New clients reference an application by its resource id.
+_RESOURCE_ID = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.Batch"
+    r"/batchAccounts/[^/]+/applications/([^/]+)",
+    re.IGNORECASE,
+)
+_RECORD, _DEFAULT = "application.json", "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """An application: its packages by version (sorted), and its default version."""
+
+    id: str
+    packages: dict[str, Path]
+    default: str | None
+
+    def package(self, version: str | None) -> tuple[str, Path] | None:
+        """The version in its own spelling and the zip file; ``None`` if it does not exist."""
+        chosen = self.default if version is None else version
+        for name, path in self.packages.items():
+            if chosen is not None and name.lower() == chosen.lower():
+                return name, path
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationVersion:
+    """A version of an application. ``activated`` is ``None`` while it has no package."""
+
+    name: str
+    modified: datetime
+    activated: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationRecord:
+    """An application as the control plane shows it; ``container`` is that of its packages."""
+
+    id: str
+    modified: datetime
+    display_name: str | None
+    allow_updates: bool
+    default: str | None
+    container: str | None
+    versions: tuple[ApplicationVersion, ...]
+
+    def version(self, name: str) -> ApplicationVersion | None:
+        """The version with this name, in any case."""
+        return next((one for one in self.versions if one.name.lower() == name.lower()), None)
+
+
+class Applications:
+    """The applications in ``folder``."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writing = threading.Lock()
+
+    # --- packages that nodes can use
+
+    def all(self) -> list[Application]:
+        """Every application that has a package, by id."""
+        found = [self._read(folder) for folder in self._folders()]
+        return [application for application in found if application.packages]
+
+    def get(self, reference: str) -> Application | None:
+        """The application with a package and an id, or a resource id that ends with it."""
+        name = application_id(reference).lower()
+        return next((found for found in self.all() if found.id.lower() == name), None)
+
+    # --- the control plane's side
+
+    def records(self) -> list[ApplicationRecord]:
+        """Every application, by id."""
+        return [_record(folder, self._read(folder)) for folder in self._folders()]
+
+    def record(self, name: str) -> ApplicationRecord | None:
+        """The application with this id, in any case."""
+        return next((found for found in self.records() if found.id.lower() == name.lower()), None)
+
+    def save(self, name: str, now: datetime, properties: Mapping[str, Any]) -> ApplicationRecord:
+        """Create an application, or set its displayName, allowUpdates or container."""
+        with self._changing(name) as content:
+            content |= {**properties, "modified": _write_time(now)}
+        return self._found(name)
+
+    def set_default(self, name: str, version: str) -> None:
+        """Set the default version of an application."""
+        _write(self._place(name) / _DEFAULT, version + "\n")
+
+    def save_version(
+        self, name: str, version: str, now: datetime, *, activated: bool
+    ) -> ApplicationRecord:
+        """Note that a version was created, or activated, now."""
+        with self._changing(name) as content:
+            known = content.setdefault("versions", {})
+            spelled = next((one for one in known if one.lower() == version.lower()), version)
+            before = known.get(spelled, {})
+            stamp = _write_time(now)
+            known[spelled] = {**before, "modified": stamp} | (
+                {"activated": stamp} if activated else {}
+            )
+        return self._found(name)
+
+    def package_path(self, name: str, version: str) -> Path:
+        """Where the package of a version belongs."""
+        return self._place(name) / f"{version}.zip"
+
+    def delete_version(self, name: str, version: str) -> None:
+        """Delete a version with its package; a default version that is deleted is no default."""
+        application = self._read(self._place(name))
+        with self._changing(name) as content:
+            known = content.get("versions", {})
+            content["versions"] = {
+                one: value for one, value in known.items() if one.lower() != version.lower()
+            }
+        found = application.package(version)
+        if found is not None:
+            found[1].unlink(missing_ok=True)
+        if (application.default or "").lower() == version.lower():
+            (self._place(name) / _DEFAULT).unlink(missing_ok=True)
+
+    def delete(self, name: str) -> None:
+        """Delete an application with all its versions."""
+        shutil.rmtree(self._place(name))
+
+    def _folders(self) -> list[Path]:
+        found = self._folder.iterdir() if self._folder.is_dir() else ()
+        named = [path for path in found if _APPLICATION_ID.fullmatch(path.name) and path.is_dir()]
+        return sorted(named, key=lambda path: path.name.lower())
+
+    def _place(self, name: str) -> Path:
+        """The folder of an application, in its own spelling if it exists."""
+        named = (path for path in self._folders() if path.name.lower() == name.lower())
+        return next(named, self._folder / name)
+
+    def _read(self, folder: Path) -> Application:
+        zips = sorted(path for path in folder.glob("*.zip") if path.is_file())
+        packages = {path.stem: path for path in zips if _PACKAGE_VERSION.fullmatch(path.stem)}
+        return Application(folder.name, packages, _default_version(folder / _DEFAULT))
+
+    def _found(self, name: str) -> ApplicationRecord:
+        folder = self._place(name)
+        return _record(folder, self._read(folder))
+
+    @contextmanager
+    def _changing(self, name: str) -> Iterator[dict[str, Any]]:
+        """The content of the file of an application, which is written at the end."""
+        with self._writing:
+            folder = self._place(name)
+            folder.mkdir(parents=True, exist_ok=True)
+            content = _content(folder)
+            yield content
+            _write(folder / _RECORD, json.dumps(content, indent=2) + "\n")
+
+
+def application_id(reference: str) -> str:
+    """The id of an application that is referenced by its id or by its resource id."""
+    found = _RESOURCE_ID.fullmatch(reference)
+    return reference if found is None else found[1]
+
+
+def is_application_id(text: str) -> bool:
+    """Whether a text can be the id of an application."""
+    return _APPLICATION_ID.fullmatch(text) is not None
+
+
+def is_package_version(text: str) -> bool:
+    """Whether a text can be a version of an application."""
+    return _PACKAGE_VERSION.fullmatch(text) is not None
+
+
+def _record(folder: Path, application: Application) -> ApplicationRecord:
+    content = _content(folder)
+    noted = content.get("versions", {})
+    names = {name.lower(): name for name in (*noted, *application.packages)}
+    versions = (
+        _version(names[key], noted.get(names[key], {}), application) for key in sorted(names)
+    )
+    return ApplicationRecord(
+        application.id,
+        _read_time(content.get("modified"), folder),
+        content.get("displayName"),
+        content.get("allowUpdates", True),
+        application.default,
+        content.get("container"),
+        tuple(versions),
+    )
+
+
+def _version(name: str, noted: Mapping[str, str], application: Application) -> ApplicationVersion:
+    package = application.package(name)
+    if package is None:
+        return ApplicationVersion(name, datetime.fromisoformat(noted["modified"]), None)
+    modified = _read_time(noted.get("modified"), package[1])
+    return ApplicationVersion(name, modified, _read_time(noted.get("activated"), package[1]))
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    path = folder / _RECORD
+    found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return found
+
+
+def _default_version(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+
+
+def _read_time(text: str | None, path: Path) -> datetime:
+    """A time of a record; of a file that a user placed, the time of its last change."""
+    if text is None:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return datetime.fromisoformat(text)
+
+
+def _write_time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat()
+
+
+def _write(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.new")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
