@@ -5,10 +5,13 @@
 
 from batchspec.apply.events import (
     Event,
+    FailuresSeen,
+    LongestSeen,
     NodeFailed,
     NodesSeen,
     Noticed,
     Outcome,
+    PricesSeen,
     RunEnded,
     RunStarted,
     ScheduleSeen,
@@ -26,10 +29,13 @@ from batchspec.apply.events import (
 
 __all__ = [
     "Event",
+    "FailuresSeen",
+    "LongestSeen",
     "NodeFailed",
     "NodesSeen",
     "Noticed",
     "Outcome",
+    "PricesSeen",
     "RunEnded",
     "RunStarted",
     "ScheduleSeen",

@@ -16,7 +16,7 @@ from batchspec.api.run_record import RecordFiles, applied_text
 from batchspec.api.run_report import read_history, write_page
 from batchspec.api.session import Session
 from batchspec.apply import POLL_INTERVAL, Cancellation, NodeLogs, RunCancelled, run
-from batchspec.apply.events import Event, Noticed, RunEnded, Stamp, Stamped
+from batchspec.apply.events import Event, Noticed, PricesSeen, RunEnded, Stamp, Stamped
 from batchspec.apply.ports import Questions, World
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.exit_codes import Exit
@@ -32,8 +32,11 @@ from batchspec.plan.actions import (
     ReplaceSchedule,
 )
 from batchspec.plan.failures import node_logs_container
+from batchspec.plan.observed import Observed
 from batchspec.plan.receipt import receipt_path
+from batchspec.pricing import Price, Unknown
 from batchspec.render import Tally, not_notified
+from batchspec.spec import Spec
 
 
 class SystemClock:
@@ -69,6 +72,25 @@ def deletes(plan: Plan) -> bool:
         isinstance(step.action, ReplacePool | ReplaceJob | ReplaceSchedule)
         or (isinstance(step.action, deletions) and step.gate is Gate.FLOW)
         for step in plan.steps
+    )
+
+
+def prices_seen(spec: Spec, observed: Observed) -> PricesSeen | None:
+    """The prices of the nodes, if they were read for the estimate of the plan."""
+    if spec.cost is None or observed.cost is None:
+        return None
+    prices = observed.cost.prices
+    both = (prices.dedicated, prices.spot)
+    sources = [price.source for price in both if isinstance(price, Price)]
+    reasons = [price.reason for price in both if isinstance(price, Unknown)]
+    dedicated, spot = (price.per_hour if isinstance(price, Price) else None for price in both)
+    return PricesSeen(
+        prices.node.size,
+        spec.cost.currency,
+        dedicated,
+        spot,
+        sources[0] if sources else "",
+        reasons[0] if reasons else "",
     )
 
 
@@ -148,6 +170,8 @@ class Execution:
         try:
             for finding in findings:
                 self.emit(Noticed(finding))
+            if (prices := prices_seen(spec, self.session.observed)) is not None:
+                self.emit(prices)
             with self.session.waits.redirected(self.emit):
                 receipt = receipt_path(spec.path, spec.name)
                 code = await run(self.plan, world, self._emit_but_end, receipt)

@@ -83,6 +83,22 @@ class NodesSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class PricesSeen:
+    """What a node of ``vm_size`` costs per hour in ``currency``; of specs with ``cost``.
+
+    A price that is not known is null, and ``unknown`` is the reason; ``source`` is where prices are
+    from. On the embedded service, nothing costs money, and the prices are those on Azure.
+    """
+
+    vm_size: str
+    currency: str
+    dedicated: float | None = None
+    spot: float | None = None
+    source: str = ""
+    unknown: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TasksSeen:
     """The tasks of a job by state. ``left`` is the time until the limit, in seconds."""
 
@@ -263,6 +279,7 @@ Event: TypeAlias = (
     | StepStarted
     | StepProgress
     | NodesSeen
+    | PricesSeen
     | TasksSeen
     | StagesSeen
     | LongestSeen

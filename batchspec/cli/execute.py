@@ -281,15 +281,14 @@ def _summary(report: Report, session: Session, again: str) -> str:
 
 def _spent(report: Report, session: Session) -> str:
     """What the nodes have cost in this run; empty if the spec does not ask for it."""
-    cost, facts = session.spec.cost, session.observed.cost
-    if cost is None or facts is None or not report.node_hours:
+    if report.prices is None or not report.node_hours:
         return ""
     from batchspec.render import kept_text, spent_text
     from batchspec.spec import PoolKind
 
-    texts = [spent_text(report.node_hours, facts.prices, cost.currency, report.target)]
+    texts = [spent_text(report.node_hours, report.prices, report.currency, report.target)]
     pool = session.spec.pool
     if pool.kind is PoolKind.OWN:
         # The service deletes an auto pool.
-        texts.append(kept_text(report, pool.id, facts.prices, cost.currency))
+        texts.append(kept_text(report, pool.id, report.prices, report.currency))
     return "; ".join(filter(None, texts))

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from batchspec.plan import NOT_KNOWN, Amounts, End, Estimate, NodeCost, Plan
-from batchspec.pricing import NodeKind, NodePrices, Price
+from batchspec.pricing import NodePrices, Price
 from batchspec.render import units
+from batchspec.render.node_hours import added, price_of, spent
 from batchspec.render.output import flat, json_text, wrap
 from batchspec.render.report import Report
 from batchspec.render.run_text import account_line
@@ -250,30 +251,13 @@ class ActualRun:
     node_hours: Mapping[tuple[str, str], float]
 
 
-def spent(node_hours: Mapping[tuple[str, str], float], prices: NodePrices) -> float | None:
-    """What node-hours cost; ``None`` if a price is not known."""
-    total = 0.0
-    for (size, kind), hours in node_hours.items():
-        price = _price_of(size, kind, prices)
-        if price is None:
-            return None
-        total += hours * price.per_hour
-    return total
-
-
-def _price_of(size: str, kind: str, prices: NodePrices) -> Price | None:
-    price = prices.of(NodeKind(kind))
-    same = size.lower() == prices.node.size.lower()
-    return price if same and isinstance(price, Price) else None
-
-
 def spent_text(
     node_hours: Mapping[tuple[str, str], float], prices: NodePrices, currency: str, target: str
 ) -> str:
     """Node-hours of a run and their cost: ``0.12 USD: 1.23 node-hours of 4 ...``."""
     parts = []
     for (size, kind), hours in node_hours.items():
-        price = _price_of(size, kind, prices)
+        price = price_of((size, kind), prices)
         each = (
             "price not known" if price is None else f"{units.price(price.per_hour, currency)} each"
         )
@@ -304,11 +288,7 @@ def actual_lines(
     """The total of the recorded runs, then each run, the oldest first."""
     if not runs:
         return
-    everything: dict[tuple[str, str], float] = {}
-    for run in runs:
-        for key, hours in run.node_hours.items():
-            everything[key] = everything.get(key, 0.0) + hours
-    total = spent(everything, prices)
+    total = spent(added(run.node_hours for run in runs), prices)
     amount = "not known" if total is None else units.money(total, currency)
     where = " on Azure" if target == "local" else ""
     yield f"Spent{where}: {amount} by {units.counted(len(runs), 'recorded run')}"

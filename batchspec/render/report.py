@@ -13,7 +13,9 @@ from batchspec.apply.events import Outcome, Stamped
 from batchspec.diagnostics import Diagnostic
 from batchspec.exit_codes import Exit
 from batchspec.plan import Verb
+from batchspec.pricing import NodePrices
 from batchspec.render.diagnostics import diagnostic_json
+from batchspec.render.node_hours import NodeTime, node_prices, price_of, spent
 
 KEPT = 20
 """How many failed tasks and nodes a report contains; the others are counted."""
@@ -74,7 +76,8 @@ class Report:
     ``phases`` are seconds of wall-clock time during which a step of the phase ran. ``failures`` are
     the first failed tasks; ``tasks.failed`` counts all. ``waits`` are the causes that still blocked
     the run at its end. ``node_hours`` are those that the run has seen, by VM size and kind;
-    ``allocated`` is the last event about the nodes of each pool.
+    ``allocated`` is the last event about the nodes of each pool. ``prices`` are those of a node per
+    hour in ``currency``, if the spec has a ``cost`` section.
     ``stages`` are the tasks of each stage by state, if there are several.
     """
 
@@ -99,12 +102,19 @@ class Report:
     waits: tuple[events.Waiting, ...] = ()
     node_hours: Mapping[tuple[str, str], float] = field(default_factory=dict)
     allocated: Mapping[str, events.NodesSeen] = field(default_factory=dict)
+    prices: NodePrices | None = None
+    currency: str = ""
     left: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:
         """Whether the run ended without a failure."""
         return self.outcome in _GOOD
+
+    @property
+    def cost(self) -> float | None:
+        """What the nodes cost that the run has seen, in ``currency``; ``None`` if not known."""
+        return None if self.prices is None else spent(self.node_hours, self.prices)
 
     @property
     def job_over(self) -> bool:
@@ -154,7 +164,8 @@ class Tally:
         self._schedule: events.ScheduleSeen | None = None
         self._problems: list[Diagnostic] = []
         self._waits: dict[tuple[str, str], events.Waiting] = {}
-        self._node_time = _NodeTime()
+        self._node_time = NodeTime()
+        self._prices: events.PricesSeen | None = None
 
     def __call__(self, stamped: Stamped) -> None:  # noqa: PLR0912  (one case an event)
         """Add an event."""
@@ -200,7 +211,9 @@ class Tally:
                 if step in self._steps:
                     self._steps[step] = replace(self._steps[step], size=moved)
             case events.NodesSeen():
-                self._node_time.add(event)
+                self._node_time.add(event, at)
+            case events.PricesSeen():
+                self._prices = event
             case events.LongestSeen() | events.FailuresSeen():
                 pass
             case _:
@@ -231,7 +244,9 @@ class Tally:
             problems=tuple(self._problems),
             waits=tuple(self._waits.values()),
             node_hours=self._node_time.hours,
-            allocated=self._node_time.last,
+            allocated=dict(self._node_time.last),
+            prices=None if self._prices is None else node_prices(self._prices),
+            currency="" if self._prices is None else self._prices.currency,
             left=end.left if end else (),
         )
 
@@ -258,41 +273,6 @@ class Tally:
         return sum(step.size for step in self._steps.values() if step.verb == verb)
 
 
-class _NodeTime:
-    """Adds up how long nodes are allocated, by the service's time."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, events.NodesSeen] = {}
-        self._hours: dict[tuple[str, str], float] = {}
-
-    def add(self, event: events.NodesSeen) -> None:
-        """Add the time since the last event; a number that has changed is taken as the mean."""
-        if event.service_time is None:
-            return  # A record of an earlier version.
-        before = self._last.get(event.pool)
-        self._last[event.pool] = event
-        if before is None or before.service_time is None:
-            return
-        hours = max((event.service_time - before.service_time).total_seconds(), 0.0) / 3600
-        for kind, first, last in (
-            ("dedicated", before.dedicated, event.dedicated),
-            ("spot", before.spot, event.spot),
-        ):
-            if first or last:
-                key = (event.vm_size.lower(), kind)
-                self._hours[key] = self._hours.get(key, 0.0) + hours * (first + last) / 2
-
-    @property
-    def last(self) -> Mapping[str, events.NodesSeen]:
-        """The last event of each pool."""
-        return dict(self._last)
-
-    @property
-    def hours(self) -> Mapping[tuple[str, str], float]:
-        """The node-hours so far, by VM size in lower case and kind."""
-        return dict(self._hours)
-
-
 def _covered(spans: Iterable[tuple[datetime, datetime]]) -> float:
     """The seconds that at least one span covers."""
     seconds, until = 0.0, None
@@ -315,6 +295,11 @@ def waiting_json(wait: events.Waiting) -> dict[str, object]:
         "action": wait.action,
         "ends": wait.ends,
     }
+
+
+def _price(report: Report, key: tuple[str, str]) -> float | None:
+    price = None if report.prices is None else price_of(key, report.prices)
+    return None if price is None else price.per_hour
 
 
 def report_json(report: Report) -> dict[str, object]:
@@ -366,9 +351,18 @@ def report_json(report: Report) -> dict[str, object]:
         },
         "problems": [diagnostic_json(problem) for problem in report.problems],
         "node_hours": [
-            {"vm_size": size, "kind": kind, "hours": round(hours, 6)}
+            {
+                "vm_size": size,
+                "kind": kind,
+                "hours": round(hours, 6),
+                "price": _price(report, (size, kind)),
+            }
             for (size, kind), hours in report.node_hours.items()
         ],
+        "cost": {
+            "amount": None if report.cost is None else round(report.cost, 6),
+            "currency": report.currency or None,
+        },
         "waiting": [waiting_json(wait) for wait in report.waits],
         "left": list(report.left),
     }

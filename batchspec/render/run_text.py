@@ -15,6 +15,7 @@ from batchspec.apply.events import (
     NodeFailed,
     NodesSeen,
     Outcome,
+    PricesSeen,
     RunEnded,
     RunningTask,
     RunStarted,
@@ -246,6 +247,18 @@ def progress_share(event: StepProgress) -> tuple[int, int]:
 def nodes_text(event: NodesSeen) -> str:
     """The nodes of a pool by state: ``2 idle, 1 starting (target 3)``."""
     return f"{node_counts_text(event.states) or 'none'} (target {event.target:,})"
+
+
+def prices_text(event: PricesSeen) -> str:
+    """The prices of nodes: ``standard_d2s_v5: 0.10 USD, Spot 0.02 USD per hour (given)``."""
+    size = flat(event.vm_size)
+    prices = [("", event.dedicated), ("Spot ", event.spot)]
+    known = [
+        f"{name}{units.price(price, event.currency)}" for name, price in prices if price is not None
+    ]
+    if not known:
+        return f"{size}: price not known: {flat(event.unknown)}"
+    return f"{size}: {', '.join(known)} per hour ({flat(event.source)})"
 
 
 def node_counts_text(states: Mapping[str, int]) -> str:

@@ -94,6 +94,9 @@ def summary_line(report: Report) -> str:
     causes = [wait.summary for wait in report.waits]
     if not report.good:
         parts += [NodeIds()(text) for text in (*errors, *causes, *failed)[:1]]
+    if report.cost is not None and report.node_hours:
+        where = " on Azure" if report.target == "local" else ""
+        parts.append(f"cost{where}: {units.money(report.cost, report.currency)}")
     return flat("; ".join(parts))
 
 

@@ -142,7 +142,7 @@ def test_every_page_is_whole(name: str) -> None:
 
 def test_nothing_in_it_is_taken_for_markup_and_no_secret_is_in_it() -> None:
     evil = "<script>alert(1)</script>\x1b[2J http://x/y?sig=secret"
-    run = replace(RECORDINGS["good"][0].event, name=evil)  # type: ignore[type-var]
+    run = replace(RECORDINGS["good"][1].event, name=evil)  # type: ignore[type-var]
     assert isinstance(run, RunStarted)
     task = TaskFailed("j", evil, 1, "", evil, f"{evil}\n&amp;", evil)
     events = [run, task, Noticed(Diagnostic("x", evil, evil, fix=evil))]

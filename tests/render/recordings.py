@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from batchspec.apply import events as e
@@ -28,8 +28,16 @@ class Tape:
 
     def at(self, seconds: float, *events: Event) -> None:
         for event in events:
-            number = len(self.stamped) + 1
-            self.stamped.append(Stamped(number, START + timedelta(seconds=seconds), event))
+            number, now = len(self.stamped) + 1, START + timedelta(seconds=seconds)
+            self.stamped.append(Stamped(number, now, _timed(event, now)))
+
+
+def _timed(event: Event, now: datetime) -> Event:
+    """Nodes with their size, kind and time, which most recordings leave out."""
+    if not isinstance(event, e.NodesSeen) or event.service_time is not None:
+        return event
+    nodes = sum(event.states.values())
+    return replace(event, vm_size="standard_d2s_v5", dedicated=nodes, service_time=now)
 
 
 def step(
@@ -44,6 +52,7 @@ def step(
 def _good() -> Tape:
     """The tutorial, on the embedded service."""
     tape = Tape()
+    tape.at(0, e.PricesSeen("standard_d2s_v5", "USD", 0.1, unknown="no row", source="given"))
     tape.at(0, e.RunStarted("topn", *LOCAL, 14))
     step(tape, 0.0, 0.1, "container:application", "create", "container application")
     step(tape, 0.0, 0.1, "container:input", "create", "container input")

@@ -4,25 +4,38 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from batchspec.apply.events import NodesSeen, RunStarted, Stamped
+from batchspec.apply.events import (
+    NodesSeen,
+    Outcome,
+    PricesSeen,
+    RunEnded,
+    RunStarted,
+    Stamped,
+)
 from batchspec.observe import Kind, OwnedResource
 from batchspec.plan.observed import AccountNames
 from batchspec.pricing import NodePrices, NodeType, Price, Unknown
 from batchspec.render import (
     ActualRun,
+    Attempt,
     JsonView,
+    RunHistory,
     Status,
     actual_lines,
+    build_timeline,
     inventory_json,
     inventory_text,
     kept_text,
+    page_html,
     read_record,
+    report_as_json,
     spent_text,
     status_json,
     status_text,
@@ -190,3 +203,42 @@ def test_a_pool_that_is_left_says_what_its_nodes_cost_per_hour() -> None:
     assert kept_text(report, "p", NO_PRICE, "USD") == ""
     assert kept_text(report, "q", PRICES, "USD") == ""
     assert kept_text(report, "other", PRICES, "USD") == ""
+
+
+def _history(*events: PricesSeen | NodesSeen) -> RunHistory:
+    """A run of two attempts, each with these events."""
+    stamped = [Stamped(number, BEGAN, event) for number, event in enumerate(events)]
+    timeline = build_timeline([*stamped, Stamped(99, BEGAN, RunEnded(Outcome.DONE, 1.0, 0))])
+    return RunHistory([Attempt("1", timeline), Attempt("2", timeline)])
+
+
+def _row(page: str) -> list[str]:
+    """The first row of the table of node hours and cost."""
+    table = page.partition("<caption>Node hours and cost by VM size")[2].partition("</table>")[0]
+    row = table.partition("<tbody>")[2].partition("</tr>")[0]
+    return re.findall(r"<t[hd][^>]*>([^<]*)", row)
+
+
+def test_the_report_has_the_node_hours_and_cost_of_all_attempts() -> None:
+    prices = PricesSeen("Standard_D2s_v5", "EUR", 0.5, source="given", unknown="no row")
+    history = _history(prices, seen(0, 4), seen(60, 4))
+    page = page_html(history)
+    assert _row(page)[:5] == ["standard_d2s_v5", "dedicated", "8.000", "0.50 EUR", "4.00 EUR"]
+    assert "Prices: given." in page, "Spot nodes are not part of it"
+    run = json.loads("".join(report_as_json(history)))["run"]
+    assert run["cost"] == {"amount": 4.0, "currency": "EUR"}
+    assert run["node_hours"] == [
+        {"vm_size": "standard_d2s_v5", "kind": "dedicated", "hours": 8.0, "price": 0.5}
+    ]
+
+
+def test_a_cost_that_is_not_known_is_not_a_number() -> None:
+    for history in (
+        _history(seen(0, 4), seen(60, 4)),
+        _history(PricesSeen("Standard_D2s_v5", "USD", unknown="no row"), seen(0, 4), seen(60, 4)),
+    ):
+        page = page_html(history)
+        assert _row(page)[2:5] == ["8.000", "not known", "not known"]
+        run = json.loads("".join(report_as_json(history)))["run"]
+        assert run["cost"]["amount"] is None
+    assert "Prices: no row." in page

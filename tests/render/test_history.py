@@ -12,9 +12,10 @@ from batchspec.render.progress.json_stream import moment
 from batchspec.render.report_page.history import (
     OUTLIERS,
     NodeUse,
+    SizeUse,
     StageTotals,
     TaskTotals,
-    node_hours,
+    use_by_size,
 )
 from batchspec.render.report_page.payload import pack_tasks
 from batchspec.render.task_records import row_line
@@ -106,24 +107,20 @@ def test_outliers_are_far_from_the_others_and_not_all_long_tasks() -> None:
     assert len(stage.longest) == OUTLIERS
 
 
-def test_node_hours_by_size_and_of_nodes_that_left() -> None:
+def test_nodes_and_hours_of_tasks_by_size_and_of_nodes_that_left() -> None:
     nodes = merged_nodes(
         [
             NodeRow("n1", "idle", "p", at(1800), "standard_d2s_v5", True, at(0)),
             NodeRow("n1", "idle", "p", at(3600), "standard_d2s_v5", True, at(0)),
-            NodeRow("n2", "idle", "p", at(3600), "standard_d2s_v5", False, at(1800)),
+            NodeRow("n2", "idle", "p", at(3600), "Standard_D2s_v5", False, at(1800)),
         ]
     )
     use = {"n1": NodeUse(busy=900.0), "gone": NodeUse(busy=60.0, first=0.0, last=7200.0)}
-    hours = [
-        (size.vm_size, size.dedicated, size.nodes, size.hours, size.busy, size.estimated)
-        for size in node_hours(nodes, use)
-    ]
-    assert hours == [
-        ("standard_d2s_v5", True, 1, 1.0, 0.25, 0),
-        ("standard_d2s_v5", False, 1, 0.5, 0.0, 0),
-        ("", True, 1, 2.0, 60 / 3600, 1),
-    ]
+    assert use_by_size(nodes, use) == {
+        ("standard_d2s_v5", "dedicated"): SizeUse(1, 0.25),
+        ("standard_d2s_v5", "spot"): SizeUse(1, 0.0),
+        ("", ""): SizeUse(1, 60 / 3600),
+    }
 
 
 def test_damaged_times_are_left_out() -> None:

@@ -301,12 +301,22 @@ def test_a_total_that_grows_is_no_percentage() -> None:
     assert UNICODE.full not in screen
 
 
-def test_node_hours() -> None:
+def test_node_hours_and_cost_so_far() -> None:
     player = Player(80, 24)
-    hour = timedelta(hours=1)
-    for number, nodes in enumerate((4, 10, 0)):
-        player.play([Stamped(number, START + number * hour, e.NodesSeen("p", {"idle": nodes}, 9))])
-    assert "14 node-hours" in player.refresh()
+    for hours, nodes in enumerate((4, 10, 10)):
+        at = START + timedelta(hours=hours)
+        seen = e.NodesSeen("p", {"idle": nodes}, 9, "standard_d2s_v5", nodes - 1, 1, at)
+        player.play([Stamped(hours, at, seen)])
+    screen = player.refresh()
+    assert "17 node-hours" in screen, "a number that has changed is the mean"
+    assert "USD" not in screen
+    player.play([Stamped(8, player.now, e.PricesSeen("standard_d2s_v5", "USD", 0.5, 0.25))])
+    assert "17 node-hours  8.00 USD" in player.refresh(), "15 dedicated and 2 spot"
+    player.now += timedelta(hours=1)
+    assert "27 node-hours  12.75 USD" in player.refresh(), "also between events"
+    unknown = e.PricesSeen("standard_d2s_v5", "USD", 0.5, unknown="no row")
+    player.play([Stamped(9, player.now, unknown)])
+    assert "27 node-hours  cost not known" in player.refresh()
 
 
 def test_the_total_is_never_less_than_the_stages() -> None:

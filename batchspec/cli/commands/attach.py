@@ -37,7 +37,7 @@ async def attach(
     options = run_options(spec, variables, variable_files, target)
     # The record of the run must not contain the value of a secret that a task prints.
     async with open_session(
-        options, ConsoleNotices(options), files=Files.OPTIONAL, needs_secrets=True
+        options, ConsoleNotices(options), files=Files.OPTIONAL, needs_secrets=True, estimate=True
     ) as session:
         jobs = session.observed.jobs
         counts = await session.cloud.jobs.get_task_counts(jobs[-1].id) if jobs else None

@@ -87,6 +87,8 @@ class PlainView:
                 return "", self._progress(event, at)
             case events.NodesSeen():
                 return "nodes", self._nodes(event, at)
+            case events.PricesSeen():
+                return "prices", [run_text.prices_text(event)]
             case events.TasksSeen():
                 return "tasks", self._tasks(event, at)
             case events.StagesSeen():
@@ -268,6 +270,7 @@ class QuietView:
                 | events.StepStarted()
                 | events.StepProgress()
                 | events.NodesSeen()
+                | events.PricesSeen()
                 | events.TasksSeen()
                 | events.StagesSeen()
                 | events.LongestSeen()

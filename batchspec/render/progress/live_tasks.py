@@ -12,6 +12,7 @@ from batchspec.apply.events import NodesSeen
 from batchspec.diagnostics import Severity
 from batchspec.plan.failures import last_line
 from batchspec.render import units
+from batchspec.render.node_hours import node_prices, spent
 from batchspec.render.output import flat, wrap
 from batchspec.render.progress.live_bars import Part, cut, flowed, shares, strip
 from batchspec.render.progress.state import LiveState, TaskLine
@@ -74,9 +75,13 @@ def nodes_lines(state: LiveState, now: datetime, width: int, symbols: Symbols) -
 
 def used(state: LiveState, pool: str, now: datetime) -> Iterator[str]:
     """What the nodes of a pool have used since this command first saw them."""
-    hours = state.node_hours[pool].until(now) / 3600
-    digits = 3 if hours < 0.1 else 2 if hours < 10 else 0
-    yield f"{hours:,.{digits}f} node-hours"
+    hours = state.node_time[pool].until(now)
+    total = sum(hours.values())
+    digits = 3 if total < 0.1 else 2 if total < 10 else 0
+    yield f"{total:,.{digits}f} node-hours"
+    if state.prices is not None:
+        cost = spent(hours, node_prices(state.prices))
+        yield "cost not known" if cost is None else units.money(cost, state.prices.currency)
 
 
 def _band(name: str, parts: list[tuple[Part, int]]) -> Text:

@@ -16,6 +16,7 @@ from batchspec.apply.events import NodeFailed, Stamped, TaskFailed
 from batchspec.diagnostics import Diagnostic
 from batchspec.plan import Verb
 from batchspec.render import run_text, units
+from batchspec.render.node_hours import NodeTime
 from batchspec.render.output import flat
 from batchspec.render.report import StepState
 from batchspec.render.run_text import failure_lines, node_cause, task_cause
@@ -201,26 +202,6 @@ class FailureGroup:
         return flat(f"{self.cause} ({self.example}{more})")
 
 
-@dataclass(slots=True)
-class NodeHours:
-    """The time that the nodes of a pool have existed since the first report of them."""
-
-    seconds: float = 0.0
-    _nodes: int = 0
-    _at: datetime | None = None
-
-    def add(self, at: datetime, nodes: int) -> None:
-        """From ``at`` on, there are so many nodes."""
-        self.seconds = self.until(at)
-        self._nodes, self._at = nodes, at
-
-    def until(self, now: datetime) -> float:
-        """Seconds of all nodes together until ``now``."""
-        if self._at is None:
-            return self.seconds
-        return self.seconds + self._nodes * max((now - self._at).total_seconds(), 0.0)
-
-
 @dataclass(frozen=True, slots=True)
 class TaskLine:
     """The tasks of a stage, or of a job, at a moment. ``left`` is the time left in seconds.
@@ -253,7 +234,8 @@ class LiveState:
     end: events.RunEnded | None = None
     rows: dict[str, StepRow] = field(default_factory=dict)
     nodes: dict[str, events.NodesSeen] = field(default_factory=dict)
-    node_hours: dict[str, NodeHours] = field(default_factory=dict)
+    node_time: dict[str, NodeTime] = field(default_factory=dict)
+    prices: events.PricesSeen | None = None
     tasks: dict[str, tuple[datetime, events.TasksSeen]] = field(default_factory=dict)
     stages: dict[str, events.StagesSeen] = field(default_factory=dict)
     rates: dict[tuple[str, str], Rate] = field(default_factory=dict)
@@ -282,9 +264,11 @@ class LiveState:
                 self.run = event
             case events.StepProgress():
                 self._progress(event, at)
-            case events.NodesSeen(pool, states):
+            case events.NodesSeen(pool):
                 self.nodes[pool] = event
-                self.node_hours.setdefault(pool, NodeHours()).add(at, sum(states.values()))
+                self.node_time.setdefault(pool, NodeTime()).add(event, at)
+            case events.PricesSeen():
+                self.prices = event
             case events.TasksSeen(job):
                 self.tasks[job] = (at, event)
                 self._rate(job, "", at, event.succeeded + event.failed)
@@ -336,7 +320,7 @@ class LiveState:
                 row.state, row.seconds, row.note = StepState.DONE, seconds, note
                 row.items, row.size = items, size
                 if verb == Verb.DELETE and subject.startswith("pool "):
-                    self._deleted(subject.removeprefix("pool "), at)
+                    self.nodes.pop(subject.removeprefix("pool "), None)
             case events.StepFailed(step, verb, subject, seconds, problem):
                 row = self._row(step, verb, subject, at)
                 row.state, row.seconds, row.note = StepState.FAILED, seconds, problem.summary
@@ -359,11 +343,6 @@ class LiveState:
 
     def _rate(self, job: str, stage: str, at: datetime, done: int) -> None:
         self.rates.setdefault((job, stage), Rate()).add(at, done)
-
-    def _deleted(self, pool: str, at: datetime) -> None:
-        self.nodes.pop(pool, None)
-        if pool in self.node_hours:
-            self.node_hours[pool].add(at, 0)
 
     def task_lines(self, job: str, now: datetime) -> list[TaskLine]:
         """The stages of a job, if it has several, and all its tasks together as the last line."""

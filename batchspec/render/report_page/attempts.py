@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from batchspec.apply import events
 from batchspec.apply.events import Outcome, Stamped
 from batchspec.plan import Verb
+from batchspec.render.node_hours import added
 from batchspec.render.report import Phase, Report, StepState, Tally
 
 POINTS = 400
@@ -120,6 +121,7 @@ def combined_report(attempts: Sequence[Attempt]) -> Report:
     """The report of the last attempt, with the times and sizes of all attempts."""
     reports = [attempt.timeline.report for attempt in attempts]
     phases: dict[Phase, float] = {}
+    priced = next((each for each in reversed(reports) if each.prices is not None), reports[-1])
     for report in reports:
         for phase, seconds in report.phases.items():
             phases[phase] = phases.get(phase, 0.0) + seconds
@@ -130,6 +132,9 @@ def combined_report(attempts: Sequence[Attempt]) -> Report:
         phases=phases,
         uploaded=sum(report.uploaded for report in reports),
         downloaded=sum(report.downloaded for report in reports),
+        node_hours=added(report.node_hours for report in reports),
+        prices=priced.prices,
+        currency=priced.currency,
     )
 
 

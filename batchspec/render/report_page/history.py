@@ -241,43 +241,27 @@ class TaskTotals:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeHours:
-    """The time of nodes of one VM size, in hours.
+class SizeUse:
+    """How many nodes of a VM size and kind were seen, and the hours of tasks over all slots."""
 
-    ``busy`` are hours in which tasks ran, over all task slots; ``estimated`` counts the nodes that
-    had left before they were read: only the time from their first to their last task is known.
+    nodes: int = 0
+    busy: float = 0.0
+
+
+def use_by_size(
+    nodes: Sequence[NodeRow], use: Mapping[str, NodeUse]
+) -> Mapping[tuple[str, str], SizeUse]:
+    """The nodes by VM size in lower case and kind; both are empty for nodes of unknown size.
+
+    Of nodes that left before they were read, only the tasks are known.
     """
-
-    vm_size: str
-    dedicated: bool
-    nodes: int
-    hours: float
-    busy: float
-    estimated: int = 0
-
-
-def node_hours(nodes: Sequence[NodeRow], use: Mapping[str, NodeUse]) -> tuple[NodeHours, ...]:
-    """The node hours by VM size, from the allocation of each node until it was last seen."""
-    sums: dict[tuple[str, bool], list[tuple[float, float, bool]]] = {}
-    for node in nodes:
-        begin, end = seconds_of(node.allocated), seconds_of(node.at)
-        used = use.get(node.id, NodeUse())
-        known = begin is not None and end is not None
-        length = max(end - begin, 0.0) if begin is not None and end is not None else 0.0
-        key = node.vm_size, node.dedicated
-        sums.setdefault(key, []).append((length, used.busy, not known))
-    listed = {node.id for node in nodes}
-    for name, used in use.items():
-        if name not in listed:
-            sums.setdefault(("", True), []).append((used.last - used.first, used.busy, True))
-    return tuple(
-        NodeHours(
-            size,
-            dedicated,
-            len(found),
-            sum(length for length, _, _ in found) / 3600,
-            sum(busy for _, busy, _ in found) / 3600,
-            sum(estimated for _, _, estimated in found),
-        )
-        for (size, dedicated), found in sums.items()
-    )
+    sums: dict[tuple[str, str], SizeUse] = {}
+    left = [name for name in use if name not in {node.id for node in nodes}]
+    known = [
+        ((node.vm_size.lower(), "dedicated" if node.dedicated else "spot"), node.id)
+        for node in nodes
+    ]
+    for key, name in [*known, *((("", ""), name) for name in left)]:
+        before, busy = sums.get(key, SizeUse()), use[name].busy if name in use else 0.0
+        sums[key] = SizeUse(before.nodes + 1, before.busy + busy / 3600)
+    return sums

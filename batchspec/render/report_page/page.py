@@ -27,7 +27,7 @@ _SUMMARY = {
     "concurrency": "Concurrency",
     "durations": "Durations",
     "tasks": "Tasks",
-    "nodes": "Nodes",
+    "nodes": "Nodes and cost",
     "steps": "Steps and transfers",
     "applied": "Spec and plan",
 }
@@ -60,7 +60,7 @@ def _page(history: RunHistory) -> Iterator[str]:
         "concurrency": sections.concurrency(history, totals),
         "durations": sections.durations(totals),
         "tasks": sections.tasks(totals),
-        "nodes": sections.nodes(history, totals, ids),
+        "nodes": sections.nodes(history, totals, report, ids),
         "steps": sections.steps(history.attempts),
         "applied": sections.applied(history),
     }

@@ -13,8 +13,10 @@ from batchspec.diagnostics import Diagnostic
 from batchspec.plan import Verb
 from batchspec.plan.failures import NODE_CAUSES
 from batchspec.plan.observed import AccountNames
+from batchspec.pricing import NodeKind, Price, Unknown
 from batchspec.render import units
 from batchspec.render.failures import CAUSES
+from batchspec.render.node_hours import price_of
 from batchspec.render.output import NodeIds, clean, flat, json_text
 from batchspec.render.progress.json_stream import moment
 from batchspec.render.report import Report, StepReport, StepState
@@ -24,10 +26,11 @@ from batchspec.render.report_page.history import (
     CauseTotals,
     NodeUse,
     RunHistory,
+    SizeUse,
     StageTotals,
     TaskTotals,
-    node_hours,
     seconds_of,
+    use_by_size,
 )
 from batchspec.render.report_page.markup import Cell
 from batchspec.render.report_page.payload import began
@@ -64,6 +67,8 @@ def facts(report: Report) -> Iterator[str]:
             ("tasks", ", ".join(task_parts(asdict(report.tasks), over=report.job_over))),
             ("stages", "; ".join(stage_lines(report.stages, over=report.job_over))),
             ("data", ", ".join(f"{units.size(count)} {way}" for count, way in moved if count)),
+            ("node hours", f"{sum(report.node_hours.values()):,.3f}" if report.node_hours else ""),
+            ("cost" if report.target != "local" else "cost on Azure", _cost(report)),
             (
                 "time",
                 ", ".join(
@@ -72,6 +77,10 @@ def facts(report: Report) -> Iterator[str]:
             ),
         )
     )
+
+
+def _cost(report: Report) -> str:
+    return _amount(report) if report.prices is not None and report.node_hours else ""
 
 
 def attempts(found: Sequence[Attempt]) -> Iterator[str]:
@@ -312,29 +321,72 @@ def tasks(totals: TaskTotals) -> Iterator[str]:
         yield "<code>batchspec report --format csv</code>.</p></noscript>"
 
 
-def nodes(history: RunHistory, totals: TaskTotals, ids: NodeIds) -> Iterator[str]:
-    """The node hours by VM size, and the nodes with their start tasks."""
-    hours = node_hours(history.nodes, totals.nodes)
-    yield from markup.table(
-        "Node hours by VM size",
-        ("VM size", "kind", "#nodes", "#node hours", "#hours of tasks", "note"),
-        (
-            (
-                flat(size.vm_size) or "unknown",
-                "dedicated" if size.dedicated else "Spot",
-                f"{size.nodes:,}",
-                f"{size.hours:,.3f}",
-                f"{size.busy:,.3f}",
-                f"at least: {units.counted(size.estimated, 'node')} left before the end"
-                if size.estimated
-                else "",
-            )
-            for size in hours
-        ),
+def _hours_and_cost(history: RunHistory, totals: TaskTotals, report: Report) -> Iterator[str]:
+    """The node hours and the cost by VM size, with a total, and how they are measured."""
+    use = use_by_size(history.nodes, totals.nodes)
+    if not use and not report.node_hours:
+        return
+    keys = dict.fromkeys((*report.node_hours, *use))
+    rows = [(*_size_row(key, report), *_use_cells(use.get(key))) for key in keys]
+    if len(rows) > 1 and report.node_hours:
+        total = f"{sum(report.node_hours.values()):,.3f}"
+        together = SizeUse(sum(e.nodes for e in use.values()), sum(e.busy for e in use.values()))
+        rows.append(("total", "", total, "", _amount(report), *_use_cells(together)))
+    heads = (
+        "VM size",
+        "kind",
+        "#node hours",
+        "#price per hour",
+        "#cost",
+        "#nodes",
+        "#hours of tasks",
     )
-    if hours:
-        yield '<p class="dim">From the allocation of each node until it was last seen, which is'
-        yield "the end of the run or the deletion of its pool.</p>"
+    yield from markup.table("Node hours and cost by VM size", heads, rows)
+    yield f'<p class="dim">{escape(_how_measured(report, left=("", "") in use))}</p>'
+
+
+def _size_row(key: tuple[str, str], report: Report) -> tuple[str, str, str, str, str]:
+    size, kind = key
+    hours = report.node_hours.get(key)
+    price = None if report.prices is None else price_of(key, report.prices)
+    return (
+        flat(size) or "not known",
+        {"dedicated": "dedicated", "spot": "Spot"}.get(kind, ""),
+        "not known" if hours is None else f"{hours:,.3f}",
+        "not known" if price is None else units.price(price.per_hour, price.currency),
+        "not known"
+        if hours is None or price is None
+        else units.money(hours * price.per_hour, price.currency),
+    )
+
+
+def _use_cells(use: SizeUse | None) -> tuple[str, str]:
+    return ("", "") if use is None else (f"{use.nodes:,}", f"{use.busy:,.3f}")
+
+
+def _amount(report: Report) -> str:
+    return "not known" if report.cost is None else units.money(report.cost, report.currency)
+
+
+def _how_measured(report: Report, *, left: bool) -> str:
+    texts = ["Node hours are counted while batchspec watches the run, on the service's clock."]
+    if left:
+        texts.append("Of nodes that left the pool before the end, the VM size is not recorded.")
+    if report.prices is None:
+        texts.append("Without a `cost` section in the spec, no prices are read.")
+    else:
+        found = [report.prices.of(NodeKind(kind)) for _, kind in report.node_hours]
+        known = dict.fromkeys(each.source for each in found if isinstance(each, Price))
+        missing = dict.fromkeys(each.reason for each in found if isinstance(each, Unknown))
+        texts += [f"Prices: {flat('; '.join([*known, *missing]))}."] if found else []
+        if report.target == "local":
+            texts.append("The cost is that of such nodes on Azure; this run cost nothing.")
+    return " ".join(texts)
+
+
+def nodes(history: RunHistory, totals: TaskTotals, report: Report, ids: NodeIds) -> Iterator[str]:
+    """The node hours and cost by VM size, and the nodes with their start tasks."""
+    yield from _hours_and_cost(history, totals, report)
     rows = [_node_row(node, totals.nodes.get(node.id), ids) for node in history.nodes]
     heads = (
         "node",
