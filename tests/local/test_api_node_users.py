@@ -27,7 +27,9 @@ def test_create_replace_and_delete(service: Service) -> None:
     assert made.headers["location"] == made.headers["dataserviceid"] == f"{service.url}{USERS}/ann"
     assert "etag" not in made.headers
     assert add(service).code == "NodeUserExists"
-    changed = service.request("PUT", f"{USERS}/ann", {"sshPublicKey": "a2V5"})
+    changed = service.request(
+        "PUT", f"{USERS}/ann", {"sshPublicKey": "AAAAC3NzaC1lZDI1NTE5AAAAIA=="}
+    )
     assert (changed.status, changed.headers["dataserviceid"]) == (200, f"{service.url}{USERS}/ann")
     assert service.request("DELETE", f"{USERS}/ann").status == 200
     for answer in (
@@ -67,6 +69,7 @@ def test_an_expired_user_does_not_exist(service: Service) -> None:
         ("", {}, "name"),
         ("x" * 65, {}, "name"),
         ("ann", {"expiryTime": "2020-01-01T00:00:00Z"}, "expiryTime"),
+        ("ann", {"sshPublicKey": "/home/ann/.ssh/id_ed25519.pub"}, "sshPublicKey"),
         ("ann", {"expiryTime": "0001-01-01T00:00:00+14:00"}, "expiryTime"),
     ],
 )

@@ -385,6 +385,21 @@ def test_28_an_id_that_is_being_deleted(service: Service) -> None:
         assert (refused.status, refused.code) == (409, f"{name}BeingDeleted")
 
 
+def test_29_a_public_key_of_a_node_user(service: Service) -> None:
+    """29. A public key is a line of OpenSSH or its base64 part; anything else is refused.
+
+    Evidence: "compatible with OpenSSH encoding and should be base 64 encoded"; the refusal is not
+    recorded. Without it, a user created with the path of a file could not sign in.
+    """
+    node = idle_node(service)
+    path = f"/pools/p/nodes/{node.id}/users"
+    key = "AAAAC3NzaC1lZDI1NTE5AAAAIA=="
+    for name, text in (("a", key), ("b", f"ssh-ed25519 {key} b@host")):
+        assert service.request("POST", path, {"name": name, "sshPublicKey": text}).status == 201
+    refused = service.request("POST", path, {"name": "c", "sshPublicKey": "~/.ssh/id.pub"})
+    assert (refused.status, refused.code) == (400, "InvalidPropertyValue")
+
+
 def test_contracts_are_numbered_consecutively() -> None:
     names = [name for name in globals() if name.startswith("test_") and name[5].isdigit()]
     numbers = [int(name[5:7]) for name in names]

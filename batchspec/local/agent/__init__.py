@@ -27,7 +27,14 @@ from batchspec.local.agent.launch import (
     program_failure,
 )
 from batchspec.local.agent.node_logs import LOG_NAME, NodeLogs
-from batchspec.local.agent.node_users import USERS, NodeUser, hash_password, read_user, users_of
+from batchspec.local.agent.node_users import (
+    USERS,
+    NodeUser,
+    hash_password,
+    read_public_key,
+    read_user,
+    users_of,
+)
 from batchspec.local.agent.processes import ProcessLostError
 from batchspec.local.agent.ssh_servers import ADDRESS, SSH_PORT, WITHOUT_LOGIN, SshServers
 from batchspec.local.agent.storage import (
@@ -75,6 +82,7 @@ __all__ = [
     "hash_password",
     "node_error_json",
     "program_failure",
+    "read_public_key",
     "read_user",
     "users_of",
 ]

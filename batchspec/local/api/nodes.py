@@ -20,6 +20,7 @@ from batchspec.local.agent import (
     WITHOUT_LOGIN,
     SshServers,
     hash_password,
+    read_public_key,
     users_of,
 )
 from batchspec.local.api.pools import DEFAULT_RESIZE_TIMEOUT
@@ -463,7 +464,17 @@ def _known(context: Context, request: Request) -> tuple[Node, dict[str, Wire], s
 
 
 def _account(given: Mapping[str, Any], now: datetime) -> Wire:
-    """What is stored of a user: the time of expiry, a hash of the password, the public key."""
+    """What is stored of a user: the time of expiry, a hash of the password, the public key.
+
+    Raises:
+        Fault: the time has passed, or the key is none. Whether Azure refuses such a key is not
+            recorded; no user could sign in with it.
+    """
+    if "sshPublicKey" in given and read_public_key(given["sshPublicKey"]) is None:
+        reason = (
+            "The value must be a public key in the encoding of OpenSSH, not the path of a file."
+        )
+        raise bad_property("sshPublicKey", given["sshPublicKey"][:256], reason)
     stored = {
         "expires": _expiry(given, now),
         "password": hash_password(given.get("password", "")),
