@@ -224,7 +224,7 @@ class Execution:
                     retries=retries,
                 )
                 write_page(history, record.path / PAGE)
-            except UsageError as error:  # An earlier attempt is damaged.
+            except UsageError as error:  # An earlier attempt cannot be read.
                 raise OSError(error.problems[0].summary) from error
 
     def _record_files(self) -> RecordFiles | None:

@@ -9,6 +9,7 @@ import asyncio
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
@@ -182,10 +183,15 @@ def _start(
 
 
 def _reason(error: Exception) -> str:
-    """Why there was no answer, without the URL."""
+    """Why there was no answer, without the URL and its host."""
     cause = getattr(error, "os_error", error)
-    text = getattr(cause, "strerror", None)
-    return f"it cannot be reached ({text or type(error).__name__})"
+    if isinstance(cause, socket.gaierror):
+        text = "its name is not known"
+    elif isinstance(cause, OSError) and cause.errno:
+        text = os.strerror(cause.errno)
+    else:
+        text = type(error).__name__
+    return f"it cannot be reached ({text})"
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -32,6 +32,7 @@ from batchspec.render import (
     tasks_as_csv,
 )
 
+_APPLIED_FIELDS = ("path", "spec", "parameters", "plan")
 _OUTPUTS = 200
 """How many outputs of failed tasks are read."""
 
@@ -45,7 +46,7 @@ def read_history(
     folder. ``command`` completes a command for the user; ``retries``: ``retry`` runs failed tasks.
 
     Raises:
-        UsageError: there is no such record, or it is damaged.
+        UsageError: there is no such record, or it cannot be read. Damaged parts are left out.
     """
     records = recorded_runs(runs)
     if not records:
@@ -67,15 +68,15 @@ def read_history(
             command,
             retries,
         )
-    except DAMAGE as error:
-        raise UsageError(_damaged_record(runs)) from error
+    except OSError as error:
+        raise UsageError(_unreadable_record(runs, error)) from error
 
 
 def report_text(history: RunHistory, report_format: ReportFormat) -> Iterator[str]:
     """The report of a run, in parts.
 
     Raises:
-        UsageError: the record is damaged.
+        UsageError: the record cannot be read.
     """
     writers = {
         ReportFormat.HTML: lambda history: iter((page_html(history),)),
@@ -85,15 +86,15 @@ def report_text(history: RunHistory, report_format: ReportFormat) -> Iterator[st
     }
     try:
         yield from writers[report_format](history)
-    except DAMAGE as error:
-        raise UsageError(_damaged_record(history.attempts[-1].id)) from error
+    except OSError as error:
+        raise UsageError(_unreadable_record(history.attempts[-1].id, error)) from error
 
 
 def write_page(history: RunHistory, path: Path) -> None:
     """Write the page of a run to a file that only its owner can read.
 
     Raises:
-        UsageError: the record is damaged.
+        UsageError: the record cannot be read.
         OSError: the file cannot be written.
     """
     text = "".join(report_text(history, ReportFormat.HTML))
@@ -104,10 +105,6 @@ def write_page(history: RunHistory, path: Path) -> None:
 def page_path(runs: Path, history: RunHistory) -> Path:
     """Where the page of a run is written: in the folder of its last attempt."""
     return runs / history.attempts[-1].id / PAGE
-
-
-DAMAGE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, OSError)
-"""What values of other types in a record lead to. Lines that cannot be read are left out."""
 
 
 def _attempt(record: Path) -> Attempt:
@@ -156,8 +153,14 @@ def _applied(folder: Path) -> Applied | None:
     path = folder / APPLIED
     if not path.exists():
         return None
-    row = json.loads(path.read_text(encoding="utf-8", errors="replace"))
-    return Applied(str(row["path"]), str(row["spec"]), dict(row["parameters"]), str(row["plan"]))
+    try:
+        row = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+        path_, spec, parameters, plan = (row[name] for name in _APPLIED_FIELDS)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if not isinstance(parameters, dict):
+        return None
+    return Applied(str(path_), str(spec), parameters, str(plan))
 
 
 def _find(text: str, records: Sequence[Path]) -> Path:
@@ -180,11 +183,11 @@ def _find(text: str, records: Sequence[Path]) -> Path:
     raise UsageError(Diagnostic("no-such-run", summary, "\n".join(names), fix=fix))
 
 
-def _damaged_record(record: Path | str) -> Diagnostic:
+def _unreadable_record(record: Path | str, error: OSError) -> Diagnostic:
     return Diagnostic(
         "bad-record",
-        f"the record {record} cannot be read: its events are damaged",
-        fix="Show another run with `--run ID`, or delete the damaged record.",
+        f"the record {record} cannot be read: {error.strerror or error}",
+        fix="Show another run with `--run ID`, or delete the record.",
     )
 
 

@@ -251,8 +251,8 @@ COMMANDS = ErrorGroup(
         ),
         ErrorCode(
             "bad-record",
-            "A record of a run is damaged",
-            "The file was changed, or the disk lost a part of it. The run itself is not affected.",
+            "A record of a run cannot be read",
+            "The disk or its permissions do not allow it. The run itself is not affected.",
             "Show another run with `batchspec report --run ID`, or delete the record.",
         ),
         ErrorCode(

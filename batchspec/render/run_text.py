@@ -50,7 +50,9 @@ PHRASES: Mapping[Verb, str] = {
 
 def phrase(verb: str, subject: str) -> str:
     """The name of a step: ``wait for pool topn``."""
-    return PHRASES[Verb(verb)].format(flat(subject))
+    # The record of a later version can have other verbs.
+    text = PHRASES[Verb(verb)] if verb in set(Verb) else f"{flat(verb)} {{}}"
+    return text.format(flat(subject))
 
 
 def action_name(action: Action | type[Action]) -> str:

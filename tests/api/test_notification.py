@@ -164,6 +164,23 @@ def test_a_command_that_does_not_end_is_killed_with_its_processes(tmp_path: Path
     assert subprocess.run(["flock", "-w", "60", str(lock), "true"], check=False).returncode == 0
 
 
+def test_a_notification_that_is_interrupted_kills_its_command(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    command = f"exec 9> {lock}; flock -s 9; touch begun; sleep 600"
+    notifier = Notifier(Notify(timedelta(minutes=5), shell(command)), tmp_path, os.environ)
+
+    async def interrupted() -> None:
+        sending = asyncio.create_task(notifier.send(DONE))
+        while not (tmp_path / "begun").exists():
+            await asyncio.sleep(0.01)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+
+    asyncio.run(interrupted())
+    assert subprocess.run(["flock", "-w", "60", str(lock), "true"], check=False).returncode == 0
+
+
 def test_a_command_that_leaves_a_process_behind_does_not_hold_the_run(tmp_path: Path) -> None:
     command = "(until test -e go; do sleep 0.05; done; touch gone) & true"
     assert not send(tmp_path, command=shell(command)).found
@@ -220,8 +237,11 @@ def test_a_receiver_that_asks_for_more_time_than_there_is_gets_no_second_request
 
 def test_a_receiver_that_cannot_be_reached_is_no_error(tmp_path: Path) -> None:
     sent = send(tmp_path, webhook=Webhook(Secret(f"http://127.0.0.1:9/{TOKEN}")))
-    assert "it cannot be reached (" in sent.texts[0]
+    assert sent.texts[0].endswith("it cannot be reached (Connection refused) (3 attempts)")
     assert sent.pauses == [1.0, 2.0]
+    sent = send(tmp_path, webhook=Webhook(Secret(f"https://no-such-host.invalid/{TOKEN}")))
+    assert "it cannot be reached (" in sent.texts[0]
+    assert "invalid" not in sent.texts[0]
 
 
 def test_a_receiver_that_does_not_answer_is_waited_for_until_the_timeout(tmp_path: Path) -> None:

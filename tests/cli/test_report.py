@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.api import read_lines
+from batchspec.api import read_history, read_lines
 from batchspec.api.recorded_names import recorded_runs, runs_folder
 from batchspec.api.run_folder import KEPT, RunFolder
 from batchspec.apply.events import (
@@ -131,6 +131,42 @@ def test_what_is_of_another_version_or_cut_off_is_passed_over() -> None:
     lacking = json.dumps({"type": "run_ended", "seq": 3, "at": "2026-01-02T03:04:05Z"})
     found = list(read_record([*lines[:5], newer, lacking, "[]", lines[5][:20]]))
     assert len(found) == 4, "the version line is no event"
+
+
+WRONG = (None, "x", -1, 0.5, True, [], ["x"], {}, {"x": "y"}, 10**400, float("nan"), "2026-01-02")
+
+
+def test_values_of_other_types_are_left_out_and_others_are_shown() -> None:
+    """Whatever a field of a record is replaced by, the report is written."""
+    rows = {row["type"]: row for row in map(json.loads, lines_of(RECORDINGS["good"])[1:])}
+    rows |= {
+        row["type"]: row
+        for name in ("failed-task", "start-task-failed", "waiting", "stages")
+        for row in map(json.loads, lines_of(RECORDINGS[name])[1:])
+    }
+    read = 0
+    for kind, row in rows.items():
+        for field, value in ((field, value) for field in row for value in WRONG):
+            damaged = json.dumps({**row, field: value})
+            kept = list(read_record([json.dumps(rows["run_started"]), damaged]))
+            read += len(kept) - 1
+            if len(kept) == 2 and kind != "run_started":
+                page_of(Attempt("a", build_timeline(kept)))
+    assert read > 100
+
+
+def test_a_damaged_record_of_what_was_applied_is_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / "20260102T000000.000000Z"
+    folder.mkdir()
+    (folder / "events.jsonl").write_text("\n".join(lines_of(RECORDINGS["good"])))
+    for text in ("", "[", "[]", '{"path": 1}', '{"path":1,"spec":1,"parameters":[],"plan":1}'):
+        (folder / "applied.json").write_text(text)
+        history = read_history(tmp_path, "n", command=lambda *words: "", retries=True)
+        assert not history.applied
+    (folder / "events.jsonl").unlink()
+    (folder / "events.jsonl").mkdir()
+    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
+        read_history(tmp_path, "n", command=lambda *words: "", retries=True)
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
@@ -348,6 +384,20 @@ def test_a_download_that_recorded_the_tasks_belongs_to_the_run_before_it() -> No
     assert last_run([download, killed]) == (killed,)
     assert last_run([recorded, done]) == (done, recorded)
     assert last_run([recorded, killed, done]) == (killed, recorded)
+
+
+def test_a_destroy_that_recorded_the_tasks_belongs_to_the_run_before_it() -> None:
+    delete = ("delete", "job n")
+    earlier = an_attempt("a", Outcome.DONE)
+    gone = replace(an_attempt("b", Outcome.DONE, step=delete), recorded_tasks=True)
+    detached = an_attempt("c", Outcome.DETACHED)
+    destroyed = replace(an_attempt("d", Outcome.DONE, step=delete), recorded_tasks=True)
+    found = last_run([destroyed, detached, gone, earlier])
+    assert [attempt.id for attempt in found] == ["c", "d"]
+    page = page_of(*found)
+    assert "detached after" in page, "how the deletion ended is not how the run ended"
+    assert "attempt 2 deleted the job" in page
+    assert last_run([an_attempt("d", Outcome.DONE, step=delete), detached]) == (detached,)
 
 
 def test_attempts_on_another_account_are_another_run() -> None:

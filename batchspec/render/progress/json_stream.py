@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, TextIO, get_args
+from functools import cache
+from typing import Any, TextIO, get_args, get_origin, get_type_hints
 
 from batchspec.apply.events import Event, FailedTasks, Outcome, RunningTask, Stamped, TaskFailed
 from batchspec.diagnostics import Diagnostic, Place, Severity
@@ -112,19 +113,58 @@ def recorded_failures(lines: Iterable[str]) -> Iterator[TaskFailed]:
 
 
 def _read_event(row: dict[str, Any]) -> Stamped | None:
+    """An event; ``None`` if it is of another version, or a value is not of its field's type."""
     kind = _EVENTS.get(str(row.get("type")))
     if kind is None:
         return None
+    hints: Mapping[str, Any] = _hints(kind)  # type: ignore[arg-type]
     values = {}
     try:
         for field in fields(kind):
             if field.name in row:
                 values[field.name] = _field_value(field.name, row[field.name])
+                if not _fits(values[field.name], hints[field.name]):
+                    return None
             elif field.default is MISSING and field.default_factory is MISSING:
                 return None
-        return Stamped(row["seq"], datetime.fromisoformat(row["at"]), kind(**values))
-    except (KeyError, ValueError, TypeError):
+        stamped = Stamped(row["seq"], datetime.fromisoformat(row["at"]), kind(**values))
+    except (KeyError, ValueError, TypeError, OverflowError):
         return None
+    return stamped if _fits(stamped.seq, int) and _fits(stamped.at, datetime) else None
+
+
+@cache
+def _hints(kind: Any) -> Mapping[str, Any]:
+    return get_type_hints(kind)
+
+
+_LARGEST = 2**63
+"""Numbers of the service are smaller."""
+
+
+def _fits(value: object, hint: Any) -> bool:  # noqa: PLR0911 - one for each kind of type
+    """Whether a value is of the type of a field; numbers are finite, times have a zone."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Mapping:
+        return isinstance(value, Mapping) and all(
+            isinstance(key, str) and _fits(item, arguments[1]) for key, item in value.items()
+        )
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_fits(item, arguments[0]) for item in value)
+    if arguments:
+        return any(_fits(value, each) for each in arguments)
+    if hint in {int, float}:
+        # JSON has no type for whole numbers, and a bool is an int.
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and (hint is float or isinstance(value, int)) and abs(value) < _LARGEST  # type: ignore[arg-type]
+    if hint is datetime:
+        return isinstance(value, datetime) and value.tzinfo is not None
+    if is_dataclass(hint):
+        return isinstance(value, hint) and all(  # type: ignore[arg-type]
+            _fits(getattr(value, name), each)
+            for name, each in _hints(hint).items()  # type: ignore[arg-type]
+        )
+    return isinstance(value, hint)
 
 
 def _field_value(name: str, value: Any) -> Any:

@@ -97,18 +97,19 @@ def last_run(newest_first: Iterable[Attempt]) -> tuple[Attempt, ...]:
     """The attempts of the last run that had tasks, oldest first; reads no more than needed.
 
     A completed attempt ends a run, and so does the deletion of its job by another command. One that
-    only downloaded results belongs to the run if it recorded the facts that the run lacks. If no
-    record has tasks, the result is the newest record.
+    only downloaded results or deleted the job belongs to the run if it recorded the facts that the
+    run lacks. If no record has tasks, the result is the newest record.
     """
     found: list[Attempt] = []
     newest: Attempt | None = None
     for attempt in newest_first:
         newest = newest or attempt
         report = attempt.timeline.report
-        if not _had_tasks(report) and not (attempt.recorded_tasks and _downloaded(report)):
+        if not _had_tasks(report):
             if found and deleted_job(report):
                 break
-            continue
+            if not attempt.recorded_tasks or not (_downloaded(report) or deleted_job(report)):
+                continue
         if found and _ends_before(report, found[-1].timeline.report):
             break
         found.append(attempt)
@@ -118,15 +119,21 @@ def last_run(newest_first: Iterable[Attempt]) -> tuple[Attempt, ...]:
 
 
 def combined_report(attempts: Sequence[Attempt]) -> Report:
-    """The report of the last attempt, with the times and sizes of all attempts."""
+    """The report of the last attempt, with the times and sizes of all attempts.
+
+    If the last attempt only deleted the job, how the run ended is in the report before it.
+    """
     reports = [attempt.timeline.report for attempt in attempts]
+    last = reports[-1]
+    if deleted_job(last) and not _had_tasks(last):
+        last = next((each for each in reversed(reports) if _had_tasks(each)), last)
     phases: dict[Phase, float] = {}
     priced = next((each for each in reversed(reports) if each.prices is not None), reports[-1])
     for report in reports:
         for phase, seconds in report.phases.items():
             phases[phase] = phases.get(phase, 0.0) + seconds
     return replace(
-        reports[-1],
+        last,
         began=reports[0].began,
         seconds=sum(report.seconds for report in reports),
         phases=phases,

@@ -121,7 +121,7 @@ def seconds_of(text: str) -> float | None:
     """A time of a record in seconds since 1970; ``None`` if there is none or it is damaged."""
     try:
         return datetime.fromisoformat(text).timestamp() if text else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

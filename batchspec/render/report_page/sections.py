@@ -116,6 +116,9 @@ def notices(found: Sequence[Attempt], ids: NodeIds) -> Iterator[str]:
             *(_wait(ids.waiting(wait)) for wait in report.waits if wait.summary not in known),
         ]
         if number == len(found):
+            if number > 1 and deleted_job(report):
+                text = f"attempt {number} deleted the job; its tasks are shown as they were then"
+                yield f'<p class="notice note"><b>note</b> {text}</p>'
             yield from lines
             yield from _left(report)
         else:
