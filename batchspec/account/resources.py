@@ -28,6 +28,7 @@ from batchspec.account.facts import (
     TaskTimes,
     TaskWaiting,
 )
+from batchspec.plan.capacity import AccountResource, VmSize
 from batchspec.plan.observed import (
     AccountNames,
     Blob,
@@ -392,6 +393,19 @@ class Blobs(Protocol):
 
 class ControlPlane(Protocol):
     """The Batch account as a resource of Azure: requests to Azure Resource Manager."""
+
+    @property
+    def in_plans(self) -> bool:
+        """Whether a plan reads the account here; if not, its quotas are not known."""
+        ...
+
+    async def get_account(self) -> AccountResource:
+        """The account with its quotas."""
+        ...
+
+    async def list_vm_sizes(self, region: str) -> Mapping[str, VmSize]:
+        """The VM sizes that Batch offers in a region, by name in lower case."""
+        ...
 
     @property
     def pools(self) -> PoolChanges:

@@ -9,7 +9,7 @@ waits for the end without a bound.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -21,8 +21,10 @@ from batchspec.cloud.account import AnyAccount, AzureAccount, LocalAccount
 from batchspec.cloud.arm_pools import ArmPools
 from batchspec.cloud.errors import translated
 from batchspec.cloud.facts import Json
+from batchspec.cloud.resource_facts import account_resource, vm_size
 from batchspec.cloud.rest import BatchConnection, json_of, path_segment
 from batchspec.diagnostics import Diagnostic, ServiceError
+from batchspec.plan.capacity import AccountResource, VmSize
 from batchspec.plan.observed import PoolFacts
 
 if TYPE_CHECKING:
@@ -100,8 +102,20 @@ class ControlPlane:
                 self._resource = await self._find()
         return self._resource
 
-    async def get(self) -> Json:
-        """The answer of Get Batch Account.
+    @property
+    def in_plans(self) -> bool:
+        """Whether a plan reads the account: it has its own sign-in, or its subscription is given.
+
+        A client with keys need not be able to sign in, and trying takes seconds. The embedded
+        service has no quotas.
+        """
+        account = self._account
+        if isinstance(account, LocalAccount):
+            return False
+        return bool(account.subscription) or account.batch_key is None
+
+    async def get_account(self) -> AccountResource:
+        """The account with its quotas.
 
         Raises:
             ServiceError: the account is not found, or cannot be read.
@@ -111,10 +125,10 @@ class ControlPlane:
             body: Json = await resource.client.batch_account.get(
                 resource.group, resource.name, cls=json_of
             )
-        return body
+        return account_resource(body)
 
-    async def list_skus(self, region: str) -> list[Json]:
-        """The VM sizes that Batch offers in a region.
+    async def list_vm_sizes(self, region: str) -> Mapping[str, VmSize]:
+        """The VM sizes that Batch offers in a region, by name in lower case.
 
         Raises:
             ServiceError: they cannot be listed.
@@ -126,7 +140,8 @@ class ControlPlane:
             f"/locations/{location}/virtualMachineSkus"
         )
         with translated(f"VM sizes of region {region}"):
-            return [sku async for sku in _list(resource.client, path)]
+            found = [vm_size(body) async for body in _list(resource.client, path)]
+        return {size.name.lower(): size for size in found}
 
     async def _find(self) -> BatchResource:
         account = self._account

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from batchspec.account import Account, ContainerProperties
+from batchspec.account import Account, ContainerProperties, read_capacity
 from batchspec.observe.disk import occupied, read_receipt, unwritable
 from batchspec.observe.spool import Spool, Working, silent
 from batchspec.plan import OPEN, job_base, package_references
+from batchspec.plan.capacity import Capacity
 from batchspec.plan.metadata import (
     ORIGIN,
     OWNER,
@@ -82,6 +83,7 @@ async def observe(
         refers = work and any(True for _ in package_references(spec))
         applications = group.create_task(account.applications.list()) if refers else None
         usage = group.create_task(account.quotas.get_usage()) if limited else None
+        capacity = group.create_task(_capacity(spec, account, pool)) if limited else None
     own = {ORIGIN: origin.id if origin is not None else ""}
     for key in sorted(written):
         # Written blobs matter only if tasks have run, of this run or of one from elsewhere.
@@ -100,12 +102,33 @@ async def observe(
         receipt=read_receipt(spec, spool),
         rows=_rows(spec) if work else {},
         usage=usage.result() if usage is not None else None,
+        capacity=capacity.result() if capacity is not None else None,
         longest_sas=account.longest_sas,
         occupied=occupied(spec) if work else frozenset(),
         unwritable=unwritable(spec) if work else {},
         origin=origin or Origin(),
         applications=applications.result() if applications is not None else None,
     )
+
+
+async def _capacity(
+    spec: Spec, account: Account, pool: Awaitable[PoolFacts | None]
+) -> Capacity | None:
+    """Quotas and VM sizes if the spec may create nodes: its pool is new, or differs in its size."""
+    if spec.pool.kind is PoolKind.EXISTING:
+        return None
+    facts = await pool
+    if facts is not None and _sizes(facts.properties) == _sizes(spec.pool.properties):
+        return None
+    return await read_capacity(account)
+
+
+_SIZE_KEYS = ("vmSize", "targetDedicatedNodes", "targetLowPriorityNodes", "autoScaleFormula")
+
+
+def _sizes(properties: Record) -> tuple[str, ...]:
+    """What decides how many nodes of which size a pool has; sizes have no case."""
+    return tuple(str(properties.get(key) or "").lower() for key in _SIZE_KEYS)
 
 
 def _rows(spec: Spec) -> dict[str, Stream[Record]]:

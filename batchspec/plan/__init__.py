@@ -5,9 +5,10 @@ findings, and the snapshot that it is based on. Functions: ``build_plan`` (``pla
 ``retry``), ``build_attach``, ``build_download``, ``build_destroy``, ``detached``, and
 ``plan_file_text`` and ``read_plan_file`` for saved plans.
 
-Public are the names below and these modules: ``observed`` (facts), ``actions`` (what a step does),
-``metadata``, ``stamps`` and ``receipt`` (what a run records in the account and on disk),
-and ``failures`` (causes of failures, what to do about them, and the selection of ``retry``).
+Public are the names below and these modules: ``observed`` (facts), ``capacity`` (quotas and
+VM sizes), ``actions`` (what a step does), ``metadata``, ``stamps`` and ``receipt`` (what a run
+records in the account and on disk), and ``failures`` (causes of failures, what to do about them,
+and the selection of ``retry``).
 
 Not here: reading or changing the account or the disk (``observe``, ``apply``), requests
 (``cloud``), formatted output (``render``). Everything is pure; time is an argument.

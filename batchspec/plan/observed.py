@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from batchspec.spec import Record
 
 if TYPE_CHECKING:
+    from batchspec.plan.capacity import Capacity
     from batchspec.pricing import NodePrices
 
 _LONGEST_NAME = 1024
@@ -374,7 +375,8 @@ class Observed:
     and machine of this client. ``applications`` are the versions of the account's application
     packages by the id of the application; ``None`` if the spec refers to none. Of each stage only
     the first ``most_items`` items are looked at, if it is given. ``cost`` is ``None`` unless an
-    estimate is requested.
+    estimate is requested. ``capacity`` are quotas and VM sizes; ``None`` unless the plan may need
+    them, because it creates nodes on Azure.
     """
 
     account: AccountNames
@@ -395,6 +397,7 @@ class Observed:
     applications: Mapping[str, tuple[str, ...]] | None = None
     most_items: int | None = None
     cost: CostFacts | None = None
+    capacity: Capacity | None = None
 
 
 def totals(files: Iterable[LocalFile]) -> tuple[int, int]:

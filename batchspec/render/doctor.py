@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from batchspec.diagnostics import Diagnostic
+from batchspec.plan.capacity import AccountResource, Capacity
 from batchspec.plan.observed import SupportedImage
 from batchspec.render import units
 from batchspec.render.output import clean, flat, json_text
@@ -177,13 +178,84 @@ def _ends(image: SupportedImage) -> str:
     return f"{image.offer}-{image.sku}"
 
 
-def quota_check(target: str, pools: int, jobs: int) -> Check:
-    """The resources that count toward quotas; only the management API reports the quotas."""
+def resource_check(capacity: Capacity, *, keys: bool) -> Check:
+    """The Batch account as Azure Resource Manager describes it; ``keys``: the account key is used.
+
+    Nothing of batchspec fails without it, so that what is not known is a warning.
+    """
+    name, resource = "resource", capacity.resource
+    if resource is None:
+        problem = capacity.problem
+        why = problem.summary if problem is not None else ""
+        message = f"quotas and settings of the account are not known: {why}"
+        return Check(name, Level.WARN, message, problem.fix if problem is not None else "")
+    nodes = "your subscription" if resource.user_subscription else "that of Azure Batch"
+    storage = resource.storage.rpartition("/")[2]
+    if storage and resource.storage_authentication:
+        storage += f" ({resource.storage_authentication})"
+    lines = [
+        f"{resource.id} in {resource.region}, {resource.state or 'state not known'}",
+        f"subscription of the nodes: {nodes}; auto-storage: {storage or 'none'}",
+        f"authentication: {', '.join(resource.authentication) or 'all modes'}; public network"
+        f" access: {resource.public_access or 'not known'}",
+    ]
+    text = "\n".join(lines)
+    if keys and resource.authentication and "SharedKey" not in resource.authentication:
+        fix = "Unset AZURE_BATCH_ACCESS_KEY, and run `az login`: the account does not allow keys."
+        return Check(name, Level.FAIL, text, fix)
+    if resource.state not in {"", "Succeeded"}:
+        return Check(name, Level.WARN, text, "See the account in the Azure portal.")
+    return Check(name, Level.OK, text)
+
+
+def quota_check(target: str, pools: int, jobs: int, capacity: Capacity | None = None) -> Check:
+    """What counts toward quotas, and the quotas, which only Resource Manager reports."""
+    name, resource = "quotas", capacity.resource if capacity is not None else None
     usage = f"{units.counted(pools, 'pool')}, {units.counted(jobs, 'open job')}"
     if target == "local":
-        return Check("quotas", Level.OK, f"{usage}; the local service has no quotas")
-    lines = [f"{usage}; for the quotas run:", _QUOTAS]
-    return Check("quotas", Level.OK, "\n".join(lines))
+        return Check(name, Level.OK, f"{usage}; the local service has no quotas")
+    if capacity is None or resource is None:
+        lines = [f"{usage}; for the quotas run:", _QUOTAS]
+        return Check(name, Level.OK, "\n".join(lines))
+    used = capacity.used()
+    counts = [("pools", pools, resource.pools), ("active jobs and schedules", jobs, resource.jobs)]
+    counts += [
+        ("dedicated cores", sum(each.dedicated for each in used), resource.dedicated_cores),
+        ("Spot cores", sum(each.spot for each in used), resource.spot_cores),
+    ]
+    lines = [", ".join(_of_quota(what, number, quota) for what, number, quota in counts)]
+    if resource.families_enforced and resource.family_cores:
+        families = _families(capacity, resource)
+        lines.append(f"of these families: {families}" if families else "no family has a quota")
+    none = resource.dedicated_cores == 0 and not resource.spot_cores
+    full = [what for what, number, quota in counts if quota is not None and number >= quota > 0]
+    if none or full:
+        what = "cores" if none else " and ".join(full)
+        fix = f"Request a higher quota of {what}: Azure portal, the Batch account, Quotas."
+        return Check(name, Level.WARN, "\n".join(lines), fix)
+    return Check(name, Level.OK, "\n".join(lines))
+
+
+def _of_quota(what: str, number: int, quota: int | None) -> str:
+    if quota is None:
+        return f"{number:,} {what} (quota not known)"
+    return f"{number:,} of {quota:,} {what}"
+
+
+_FAMILIES = 8
+"""How many VM families are shown."""
+
+
+def _families(capacity: Capacity, resource: AccountResource) -> str:
+    """The families with quota, those in use first, then the largest."""
+    used: dict[str, int] = {}
+    for each in capacity.used():
+        used[each.family] = used.get(each.family, 0) + each.dedicated
+    quotas = {name: quota for name, quota in resource.family_cores.items() if quota}
+    ranked = sorted(quotas, key=lambda name: (-used.get(name, 0), -quotas[name], name))
+    shown = [f"{name} {used.get(name, 0):,} of {quotas[name]:,}" for name in ranked[:_FAMILIES]]
+    more = len(ranked) - len(shown)
+    return ", ".join([*shown, *([f"{more} more"] if more else [])])
 
 
 def worst(checks: Sequence[Check]) -> Level:

@@ -113,6 +113,7 @@ class FakeArmPools(FakePools):
 @dataclass
 class FakeControlPlane:
     pools: FakeArmPools
+    in_plans: bool = False
 
 
 class FakeNodes(FakeResource):

@@ -18,6 +18,7 @@ from batchspec.apply.monitor import CAUSES, Cause, Health, Watched, find_causes
 from batchspec.apply.monitor.health import SlowTask, StuckTasks
 from batchspec.cloud.errors import TABLE
 from batchspec.exit_codes import Exit
+from batchspec.plan.capacity import AccountResource, Capacity
 from batchspec.plan.failures import resize_fix
 from batchspec.plan.observed import JobFacts, PoolFacts
 from batchspec.plan.rules.pool import pool_resize_failed
@@ -317,3 +318,16 @@ def test_the_action_for_a_resize_error_depends_on_its_code(code: str, words: str
     assert cause.detail == "as the service says"
     assert words in cause.action
     assert ("quota" in cause.action) == ("Quota" in code)
+
+
+def test_a_quota_error_names_the_numbers_if_they_are_known() -> None:
+    resource = AccountResource("/x", dedicated_cores=10)
+    short = pool(1, 3, resize_errors=QUOTA, properties=Record(vmSize="standard_d4s_v3"))
+    looked = health({"idle": 1}, pool=short, capacity=Capacity(resource, None, (short,)))
+    [cause] = find_causes(looked)
+    assert cause.detail == (
+        "The specified account has reached core quota; the quota of dedicated cores is 10, and"
+        " pools have or request 12 (p 12)"
+    )
+    [unknown] = find_causes(replace(looked, capacity=None))
+    assert unknown.detail == "The specified account has reached core quota"

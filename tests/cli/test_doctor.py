@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 
 from batchspec.diagnostics import Diagnostic
 from batchspec.exit_codes import Exit
-from batchspec.plan.observed import SupportedImage
+from batchspec.plan.capacity import AccountResource, Capacity
+from batchspec.plan.observed import PoolFacts, SupportedImage
 from batchspec.render.doctor import (
     Level,
     answer_check,
@@ -23,8 +25,10 @@ from batchspec.render.doctor import (
     images_check,
     python_check,
     quota_check,
+    resource_check,
     worst,
 )
+from batchspec.spec import Record
 from tests.cli.conftest import Inside, Workplace
 from tests.render import golden
 
@@ -64,6 +68,43 @@ def test_the_text() -> None:
     assert worst(checks) is Level.FAIL
     assert worst(list(as_warnings(checks))) is Level.WARN
     golden.check("doctor.txt", checks_text(checks), GOLDEN)
+
+
+RESOURCE = AccountResource(
+    "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Batch/batchAccounts/acct",
+    "westeurope",
+    "Succeeded",
+    public_access="Enabled",
+    authentication=("AAD", "TaskAuthenticationToken"),
+    storage="/subscriptions/s/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/stor",
+    storage_authentication="StorageKeys",
+    dedicated_cores=100,
+    spot_cores=20,
+    family_cores={"dsv5": 10, "dsv3": 90, "fsv2": 0},
+    families_enforced=True,
+    pools=100,
+    jobs=300,
+)
+
+
+def test_the_text_about_the_resource() -> None:
+    size = Record(vmSize="standard_d2s_v5")
+    pool = PoolFacts("p", "active", "steady", size, {}, 2, 1, 3, 1)
+    known = Capacity(RESOURCE, None, (pool,))
+    other = replace(RESOURCE, user_subscription=True, dedicated_cores=None, spot_cores=None)
+    other = replace(other, family_cores={}, state="Creating", authentication=())
+    denied = Diagnostic("x", "your identity lacks the permission", fix="Assign the role")
+    checks = [
+        resource_check(known, keys=False),
+        resource_check(known, keys=True),
+        quota_check("azure", 3, 1, known),
+        resource_check(Capacity(other), keys=True),
+        quota_check("azure", 100, 1, Capacity(other)),
+        quota_check("azure", 1, 1, Capacity(replace(RESOURCE, dedicated_cores=0, spot_cores=0))),
+        resource_check(Capacity(problem=denied), keys=True),
+        quota_check("azure", 1, 1, Capacity(problem=denied)),
+    ]
+    golden.check("doctor-resource.txt", checks_text(checks), GOLDEN)
 
 
 def test_an_account_without_images_is_not_well() -> None:

@@ -106,7 +106,7 @@ async def test_a_given_place_needs_no_search(
     async with manager(subscription=SUBSCRIPTION, group="rg1") as cloud:
         assert not server.asked
         assert not credential.scopes
-        assert (await cloud.control_plane.get())["location"] == "westeurope"
+        assert (await cloud.control_plane.get_account()).region == "westeurope"
     [asked] = server.asked
     assert asked.query == {"api-version": "2025-06-01"}
     assert asked.headers["Authorization"] == "Bearer T0KEN-of-the-test"
@@ -172,7 +172,7 @@ async def test_a_provider_that_is_not_registered_is_not_registered(
     server.on("GET", ACCOUNT, denied(409, "MissingSubscriptionRegistration", text))
     async with manager(subscription=SUBSCRIPTION, group="rg1") as cloud:
         with pytest.raises(ServiceError) as caught:
-            await cloud.control_plane.get()
+            await cloud.control_plane.get_account()
     assert [asked.method for asked in server.asked] == ["GET"]
     problem = caught.value.problems[0]
     assert problem.code == "missing-subscription-registration"
@@ -185,11 +185,11 @@ async def test_failures_that_pass_are_repeated_and_bounded(
     gateway = denied(504, "GatewayTimeout")
     server.on("GET", ACCOUNT, gateway, denied(429, "X"), Reply(200, account_body()))
     async with manager(subscription=SUBSCRIPTION, group="rg1") as cloud:
-        await cloud.control_plane.get()
+        await cloud.control_plane.get_account()
         assert len(server.asked) == 3
         server.on("GET", ACCOUNT, gateway)
         with pytest.raises(ServiceError) as caught:
-            await cloud.control_plane.get()
+            await cloud.control_plane.get_account()
     assert caught.value.code == "GatewayTimeout"
     assert sum(clock.slept) < 100
 
@@ -200,7 +200,7 @@ async def test_a_failed_sign_in_is_not_about_keys(
     credential.fails = True
     async with manager(subscription=SUBSCRIPTION, group="rg1") as cloud:
         with pytest.raises(ServiceError) as caught:
-            await cloud.control_plane.get()
+            await cloud.control_plane.get_account()
     assert caught.value.code == "no-credential"
     assert "Azure Resource Manager requires" in caught.value.problems[0].summary
     assert not server.asked
@@ -214,7 +214,7 @@ async def test_the_embedded_service_takes_the_key_of_its_account(
         "/batchAccounts/acct"
     )
     server.on("GET", place, Reply(200, account_body()))
-    await cloud.control_plane.get()
+    await cloud.control_plane.get_account()
     [asked] = server.asked
     assert asked.headers["Authorization"] == f"Bearer {KEY.reveal()}"
 
@@ -224,7 +224,7 @@ async def test_a_denied_action_names_role_and_scope(manager: Manager, server: Sc
     server.on("GET", ACCOUNT, Reply(403, exchange["res"]))
     async with manager(subscription=SUBSCRIPTION, group="rg1") as cloud:
         with pytest.raises(ServiceError) as caught:
-            await cloud.control_plane.get()
+            await cloud.control_plane.get_account()
     fix = caught.value.problems[0].fix
     # The text is about a pool; the role is assigned on its account.
     assert '--role "Azure Batch Data Contributor"' in fix
@@ -251,7 +251,7 @@ async def test_roles(
     server.on("GET", ACCOUNT, denied(403, "AuthorizationFailed", text))
     async with manager(subscription=SUBSCRIPTION, group="rg1") as cloud:
         with pytest.raises(ServiceError) as caught:
-            await cloud.control_plane.get()
+            await cloud.control_plane.get_account()
     assert f'--role "{role}" --scope {scope.removesuffix("/pools/p")}`;' in (
         caught.value.problems[0].fix
     )
@@ -278,7 +278,7 @@ async def test_the_recorded_refusal_of_a_property(manager: Manager, server: Scri
     server.on("GET", ACCOUNT, Reply(400, exchange["res"]))
     async with manager(subscription=SUBSCRIPTION, group="rg1") as cloud:
         with pytest.raises(ServiceError) as caught:
-            await cloud.control_plane.get()
+            await cloud.control_plane.get_account()
     problem = caught.value.problems[0]
     assert problem.property == "nodeAgentSKUId"
     assert "batch.node.ubuntu 16.04" in problem.summary

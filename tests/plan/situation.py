@@ -26,6 +26,8 @@ A case has ``about`` (a sentence) and these optional keys:
 ``variables``    values of ``--var``
 ``applications`` versions of application packages, by application
 ``usage``        ``{pools, jobs}``: their number in the account
+``capacity``     quotas as in ``AccountResource``; ``sizes`` by name as in ``VmSize``; ``used``:
+                 other pools, each ``[SIZE, NOW, DEDICATED, SPOT]``; ``problem``: why not
 ``longest_sas``  the longest lifetime of a signature in hours; unlimited by default
 ``cost``         ``{dedicated, spot, earlier}``: prices of nodes, or why one is not known; the
                  seconds ``{tasks, task, before, after}`` of an earlier run
@@ -47,8 +49,9 @@ from typing import Any
 
 import yaml
 
-from batchspec.diagnostics import Diagnostics
+from batchspec.diagnostics import Diagnostic, Diagnostics
 from batchspec.observe import Spool, scan
+from batchspec.plan.capacity import AccountResource, Capacity, VmSize
 from batchspec.plan.ingredients import definitions
 from batchspec.plan.job import job_body
 from batchspec.plan.metadata import AT, BY, KEEPS, ORIGIN, OWNER, USERS, created_by
@@ -220,6 +223,7 @@ def _bare(case: Mapping[str, Any], spec: Spec, spool: Spool) -> Observed:
         images=IMAGES,
         applications=case.get("applications"),
         usage=Usage(**case["usage"]) if "usage" in case else None,
+        capacity=_capacity(case["capacity"]) if "capacity" in case else None,
         longest_sas=timedelta(hours=case["longest_sas"]) if "longest_sas" in case else None,
         occupied=frozenset(result.to for result in spec.results if case.get("occupied")),
         unwritable={r.to: case["unwritable"] for r in spec.results if "unwritable" in case},
@@ -257,6 +261,24 @@ def _observed(
         given = {**case["receipt"], "job": names.get(job_id, job_id)}
         observed = replace(observed, receipt=Receipt(**given))
     return replace(observed, tasks=spool.tasks())
+
+
+_ID = "/subscriptions/SUB/resourceGroups/rg/providers/Microsoft.Batch/batchAccounts/acct"
+
+
+def _capacity(given: dict[str, Any]) -> Capacity:
+    sizes = given.pop("sizes", None)
+    pools = [
+        PoolFacts(name, "active", "steady", Record(vmSize=size), {}, now, 0, dedicated, spot)
+        for name, (size, now, dedicated, spot) in given.pop("used", {}).items()
+    ]
+    text = given.pop("problem", "")
+    return Capacity(
+        AccountResource(_ID, "westeurope", **given) if given else None,
+        None if sizes is None else {name.lower(): VmSize(name, **sizes[name]) for name in sizes},
+        tuple(pools),
+        Diagnostic("x", text, fix="Do something") if text else None,
+    )
 
 
 def _cost(given: Mapping[str, Any]) -> CostFacts:

@@ -9,6 +9,7 @@ from batchspec.account import NodeFacts
 from batchspec.apply.monitor.cause_table import CAUSES, Cause
 from batchspec.apply.monitor.health import USABLE, Health
 from batchspec.diagnostics import counted
+from batchspec.plan.capacity import Capacity, quota_numbers
 from batchspec.plan.failures import RESIZE_FIX, NodeFailure
 from batchspec.plan.observed import (
     NODE_UNUSABLE,
@@ -100,7 +101,7 @@ def _of_pool(health: Health) -> Iterator[Cause]:
     elif without_nodes and not pool.target:
         yield _without_target(pool)
     if pool.shortfall:
-        yield _shortfall(pool, without_nodes=without_nodes, idle=idle)
+        yield _shortfall(pool, health.capacity, without_nodes=without_nodes, idle=idle)
 
 
 def _without_target(pool: PoolFacts) -> Cause:
@@ -112,8 +113,12 @@ def _without_target(pool: PoolFacts) -> Cause:
     return _cause("pool-empty", subject, summary, since=pool.allocation_since, action=steps)
 
 
-def _shortfall(pool: PoolFacts, *, without_nodes: bool, idle: bool) -> Cause:
+def _shortfall(
+    pool: PoolFacts, capacity: Capacity | None, *, without_nodes: bool, idle: bool
+) -> Cause:
     code, message = pool.resize_errors[0]
+    if (numbers := quota_numbers(capacity, pool, code)) and numbers not in message:
+        message = f"{message}; {numbers}" if message else numbers
     kind, subject = "no-nodes" if without_nodes else "fewer-nodes", f"pool {pool.id}"
     counts = f"{pool.nodes:,} of {counted(pool.target, 'node')}"
     return _cause(

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from batchspec.account import NodeFacts, PreparationFacts, TaskCounts
 from batchspec.plan import Plan
 from batchspec.plan.actions import RestartNodes, WaitForPool, WaitForTasks
+from batchspec.plan.capacity import Capacity
 from batchspec.plan.observed import JobFacts, PoolFacts
 
 USABLE = frozenset({"idle", "running"})
@@ -93,7 +94,8 @@ class Health:
     ``pool_id`` is the pool's id as far as it is known; ``pool`` is ``None`` if it does not exist;
     ``nodes`` counts by state. ``job_seen`` and ``pool_seen``: it exists or existed.
     ``steady_since`` is when the counts of tasks last changed. The fields after it are read only if
-    they may explain why no task starts.
+    they may explain why no task starts. ``capacity`` is read when nodes are missing because of a
+    quota.
     """
 
     at: datetime
@@ -113,6 +115,7 @@ class Health:
     stuck: StuckTasks | None = None
     slow: tuple[SlowTask, ...] = ()
     compared: datetime | None = None
+    capacity: Capacity | None = None
 
     @property
     def left(self) -> float:

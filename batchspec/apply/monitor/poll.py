@@ -14,8 +14,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from batchspec.account import Account, NodeFacts, PreparationFacts, TaskTimes, TaskWaiting
+from batchspec.account import (
+    Account,
+    NodeFacts,
+    PreparationFacts,
+    TaskTimes,
+    TaskWaiting,
+    read_capacity,
+)
 from batchspec.apply.monitor.health import NO_TASKS, Health, SlowTask, StuckTasks, Watched
+from batchspec.plan.capacity import QUOTA_ERRORS, Capacity
 from batchspec.plan.observed import UNHEALTHY, JobFacts, PoolFacts
 
 _QUIET = timedelta(minutes=1)
@@ -62,7 +70,18 @@ async def poll(
     )
     if health.over:
         return health
+    health = replace(health, capacity=await _capacity(account, health, before))
     return await _with_lists(account, health, before, began or now)
+
+
+async def _capacity(account: Account, health: Health, before: Health | None) -> Capacity | None:
+    """The quotas if they are why nodes are missing; they are read once for each such error."""
+    pool = health.pool
+    if pool is None or pool.shortfall not in QUOTA_ERRORS:
+        return None
+    if before is not None and before.capacity is not None:
+        return before.capacity
+    return await read_capacity(account)
 
 
 async def poll_in_detail(account: Account, watched: Watched) -> Health:

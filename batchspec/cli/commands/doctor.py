@@ -16,7 +16,7 @@ from batchspec.diagnostics import BatchspecError, ServiceError, SignInError, Usa
 from batchspec.exit_codes import Exit
 
 if TYPE_CHECKING:
-    from batchspec.cloud import AnyAccount
+    from batchspec.cloud import AccountClient, AnyAccount
     from batchspec.render.doctor import Check
 
 
@@ -90,14 +90,7 @@ async def _check_services(account: AnyAccount) -> AsyncIterator[Check]:
     from batchspec.api import SystemClock
     from batchspec.cloud import API_VERSION, Limits, open_account
     from batchspec.cloud.connect import probe_batch, probe_storage
-    from batchspec.plan import OPEN
-    from batchspec.render.doctor import (
-        answer_check,
-        clock_check,
-        failed_check,
-        images_check,
-        quota_check,
-    )
+    from batchspec.render.doctor import answer_check, clock_check
 
     clock = SystemClock()
     # Short limits: a diagnosis should report a problem instead of waiting for its end.
@@ -109,12 +102,30 @@ async def _check_services(account: AnyAccount) -> AsyncIterator[Check]:
         yield answer_check("storage", account.blob_url, storage.seconds, storage.problem)
         yield clock_check([batch.ahead, storage.ahead])
         if batch.problem is None:
-            try:
-                yield images_check(await cloud.images.list(), datetime.now(UTC))
-                pools = [pool async for pool in cloud.pools.list()]
-                jobs = [job async for job in cloud.jobs.list("") if job.state in OPEN]
-            except BatchspecError as error:
-                for problem in error.problems:
-                    yield failed_check("batch", problem)
-            else:
-                yield quota_check(account.names.target, len(pools), len(jobs))
+            async for check in _check_batch(account, cloud):
+                yield check
+
+
+async def _check_batch(account: AnyAccount, cloud: AccountClient) -> AsyncIterator[Check]:
+    """Images, and what counts toward the quotas of the account."""
+    import asyncio
+
+    from batchspec.account import read_capacity
+    from batchspec.plan import OPEN
+    from batchspec.render.doctor import failed_check, images_check, quota_check, resource_check
+
+    try:
+        yield images_check(await cloud.images.list(), datetime.now(UTC))
+        if account.names.target == Target.LOCAL:
+            pools = [pool async for pool in cloud.pools.list()]
+            jobs = [job async for job in cloud.jobs.list("") if job.state in OPEN]
+            yield quota_check(Target.LOCAL, len(pools), len(jobs))
+            return
+        usage, capacity = await asyncio.gather(
+            cloud.quotas.get_usage(), read_capacity(cloud, always=True)
+        )
+        yield resource_check(capacity, keys=account.batch_key is not None)
+        yield quota_check(Target.AZURE, usage.pools, usage.jobs, capacity)
+    except BatchspecError as error:
+        for problem in error.problems:
+            yield failed_check("batch", problem)

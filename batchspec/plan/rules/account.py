@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 from batchspec.plan.actions import CreateJob, CreatePool, CreateSchedule
 from batchspec.plan.changes import Difference
@@ -14,8 +15,8 @@ from batchspec.spec import Pool, Record, Spec, Value
 
 ACCOUNT = RuleGroup(
     "Account",
-    "Resources that exist, and quotas. The Batch service does not report the quotas of an account;"
-    " numbers are compared with Azure's default quotas.",
+    "Resources that exist, and quotas of pools and jobs. Where Azure Resource Manager is not read"
+    " (see *Quotas and VM sizes*), numbers are compared with Azure's default quotas.",
 )
 
 _MAX_POOLS = 100
@@ -189,7 +190,14 @@ def pools_near_quota(context: RuleContext, steps: Sequence[Step]) -> Iterator[Fi
     new = sum(isinstance(step.action, CreatePool) for step in steps)
     if usage is None or not new or context.observed.account.target != _LIMITED:
         return
-    if usage.pools + new >= _NEAR * _MAX_POOLS:
+    quota = _quota(context, "pools")
+    if quota is not None:
+        if _NEAR * quota <= usage.pools + new <= quota:
+            yield Finding(
+                f"with this pool the account has {usage.pools + new} of {quota} pools",
+                context.spec.pool.where,
+            )
+    elif usage.pools + new >= _NEAR * _MAX_POOLS:
         yield Finding(
             f"with this pool the account has {usage.pools + new} pools; the default quota is up to"
             f" {_MAX_POOLS}",
@@ -212,9 +220,64 @@ def jobs_near_quota(context: RuleContext, steps: Sequence[Step]) -> Iterator[Fin
     new = sum(isinstance(step.action, _COUNTED) for step in steps)
     if usage is None or not new or context.observed.account.target != _LIMITED:
         return
-    if usage.jobs + new >= _NEAR * _MAX_JOBS:
+    quota = _quota(context, "jobs")
+    if quota is not None:
+        if _NEAR * quota <= usage.jobs + new <= quota:
+            yield Finding(
+                f"with this job the account has {usage.jobs + new} of {quota} active jobs and"
+                " schedules",
+                context.spec.job.where,
+            )
+    elif usage.jobs + new >= _NEAR * _MAX_JOBS:
         yield Finding(
             f"with this job the account has {usage.jobs + new} active jobs and schedules; the"
             f" default quota is {_MAX_JOBS} to 300",
             context.spec.job.where,
         )
+
+
+@ACCOUNT.rule(
+    "pool-quota-reached",
+    ERROR,
+    title="The account has as many pools as its quota allows",
+    why="The service rejects new pools (`PoolQuotaReached`). Auto pools count, too.",
+    fix="Delete pools that are not used (`batchspec list --orphans`), or request a higher quota:"
+    " Azure portal, the Batch account, Quotas.",
+)
+def pool_quota_reached(context: RuleContext, steps: Sequence[Step]) -> Iterator[Finding]:
+    """A pool to create, in an account whose quota is known and used."""
+    usage, quota = context.observed.usage, _quota(context, "pools")
+    new = sum(isinstance(step.action, CreatePool) for step in steps)
+    if usage is not None and quota is not None and new and usage.pools + new > quota:
+        yield Finding(
+            f"the account has {usage.pools} pools, and its quota is {quota}",
+            context.spec.pool.where,
+        )
+
+
+@ACCOUNT.rule(
+    "job-quota-reached",
+    ERROR,
+    title="The account has as many active jobs as its quota allows",
+    why="The service rejects new jobs and job schedules (`ActiveJobAndScheduleQuotaReached`).",
+    fix="Terminate jobs that are no longer used, or request a higher quota: Azure portal, the Batch"
+    " account, Quotas.",
+)
+def job_quota_reached(context: RuleContext, steps: Sequence[Step]) -> Iterator[Finding]:
+    """A job to create, in an account whose quota is known and used."""
+    usage, quota = context.observed.usage, _quota(context, "jobs")
+    new = sum(isinstance(step.action, _COUNTED) for step in steps)
+    if usage is not None and quota is not None and new and usage.jobs + new > quota:
+        yield Finding(
+            f"the account has {usage.jobs} active jobs and schedules, and its quota is {quota}",
+            context.spec.job.where,
+        )
+
+
+def _quota(context: RuleContext, name: Literal["pools", "jobs"]) -> int | None:
+    """A quota of the account; ``None`` if it is not known."""
+    capacity = context.observed.capacity
+    resource = capacity.resource if capacity is not None else None
+    if resource is None:
+        return None
+    return resource.pools if name == "pools" else resource.jobs

@@ -277,12 +277,21 @@ def image_generation(context: RuleContext) -> Iterator[Finding]:
     if not size or not found or context.spec.pool.image is not None:
         return
     generations = {2 if catalog.GENERATION_2 in image.capabilities else 1 for image in found}
-    if not any(vm_sizes.boots(size, generation) for generation in generations):
+    if not any(_boots(context, size, generation) for generation in generations):
         yield Finding(
             f"VMs of size {size!r} cannot boot the image {_name(context)}, which is for generation"
             f" {min(generations)}",
             context.at_pool(*_KEYS),
         )
+
+
+def _boots(context: RuleContext, size: str, generation: int) -> bool:
+    """Whether VMs of a size boot images of a generation, by the account if it is known there."""
+    capacity = context.observed.capacity
+    offered = capacity.size(size) if capacity is not None else None
+    if offered is None or offered.generations is None:
+        return vm_sizes.boots(size, generation)
+    return generation in offered.generations
 
 
 _YEAR = timedelta(days=365)
@@ -353,7 +362,10 @@ def vm_size_disk(context: RuleContext) -> Iterator[Finding]:
 def vm_size_odd(context: RuleContext) -> Iterator[Finding]:
     """A VM size that does not have the form of one, or that the table does not list."""
     name = _vm_size(context)
-    if not name or vm_sizes.is_known(name):
+    capacity = context.observed.capacity
+    # The list of the region decides: `vm-size-not-offered`.
+    listed = capacity is not None and bool(capacity.sizes)
+    if not name or listed or vm_sizes.is_known(name):
         return
     near = vm_sizes.similar(name)
     summary = f"{name!r} is not in batchspec's table of VM sizes ({vm_sizes.CHECKED:%Y-%m})"

@@ -19,7 +19,14 @@ from batchspec.plan.observed import (
 )
 from batchspec.plan.plan import Step
 from batchspec.plan.pool import runs_windows, with_image
-from batchspec.plan.rules.account import ACCOUNT, jobs_near_quota, pools_near_quota
+from batchspec.plan.rules.account import (
+    ACCOUNT,
+    job_quota_reached,
+    jobs_near_quota,
+    pool_quota_reached,
+    pools_near_quota,
+)
+from batchspec.plan.rules.capacity import CAPACITY, check_capacity
 from batchspec.plan.rules.cost import BOUND
 from batchspec.plan.rules.data import DATA, results_folder_used, results_unwritable
 from batchspec.plan.rules.files import FILES
@@ -61,6 +68,7 @@ GROUPS: tuple[RuleGroup, ...] = (
     COSTS,
     BOUND,
     ACCOUNT,
+    CAPACITY,
     RUN,
     OTHER_RUNS,
     SCHEDULE,
@@ -102,6 +110,9 @@ def advice(
     if task_sets is not None:
         yield from tasks_signed_earlier(context, task_sets)
         yield from many_tasks(context, task_sets)
+    yield from check_capacity(context, steps)
+    yield from pool_quota_reached(context, steps)
+    yield from job_quota_reached(context, steps)
     yield from pools_near_quota(context, steps)
     yield from jobs_near_quota(context, steps)
     yield from results_unwritable(context, steps)

@@ -1,0 +1,84 @@
+"""Reads what an account allows, and what its pools use, as far as this client may know it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from batchspec.account.resources import Account
+from batchspec.diagnostics import BatchspecError, Diagnostic
+from batchspec.plan import region_of
+from batchspec.plan.capacity import AccountResource, Capacity, VmSize
+from batchspec.plan.observed import PoolFacts
+
+LONGEST = 30.0
+"""Seconds that quotas are waited for: everything works without them."""
+
+
+async def read_capacity(account: Account, *, always: bool = False) -> Capacity:
+    """The quotas of the account, the VM sizes of its region, and its pools.
+
+    Nothing fails without the right to read the account: ``problem`` is why its quotas are not
+    known. Without ``always`` they are read only where a plan reads them
+    (:attr:`~batchspec.account.resources.ControlPlane.in_plans`).
+
+    Raises:
+        ServiceError: the pools cannot be listed.
+    """
+    if not (always or account.control_plane.in_plans):
+        return Capacity(problem=_NOT_READ)
+    async with asyncio.TaskGroup() as group:
+        read = group.create_task(_read(account))
+        pools = group.create_task(_pools(account))
+    resource, sizes, problem = read.result()
+    return Capacity(resource, sizes, pools.result(), problem)
+
+
+async def _pools(account: Account) -> tuple[PoolFacts, ...]:
+    return tuple([pool async for pool in account.pools.list()])
+
+
+_Read = tuple[AccountResource | None, Mapping[str, VmSize] | None, Diagnostic | None]
+
+
+async def _read(account: Account) -> _Read:
+    """The account, the sizes of its region, and why one of them is not known."""
+    plane, region = account.control_plane, region_of(account.names)
+    resource: AccountResource | None = None
+    try:
+        async with asyncio.timeout(LONGEST):
+            if not region:
+                resource = await plane.get_account()
+                return resource, await plane.list_vm_sizes(resource.region), None
+            # The host of the public cloud contains the region, so that both are read at a time.
+            read, listed = await asyncio.gather(
+                plane.get_account(), plane.list_vm_sizes(region), return_exceptions=True
+            )
+    except BatchspecError as error:
+        return resource, None, error.problems[0]
+    except TimeoutError:
+        return resource, None, _SLOW
+    errors = [each for each in (read, listed) if isinstance(each, BaseException)]
+    unexpected = [each for each in errors if not isinstance(each, BatchspecError)]
+    if unexpected:
+        raise unexpected[0]
+    known = [each.problems[0] for each in errors if isinstance(each, BatchspecError)]
+    return (
+        None if isinstance(read, BaseException) else read,
+        None if isinstance(listed, BaseException) else listed,
+        known[0] if known else None,
+    )
+
+
+_NOT_READ = Diagnostic(
+    "account-not-read",
+    "AZURE_SUBSCRIPTION_ID is not set",
+    fix="Set AZURE_SUBSCRIPTION_ID to the subscription of the account, and run `az login` with an"
+    " identity that has the role 'Azure Batch Account Reader' or 'Azure Batch Data Contributor' on"
+    " it",
+)
+_SLOW = Diagnostic(
+    "account-not-read",
+    f"Azure Resource Manager did not answer within {LONGEST:.0f} seconds",
+    fix="Run the command again",
+)

@@ -1,0 +1,198 @@
+"""What an account allows: its quotas, the VM sizes of its region, and what its pools use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from batchspec.catalog import vm_sizes
+from batchspec.diagnostics import Diagnostic
+from batchspec.plan.observed import PoolFacts
+
+
+@dataclass(frozen=True, slots=True)
+class AccountResource:
+    """A Batch account as Azure Resource Manager describes it. Absent is ``None`` or empty.
+
+    ``id`` is the resource id, ``state`` the provisioning state. ``user_subscription``: nodes are
+    created in the subscription of the user (``poolAllocationMode``), whose quotas bound the cores;
+    the account has none then. ``authentication`` are the allowed modes, empty if not restricted.
+    ``storage`` is the resource id of the auto-storage account, ``storage_authentication`` how Batch
+    signs in there. ``dedicated_cores``, ``spot_cores``, ``pools`` and ``jobs`` (with schedules) are
+    quotas; ``family_cores`` are those of dedicated cores by
+    :func:`~batchspec.catalog.vm_sizes.family_key`, which hold besides ``dedicated_cores`` if
+    ``families_enforced``.
+    """
+
+    id: str
+    region: str = ""
+    state: str = ""
+    user_subscription: bool = False
+    public_access: str = ""
+    authentication: tuple[str, ...] = ()
+    storage: str = ""
+    storage_authentication: str = ""
+    dedicated_cores: int | None = None
+    spot_cores: int | None = None
+    family_cores: Mapping[str, int] = field(default_factory=dict)
+    families_enforced: bool = False
+    pools: int | None = None
+    jobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VmSize:
+    """A VM size of the region: ``cores`` are those that are available, ``memory`` is in GB.
+
+    ``family`` is that of the quotas, ``generations`` are those of images that boot (``None``: not
+    known), ``ends`` is when Batch ends its support. ``spot``: Spot nodes can have this size.
+    """
+
+    name: str
+    family: str
+    cores: int | None = None
+    memory: float | None = None
+    gpus: int = 0
+    generations: tuple[int, ...] | None = None
+    spot: bool = True
+    ends: datetime | None = None
+
+    @property
+    def words(self) -> str:
+        """Name, cores, memory and GPUs in one phrase."""
+        parts = [f"{self.cores} cores" if self.cores is not None else ""]
+        parts.append(f"{self.memory:g} GB" if self.memory is not None else "")
+        parts.append(f"{self.gpus} GPU" + "s" * (self.gpus > 1) if self.gpus else "")
+        return f"{self.name.lower()} ({', '.join(part for part in parts if part)})"
+
+
+@dataclass(frozen=True, slots=True)
+class PoolCores:
+    """The cores that a pool has or has requested, whichever are more.
+
+    ``family`` is that of its size, as :func:`~batchspec.catalog.vm_sizes.family_key` writes it.
+    """
+
+    pool: str
+    family: str
+    dedicated: int
+    spot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What an account allows, and what its pools use.
+
+    ``resource`` and ``sizes`` (by name in lower case) are ``None`` if they are not known;
+    ``problem`` is why. ``pools`` are all pools of the account.
+    """
+
+    resource: AccountResource | None = None
+    sizes: Mapping[str, VmSize] | None = None
+    pools: tuple[PoolFacts, ...] = ()
+    problem: Diagnostic | None = None
+
+    def size(self, name: str) -> VmSize | None:
+        """The facts of a size; ``None`` if the region does not offer it, or it is not known."""
+        return (self.sizes or {}).get(name.lower())
+
+    def cores(self, size: str) -> int | None:
+        """The cores of a size; ``None`` if they are not known."""
+        found = self.size(size)
+        return found.cores if found is not None and found.cores else vm_sizes.cores(size)
+
+    def family(self, size: str) -> str:
+        """The family of a size as in the quotas; compare it by ``vm_sizes.family_key``."""
+        found = self.size(size)
+        return found.family if found is not None and found.family else vm_sizes.family(size)
+
+    def used(self, *, without: str = "") -> tuple[PoolCores, ...]:
+        """The cores of each pool that has any, those ``without`` (an id) not, the most first."""
+        pools = (pool for pool in self.pools if pool.id.lower() != without.lower())
+        found = sorted(self._used(pools), key=lambda each: (-each.dedicated - each.spot, each.pool))
+        return tuple(found)
+
+    def _used(self, pools: Iterable[PoolFacts]) -> Iterator[PoolCores]:
+        for pool in pools:
+            size = pool.properties.get("vmSize")
+            cores = self.cores(size) if isinstance(size, str) else None
+            if not isinstance(size, str) or cores is None:
+                continue
+            dedicated = max(pool.dedicated, pool.target_dedicated) * cores
+            spot = max(pool.spot, pool.target_spot) * cores
+            if dedicated or spot:
+                yield PoolCores(pool.id, vm_sizes.family_key(self.family(size)), dedicated, spot)
+
+
+@dataclass(frozen=True, slots=True)
+class CoreLimit:
+    """A quota of cores: what it is of, how many there are, and how many other pools use.
+
+    ``users`` are those pools, each with its cores.
+    """
+
+    name: str
+    quota: int
+    users: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def used(self) -> int:
+        """The cores that other pools use."""
+        return sum(cores for _, cores in self.users)
+
+    def nodes(self, cores: int) -> int:
+        """How many nodes with this number of cores the quota still allows."""
+        return max(0, self.quota - self.used) // cores
+
+
+def core_limits(
+    capacity: Capacity, size: str, *, spot: bool, without: str = ""
+) -> tuple[CoreLimit, ...]:
+    """The known quotas that bound nodes of a size; ``without`` is the id of a pool to ignore.
+
+    One quota of Spot cores holds for all families. Dedicated cores are bounded by the quota of the
+    account and, where it is enforced, by that of the family.
+    """
+    resource, used = capacity.resource, capacity.used(without=without)
+    if resource is None:
+        return ()
+    if spot:
+        users = tuple((each.pool, each.spot) for each in used if each.spot)
+        known = resource.spot_cores
+        return (CoreLimit("Spot cores", known, users),) if known is not None else ()
+    found = []
+    if resource.dedicated_cores is not None:
+        users = tuple((each.pool, each.dedicated) for each in used if each.dedicated)
+        found.append(CoreLimit("dedicated cores", resource.dedicated_cores, users))
+    family = capacity.family(size)
+    key = vm_sizes.family_key(family)
+    quota = resource.family_cores.get(key)
+    if resource.families_enforced and quota is not None:
+        users = tuple(
+            (each.pool, each.dedicated) for each in used if each.dedicated and each.family == key
+        )
+        found.append(CoreLimit(f"dedicated cores of {family}", quota, users))
+    return tuple(found)
+
+
+QUOTA_ERRORS: Mapping[str, str] = {
+    "AccountCoreQuotaReached": "dedicated cores",
+    "AccountVMSeriesCoreQuotaReached": "dedicated cores of ",
+    "AccountLowPriorityCoreQuotaReached": "Spot cores",
+}
+"""Error of a resize → how the name of the quota begins that it is about."""
+
+
+def quota_numbers(capacity: Capacity | None, pool: PoolFacts, code: str) -> str:
+    """The quota that a resize of a pool reached, and which pools use it; empty if not known."""
+    name, size = QUOTA_ERRORS.get(code), pool.properties.get("vmSize")
+    if capacity is None or name is None or not isinstance(size, str):
+        return ""
+    spot = name.startswith("Spot")
+    for limit in core_limits(capacity, size, spot=spot):
+        if limit.name == name or (name.endswith(" ") and limit.name.startswith(name)):
+            users = ", ".join(f"{user} {cores:,}" for user, cores in limit.users)
+            requested = f", and pools have or request {limit.used:,} ({users})" if users else ""
+            return f"the quota of {limit.name} is {limit.quota:,}{requested}"
+    return ""

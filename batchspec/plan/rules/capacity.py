@@ -1,0 +1,331 @@
+"""Rules about quotas and VM sizes of the account, for plans that create nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from batchspec.catalog import vm_sizes
+from batchspec.diagnostics import Diagnostic, counted
+from batchspec.plan.actions import (
+    CreateJob,
+    CreatePool,
+    CreateSchedule,
+    ReplaceJob,
+    ReplacePool,
+    ReplaceSchedule,
+    ResizePool,
+    ScalePool,
+)
+from batchspec.plan.capacity import Capacity, CoreLimit, VmSize, core_limits
+from batchspec.plan.cost import node_range
+from batchspec.plan.plan import Step
+from batchspec.plan.rules.rule import ERROR, NOTE, WARNING, Finding, RuleContext, RuleGroup
+from batchspec.pricing import NodeKind
+from batchspec.spec import PoolKind
+
+CAPACITY = RuleGroup(
+    "Quotas and VM sizes",
+    "What the account allows, for plans on Azure that create nodes. Azure Resource Manager reports"
+    " it if AZURE_SUBSCRIPTION_ID is set or Microsoft Entra ID signs in; everything else works"
+    " without.",
+)
+
+_YEAR = timedelta(days=365)
+_SHOWN = 5
+"""How many pools or sizes a message lists."""
+_KEYS = ("nodes", "target_dedicated_nodes", "target_low_priority_nodes", "auto_scale_formula")
+
+
+@dataclass(frozen=True, slots=True)
+class _Demand:
+    """Nodes of one kind at their largest number; 1 if a custom formula decides it."""
+
+    kind: str
+    nodes: int
+    cores: int
+    limits: tuple[CoreLimit, ...]
+
+    @property
+    def tightest(self) -> CoreLimit:
+        """The quota that allows the fewest nodes."""
+        return min(self.limits, key=lambda limit: limit.nodes(self.cores))
+
+    @property
+    def possible(self) -> int:
+        """How many nodes the quotas still allow."""
+        return self.tightest.nodes(self.cores)
+
+    @property
+    def never(self) -> bool:
+        """Whether a quota allows no node, even without other pools."""
+        return any(limit.quota < self.cores for limit in self.limits)
+
+
+def _demands(context: RuleContext) -> tuple[_Demand, ...]:
+    """What the pool needs at its largest; without kinds whose quota is not known."""
+    capacity, size = context.observed.capacity, context.pool.get("vmSize")
+    if capacity is None or not isinstance(size, str):
+        return ()
+    cores = capacity.cores(size)
+    own = "" if context.spec.pool.kind is PoolKind.JOB else context.spec.pool.id
+    nodes, found = node_range(context), []
+    for kind in nodes.kinds:
+        spot = kind is NodeKind.SPOT
+        limits = core_limits(capacity, size, spot=spot, without=own)
+        most = nodes.of(kind)[1]
+        if limits and cores:
+            name = "Spot" if spot else "dedicated"
+            found.append(_Demand(name, 1 if most is None else most, cores, limits))
+    return tuple(found)
+
+
+def creates_nodes(context: RuleContext, steps: Sequence[Step]) -> bool:
+    """Whether steps create nodes: a pool, more nodes of one, or a job with an auto pool."""
+    created: tuple[type, ...] = (CreatePool, ReplacePool, ResizePool, ScalePool)
+    if context.spec.pool.kind is PoolKind.JOB:
+        created = (CreateJob, ReplaceJob, CreateSchedule, ReplaceSchedule)
+    return any(isinstance(step.action, created) for step in steps)
+
+
+@CAPACITY.rule(
+    "no-core-quota",
+    ERROR,
+    title="The quota of cores allows no node of the pool",
+    why="The pool would be created, and its allocation would fail (`AccountCoreQuotaReached`). New"
+    " accounts often have no cores in most VM families.",
+    fix="Use a VM size of a family with quota, or request cores: Azure portal, the Batch account,"
+    " Quotas.",
+)
+def no_core_quota(context: RuleContext) -> Iterator[Finding]:
+    """No kind of node that the pool asks for has a quota of the cores of one node."""
+    demands = _demands(context)
+    kinds = node_range(context).kinds
+    if not demands or len(demands) < len(kinds) or not all(each.never for each in demands):
+        return
+    first = demands[0]
+    yield Finding(
+        f"the pool {context.spec.pool.id!r} would get no nodes: {_limit(first)}",
+        context.at_pool("vm_size"),
+        _other_families(context),
+        _request(context, first),
+    )
+
+
+@CAPACITY.rule(
+    "core-quota-exceeded",
+    WARNING,
+    title="The quota of cores is smaller than the pool at its largest",
+    why="The service allocates as many nodes as the quota allows (`AccountCoreQuotaReached`,"
+    " `AccountLowPriorityCoreQuotaReached`, `AccountVMSeriesCoreQuotaReached`). The cores of other"
+    " pools count, present and requested ones.",
+    fix="Use fewer nodes, delete pools that are not used (`batchspec list --orphans`), or request"
+    " cores: Azure portal, the Batch account, Quotas.",
+)
+def core_quota_exceeded(context: RuleContext) -> Iterator[Finding]:
+    """More nodes than the quota still allows, scale limits included."""
+    if any(True for _ in no_core_quota.check(context)):
+        return
+    for each in _demands(context):
+        if each.nodes <= each.possible:
+            continue
+        users = [f"{pool} {cores:,}" for pool, cores in each.tightest.users[:_SHOWN]]
+        more = len(each.tightest.users) - len(users)
+        listed = ", ".join([*users, *([f"{more} more"] if more > 0 else [])])
+        yield Finding(
+            f"the pool {context.spec.pool.id!r} can get {each.possible:,} of"
+            f" {counted(each.nodes, f'{each.kind} node')}: {_limit(each)}",
+            context.at_pool(*_KEYS),
+            f"Cores of other pools: {listed}" if listed else "",
+            _request(context, each),
+        )
+
+
+def _limit(demand: _Demand) -> str:
+    """The quota, what other pools use of it, and the cores of a node."""
+    limit = demand.tightest
+    used = f", other pools use {limit.used:,}" if limit.used else ""
+    each = f"a node has {counted(demand.cores, 'core')}"
+    return f"the quota of {limit.name} is {limit.quota:,}{used}, and {each}"
+
+
+def _request(context: RuleContext, demand: _Demand) -> str:
+    limit, capacity = demand.tightest, context.observed.capacity
+    needed = limit.used + demand.nodes * demand.cores
+    portal = "Azure portal, the Batch account, Quotas"
+    if capacity is not None and capacity.resource is not None and capacity.resource.id:
+        portal = f"https://portal.azure.com/#@/resource{capacity.resource.id}, Quotas"
+    few = "Use another size"
+    if demand.possible:
+        few = f"Use at most {counted(demand.possible, f'{demand.kind} node')}"
+    return f"{few}, or request at least {needed:,} {limit.name}: {portal}"
+
+
+def _other_families(context: RuleContext) -> str:
+    """Sizes with as many cores, of families that have quota."""
+    capacity, name = context.observed.capacity, context.pool.get("vmSize")
+    if capacity is None or capacity.resource is None or not isinstance(name, str):
+        return ""
+    quota = capacity.resource.family_cores
+    fitting = [
+        size
+        for size in _alike(capacity, name)
+        if quota.get(vm_sizes.family_key(size.family), 0) >= (size.cores or 1)
+    ]
+    words = ", ".join(size.words for size in fitting[:_SHOWN])
+    return f"Sizes with quota: {words}" if words else ""
+
+
+def _alike(capacity: Capacity, name: str) -> list[VmSize]:
+    """The offered sizes with as many cores, and with GPUs if this one has any, by memory."""
+    known, cores = capacity.size(name), capacity.cores(name)
+    has_gpus = known.gpus > 0 if known is not None else name.lower().startswith("standard_n")
+    memory = known.memory if known is not None else None
+    found = [
+        size
+        for size in (capacity.sizes or {}).values()
+        if size.cores == cores and (size.gpus > 0) == has_gpus and size.ends is None
+    ]
+
+    def rank(size: VmSize) -> tuple[float, bool, str]:
+        distance = abs((size.memory or 0) - memory) if memory is not None else 0
+        return distance, vm_sizes.is_restricted(size.name), size.name
+
+    return sorted((size for size in found if size.name.lower() != name.lower()), key=rank)
+
+
+@CAPACITY.rule(
+    "core-quota-not-known",
+    NOTE,
+    title="The quota of cores is that of the subscription, which is not read",
+    why="The account creates nodes in your subscription (`poolAllocationMode: UserSubscription`)"
+    " and has no quota of cores itself.",
+    fix="`az vm list-usage --location REGION --output table` lists the quotas of the subscription.",
+)
+def core_quota_not_known(context: RuleContext) -> Iterator[Finding]:
+    """An account that creates nodes in the subscription of the user."""
+    capacity = context.observed.capacity
+    resource = capacity.resource if capacity is not None else None
+    if resource is not None and resource.user_subscription:
+        yield Finding(
+            "the quota of cores is not known: the account creates nodes in your subscription",
+            fix=f"`az vm list-usage --location {resource.region} --output table` lists the quotas"
+            " of the subscription",
+        )
+
+
+@CAPACITY.rule(
+    "account-not-read",
+    NOTE,
+    title="Quotas and VM sizes of the account are not checked",
+    why="They are reported by Azure Resource Manager alone, which needs the subscription and a"
+    " sign-in with Microsoft Entra ID. Keys are not valid there.",
+    fix="Set AZURE_SUBSCRIPTION_ID, and sign in with an identity that has the role 'Azure Batch"
+    " Account Reader' or 'Azure Batch Data Contributor' on the account.",
+)
+def account_not_read(context: RuleContext) -> Iterator[Finding]:
+    """What cannot be read, said once, with the cause."""
+    capacity = context.observed.capacity
+    if capacity is None or capacity.problem is None:
+        return
+    unknown = "VM sizes" if capacity.resource is not None else "quotas and VM sizes"
+    if capacity.resource is None and capacity.sizes is not None:
+        unknown = "quotas"
+    yield Finding(
+        f"{unknown} of the account are not checked: {capacity.problem.summary}",
+        detail=capacity.problem.detail,
+        fix=capacity.problem.fix,
+    )
+
+
+@CAPACITY.rule(
+    "account-not-ready",
+    WARNING,
+    title="The Batch account is not ready",
+    why="Its provisioning state is not `Succeeded`: it is being created or deleted, or this"
+    " failed.",
+    fix="See the account in the Azure portal.",
+)
+def account_not_ready(context: RuleContext) -> Iterator[Finding]:
+    """A provisioning state in which requests may fail."""
+    capacity = context.observed.capacity
+    resource = capacity.resource if capacity is not None else None
+    if resource is not None and resource.state not in {"", "Succeeded"}:
+        yield Finding(f"the provisioning state of the Batch account is {resource.state}")
+
+
+@CAPACITY.rule(
+    "vm-size-not-offered",
+    WARNING,
+    title="Batch does not offer the VM size in the region of the account",
+    why="The service lists the sizes that your subscription can use in the region.",
+    fix="Use a size that `az batch location list-skus --location REGION` lists.",
+)
+def vm_size_not_offered(context: RuleContext) -> Iterator[Finding]:
+    """A size that is not in the list of the region."""
+    capacity, name = context.observed.capacity, context.pool.get("vmSize")
+    if capacity is None or not capacity.sizes or not isinstance(name, str):
+        return
+    if capacity.size(name) is not None:
+        return
+    near = ", ".join(size.words for size in _alike(capacity, name)[:_SHOWN])
+    region = capacity.resource.region if capacity.resource is not None else ""
+    where = f" in {region}" if region else ""
+    yield Finding(
+        f"Batch does not offer the VM size {name!r}{where}",
+        context.at_pool("vm_size"),
+        f"Sizes with as many cores: {near}" if near else "",
+        f"`az batch location list-skus --location {region}` lists the sizes" if region else "",
+    )
+
+
+@CAPACITY.rule(
+    "vm-size-support-ends",
+    WARNING,
+    title="Batch ends its support of the VM size",
+    why="The date is that of the service for your region, and may be earlier than that of Azure.",
+    fix="Use a size of a newer generation.",
+)
+def vm_size_support_ends(context: RuleContext) -> Iterator[Finding]:
+    """Support that has ended or ends within a year, unless ``vm-size-retired`` reports it."""
+    size, now = _offered(context), context.observed.now
+    if size is None or size.ends is None or size.ends - now >= _YEAR:
+        return
+    announced = vm_sizes.retirement(size.name)
+    if announced is not None and announced - now < _YEAR and announced <= size.ends:
+        return
+    verb = "ended" if size.ends <= now else "ends"
+    yield Finding(
+        f"Batch {verb} its support of the VM size {size.name.lower()!r} on {size.ends:%Y-%m-%d}",
+        context.at_pool("vm_size"),
+    )
+
+
+@CAPACITY.rule(
+    "vm-size-without-spot",
+    WARNING,
+    title="The VM size has no Spot nodes",
+    why="Azure does not offer unused capacity of every size (`LowPriorityCapable`).",
+    fix="Use dedicated nodes, or another size.",
+)
+def vm_size_without_spot(context: RuleContext) -> Iterator[Finding]:
+    """Spot nodes of a size that cannot have them."""
+    size = _offered(context)
+    if size is not None and not size.spot and NodeKind.SPOT in node_range(context).kinds:
+        yield Finding(
+            f"there are no Spot nodes of the VM size {size.name.lower()!r}",
+            context.at_pool(*_KEYS),
+        )
+
+
+def _offered(context: RuleContext) -> VmSize | None:
+    capacity, name = context.observed.capacity, context.pool.get("vmSize")
+    return capacity.size(name) if capacity is not None and isinstance(name, str) else None
+
+
+def check_capacity(context: RuleContext, steps: Sequence[Step]) -> Iterator[Diagnostic]:
+    """The findings of this group; none for steps that create no nodes."""
+    if creates_nodes(context, steps):
+        for rule in CAPACITY.rules:
+            yield from rule(context)
