@@ -64,13 +64,30 @@ class Diagnostic:
 
 
 class BatchspecError(Exception):
-    """The base class of all expected errors; carries diagnostics and the exit code."""
+    """The base class of all expected errors; carries diagnostics and the exit code.
+
+    Its text is what happened, why, and what to do next, of each diagnostic.
+    """
 
     exit: Exit = Exit.BUG
 
     def __init__(self, *problems: Diagnostic) -> None:
         super().__init__("; ".join(problem.summary for problem in problems))
         self.problems = problems
+
+    def __str__(self) -> str:
+        return redact("\n".join(map(_plain, self.problems)))
+
+
+def _plain(problem: Diagnostic) -> str:
+    """A diagnostic as the text of an exception."""
+    where = problem.where
+    place = f"{where.file}:{where.line}:{where.column}: " if where is not None else ""
+    kind = "" if problem.severity is Severity.ERROR else f"{problem.severity.value}: "
+    lines = [f"{place}{kind}{problem.summary} [{problem.code}]", *problem.detail.splitlines()]
+    if problem.fix:
+        lines.append(f"fix: {problem.fix}")
+    return "\n  ".join(lines)
 
 
 class UsageError(BatchspecError):

@@ -19,7 +19,9 @@ from batchspec.importers.task_groups import (
     number_range,
     task_groups,
     typed,
+    without_number,
 )
+from batchspec.spec import without_clean
 
 Json: TypeAlias = Mapping[str, Any]
 
@@ -160,6 +162,13 @@ class BodyImporter:
         windows = self._windows or line.lower().startswith(("cmd ", "cmd.exe ", "powershell"))
         return self.reader.expressions.command(line, windows=windows) if line else {}
 
+    def _stage_command(self, line: str) -> Body:
+        """A command line of a task; one that batchspec made from ``clean: true`` is that again."""
+        found = self.command(line)
+        command = found.get("command")
+        own = without_clean(command) if isinstance(command, str) else None
+        return found if own is None else {"command": own, "clean": True}
+
     def _common(self, body: Json, section: str) -> Body:
         found: Body = {}
         if resources := records(member(body, "resourceFiles")):
@@ -283,11 +292,11 @@ class BodyImporter:
         first = group.bodies[0]
         wanted = str(member(first, "id") or "task")
         if len(group.bodies) > 1:
-            wanted = re.sub(r"[\W_]*\d*$", "", wanted) or "task"
+            wanted = without_number(wanted) or "task"
         name = self.draft.stage(wanted, {})
         section = stage_section(name)
         body = self._items(group)
-        body |= self.command(self._line(group))
+        body |= self._stage_command(self._line(group))
         body |= self.task(first, section)
         shown = _MARKS.sub("", body.pop("display_name", ""))
         if shown and len(group.bodies) == 1:

@@ -27,6 +27,8 @@ _WORKING = "$AZ_BATCH_TASK_WORKING_DIR"
 _TASK = "$AZ_BATCH_TASK_DIR"
 _MOST_VALUES = 10_000
 """How many values of a sweep are written to a spec."""
+_MOST_COMBINED = 100
+"""How many values one task of a sweep can have."""
 _TASK_KEYS = frozenset(
     (
         *("id", "docker_image", "image", "task_factory", "environment_variables", "command"),
@@ -425,14 +427,27 @@ def _rows(sweep: Json, factory: Json) -> list[tuple[Any, ...]] | None:
             if given.get("replacement")
             else itertools.combinations
         )
-        return list(itertools.islice(choose(given["iterable"], int(given["length"])), limit))
-    if given := mapping(sweep.get("permutations")):
-        chosen = itertools.permutations(given["iterable"], int(given["length"]))
+        chosen = choose(given["iterable"], _length(given))
         return list(itertools.islice(chosen, limit))
+    if given := mapping(sweep.get("permutations")):
+        permuted = itertools.permutations(given["iterable"], _length(given))
+        return list(itertools.islice(permuted, limit))
     if zipped := sweep.get("zip"):
         return list(itertools.islice(zip(*zipped, strict=False), limit))
     drawn = mapping(factory.get("random"))
     return _drawn(drawn) if drawn else None
+
+
+def _length(given: Json) -> int:
+    """How many values are combined. A task has at most so many that they are not all in memory.
+
+    Raises:
+        ValueError: the length is no number, or too large.
+    """
+    length = int(given["length"])
+    if length > _MOST_COMBINED:
+        raise ValueError(f"more than {_MOST_COMBINED:,} values are combined")
+    return length
 
 
 def _drawn(given: Json) -> list[tuple[Any, ...]]:

@@ -80,7 +80,18 @@ def task_groups(bodies: Sequence[Json]) -> Iterator[TaskGroup]:
 
 def _stem(body: Json) -> tuple[object, ...]:
     words = _command_line(body).split()
-    return re.sub(r"[\W_]*\d+$", "", str(member(body, "id") or "")), len(words)
+    task = str(member(body, "id") or "")
+    return without_number(task) if task[-1:].isdecimal() else task, len(words)
+
+
+def without_number(text: str) -> str:
+    """An id without the number at its end, and the characters before it but letters and digits."""
+    end = len(text)
+    while end and text[end - 1].isdecimal():
+        end -= 1
+    while end and not text[end - 1].isalnum():
+        end -= 1
+    return text[:end]
 
 
 def _program(body: Json) -> tuple[object, ...]:
@@ -131,7 +142,7 @@ def _shared(lines: Sequence[str]) -> tuple[list[str], list[tuple[str, ...]]] | N
 def _around(words: Sequence[str]) -> tuple[str, str]:
     """The prefix and suffix that words share, up to a character that is no digit or letter."""
     start = _common_prefix(words)
-    start = start[: len(start) - len(re.search(r"[0-9.]*$", start)[0])]  # type: ignore[index]
+    start = start.rstrip("0123456789.")
     rest = [word[len(start) :] for word in words]
     end = _common_prefix([word[::-1] for word in rest])[::-1]
     return start, end[len(re.match(r"[0-9]*", end)[0]) :]  # type: ignore[index]

@@ -218,8 +218,8 @@ _SIZES = frozenset({"targetDedicatedNodes", "targetLowPriorityNodes"})
 _HIDDEN = frozenset({"password", "accountKey", "sasKey", "protectedSettings"})
 """Members that the service takes and never shows."""
 _SETTING = frozenset({"name", "value"})
-_SIGNED = re.compile(r"\?[^\s\"']*\bsig=[^\s\"']*")
-"""The query of a signed URL: rights and expiry, which are renewed regularly."""
+_WORD = re.compile(r"[^\s\"']+")
+_SIGNATURE = re.compile(r"\bsig=")
 _LONGEST = 60
 """Characters of a value that are shown; a longer value has a digest."""
 
@@ -270,8 +270,14 @@ def _without_secrets(value: Value) -> object:
         case tuple():
             return [_without_secrets(item) for item in value]
         case str():
-            return _SIGNED.sub("?...", value)
+            return _WORD.sub(_without_query, value)
     return thaw(value, lambda text: text.shown)
+
+
+def _without_query(word: re.Match[str]) -> str:
+    """A URL without the query of its signature: rights and expiry, which are renewed regularly."""
+    url, _, query = word[0].partition("?")
+    return f"{url}?..." if _SIGNATURE.search(query) else word[0]
 
 
 def _parts(

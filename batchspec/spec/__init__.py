@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         scaled_down,
     )
     from batchspec.spec.insertion import literal_name
+    from batchspec.spec.node_scripts import without_clean
     from batchspec.spec.outline import Outline, read_outline
     from batchspec.spec.parameters import RESERVED
     from batchspec.spec.read import (
@@ -191,6 +192,7 @@ __all__ = [
     "varying_members",
     "with_estimate",
     "with_max",
+    "without_clean",
     "wrapped",
 ]
 
@@ -213,6 +215,7 @@ _MODULES = {
     ),
     **dict.fromkeys(("LOGS", "LOGS_PATH"), "short_forms"),
     **dict.fromkeys(("literal_name",), "insertion"),
+    **dict.fromkeys(("without_clean",), "node_scripts"),
     **dict.fromkeys(("duration", "iso", "slug"), "convert"),
     **dict.fromkeys(("definition", "load_schema", "resolved", "schema_text"), "validator"),
     **dict.fromkeys(("FlawedSpecError", "expanded_document", "read_spec"), "read"),

@@ -24,8 +24,10 @@ from batchspec.spec.yaml_tree import Node, made
 
 _LONGEST = 65_536
 """Bytes of a requirements file; the start task contains them, and `sh` takes 131,071."""
-_LOCAL = re.compile(r"-(?:r|c|e)\b|--(?:requirement|constraint|editable)\b|\.{0,2}/|file:")
-"""Requirements that refer to another file, which nodes do not have."""
+_LOCAL = re.compile(r"-[rce]|--(?:requirem|c|ed)[a-z]*\b|\.{0,2}/|file:")
+"""Requirements that refer to another file, which nodes do not have.
+
+pip accepts ``-rFILE`` without a blank, and long options that are shortened."""
 
 _INSTALL = """\
 set -e
@@ -142,6 +144,11 @@ def _stage(stage: Node, before: str, problems: Diagnostics, *, windows: bool) ->
         assert isinstance(command.value, str)
         members["command"] = replace(command, value=script + command.value)
     return stage.with_(**members) if clean is not None or "command" in members else stage
+
+
+def without_clean(script: str) -> str | None:
+    """The command of a stage with ``clean`` whose tasks run a script; ``None``: of another one."""
+    return script.removeprefix(_CLEAN) if script.startswith(_CLEAN) else None
 
 
 def _is_script(stage: Node) -> bool:

@@ -85,3 +85,18 @@ def test_a_saved_plan_takes_only_secrets_from_the_environment(spec: Path) -> Non
     assert options.read_value is not None
     found = load_spec(options, needs_secrets=True).parameters
     assert (secret(found["token"]), found["top"]) == ("inherited", 3)
+
+
+def test_the_text_of_an_exception_is_what_happened_why_and_what_to_do(spec: Path) -> None:
+    spec.write_text(SPEC.replace("name: demo", "nmae: demo"))
+    with pytest.raises(batchspec.SpecError) as caught:
+        batchspec.load(spec, environ={})
+    text = str(caught.value)
+    assert f"{spec}:2:1: " in text
+    assert "[unknown-key]\n" in text
+    assert "\n  fix: Did you mean `name`?" in text
+    error = batchspec.ServiceError(
+        batchspec.Diagnostic("x", "it failed", "because\nof ?sv=1&sig=abcdefgh", fix="Do it."),
+        code="x",
+    )
+    assert str(error) == "it failed [x]\n  because\n  of ?sv=1&sig=***\n  fix: Do it."

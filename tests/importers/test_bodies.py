@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 
 from batchspec.diagnostics import SpecError
 from batchspec.importers import import_bodies, import_documents
-from batchspec.spec import command_line, spec_scope
+from batchspec.importers.task_groups import without_number
+from batchspec.spec import command_line, expanded_document, spec_scope
 from tests.importers.drafts import imported
 
 POOL: dict[str, Any] = {
@@ -327,3 +329,31 @@ def test_a_pool_without_identity(tmp_path: Path) -> None:
     none = {**POOL, "identity": {"type": "None"}}
     found = imported(tmp_path, files(none), password="p")
     assert "identity" not in found.document["pool"]
+
+
+def test_a_generated_script_of_clean_is_the_key_again(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(
+        "version: 1\nname: demo\npool: {existing: there}\njob: {max_wall_clock_time: 1h}\n"
+        "tasks: {run: {for_each: {range: [0, 3]}, clean: true, command: 'echo {{ value }}  a'}}\n"
+    )
+    document = expanded_document(path)
+    template = document["tasks"]["run"]["command"]  # type: ignore[index]
+    assert "first-files" in template
+    lines = [template.replace("{{ value }}", str(number)) for number in range(3)]
+    tasks = [task(f"run-{n}", shlex.join(["/bin/sh", "-c", lines[n]])) for n in range(3)]
+    draft = import_bodies("x", None, JOB, tasks)
+    (stage,) = draft.stages.values()
+    assert stage["clean"] is True
+    assert "first-files" not in str(stage)
+    # A command that only begins like it stays as it is.
+    (other,) = import_bodies("x", None, JOB, [task("t", "/bin/sh -c 'found=1'")]).stages.values()
+    assert other["command"] == "found=1"
+
+
+@pytest.mark.parametrize(
+    ("task_id", "stem"),
+    [("a-12", "a"), ("a", "a"), ("a_-1", "a"), ("12", ""), ("a1b", "a1b"), ("a-", "a")],
+)
+def test_the_stem_of_an_id(task_id: str, stem: str) -> None:
+    assert without_number(task_id) == stem

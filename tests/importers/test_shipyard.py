@@ -189,6 +189,14 @@ def test_task_factories(
     assert stage.get("command", stage.get("command_line")) == (template or command)
 
 
+@pytest.mark.parametrize("kind", ["combinations", "permutations"])
+def test_values_that_are_too_many_to_combine_are_refused(kind: str, tmp_path: Path) -> None:
+    given = {"iterable": ["x", "y"], "length": 10**10, "replacement": True}
+    task = {"task_factory": {"parametric_sweep": {kind: given}}, "command": "run {0}"}
+    with pytest.raises(SpecError, match="more than 100 values are combined"):
+        imported(tmp_path, documents([task]))
+
+
 @pytest.mark.parametrize(
     "drawn",
     [
