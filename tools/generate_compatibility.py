@@ -84,8 +84,12 @@ _BEHAVIOUR = """\
 - **Node logs.** `upload_node_logs` replies before the upload, as recorded, and a failed upload is
   only in `daemon.log`. The file is `agent-debug.log`; recordings have four files, whose names are
   not documented.
-- **Managed identities.** A node can access every container of the account's own storage, through
-  auto-storage and through any `identityReference`. URLs of other storage are used unchanged.
+- **Managed identities.** An `identityReference` of a resource file or an output file needs an
+  identity that is attached to the pool of the node, by the control plane; it has access to every
+  container of the account's own storage, or to those of its registered rights (`docs/local.md`).
+  A change of the identities of a pool takes effect for the next task, not only for new nodes.
+  Uploads of node logs and mounted containers do not check the identity. A node can access every
+  container through auto-storage. URLs of other storage are used unchanged.
 - **Node addresses.** On Linux each node has a separate loopback address, starting at 127.1.0.1; on
   other systems all nodes have 127.0.0.1. A port opened on 0.0.0.0 is open on all nodes.
 - **Multi-instance tasks.** `AZ_BATCH_TASK_SHARED_DIR` is the same directory for all instances,

@@ -37,6 +37,7 @@ from batchspec.local.engine import Engine as ProcessEngine
 from batchspec.local.fault_injection import NO_FAULTS, FaultInjection, RandomSource
 from batchspec.local.former_clients import FormerClients
 from batchspec.local.http import App, HttpsSocket, listen, serving, url_of
+from batchspec.local.identities import FULL_ACCESS, IdentityRights
 from batchspec.local.model import NodeState
 from batchspec.local.process import process_tag
 from batchspec.local.settings import NO_LIMITS, Limits, TrustFiles
@@ -54,8 +55,9 @@ class ServiceConfig:
     ``autoStorageContainerName``, or ``None``; ``storage_aliases`` are its other addresses.
     ``speed`` is the ratio of the service's time to real time, ``allocation`` the service's time
     that a node needs to start, ``faults`` the injected faults. ``applications`` is the folder of
-    application packages, ``limits`` apply to every task. ``trust`` are the files with which nodes
-    trust the certificate of the services, if they use https.
+    application packages, ``identities`` are the rights of managed identities, ``limits`` apply to
+    every task. ``trust`` are the files with which nodes trust the certificate of the services, if
+    they use https.
     ``unread`` is how long a requested resize lasts at least if no client reads the pool,
     ``node_state`` how long a node is at least ``creating``, ``starting`` or ``leavingpool``.
     """
@@ -69,6 +71,7 @@ class ServiceConfig:
     allocation: timedelta = timedelta()
     faults: FaultInjection = NO_FAULTS
     applications: Path | None = None
+    identities: IdentityRights = FULL_ACCESS
     limits: Limits = NO_LIMITS
     trust: TrustFiles | None = None
     unread: timedelta = timedelta(seconds=2)
@@ -122,7 +125,7 @@ def storage_of(config: ServiceConfig) -> StorageAccount | None:
     """The auto-storage account; ``None`` without one."""
     if config.storage is None:
         return None
-    return StorageAccount.read(config.storage, config.storage_aliases)
+    return StorageAccount.read(config.storage, config.storage_aliases, config.identities)
 
 
 def applications_of(config: ServiceConfig) -> Applications:

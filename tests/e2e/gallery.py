@@ -14,6 +14,7 @@ from azure.core.credentials import AzureNamedKeyCredential
 from azure.storage.blob import BlobServiceClient
 
 from tests.e2e.conftest import Workplace
+from tests.local.management import ServicePlace, attach_identities, identity_id
 
 KEY = "0123456789abcdef"
 """The secret that a spec is given; it must not appear in any output."""
@@ -49,6 +50,12 @@ def _pool(name: str) -> Callable[[Workplace], None]:
             )
 
     return make
+
+
+def _identity_pool(place: Workplace) -> None:
+    _pool("with-identity")(place)
+    nodes = identity_id("nodes").replace("resourceGroups/batchspec", "resourceGroups/batch")
+    attach_identities(ServicePlace(place.endpoints()), "with-identity", nodes)
 
 
 def _package(place: Workplace) -> None:
@@ -132,7 +139,7 @@ CASES: Mapping[str, Case | Without] = {
         }
     ),
     "logs": Case({"counting/up/stdout.txt": "1\n2\n3\n", "counting/up/stderr.txt": "counted up\n"}),
-    "managed-identity": Case({"museum.words": "17\n"}, first=_pool("with-identity")),
+    "managed-identity": Case({"museum.words": "17\n"}, first=_identity_pool),
     "map-reduce": Case({"top.txt": TOP}),
     "matrix": Case(
         {

@@ -13,6 +13,7 @@ from azure.core.credentials import AccessToken
 from azure.core.pipeline.policies import HeadersPolicy
 from azure.mgmt.batch import BatchManagementClient
 
+from batchspec import local
 from tests.local.openapi import openapi_description
 from tests.local.running import Answer
 
@@ -94,6 +95,41 @@ class Management:
             found = description.violations(method, url, content, answer.status, got, answer.body)
             assert found == []
         return answer
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePlace:
+    """A service in a process of its own."""
+
+    endpoints: local.Endpoints
+
+    @property
+    def url(self) -> str:
+        return self.endpoints.batch_url
+
+    @property
+    def account(self) -> str:
+        return self.endpoints.batch_account
+
+    @property
+    def key(self) -> str:
+        return self.endpoints.batch_key
+
+
+def attach_identities(place: Place, pool_id: str, *ids: str) -> None:
+    """Set the managed identities of an existing pool."""
+    assigned: dict[str, Any] = {name: {} for name in ids}
+    identity = {"type": "UserAssigned", "userAssignedIdentities": assigned}
+    answer = Management(place).request("PATCH", f"pools/{pool_id}", {"identity": identity})
+    assert answer.status == 200, answer.body
+
+
+def identity_id(name: str) -> str:
+    """The resource id of a managed identity in the resource group of the service."""
+    return (
+        f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}"
+        f"/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
+    )
 
 
 def account_path(place: Place) -> str:

@@ -29,6 +29,9 @@ class ContainerAccess:
     def container(self, name: str) -> str | None:
         return self.blobs.container(name) if name in self.blobs.containers else None
 
+    def allows(self, identity: str, url: str, *, write: bool) -> bool:
+        return True
+
     def identity(self, url: str) -> str:
         return f"{url}?{SAS}"
 
@@ -206,7 +209,9 @@ async def test_files_and_containers_are_downloaded(
             "identityReference": {"resourceId": "/x"},
         },
     )
-    outcome = await agent.perform(launch(tmp_path, "true", resource_files=resources))
+    outcome = await agent.perform(
+        launch(tmp_path, "true", resource_files=resources, identities=("/X",))
+    )
     assert outcome.failure is None
     wd = tmp_path / "node/task/wd"
     found = {

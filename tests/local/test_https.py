@@ -28,6 +28,7 @@ from batchspec.local.daemon import HttpsEndpoints
 from batchspec.local.daemon.certificates import Certificate
 from batchspec.local.daemon.home import Home
 from batchspec.local.settings import Settings
+from tests.local.management import ServicePlace, attach_identities, identity_id
 from tests.local.test_daemon_tasks import until
 
 MACHINE = {
@@ -138,14 +139,15 @@ def test_a_node_downloads_and_a_task_trusts_by_https_and_host_name(
 ) -> None:
     with BlobServiceClient.from_connection_string(secure.connection_string) as blobs:
         blobs.create_container("node").upload_blob("in", b"hello")
-    by_name = f"{secure.blob_host_url}/node/in"
+    by_name, reader = f"{secure.blob_host_url}/node/in", identity_id("reader")
     files = [
         {"httpUrl": f"{by_name}?{blob_sas(secure, 'node', 'in', 'https')}", "filePath": "a"},
-        {"httpUrl": by_name, "filePath": "b", "identityReference": {"resourceId": "/id"}},
+        {"httpUrl": by_name, "filePath": "b", "identityReference": {"resourceId": reader}},
     ]
     with batch_client(secure) as batch:
         batch.create_pool({"id": "node", "vmSize": "standard_d2s_v3", "targetDedicatedNodes": 1,
                            "virtualMachineConfiguration": MACHINE})  # fmt: skip
+        attach_identities(ServicePlace(secure), "node", reader)
         batch.create_job({"id": "node", "poolInfo": {"poolId": "node"}})
         command = "/bin/sh -c 'cat a b $SSL_CERT_FILE'"
         batch.create_task("node", {"id": "t", "commandLine": command, "resourceFiles": files})

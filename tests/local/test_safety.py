@@ -23,6 +23,7 @@ from tests.local.engines import (
     task,
     wait_until,
 )
+from tests.local.management import attach_identities, identity_id
 from tests.local.running import KEY, Service, running
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -205,7 +206,7 @@ async def test_keys_and_signatures_never_appear(
 
 def _all_output(tmp_path: Path, storage: StorageAccount, url: str) -> str:
     """All output of the service about tasks with unavailable files and about invalid requests."""
-    identity = {"identityReference": {"resourceId": "x"}}
+    identity = {"identityReference": {"resourceId": identity_id("x")}}
     container = {"containerUrl": f"{url}/none?{SAS}"}
     condition = {"uploadCondition": "taskcompletion"}
     bodies: list[dict[str, Any]] = [
@@ -227,6 +228,7 @@ def _all_output(tmp_path: Path, storage: StorageAccount, url: str) -> str:
     ]
     with running(tmp_path / "batch", engine_with(storage)) as batch:
         batch.client.create_pool(pool())
+        attach_identities(batch, "p", identity_id("x"))
         batch.client.create_job(job())
         for body in bodies:
             batch.client.create_task("j", body)

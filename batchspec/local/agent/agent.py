@@ -43,7 +43,7 @@ from batchspec.local.agent.resource_files import (
     make_directory,
     preparation_failure,
 )
-from batchspec.local.agent.storage import BlobClient, StorageAccess, blob_url
+from batchspec.local.agent.storage import BlobClient, NodeStorage, StorageAccess, blob_url
 from batchspec.local.clock import Clock
 from batchspec.local.model import NO_USAGE, LogUpload
 from batchspec.local.process import TAG_VARIABLE, process_tag
@@ -63,7 +63,7 @@ class NodeTools:
 
     processes: Processes
     storage: BlobClient
-    storage_access: StorageAccess
+    node_storage: NodeStorage
     clock: Clock
     tag: Mapping[str, str]
 
@@ -145,7 +145,7 @@ class Coordination:
         files, into = self._settings.common_files, instance.directory
         try:
             await add_files(
-                instance.packages, files, into, self._tools.storage, self._tools.storage_access
+                instance.packages, files, into, self._tools.storage, self._tools.node_storage
             )
         except (PackageError, ResourceError, OSError) as error:
             self._fail(instance, CommandResult(None, preparation_failure(error)))
@@ -356,7 +356,7 @@ class Agent:
                     launch.resource_files,
                     into,
                     self._blobs,
-                    self._storage_access,
+                    NodeStorage(self._storage_access, launch.identities),
                 )
                 await self._step(run, filling)
             if run.ended is None and launch.mounts:
@@ -424,7 +424,8 @@ class Agent:
     ) -> tuple[CommandResult, tuple[Outcome, ...]]:
         """Run the coordination on all nodes, then the primary's command, then end all instances."""
         tag = {TAG_VARIABLE: self._tag}
-        tools = NodeTools(self._processes, self._blobs, self._storage_access, self._clock, tag)
+        node_storage = NodeStorage(self._storage_access, launch.identities)
+        tools = NodeTools(self._processes, self._blobs, node_storage, self._clock, tag)
         coordination = Coordination(launch, multi_instance, tools)
         ran = CommandResult(None, None)
         try:
@@ -454,8 +455,9 @@ class Agent:
         if not outputs:
             return (), None
         try:
+            node_storage = NodeStorage(self._storage_access, launch.identities)
             sending = upload_all(
-                outputs, launch.directory, launch.environment, self._blobs, self._storage_access
+                outputs, launch.directory, launch.environment, self._blobs, node_storage
             )
             return await self._step(run, sending)
         except OSError as error:  # the upload logs cannot be written

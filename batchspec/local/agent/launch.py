@@ -125,7 +125,7 @@ class Launch:
     is what the command runs in, if any. ``refused`` is why the launch must fail without running.
     ``limits`` apply to the command, and in a multi-instance task to each instance. ``mounts`` are
     the file systems of the node. ``start_delay`` passes before the command starts, on a node that
-    is slow by fault injection.
+    is slow by fault injection. ``identities`` are the resource ids of those of the pool.
     """
 
     key: str
@@ -144,6 +144,7 @@ class Launch:
     limits: Limits = NO_LIMITS
     mounts: tuple[Mount, ...] = field(default=(), repr=False)
     start_delay: timedelta = timedelta()
+    identities: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

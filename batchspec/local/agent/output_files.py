@@ -19,7 +19,7 @@ from typing import Any
 
 from batchspec.local.agent.launch import Failure, failure, without_query
 from batchspec.local.agent.processes import expand_variables
-from batchspec.local.agent.storage import BlobClient, StorageAccess, StorageError, blob_url
+from batchspec.local.agent.storage import BlobClient, NodeStorage, StorageError, blob_url
 
 _CONDITIONS: Mapping[str, tuple[bool, ...]] = {
     "tasksuccess": (True,),
@@ -35,6 +35,7 @@ class _Upload:
     blob: str
     container: str
     headers: Mapping[str, str]
+    denied: StorageError | None = None
 
 
 def select_outputs(
@@ -56,7 +57,7 @@ async def upload_all(
     directory: Path,
     environment: Mapping[str, str],
     storage: BlobClient,
-    storage_access: StorageAccess,
+    node_storage: NodeStorage,
 ) -> tuple[tuple[str, ...], Failure | None]:
     """Upload the files of ``outputs`` from the task ``directory``: the blobs, and the first
     failure.
@@ -70,7 +71,7 @@ async def upload_all(
         for output in outputs:
             pattern = expand_variables(output["filePattern"], environment)
             found = 0
-            uploads = _uploads(output, pattern, directory / "wd", storage_access)
+            uploads = _uploads(output, pattern, directory / "wd", node_storage)
             for upload in await asyncio.to_thread(list, uploads):
                 found += 1
                 try:
@@ -94,17 +95,20 @@ def _open_log(path: Path) -> Any:
 
 
 def _uploads(
-    output: Mapping[str, Any], pattern: str, base: Path, storage_access: StorageAccess
+    output: Mapping[str, Any], pattern: str, base: Path, node_storage: NodeStorage
 ) -> Iterator[_Upload]:
     target = output["destination"]["container"]
-    container = target["containerUrl"]
+    container, denied = target["containerUrl"], None
     if "identityReference" in target:
-        container = storage_access.identity(container)
+        try:
+            container = node_storage.identity(container, target["identityReference"], write=True)
+        except StorageError as error:
+            denied = error
     path = (target.get("path") or "").strip("/")
     headers = {entry["name"]: entry.get("value", "") for entry in target.get("uploadHeaders", ())}
     for file, below in find_files(pattern, base):
         name = "/".join(filter(None, (path, below))) if has_wildcard(pattern) else path or file.name
-        yield _Upload(file, name, container, headers)
+        yield _Upload(file, name, container, headers, denied)
 
 
 _NO_BLOB_NAME = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")
@@ -116,6 +120,8 @@ _LONGEST = 1024
 async def _upload(upload: _Upload, storage: BlobClient) -> None:
     if _NO_BLOB_NAME.search(upload.blob) or len(upload.blob) > _LONGEST:
         raise StorageError(400, "InvalidUri")
+    if upload.denied is not None:
+        raise upload.denied
     source = os.open(upload.file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         await storage.upload(source, blob_url(upload.container, upload.blob), upload.headers)

@@ -16,14 +16,14 @@ import zipfile
 import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from batchspec.local.agent.launch import Failure, Package, failure, package_failure, without_query
 from batchspec.local.agent.storage import (
     BlobClient,
-    StorageAccess,
+    NodeStorage,
     StorageError,
     StorageTimeoutError,
     blob_url,
@@ -166,7 +166,7 @@ async def fetch_all(
     resources: Sequence[Mapping[str, Any]],
     into: Path,
     storage: BlobClient,
-    storage_access: StorageAccess,
+    node_storage: NodeStorage,
 ) -> None:
     """Download all ``resources`` (in wire form) to the directory ``into``, a few at a time.
 
@@ -177,7 +177,7 @@ async def fetch_all(
     fetches: set[asyncio.Task[None]] = set()
     try:
         for resource in resources:
-            async for file in _expand_resource(resource, storage, storage_access):
+            async for file in _expand_resource(resource, storage, node_storage):
                 await gate.acquire()
                 fetch = asyncio.create_task(_fetch(file, into, storage))
                 fetch.add_done_callback(lambda _: gate.release())
@@ -194,20 +194,30 @@ async def fetch_all(
 
 
 async def _expand_resource(
-    resource: Mapping[str, Any], storage: BlobClient, storage_access: StorageAccess
+    resource: Mapping[str, Any], storage: BlobClient, node_storage: NodeStorage
 ) -> AsyncIterator[_File]:
     """The single files that one resource stands for."""
     mode = int(resource.get("fileMode") or _MODE, 8) & 0o7777
-    identified = "identityReference" in resource
+    reference = resource.get("identityReference")
     if url := resource.get("httpUrl"):
-        yield _File(storage_access.identity(url) if identified else url, resource["filePath"], mode)
+        file = _File(url, resource["filePath"], mode)
+        if reference is None:
+            yield file
+            return
+        try:
+            yield replace(file, url=node_storage.identity(url, reference, write=False))
+        except StorageError as error:
+            raise ResourceError(_download_failure(file, error)) from None
         return
     name = resource.get("autoStorageContainerName")
-    container = storage_access.container(name) if name else resource["storageContainerUrl"]
+    container = node_storage.container(name) if name else resource["storageContainerUrl"]
     if container is None:
         raise ResourceError(failure("ResourceContainerListMiscError", ContainerName=name or ""))
-    if identified:
-        container = storage_access.identity(container)
+    if reference is not None:
+        try:
+            container = node_storage.identity(container, reference, write=False)
+        except StorageError as error:
+            raise ResourceError(_listing_failure(container, error)) from None
     folder = resource.get("filePath") or ""
     prefix = resource.get("blobPrefix") or ""
     try:
@@ -304,7 +314,7 @@ async def add_files(
     files: Sequence[Mapping[str, Any]],
     into: Path,
     storage: BlobClient,
-    storage_access: StorageAccess,
+    node_storage: NodeStorage,
 ) -> None:
     """Install packages on the node, and download resource ``files`` (in wire form) to a directory.
 
@@ -314,7 +324,7 @@ async def add_files(
     if packages:
         await install_all(packages)
     if files:
-        await fetch_all(files, into, storage, storage_access)
+        await fetch_all(files, into, storage, node_storage)
 
 
 def preparation_failure(error: PackageError | ResourceError | OSError) -> Failure:

@@ -12,6 +12,7 @@ import base64
 import hashlib
 import hmac
 import os
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -19,13 +20,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 from urllib.parse import SplitResult, quote, urlencode, urlsplit, urlunsplit
 from xml.etree import ElementTree
 
 import aiohttp
 from aiohttp.abc import ResolveResult
 from yarl import URL
+
+from batchspec.local.identities import FULL_ACCESS, IdentityRights
 
 _SAS_VERSION = "2021-12-02"
 _LIFETIME = timedelta(days=7)
@@ -54,6 +57,9 @@ class StorageAccess(Protocol):
     def identity(self, url: str) -> str:
         """``url`` as the managed identity of the nodes may use it."""
 
+    def allows(self, identity: str, url: str, *, write: bool) -> bool:
+        """Whether a managed identity may read the container of ``url``, or ``write`` to it."""
+
 
 @dataclass(frozen=True, slots=True)
 class NoAutoStorage:
@@ -77,13 +83,51 @@ class NoAutoStorage:
         """The URL as it is."""
         return url
 
+    def allows(
+        self,
+        identity: str,  # noqa: ARG002  the protocol's
+        url: str,  # noqa: ARG002
+        *,
+        write: bool,  # noqa: ARG002
+    ) -> bool:
+        """``True``: other storage decides itself."""
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStorage:
+    """The storage as a node of one pool can use it.
+
+    ``attached`` are the resource ids of the identities of the pool.
+    """
+
+    access: StorageAccess
+    attached: tuple[str, ...] = ()
+
+    def container(self, name: str) -> str | None:
+        """A container of the auto-storage account; ``None`` without one."""
+        return self.access.container(name)
+
+    def identity(self, url: str, reference: Mapping[str, Any], *, write: bool) -> str:
+        """``url`` as the identity that a task references may use it.
+
+        Raises:
+            StorageError: 403: the identity is not attached to the pool, or has no such right.
+        """
+        name = reference.get("resourceId", "")
+        if name.lower() not in {each.lower() for each in self.attached}:
+            raise StorageError(403, "IdentityNotFound")
+        if not self.access.allows(name, url, write=write):
+            raise StorageError(403, "AuthorizationPermissionMismatch")
+        return self.access.identity(url)
+
 
 @dataclass(frozen=True, slots=True)
 class StorageAccount:
     """A storage account and its key.
 
     ``endpoint`` is the blob endpoint that nodes use, ``aliases`` are other ones of the account; all
-    without a final slash.
+    without a final slash. ``rights`` are those of managed identities.
     """
 
     name: str
@@ -91,9 +135,15 @@ class StorageAccount:
     key: str = field(repr=False)
     aliases: tuple[str, ...] = ()
     now: Callable[[], datetime] = field(default=_now, repr=False)
+    rights: IdentityRights = FULL_ACCESS
 
     @classmethod
-    def read(cls, connection_string: str, aliases: tuple[str, ...] = ()) -> Self:
+    def read(
+        cls,
+        connection_string: str,
+        aliases: tuple[str, ...] = (),
+        rights: IdentityRights = FULL_ACCESS,
+    ) -> Self:
         """The account of a connection string, which must have a ``BlobEndpoint``.
 
         Raises:
@@ -104,7 +154,8 @@ class StorageAccount:
         )
         try:
             name, key = parts["AccountName"], parts["AccountKey"]
-            return cls(name, parts["BlobEndpoint"].rstrip("/"), key, aliases)
+            endpoint = parts["BlobEndpoint"].rstrip("/")
+            return cls(name, endpoint, key, aliases, rights=rights)
         except KeyError as error:
             raise ValueError(f"the connection string has no {error.args[0]}") from None
 
@@ -122,11 +173,22 @@ class StorageAccount:
 
     def identity(self, url: str) -> str:
         """``url`` with a SAS, if it is in this account and has none."""
+        container = self._container_of(url)
+        if container is None or (parts := _split(url)).query:
+            return url
+        return urlunsplit(parts._replace(query=self._sas(container)))
+
+    def allows(self, identity: str, url: str, *, write: bool) -> bool:
+        """Whether an identity has the right; other accounts decide themselves."""
+        container = self._container_of(url)
+        return container is None or self.rights.allow(identity, container, write=write)
+
+    def _container_of(self, url: str) -> str | None:
+        """The name of the container of a URL; ``None`` if it is in another account."""
         for endpoint in (self.endpoint, *self.aliases):
-            if url.startswith(endpoint + "/") and not (parts := _split(url)).query:
-                below = url[len(endpoint) + 1 :]
-                return urlunsplit(parts._replace(query=self._sas(below.partition("/")[0])))
-        return url
+            if url.startswith(endpoint + "/"):
+                return re.split(r"[/?]", url[len(endpoint) + 1 :], maxsplit=1)[0]
+        return None
 
     def blob(
         self, container: str, name: str, permissions: str, start: datetime, expiry: datetime

@@ -73,6 +73,11 @@ class Home:
         return self.root / "applications"
 
     @property
+    def identities(self) -> Path:
+        """The rights of managed identities, written by the user; ``reset`` keeps the file."""
+        return self.root / "identities"
+
+    @property
     def certificates(self) -> Path:
         """The certificate for https and its private key; created once, kept by ``reset``."""
         return self.root / "certificates"
@@ -182,7 +187,8 @@ def is_private(path: Path) -> bool:
 def _strangers(root: Path) -> set[str]:
     home = Home(root)
     ours = {home.start_lock.name, home.daemon_lock.name, home.azurite_lock.name, home.log.name}
-    ours.add(home.applications.name)  # the user may fill it before the first start
+    # The user may fill these before the first start.
+    ours |= {home.applications.name, home.identities.name}
     return {
         name
         for name in os.listdir(root)  # noqa: PTH208  names are enough

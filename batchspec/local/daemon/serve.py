@@ -42,6 +42,7 @@ from batchspec.local.daemon.home import (
     write_private,
 )
 from batchspec.local.http import HttpsSocket, TlsFiles, listen
+from batchspec.local.identities import FULL_ACCESS, IdentityRights
 from batchspec.local.process import Lock, Process
 from batchspec.local.settings import Settings, TrustFiles
 from batchspec.local.startup import LocalError, last_lines
@@ -250,6 +251,7 @@ async def _work(
         storage=connection_string(blob_url, account.blob_account, account.blob_key),
         storage_aliases=tuple(aliases),
         applications=home.applications,
+        identities=_identities(home),
         limits=settings.limits,
         speed=simulation.speed,
         allocation=simulation.allocation,
@@ -264,6 +266,24 @@ async def _work(
     finally:
         await _cancel(keeping)
         await _cancel(serving)
+
+
+def _identities(home: Home) -> IdentityRights:
+    """The rights of managed identities that the user has registered.
+
+    Raises:
+        LocalError: the file is not valid (``identities-unreadable``).
+    """
+    try:
+        return IdentityRights.parse(home.identities.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return FULL_ACCESS
+    except (OSError, ValueError) as error:
+        raise LocalError(
+            "identities-unreadable",
+            f"The rights of managed identities in {home.identities} cannot be read: {error}.",
+            fix="Write one identity a line: NAME = CONTAINER:read, CONTAINER:write",
+        ) from error
 
 
 async def _serve(service: Coroutine[Any, Any, None], home: Home) -> NoReturn:

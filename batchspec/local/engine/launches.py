@@ -104,6 +104,7 @@ def task_launch(
         multi_instance=multi_instance_of(task, instances) if MULTI_INSTANCE in task.body else None,
         limits=node_config.limits,
         mounts=mounts_of(pool),
+        identities=identities_of(pool),
     )
     return _with_container(node_config, launch, task.body, pool, required=True)
 
@@ -146,6 +147,7 @@ def job_task_launch(
         max_wall_clock_time=read_duration(limit["maxWallClockTime"]),
         fresh=fresh,
         mounts=mounts_of(pool),
+        identities=identities_of(pool),
     )
     return _with_container(node_config, launch, settings, pool, required=False)
 
@@ -182,6 +184,12 @@ def mounts_of(pool: Pool) -> tuple[Mount, ...]:
     return tuple(pool.body.get(MOUNTS, ()))
 
 
+def identities_of(pool: Pool) -> tuple[str, ...]:
+    """The resource ids of the managed identities of a pool."""
+    found = pool.body.get("identity", {}).get("userAssignedIdentities", ())
+    return tuple(each["resourceId"] for each in found)
+
+
 def start_launch(node_config: NodeConfig, data: Path, node: Node, pool: Pool) -> Launch:
     """The start task of ``pool`` on ``node``; its directory is kept between runs."""
     root = node_root(data, node.pool_id, node.id)
@@ -200,6 +208,7 @@ def start_launch(node_config: NodeConfig, data: Path, node: Node, pool: Pool) ->
         resource_files=tuple(start_task.get("resourceFiles", ())),
         fresh=False,
         mounts=mounts_of(pool),
+        identities=identities_of(pool),
     )
     return _with_container(node_config, launch, start_task, pool, required=False)
 
