@@ -87,9 +87,11 @@ def node_prices(event: PricesSeen) -> NodePrices:
 def price_of(key: Key, prices: NodePrices) -> Price | None:
     """The price of nodes of a size and kind, if it is known."""
     size, kind = key
+    # Neither is known of a node that was deleted before it was seen in a list.
+    if size != prices.node.size.lower() or kind not in tuple(NodeKind):
+        return None
     price = prices.of(NodeKind(kind))
-    same = size == prices.node.size.lower()
-    return price if same and isinstance(price, Price) else None
+    return price if isinstance(price, Price) else None
 
 
 def spent(hours: Mapping[Key, float], prices: NodePrices) -> float | None:

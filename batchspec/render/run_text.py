@@ -255,9 +255,8 @@ def prices_text(event: PricesSeen) -> str:
     """The prices of nodes: ``standard_d2s_v5: 0.10 USD, Spot 0.02 USD per hour (given)``."""
     size = flat(event.vm_size)
     prices = [("", event.dedicated), ("Spot ", event.spot)]
-    known = [
-        f"{name}{units.price(price, event.currency)}" for name, price in prices if price is not None
-    ]
+    currency = flat(event.currency)
+    known = [f"{name}{units.price(price, currency)}" for name, price in prices if price is not None]
     if not known:
         return f"{size}: price not known: {flat(event.unknown)}"
     return f"{size}: {', '.join(known)} per hour ({flat(event.source)})"
