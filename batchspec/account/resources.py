@@ -36,6 +36,7 @@ from batchspec.plan.observed import (
     LocalFile,
     PoolFacts,
     ScheduleFacts,
+    StoredPackage,
     SupportedImage,
     TaskFacts,
     Usage,
@@ -307,6 +308,29 @@ class Applications(Protocol):
 
     async def list(self) -> Mapping[str, tuple[str, ...]]:
         """The versions of each application package, by the id of the application."""
+        ...
+
+    async def get_package(self, name: str, version: str) -> StoredPackage | None:
+        """A version of an application package, or ``None``."""
+        ...
+
+    async def upload_package(
+        self,
+        name: str,
+        version: str,
+        archive: LocalFile,
+        content: str,
+        moved: Callable[[int], None],
+    ) -> None:
+        """Create or complete a version of an application, and make it the default version.
+
+        The archive is read back (size and MD5) before the version is activated. ``content`` is
+        stored with it. ``moved`` is called with the number of bytes just transferred.
+        """
+        ...
+
+    async def delete_package(self, name: str, version: str) -> bool:
+        """Delete a version; ``False`` if it did not exist."""
         ...
 
 

@@ -140,8 +140,9 @@ def _load(
             *problems.found, containers=error.containers, spec=error.spec
         ) from None
     containers = tuple(spec.containers.values())
+    packages = (package.source for package in spec.packages.values())
     with FileCache(spec.path.parent / _FILE_CACHE) as cache:
-        scan(containers, spool, problems, cache=cache, working=working)
+        scan((*containers, *packages), spool, problems, cache=cache, working=working)
     if problems.stops:
         raise FlawedSpecError(*problems.found, containers=containers, spec=spec)
     return spec

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from batchspec.apply.concurrency import Cancellation, RunCancelled
     from batchspec.apply.executor import run
     from batchspec.apply.node_logs import NodeLogs
+    from batchspec.apply.packages import archive_of
     from batchspec.apply.polling import DELETION_LIMIT, POLL_INTERVAL, TERMINATION_LIMIT
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Cancellation",
     "NodeLogs",
     "RunCancelled",
+    "archive_of",
     "run",
 ]
 
@@ -39,6 +41,7 @@ _MODULES = {
     "NodeLogs": "node_logs",
     "POLL_INTERVAL": "polling",
     "TERMINATION_LIMIT": "polling",
+    "archive_of": "packages",
     "run": "executor",
 }
 

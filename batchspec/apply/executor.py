@@ -29,6 +29,7 @@ from batchspec.apply.events import (
     StepStarted,
 )
 from batchspec.apply.monitor import Monitor, watched_of
+from batchspec.apply.packages import upload_package
 from batchspec.apply.ports import Deletion, World
 from batchspec.apply.record import Recorder, is_answered
 from batchspec.apply.remaining_resources import RemainingResources
@@ -53,6 +54,7 @@ from batchspec.plan.actions import (
     DeletePool,
     DownloadResults,
     UploadFiles,
+    UploadPackage,
     WaitForTasks,
 )
 from batchspec.plan.observed import PoolFacts
@@ -261,7 +263,7 @@ class _Run:
 
     async def _perform(self, step: Step) -> None:
         began = self.world.clock.monotonic()
-        size = step.action.size if isinstance(step.action, UploadFiles) else None
+        size = step.action.size if isinstance(step.action, UploadFiles | UploadPackage) else None
         self.emit(StepStarted(step.id, step.verb, step.subject, step.items, size))
         try:
             if self.answered:
@@ -353,6 +355,7 @@ HANDLERS: Mapping[type[actions.Action], Handler] = {
     actions.DeleteContainers: resources.delete_containers,
     actions.DeleteOutputs: resources.delete_outputs,
     actions.UploadFiles: upload_files,
+    actions.UploadPackage: upload_package,
     actions.DownloadResults: _download,
     actions.CreatePool: resources.create_pool,
     actions.UpdatePool: resources.update_pool,

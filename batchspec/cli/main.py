@@ -31,6 +31,7 @@ from batchspec.cli.commands.list import list_
 from batchspec.cli.commands.local import local_commands
 from batchspec.cli.commands.logs import logs
 from batchspec.cli.commands.ls import cat, ls
+from batchspec.cli.commands.package import package_commands
 from batchspec.cli.commands.plan import plan
 from batchspec.cli.commands.report import report
 from batchspec.cli.commands.retry import retry
@@ -121,6 +122,7 @@ app.command()(cat)
 app.command("list")(list_)
 app.command()(doctor)
 app.command()(schema)
+app.add_typer(package_commands, name="package", help="Application packages of the account.")
 app.add_typer(local_commands, name="local", help="The embedded Batch service and its blob store.")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 
 from batchspec.cloud import facts
 from batchspec.cloud.errors import translated
@@ -27,21 +26,6 @@ class Images:
                 body async for body in list_items(self._connection.client, "/supportedimages")
             ]
         return tuple(facts.image(body) for body in images)
-
-
-class Applications:
-    """Implements :class:`batchspec.account.Applications`."""
-
-    def __init__(self, connection: BatchConnection) -> None:
-        self._connection = connection
-
-    async def list(self) -> Mapping[str, tuple[str, ...]]:
-        """The versions of each application package of the account, by the application's id."""
-        with translated("applications"):
-            return {
-                body["id"]: tuple(body.get("versions") or ())
-                async for body in list_items(self._connection.client, "/applications")
-            }
 
 
 class Quotas:

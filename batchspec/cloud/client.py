@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
     from azure.storage.blob.aio import BlobServiceClient
 
-    from batchspec.cloud.account_facts import Applications, Images, Quotas
+    from batchspec.cloud.account_facts import Images, Quotas
     from batchspec.cloud.control_plane import ControlPlane
     from batchspec.cloud.jobs import Jobs, JobSchedules
+    from batchspec.cloud.packages import Applications
     from batchspec.cloud.pools import Nodes, Pools
     from batchspec.cloud.rest import BatchConnection
     from batchspec.cloud.service_time import ServiceTime

@@ -18,11 +18,12 @@ from azure.core.exceptions import AzureError
 from azure.storage.blob.aio import BlobServiceClient
 
 from batchspec.cloud.account import API_VERSION, PUBLIC, AnyAccount, AzureAccount, AzureCloud
-from batchspec.cloud.account_facts import Applications, Images, Quotas
+from batchspec.cloud.account_facts import Images, Quotas
 from batchspec.cloud.client import AccountClient
 from batchspec.cloud.control_plane import ControlPlane, management_client
 from batchspec.cloud.errors import no_manager_credential, translate
 from batchspec.cloud.jobs import Jobs, JobSchedules
+from batchspec.cloud.packages import Applications
 from batchspec.cloud.pipeline import NormalizeUrlPolicy, Notice, RetryPolicy, transport
 from batchspec.cloud.pools import Nodes, Pools
 from batchspec.cloud.rate_limiter import Limits, RateLimiter, Timing
@@ -117,18 +118,23 @@ async def connect(
                 )
             )
 
+        def blob_options(url: str) -> dict[str, Any]:
+            retry = RetryPolicy(blob_limiter, limits, timing, blob_time, notice, stopped=stopped)
+            return {"retry_policy": retry, "transport": transport(url, limits, verify)}
+
         pools = Pools(batch)
+        control_plane = ControlPlane(account, connect_manager, batch, pools.get)
         yield AccountClient(
             names=account.names,
             longest_sas=signer.longest,
-            control_plane=ControlPlane(account, connect_manager, batch, pools.get),
+            control_plane=control_plane,
             pools=pools,
             nodes=Nodes(batch),
             jobs=Jobs(batch),
             job_schedules=JobSchedules(batch),
             tasks=Tasks(batch),
             images=Images(batch),
-            applications=Applications(batch),
+            applications=Applications(batch, control_plane, blob_options),
             quotas=Quotas(batch),
             containers=Containers(service, limits, timing),
             blobs=Blobs(service, blob_limiter, timing),

@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from batchspec.account import Account, ContainerProperties, read_capacity
 from batchspec.observe.disk import occupied, read_receipt, unwritable
+from batchspec.observe.packages import packages_of
 from batchspec.observe.spool import Spool, Working, silent
 from batchspec.plan import OPEN, job_base, package_references
 from batchspec.plan.capacity import Capacity
@@ -84,6 +85,10 @@ async def observe(
         applications = group.create_task(account.applications.list()) if refers else None
         usage = group.create_task(account.quotas.get_usage()) if limited else None
         capacity = group.create_task(_capacity(spec, account, pool)) if limited else None
+        uploaded = work and bool(spec.packages)
+        packages = (
+            group.create_task(packages_of(spec, account, spool, working)) if uploaded else None
+        )
     own = {ORIGIN: origin.id if origin is not None else ""}
     for key in sorted(written):
         # Written blobs matter only if tasks have run, of this run or of one from elsewhere.
@@ -108,6 +113,7 @@ async def observe(
         unwritable=unwritable(spec) if work else {},
         origin=origin or Origin(),
         applications=applications.result() if applications is not None else None,
+        packages=packages.result() if packages is not None else {},
     )
 
 

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         Promise,
         collect_missing,
     )
+    from batchspec.plan.packages import changed_packages, package_step
     from batchspec.plan.plan import Gate, Plan, Step, Verb
     from batchspec.plan.plan_file import (
         SavedPlan,
@@ -94,6 +95,7 @@ __all__ = [
     "build_destroy",
     "build_download",
     "build_plan",
+    "changed_packages",
     "check_fresh",
     "check_offline",
     "collect_missing",
@@ -111,6 +113,7 @@ __all__ = [
     "node_type_of",
     "output_missing",
     "package_references",
+    "package_step",
     "plan_file_text",
     "pool_kinds",
     "read_plan_file",
@@ -170,6 +173,7 @@ _NAMES = {
         "Step",
         "Verb",
     ),
+    "packages": ("changed_packages", "package_step"),
     "plan_file": (
         "SavedPlan",
         "check_fresh",

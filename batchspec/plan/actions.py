@@ -64,6 +64,21 @@ class UploadFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class UploadPackage:
+    """Upload a version of an application package; ``size`` is the sum of its files in bytes.
+
+    ``files`` are its content, or with ``is_archive`` the archive. ``content`` is their digest.
+    """
+
+    package: str
+    version: str
+    files: Stream[LocalFile]
+    size: int
+    content: str
+    is_archive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class CreatePool:
     """Create a pool. ``sas`` is how long the URLs in the body must stay valid.
 
@@ -355,6 +370,7 @@ Action: TypeAlias = (
     | UseContainer
     | ReleaseContainer
     | UploadFiles
+    | UploadPackage
     | CreatePool
     | UpdatePool
     | RestartNodes

@@ -110,6 +110,11 @@ def _data_facts(spec: Spec, observed: Observed) -> Iterator[tuple[str, Fact]]:
             # What tasks have written changes while they run, as the tasks do.
             blobs = (blob for blob in facts.blobs if not blob.work)
             yield f"the blobs of {container.id}", _listing("blob", map(_blob, blobs))
+    for name, package in observed.packages.items():
+        stored = package.stored
+        there = ABSENT if stored is None else f"#{digest((stored.active, stored.content))}"
+        yield f"package {name}", Fact(there)
+        yield f"the files of package {name}", Fact(f"#{package.content}")
     for stage in spec.stages:
         if isinstance(stage.for_each, Rows) and stage.name in observed.rows:
             name = f"the rows of {stage.for_each.path.name} (stage {stage.name})"

@@ -43,6 +43,7 @@ from batchspec.plan.metadata import SPEC, VERSION, version
 from batchspec.plan.observed import Observed, PoolFacts
 from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
 from batchspec.plan.outputs import MissingOutput, missing_outputs, outputs
+from batchspec.plan.packages import changed_packages, package_steps
 from batchspec.plan.plan import Gate, Plan, Step, Verb, ids
 from batchspec.plan.pool import (
     drift,
@@ -111,6 +112,7 @@ def build_plan(
     context = RuleContext(spec, observed, pool)
     found = tuple(errors(context))
     problems.extend(missing_container(spec, observed))
+    problems.extend(changed_packages(spec, observed.packages))
     problems.extend(check_stages(spec, spec.stages, observed, windows=windows))
     problems.extend(check_dependencies(spec, observed, windows=windows))
     if problems.stops:
@@ -226,6 +228,7 @@ class _Run:
         sas = sas_lifetime(spec, observed.now)
         containers = tuple(container_steps(spec, observed))
         uploads = tuple(upload_steps(spec, observed, tasks, frozenset(ids(containers))))
+        packages = tuple(package_steps(spec, observed))
         pool = pool_steps(spec, observed, self.pool, problems, replace=Part.POOL in options.replace)
         if only is not None:
             unprepared = only.unprepared if tasks.open_job is not None else ()
@@ -238,10 +241,12 @@ class _Run:
         job = tuple(
             job_steps(spec, tasks, job_body(spec, observed, tasks, self.pool), sas, problems)
         )
-        data = (*ids(containers), *ids(uploads), *ids(stale))
+        data = (*ids(containers), *ids(uploads), *ids(packages), *ids(stale))
         submit = tuple(task_steps(spec, tasks, data, sas, windows=self.windows))
         end = self._end(submit, data, restarts)
-        return _divided((*containers, *uploads, *pool, *earlier, *stale, *job, *submit, *end))
+        return _divided(
+            (*containers, *uploads, *packages, *pool, *earlier, *stale, *job, *submit, *end)
+        )
 
     def _end(
         self, submit: tuple[Step, ...], data: tuple[str, ...], restarts: tuple[str, ...]

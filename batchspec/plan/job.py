@@ -258,7 +258,8 @@ def job_steps(
 ) -> Iterator[Step]:
     """The step that creates the job, or keeps, updates or replaces the open one."""
     step_id, subject = f"job:{work.job}", f"job {work.job}"
-    after = (f"pool:{spec.pool.id}", *earlier_ids(work))
+    packages = (f"package:{name}" for name in spec.packages)
+    after = (f"pool:{spec.pool.id}", *packages, *earlier_ids(work))
     if work.ends is not None and work.ends.reason:
         open_job = work.ends.job.id
         reason = f"{work.ends.reason}; continues as {work.job}"

@@ -152,6 +152,33 @@ class ContainerFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredPackage:
+    """A version of an application package in the account.
+
+    ``active``: nodes can get it; without it, the upload was not completed. ``content`` is the
+    digest that batchspec stored with it, empty if another client uploaded it. ``md5`` and ``size``
+    (in bytes) are those of the archive; ``None`` if not known.
+    """
+
+    active: bool
+    content: str = ""
+    md5: bytes | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PackageFacts:
+    """An application package of the spec: its files, and its version in the account, if any.
+
+    ``content`` is a digest of the files with their paths, and of which of them are executable.
+    """
+
+    files: Stream[LocalFile]
+    content: str
+    stored: StoredPackage | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class PoolFacts:
     """An existing pool. ``properties`` is Get Pool's body; counts are of nodes.
 
@@ -373,7 +400,8 @@ class Observed:
     ``None`` is no bound. ``occupied`` are the folders of results that contain other files,
     ``unwritable`` those in which no file can be created, with the reason. ``origin`` is the user
     and machine of this client. ``applications`` are the versions of the account's application
-    packages by the id of the application; ``None`` if the spec refers to none. Of each stage only
+    packages by the id of the application; ``None`` if the spec refers to none. ``packages`` are
+    those of the spec by name; empty if no rule needs them. Of each stage only
     the first ``most_items`` items are looked at, if it is given. ``cost`` is ``None`` unless an
     estimate is requested. ``capacity`` are quotas and VM sizes; ``None`` unless the plan may need
     them, because it creates nodes on Azure.
@@ -398,6 +426,7 @@ class Observed:
     most_items: int | None = None
     cost: CostFacts | None = None
     capacity: Capacity | None = None
+    packages: Mapping[str, PackageFacts] = field(default_factory=dict)
 
 
 def totals(files: Iterable[LocalFile]) -> tuple[int, int]:

@@ -359,7 +359,7 @@ def _own_pool(
 ) -> tuple[Step, ...]:
     pool, facts, sas = spec.pool, observed.pool, sas_lifetime(spec, observed.now)
     step_id, subject = f"pool:{pool.id}", f"pool {pool.id}"
-    uploads = tuple(f"upload:{key}" for key in pool.start_containers)
+    uploads = _uploads(spec)
     nodes = sum(target_size(body))
     if facts is None or facts.state == "deleting":
         why = "new" if facts is None else "new; the existing pool is being deleted"
@@ -390,13 +390,19 @@ def _own_pool(
     return (ready, _keep(pool, "changed by another client" if changed else "up to date", nodes))
 
 
+def _uploads(spec: Spec) -> tuple[str, ...]:
+    """The steps that upload what nodes need when they start."""
+    packages = (f"package:{name}" for name in spec.packages)
+    return (*(f"upload:{key}" for key in spec.pool.start_containers), *packages)
+
+
 def _in_place(
     spec: Spec, observed: Observed, facts: PoolFacts, body: Record, change: PoolChange | None
 ) -> Iterator[Step]:
     """Changes of a pool in place: properties, expiring signatures, size."""
     pool, sas = spec.pool, sas_lifetime(spec, observed.now)
     step_id, subject = f"pool:{pool.id}", f"pool {pool.id}"
-    uploads = tuple(f"upload:{key}" for key in pool.start_containers)
+    uploads = _uploads(spec)
     until = runs_out(facts, spec, observed.now)
     before: tuple[str, ...] = ()
     arm = "identity" in body or has_identity(facts)
@@ -466,15 +472,9 @@ def existing_size(facts: PoolFacts) -> tuple[int, int]:
 
 
 def _wait(pool: Pool, nodes: int, after: tuple[str, ...]) -> Step:
-    return Step(
-        f"pool:{pool.id}:ready",
-        WaitForPool(pool.id, nodes),
-        Verb.WAIT,
-        f"nodes of {pool.id}",
-        "tasks need a node whose start task succeeded",
-        after,
-        nodes,
-    )
+    reason, action = "tasks need a node whose start task succeeded", WaitForPool(pool.id, nodes)
+    step_id, subject = f"pool:{pool.id}:ready", f"nodes of {pool.id}"
+    return Step(step_id, action, Verb.WAIT, subject, reason, after, nodes)
 
 
 def _keep(pool: Pool, reason: str, nodes: int = 1) -> Step:

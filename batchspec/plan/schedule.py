@@ -33,6 +33,7 @@ from batchspec.plan.metadata import (
 )
 from batchspec.plan.observed import Observed, ScheduleFacts
 from batchspec.plan.options import Part, PlanOptions
+from batchspec.plan.packages import changed_packages, package_steps
 from batchspec.plan.plan import Plan, Step, Verb, ids
 from batchspec.plan.pool import pool_body, pool_steps, runs_windows, without_size
 from batchspec.plan.rules.data import missing_container
@@ -261,6 +262,7 @@ def build_schedule(
     context = RuleContext(spec, observed, pool)
     problems.extend(errors(context))
     problems.extend(missing_container(spec, observed))
+    problems.extend(changed_packages(spec, observed.packages))
     problems.extend(check_stages(spec, spec.stages, observed, windows=windows))
     problems.raise_if_any()
     manager = job_manager_task(spec, observed, windows=windows, problems=problems)
@@ -303,9 +305,10 @@ def _resource_steps(
     containers = tuple(container_steps(spec, observed))
     nothing = TaskSets(spec.job.id, None, whole=True, stages=())
     uploads = upload_steps(spec, observed, nothing, frozenset(ids(containers)))
+    packages = package_steps(spec, observed)
     pools = pool_steps(spec, observed, pool, problems, replace=Part.POOL in options.replace)
     ready = (step for step in pools if not isinstance(step.action, WaitForPool))
-    return [*containers, *uploads, *ready]
+    return [*containers, *uploads, *packages, *ready]
 
 
 def _schedule_step(

@@ -113,6 +113,12 @@ def _replace_pool(action: actions.ReplacePool) -> Iterator[Request]:
     yield _create_pool(action)
 
 
+def _upload_package(action: actions.UploadPackage) -> Iterator[Request]:
+    version = f"{_ACCOUNT}/applications/{action.package}/versions/{action.version}"
+    yield _put(version)
+    yield _post(f"{version}/activate", Record(format="zip"))
+
+
 def _update_pool(action: actions.UpdatePool) -> Iterator[Request]:
     if action.control_plane:
         yield _arm("PATCH", action.pool, action.patch)
@@ -170,6 +176,7 @@ _REQUESTS: Mapping[type[Action], Callable[[Any], Iterable[Request]]] = {
     actions.UseContainer: _container_metadata,
     actions.ReleaseContainer: _container_metadata,
     actions.UploadFiles: _upload,
+    actions.UploadPackage: _upload_package,
     actions.CreatePool: lambda a: [_create_pool(a)],
     actions.UpdatePool: _update_pool,
     actions.ResizePool: _resize_pool,

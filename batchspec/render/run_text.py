@@ -80,7 +80,7 @@ def quantity(step: Step, here: Path | None = None) -> str:
 
 def _parts(step: Step, here: Path | None) -> Iterator[str]:
     match step.action:
-        case actions.UploadFiles(size=size):
+        case actions.UploadFiles(size=size) | actions.UploadPackage(size=size):
             yield _counted(step.items, "file", step.subject)
             yield units.size(size)
         case actions.SubmitTasks() | actions.RetryTasks() | actions.TerminateTasks():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from batchspec.spec.model import (
     Container,
     ImageAlias,
     Job,
+    Package,
     Pool,
     PoolKind,
     Result,
@@ -63,6 +65,16 @@ def _globs(upload: Node, folder: Path) -> Iterator[UploadGlob]:
             prefix=text(path) if path else "",
             content_type=text(kind) if kind else None,
         )
+
+
+def package(name: str, node: Node, folder: Path) -> Package:
+    """An application package; ``folder`` is the folder of the spec."""
+    files, archive = node.get("files"), node.get("zip")
+    found = tuple(_globs(files, folder)) if files is not None else ()
+    if archive is not None:
+        found = (UploadGlob(glob.escape(text(archive)), folder, archive.where),)
+    version = text(node.members["version"])
+    return Package(name, version, node.name, found, is_archive=archive is not None)
 
 
 def flag(node: Node, key: str, default: bool = False) -> bool:

@@ -54,6 +54,26 @@ class Container:
     implied: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Package:
+    """An application package: a version of the application ``name``, with these files.
+
+    ``is_archive``: the only file is the archive itself.
+    """
+
+    name: str
+    version: str
+    where: Place
+    files: tuple[UploadGlob, ...]
+    is_archive: bool = False
+
+    @property
+    def source(self) -> Container:
+        """The files as those of a container, under a key that no container has."""
+        key = f"package {self.name}"
+        return Container(key, key, self.where, upload=self.files)
+
+
 class PoolKind(StrEnum):
     """Who owns a pool, and its lifetime."""
 
@@ -344,6 +364,7 @@ class Spec:
     places: Mapping[str, Place] = field(default_factory=dict)
     cost: Cost | None = None
     notify: Notify | None = None
+    packages: Mapping[str, Package] = field(default_factory=dict)
 
     def container_id(self, key: str) -> str:
         """The name in the account of the container with this key."""

@@ -18,7 +18,7 @@ import yaml
 from batchspec.diagnostics import Diagnostic, Diagnostics, Place, Secret, SpecError
 from batchspec.spec import build
 from batchspec.spec.formulas import formula_rules
-from batchspec.spec.model import Container, Cost, Notify, Spec
+from batchspec.spec.model import Container, Cost, Notify, Package, Spec
 from batchspec.spec.node_scripts import with_node_scripts
 from batchspec.spec.parameters import read_parameters
 from batchspec.spec.rows import read_json
@@ -41,7 +41,14 @@ from batchspec.spec.yaml_parser import (
 )
 from batchspec.spec.yaml_tree import Node, positions
 
-_RULES = (name_rules, pool_rules, identity_rules, formula_rules, job_rules, stage_rules)
+_RULES = (
+    name_rules,
+    pool_rules,
+    identity_rules,
+    formula_rules,
+    job_rules,
+    stage_rules,
+)
 """Rules between parts of a spec. Each takes the tree, in which invalid parts are marked, and yields
 problems; it must accept a tree that lacks any part."""
 
@@ -112,6 +119,7 @@ def _built(
         storage_identity=str(identity.plain()) if identity is not None else "",
         cost=_cost(root, folder),
         notify=_notify(root),
+        packages=_packages(root, folder),
         warnings=warnings,
         places=places,
     )
@@ -131,6 +139,12 @@ def _notify(root: Node) -> Notify | None:
     from batchspec.spec.notify import build_notify  # noqa: PLC0415 - start time
 
     return build_notify(root.members["notify"])
+
+
+def _packages(root: Node, folder: Path) -> dict[str, Package]:
+    packages = root.get("packages")
+    members = packages.members if packages is not None else {}
+    return {name: build.package(name, node, folder) for name, node in members.items()}
 
 
 def _containers(found: Rendered, folder: Path) -> dict[str, Container]:

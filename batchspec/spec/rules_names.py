@@ -1,4 +1,4 @@
-"""Rules of names: ids, container names, references between parts of a spec, and no secrets."""
+"""Rules of names: ids, containers, packages, references between parts of a spec, and no secrets."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ def name_rules(root: Node) -> Iterator[Diagnostic]:
     yield from _stage_names(root)
     yield from _secrets(root)
     yield from _references(root)
+    yield from _packages(root)
 
 
 def _id(node: Node, key: str) -> Iterator[Diagnostic]:
@@ -276,3 +277,52 @@ def _cycles(waits: Mapping[str, list[tuple[str, Node]]]) -> Iterator[Diagnostic]
             path.append(name)
             done.add(name)
             ahead += [(other, item, depth + 1) for other, item in reversed(waits[name])]
+
+
+_VERSION = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+"""A version of an application package."""
+
+
+def _packages(root: Node) -> Iterator[Diagnostic]:
+    """Packages without files, versions that the service refuses, and unknown names."""
+    packages = root.get("packages")
+    known = packages.members if packages is not None else {}
+    for name, package in known.items():
+        if not package.wrong:
+            yield from _package(name, package)
+    stages = root.get("tasks")
+    parts = [root.get("pool"), *(stages.members.values() if stages is not None else ())]
+    for part in parts:
+        names = part.get("packages") if part is not None else None
+        for item in names.items if names is not None else ():
+            if item.text is None or item.template is not None or item.text in known:
+                continue
+            yield Diagnostic(
+                "unknown-package",
+                f"`packages` of this spec has no `{item.text}`",
+                where=item.where,
+                fix=did_you_mean(item.text, known)
+                or "Declare it in `packages`; a package that is in the account already is an entry"
+                " of `application_package_references`.",
+            )
+
+
+def _package(name: str, package: Node) -> Iterator[Diagnostic]:
+    files, archive, version = (package.get(key) for key in ("files", "zip", "version"))
+    if (files is None) == (archive is None):
+        yield Diagnostic(
+            "bad-package",
+            f"the package `{name}` needs `files` or `zip`"
+            + ("" if files is None else ", not both"),
+            where=package.name,
+            fix="Use `files: [PATTERN]` to build the archive, or `zip: FILE` for one that exists.",
+        )
+    if version is None or version.text is None or version.template is not None:
+        return
+    if not _VERSION.fullmatch(version.text):
+        yield Diagnostic(
+            "bad-package",
+            f"`{version.text}` is not a valid version of an application package",
+            where=version.where,
+            fix="Use 1-64 letters, digits, `.`, `-` and `_`.",
+        )

@@ -328,6 +328,21 @@ def ends_job(job: Node) -> bool:
     return mode is not None and mode.value in ("terminate", _FAILURE["terminate"])
 
 
+def referring(node: Node, packages: Node | None) -> Node:
+    """A pool or stage whose ``packages`` are references to their versions."""
+    names = node.get("packages")
+    if names is None:
+        return node
+    known = packages.members if packages is not None else {}
+    found = ((item, known.get(item.text or "")) for item in names.items)
+    references = [
+        made({"application_id": item, "version": package.members["version"]}, item)
+        for item, package in found
+        if package is not None and "version" in package.members
+    ]
+    return node.with_(packages=None, application_package_references=made(references, names))
+
+
 def expanded_pool(pool: Node) -> Node:
     """The pool; ``image`` is kept, because the account is needed to resolve it."""
     members: dict[str, Node | None] = {"nodes": None, "container_images": None}
@@ -406,16 +421,20 @@ def expanded(found: Rendered) -> Rendered:
     containers = _containers(found)
     ids = {key: _container_id(key, node) for key, node in containers.members.items()}
     pool, job, tasks = root.get("pool"), root.get("job"), root.get("tasks")
+    packages = root.get("packages")
     ends = job is not None and ends_job(job)
     stages = {
         name: expanded_stage(
-            _with_logs(_complete(node, ids)), ids, windows=found.windows, ends_job=ends
+            referring(_with_logs(_complete(node, ids)), packages),
+            ids,
+            windows=found.windows,
+            ends_job=ends,
         )
         for name, node in (tasks.members if tasks else {}).items()
     }
     members = {**root.members, "containers": containers}
     if pool is not None and pool.members and pool.get("existing") is None:
-        members["pool"] = _with_id(expanded_pool(pool), found.name)
+        members["pool"] = _with_id(expanded_pool(referring(pool, packages)), found.name)
     if job is not None and job.members:
         depends = any(node.get("needs") or node.get("depends_on") for node in stages.values())
         members["job"] = _with_id(expanded_job(_complete(job), depends=depends), found.name)

@@ -64,9 +64,11 @@ from batchspec.plan.observed import (
     JobFacts,
     Observed,
     Origin,
+    PackageFacts,
     PoolFacts,
     Receipt,
     ScheduleFacts,
+    StoredPackage,
     SupportedImage,
     TaskFacts,
     Usage,
@@ -77,7 +79,7 @@ from batchspec.plan.schedule import job_manager_task, schedule_body
 from batchspec.plan.task_sets import build_task_sets
 from batchspec.plan.tasks import expand
 from batchspec.pricing import NodePrices, NodeType, Price, Unknown
-from batchspec.spec import Record, Rows, Spec, freeze, read_rows, read_spec, thaw
+from batchspec.spec import Package, Record, Rows, Spec, freeze, read_rows, read_spec, thaw
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -206,7 +208,8 @@ def _written(
     spec = read_spec(path, variables=variables)
     problems = Diagnostics()
     with Spool() as spool:
-        scan(spec.containers.values(), spool, problems)
+        packages = (package.source for package in spec.packages.values())
+        scan((*spec.containers.values(), *packages), spool, problems)
         problems.raise_if_any()
         yield spec, spool
 
@@ -222,6 +225,12 @@ def _bare(case: Mapping[str, Any], spec: Spec, spool: Spool) -> Observed:
         containers={key: _container(given.get(key), key, spool) for key in spec.containers},
         images=IMAGES,
         applications=case.get("applications"),
+        packages={
+            name: PackageFacts(
+                spool.files(package.source.key), "c0ffee", _stored(case, name, package)
+            )
+            for name, package in spec.packages.items()
+        },
         usage=Usage(**case["usage"]) if "usage" in case else None,
         capacity=_capacity(case["capacity"]) if "capacity" in case else None,
         longest_sas=timedelta(hours=case["longest_sas"]) if "longest_sas" in case else None,
@@ -233,6 +242,15 @@ def _bare(case: Mapping[str, Any], spec: Spec, spool: Spool) -> Observed:
             if isinstance(stage.for_each, Rows)
         },
     )
+
+
+def _stored(case: Mapping[str, Any], name: str, package: Package) -> StoredPackage | None:
+    """The version of a package in the account: ``content`` is ``same`` or that of other files."""
+    given = case.get("packages", {}).get(name)
+    if given is None or given["version"] != package.version:
+        return None
+    content = "c0ffee" if given.get("content") == "same" else given.get("content", "")
+    return StoredPackage(given.get("active", True), content)
 
 
 def _observed(

@@ -8,10 +8,10 @@ from typing import Literal
 from batchspec.plan.actions import CreateJob, CreatePool, CreateSchedule
 from batchspec.plan.changes import Difference
 from batchspec.plan.managed_identity import identities
-from batchspec.plan.observed import JobFacts
+from batchspec.plan.observed import JobFacts, PackageFacts
 from batchspec.plan.plan import Step
 from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleContext, RuleGroup
-from batchspec.spec import Pool, Record, Spec, Value
+from batchspec.spec import Package, Pool, Record, Spec, Value
 
 ACCOUNT = RuleGroup(
     "Account",
@@ -135,7 +135,10 @@ def missing_package(context: RuleContext) -> Iterator[Finding]:
     if known is None:
         return
     versions = {name.lower(): tuple(map(str.lower, found)) for name, found in known.items()}
+    uploaded = {(name, each.version) for name, each in context.spec.packages.items()}
     for path, name, version in dict.fromkeys(package_references(context.spec)):
+        if (name, version) in uploaded:
+            continue
         found = versions.get(name.lower())
         if found is not None and (version is None or version.lower() in found):
             continue
@@ -147,6 +150,28 @@ def missing_package(context: RuleContext) -> Iterator[Finding]:
             context.spec.place(f"{path}.application_package_references", path),
             f"{'Applications' if found is None else 'Versions'} of the account: {available}",
         )
+
+
+@ACCOUNT.rule(
+    "package-differs",
+    ERROR,
+    title="A version of an application package is in the account with other files",
+    why="A version is not replaced: nodes that have it would keep its files, and other runs may use"
+    " it.",
+    fix="Set another `version`.",
+)
+def package_differs(package: Package, facts: PackageFacts) -> Iterator[Finding]:
+    """The version exists, and its files differ from those of the spec or are not known."""
+    stored = facts.stored
+    known = stored is not None and (stored.content or stored.md5 is not None)
+    what = (
+        "has other files"
+        if known
+        else "was uploaded by another client, and its files are not known"
+    )
+    yield Finding(
+        f"version {package.version!r} of the package {package.name!r} {what}", package.where
+    )
 
 
 _SPECIAL_TASKS = ("jobManagerTask", "jobPreparationTask", "jobReleaseTask")

@@ -124,6 +124,18 @@ for _code, _title, _why, _fix in (
         "Add the resource id to `pool.identity.ids`, or remove the reference.",
     ),
     (
+        "bad-package",
+        "A package has an invalid version, or not exactly one of `files` and `zip`",
+        "The archive is either built from files or exists.",
+        "Write `version`, and `files` or `zip`.",
+    ),
+    (
+        "unknown-package",
+        "A pool or stage lists a package that the spec does not declare",
+        "`packages` of a pool or stage are names of `packages` of the spec.",
+        "Fix the name, or use `application_package_references` for a package of the account.",
+    ),
+    (
         "bad-name",
         "A name is invalid",
         "Names are used in commands, ids and URLs.",

@@ -1,0 +1,100 @@
+"""Builds and uploads application packages. The same files always make the same archive."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from batchspec.apply.context import StepContext, StepResult
+from batchspec.diagnostics import Diagnostic, DiskError, StalePlanError
+from batchspec.plan.actions import UploadPackage
+from batchspec.plan.observed import LocalFile
+
+_DATE = (1980, 1, 1, 0, 0, 0)
+"""The first date that a zip archive can contain."""
+_LEVEL = 6
+_CHUNK = 1 << 20
+_TYPE = "application/zip"
+
+
+async def upload_package(action: UploadPackage, context: StepContext) -> StepResult:
+    """Build the archive in a temporary file, upload it, and activate the version.
+
+    Raises:
+        ServiceError: the account refused, or could not be reached.
+        StalePlanError: a file has changed since the plan was made.
+        DiskError: the archive cannot be written.
+    """
+    with archive_of(action) as build:
+        archive = await asyncio.to_thread(build)
+        progress = context.progress(items=len(action.files), size=archive.size)
+        await context.world.account.applications.upload_package(
+            action.package, action.version, archive, action.content, progress.move
+        )
+        progress.finish(len(action.files))
+    return StepResult(progress.done, progress.moved)
+
+
+@contextmanager
+def archive_of(action: UploadPackage) -> Iterator[Callable[[], LocalFile]]:
+    """A function that builds the archive, in a temporary folder that is deleted at the end."""
+    files = tuple(action.files)
+    with tempfile.TemporaryDirectory(prefix="batchspec-") as folder:
+        target = Path(folder, f"{action.package}.zip")
+        yield lambda: files[0] if action.is_archive else build_archive(files, target)
+
+
+def build_archive(files: Iterable[LocalFile], target: Path) -> LocalFile:
+    """Write a zip archive that depends on nothing but the names, contents and modes of the files.
+
+    Raises:
+        StalePlanError: a file has changed since the plan was made.
+        DiskError: the archive cannot be written.
+    """
+    try:
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
+            for file in files:
+                _add(archive, file)
+        with target.open("rb") as written:
+            md5 = hashlib.file_digest(written, "md5").digest()
+        return LocalFile(target.name, target, target.stat().st_size, md5, _TYPE)
+    except OSError as error:
+        raise DiskError(
+            Diagnostic("disk", f"the archive {target.name} cannot be written: {error.strerror}")
+        ) from error
+
+
+def _add(archive: zipfile.ZipFile, file: LocalFile) -> None:
+    """Add a file, which must be as in the plan."""
+    entry = zipfile.ZipInfo(file.blob, _DATE)
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    entry.create_system = 3  # Unix: the upper half of the attributes is the mode
+    entry.external_attr = (0o755 if os.access(file.path, os.X_OK) else 0o644) << 16
+    entry.file_size = file.size
+    md5 = hashlib.md5(usedforsecurity=False)
+    try:
+        source = file.path.open("rb")
+    except OSError as error:
+        raise _changed(file, error.strerror or str(error)) from None
+    with source, archive.open(entry, "w") as member:
+        while data := source.read(_CHUNK):
+            md5.update(data)
+            member.write(data)
+    if md5.digest() != file.md5:
+        raise _changed(file, "its content has changed")
+
+
+def _changed(file: LocalFile, why: str) -> StalePlanError:
+    return StalePlanError(
+        Diagnostic(
+            "file-moved",
+            f"{file.path} changed after the plan was made: {why}",
+            fix="Run the command again; it makes a new plan",
+        )
+    )

@@ -1,0 +1,57 @@
+"""Archives of application packages: the same files make the same bytes, with their modes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from batchspec.apply.packages import build_archive
+from batchspec.diagnostics import StalePlanError
+from batchspec.plan.observed import LocalFile
+
+
+def a_file(folder: Path, name: str, content: bytes, mode: int = 0o644) -> LocalFile:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    path.chmod(mode)
+    return LocalFile(name, path, len(content), hashlib.md5(content).digest())
+
+
+def test_the_same_files_make_the_same_archive(tmp_path: Path) -> None:
+    found = []
+    for name, time in (("one", 1), ("two", 2_000_000_000)):
+        files = [
+            a_file(tmp_path / name, "bin/run", b"#!/bin/sh\n", 0o755 if time == 1 else 0o700),
+            a_file(tmp_path / name, "data/ü.txt", b"x" * 100_000),
+            a_file(tmp_path / name, "empty", b""),
+        ]
+        for file in files:
+            os.utime(file.path, (time, time))
+        found.append(build_archive(files, tmp_path / f"{name}.zip"))
+    first, second = found
+    assert first.path.read_bytes() == second.path.read_bytes()
+    assert first.md5 == second.md5 == hashlib.md5(first.path.read_bytes()).digest()
+    assert first.size == first.path.stat().st_size < 2_000
+    with zipfile.ZipFile(first.path) as archive:
+        modes = {each.filename: each.external_attr >> 16 for each in archive.infolist()}
+        assert modes == {"bin/run": 0o755, "data/ü.txt": 0o644, "empty": 0o644}
+        assert archive.read("data/ü.txt") == b"x" * 100_000
+        assert archive.testzip() is None
+
+
+@pytest.mark.parametrize("content", [None, b"other"])
+def test_a_file_that_changed_since_the_plan_is_an_error(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    file = a_file(tmp_path, "f", b"planned")
+    if content is None:
+        file.path.unlink()
+    else:
+        file.path.write_bytes(content)
+    with pytest.raises(StalePlanError, match="changed after the plan was made"):
+        build_archive([file], tmp_path / "f.zip")
