@@ -38,7 +38,9 @@ CLI: `AZURE_BATCH_ACCOUNT`, `AZURE_BATCH_ENDPOINT`, `AZURE_BATCH_ACCESS_KEY`,
 `AZURE_STORAGE_ACCOUNT`, `AZURE_STORAGE_KEY`, `AZURE_STORAGE_CONNECTION_STRING`. Without keys,
 `DefaultAzureCredential` signs in. What needs Azure Resource Manager also reads
 `AZURE_SUBSCRIPTION_ID` and `AZURE_RESOURCE_GROUP`; without them, the account with the endpoint is
-searched for among those that your identity can read.
+searched for among those that your identity can read. `AZURE_RESOURCE_MANAGER_ENDPOINT` is its URL
+if it is not that of the cloud; on the loopback interface it takes the account key, as that of the
+embedded service does.
 
 ## Before a command
 

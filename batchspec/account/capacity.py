@@ -27,11 +27,13 @@ async def read_capacity(account: Account, *, always: bool = False) -> Capacity:
     """
     if not (always or account.control_plane.in_plans):
         return Capacity(problem=_NOT_READ)
-    async with asyncio.TaskGroup() as group:
-        read = group.create_task(_read(account))
-        pools = group.create_task(_pools(account))
-    resource, sizes, problem = read.result()
-    return Capacity(resource, sizes, pools.result(), problem)
+    reading = asyncio.create_task(_read(account))
+    try:
+        pools = await _pools(account)
+        resource, sizes, problem = await reading
+    finally:
+        reading.cancel()
+    return Capacity(resource, sizes, pools, problem)
 
 
 async def _pools(account: Account) -> tuple[PoolFacts, ...]:

@@ -96,7 +96,7 @@ class AzureAccount:
 
     Without a key (``None``), ``DefaultAzureCredential`` authenticates. ``cloud`` is the Azure cloud
     of the accounts. ``subscription`` and ``resource_group`` are those of the Batch account; empty:
-    not given.
+    not given. ``manager`` is the URL of Azure Resource Manager if it is not that of the cloud.
     """
 
     batch_url: str
@@ -108,11 +108,12 @@ class AzureAccount:
     cloud: AzureCloud = PUBLIC
     subscription: str = ""
     resource_group: str = ""
+    manager: str = ""
 
     @property
     def manager_url(self) -> str:
         """Where Azure Resource Manager answers."""
-        return self.cloud.manager
+        return self.manager or self.cloud.manager
 
     @property
     def names(self) -> AccountNames:
@@ -156,6 +157,7 @@ def account_from(environment: Mapping[str, str]) -> AzureAccount:
     blob_url, blob_account, blob_key = _storage(environment, cloud.suffix, found)
     _check_transport("AZURE_BATCH_ENDPOINT", batch_url, batch_key, found)
     _check_transport("AZURE_STORAGE_CONNECTION_STRING", blob_url, blob_key, found)
+    manager = _manager(environment, found)
     if found:
         raise UsageError(*found)
     return AzureAccount(
@@ -168,7 +170,24 @@ def account_from(environment: Mapping[str, str]) -> AzureAccount:
         cloud,
         _given(environment, "AZURE_SUBSCRIPTION_ID"),
         _given(environment, "AZURE_RESOURCE_GROUP"),
+        manager,
     )
+
+
+_MANAGER = "AZURE_RESOURCE_MANAGER_ENDPOINT"
+
+
+def _manager(environment: Mapping[str, str], found: list[Diagnostic]) -> str:
+    """The URL of Azure Resource Manager; empty: that of the cloud.
+
+    `batchspec local env` sets it to the embedded service, which takes the key of its account.
+    """
+    text = _given(environment, _MANAGER).rstrip("/")
+    if not text or not _is_url(_MANAGER, text, found):
+        return ""
+    if not is_loopback(text) and not text.startswith("https://"):
+        _check_transport(_MANAGER, text, None, found)
+    return text
 
 
 def _given(environment: Mapping[str, str], name: str) -> str:

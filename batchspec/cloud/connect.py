@@ -20,7 +20,7 @@ from azure.storage.blob.aio import BlobServiceClient
 from batchspec.cloud.account import API_VERSION, PUBLIC, AnyAccount, AzureAccount, AzureCloud
 from batchspec.cloud.account_facts import Images, Quotas
 from batchspec.cloud.client import AccountClient
-from batchspec.cloud.control_plane import ControlPlane, management_client
+from batchspec.cloud.control_plane import ControlPlane, management_client, takes_key
 from batchspec.cloud.errors import no_manager_credential, translate
 from batchspec.cloud.jobs import Jobs, JobSchedules
 from batchspec.cloud.packages import Applications
@@ -96,7 +96,7 @@ async def connect(
 
         async def connect_manager(subscription: str) -> BatchManagementClient:
             nonlocal token
-            if token is None and isinstance(account, AzureAccount):
+            if token is None and isinstance(account, AzureAccount) and not takes_key(account):
                 token = await stack.enter_async_context(
                     credential() if credential else create_credential(account.cloud)
                 )

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from azure.core.pipeline import policies
 from azure.core.rest import HttpRequest
 
-from batchspec.cloud.account import AnyAccount, AzureAccount, LocalAccount
+from batchspec.cloud.account import AnyAccount, AzureAccount, LocalAccount, is_loopback
 from batchspec.cloud.arm_pools import ArmPools
 from batchspec.cloud.errors import translated
 from batchspec.cloud.facts import Json
@@ -260,19 +260,25 @@ def _too_many(count: int) -> ServiceError:
     return ServiceError(problem, code="account-not-found")
 
 
+def takes_key(account: AnyAccount) -> bool:
+    """Whether the control plane is that of the embedded service, which takes the account key."""
+    return account.batch_key is not None and is_loopback(account.manager_url)
+
+
 class KeyPolicy(policies.SansIOHTTPPolicy[Any, Any]):
     """Authentication at the embedded service: the key of the account in place of a token.
 
     Without it the SDK refuses to send a token over http, after 4.8 seconds of retries.
     """
 
-    def __init__(self, account: LocalAccount) -> None:
+    def __init__(self, account: AnyAccount) -> None:
         super().__init__()
-        self._account = account
+        assert account.batch_key is not None
+        self._key = account.batch_key
 
     def on_request(self, request: Any) -> None:
         """Set the header."""
-        request.http_request.headers["Authorization"] = f"Bearer {self._account.batch_key.reveal()}"
+        request.http_request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
 
 
 def management_client(
@@ -299,7 +305,7 @@ def management_client(
     )
 
     authentication: Any
-    if isinstance(account, AzureAccount):
+    if isinstance(account, AzureAccount) and not takes_key(account):
         scope = f"{account.cloud.manager_audience}/.default"
         authentication = AsyncARMChallengeAuthenticationPolicy(credential, scope)
     else:

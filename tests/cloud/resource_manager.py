@@ -42,14 +42,14 @@ def denied(status: int, code: str, message: str = "", *details: tuple[str, str])
 
 
 def azure_account(server: Scripted, subscription: str = "", group: str = "") -> AzureAccount:
-    """An account of Azure with keys, whose Resource Manager is the scripted server."""
+    """An account of Azure without a Batch key; its Resource Manager is the scripted server."""
     cloud = AzureCloud(
         "core.windows.net", "https://batch.core.windows.net/", None, server.url, "https://manager/"
     )
     return AzureAccount(
         "https://acct.westeurope.batch.azure.com",
         "acct",
-        KEY,
+        None,
         "https://store.blob.core.windows.net",
         "store",
         KEY,

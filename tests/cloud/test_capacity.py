@@ -187,5 +187,5 @@ async def test_an_error_of_the_batch_service_is_an_error(
     server.on("GET", "/pools", denied(403, "AuthenticationFailed"))
     server.on("GET", ACCOUNT, an_account())
     server.on("GET", SIZES, Reply(200, {"value": []}))
-    with pytest.RaisesGroup(ServiceError):
+    with pytest.raises(ServiceError):
         await read_capacity(cloud, always=True)

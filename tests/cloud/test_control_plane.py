@@ -15,9 +15,10 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 
 from batchspec.cloud import AccountClient, AnyAccount, account_from, open_account
+from batchspec.cloud.control_plane import takes_key
 from batchspec.cloud.errors import ErrorResponse, to_diagnostic
 from batchspec.cloud.pipeline import LOGGER
-from batchspec.diagnostics import ServiceError
+from batchspec.diagnostics import ServiceError, UsageError
 from tests.cloud.conftest import KEY, Time
 from tests.cloud.resource_manager import (
     ACCOUNT,
@@ -315,7 +316,6 @@ async def test_recorded_accounts_are_found(manager: Manager, server: Scripted) -
         {
             "AZURE_BATCH_ACCOUNT": body["name"],
             "AZURE_BATCH_ENDPOINT": f"https://{endpoint}/",
-            "AZURE_BATCH_ACCESS_KEY": KEY.reveal(),
             "AZURE_STORAGE_ACCOUNT": "store",
             "AZURE_STORAGE_KEY": KEY.reveal(),
             "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
@@ -358,6 +358,44 @@ def test_clouds(host: str, url: str, audience: str) -> None:
     )
     assert (account.manager_url, account.cloud.manager_audience) == (url, audience)
     assert (account.subscription, account.resource_group) == ("", "rg")
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("http://127.0.0.1:1", ""),
+        ("https://arm.example", ""),
+        ("http://arm.example", "token-needs-https"),
+        ("arm.example", "bad-endpoint"),
+    ],
+)
+def test_another_url_of_the_manager(url: str, code: str) -> None:
+    environment = {
+        "AZURE_BATCH_ACCOUNT": "a",
+        "AZURE_BATCH_ENDPOINT": "https://a.westeurope.batch.azure.com",
+        "AZURE_STORAGE_ACCOUNT": "s",
+        "AZURE_RESOURCE_MANAGER_ENDPOINT": url,
+    }
+    if not code:
+        assert account_from(environment).manager_url == url
+        return
+    with pytest.raises(UsageError) as caught:
+        account_from(environment)
+    assert [problem.code for problem in caught.value.problems] == [code]
+    assert "AZURE_RESOURCE_MANAGER_ENDPOINT" in caught.value.problems[0].summary
+
+
+async def test_only_a_loopback_manager_gets_the_key(
+    manager: Manager, server: Scripted, credential: Credential
+) -> None:
+    server.on("GET", ACCOUNT, Reply(200, account_body()))
+    place = azure_account(server, subscription=SUBSCRIPTION, group="rg1")
+    async with manager(replace(place, batch_key=KEY)) as cloud:
+        await cloud.control_plane.get_account()
+    assert server.asked[0].headers["Authorization"] == f"Bearer {KEY.reveal()}"
+    away = replace(place, manager="https://arm.example")
+    assert not takes_key(away)
+    assert not takes_key(replace(place, batch_key=None))
 
 
 def test_the_library_is_imported_with_the_first_request_only() -> None:

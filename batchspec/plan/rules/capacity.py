@@ -234,7 +234,8 @@ def account_not_read(context: RuleContext) -> Iterator[Finding]:
         unknown = "quotas"
     yield Finding(
         f"{unknown} of the account are not checked: {capacity.problem.summary}",
-        detail=capacity.problem.detail,
+        # The first line is the service's; those of azure-identity are about each credential.
+        detail=capacity.problem.detail.partition("\n")[0],
         fix=capacity.problem.fix,
     )
 

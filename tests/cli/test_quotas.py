@@ -1,0 +1,67 @@
+"""Quotas through azure-mgmt-batch from the control plane of the embedded service."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from batchspec.cloud.pipeline import LOGGER
+from tests.cli.conftest import MIXED, Inside, Workplace
+
+
+@pytest.fixture
+def on_azure(mixed: Workplace, tmp_path: Path) -> Inside:
+    """A new spec on the account of the embedded service, as if it were one of Azure."""
+    variables = json.loads(mixed.run("local", "env", "--format", "json").out)
+    (tmp_path / "mixed.yaml").write_text(MIXED, encoding="utf-8")
+    (tmp_path / "new.yaml").write_text(MIXED.replace("mixed", "new"), encoding="utf-8")
+    return Inside(tmp_path, mixed.home, {**mixed.environ, **variables})
+
+
+def test_reading_commands_write_nothing(on_azure: Inside, caplog: pytest.LogCaptureFixture) -> None:
+    commands = ["validate", "new.yaml"], ["status", "mixed.yaml"], ["plan", "new.yaml"], ["doctor"]
+    with caplog.at_level(logging.DEBUG, LOGGER.name):
+        for command in commands:
+            done = on_azure.run(*command)
+    assert done.code == 0, done.text
+    assert {message.split()[0] for message in caplog.messages} == {"GET"}
+    account = r"/providers/Microsoft.Batch/batchAccounts/\S+ -> 200"
+    # One for the plan, one for doctor: the group is given, so that no account is searched for.
+    assert len(re.findall(account, caplog.text)) == 2
+    assert len(re.findall("virtualMachineSkus -> 200", caplog.text)) == 2
+    assert "of 1,000,000 dedicated cores" in done.out
+
+
+def test_a_pool_larger_than_the_quota(on_azure: Inside) -> None:
+    spec = on_azure.folder / "new.yaml"
+    text = spec.read_text(encoding="utf-8")
+    spec.write_text(text.replace("nodes: 1\n", "nodes: 600000\n"), encoding="utf-8")
+    done = on_azure.run("plan", "new.yaml")
+    assert done.code == 0, done.text
+    # The run of the fixture has a pool of one node.
+    assert "the pool 'new' can get 499,999 of 600,000 dedicated nodes" in done.text
+    assert "Cores of other pools: mixed 2" in done.text
+
+
+def test_a_size_that_the_region_does_not_offer(on_azure: Inside) -> None:
+    spec = on_azure.folder / "new.yaml"
+    text = spec.read_text(encoding="utf-8")
+    spec.write_text(text.replace("d2s_v5", "d2s_v99"), encoding="utf-8")
+    done = on_azure.run("plan", "new.yaml")
+    assert "[vm-size-not-offered]" in done.text
+    assert "[vm-size-odd]" not in done.text
+
+
+def test_without_a_subscription_a_plan_with_keys_sends_nothing_there(
+    on_azure: Inside, caplog: pytest.LogCaptureFixture
+) -> None:
+    del on_azure.environ["AZURE_SUBSCRIPTION_ID"]
+    with caplog.at_level(logging.DEBUG, LOGGER.name):
+        done = on_azure.run("plan", "new.yaml")
+    assert done.code == 0, done.text
+    assert done.text.count("[account-not-read]") == 1
+    assert "/subscriptions" not in caplog.text
