@@ -261,6 +261,25 @@ def test_reboot_keeps_the_server_and_a_restart_its_port_and_key(tmp_path: Path) 
         wait_until(lambda: not is_open(port))
 
 
+async def test_a_server_that_could_not_start_starts_again(tmp_path: Path) -> None:
+    servers = SshServers(tmp_path, lambda *_: None)
+    key = tmp_path / "ssh-keys" / "p" / "n"
+    key.parent.mkdir(parents=True)
+    key.write_text("no key")
+    first = servers.open("P", "n")
+    while await asyncio.to_thread(is_open, first):
+        await asyncio.sleep(0.01)
+    key.unlink()
+    second = servers.open("p", "N")
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", second)
+        assert (await reader.readline()).startswith(b"SSH-2.0-batchspec")
+        writer.close()
+        assert servers.open("p", "n") == second
+    finally:
+        await servers.close_all()
+
+
 def is_open(port: int) -> bool:
     async def attempt() -> bool:
         try:

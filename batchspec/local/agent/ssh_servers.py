@@ -14,7 +14,7 @@ import logging
 import shutil
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -74,7 +74,11 @@ class SshServer(Protocol):
 class _Listener:
     port: int
     starting: asyncio.Task[SshServer | None]
-    key: Path = field(default_factory=Path)
+    key: Path
+
+    def has_failed(self) -> bool:
+        """Whether the server could not start; then its port is closed."""
+        return self.starting.done() and self.starting.result() is None
 
 
 class SshServers:
@@ -95,7 +99,7 @@ class SshServers:
         return importlib.util.find_spec("asyncssh") is not None
 
     def open(self, pool_id: str, node_id: str, port: int = 0) -> int:
-        """Start the server of a node, unless it runs; returns its port.
+        """Start the server of a node, unless it runs; returns its port. A failed one starts again.
 
         It listens on ``port`` if that is free. When this returns, connections are accepted.
 
@@ -103,7 +107,7 @@ class SshServers:
             OSError: there is no free port, or no descriptor.
         """
         found = self._listeners.get(_key(pool_id, node_id))
-        if found is not None:
+        if found is not None and not found.has_failed():
             return found.port
         listening = _listen(port)
         bound: int = listening.getsockname()[1]
