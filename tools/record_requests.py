@@ -50,11 +50,11 @@ def recorded() -> Iterator[list[dict[str, Any]]]:
     seen: set[str] = set()
     handle = App._handle
 
-    async def note(app: App, handler: Any, request: Request) -> Reply:
+    async def note(app: App, handler: Any, request: Request, write: Any) -> tuple[Reply, bytes]:
         status = 0
         try:
-            answer = await handle(app, handler, request)
-            status = answer.status
+            answer = await handle(app, handler, request, write)
+            status = answer[0].status
         except Fault as fault:
             status = fault.status
             raise

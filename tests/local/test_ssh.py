@@ -284,7 +284,7 @@ def is_open(port: int) -> bool:
     async def attempt() -> bool:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
-        except ConnectionRefusedError:
+        except ConnectionError:  # refused, or reset: the port closed meanwhile
             return False
         writer.close()
         return True

@@ -163,8 +163,9 @@ class App:
             id=request_id,
             now=self.now(),
         )
-        reply = await self._handle(match.route.handler, request)
-        return reply, self._content(headers, reply)
+        return await self._handle(
+            match.route.handler, request, lambda reply: self._content(headers, reply)
+        )
 
     async def _answer_control_plane(
         self, scope: Message, headers: Mapping[str, str], receive: Receive, request_id: str
@@ -189,12 +190,14 @@ class App:
             id=request_id,
             now=self.now(),
         )
-        reply = await self._handle(match.route.handler, request)
-        return reply, write_json(reply)
+        return await self._handle(match.route.handler, request, write_json)
 
-    async def _handle(self, handler: Handler, request: Request) -> Reply:
+    async def _handle(
+        self, handler: Handler, request: Request, write: Callable[[Reply], bytes]
+    ) -> tuple[Reply, bytes]:
+        """The reply and its content; a damaged value may be found only when it is written."""
         try:
-            return await self._call(handler, request)
+            return await self._call(handler, request, write)
         except (Fault, ArmError, OSError):
             raise
         except Exception as error:
@@ -203,11 +206,14 @@ class App:
             if is_corrupt(error) or not self.context.store.set_aside_damaged(request.now):
                 raise
             _LOG.exception("request %s met a damaged record", request.id)
-            return await self._call(handler, request)
+            return await self._call(handler, request, write)
 
-    async def _call(self, handler: Handler, request: Request) -> Reply:
+    async def _call(
+        self, handler: Handler, request: Request, write: Callable[[Reply], bytes]
+    ) -> tuple[Reply, bytes]:
         answer = handler(self.context, request)
-        return answer if isinstance(answer, Reply) else await asyncio.to_thread(answer)
+        reply = answer if isinstance(answer, Reply) else await asyncio.to_thread(answer)
+        return reply, write(reply)
 
     def _content(self, headers: Mapping[str, str], reply: Reply) -> bytes:
         if reply.body is None:
