@@ -69,6 +69,7 @@ def test_findings_are_printed_in_every_format(near: Workplace) -> None:
     near.results.mkdir()
     (near.results / "notes.txt").write_text("mine\n")
     warnings = {"pool-kept", "results-folder-used"}
+    near.edit(" {{ top }}\n", " {{ top }} {{ containers.output.write_url }}\n")
     codes = {*warnings, "secret-in-command"}
     planned = near.run("plan", near.spec, "--format", "json")
     findings = json.loads(planned.out)["findings"]

@@ -15,10 +15,7 @@ from batchspec.cli.resume_command import always_resume_with
 from batchspec.plan import build_plan
 from tests.e2e.conftest import Workplace, interrupt, until
 
-COMMAND = (
-    'command: python3 "$AZ_BATCH_NODE_SHARED_DIR/topn.py" {{ file.name }} {{ top }} '
-    "{{ containers.output.write_url }}"
-)
+COMMAND = 'command: python3 "$AZ_BATCH_NODE_SHARED_DIR/topn.py" {{ file.name }} {{ top }}'
 
 
 def test_a_task_that_exits_1_is_reported_with_its_stderr(place: Workplace) -> None:

@@ -86,7 +86,7 @@ def test_the_tutorial() -> None:
     assert (stage.resources, stage.needs, stage.logs) == (None, (), "logs")
     assert (stage.command.shell, stage.command.arguments) == (Shell.DEFAULT, ())
     assert stage.command.template is not None
-    assert stage.command.template.source.endswith("{{ containers.output.write_url }}")
+    assert stage.command.template.source.endswith("{{ file.name }} {{ top }}")
     assert [(r.container, r.to.resolve()) for r in found.results] == [("output", ROOT / "results")]
     assert found.cleanup == Cleanup(When.ON_SUCCESS, When.ASK, When.ASK)
     assert found.warnings == ()
