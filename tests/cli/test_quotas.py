@@ -65,3 +65,13 @@ def test_without_a_subscription_a_plan_with_keys_sends_nothing_there(
     assert done.code == 0, done.text
     assert done.text.count("[account-not-read]") == 1
     assert "/subscriptions" not in caplog.text
+
+
+def test_a_pool_that_exists_as_it_is_needs_no_quota(
+    on_azure: Inside, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG, LOGGER.name):
+        done = on_azure.run("plan", "mixed.yaml")
+    assert "mixed" in done.text
+    assert "/pools/mixed -> 200" in caplog.text
+    assert "/subscriptions" not in caplog.text
