@@ -216,7 +216,7 @@ class Proxy:
 
     def _due(self, request: Request) -> Kind | None:
         """Count a request of the client and return the fault for it."""
-        if not request.header("authorization").startswith("SharedKey "):
+        if not request.header("authorization").startswith(("SharedKey ", "Bearer ")):
             return None
         self.count += 1
         self.seen.append(request.line)

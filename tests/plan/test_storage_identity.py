@@ -15,6 +15,7 @@ ID = (
     "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/a"
 )
 NODES = Record(resourceId=ID)
+ATTACHED = {"type": "UserAssigned", "userAssignedIdentities": [{"resourceId": ID}]}
 OTHER = Record(resourceId=ID.replace("/a", "/b"))
 
 
@@ -83,7 +84,8 @@ def test_a_run_with_an_identity_signs_nothing_and_has_the_same_work(
 ) -> None:
     works = []
     for spec in (WITHOUT, WITH):
-        case = {"spec": spec, "pool": {"by": None, "set": {"targetDedicatedNodes": 1}}}
+        there = {"targetDedicatedNodes": 1, "identity": ATTACHED}
+        case = {"spec": spec, "pool": {"by": None, "set": there}}
         with situation(case, tmp_path_factory.mktemp("run")) as found:
             steps = [step.action for step in made("plan", found, PlanOptions()).steps]
             (job,) = (action for action in steps if isinstance(action, CreateJob))

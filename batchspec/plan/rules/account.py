@@ -27,7 +27,7 @@ _COUNTED = CreateJob | CreateSchedule
 """A replacement does not add to the count."""
 _NEAR = 0.9
 _LIMITED = "azure"
-"""The embedded service has no quotas, and its nodes no identities."""
+"""The embedded service has no quotas."""
 
 
 @ACCOUNT.rule(
@@ -53,8 +53,6 @@ def pool_lacks_identity(context: RuleContext) -> Iterator[Finding]:
     """An existing pool without ``storage.identity``. Resource ids have no case."""
     wanted, facts = context.spec.storage_identity, context.observed.pool
     if not wanted or not context.existing or facts is None:
-        return
-    if context.observed.account.target != _LIMITED:
         return
     has = identities(facts.properties)
     if wanted.lower() not in map(str.lower, has):
