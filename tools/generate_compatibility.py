@@ -26,6 +26,9 @@ TARGET = Path(__file__).parent.parent / "docs" / "compatibility.md"
 COUNTS = Path(__file__).parent / "replay" / "counts.json"
 """The result of ``tools/replay_recordings.py``."""
 
+CONTROL_PLANE_COUNTS = Path(__file__).parent / "replay" / "control_plane.json"
+"""The result of ``tests/local/test_control_plane_replay.py``."""
+
 CONTRACT = Path(__file__).parent.parent / "tests" / "local" / "test_contract.py"
 
 _HEAD = """\
@@ -248,7 +251,18 @@ def _control_plane() -> Iterator[str]:
         where = f"`{route.method} {path.replace('GROUP/batchAccounts/{accountName}', 'ACCOUNT')}`"
         yield f"| `{route.operation}` | {where} | {route.support} | {route.note} |"
     yield ""
+    counts = json.loads(CONTROL_PLANE_COUNTS.read_text(encoding="utf-8"))
+    differ = sum(counts["differ"].values())
+    yield _CONTROL_PLANE_REPLAY.format(**counts, agree=counts["apply"] - differ, differing=differ)
+    yield from _reasons(counts)
 
+
+_CONTROL_PLANE_REPLAY = """\
+`tests/local/test_control_plane_replay.py` replays {recorded} public recordings of exchanges with
+the real control plane, of api-versions until 2024-02, as the newest api-version. {apply} apply:
+{agree} agree in status, headers, error code and the properties of the body with their types, and
+{differing} differ for a known reason.
+"""
 
 _SCOPE = re.compile(
     r"/subscriptions/{subscriptionId}(/resourceGroups/{resourceGroupName})?"
@@ -281,6 +295,10 @@ def _replays(counts: dict[str, Any]) -> Iterator[str]:
         part = f" ({agree / apply:.1%})" if apply else ""
         yield f"| {name} | {recorded} | {apply} | {agree}{part} |"
     yield ""
+    yield from _reasons(counts)
+
+
+def _reasons(counts: dict[str, Any]) -> Iterator[str]:
     for name, title in (("differ", "reason of a difference"), ("do not apply", "not applicable")):
         yield f"| {title} | exchanges |"
         yield "| --- | --- |"

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from azure.storage.blob import BlobServiceClient
 
+from batchspec.local.daemon.home import Home
+from batchspec.local.daemon.serve import read_identities
 from batchspec.local.identities import FULL_ACCESS, IdentityRights
+from batchspec.local.startup import LocalError
 from tests.conftest import BlobStore
 from tests.local.engines import job, pool, running_with_engine, task, wait_until
 from tests.local.management import attach_identities, identity_id
@@ -118,3 +121,13 @@ def test_rights_are_read_line_by_line() -> None:
 def test_a_line_that_is_not_valid_is_named(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         IdentityRights.parse(text)
+
+
+def test_a_file_of_rights_that_is_not_valid_ends_the_start(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    assert read_identities(home) is FULL_ACCESS
+    home.identities.write_text("reader = inputs", encoding="utf-8")
+    with pytest.raises(LocalError) as caught:
+        read_identities(home)
+    assert caught.value.code == "identities-unreadable"
+    assert "line 1: 'inputs'" in caught.value.summary

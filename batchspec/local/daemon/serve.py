@@ -251,7 +251,7 @@ async def _work(
         storage=connection_string(blob_url, account.blob_account, account.blob_key),
         storage_aliases=tuple(aliases),
         applications=home.applications,
-        identities=_identities(home),
+        identities=read_identities(home),
         limits=settings.limits,
         speed=simulation.speed,
         allocation=simulation.allocation,
@@ -268,7 +268,7 @@ async def _work(
         await _cancel(serving)
 
 
-def _identities(home: Home) -> IdentityRights:
+def read_identities(home: Home) -> IdentityRights:
     """The rights of managed identities that the user has registered.
 
     Raises:
