@@ -117,7 +117,9 @@ async def _no_applications(_: object) -> dict[str, tuple[str, ...]]:
     return {}
 
 
-@pytest.mark.parametrize("found", [stored(size=3), stored(md5=base64.b64encode(bytes(16)).decode()), stored(md5="")])
+@pytest.mark.parametrize(
+    "found", [stored(size=3), stored(md5=base64.b64encode(bytes(16)).decode()), stored(md5="")]
+)
 async def test_a_blob_that_is_not_the_archive_is_not_activated(
     script: Scripted,
     clock: Time,
