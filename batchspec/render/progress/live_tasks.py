@@ -284,14 +284,15 @@ def waits_lines(state: LiveState, now: datetime, width: int) -> Iterator[Text]:
     for first, wait in state.waits.values():
         label = "waits"
         for line in wrap(f"{flat(wait.summary)}{elapsed_text(first, now)}", width - LABEL):
-            yield Text().append(f"{label:<{LABEL}}", "bold").append(line, "yellow")
+            # Yellow text is hardly legible on white.
+            yield Text().append(f"{label:<{LABEL}}", "bold yellow").append(line, "bold")
             label = ""
         for line in wrap(flat(wait.action), width - LABEL):
             yield Text(" " * LABEL + line, "dim")
 
 
 _MOST_NOTES = 3
-_COLORS = {Severity.ERROR: "bold red", Severity.WARNING: "yellow"}
+_COLORS = {Severity.ERROR: "bold red", Severity.WARNING: "bold"}
 
 
 def notes_lines(state: LiveState, width: int) -> Iterator[Text]:
