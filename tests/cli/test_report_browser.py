@@ -138,6 +138,21 @@ def test_zoom_shows_a_part_and_everything_again(opened: Opened) -> None:
     assert opened.page.locator("#timeline-chart canvas").screenshot() != before
 
 
+@pytest.mark.parametrize("share", [0.1, 0.9])
+def test_the_rows_stay_when_a_part_at_one_end_is_shown(opened: Opened, share: float) -> None:
+    chart = opened.page.locator("#timeline-chart .u-over")
+    chart.scroll_into_view_if_needed()
+    before = opened.page.locator("#timeline-chart canvas").screenshot()
+    box = chart.bounding_box()
+    edge, y = box["x"] + box["width"] * (0.01 if share < 0.5 else 0.99), box["y"] + 10
+    opened.page.mouse.move(edge, y)
+    opened.page.mouse.down()
+    opened.page.mouse.move(box["x"] + box["width"] * (0.3 if share < 0.5 else 0.7), y, steps=4)
+    opened.page.mouse.up()
+    assert opened.page.locator("#timeline-chart canvas").screenshot() != before
+    assert opened.inked("timeline") > 20_000, "the bars, not only the axis"
+
+
 def test_search_and_filters_select_tasks(opened: Opened) -> None:
     assert opened.count() == "1 to 50 of 3,000 tasks"
     opened.page.fill("#tasks-search", "sample-000050")

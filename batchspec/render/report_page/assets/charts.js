@@ -171,7 +171,7 @@ function barChart(chart, bars, labels, text, choose, controls) {
     const short = (label) => label.length > room ? label.slice(0, room - 1) + "\u2026" : label;
     const options = {
       scales: { x: { time: false, range: (_, min, max) => [min, max] },
-        y: { range: (_, min, max) => [min, max] } },
+        y: { auto: false, range: (u, min, max) => rowRange(u, min, max, chart.rows) } },
       cursor: { drag: { x: true, y: chart.rows > 12, uni: 20 }, points: { show: false },
         y: false },
       axes: [timeAxis(palette), axis(palette, { size: gutter, grid: { show: false },
@@ -199,6 +199,13 @@ function barChart(chart, bars, labels, text, choose, controls) {
       if (chart.found !== null && Math.abs(event.clientX - pressed) < 4) choose(chart.found);
     });
   }
+}
+
+/** The rows in view: they stay when the range of time changes, whatever part of it is shown. */
+function rowRange(u, min, max, rows) {
+  if (min !== null) return [min, max];
+  const { min: low, max: high } = u.scales.y;
+  return low == null || high == null ? [0, rows] : [low, high];
 }
 
 function rowTicks(min, max, height) {
