@@ -58,19 +58,18 @@ def _identity_pool(place: Workplace) -> None:
     attach_identities(ServicePlace(place.endpoints()), "with-identity", nodes)
 
 
-def _package(place: Workplace) -> None:
-    package = place.home / "applications" / "report" / "1.0.zip"
-    package.parent.mkdir(parents=True)
-    with zipfile.ZipFile(package, "w") as archive:
-        archive.writestr("report.sh", "echo all is well\n")
-
-
 def windows_package(place: Workplace) -> None:
     """Add the application package of ``topn-windows.yaml`` to the embedded service."""
     package = place.home / "applications" / "python" / "3.12.zip"
     package.parent.mkdir(parents=True)
     with zipfile.ZipFile(package, "w") as archive:
         archive.writestr("python.exe", "")
+
+
+def _top(name: str, words: int, different: int, **counts: int) -> str:
+    """What the program of the tutorial writes for a file."""
+    head = f"# {name}.txt: top 3 of {words} words, {different} different; read as utf-8\n"
+    return head + "".join(f"{word}\t{count}\n" for word, count in counts.items())
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,15 @@ class Without:
 TOP = "the\t14\na\t5\nin\t4\nand\t3\nclock\t3\n"
 
 CASES: Mapping[str, Case | Without] = {
-    "application-package": Case({"report.txt": "all is well\n"}, first=_package),
+    "application-package": Case(
+        {
+            "harbour.txt.top.txt": _top("harbour", 30, 24, the=6, to=2, **{"and": 1}),
+            "market.txt.top.txt": _top("market", 28, 25, **{"is": 2}, it=2, of=2),
+            "museum.txt.top.txt": _top("museum", 17, 15, **{"is": 2}, the=2, big=1),
+            "station.txt.top.txt": _top("station", 17, 15, hour=2, the=2, an=1),
+            "tower.txt.top.txt": _top("tower", 12, 11, the=2, **{"and": 1}, back=1),
+        }
+    ),
     "auto-pool": Case({f"hello-{n}.txt": "hello from a pool of my own\n" for n in range(3)}),
     "autoscale": Case({f"step-{n:02}.txt": f"step {n}\n" for n in range(12)}),
     "autoscale-formula": Case({"left.txt": "left\n", "right.txt": "right\n"}),
