@@ -56,8 +56,7 @@ def test_no_command_line_contains_a_signature_during_the_tutorial(place: Workpla
 
 def test_the_command_line_of_a_program_contains_its_argument(place: Workplace) -> None:
     """The other test would see a signature; ``plan`` reports such a spec."""
-    place.edit("    env:  ", "    # env:")
-    place.edit("      OUTPUT_URL:", "      # OUTPUT_URL:")
+    place.edit("    env: ", "    # env: ")
     place.edit("{{ top }}\n", "{{ top }} {{ containers.output.write_url }}\n")
     assert place.run("plan", place.spec).text.count("[secret-in-command]") == 1
     for programs in exposed_by(place):

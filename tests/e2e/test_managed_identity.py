@@ -37,8 +37,8 @@ def with_identity(place: Workplace) -> None:
     place.edit("\npool:\n", f"\nstorage: {{identity: {IDENTITY}}}\npool:\n")
     place.edit("  vm_size:", f"  identity: {{ids: [{IDENTITY}]}}\n  vm_size:")
     place.edit(
-        " {{ containers.output.write_url }}",
-        '\n    outputs: [{files: "*.top.txt", container: output}]',
+        'env: {OUTPUT_URL: "{{ containers.output.write_url }}"}',
+        'outputs: [{files: "*.top.txt", container: output}]',
     )
 
 

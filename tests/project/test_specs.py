@@ -23,8 +23,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 # command line that other users of the node can list.
 ARGUMENT = " {{ containers.output.write_url }}\n"
 ENVIRONMENT = """
-    env:                             # signed URLs belong here: other users can list command lines
-      OUTPUT_URL: "{{ containers.output.write_url }}"
+    env: {OUTPUT_URL: "{{ containers.output.write_url }}"}  # others can list command lines
 """
 
 
