@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,10 @@ from batchspec.cli.options import (
 )
 from batchspec.diagnostics import Diagnostic, SpecError, UsageError
 from batchspec.exit_codes import Exit
+
+if TYPE_CHECKING:
+    from batchspec.cloud import AccountClient
+    from batchspec.plan.actions import UploadPackage
 
 package_commands = CommandLine()
 package_commands.callback()(show_help)
@@ -62,17 +66,14 @@ async def upload(
 ) -> int:
     """Upload the application packages of a spec that the account lacks, and nothing else."""
     from batchspec.api import first_error, load_spec_and_files, open_target
-    from batchspec.apply import archive_of
     from batchspec.observe import packages_of
     from batchspec.plan import changed_packages, package_step
     from batchspec.plan.actions import UploadPackage
 
     options = run_options(spec, variables, variable_files, target)
     notices = ConsoleNotices(options)
-    with load_spec_and_files(options, on_loaded=notices.loaded, working=notices.working) as (
-        loaded,
-        spool,
-    ):
+    files = load_spec_and_files(options, on_loaded=notices.loaded, working=notices.working)
+    with files as (loaded, spool):
         if not loaded.packages:
             raise UsageError(
                 Diagnostic("no-packages", "the spec has no `packages`", where=loaded.place("name"))
@@ -87,17 +88,18 @@ async def upload(
                     step = package_step(loaded.packages[name], facts)
                     if isinstance(step.action, UploadPackage):
                         notices.working(f"uploading {step.subject}")
-                        with archive_of(step.action) as build:
-                            archive = build()
-                            await cloud.applications.upload_package(
-                                name,
-                                step.action.version,
-                                archive,
-                                step.action.content,
-                                lambda _: None,
-                            )
+                        await _upload(step.action, cloud)
                     out(f"{step.subject}: {'uploaded' if step.action else step.reason}")
     return Exit.DONE
+
+
+async def _upload(action: UploadPackage, cloud: AccountClient) -> None:
+    from batchspec.apply import archive_of
+
+    with archive_of(action) as build:
+        await cloud.applications.upload_package(
+            action.package, action.version, build(), action.content, lambda _: None
+        )
 
 
 @package_commands.command()
