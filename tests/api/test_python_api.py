@@ -176,7 +176,7 @@ def test_ctrl_c_interrupts_a_program(place: Workplace) -> None:
 
 def test_no_value_shows_a_secret(place: Workplace) -> None:
     place.edit("parameters:", "parameters:\n  token: {type: string, secret: true}")
-    place.edit("    command: python3", '    env: {TOKEN: "{{ token }}"}\n    command: python3')
+    place.edit("env: {", 'env: {TOKEN: "{{ token }}", ')
     spec = batchspec.load(place.spec, variables={"token": batchspec.Secret(SECRET)})
     plan = batchspec.plan(spec)
     assert (

@@ -193,9 +193,11 @@ class Reference:
         found = {path.name: path.read_text(encoding="utf-8") for path in results.glob("*")}
         if found != self.expected():
             yield f"the results are {found}"
-        hidden = [p.name for p in self.folder.rglob("*") if p.name.endswith(".part")]
-        if hidden:
-            yield f"left lying about: {hidden}"
+        # The record of a run whose client was killed is unfinished; it is deleted as a whole.
+        files = (path.relative_to(self.folder) for path in self.folder.rglob("*.part"))
+        partial = [str(path) for path in files if "runs" not in path.parts]
+        if partial:
+            yield f"partial files: {partial}"
 
     def expected(self) -> dict[str, str]:
         """The content of each result by name."""
