@@ -66,7 +66,11 @@ def build_archive(files: Iterable[LocalFile], target: Path) -> LocalFile:
         return LocalFile(target.name, target, target.stat().st_size, md5, _TYPE)
     except OSError as error:
         raise DiskError(
-            Diagnostic("disk", f"the archive {target.name} cannot be written: {error.strerror}")
+            Diagnostic(
+                "unwritable-file",
+                f"the archive {target.name} cannot be written: {error.strerror}",
+                fix="Free some space, or set TMPDIR to a folder on another disk.",
+            )
         ) from error
 
 

@@ -28,6 +28,24 @@ COMMANDS = ErrorGroup(
             "Use a format that `--help` lists.",
         ),
         ErrorCode(
+            "no-packages",
+            "The spec has no application packages",
+            "`package upload` uploads the entries of `packages`.",
+            "Add `packages` to the spec.",
+        ),
+        ErrorCode(
+            "no-package",
+            "The account does not have the version of the application",
+            "Only a version that exists can be deleted.",
+            "`batchspec package list` shows what there is.",
+        ),
+        ErrorCode(
+            "package-used",
+            "A pool or an open job uses the version of the application",
+            "New nodes and waiting tasks could not install it.",
+            "Delete the pool or the job first, or let the job end.",
+        ),
+        ErrorCode(
             "stopping",
             "Ctrl-C was pressed, and the command stops",
             "Requests that are in progress are completed, so that nothing is lost.",

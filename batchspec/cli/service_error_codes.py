@@ -181,6 +181,18 @@ ACCOUNT = ErrorGroup(
             " Account Reader' on the account.",
         ),
         ErrorCode(
+            "no-auto-storage",
+            "The Batch account cannot store application packages",
+            "Packages are blobs of the Storage account that is linked to the Batch account.",
+            "Link one: `az batch account set --storage-account ID`.",
+        ),
+        ErrorCode(
+            "package-damaged",
+            "The stored archive of an application package differs from the one that was uploaded",
+            "The version was not activated: nodes would fail to unpack it.",
+            "Run the command again.",
+        ),
+        ErrorCode(
             "key-vault-sign-in",
             "A secret in a key vault cannot be read without a sign-in",
             "No sign-in of Microsoft Entra ID succeeded, or the vault belongs to another tenant.",

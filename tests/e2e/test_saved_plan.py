@@ -77,9 +77,7 @@ def test_what_was_wished_for_is_saved_and_nothing_is_added(place: Workplace) -> 
 
 def test_no_secret_is_saved_and_it_has_to_be_given_again(place: Workplace) -> None:
     place.edit("  top: {type", "  word: {type: string, secret: true}\n  top: {type")
-    place.edit(
-        "    for_each: {files: input}", "    for_each: {files: input}\n    env: {W: '{{ word }}'}"
-    )
+    place.edit("env: {", "env: {W: '{{ word }}', ")
     file = place.folder / "topn.plan"
     assert place.run("plan", place.spec, "--var", "word=Xyzzy42", "--out", file).code == 0
     assert "Xyzzy42" not in file.read_text()
