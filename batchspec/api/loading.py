@@ -143,6 +143,10 @@ def _load(
     packages = (package.source for package in spec.packages.values())
     with FileCache(spec.path.parent / _FILE_CACHE) as cache:
         scan((*containers, *packages), spool, problems, cache=cache, working=working)
+    if spec.packages:
+        from batchspec.observe import bad_archives
+
+        problems.extend(bad_archives(spec, spool))
     if problems.stops:
         raise FlawedSpecError(*problems.found, containers=containers, spec=spec)
     return spec

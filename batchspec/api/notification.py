@@ -10,6 +10,7 @@ import os
 import shlex
 import signal
 import socket
+import ssl
 import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
@@ -187,6 +188,8 @@ def _reason(error: Exception) -> str:
     cause = getattr(error, "os_error", error)
     if isinstance(cause, socket.gaierror):
         text = "its name is not known"
+    elif isinstance(cause, ssl.SSLError):
+        text = "the server does not speak TLS, or its certificate is not trusted"
     elif isinstance(cause, OSError) and cause.errno:
         text = os.strerror(cause.errno)
     else:

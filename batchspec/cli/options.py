@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, BinaryIO, TypeAlias
 
 import typer
 
@@ -171,12 +172,11 @@ class ValueReader:
 
     def _from_file(self, name: str, path: str) -> str:
         try:
-            with Path(path).expanduser().open(encoding="utf-8", newline="") as file:
-                return file.read()
+            with Path(path).expanduser().open("rb") as file:
+                return _decoded(file)
         except (OSError, RuntimeError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise _unreadable(
-                f"the file of `--var {name}=@FILE` cannot be read: {reason}",
+                f"the file of `--var {name}=@FILE` cannot be read: {_why(error)}",
                 "Check the path after @; set the environment variable "
                 f"BATCHSPEC_VAR_{name.upper()} to a value that itself begins with @",
             ) from None
@@ -217,13 +217,33 @@ def _standard_input(name: str) -> str:
             "Redirect it from a file or a command",
         )
     try:
-        return sys.stdin.buffer.read().decode("utf-8")
+        return _decoded(sys.stdin.buffer)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise _unreadable(
-            f"standard input for `--var {name}=-` cannot be read: {reason}",
+            f"standard input for `--var {name}=-` cannot be read: {_why(error)}",
             "Redirect it from a file or a command",
         ) from None
+
+
+_LONGEST_VALUE = 1024 * 1024
+"""Bytes of a value; a device or a file that was meant for a task has no end or is longer."""
+
+
+def _decoded(file: BinaryIO) -> str:
+    """The text of a file.
+
+    Raises:
+        OSError: it cannot be read, or is longer than a value can be.
+        ValueError: it is not UTF-8.
+    """
+    data = file.read(_LONGEST_VALUE + 1)
+    if len(data) > _LONGEST_VALUE:
+        raise OSError(errno.EFBIG, "it is longer than 1 MiB")
+    return data.decode("utf-8")
+
+
+def _why(error: Exception) -> str:
+    return error.strerror or "" if isinstance(error, OSError) else "it is not UTF-8 text"
 
 
 def _unreadable(summary: str, fix: str) -> UsageError:

@@ -181,6 +181,12 @@ ACCOUNT = ErrorGroup(
             " Account Reader' on the account.",
         ),
         ErrorCode(
+            "pool-changed-meanwhile",
+            "Another client changed a pool at the same time",
+            "The change was made for the pool as it was before.",
+            "Run `batchspec plan` to see what differs.",
+        ),
+        ErrorCode(
             "no-auto-storage",
             "The Batch account cannot store application packages",
             "Packages are blobs of the Storage account that is linked to the Batch account.",
@@ -319,6 +325,12 @@ LOCAL = ErrorGroup(
             "The data folder cannot be used",
             DISK,
             "Fix its permissions, or use another folder: `export BATCHSPEC_LOCAL_HOME=FOLDER`.",
+        ),
+        ErrorCode(
+            "identities-unreadable",
+            "The rights of managed identities in the data folder are not valid",
+            "The service would give nodes other rights than intended.",
+            "Write one identity a line: `NAME = CONTAINER:read, CONTAINER:write`.",
         ),
         ErrorCode(
             "data-locked",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from batchspec.observe.disk import scan
     from batchspec.observe.failures import Failure, failures_of, tasks_alike
     from batchspec.observe.file_cache import FileCache, create_state_folder
-    from batchspec.observe.packages import package_users, packages_of
+    from batchspec.observe.packages import bad_archives, package_users, packages_of
     from batchspec.observe.spool import Spool, Working, silent
     from batchspec.observe.stored_files import (
         FileSource,
@@ -77,6 +77,7 @@ __all__ = [
     "TaskStreams",
     "Unstartable",
     "Working",
+    "bad_archives",
     "containers_of",
     "cost_per_hour",
     "counted_jobs",
@@ -112,7 +113,7 @@ _MODULES = {
     **dict.fromkeys(("scan",), "disk"),
     **dict.fromkeys(("Failure", "failures_of", "tasks_alike"), "failures"),
     **dict.fromkeys(("FileCache", "create_state_folder"), "file_cache"),
-    **dict.fromkeys(("package_users", "packages_of"), "packages"),
+    **dict.fromkeys(("bad_archives", "package_users", "packages_of"), "packages"),
     **dict.fromkeys(("Spool", "Working", "silent"), "spool"),
     **dict.fromkeys(("NodeOutput", "OutputFile", "TaskInJob", "Unstartable"), "task_output"),
     **dict.fromkeys(("find_node_output", "find_task", "find_unstartable"), "task_output"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from collections.abc import AsyncIterator, Iterator
 
 from batchspec.account import Account
+from batchspec.diagnostics import Diagnostic
 from batchspec.observe.spool import Spool, Working
 from batchspec.plan import OPEN
 from batchspec.plan.observed import PackageFacts
@@ -28,6 +30,20 @@ async def packages_of(
         stored = await account.applications.get_package(name, package.version)
         found[name] = PackageFacts(files, _content(package, spool), stored)
     return found
+
+
+def bad_archives(spec: Spec, spool: Spool) -> Iterator[Diagnostic]:
+    """Archives that nodes could not unpack; the service accepts them. Reads only their end."""
+    for package in spec.packages.values():
+        for file in spool.files(package.source.key) if package.is_archive else ():
+            if not zipfile.is_zipfile(file.path):
+                yield Diagnostic(
+                    "bad-package",
+                    f"the file {str(file.path)!r} of the package `{package.name}` is not a zip"
+                    " archive",
+                    where=package.where,
+                    fix="Create it again, or let batchspec build the archive: `files: [PATTERN]`.",
+                )
 
 
 def _content(package: Package, spool: Spool) -> str:

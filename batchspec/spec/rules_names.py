@@ -284,10 +284,20 @@ _VERSION = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def _packages(root: Node) -> Iterator[Diagnostic]:
-    """Packages without files, versions that the service refuses, and unknown names."""
+    """Packages without files, names and versions that the service refuses, and unknown names."""
     packages = root.get("packages")
     known = packages.members if packages is not None else {}
+    ids: dict[str, str] = {}
     for name, package in known.items():
+        other = ids.setdefault(name.lower(), name)
+        if other != name:
+            yield Diagnostic(
+                "bad-package",
+                f"the packages `{other}` and `{name}` are the same application",
+                "The service does not distinguish upper and lower case in the ids of applications.",
+                where=package.name,
+                fix="Rename one of them.",
+            )
         if not package.wrong:
             yield from _package(name, package)
     stages = root.get("tasks")

@@ -88,3 +88,16 @@ def test_a_terminal_asks_without_echo(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("getpass.getpass", getpass)
         assert ValueReader().read("token", "-") == "secret"
     assert asked == [("Value of token (not shown): ", sys.stderr)]
+
+
+def test_a_value_has_a_longest_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device or the file of a task in place of a value is not read into memory."""
+    file = tmp_path / "value"
+    file.write_bytes(b"x" * 1024 * 1024)
+    assert len(ValueReader().read("token", f"@{file}")) == 1024 * 1024
+    file.write_bytes(b"x" * (1024 * 1024 + 1))
+    with pytest.raises(UsageError, match="longer than 1 MiB"):
+        ValueReader().read("token", f"@{file}")
+    standard_input(monkeypatch, file.read_bytes())
+    with pytest.raises(UsageError, match="longer than 1 MiB"):
+        ValueReader().read("token", "-")

@@ -125,9 +125,10 @@ for _code, _title, _why, _fix in (
     ),
     (
         "bad-package",
-        "A package has an invalid version, or not exactly one of `files` and `zip`",
-        "The archive is either built from files or exists.",
-        "Write `version`, and `files` or `zip`.",
+        "A package has an invalid version or archive, no files, or the name of another package",
+        "The archive is either built from files or exists. Nodes cannot install one that is not a"
+        " zip archive. Upper and lower case make no difference in names of applications.",
+        "Write `version`, and `files` or `zip`, and give each package a name of its own.",
     ),
     (
         "unknown-package",
