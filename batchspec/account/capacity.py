@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from batchspec.account.resources import Account
-from batchspec.diagnostics import BatchspecError, Diagnostic
+from batchspec.diagnostics import BatchspecError, Diagnostic, Severity
 from batchspec.plan import region_of
 from batchspec.plan.capacity import AccountResource, Capacity, VmSize
 from batchspec.plan.observed import PoolFacts
@@ -78,9 +78,11 @@ _NOT_READ = Diagnostic(
     fix="Set AZURE_SUBSCRIPTION_ID to the subscription of the account, and run `az login` with an"
     " identity that has the role 'Azure Batch Account Reader' or 'Azure Batch Data Contributor' on"
     " it",
+    severity=Severity.NOTE,
 )
 _SLOW = Diagnostic(
     "account-not-read",
     f"Azure Resource Manager did not answer within {LONGEST:.0f} seconds",
     fix="Run the command again",
+    severity=Severity.NOTE,
 )
