@@ -38,7 +38,7 @@ from batchspec.local.fault_injection import NO_FAULTS, FaultInjection, RandomSou
 from batchspec.local.former_clients import FormerClients
 from batchspec.local.http import App, HttpsSocket, listen, serving, url_of
 from batchspec.local.identities import FULL_ACCESS, IdentityRights
-from batchspec.local.model import NodeState
+from batchspec.local.model import Node, NodeState
 from batchspec.local.process import process_tag
 from batchspec.local.settings import NO_LIMITS, Limits, TrustFiles
 from batchspec.local.store import Applications, DamagedStateError, Store, is_corrupt
@@ -230,9 +230,7 @@ def _finder(store: Store, clock: Clock) -> Callable[[str, str, str], NodeUser | 
 @contextlib.asynccontextmanager
 async def _logins(store: Store, ssh: SshServers, clock: Clock) -> AsyncIterator[None]:
     """Start the SSH servers that ran when the service ended; stop all servers at the end."""
-    for node in store.nodes.in_state(*NodeState):
-        if (last := node.detail.get(SSH_PORT)) is None:
-            continue
+    for node, last in _ssh_ports_or_set_aside(store, clock.now()):
         try:
             port = ssh.open(node.pool_id, node.id, last)
         except OSError as error:
@@ -245,6 +243,21 @@ async def _logins(store: Store, ssh: SshServers, clock: Clock) -> AsyncIterator[
         yield
     finally:
         await ssh.close_all()
+
+
+def _ssh_ports_or_set_aside(store: Store, now: datetime) -> list[tuple[Node, int]]:
+    """The nodes that had an SSH server, each with its port; without damaged records."""
+    try:
+        return _ssh_ports(store)
+    except Exception as error:
+        if is_corrupt(error) or not store.set_aside_damaged(now):
+            raise
+        return _ssh_ports(store)
+
+
+def _ssh_ports(store: Store) -> list[tuple[Node, int]]:
+    nodes = store.nodes.in_state(*NodeState)
+    return [(node, node.detail[SSH_PORT]) for node in nodes if SSH_PORT in node.detail]
 
 
 @contextlib.asynccontextmanager

@@ -173,6 +173,9 @@ def test_a_damaged_task_fails_and_is_kept_beside(stopped: Path, tmp_path: Path) 
     [
         "UPDATE pool SET resize_errors = 'x' WHERE id = 'p'",
         "UPDATE node SET running_slots = x'ff'",
+        "UPDATE node SET booted = 'x'",
+        "UPDATE node SET detail = '[]'",
+        "UPDATE node SET errors = -1",
         "UPDATE job SET created = -4611686018427387904",
         "UPDATE schedule SET next_run = 'x'",
     ],
