@@ -76,6 +76,9 @@ class Applications:
             async with self._blob(url) as client:
                 found = await client.get_blob_properties()
         except AzureError as error:
+            if _absent(error):
+                # Another client deleted the archive of a version that is active.
+                return StoredPackage(active=True)
             raise translate(error, subject) from None
         md5 = found.content_settings.content_md5
         content = (found.metadata or {}).get(CONTENT, "")

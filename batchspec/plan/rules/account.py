@@ -162,11 +162,7 @@ def package_differs(package: Package, facts: PackageFacts) -> Iterator[Finding]:
     """The version exists, and its files differ from those of the spec or are not known."""
     stored = facts.stored
     known = stored is not None and (stored.content or stored.md5 is not None)
-    what = (
-        "has other files"
-        if known
-        else "was uploaded by another client, and its files are not known"
-    )
+    what = "has other files" if known else "is in the account, and its files are not known"
     yield Finding(
         f"version {package.version!r} of the package {package.name!r} {what}", package.where
     )
