@@ -96,7 +96,9 @@ class Notifier:
             try:
                 process = _start(command, self.folder, environ, Path(files), text)
             except OSError as error:
-                return command_not_notified(f"cannot be started: {error.strerror or error}", "")
+                # The file is the program, or the folder in which it was to be started.
+                why = f"cannot be started: {error.filename}: {error.strerror}"
+                return command_not_notified(redact(why), "")
             try:
                 code = await asyncio.to_thread(process.wait, seconds)
             except subprocess.TimeoutExpired:

@@ -173,6 +173,7 @@ class ControlPlane:
             ]
         if len(found) > MOST_SUBSCRIPTIONS:
             raise _too_many(len(found))
+        unread: list[ServiceError] = []
         for start in range(0, len(found), _PARALLEL):
             batch = found[start : start + _PARALLEL]
             # One that cannot be read does not hide an account in another one.
@@ -182,9 +183,12 @@ class ControlPlane:
             for subscription, place in zip(batch, places, strict=True):
                 if isinstance(place, tuple):
                     return (subscription, *place)
-                if isinstance(place, BaseException) and not isinstance(place, ServiceError):
+                if isinstance(place, ServiceError):
+                    unread.append(place)
+                elif isinstance(place, BaseException):
                     raise place
-        raise _not_found(self._account, f"none of the {len(found)} subscriptions that you see has")
+        searched = f"none of the {len(found) - len(unread)} subscriptions that you can read has"
+        raise _not_found(self._account, searched, unread)
 
     async def _place(
         self, client: BatchManagementClient, subscription: str
@@ -238,13 +242,21 @@ _FIND = (
 )
 
 
-def _not_found(account: AnyAccount, searched: str) -> ServiceError:
+def _not_found(
+    account: AnyAccount, searched: str, unread: Sequence[ServiceError] = ()
+) -> ServiceError:
+    """That the account is not found; ``unread`` are the refusals of other subscriptions."""
     endpoint = urlsplit(account.batch_url).netloc
     problem = Diagnostic(
         "account-not-found",
         f"{searched} no Batch account with the endpoint {endpoint}",
         "The lists contain the accounts that your identity may read: the role 'Reader' or 'Azure"
-        " Batch Account Reader' on the account is enough.",
+        " Batch Account Reader' on the account is enough."
+        + (
+            f"\n{len(unread)} more could not be read: {unread[0].problems[0].summary}"
+            if unread
+            else ""
+        ),
         fix=_FIND,
     )
     return ServiceError(problem, code="account-not-found")

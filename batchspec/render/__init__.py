@@ -104,6 +104,7 @@ if TYPE_CHECKING:
         task_row,
         tasks_head,
     )
+    from batchspec.render.units import transferred
 
 __all__ = [
     "ActualRun",
@@ -184,6 +185,7 @@ __all__ = [
     "task_rows_text",
     "tasks_as_csv",
     "tasks_head",
+    "transferred",
     "wants_color",
     "webhook_not_notified",
     "wrap",
@@ -296,6 +298,7 @@ _NAMES = {
         "task_row",
         "tasks_head",
     ),
+    "units": ("transferred",),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 

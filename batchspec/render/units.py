@@ -10,6 +10,11 @@ from batchspec.diagnostics import counted as counted  # noqa: PLC0414 - for `uni
 _SIZES = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
+def transferred(moved: int, total: int) -> str:
+    """How much of a file is transferred, in bytes: ``1.2 KiB of 3.4 MiB``."""
+    return f"{size(moved)} of {size(total)}"
+
+
 def size(count: float) -> str:
     """A number of bytes to three digits: ``0 B``, ``999 B``, ``1.2 KiB``, ``123 MiB``."""
     if round(count) < 1000:

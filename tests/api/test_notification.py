@@ -152,7 +152,7 @@ def test_what_a_command_wrote_is_shown_if_it_fails(tmp_path: Path) -> None:
     ]
     assert sent.found[0].detail == "6\n7\n8\n9\nno such channel"
     sent = send(tmp_path, command=Secret("./no-such-program"))
-    assert "cannot be started: No such file" in sent.texts[0]
+    assert "cannot be started: ./no-such-program: No such file" in sent.texts[0]
 
 
 def test_a_command_that_does_not_end_is_killed_with_its_processes(tmp_path: Path) -> None:

@@ -154,6 +154,20 @@ async def test_an_account_that_no_subscription_has(manager: Manager, server: Scr
     assert "AZURE_SUBSCRIPTION_ID" in caught.value.problems[0].fix
 
 
+async def test_subscriptions_that_cannot_be_read_are_not_counted_as_searched(
+    manager: Manager, server: Scripted
+) -> None:
+    server.on("GET", "/subscriptions", listed(*({"subscriptionId": f"s{n}"} for n in range(3))))
+    server.on("GET", "/subscriptions/s0/.*", listed())
+    server.on("GET", "/subscriptions/s[12]/.*", denied(403, "AuthorizationFailed"))
+    async with manager() as cloud:
+        with pytest.raises(ServiceError) as caught:
+            await cloud.control_plane.resource()
+    (problem,) = caught.value.problems
+    assert problem.summary.startswith("none of the 1 subscriptions that you can read has")
+    assert "2 more could not be read: Batch accounts of subscription s1" in problem.detail
+
+
 async def test_too_many_subscriptions_are_not_searched(manager: Manager, server: Scripted) -> None:
     server.on("GET", "/subscriptions", listed(*({"subscriptionId": f"s{n}"} for n in range(51))))
     async with manager() as cloud:

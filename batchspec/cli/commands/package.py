@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -87,18 +89,31 @@ async def upload(
                 for name, facts in found.items():
                     step = package_step(loaded.packages[name], facts)
                     if isinstance(step.action, UploadPackage):
-                        notices.working(f"uploading {step.subject}")
-                        await _upload(step.action, cloud)
+                        shown = partial(notices.working, f"uploading {step.subject}")
+                        await _upload(step.action, cloud, shown)
                     out(f"{step.subject}: {'uploaded' if step.action else step.reason}")
     return Exit.DONE
 
 
-async def _upload(action: UploadPackage, cloud: AccountClient) -> None:
-    from batchspec.apply import archive_of
+async def _upload(action: UploadPackage, cloud: AccountClient, show: Callable[[str], None]) -> None:
+    """Upload a package; ``show`` is called with how much of it is done."""
+    import asyncio
 
+    from batchspec.apply import archive_of
+    from batchspec.render import transferred
+
+    sent = 0
+
+    def moved(count: int) -> None:
+        nonlocal sent
+        sent += count
+        show(transferred(sent, archive.size))
+
+    show("building the archive")
     with archive_of(action) as build:
+        archive = await asyncio.to_thread(build)
         await cloud.applications.upload_package(
-            action.package, action.version, build(), action.content, lambda _: None
+            action.package, action.version, archive, action.content, moved
         )
 
 

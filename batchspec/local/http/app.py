@@ -23,7 +23,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from batchspec.local.api import Context, Handler, Match, check_operation, find_route
+from batchspec.local.api import Context, Handler, Match, Route, check_operation, find_route
 from batchspec.local.control_plane import (
     ArmError,
     check_api_version,
@@ -150,22 +150,8 @@ class App:
         check_operation(match.route, version)
         check_options(options)
         body = await _read_body(headers, receive)
-        if match.route.handler is None:
-            raise not_implemented(f"The operation {match.route.operation} ({match.route.note})")
-        request = Request(
-            method=method,
-            path=path,
-            parameters=_parameters(match),
-            query=options,
-            headers=headers,
-            body=body,
-            base_url=self.context.base_url,
-            id=request_id,
-            now=self.now(),
-        )
-        return await self._handle(
-            match.route.handler, request, lambda reply: self._content(headers, reply)
-        )
+        request = self._request(match, scope, headers, options, body=body, request_id=request_id)
+        return await self._handle(match.route, request, lambda reply: self._content(headers, reply))
 
     async def _answer_control_plane(
         self, scope: Message, headers: Mapping[str, str], receive: Receive, request_id: str
@@ -177,11 +163,22 @@ class App:
         check_api_version(options, resource_type(match.route))
         check_scope(_parameters(match), self.context.account)
         body = await _read_body(headers, receive)
-        if match.route.handler is None:
-            raise not_implemented(f"The operation {match.route.operation} ({match.route.note})")
-        request = Request(
-            method=method,
-            path=path,
+        request = self._request(match, scope, headers, options, body=body, request_id=request_id)
+        return await self._handle(match.route, request, write_json)
+
+    def _request(
+        self,
+        match: Match,
+        scope: Message,
+        headers: Mapping[str, str],
+        options: Mapping[str, str],
+        *,
+        body: bytes,
+        request_id: str,
+    ) -> Request:
+        return Request(
+            method=scope["method"],
+            path=_ascii(scope["raw_path"]),
             parameters=_parameters(match),
             query=options,
             headers=headers,
@@ -190,12 +187,14 @@ class App:
             id=request_id,
             now=self.now(),
         )
-        return await self._handle(match.route.handler, request, write_json)
 
     async def _handle(
-        self, handler: Handler, request: Request, write: Callable[[Reply], bytes]
+        self, route: Route, request: Request, write: Callable[[Reply], bytes]
     ) -> tuple[Reply, bytes]:
         """The reply and its content; a damaged value may be found only when it is written."""
+        handler = route.handler
+        if handler is None:
+            raise not_implemented(f"The operation {route.operation} ({route.note})")
         try:
             return await self._call(handler, request, write)
         except (Fault, ArmError, OSError):
