@@ -27,6 +27,7 @@ _USAGE = 2
 _LONGEST = 60_000
 """Characters of a comment. GitHub accepts 65,536."""
 _PAGE, _PAGES = 100, 50
+_TOKEN = "INPUT_TOKEN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Settings:
             target=given("INPUT_TARGET") or given("BATCHSPEC_TARGET"),
             options=tuple(options),
             comments=given("INPUT_COMMENT") != "false",
-            token=given("INPUT_TOKEN"),
+            token=given(_TOKEN),
             event=given("GITHUB_EVENT_NAME"),
             repository=repository,
             api=given("GITHUB_API_URL") or "https://api.github.com",
@@ -117,7 +118,7 @@ def _apply(settings: Settings, environ: Mapping[str, str]) -> int:
     origin = {"BATCHSPEC_ORIGIN": settings.repository} if settings.repository else {}
     # Signals of the runner have to reach the command, hence no child process.
     print(f"::stop-commands::{secrets.token_hex(16)}", flush=True)
-    return os.execvpe("batchspec", command, {**origin, **environ})
+    return os.execvpe("batchspec", command, {**origin, **_without_token(environ)})
 
 
 def _plan(settings: Settings, environ: Mapping[str, str]) -> int:
@@ -163,6 +164,7 @@ def _batchspec(*words: str) -> tuple[int, str, str]:
     """
     done = subprocess.run(
         ["batchspec", *words],
+        env=_without_token(os.environ),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -173,6 +175,11 @@ def _batchspec(*words: str) -> tuple[int, str, str]:
     token = secrets.token_hex(16)
     print(f"::stop-commands::{token}\n{done.stdout}{done.stderr}\n::{token}::", flush=True)
     return done.returncode, done.stdout, done.stderr
+
+
+def _without_token(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a command, which needs no access to the repository."""
+    return {name: value for name, value in environ.items() if name != _TOKEN}
 
 
 def _fenced(text: str) -> str:
@@ -240,8 +247,18 @@ def _request(settings: Settings, method: str, url: str, body: object = None) -> 
             "X-GitHub-Api-Version": "2022-11-28",
         },
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with _OPENER.open(request, timeout=30) as answer:
         return json.load(answer)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Makes a redirect an error: urllib would send the token to the other host, too."""
+
+    def redirect_request(self, *_arguments: object) -> None:
+        """Follow none."""
+
+
+_OPENER = urllib.request.build_opener(_NoRedirect)
 
 
 def _shortened(text: str, url: str) -> str:

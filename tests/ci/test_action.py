@@ -32,12 +32,15 @@ class Api:
     url: str = ""
     comments: list[dict[str, Any]] = field(default_factory=list)
     refusal: int = 0
+    redirect: int = 0
     user: str = ""
     requests: list[str] = field(default_factory=list)
     tokens: set[str] = field(default_factory=set)
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         self.requests.append(f"{method} {path}")
+        if self.redirect:
+            return self.redirect, {}
         if path == "/user":
             return (200, {"login": self.user}) if self.user else (403, {})
         if self.refusal:
@@ -66,6 +69,9 @@ def api() -> Iterator[Api]:
             status, result = found.answer(self.command, self.path, body)
             data = json.dumps(result).encode()
             self.send_response(status)
+            if status == found.redirect:
+                other = found.url.replace("127.0.0.1", "localhost")
+                self.send_header("Location", f"{other}/other-host")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -110,7 +116,8 @@ class Runner:
         program = self.folder / "bin" / "batchspec"
         program.parent.mkdir(exist_ok=True)
         program.write_text(
-            f'#!/bin/bash\nprintf "%s\\n" "$*" "origin=$BATCHSPEC_ORIGIN" >> {self.folder}/called\n'
+            '#!/bin/bash\nprintf "%s\\n" "$*" "origin=$BATCHSPEC_ORIGIN$INPUT_TOKEN"'
+            f" >> {self.folder}/called\n"
             f"cat {self.folder}/out; cat {self.folder}/err >&2; exit {code}\n"
         )
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
@@ -187,6 +194,7 @@ def test_the_plan_is_one_comment_that_is_updated(runner: Runner, api: Api) -> No
     assert marker.fullmatch(first)
     assert rest == f"{PLAN}\n<sub>commit 0123456789ab</sub>\n"
     assert api.tokens == {f"Bearer {TOKEN}"}
+    assert done.called[1] == "origin=", "the command does not get the token"
     assert TOKEN not in done.text + done.summary
 
     runner.batchspec(out="### batchspec plan: demo\n\nNothing to do.\n")
@@ -228,6 +236,17 @@ def test_a_comment_that_cannot_be_written_is_no_failure(
     assert done.code == 0
     assert f"::warning title=batchspec::the comment is not written: {status}" in done.text
     assert ("pull-requests: write" in done.text) == (status != 500)
+    assert PLAN in done.summary
+
+
+@pytest.mark.parametrize("status", [302, 307])
+def test_the_token_is_sent_to_no_other_host(runner: Runner, api: Api, status: int) -> None:
+    runner.batchspec(out=PLAN, code=6)
+    api.redirect = status
+    done = runner.run(command="plan", spec="run.yaml")
+    assert done.code == 0
+    assert f"::warning title=batchspec::the comment is not written: {status}" in done.text
+    assert api.requests == ["GET /user"]
     assert PLAN in done.summary
 
 
