@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from batchspec.plan.actions import CreateJob, CreatePool, CreateSchedule
@@ -204,22 +205,16 @@ def _references(path: str, body: Record) -> Iterator[tuple[str, str, str | None]
     fix="Delete unused pools: `batchspec list --orphans` finds them.",
 )
 def pools_near_quota(context: RuleContext, steps: Sequence[Step]) -> Iterator[Finding]:
-    """A pool to create brings the number of pools close to the default quota."""
-    usage = context.observed.usage
-    new = sum(isinstance(step.action, CreatePool) for step in steps)
-    if usage is None or not new or context.observed.account.target != _LIMITED:
+    """A pool to create brings the number of pools close to the quota, or the default quota."""
+    count = _count(context, "pools", steps)
+    if count is None or context.observed.account.target != _LIMITED:
         return
-    quota = _quota(context, "pools")
-    if quota is not None:
-        if _NEAR * quota <= usage.pools + new <= quota:
-            yield Finding(
-                f"with this pool the account has {usage.pools + new} of {quota} pools",
-                context.spec.pool.where,
-            )
-    elif usage.pools + new >= _NEAR * _MAX_POOLS:
+    if count.is_near(_MAX_POOLS):
+        known = f" of {count.quota} pools"
+        default = f" pools; the default quota is up to {_MAX_POOLS}"
+        rest = default if count.quota is None else known
         yield Finding(
-            f"with this pool the account has {usage.pools + new} pools; the default quota is up to"
-            f" {_MAX_POOLS}",
+            f"with this pool the account has {count.total}{rest}",
             context.spec.pool.where,
         )
 
@@ -234,23 +229,16 @@ def pools_near_quota(context: RuleContext, steps: Sequence[Step]) -> Iterator[Fi
     fix="Terminate jobs that are no longer used.",
 )
 def jobs_near_quota(context: RuleContext, steps: Sequence[Step]) -> Iterator[Finding]:
-    """A job to create brings the number of active jobs close to the default quota."""
-    usage = context.observed.usage
-    new = sum(isinstance(step.action, _COUNTED) for step in steps)
-    if usage is None or not new or context.observed.account.target != _LIMITED:
+    """A job to create brings the number of active jobs close to the quota, or the default quota."""
+    count = _count(context, "jobs", steps)
+    if count is None or context.observed.account.target != _LIMITED:
         return
-    quota = _quota(context, "jobs")
-    if quota is not None:
-        if _NEAR * quota <= usage.jobs + new <= quota:
-            yield Finding(
-                f"with this job the account has {usage.jobs + new} of {quota} active jobs and"
-                " schedules",
-                context.spec.job.where,
-            )
-    elif usage.jobs + new >= _NEAR * _MAX_JOBS:
+    if count.is_near(_MAX_JOBS):
+        known = f" of {count.quota} active jobs and schedules"
+        default = f" active jobs and schedules; the default quota is {_MAX_JOBS} to 300"
+        rest = default if count.quota is None else known
         yield Finding(
-            f"with this job the account has {usage.jobs + new} active jobs and schedules; the"
-            f" default quota is {_MAX_JOBS} to 300",
+            f"with this job the account has {count.total}{rest}",
             context.spec.job.where,
         )
 
@@ -265,11 +253,10 @@ def jobs_near_quota(context: RuleContext, steps: Sequence[Step]) -> Iterator[Fin
 )
 def pool_quota_reached(context: RuleContext, steps: Sequence[Step]) -> Iterator[Finding]:
     """A pool to create, in an account whose quota is known and used."""
-    usage, quota = context.observed.usage, _quota(context, "pools")
-    new = sum(isinstance(step.action, CreatePool) for step in steps)
-    if usage is not None and quota is not None and new and usage.pools + new > quota:
+    count = _count(context, "pools", steps)
+    if count is not None and count.is_exceeded:
         yield Finding(
-            f"the account has {usage.pools} pools, and its quota is {quota}",
+            f"the account has {count.existing} pools, and its quota is {count.quota}",
             context.spec.pool.where,
         )
 
@@ -284,19 +271,48 @@ def pool_quota_reached(context: RuleContext, steps: Sequence[Step]) -> Iterator[
 )
 def job_quota_reached(context: RuleContext, steps: Sequence[Step]) -> Iterator[Finding]:
     """A job to create, in an account whose quota is known and used."""
-    usage, quota = context.observed.usage, _quota(context, "jobs")
-    new = sum(isinstance(step.action, _COUNTED) for step in steps)
-    if usage is not None and quota is not None and new and usage.jobs + new > quota:
+    count = _count(context, "jobs", steps)
+    if count is not None and count.is_exceeded:
         yield Finding(
-            f"the account has {usage.jobs} active jobs and schedules, and its quota is {quota}",
+            f"the account has {count.existing} active jobs and schedules, and its quota is"
+            f" {count.quota}",
             context.spec.job.where,
         )
 
 
-def _quota(context: RuleContext, name: Literal["pools", "jobs"]) -> int | None:
-    """A quota of the account; ``None`` if it is not known."""
-    capacity = context.observed.capacity
-    resource = capacity.resource if capacity is not None else None
-    if resource is None:
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """Pools, or active jobs and schedules: those that exist, and the ``total`` with new ones.
+
+    ``quota`` is ``None`` if it is not known.
+    """
+
+    existing: int
+    total: int
+    quota: int | None
+
+    @property
+    def is_exceeded(self) -> bool:
+        """Whether the quota is known and does not allow the new ones."""
+        return self.quota is not None and self.total > self.quota
+
+    def is_near(self, default: int) -> bool:
+        """Whether the total is close to the quota, or to the ``default`` if that is not known."""
+        limit = default if self.quota is None else self.quota
+        return self.total >= _NEAR * limit and not self.is_exceeded
+
+
+def _count(
+    context: RuleContext, kind: Literal["pools", "jobs"], steps: Sequence[Step]
+) -> _Count | None:
+    """The number of resources of a kind; ``None`` if it is not known, or no step creates one."""
+    usage, resource = context.observed.usage, context.account
+    created = CreatePool if kind == "pools" else _COUNTED
+    new = sum(isinstance(step.action, created) for step in steps)
+    if usage is None or not new:
         return None
-    return resource.pools if name == "pools" else resource.jobs
+    existing = usage.pools if kind == "pools" else usage.jobs
+    quota = None
+    if resource is not None:
+        quota = resource.pools if kind == "pools" else resource.jobs
+    return _Count(existing, existing + new, quota)

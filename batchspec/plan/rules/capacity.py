@@ -151,11 +151,11 @@ def _limit(demand: _Demand) -> str:
 
 
 def _request(context: RuleContext, demand: _Demand) -> str:
-    limit, capacity = demand.tightest, context.observed.capacity
+    limit = demand.tightest
     needed = limit.used + demand.nodes * demand.cores
     portal = "Azure portal, the Batch account, Quotas"
-    if capacity is not None and capacity.resource is not None and capacity.resource.id:
-        portal = f"https://portal.azure.com/#@/resource{capacity.resource.id}, Quotas"
+    if context.account is not None and context.account.id:
+        portal = f"https://portal.azure.com/#@/resource{context.account.id}, Quotas"
     few = "Use another size"
     if demand.possible:
         few = f"Use at most {counted(demand.possible, f'{demand.kind} node')}"
@@ -205,8 +205,7 @@ def _alike(capacity: Capacity, name: str) -> list[VmSize]:
 )
 def core_quota_not_known(context: RuleContext) -> Iterator[Finding]:
     """An account that creates nodes in the subscription of the user."""
-    capacity = context.observed.capacity
-    resource = capacity.resource if capacity is not None else None
+    resource = context.account
     if resource is not None and resource.user_subscription:
         yield Finding(
             "the quota of cores is not known: the account creates nodes in your subscription",
@@ -225,7 +224,7 @@ def core_quota_not_known(context: RuleContext) -> Iterator[Finding]:
     " Account Reader' or 'Azure Batch Data Contributor' on the account.",
 )
 def account_not_read(context: RuleContext) -> Iterator[Finding]:
-    """What cannot be read, said once, with the cause."""
+    """What of the account is not known, with the cause."""
     capacity = context.observed.capacity
     if capacity is None or capacity.problem is None:
         return
@@ -250,8 +249,7 @@ def account_not_read(context: RuleContext) -> Iterator[Finding]:
 )
 def account_not_ready(context: RuleContext) -> Iterator[Finding]:
     """A provisioning state in which requests may fail."""
-    capacity = context.observed.capacity
-    resource = capacity.resource if capacity is not None else None
+    resource = context.account
     if resource is not None and resource.state not in {"", "Succeeded"}:
         yield Finding(f"the provisioning state of the Batch account is {resource.state}")
 
@@ -271,7 +269,7 @@ def vm_size_not_offered(context: RuleContext) -> Iterator[Finding]:
     if capacity.size(name) is not None:
         return
     near = ", ".join(size.words for size in _alike(capacity, name)[:_SHOWN])
-    region = capacity.resource.region if capacity.resource is not None else ""
+    region = context.account.region if context.account is not None else ""
     where = f" in {region}" if region else ""
     yield Finding(
         f"Batch does not offer the VM size {name!r}{where}",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, ParamSpec
 
 from batchspec.diagnostics import Diagnostic, Place, Severity
+from batchspec.plan.capacity import AccountResource
 from batchspec.plan.observed import Observed
 from batchspec.spec import PoolKind, Record, Spec, Stage, Value, scale_bounds, scale_range
 
@@ -40,6 +41,12 @@ class RuleContext:
     def known(self) -> bool:
         """Whether the properties of the pool are known."""
         return not self.existing or self.observed.pool is not None
+
+    @property
+    def account(self) -> AccountResource | None:
+        """The Batch account as Azure Resource Manager describes it, if it is known."""
+        capacity = self.observed.capacity
+        return capacity.resource if capacity is not None else None
 
     @property
     def machine(self) -> Record:
