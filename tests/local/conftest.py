@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from azure.mgmt.batch import BatchManagementClient
 
+from tests.local.management import Management, management_client
 from tests.local.running import Service, running
 
 
@@ -19,3 +21,16 @@ def service(tmp_path: Path) -> Iterator[Service]:
     with running(tmp_path / "batch") as found:
         yield found
         assert found.violations == []
+
+
+@pytest.fixture
+def arm(service: Service) -> Iterator[BatchManagementClient]:
+    """azure-mgmt-batch as a client of the control plane of ``service``."""
+    with management_client(service) as client:
+        yield client
+
+
+@pytest.fixture
+def management(service: Service) -> Management:
+    """Plain requests to the control plane of ``service``."""
+    return Management(service)

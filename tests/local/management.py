@@ -20,6 +20,17 @@ from tests.local.running import Answer
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 GROUP = "batchspec"
 API_VERSION = "2025-06-01"
+MACHINE = {
+    "virtualMachineConfiguration": {
+        "imageReference": {
+            "publisher": "canonical",
+            "offer": "ubuntu-24_04-lts",
+            "sku": "server",
+        },
+        "nodeAgentSkuId": "batch.node.ubuntu 24.04",
+    }
+}
+"""The deployment configuration of a pool that the control plane accepts."""
 
 
 class Place(Protocol):

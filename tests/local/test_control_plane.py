@@ -5,7 +5,6 @@ The client is azure-mgmt-batch itself; plain requests are those that it cannot s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,17 +21,6 @@ STORAGE = (
     "DefaultEndpointsProtocol=http;AccountName=stor1;AccountKey=a2V5;"
     "BlobEndpoint=http://127.0.0.1:1/stor1;"
 )
-
-
-@pytest.fixture
-def management(service: Service) -> Management:
-    return Management(service)
-
-
-@pytest.fixture
-def arm(service: Service) -> Iterator[BatchManagementClient]:
-    with management_client(service) as client:
-        yield client
 
 
 def test_the_account_is_found_by_its_name_and_in_the_lists(

@@ -28,28 +28,10 @@ def archive(text: str) -> bytes:
     return content.getvalue()
 
 
-def connection(blobs: BlobStore) -> str:
-    return (
-        f"DefaultEndpointsProtocol=http;AccountName={blobs.account};AccountKey={blobs.key};"
-        f"BlobEndpoint={blobs.url};"
-    )
-
-
 @pytest.fixture
 def service(tmp_path: Path, azurite: BlobStore) -> Iterator[Service]:
-    with running(tmp_path / "batch", storage=connection(azurite)) as found:
+    with running(tmp_path / "batch", storage=azurite.connection_string) as found:
         yield found
-
-
-@pytest.fixture
-def arm(service: Service) -> Iterator[BatchManagementClient]:
-    with management_client(service) as client:
-        yield client
-
-
-@pytest.fixture
-def management(service: Service) -> Management:
-    return Management(service)
 
 
 def upload(arm: BatchManagementClient, version: str, content: bytes) -> Any:
@@ -114,7 +96,7 @@ def test_a_package_from_its_creation_to_its_deletion(
 
 def test_a_node_runs_a_package_that_was_uploaded(tmp_path: Path, azurite: BlobStore) -> None:
     with (
-        running_with_engine(tmp_path / "batch", storage=connection(azurite)) as service,
+        running_with_engine(tmp_path / "batch", storage=azurite.connection_string) as service,
         management_client(service) as arm,
     ):
         arm.application.create(GROUP, ACCOUNT, "tool")

@@ -6,7 +6,6 @@ The service has no engine, so that a pool keeps the state that the request gave 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from azure.mgmt.batch import BatchManagementClient
 from batchspec.local.fault_injection import parse_fault_injection
 from batchspec.local.service import default_engine
 from batchspec.property_rules import arm_pool, batch_pool
-from tests.local.management import GROUP, Management, account_path, management_client
+from tests.local.management import GROUP, MACHINE, Management, account_path, management_client
 from tests.local.running import ACCOUNT, Service, running
 from tests.plan.test_arm_pool import pools
 
@@ -26,16 +25,6 @@ IDENTITY = (
     "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/batchspec/providers"
     "/Microsoft.ManagedIdentity/userAssignedIdentities/reader"
 )
-MACHINE = {
-    "virtualMachineConfiguration": {
-        "imageReference": {
-            "publisher": "canonical",
-            "offer": "ubuntu-24_04-lts",
-            "sku": "server",
-        },
-        "nodeAgentSkuId": "batch.node.ubuntu 24.04",
-    }
-}
 FIXED = {"fixedScale": {"targetDedicatedNodes": 2}}
 
 
@@ -43,17 +32,6 @@ def body(**changes: Any) -> dict[str, Any]:
     """The parameters of a pool; ``changes`` are properties."""
     properties = {"vmSize": "Standard_D2s_v3", "deploymentConfiguration": MACHINE, **changes}
     return {"properties": {name: value for name, value in properties.items() if value is not None}}
-
-
-@pytest.fixture
-def arm(service: Service) -> Iterator[BatchManagementClient]:
-    with management_client(service) as client:
-        yield client
-
-
-@pytest.fixture
-def management(service: Service) -> Management:
-    return Management(service)
 
 
 def settle(service: Service, name: str) -> None:

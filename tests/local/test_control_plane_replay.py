@@ -22,7 +22,7 @@ from azure.storage.blob import BlobClient
 from batchspec.local.control_plane import ArmError, find_control_plane_route
 from batchspec.local.model import PoolState
 from tests.conftest import BlobStore
-from tests.local.management import Management
+from tests.local.management import MACHINE, Management
 from tests.local.running import Answer, Service, running
 
 ROOT = Path(__file__).parents[2]
@@ -176,34 +176,16 @@ class Replay:
         BlobClient.from_blob_url(self._upload).upload_blob(b"a package", overwrite=True)
 
 
-POOL = {
-    "properties": {
-        "vmSize": "standard_d2s_v3",
-        "deploymentConfiguration": {
-            "virtualMachineConfiguration": {
-                "imageReference": {
-                    "publisher": "canonical",
-                    "offer": "ubuntu-24_04-lts",
-                    "sku": "server",
-                },
-                "nodeAgentSkuId": "batch.node.ubuntu 24.04",
-            }
-        },
-    }
-}
+POOL = {"properties": {"vmSize": "standard_d2s_v3", "deploymentConfiguration": MACHINE}}
 
 
 @pytest.mark.skipif(not RECORDINGS.exists(), reason="no recordings beside the project")
 def test_recorded_requests_get_the_recorded_replies(tmp_path: Path, azurite: BlobStore) -> None:
-    storage = (
-        f"DefaultEndpointsProtocol=http;AccountName={azurite.account};AccountKey={azurite.key};"
-        f"BlobEndpoint={azurite.url};"
-    )
     skipped: Counter[str] = Counter()
     explained: Counter[str] = Counter()
     unexplained: list[str] = []
     recorded = applied = 0
-    with running(tmp_path / "batch", storage=storage) as service:
+    with running(tmp_path / "batch", storage=azurite.connection_string) as service:
         for flow in read():
             replay, first = Replay(service), True
             replay.clear()

@@ -36,12 +36,10 @@ def urls(azurite: BlobStore) -> tuple[str, str]:
 
 @pytest.fixture
 def batch(tmp_path: Path, azurite: BlobStore) -> Iterator[Service]:
-    storage = (
-        f"DefaultEndpointsProtocol=http;AccountName={azurite.account};AccountKey={azurite.key};"
-        f"BlobEndpoint={azurite.url};"
-    )
     rights = IdentityRights.parse(RIGHTS)
-    with running_with_engine(tmp_path / "batch", storage=storage, identities=rights) as service:
+    with running_with_engine(
+        tmp_path / "batch", storage=azurite.connection_string, identities=rights
+    ) as service:
         service.client.create_pool(pool())  # type: ignore[arg-type]
         service.client.create_job(job())  # type: ignore[arg-type]
         yield service
