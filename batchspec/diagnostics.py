@@ -238,7 +238,7 @@ _SECRETS = (
     (
         re.compile(
             r"(?i)\b(hooks\.slack\.com/(?:services|triggers|workflows)"
-            r"|[a-z0-9-]+\.webhook\.office\.com/webhookb2|discord(?:app)?\.com/api/webhooks)"
+            r"|webhook\.office\.com/webhookb2|discord(?:app)?\.com/api/webhooks)"
             r"/[A-Za-z0-9][^\s\"'<>]*"
         ),
         r"\1/***",

@@ -139,12 +139,19 @@ def _offered(found: Iterable[tuple[str, str] | str], incomplete: str, ctx: typer
     offered: dict[str, tuple[str, str] | str] = {}
     for each in found:
         name = each if isinstance(each, str) else each[0]
-        # The name of a task could come from another client, and is printed.
-        if name and name.startswith(incomplete) and name.isprintable() and name not in given:
-            offered.setdefault(name, each)
+        if name and name.startswith(incomplete) and _shown(name) == name and name not in given:
+            offered.setdefault(name, each if isinstance(each, str) else (name, _shown(each[1])))
         if len(offered) == _MOST:
             break
     return list(offered.values())
+
+
+def _shown(text: str) -> str:
+    """A text from the disk, which could be that of another client, as a shell can have it.
+
+    The script for zsh evaluates what it gets, and typer 0.29 quotes `$` but not a backslash before.
+    """
+    return "".join(each if each.isprintable() and each != "\\" else " " for each in text)
 
 
 def _values(values: Any) -> Iterable[Any]:

@@ -22,7 +22,7 @@ from batchspec.cloud.arm_pools import ArmPools
 from batchspec.cloud.errors import translated
 from batchspec.cloud.facts import Json
 from batchspec.cloud.resource_facts import account_resource, vm_size
-from batchspec.cloud.rest import BatchConnection, json_of, path_segment
+from batchspec.cloud.rest import BatchConnection, endpoint_url, json_of, path_segment
 from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.plan.capacity import AccountResource, VmSize
 from batchspec.plan.observed import PoolFacts
@@ -214,7 +214,7 @@ async def _list(
     target = f"{path}?api-version={version}"
     while True:
         response = await client.send_request(
-            HttpRequest("GET", "{endpoint}" + target, headers={"Accept": "application/json"})
+            HttpRequest("GET", endpoint_url(target), headers={"Accept": "application/json"})
         )
         response.raise_for_status()
         body = response.json()

@@ -38,6 +38,9 @@ _CONNECT, _READ = 10.0, 30.0
 """Limits of a request in seconds."""
 
 _RETRIES = 3
+_LONGEST_PAUSE = 30.0
+"""Seconds before a repetition at most, whatever a vault or a proxy asks for."""
+
 _EMULATOR_TOKEN = "Bearer emulator"  # noqa: S105 - emulators accept every token
 _TENANT = re.compile(r'authorization(?:_uri)?="https://[^/"]+/([A-Za-z0-9.-]+)"')
 
@@ -75,7 +78,7 @@ def _read(
     sign_in: Callable[[str | None], TokenCredential],
     transport: Callable[[], HttpTransport[Any, Any]] | None,
 ) -> Secret:
-    policies: list[Any] = [RetryPolicy(retry_total=_RETRIES, retry_backoff_factor=0.5)]
+    policies: list[Any] = [_BoundedRetries(retry_total=_RETRIES, retry_backoff_factor=0.5)]
     if is_loopback(url):
         policies.append(HeadersPolicy({"Authorization": _EMULATOR_TOKEN}))
     else:
@@ -97,6 +100,18 @@ def _read(
     if not isinstance(value, str):
         raise _unreachable(name, url, "the answer has no value")
     return Secret(value)
+
+
+class _BoundedRetries(RetryPolicy[Any, Any]):
+    """The policy of the SDK, which would wait for days, and fail on a header that is no time."""
+
+    def get_retry_after(self, response: Any) -> float | None:
+        """Seconds that an answer asks for; ``None``: the policy decides."""
+        try:
+            after = super().get_retry_after(response)
+        except (ValueError, OverflowError):
+            return None
+        return None if after is None else min(after, _LONGEST_PAUSE)
 
 
 def _transport(*, proxy: bool) -> HttpTransport[Any, Any]:

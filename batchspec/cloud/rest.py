@@ -97,7 +97,9 @@ async def list_items(
         query["$select"] = ",".join(select)
     target = f"{path}?{urlencode(query, quote_via=quote, safe='$,')}"
     while True:
-        response = await client.send_request(HttpRequest("GET", _url(target), headers=_ACCEPT))
+        response = await client.send_request(
+            HttpRequest("GET", endpoint_url(target), headers=_ACCEPT)
+        )
         body = response.json()
         if not isinstance(body, dict) or not isinstance(body.get("value"), list):
             raise _not_a_list(path)
@@ -115,9 +117,12 @@ async def list_items(
 _ACCEPT = {"Accept": "application/json"}
 
 
-def _url(target: str) -> str:
-    # The client of the SDK replaces {endpoint}.
-    return "{endpoint}" + target.replace("{", "%7B").replace("}", "%7D")
+def endpoint_url(target: str) -> str:
+    """A URL at the endpoint of the client, which the SDK inserts, from a path and a query.
+
+    A link of the service without a slash at its start would change the host.
+    """
+    return "{endpoint}/" + target.lstrip("/").replace("{", "%7B").replace("}", "%7D")
 
 
 def _not_a_list(path: str) -> ServiceError:

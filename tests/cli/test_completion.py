@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import shutil
 import subprocess
 import sys
@@ -236,6 +238,19 @@ async def test_a_name_cannot_write_to_the_terminal(desk: Workplace) -> None:
     events.parent.mkdir(parents=True)
     events.write_text('{"type":"task_failed","task":"a\\u001b[2J"}\n', encoding="utf-8")
     assert complete(desk, "logs s.yaml ") == []
+
+
+async def test_zsh_gets_no_backslash_of_a_record(desk: Workplace) -> None:
+    """Its script evaluates the answer, where a backslash would end the quoting of ``$``."""
+    run = desk.folder / ".batchspec" / "topn" / "runs" / "1"
+    (run / "tasks").mkdir(parents=True)
+    (run / "events.jsonl").touch()
+    row = {"id": "count-000001", "state": "failed", "stage": "count", "cause": "a\\$(b)\n\\`c`"}
+    line = json.dumps(row, separators=(",", ":")).encode()
+    (run / "tasks" / "topn.0.jsonl.gz").write_bytes(gzip.compress(line))
+    (offered,) = complete(desk, "retry s.yaml --task ", "zsh")
+    assert offered == '_arguments \'*: :(("count-000001":"count a \\$(b)  \\`c\\`"))\''
+    assert complete(desk, "retry s.yaml --cause ", "zsh") == ["_files"]
 
 
 async def test_bash_completes_with_the_script(desk: Workplace) -> None:

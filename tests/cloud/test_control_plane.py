@@ -129,6 +129,18 @@ async def test_the_group_is_found_by_the_endpoint(manager: Manager, server: Scri
     assert [asked.query.get("$skiptoken") for asked in server.asked] == [None, "1"]
 
 
+@pytest.mark.parametrize("start", ["", "/", "@elsewhere.example/", "https://manager//"])
+async def test_a_link_cannot_change_the_host(
+    manager: Manager, server: Scripted, start: str
+) -> None:
+    link = f"{start}page/{{endpoint.real}}?$skiptoken=1"
+    server.on("GET", ACCOUNTS, listed(link=link))
+    path = "/@elsewhere.example/page" if start.startswith("@") else "/page"
+    server.on("GET", f"{path}/%7Bendpoint.real%7D", listed(account_body()))
+    async with manager(subscription=SUBSCRIPTION) as cloud:
+        assert (await cloud.control_plane.resource()).group == "rg1"
+
+
 async def test_without_a_subscription_all_are_searched(manager: Manager, server: Scripted) -> None:
     each = [{"subscriptionId": f"s{n}", "state": "Enabled"} for n in range(3)]
     gone = {"subscriptionId": "gone", "state": "Disabled"}

@@ -166,3 +166,17 @@ def test_a_busy_vault_is_asked_again_and_a_redirection_is_not_followed(
     with pytest.raises(ServiceError, match="does not answer"):
         read_secrets({"t": moved}, {})
     assert [path for path, _ in vault.requests] == ["/secrets/moved?api-version=7.4"]
+
+
+@pytest.mark.parametrize(("asked", "pauses"), [("86400", [30.0]), ("inf", [30.0]), ("soon", [])])
+def test_a_pause_that_a_vault_asks_for_is_bounded(
+    vault: FakeVault, monkeypatch: pytest.MonkeyPatch, asked: str, pauses: list[float]
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("batchspec.cloud.key_vault._RETRIES", 1)
+    monkeypatch.setattr(RequestsTransport, "sleep", lambda _, seconds: slept.append(seconds))
+    busy = vault.refuse("busy", 429, "Throttled", Retry_After=asked)
+    with pytest.raises(ServiceError, match="does not answer"):
+        read_secrets({"t": busy}, {})
+    assert slept == pauses
+    assert len(vault.requests) == 2

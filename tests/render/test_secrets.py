@@ -181,3 +181,9 @@ def test_json_stays_json() -> None:
 )
 def test_control_sequences_are_removed(text: str, shown: str) -> None:
     assert clean(text) == shown
+
+
+def test_the_url_of_a_webhook_is_removed_from_a_long_text() -> None:
+    # The time grows with the length of the text, not with its square: otherwise this takes minutes.
+    text = "a-" * 200_000 + "b.webhook.office.com/webhookb2/"
+    assert redact(f"https://{text}0a1b@2c/IncomingWebhook/3d") == f"https://{text}***"
