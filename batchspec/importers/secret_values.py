@@ -13,7 +13,8 @@ _NAME = re.compile(
 )
 _CALL = re.compile(r"\[(?:parameters|variables|concat)\(")
 """An expression of a template, which is no value."""
-_EXPRESSION = r"\{\{.*?\}\}"
+_EXPRESSION = r"\{\{(?:(?!\{\{).)*?\}\}"
+"""Without another start in it: the time would grow with the square of the length of a text."""
 _SHORT = 8
 """Values with fewer characters occur in other words by chance; they are replaced as a whole."""
 

@@ -5,6 +5,7 @@ The spec may be incomplete or wrong, and its parameters need no values.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from batchspec.spec.yaml_parser import parse, read_source
 
 _LARGEST = 64 * 1024
 """Bytes of a spec that is read; a larger one takes longer than a user waits for a completion."""
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""A valid name; records are in a folder with this name, which another text could leave."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """The name of a spec, empty if it has none, and the keys of its sections in their order."""
+    """The name of a spec, empty if none is valid, and the keys of its sections in their order."""
 
     name: str = ""
     parameters: tuple[str, ...] = ()
@@ -37,7 +40,7 @@ def read_outline(path: Path) -> Outline:
     sections = {key: tuple(node.members) for key, node in members.items()}
     name = members["name"].value if "name" in members else ""
     return Outline(
-        name if isinstance(name, str) else "",
+        name if isinstance(name, str) and _NAME.fullmatch(name) else "",
         sections.get("parameters", ()),
         sections.get("containers", ()),
         sections.get("tasks", ()),

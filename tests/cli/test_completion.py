@@ -201,6 +201,16 @@ async def test_a_spec_without_a_name_has_the_records_beside_it(desk: Workplace) 
     assert complete(desk, "retry s.yaml --task ") == ["count-000009"]
 
 
+async def test_a_name_that_leaves_the_folder_is_no_name(desk: Workplace) -> None:
+    other = desk.folder / "other" / "runs" / "1" / "events.jsonl"
+    other.parent.mkdir(parents=True)
+    other.write_text('{"type":"task_failed","task":"a"}\n', encoding="utf-8")
+    (desk.folder / ".batchspec").mkdir()
+    for name in ("../other", str(desk.folder / "other")):
+        (desk.folder / "s.yaml").write_text(f"name: {name}\n", encoding="utf-8")
+        assert complete(desk, "report s.yaml --run ") == []
+
+
 async def test_damaged_records_are_skipped(desk: Workplace) -> None:
     await record(desk.folder)
     runs = desk.folder / ".batchspec" / "topn" / "runs"

@@ -11,6 +11,7 @@ import pytest
 
 from batchspec.diagnostics import SpecError
 from batchspec.importers import import_bodies, import_documents
+from batchspec.importers.secret_values import SecretRemoval
 from batchspec.importers.task_groups import without_number
 from batchspec.spec import command_line, expanded_document, spec_scope
 from tests.importers.drafts import imported
@@ -357,3 +358,11 @@ def test_a_generated_script_of_clean_is_the_key_again(tmp_path: Path) -> None:
 )
 def test_the_stem_of_an_id(task_id: str, stem: str) -> None:
     assert without_number(task_id) == stem
+
+
+def test_expressions_without_an_end_take_no_time() -> None:
+    # In a time that grows with the square of the length, this takes minutes.
+    text = "{{ " * 200_000
+    assert SecretRemoval({"hunter2hunter2": "token"})(
+        f"{text}hunter2hunter2 {{{{ hunter2 }}}}"
+    ) == (f"{text}{{{{ token }}}} {{{{ hunter2 }}}}")
