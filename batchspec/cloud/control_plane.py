@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from azure.core.pipeline import policies
-from azure.core.rest import HttpRequest
 
 from batchspec.cloud.account import AnyAccount, AzureAccount, LocalAccount, is_loopback
 from batchspec.cloud.arm_pools import ArmPools
 from batchspec.cloud.errors import translated
 from batchspec.cloud.facts import Json
 from batchspec.cloud.resource_facts import account_resource, vm_size
-from batchspec.cloud.rest import BatchConnection, endpoint_url, json_of, path_segment
+from batchspec.cloud.rest import BatchConnection, json_of, list_pages, path_segment
 from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.plan.capacity import AccountResource, VmSize
 from batchspec.plan.observed import PoolFacts
@@ -207,33 +206,11 @@ class ControlPlane:
         return None
 
 
-async def _list(
+def _list(
     client: BatchManagementClient, path: str, *, version: str = API_VERSION
 ) -> AsyncIterator[Json]:
     """The elements of a list, page by page, as JSON."""
-    target = f"{path}?api-version={version}"
-    while True:
-        response = await client.send_request(
-            HttpRequest("GET", endpoint_url(target), headers={"Accept": "application/json"})
-        )
-        response.raise_for_status()
-        body = response.json()
-        if not isinstance(body, dict) or not isinstance(body.get("value"), list):
-            raise _not_a_list(path)
-        for element in body["value"]:
-            yield element
-        link = body.get("nextLink")
-        if not link:
-            return
-        # Only path and query: the token is sent to no other host than the first request.
-        parts = urlsplit(str(link))
-        target = f"{parts.path}?{parts.query}"
-
-
-def _not_a_list(path: str) -> ServiceError:
-    return ServiceError(
-        Diagnostic("bad-answer", f"the answer to GET {path} is not a list"), code="bad-answer"
-    )
+    return list_pages(client, f"{path}?api-version={version}", "nextLink")
 
 
 _FIND = (

@@ -43,6 +43,7 @@ from batchspec.spec import Record, thaw
 if TYPE_CHECKING:
     from azure.batch.aio import BatchClient
     from azure.batch.models import BatchFileProperties
+    from azure.mgmt.batch.aio import BatchManagementClient
 
 
 PAGE = 1000
@@ -96,28 +97,43 @@ async def list_items(
     if select:
         query["$select"] = ",".join(select)
     target = f"{path}?{urlencode(query, quote_via=quote, safe='$,')}"
+    async for element in list_pages(client, target, "odata.nextLink"):
+        yield element
+
+
+async def list_pages(
+    client: BatchClient | BatchManagementClient, target: str, link_name: str
+) -> AsyncIterator[Json]:
+    """The elements of a list, page by page.
+
+    ``target`` is path and query of the first page, ``link_name`` the property with the URL of the
+    next page.
+    """
+    path = target.partition("?")[0]
     while True:
         response = await client.send_request(
-            HttpRequest("GET", endpoint_url(target), headers=_ACCEPT)
+            HttpRequest("GET", _endpoint_url(target), headers=_ACCEPT)
         )
+        response.raise_for_status()
         body = response.json()
         if not isinstance(body, dict) or not isinstance(body.get("value"), list):
             raise _not_a_list(path)
         for element in body["value"]:
             yield element
-        link = body.get("odata.nextLink")
+        link = body.get(link_name)
         if not link:
             return
         # Only the path and query of the link: its host is the address that the service has for
-        # itself, and the request is signed for the address of the account.
-        parts = urlsplit(link)
+        # itself. The request is signed for the address of the account, and a token is sent to no
+        # other host.
+        parts = urlsplit(str(link))
         target = f"{parts.path}?{parts.query}"
 
 
 _ACCEPT = {"Accept": "application/json"}
 
 
-def endpoint_url(target: str) -> str:
+def _endpoint_url(target: str) -> str:
     """A URL at the endpoint of the client, which the SDK inserts, from a path and a query.
 
     A link of the service without a slash at its start would change the host.
