@@ -9,18 +9,20 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from batchspec.apply.context import StepContext, StepResult
-from batchspec.diagnostics import Diagnostic, DiskError, StalePlanError
+from batchspec.diagnostics import Diagnostic, DiskError
 from batchspec.plan.actions import UploadPackage
-from batchspec.plan.observed import LocalFile
+from batchspec.plan.observed import LocalFile, file_changed
 
 _DATE = (1980, 1, 1, 0, 0, 0)
 """The first date that a zip archive can contain."""
 _LEVEL = 6
 _CHUNK = 1 << 20
 _TYPE = "application/zip"
+_md5 = partial(hashlib.md5, usedforsecurity=False)
 
 
 async def upload_package(action: UploadPackage, context: StepContext) -> StepResult:
@@ -62,7 +64,7 @@ def build_archive(files: Iterable[LocalFile], target: Path) -> LocalFile:
             for file in files:
                 _add(archive, file)
         with target.open("rb") as written:
-            md5 = hashlib.file_digest(written, "md5").digest()
+            md5 = hashlib.file_digest(written, _md5).digest()
         return LocalFile(target.name, target, target.stat().st_size, md5, _TYPE)
     except OSError as error:
         raise DiskError(
@@ -81,24 +83,14 @@ def _add(archive: zipfile.ZipFile, file: LocalFile) -> None:
     entry.create_system = 3  # Unix: the upper half of the attributes is the mode
     entry.external_attr = (0o755 if os.access(file.path, os.X_OK) else 0o644) << 16
     entry.file_size = file.size
-    md5 = hashlib.md5(usedforsecurity=False)
+    md5 = _md5()
     try:
         source = file.path.open("rb")
     except OSError as error:
-        raise _changed(file, error.strerror or str(error)) from None
+        raise file_changed(file, error.strerror or str(error)) from None
     with source, archive.open(entry, "w") as member:
         while data := source.read(_CHUNK):
             md5.update(data)
             member.write(data)
     if md5.digest() != file.md5:
-        raise _changed(file, "its content has changed")
-
-
-def _changed(file: LocalFile, why: str) -> StalePlanError:
-    return StalePlanError(
-        Diagnostic(
-            "file-moved",
-            f"{file.path} changed after the plan was made: {why}",
-            fix="Run the command again; it makes a new plan",
-        )
-    )
+        raise file_changed(file, "its content has changed")

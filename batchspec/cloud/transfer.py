@@ -30,8 +30,8 @@ from azure.storage.blob import BlobBlock, ContentSettings
 from batchspec.cloud.blob_requests import BlobRequests
 from batchspec.cloud.errors import error_response
 from batchspec.cloud.rate_limiter import Timing
-from batchspec.diagnostics import Diagnostic, ServiceError, SpecError, StalePlanError
-from batchspec.plan.observed import Blob, LocalFile
+from batchspec.diagnostics import Diagnostic, ServiceError, SpecError
+from batchspec.plan.observed import Blob, LocalFile, file_changed
 
 if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobClient, BlobServiceClient
@@ -320,7 +320,7 @@ def _open(file: LocalFile) -> FileIO:
     try:
         return file.path.open("rb", buffering=0)
     except OSError as error:
-        raise _changed(file, error.strerror or str(error)) from None
+        raise file_changed(file, error.strerror or str(error)) from None
 
 
 def _read(file: LocalFile, source: FileIO, size: int) -> bytes:
@@ -330,26 +330,16 @@ def _read(file: LocalFile, source: FileIO, size: int) -> bytes:
             parts.append(part)
             size -= len(part)
     except OSError as error:
-        raise _changed(file, error.strerror or str(error)) from None
+        raise file_changed(file, error.strerror or str(error)) from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _check(file: LocalFile, size: int, md5: bytes) -> None:
     if size != file.size:
         more = "has grown" if size > file.size else f"has shrunk to {size} bytes"
-        raise _changed(file, f"its size was {file.size} bytes in the plan, and it {more} since")
+        raise file_changed(file, f"its size was {file.size} bytes in the plan, and it {more} since")
     if md5 != file.md5:
-        raise _changed(file, "its content has changed")
-
-
-def _changed(file: LocalFile, why: str) -> StalePlanError:
-    return StalePlanError(
-        Diagnostic(
-            "file-moved",
-            f"{file.path} changed after the plan was made: {why}",
-            fix="Run the command again; it makes a new plan",
-        )
-    )
+        raise file_changed(file, "its content has changed")
 
 
 def _settings(file: LocalFile) -> ContentSettings:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from batchspec.diagnostics import Diagnostic, StalePlanError
 from batchspec.spec import Record
 
 if TYPE_CHECKING:
@@ -117,6 +118,17 @@ class LocalFile:
     size: int
     md5: bytes
     content_type: str | None = None
+
+
+def file_changed(file: LocalFile, why: str) -> StalePlanError:
+    """The error that a file cannot be read, or is not as in the plan."""
+    return StalePlanError(
+        Diagnostic(
+            "file-moved",
+            f"{file.path} changed after the plan was made: {why}",
+            fix="Run the command again; it makes a new plan",
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)

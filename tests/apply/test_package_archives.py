@@ -55,3 +55,16 @@ def test_a_file_that_changed_since_the_plan_is_an_error(
         file.path.write_bytes(content)
     with pytest.raises(StalePlanError, match="changed after the plan was made"):
         build_archive([file], tmp_path / "f.zip")
+
+
+def test_md5_is_a_checksum_where_it_is_not_allowed_for_security(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(name: str, *_: object, **__: object) -> object:
+        raise ValueError(f"[digital envelope routines] unsupported: {name}")
+
+    file = a_file(tmp_path, "f", b"content")
+    # As in OpenSSL with FIPS: what is hashed by name is hashed for security.
+    monkeypatch.setattr("hashlib.new", refuse)
+    archive = build_archive([file], tmp_path / "f.zip")
+    assert archive.md5 == hashlib.md5(archive.path.read_bytes(), usedforsecurity=False).digest()
