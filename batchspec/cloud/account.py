@@ -22,7 +22,8 @@ class AzureCloud:
 
     ``authority`` is the host for authentication; ``None``: the default of the SDK, which reads
     ``AZURE_AUTHORITY_HOST``. ``manager`` is the URL of Azure Resource Manager, and
-    ``manager_audience`` the audience of tokens for it.
+    ``manager_audience`` the audience of tokens for it. ``vaults`` is the DNS suffix of its key
+    vaults.
     """
 
     suffix: str
@@ -30,13 +31,14 @@ class AzureCloud:
     authority: str | None = None
     manager: str = "https://management.azure.com"
     manager_audience: str = "https://management.azure.com/"
+    vaults: str = "vault.azure.net"
 
 
 API_VERSION = "2025-06-01"
 """The version of the Batch REST API that the requests have."""
 
 PUBLIC = AzureCloud("core.windows.net", "https://batch.core.windows.net/")
-_CLOUDS = {
+CLOUDS = {
     "batch.azure.com": PUBLIC,
     # As in the Azure CLI (azure/cli/core/cloud.py): the names follow no rule.
     "batch.chinacloudapi.cn": AzureCloud(
@@ -45,6 +47,7 @@ _CLOUDS = {
         "login.chinacloudapi.cn",
         "https://management.chinacloudapi.cn",
         "https://management.chinacloudapi.cn/",
+        "vault.azure.cn",
     ),
     "batch.usgovcloudapi.net": AzureCloud(
         "core.usgovcloudapi.net",
@@ -52,6 +55,7 @@ _CLOUDS = {
         "login.microsoftonline.us",
         "https://management.usgovcloudapi.net",
         "https://management.core.usgovcloudapi.net/",
+        "vault.usgovcloudapi.net",
     ),
 }
 """The Azure clouds, by the DNS suffix of their Batch endpoints."""
@@ -149,7 +153,7 @@ def account_from(environment: Mapping[str, str]) -> AzureAccount:
     cloud = next(
         (
             cloud
-            for batch, cloud in _CLOUDS.items()
+            for batch, cloud in CLOUDS.items()
             if (urlsplit(batch_url).hostname or "").endswith(f".{batch}")
         ),
         PUBLIC,

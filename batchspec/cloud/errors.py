@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
+from batchspec.cloud.account import is_loopback
 from batchspec.diagnostics import Diagnostic, ServiceError, redact
 from batchspec.plan.failures import RESIZE_FIX
 
@@ -226,8 +227,6 @@ _BY_STATUS = {
 _CONFIDENTIAL = frozenset({"AuthenticationErrorDetail"})
 """Details that are not shown: this one quotes the signature of the request."""
 
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
@@ -400,7 +399,7 @@ def unreachable(url: str, error: BaseException, waited: float) -> ServiceError:
         f"{address} does not answer",
         detail=redact(f"no answer for {waited:.0f} s: {reason}"),
         fix="Run `batchspec local status`"
-        if parts.hostname in _LOOPBACK
+        if is_loopback(address)
         else "Check the address and the network (firewall, proxy, VPN)",
     )
     return ServiceError(problem, code="unreachable")

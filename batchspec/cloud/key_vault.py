@@ -19,7 +19,7 @@ from azure.core.pipeline.policies import BearerTokenCredentialPolicy, HeadersPol
 from azure.core.pipeline.transport import HttpTransport, RequestsTransport
 from azure.core.rest import HttpRequest
 
-from batchspec.cloud.account import is_loopback
+from batchspec.cloud.account import CLOUDS, is_loopback
 from batchspec.cloud.sign_in import check_sign_in, is_readable_file, refused_settings
 from batchspec.diagnostics import Diagnostic, Secret, ServiceError, redact
 
@@ -28,10 +28,7 @@ if TYPE_CHECKING:
 
 _API_VERSION = "7.4"
 _ROLE = "Key Vault Secrets User"
-_AUTHORITIES = {
-    "vault.azure.cn": "login.chinacloudapi.cn",
-    "vault.usgovcloudapi.net": "login.microsoftonline.us",
-}
+_AUTHORITIES = {cloud.vaults: cloud.authority for cloud in CLOUDS.values()}
 """The hosts for sign-in by the DNS suffix of a vault; in the public cloud, that of the SDK."""
 
 _CONNECT, _READ = 10.0, 30.0
