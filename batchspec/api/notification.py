@@ -47,7 +47,7 @@ _SUMMARY, _OUTPUT = "summary.json", "output.txt"
 _LINES = 5
 """Lines of the output of a command that failed."""
 _TAIL = 4096
-"""Bytes of it that are read."""
+"""Characters of them at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +212,8 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 def _last_lines(output: Path) -> str:
     with output.open("rb") as file:
-        file.seek(max(output.stat().st_size - _TAIL, 0))
-        text = file.read().decode("utf-8", "replace")
-    return redact("\n".join(text.rstrip().splitlines()[-_LINES:]))
+        file.seek(max(output.stat().st_size - 2 * _TAIL, 0))
+        text = file.read(2 * _TAIL).decode("utf-8", "replace").rstrip()
+    # More is read than shown, since the part of a secret from a cut on would not be removed.
+    dropped = max(len(text) - _TAIL, 0)
+    return "\n".join(redact(text)[dropped:].splitlines()[-_LINES:])

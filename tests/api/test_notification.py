@@ -21,7 +21,7 @@ import pytest
 import batchspec
 from batchspec.api.notification import Notifier
 from batchspec.apply.events import Outcome, TaskFailed
-from batchspec.diagnostics import Diagnostic, Secret
+from batchspec.diagnostics import Diagnostic, Secret, conceal
 from batchspec.render import Report
 from batchspec.render.report import TaskTally
 from batchspec.spec import Notify, NotifyWhen, Webhook, read_spec
@@ -153,6 +153,13 @@ def test_what_a_command_wrote_is_shown_if_it_fails(tmp_path: Path) -> None:
     assert sent.found[0].detail == "6\n7\n8\n9\nno such channel"
     sent = send(tmp_path, command=Secret("./no-such-program"))
     assert "cannot be started: ./no-such-program: No such file" in sent.texts[0]
+
+
+def test_a_secret_in_long_output_is_removed_wherever_the_output_is_cut(tmp_path: Path) -> None:
+    conceal(Secret("Secret-of-this-test"))
+    write = shlex.quote("print('x' * 9000 + 'Secret-of-this-test' + 'y' * 4087, end=''); exit(1)")
+    sent = send(tmp_path, command=Secret(f"{sys.executable} -c {write}"))
+    assert set(sent.found[0].detail) <= {"*", "y"}
 
 
 def test_a_command_that_does_not_end_is_killed_with_its_processes(tmp_path: Path) -> None:
