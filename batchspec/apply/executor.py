@@ -111,6 +111,7 @@ class _Run:
     remaining: RemainingResources
     recorder: Recorder
     step_ended: dict[str, asyncio.Event] = field(default_factory=dict)
+    started_ids: set[str] = field(default_factory=set)
     done_ids: set[str] = field(default_factory=set)
     conflict: str = ""
     outcome: Outcome | None = None
@@ -177,6 +178,8 @@ class _Run:
     def _skip_rest(self) -> None:
         for step in self.plan.steps:
             if not self.step_ended[step.id].is_set():
+                if step.id not in self.started_ids:
+                    self.remaining.skipped(step.action)
                 self.emit(StepSkipped(step.id, step.verb, step.subject, _INTERRUPTED))
 
     async def _step(self, step: Step) -> None:
@@ -264,6 +267,7 @@ class _Run:
     async def _perform(self, step: Step) -> None:
         began = self.world.clock.monotonic()
         size = step.action.size if isinstance(step.action, UploadFiles | UploadPackage) else None
+        self.started_ids.add(step.id)
         self.emit(StepStarted(step.id, step.verb, step.subject, step.items, size))
         try:
             if self.answered:

@@ -7,6 +7,7 @@ gets no token. Requests are synchronous, because a spec is read before an event 
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -31,8 +32,8 @@ _ROLE = "Key Vault Secrets User"
 _AUTHORITIES = {cloud.vaults: cloud.authority for cloud in CLOUDS.values()}
 """The hosts for sign-in by the DNS suffix of a vault; in the public cloud, that of the SDK."""
 
-_CONNECT, _READ = 10.0, 30.0
-"""Limits of a request in seconds."""
+_CONNECT, _READ = 10.0, 10.0
+"""Limits of a request in seconds. A vault that is silent ends the command in less than a minute."""
 
 _RETRIES = 3
 _LONGEST_PAUSE = 30.0
@@ -121,6 +122,8 @@ def _transport(*, proxy: bool) -> HttpTransport[Any, Any]:
 
 def _credential(authority: str | None, environ: Mapping[str, str]) -> TokenCredential:
     check_sign_in(environ, is_readable_file)
+    # The SDK logs the message of its exception, which is in the error, too.
+    logging.getLogger("azure").setLevel(logging.CRITICAL + 1)
     from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - not for an emulator
 
     try:

@@ -459,6 +459,9 @@ async def test_cancelling_anywhere_ends_as_interrupted(tmp_path: Path, turns: in
         await task
     assert ended(events).outcome is Outcome.INTERRUPTED
     assert ended(events).exit == Exit.INTERRUPTED
+    started = {event.step for event in events if isinstance(event, StepStarted)}
+    left = {"delete-pool", "delete-job"} & set(ended(events).left)
+    assert left <= {f"delete-{name}" for name in started}, "what was not requested is not left"
     code = await run(plan, account.world(), events.append, tmp_path / "r.jsonl")
     assert code is Exit.DONE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -136,6 +137,21 @@ def test_without_a_sign_in_the_tenant_of_the_vault_is_named(vault: FakeVault) ->
     assert caught.value.code == "key-vault-sign-in"
     assert "`az login --tenant 72f988bf`" in caught.value.problems[0].fix
     assert TOKEN not in repr(caught.value.problems)
+
+
+def test_the_sdk_does_not_log_the_failure_of_a_sign_in(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def get_token(_self: object, *_scopes: str, **_options: Any) -> AccessToken:
+        logging.getLogger("azure.identity").warning("failed to retrieve a token")
+        raise ClientAuthenticationError("failed to retrieve a token")
+
+    caplog.set_level(logging.NOTSET, logger="azure")
+    monkeypatch.setattr("azure.identity.DefaultAzureCredential.get_token_info", get_token)
+    with pytest.raises(ServiceError) as caught:
+        read_secrets({"t": "https://v.vault.azure.net/secrets/token"}, {})
+    assert "failed to retrieve a token" in caught.value.problems[0].detail
+    assert caplog.records == []
 
 
 def test_a_failed_sign_in_sends_no_request(vault: FakeVault) -> None:
