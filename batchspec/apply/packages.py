@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from threading import Event
 
+from batchspec.apply.concurrency import RunCancelled
 from batchspec.apply.context import StepContext, StepResult
 from batchspec.diagnostics import Diagnostic, DiskError
 from batchspec.plan.actions import UploadPackage
@@ -34,7 +36,7 @@ async def upload_package(action: UploadPackage, context: StepContext) -> StepRes
         DiskError: the archive cannot be written.
     """
     with archive_of(action) as build:
-        archive = await asyncio.to_thread(build)
+        archive = await context.world.cancellation.race(asyncio.to_thread(build))
         progress = context.progress(items=len(action.files), size=archive.size)
         await context.world.account.applications.upload_package(
             action.package, action.version, archive, action.content, progress.move
@@ -45,24 +47,31 @@ async def upload_package(action: UploadPackage, context: StepContext) -> StepRes
 
 @contextmanager
 def archive_of(action: UploadPackage) -> Iterator[Callable[[], LocalFile]]:
-    """A function that builds the archive, in a temporary folder that is deleted at the end."""
-    files = tuple(action.files)
+    """A function that builds the archive, in a temporary folder that is deleted at the end.
+
+    A thread that still builds it then stops.
+    """
+    files, left = tuple(action.files), Event()
     with tempfile.TemporaryDirectory(prefix="batchspec-") as folder:
         target = Path(folder, f"{action.package}.zip")
-        yield lambda: files[0] if action.is_archive else build_archive(files, target)
+        try:
+            yield lambda: files[0] if action.is_archive else build_archive(files, target, left)
+        finally:
+            left.set()
 
 
-def build_archive(files: Iterable[LocalFile], target: Path) -> LocalFile:
+def build_archive(files: Iterable[LocalFile], target: Path, stop: Event | None = None) -> LocalFile:
     """Write a zip archive that depends on nothing but the names, contents and modes of the files.
 
     Raises:
+        RunCancelled: ``stop`` was set.
         StalePlanError: a file has changed since the plan was made.
         DiskError: the archive cannot be written.
     """
     try:
         with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive:
             for file in files:
-                _add(archive, file)
+                _add(archive, file, stop or Event())
         with target.open("rb") as written:
             md5 = hashlib.file_digest(written, _md5).digest()
         return LocalFile(target.name, target, target.stat().st_size, md5, _TYPE)
@@ -76,7 +85,7 @@ def build_archive(files: Iterable[LocalFile], target: Path) -> LocalFile:
         ) from error
 
 
-def _add(archive: zipfile.ZipFile, file: LocalFile) -> None:
+def _add(archive: zipfile.ZipFile, file: LocalFile, stop: Event) -> None:
     """Add a file, which must be as in the plan."""
     entry = zipfile.ZipInfo(file.blob, _DATE)
     entry.compress_type = zipfile.ZIP_DEFLATED
@@ -90,6 +99,8 @@ def _add(archive: zipfile.ZipFile, file: LocalFile) -> None:
         raise file_changed(file, error.strerror or str(error)) from None
     with source, archive.open(entry, "w") as member:
         while data := source.read(_CHUNK):
+            if stop.is_set():
+                raise RunCancelled
             md5.update(data)
             member.write(data)
     if md5.digest() != file.md5:

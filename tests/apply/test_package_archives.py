@@ -6,11 +6,14 @@ import hashlib
 import os
 import zipfile
 from pathlib import Path
+from threading import Event
 
 import pytest
 
+from batchspec.apply import RunCancelled, packages
 from batchspec.apply.packages import build_archive
 from batchspec.diagnostics import StalePlanError
+from batchspec.plan.actions import UploadPackage
 from batchspec.plan.observed import LocalFile
 
 
@@ -42,6 +45,26 @@ def test_the_same_files_make_the_same_archive(tmp_path: Path) -> None:
         assert modes == {"bin/run": 0o755, "data/ü.txt": 0o644, "empty": 0o644}
         assert archive.read("data/ü.txt") == b"x" * 100_000
         assert archive.testzip() is None
+
+
+def test_a_build_stops_when_it_is_no_longer_needed(tmp_path: Path) -> None:
+    stop = Event()
+    stop.set()
+    with pytest.raises(RunCancelled):
+        build_archive([a_file(tmp_path, "f", b"planned")], tmp_path / "f.zip", stop)
+
+
+def test_a_thread_stops_when_the_archive_is_no_longer_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stops: list[Event] = []
+    monkeypatch.setattr(packages, "build_archive", lambda *given: stops.append(given[2]))
+    file = a_file(tmp_path, "f", b"planned")
+    action = UploadPackage("p", "1", (file,), file.size, "")
+    with packages.archive_of(action) as build:
+        build()
+        assert not stops[0].is_set()
+    assert stops[0].is_set()
 
 
 @pytest.mark.parametrize("content", [None, b"other"])
