@@ -22,6 +22,7 @@ from batchspec.plan.actions import (
 from batchspec.plan.assemble import assemble, estimate_of, fit_to_bound
 from batchspec.plan.cleanup import (
     cleanup_steps,
+    late_cleanup,
     result_steps,
     results_changed,
     results_lost,
@@ -290,8 +291,8 @@ class _Run:
         spec, observed = self.spec, self.observed
         if self.tasks.earlier is None and results_safe(spec, observed):
             job = observed.jobs[-1].id if observed.jobs else self.tasks.job
-            cleanup = cleanup_steps(spec, observed, job, (), idle=True)
-            return list(cleanup), [*self._done(job), *self._downloaded(missing)]
+            deletions = late_cleanup(spec, observed, job)
+            return list(deletions), [*self._done(job), *self._downloaded(missing)]
         if not observed.jobs:
             # No stage has or had a task, so nothing can be downloaded.
             return [], []
@@ -368,10 +369,12 @@ def _unused_pool_steps(
 ) -> Iterator[Step]:
     """A step that decreases the pool, and one that keeps what changes when tasks run again.
 
-    ``steps`` are the others of the plan: a pool that is deleted is not changed.
+    ``steps`` are the others of the plan: a pool that is deleted is not changed, unless the user is
+    asked first, and may keep it.
     """
     facts = _own_pool(spec, observed)
-    if facts is None or any(isinstance(step.action, DeletePool) for step in steps):
+    deletions = (step for step in steps if isinstance(step.action, DeletePool))
+    if facts is None or any(step.gate is not Gate.ASK for step in deletions):
         return
     change = pool_change(body, facts)
     later = [] if change is None else [change.reason]

@@ -144,11 +144,11 @@ def cleanup_steps(
 ) -> Iterator[Step]:
     """What is deleted at the end: the pool before the containers that its nodes read from.
 
-    ``idle``: the plan has no other steps, so it asks no questions.
+    ``idle``: the plan has no other steps, so only what exists is deleted.
     """
     pool_rule = spec.cleanup.pool if _own_pool(spec, observed, idle=idle) else When.NEVER
     pool_step = f"cleanup:pool:{spec.pool.id}"
-    if pool_rule is not When.NEVER and not (idle and pool_rule is When.ASK):
+    if pool_rule is not When.NEVER:
         yield Step(
             pool_step,
             DeletePool(spec.pool.id, uses_control_plane(spec, observed.pool)),
@@ -163,7 +163,7 @@ def cleanup_steps(
         after_pool = after
     yield from _containers(spec, observed, after_pool, idle=idle)
     rule = spec.cleanup.job
-    if rule is When.NEVER or (idle and rule is When.ASK):
+    if rule is When.NEVER:
         return
     for name in _jobs(spec, observed, job, idle=idle):
         yield Step(
@@ -175,6 +175,16 @@ def cleanup_steps(
             after,
             gate=_GATES[rule],
         )
+
+
+def late_cleanup(spec: Spec, observed: Observed, job: str) -> tuple[Step, ...]:
+    """The clean-up of a finished run whose results are on the disk, if it was interrupted before.
+
+    It was if something is to be deleted without a question. Otherwise the questions of ``ask`` have
+    been answered with no, and are not asked again.
+    """
+    steps = tuple(cleanup_steps(spec, observed, job, (), idle=True))
+    return steps if any(step.gate is not Gate.ASK for step in steps) else ()
 
 
 def staying(spec: Spec, observed: Observed, job: str) -> tuple[Step, ...]:
@@ -220,7 +230,7 @@ def _containers(
         for key, container in spec.containers.items()
         if not container.existing and _made_here(observed, key, spec.name, idle=idle)
     )
-    if rule is When.NEVER or not ours or (idle and rule is When.ASK):
+    if rule is When.NEVER or not ours:
         return
     yield Step(
         "cleanup:containers",

@@ -47,6 +47,7 @@ USAGE_ERRORS = {
     "no-run": "attach without a job",
     "no-such-step": "--target-step of no step",
     "not-retried": "retry of a schedule",
+    "file-moved": "a file that changed after the plan was made",
     "plan-stale": "a saved plan that no longer fits",
 }
 """Usage errors, which are no findings."""
