@@ -325,7 +325,8 @@ class Applications(Protocol):
         """Create or complete a version of an application, and make it the default version.
 
         The archive is read back (size and MD5) before the version is activated. ``content`` is
-        stored with it. ``moved`` is called with the number of bytes just transferred.
+        stored with it. ``moved`` is called with the number of bytes just transferred; an exception
+        of it ends the upload.
         """
         ...
 

@@ -31,15 +31,23 @@ async def upload_package(action: UploadPackage, context: StepContext) -> StepRes
     """Build the archive in a temporary file, upload it, and activate the version.
 
     Raises:
+        RunCancelled: the run was cancelled before the whole archive was sent.
         ServiceError: the account refused, or could not be reached.
         StalePlanError: a file has changed since the plan was made.
         DiskError: the archive cannot be written.
     """
+    cancellation = context.world.cancellation
     with archive_of(action) as build:
-        archive = await context.world.cancellation.race(asyncio.to_thread(build))
+        archive = await cancellation.race(asyncio.to_thread(build))
         progress = context.progress(items=len(action.files), size=archive.size)
+
+        def moved(count: int) -> None:
+            progress.move(count)
+            if cancellation.requested and progress.moved < archive.size:
+                raise RunCancelled
+
         await context.world.account.applications.upload_package(
-            action.package, action.version, archive, action.content, progress.move
+            action.package, action.version, archive, action.content, moved
         )
         progress.finish(len(action.files))
     return StepResult(progress.done, progress.moved)

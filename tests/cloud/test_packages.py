@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from batchspec.apply import RunCancelled
 from batchspec.cloud import open_account
 from batchspec.diagnostics import ServiceError
 from batchspec.plan.observed import LocalFile, StoredPackage
@@ -132,6 +133,20 @@ async def test_a_blob_that_is_not_the_archive_is_not_activated(
     async with Opened(script, clock).opening as cloud:
         with pytest.raises(ServiceError, match="differs from the one that was uploaded"):
             await cloud.applications.upload_package("testapp", "1.0", archive, "c0ffee", nothing)
+    assert not script.requests("POST")
+
+
+async def test_an_upload_that_is_cancelled_is_not_activated(
+    script: Scripted, clock: Time, archive: LocalFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batchspec.cloud.packages.Applications.list", _no_applications)
+
+    def moved(_: int) -> None:
+        raise RunCancelled
+
+    async with Opened(script, clock).opening as cloud:
+        with pytest.raises(RunCancelled):
+            await cloud.applications.upload_package("testapp", "1.0", archive, "c0ffee", moved)
     assert not script.requests("POST")
 
 
