@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import quote, quote_plus
@@ -289,6 +289,12 @@ def _forms(text: str) -> set[str]:
 def counted(count: int, noun: str, plural: str = "") -> str:
     """A count and its noun: ``1 task``, ``1,000 tasks``; ``plural`` if it is not ``noun`` + s."""
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def abridged(texts: Sequence[str], most: int, separator: str = ", ") -> str:
+    """The first texts, and how many more there are: ``a, b, 3 more``."""
+    more = len(texts) - most
+    return separator.join([*texts[:most], *([f"{more:,} more"] if more > 0 else [])])
 
 
 def nearest(given: str, known: Iterable[str]) -> str | None:

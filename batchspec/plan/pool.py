@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from batchspec.diagnostics import Diagnostics, counted
+from batchspec.diagnostics import Diagnostics, abridged, counted
 from batchspec.plan.actions import (
     CreatePool,
     ReplacePool,
@@ -291,8 +291,7 @@ def _is_empty(facts: PoolFacts) -> bool:
 
 
 def _summary(reasons: list[str]) -> str:
-    shown, more = reasons[:3], len(reasons) - 3
-    return "; ".join([*shown, *([f"{more} more"] if more > 0 else [])])
+    return abridged(reasons, 3, "; ")
 
 
 _TARGETS = ("targetDedicatedNodes", "targetLowPriorityNodes")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError, UsageError
+from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError, UsageError, abridged
 from batchspec.plan.actions import CreateSchedule, ReplaceSchedule, UpdateSchedule, WaitForPool
 from batchspec.plan.assemble import assemble, estimate_of, fit_to_bound
 from batchspec.plan.changes import SCHEDULE, ChangeMethod, Difference, differences
@@ -234,9 +234,7 @@ def _summary(found: list[Difference]) -> str:
     # The task's id is a digest of its work: if only the id differs, the content of files changed.
     words = [difference.words for difference in found if difference.path != _TASK_ID]
     words = words or [_CONTENT_CHANGED for _ in found]
-    more = len(words) - _SHOWN
-    words = words[:_SHOWN]
-    return "; ".join([*words, *([f"{more} more"] if more > 0 else [])])
+    return abridged(words, _SHOWN, "; ")
 
 
 _CHANGEABLE = frozenset({"active", "disabled"})

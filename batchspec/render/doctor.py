@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from batchspec.diagnostics import Diagnostic
+from batchspec.diagnostics import Diagnostic, abridged
 from batchspec.plan.capacity import AccountResource, Capacity
 from batchspec.plan.observed import SupportedImage
 from batchspec.render import units
@@ -253,9 +253,9 @@ def _families(capacity: Capacity, resource: AccountResource) -> str:
         used[each.family] = used.get(each.family, 0) + each.dedicated
     quotas = {name: quota for name, quota in resource.family_cores.items() if quota}
     ranked = sorted(quotas, key=lambda name: (-used.get(name, 0), -quotas[name], name))
-    shown = [f"{name} {used.get(name, 0):,} of {quotas[name]:,}" for name in ranked[:_FAMILIES]]
-    more = len(ranked) - len(shown)
-    return ", ".join([*shown, *([f"{more} more"] if more else [])])
+    return abridged(
+        [f"{name} {used.get(name, 0):,} of {quotas[name]:,}" for name in ranked], _FAMILIES
+    )
 
 
 def worst(checks: Sequence[Check]) -> Level:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from batchspec.catalog import vm_sizes
-from batchspec.diagnostics import Diagnostic, counted
+from batchspec.diagnostics import Diagnostic, abridged, counted
 from batchspec.plan.actions import (
     CreateJob,
     CreatePool,
@@ -130,14 +130,12 @@ def core_quota_exceeded(context: RuleContext) -> Iterator[Finding]:
     for each in _demands(context):
         if each.nodes <= each.possible:
             continue
-        users = [f"{pool} {cores:,}" for pool, cores in each.tightest.users[:_SHOWN]]
-        more = len(each.tightest.users) - len(users)
-        listed = ", ".join([*users, *([f"{more} more"] if more > 0 else [])])
+        users = abridged([f"{pool} {cores:,}" for pool, cores in each.tightest.users], _SHOWN)
         yield Finding(
             f"the pool {context.spec.pool.id!r} can get {each.possible:,} of"
             f" {counted(each.nodes, f'{each.kind} node')}: {_limit(each)}",
             context.at_pool(*_KEYS),
-            f"Cores of other pools: {listed}" if listed else "",
+            f"Cores of other pools: {users}" if users else "",
             _request(context, each),
         )
 
