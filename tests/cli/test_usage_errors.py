@@ -58,6 +58,11 @@ from batchspec.diagnostics import UsageError
             "`--port` must be at least 0, not `-1`",
             "See `batchspec local start --help`.",
         ),
+        (
+            "local start --port 65536",
+            "`--port` must be at most 65535, not `65536`",
+            "See `batchspec local start --help`.",
+        ),
     ],
 )
 def test_message_and_fix(line: str, summary: str, fix: str) -> None:

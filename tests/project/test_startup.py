@@ -1,4 +1,4 @@
-"""Imports of a command: no Azure SDK for help and validate."""
+"""Imports of a command: no Azure SDK for help and validate, and pydantic for none."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LATE = ("azure", "aiohttp", "uvicorn", "cryptography", "msal", "asyncio", "rich")
+LATE = ("azure", "aiohttp", "uvicorn", "cryptography", "msal", "asyncio", "pydantic", "rich")
 SELDOM = ("jinja2", "jsonschema", "jsonschema_rs", "statistics")
 """What only a spec with filters in its templates, with more of JSON Schema, or with an autoscale
 formula needs. The functions of formulas import ``statistics``."""
