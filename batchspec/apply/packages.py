@@ -82,7 +82,7 @@ def build_archive(files: Iterable[LocalFile], target: Path, stop: Event | None =
                 _add(archive, file, stop or Event())
         with target.open("rb") as written:
             md5 = hashlib.file_digest(written, _md5).digest()
-        return LocalFile(target.name, target, target.stat().st_size, md5, _TYPE)
+        return LocalFile(target.name, str(target), target.stat().st_size, md5, _TYPE)
     except OSError as error:
         raise DiskError(
             Diagnostic(

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -78,7 +77,7 @@ class Spool:
         return [
             (file, other)
             for file, other in with_others
-            if other is not None and other.path != Path(file[1])
+            if other is not None and other.location != file[1]
         ]
 
     def file(self, container: str, blob: str) -> LocalFile | None:
@@ -87,7 +86,7 @@ class Spool:
             "SELECT blob, path, size, md5, type FROM file WHERE container=? AND blob=?",
             (container, blob),
         ).fetchone()
-        return None if row is None else _file(row)
+        return None if row is None else LocalFile(*row)
 
     def add_blob(self, container: str, blob: Blob) -> None:
         """Add a blob."""
@@ -164,14 +163,6 @@ class Spool:
         return int(self._db.execute("SELECT count(DISTINCT id) FROM task").fetchone()[0])
 
 
-def _file(row: Iterable[object]) -> LocalFile:
-    blob, path, size, md5, content_type = row
-    assert isinstance(blob, str) and isinstance(path, str)
-    assert isinstance(size, int) and isinstance(md5, bytes)
-    assert content_type is None or isinstance(content_type, str)
-    return LocalFile(blob, Path(path), size, md5, content_type)
-
-
 @dataclass(frozen=True, slots=True)
 class Files:
     """A stream of the files of a container."""
@@ -181,7 +172,7 @@ class Files:
 
     def __iter__(self) -> Iterator[LocalFile]:
         query = "SELECT blob, path, size, md5, type FROM file WHERE container=? ORDER BY blob"
-        return map(_file, self.spool.rows(query, (self.container,)))
+        return map(LocalFile._make, self.spool.rows(query, (self.container,)))
 
     def __len__(self) -> int:
         return self.spool.count("file", self.container)

@@ -27,7 +27,7 @@ from batchspec.diagnostics import (
 )
 from batchspec.plan.actions import DeletePool, DownloadResults, WaitForPool, WaitForTasks
 from batchspec.plan.changes import JOB, POOL, SCHEDULE
-from batchspec.plan.identity import digest
+from batchspec.plan.identity import digest, rows_digest
 from batchspec.plan.observed import (
     Blob,
     ContainerFacts,
@@ -163,11 +163,7 @@ def _task_fact(index: TaskIndex) -> Fact:
 
 
 def _rows_fact(rows: Stream[Record]) -> Fact:
-    hasher, count = hashlib.sha256(), 0
-    for row in rows:
-        hasher.update(digest(row).encode())
-        count += 1
-    return Fact(f"{counted(count, 'row')} #{hasher.hexdigest()[:16]}")
+    return Fact(f"{counted(len(rows), 'row')} #{rows_digest(rows)[:16]}")
 
 
 @dataclass(frozen=True, slots=True)

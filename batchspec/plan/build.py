@@ -227,7 +227,8 @@ class _Run:
         """Everything from the containers to the clean-up: steps, and what is kept."""
         spec, observed, tasks = self.spec, self.observed, self.tasks
         sas = sas_lifetime(spec, observed.now)
-        containers = tuple(container_steps(spec, observed))
+        this = version(spec, observed)
+        containers = tuple(container_steps(spec, observed, this))
         uploads = tuple(upload_steps(spec, observed, tasks, frozenset(ids(containers))))
         packages = tuple(package_steps(spec, observed))
         pool = pool_steps(spec, observed, self.pool, problems, replace=Part.POOL in options.replace)
@@ -240,7 +241,7 @@ class _Run:
         earlier = tuple(earlier_steps(observed, tasks))
         stale = tuple(stale_steps(spec, observed, tasks, ids(earlier)))
         job = tuple(
-            job_steps(spec, tasks, job_body(spec, observed, tasks, self.pool), sas, problems)
+            job_steps(spec, tasks, job_body(spec, observed, tasks, self.pool, this), sas, problems)
         )
         data = (*ids(containers), *ids(uploads), *ids(packages), *ids(stale))
         submit = tuple(task_steps(spec, tasks, data, sas, windows=self.windows))

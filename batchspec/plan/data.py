@@ -14,7 +14,6 @@ from batchspec.plan.metadata import (
     may_delete,
     provenance_pairs,
     users,
-    version,
     with_user,
 )
 from batchspec.plan.observed import ContainerFacts, LocalFile, Observed
@@ -24,9 +23,12 @@ from batchspec.plan.task_sets import TaskSets
 from batchspec.spec import Container, EachFile, Spec
 
 
-def container_steps(spec: Spec, observed: Observed) -> Iterator[Step]:
-    """For each container a step that creates it, uses it, or keeps it."""
-    applied = {**provenance_pairs(observed), VERSION: version(spec, observed)}
+def container_steps(spec: Spec, observed: Observed, version: str) -> Iterator[Step]:
+    """For each container a step that creates it, uses it, or keeps it.
+
+    ``version`` is that of the run (:data:`~batchspec.plan.metadata.VERSION`).
+    """
+    applied = {**provenance_pairs(observed), VERSION: version}
     for key, container in spec.containers.items():
         facts = observed.containers[key]
         step_id, subject = f"container:{key}", f"container {container.id}"

@@ -16,7 +16,20 @@ from collections.abc import Iterable, Mapping
 
 from batchspec.plan.items import Item, Source
 from batchspec.plan.observed import ContainerFacts, LocalFile, Marks, Observed
-from batchspec.spec import Container, Record, Spec, Stage, Template, Text, Value, slug, thaw
+from batchspec.spec import (
+    Container,
+    Record,
+    RowFile,
+    Spec,
+    Stage,
+    Template,
+    Text,
+    Value,
+    canonical_json,
+    slug,
+    text_digest,
+    thaw,
+)
 
 _LENGTH = 16
 """Hexadecimal digits kept: 64 bits distinguish the states of a pool or job."""
@@ -24,12 +37,17 @@ _LENGTH = 16
 
 def digest(*values: Value) -> str:
     """A short hexadecimal digest of JSON values; deferred texts count by their content."""
+    return text_digest(*map(canonical_json, values))
+
+
+def rows_digest(rows: Iterable[Record]) -> str:
+    """A digest of rows, of which there may be millions; a file of rows knows its own."""
+    if isinstance(rows, RowFile):
+        return rows.digest
     hasher = hashlib.sha256()
-    for value in values:
-        plain = thaw(value, Text.identity)
-        hasher.update(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode())
-        hasher.update(b"\n")
-    return hasher.hexdigest()[:_LENGTH]
+    for row in rows:
+        hasher.update(digest(row).encode())
+    return hasher.hexdigest()
 
 
 def content_digest(files: Iterable[LocalFile]) -> str:

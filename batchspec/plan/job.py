@@ -41,7 +41,6 @@ from batchspec.plan.metadata import (
     own_metadata,
     provenance,
     read_provenance,
-    version,
 )
 from batchspec.plan.observed import JobFacts, Observed
 from batchspec.plan.outputs import Outputs
@@ -54,8 +53,10 @@ from batchspec.plan.tasks import with_resources
 from batchspec.spec import EachFile, PoolKind, Record, Spec, Value
 
 
-def job_body(spec: Spec, observed: Observed, work: TaskSets, pool: Record) -> Record:
+def job_body(spec: Spec, observed: Observed, work: TaskSets, pool: Record, version: str) -> Record:
     """The body of Create Job; ``pool`` is that of Create Pool.
+
+    ``version`` is that of the run (:data:`~batchspec.plan.metadata.VERSION`).
 
     A later step sets ``onAllTasksComplete``: with it, a job without tasks ends at once.
     """
@@ -71,7 +72,7 @@ def job_body(spec: Spec, observed: Observed, work: TaskSets, pool: Record) -> Re
             Record(name=SPEC, value=spec.name),
             Record(name=DIGEST, value=fixed_digest(spec, observed, body)),
             Record(name=SCOPE, value="whole" if work.whole else "rest"),
-            Record(name=VERSION, value=version(spec, observed)),
+            Record(name=VERSION, value=version),
             Record(name=PARTS, value=parts_of_job(spec, observed)),
             *provenance(observed),
             *([Record(name=KEEPS, value=work.keeps)] if work.keeps else []),

@@ -7,14 +7,13 @@ output blobs is in ``plan.stamps``.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from batchspec.plan.identity import content_digest, digest
+from batchspec.plan.identity import content_digest, digest, rows_digest
 from batchspec.plan.observed import JobFacts, Observed
 from batchspec.spec import (
     Record,
@@ -71,19 +70,11 @@ def version(spec: Spec, observed: Observed) -> str:
     """The value of :data:`VERSION`; goes through all files and rows of the spec once."""
     files = tuple(content_digest(observed.containers[key].files) for key in spec.containers)
     rows = tuple(
-        _rows(observed.rows[stage.name])
+        rows_digest(observed.rows[stage.name])
         for stage in spec.stages
         if isinstance(stage.for_each, Rows) and stage.name in observed.rows
     )
     return digest(spec.digest, files, rows)
-
-
-def _rows(rows: Iterable[Record]) -> str:
-    """A digest of rows, which may be millions."""
-    hasher = hashlib.sha256()
-    for row in rows:
-        hasher.update(digest(row).encode())
-    return hasher.hexdigest()
 
 
 SPEC = "batchspec:spec"

@@ -30,6 +30,7 @@ from batchspec.plan.metadata import (
     metadata_of,
     own_metadata,
     provenance,
+    version,
 )
 from batchspec.plan.observed import Observed, ScheduleFacts
 from batchspec.plan.options import Part, PlanOptions
@@ -300,7 +301,7 @@ def _resource_steps(
     spec: Spec, observed: Observed, pool: Record, problems: Diagnostics, options: PlanOptions
 ) -> list[Step]:
     """The steps for containers, uploads and the pool."""
-    containers = tuple(container_steps(spec, observed))
+    containers = tuple(container_steps(spec, observed, version(spec, observed)))
     nothing = TaskSets(spec.job.id, None, whole=True, stages=())
     uploads = upload_steps(spec, observed, nothing, frozenset(ids(containers)))
     packages = package_steps(spec, observed)

@@ -86,7 +86,7 @@ if TYPE_CHECKING:
         read_data,
         read_spec,
     )
-    from batchspec.spec.rows import RowFile, read_rows
+    from batchspec.spec.rows import RowFile, canonical_json, read_rows, text_digest
     from batchspec.spec.rules_properties import (
         place_of_property,
         task_findings,
@@ -161,6 +161,7 @@ __all__ = [
     "Webhook",
     "When",
     "advice_on",
+    "canonical_json",
     "command_line",
     "definition",
     "dump_document",
@@ -188,6 +189,7 @@ __all__ = [
     "slug",
     "spec_scope",
     "task_findings",
+    "text_digest",
     "thaw",
     "too_many_slots",
     "typed",
@@ -222,7 +224,7 @@ _MODULES = {
     **dict.fromkeys(("definition", "load_schema", "resolved", "schema_text"), "validator"),
     **dict.fromkeys(("FlawedSpecError", "expanded_document", "read_spec"), "read"),
     **dict.fromkeys(("Outline", "read_outline"), "outline"),
-    **dict.fromkeys(("RowFile", "read_rows"), "rows"),
+    **dict.fromkeys(("RowFile", "canonical_json", "read_rows", "text_digest"), "rows"),
     **dict.fromkeys(("place_of_property", "task_findings", "varying_members"), "rules_properties"),
     **dict.fromkeys(("too_many_slots",), "rules_tasks"),
     **dict.fromkeys(("READ", "WRITE", "file_item", "spec_scope"), "substitute"),

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import codecs
 import csv
+import hashlib
 import io
 import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from json.encoder import encode_basestring_ascii
 from os import stat_result
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from batchspec.diagnostics import Diagnostic, Place, SpecError, counted, redact
-from batchspec.spec.values import Record, freeze
+from batchspec.spec.values import Record, Text, Value, freeze, thaw
 from batchspec.spec.yaml_parser import DEEPEST, open_file
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -65,7 +67,7 @@ def columns(path: Path) -> tuple[str, ...] | None:
 
 @dataclass(slots=True)
 class RowFile:
-    """The rows of a file; can be iterated repeatedly, and are counted on first use.
+    """The rows of a file; can be iterated repeatedly, and are counted and hashed by the first pass.
 
     ``delimiter`` is ``None`` for JSON Lines. Iteration raises
     :class:`~batchspec.diagnostics.SpecError` at the first invalid row, and when the file has
@@ -77,20 +79,32 @@ class RowFile:
     where: Place | None
     stamp: tuple[int, int]
     _count: int | None = field(default=None, compare=False, repr=False)
+    _digest: str = field(default="", compare=False, repr=False)
 
     def __iter__(self) -> Iterator[Record]:
-        count = 0
         with self._open() as file:
             lines = _Lines(file, self.path)
-            for row in self._rows(lines):
+            if self._digest:
+                yield from (row for row, _ in self._rows(lines))
+                return
+            count, hasher = 0, hashlib.sha256()
+            for row, text in self._rows(lines):
                 count += 1
+                hasher.update(text_digest(text).encode())
                 yield row
-        self._count = count
+        self._count, self._digest = count, hasher.hexdigest()
 
     def __len__(self) -> int:
         if self._count is None:
             self._count = sum(1 for _ in self)
         return self._count
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hexadecimal, of the digests (:func:`text_digest`) of all rows in order."""
+        if not self._digest:
+            self._count = sum(1 for _ in self)
+        return self._digest
 
     def columns(self) -> tuple[str, ...] | None:
         """The column names; ``None`` for JSON Lines, where each row has its own names."""
@@ -100,7 +114,8 @@ class RowFile:
             lines = _Lines(file, self.path)
             return _header(_Cells(lines, self.delimiter), lines)
 
-    def _rows(self, lines: _Lines) -> Iterator[Record]:
+    def _rows(self, lines: _Lines) -> Iterator[tuple[Record, str]]:
+        """Each row, and its canonical JSON."""
         return _json_rows(lines) if self.delimiter is None else _rows(lines, self.delimiter)
 
     def _open(self) -> BinaryIO:
@@ -223,10 +238,30 @@ def _header(cells: _Cells, lines: _Lines) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _rows(lines: _Lines, delimiter: str) -> Iterator[Record]:
+_DIGITS = 16
+"""Hexadecimal digits of a digest: 64 bits."""
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+
+
+def canonical_json(value: Value) -> str:
+    """JSON that is the same for equal values; deferred texts count by their content."""
+    return _canonical(thaw(value, Text.identity))
+
+
+def text_digest(*texts: str) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of texts, each as one line."""
+    lines = "".join(f"{text}\n" for text in texts)
+    return hashlib.sha256(lines.encode()).hexdigest()[:_DIGITS]
+
+
+def _rows(lines: _Lines, delimiter: str) -> Iterator[tuple[Record, str]]:
     cells = _Cells(lines, delimiter)
     names = _header(cells, lines)
     width = len(names)
+    # Canonical JSON with a place for each value: much faster than an encoder for each row.
+    members = (f"{encode_basestring_ascii(name)}:".replace("%", "%%") for name in sorted(names))
+    json_form = "{" + ",".join(f"{member}%s" for member in members) + "}"
+    order = sorted(range(width), key=names.__getitem__)
     for line, values in cells:
         if len(values) != width:
             lines.refuse(
@@ -235,10 +270,11 @@ def _rows(lines: _Lines, delimiter: str) -> Iterator[Record]:
                 "Put a value that contains the separator in double quotes.",
                 line=line,
             )
-        yield Record(dict(zip(names, values, strict=True)))
+        quoted = [encode_basestring_ascii(values[column]) for column in order]
+        yield Record(dict(zip(names, values, strict=True))), json_form % tuple(quoted)
 
 
-def _json_rows(lines: _Lines) -> Iterator[Record]:
+def _json_rows(lines: _Lines) -> Iterator[tuple[Record, str]]:
     for line in lines:
         if not line.strip():
             continue
@@ -255,7 +291,7 @@ def _json_rows(lines: _Lines) -> Iterator[Record]:
             lines.refuse("rows-syntax", "the line is not a JSON object", fix)
         frozen = freeze(row)
         assert isinstance(frozen, Record)
-        yield frozen
+        yield frozen, canonical_json(frozen)
 
 
 def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -208,7 +208,7 @@ async def test_a_container_that_is_deleted_during_the_upload(tmp_path: Path) -> 
 
     file = tmp_path / "a.txt"
     file.write_text("a")
-    files = (LocalFile("a.txt", file, 1, b"0" * 16),)
+    files = (LocalFile("a.txt", str(file), 1, b"0" * 16),)
     code, events = await carried_out(Vanished(), tmp_path / "r", UploadFiles("input", files, 1))
     assert code == Exit.SERVICE
     assert "another apply" in problems(events)[0].fix

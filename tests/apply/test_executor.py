@@ -75,7 +75,7 @@ def tutorial(folder: Path) -> Plan:
     for name in ("a.txt", "b.txt"):
         path = folder / name
         path.write_text(name)
-        files.append(LocalFile(name, path, path.stat().st_size, b"0" * 16))
+        files.append(LocalFile(name, str(path), path.stat().st_size, b"0" * 16))
     tasks = tuple(
         Task(f"count-{n}", "count", n, Record(id=f"count-{n}", commandLine="true"), ())
         for n in range(250)
@@ -319,7 +319,7 @@ def with_inputs(folder: Path, count: int) -> Plan:
     for number in range(count):
         path = folder / f"f{number:03}.txt"
         path.write_text(str(number))
-        files.append(LocalFile(path.name, path, path.stat().st_size, b"0" * 16))
+        files.append(LocalFile(path.name, str(path), path.stat().st_size, b"0" * 16))
     tasks = tuple(
         Task(f"t-{n}", "each", n, Record(id=f"t-{n}", commandLine="true"), (("in", f.blob),))
         for n, f in enumerate(files)

@@ -22,7 +22,7 @@ def a_file(folder: Path, name: str, content: bytes, mode: int = 0o644) -> LocalF
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     path.chmod(mode)
-    return LocalFile(name, path, len(content), hashlib.md5(content).digest())
+    return LocalFile(name, str(path), len(content), hashlib.md5(content).digest())
 
 
 def test_the_same_files_make_the_same_archive(tmp_path: Path) -> None:

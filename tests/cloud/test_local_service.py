@@ -84,7 +84,7 @@ async def prepare(cloud: AccountClient, tmp_path: Path) -> None:
         assert await cloud.containers.create(name, {}, None)
     path = tmp_path / "a b.txt"
     path.write_bytes(b"hello")
-    file = LocalFile("a b#1.txt", path, 5, hashlib.md5(b"hello").digest())
+    file = LocalFile("a b#1.txt", str(path), 5, hashlib.md5(b"hello").digest())
     await cloud.blobs.upload("input", file, lambda _: None)
 
     body = record(**POOL, metadata=marks("d1"))

@@ -58,7 +58,7 @@ def archive(tmp_path: Path) -> LocalFile:
     path = tmp_path / "tools.zip"
     path.write_bytes(ARCHIVE)
     return LocalFile(
-        "tools.zip", path, len(ARCHIVE), hashlib.md5(ARCHIVE).digest(), "application/zip"
+        "tools.zip", str(path), len(ARCHIVE), hashlib.md5(ARCHIVE).digest(), "application/zip"
     )
 
 

@@ -64,7 +64,7 @@ def nothing(_: int) -> None:
 
 def a_file(path: Path, data: bytes, blob: str | None = None) -> LocalFile:
     path.write_bytes(data)
-    return LocalFile(blob or path.name, path, len(data), hashlib.md5(data).digest())
+    return LocalFile(blob or path.name, str(path), len(data), hashlib.md5(data).digest())
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ async def test_a_small_file(
 ) -> None:
     moved: list[int] = []
     file = a_file(tmp_path / "a.txt", b"hello")
-    file = LocalFile(file.blob, file.path, file.size, file.md5, "text/x-mine")
+    file = LocalFile(file.blob, file.location, file.size, file.md5, "text/x-mine")
     await real.blobs.upload(container, file, moved.append)
     found = plain.get_blob_client(container, "a.txt").get_blob_properties()
     assert bytes(found.content_settings.content_md5 or b"") == file.md5

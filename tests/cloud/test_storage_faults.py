@@ -30,7 +30,7 @@ def nothing(_: int) -> None:
 
 def a_file(path: Path, data: bytes) -> LocalFile:
     path.write_bytes(data)
-    return LocalFile("f", path, len(data), hashlib.md5(data).digest())
+    return LocalFile("f", str(path), len(data), hashlib.md5(data).digest())
 
 
 def served(content: bytes, etag: str = '"1"') -> Callable[[Asked], Reply]:

@@ -37,7 +37,7 @@ def template(text: str) -> Template:
 
 def local_file(name: str, content: str = "", path: Path = Path("data")) -> LocalFile:
     data = (content or name).encode()
-    return LocalFile(name, path / name, len(data), hashlib.md5(data).digest())
+    return LocalFile(name, str(path / name), len(data), hashlib.md5(data).digest())
 
 
 def blob(name: str, content: str | None = "x", modified: datetime | None = None) -> Blob:

@@ -54,7 +54,7 @@ from batchspec.observe import Spool, scan
 from batchspec.plan.capacity import AccountResource, Capacity, VmSize
 from batchspec.plan.ingredients import definitions
 from batchspec.plan.job import job_body
-from batchspec.plan.metadata import AT, BY, KEEPS, ORIGIN, OWNER, USERS, created_by
+from batchspec.plan.metadata import AT, BY, KEEPS, ORIGIN, OWNER, USERS, created_by, version
 from batchspec.plan.observed import (
     AccountNames,
     Blob,
@@ -355,7 +355,8 @@ def _pool(given: Mapping[str, Any], spec: Spec, observed: Observed) -> PoolFacts
 def _job(given: Mapping[str, Any], number: int, created: Situation) -> JobFacts:
     spec, observed = created.spec, created.observed
     work = build_task_sets(spec, observed, windows=runs_windows(spec, observed))
-    body = job_body(spec, observed, work, pool_body(spec, observed, Diagnostics()))
+    pool = pool_body(spec, observed, Diagnostics())
+    body = job_body(spec, observed, work, pool, version(spec, observed))
     state = given.get("state", "active")
     by = given.get("by", spec.name)
     pairs = {str(item["name"]): str(item["value"]) for item in _records(body["metadata"])}

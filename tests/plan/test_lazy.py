@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from batchspec.plan.lazy import same
 from batchspec.plan.observed import Blob, LocalFile
 
-FILE = LocalFile("a", Path("a"), 3, b"m" * 16)
+FILE = LocalFile("a", "a", 3, b"m" * 16)
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ KNOWN = ["count-a-b-6140a2cb1d707f", "count-c-204ab634c3db8b"]
     "world",
     [
         observed(FILES, account="another"),
-        observed([replace(file, path=file.path / "elsewhere") for file in FILES]),
+        observed([file._replace(location=f"{file.location}/elsewhere") for file in FILES]),
     ],
     ids=["account", "folder"],
 )

@@ -48,7 +48,7 @@ TASK = Task(
     inputs=(("input", "a.txt"),),
 )
 
-FILE = LocalFile("a b.txt", HERE / "a b.txt", 4_115, b"")
+FILE = LocalFile("a b.txt", str(HERE / "a b.txt"), 4_115, b"")
 LIMIT = timedelta(minutes=30)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import tracemalloc
@@ -13,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchspec.diagnostics import Diagnostic, Place, SpecError
-from batchspec.spec import Record, read_rows
+from batchspec.plan.identity import rows_digest
+from batchspec.spec import Record, canonical_json, read_rows
 from batchspec.spec.rows import columns
 from tests.subprocess_memory import printed_number
 
@@ -194,3 +196,26 @@ def test_rows_are_not_kept_in_memory(tmp_path: Path) -> None:
         file.writelines(json.dumps({"name": "x" * 100, "n": n}) + "\n" for n in range(20_000))
     program = f"from {__name__} import peak; print(peak({str(path)!r}))"
     assert printed_number(program) < 500_000
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("rows.csv", 'b,100%,"a"""\n1,2,3\nü→,"\n",\x7f\n'),
+        ("rows.csv", "a\n"),
+        ("rows.tsv", "z\ta\n1\t\\\n"),
+        ("rows.jsonl", '{"b": 1.5, "a": [true, null, {"z": 1, "y": "é"}]}\n\n{}\n'),
+    ],
+)
+def test_the_digest_of_a_file_is_that_of_its_rows(tmp_path: Path, name: str, data: str) -> None:
+    path = written(tmp_path, name, data)
+    hasher = hashlib.sha256()
+    for row in read_rows(path):
+        text = json.dumps(json.loads(canonical_json(row)), sort_keys=True, separators=(",", ":"))
+        hasher.update(hashlib.sha256(f"{text}\n".encode()).hexdigest()[:16].encode())
+    asked, counted, halfway, whole = (read_rows(path) for _ in range(4))
+    len(counted)
+    next(iter(halfway), None)
+    list(whole)
+    assert {rows.digest for rows in (asked, counted, halfway, whole)} == {hasher.hexdigest()}
+    assert rows_digest(asked) == rows_digest(tuple(asked)) == hasher.hexdigest()
