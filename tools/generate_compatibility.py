@@ -113,8 +113,10 @@ _BEHAVIOUR = """\
   time and disk bytes of all processes of all runs of a task, after they have ended. Reads from the
   page cache do not count. `readIOps` and `writeIOps` are calls to read and write, of any file,
   since the kernel counts disk operations only for the whole machine. Processes in containers are
-  not measured. A pool reports the core time of dedicated nodes, with the cores of its VM size, and
-  with autoscale the resources of this machine (`resourceStats`), from the samples that are kept.
+  not measured. A pool reports the core time of dedicated nodes, with the cores of its VM size.
+  Its `resourceStats` are those of this machine, once for all nodes, while the pool has nodes.
+  They are measured every 30 seconds, and at most once per second while nodes or tasks change;
+  `lastUpdateTime` is the last measurement. Times at which the service does not run do not count.
 - **Autoscale.** A formula is evaluated when its pool is created and then at its interval. Samples
   are taken every 30 seconds and are available at once; in the real service after about a minute.
   Samples cover tasks, nodes, and this machine, for every node: processors (`$CPUPercent`, a

@@ -1,13 +1,18 @@
-"""Samples of autoscale formulas: the usage of this machine."""
+"""The usage of this machine: samples of autoscale formulas, and resources of pools."""
 
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from batchspec.local.engine.machine_usage import MachineUsage
+from batchspec.local.engine.pool_resources import PoolResources
+from batchspec.local.model import Pool, Resources
+from batchspec.local.store import Store
+from tests.local.engine_stub import NOW
 from tests.local.engines import pool, running_with_engine, wait_until
 
 NET = "Inter-|   Receive\n face |bytes\n"
@@ -86,3 +91,123 @@ def test_a_formula_can_read_it(tmp_path: Path) -> None:
             return str(run.get("results"))
 
         wait_until(lambda: f";$b=1;$n={len(MEASURED)}" in results())
+
+
+SECOND = timedelta(seconds=1)
+
+
+class Measured:
+    """The resources of pools of a store, without an engine, on a machine that does not exist."""
+
+    def __init__(self, folder: Path, speed: float = 1) -> None:
+        self.kernel = Kernel(folder / "proc")
+        self.kernel.show(0, 0)
+        self.store = Store(folder / "batch.db")
+        self.usage = MachineUsage(folder, self.kernel.path)
+        self.resources = PoolResources(self.store, self.usage, speed)
+
+    def pool(self, pool_id: str, nodes: int) -> Pool:
+        """A new pool with nodes."""
+        targets = {"target_dedicated": nodes, "target_spot": 0}
+        made = self.store.pools.add(pool_id, {}, NOW, resize_timeout="PT15M", **targets)
+        assert made is not None
+        ids = [f"tvmps_{number}_d" for number in range(nodes)]
+        self.store.nodes.add(made, ids, NOW, dedicated=True, slots=1)
+        return made
+
+    def remove_nodes(self, pool_id: str) -> None:
+        for node in self.store.nodes.of(pool_id):
+            self.store.nodes.delete(node, NOW)
+
+    def of(self, pool_: Pool) -> Resources:
+        found = self.store.pools.resources(pool_)
+        assert found is not None
+        return found
+
+
+def test_resources_are_added_while_a_pool_has_nodes(tmp_path: Path) -> None:
+    here = Measured(tmp_path)
+    kernel, resources = here.kernel, here.resources
+    resources.resume(NOW)
+    assert resources.next_moment(NOW) is None  # nothing is read without nodes
+    kernel.show(100, 100, disk=50)
+    first = here.pool("first", 1)
+    resources.measure([first], NOW)
+    assert resources.next_moment(NOW) == NOW + SECOND
+    kernel.show(150, 150, disk=60, net=5)
+    (kernel.path / "meminfo").write_text("MemTotal: 4000000 kB\nMemAvailable: 1000000 kB\n")
+    resources.measure([first], NOW + SECOND)
+    assert resources.next_moment(NOW + SECOND) == NOW + 31 * SECOND
+    found = here.of(first)
+    assert (found.since, found.until, found.measured) == (NOW, NOW + SECOND, 1_000_000)
+    assert (found.busy, found.ticks, found.disk_reads, found.network_out) == (50, 100, 20, 10)
+    gigabyte = 1_024_000_000
+    assert (found.memory, found.peak_memory) == (2 * gigabyte, 3 * gigabyte)
+
+    kernel.show(150, 450, disk=61)
+    resources.measure([], NOW + SECOND * 1.5)  # too early
+    assert here.of(first) == found
+    here.remove_nodes("first")
+    second = here.pool("second", 1)
+    resources.measure([second], NOW + 3 * SECOND)
+    later = here.of(first)
+    assert (later.busy, later.ticks, later.disk_reads) == (50, 400, 22)
+    assert later.memory == pytest.approx((2 * 1 + 3 * 2) / 3 * gigabyte, abs=1)
+    assert here.store.pools.resources(second) is None
+
+    kernel.show(250, 450, disk=70)
+    resources.measure([], NOW + 4 * SECOND)
+    assert here.of(first) == later  # it has no nodes
+    assert (here.of(second).busy, here.of(second).since) == (100, NOW + 3 * SECOND)
+    here.remove_nodes("second")
+    resources.measure([], NOW + 5 * SECOND)
+    assert resources.next_moment(NOW + 5 * SECOND) is None
+    late = NOW + 3600 * SECOND
+    resources.measure([here.pool("third", 1)], late)
+    assert resources.next_moment(late) == late + SECOND
+
+
+def test_the_first_amounts_of_a_pool_that_begins_with_a_measurement_are_soon(
+    tmp_path: Path,
+) -> None:
+    here = Measured(tmp_path)
+    here.resources.measure([here.pool("p", 1)], NOW)
+    here.resources.measure([here.pool("q", 1)], NOW + 2 * SECOND)
+    assert here.resources.next_moment(NOW + 2 * SECOND) == NOW + 3 * SECOND
+
+
+def test_a_restart_of_the_service_does_not_count_the_time_between(tmp_path: Path) -> None:
+    here = Measured(tmp_path)
+    made = here.pool("p", 1)
+    here.resources.resume(NOW)
+    here.kernel.show(30, 70)
+    here.resources.measure([], NOW + SECOND)
+    here.kernel.show(1030, 70)
+    again = PoolResources(here.store, here.usage, speed=1)
+    again.resume(NOW + 500 * SECOND)
+    here.kernel.show(1040, 70)
+    again.measure([], NOW + 501 * SECOND)
+    found = here.of(made)
+    assert (found.busy, found.ticks, found.measured) == (40, 110, 2_000_000)
+    assert (found.since, found.until) == (NOW, NOW + 501 * SECOND)
+
+
+def test_a_pool_that_was_created_again_begins_again(tmp_path: Path) -> None:
+    here = Measured(tmp_path)
+    before = here.pool("p", 1)
+    here.resources.measure([before], NOW)
+    here.remove_nodes("p")
+    here.store.pools.remove(here.store.pools.delete(before, NOW))
+    after = here.pool("p", 1)
+    here.resources.measure([after], NOW + SECOND)
+    assert here.store.pools.resources(after) is None
+    here.resources.measure([after], NOW + 2 * SECOND)
+    assert here.of(after).since == NOW + SECOND
+
+
+def test_readings_are_at_intervals_of_real_time(tmp_path: Path) -> None:
+    here = Measured(tmp_path, speed=60)
+    here.resources.measure([here.pool("p", 1)], NOW)
+    assert here.resources.next_moment(NOW) == NOW + 60 * SECOND
+    here.resources.measure([], NOW + 60 * SECOND)
+    assert here.resources.next_moment(NOW + 60 * SECOND) == NOW + 60 * SECOND + 1800 * SECOND

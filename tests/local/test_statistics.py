@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from batchspec.local.model import Usage
-from batchspec.local.wire import ticks_of
+from batchspec.local.model import Resources, Usage
+from batchspec.local.wire import ticks_of, write_time
 from tests.local.engine_stub import finish, idle_node, start
 from tests.local.engines import job, pool, running_with_engine, task, wait_until
 from tests.local.running import Service
@@ -119,22 +119,42 @@ def test_the_core_time_of_a_pool_includes_nodes_that_have_left(service: Service)
     assert stats(service, "/pools/p")["usageStats"]["dedicatedCoreTime"] == "PT2H"
 
 
-def test_the_resources_of_a_pool_are_those_of_its_samples(service: Service) -> None:
+def test_the_resources_of_a_pool_are_those_that_were_measured(service: Service) -> None:
     service.client.create_pool(pool())
-    assert "resourceStats" not in stats(service, "/pools/p")
-    scaled = service.store.pools.get("p")
-    assert scaled is not None
-    now = scaled.created
-    service.store.autoscale.start(scaled, now)
-    for number, cpu in enumerate((0.25, 0.75)):
-        metrics = {"CPUPercent": cpu, "MemoryBytes": 1024**3 / 1e6 * (1 + number)}
-        metrics |= {"DiskReadOps": 5, "NetworkInBytes": 1 << 29}
-        at = now + number * timedelta(seconds=30)
-        service.store.autoscale.add_sample(scaled, at, metrics, at + timedelta(seconds=30))
-    found = stats(service, "/pools/p")["resourceStats"]
-    assert found["avgCPUPercentage"] == 50
-    assert found["avgMemoryGiB"] == pytest.approx(1.5)
-    assert found["peakMemoryGiB"] == pytest.approx(2)
-    assert found["diskReadIOps"] == "10"
-    assert found["networkReadGiB"] == 1
-    assert found["avgDiskGiB"] == 0
+    before = stats(service, "/pools/p")["resourceStats"]
+    assert before["startTime"] == before["lastUpdateTime"]
+    assert (before["avgCPUPercentage"], before["diskReadIOps"]) == (0, "0")
+    found = service.store.pools.get("p")
+    assert found is not None
+    since = found.created
+    half = 1 << 29
+    used = Resources(
+        since,
+        since + timedelta(hours=1),
+        busy=3,
+        ticks=4,
+        memory=half,
+        peak_memory=3 * half,
+        disk_reads=10,
+        network_in=half,
+    )
+    service.store.pools.set_resources(found, used)
+    shown = stats(service, "/pools/p")["resourceStats"]
+    assert shown["startTime"] == write_time(since)
+    assert shown["lastUpdateTime"] == write_time(used.until)
+    assert shown["avgCPUPercentage"] == 75
+    assert (shown["avgMemoryGiB"], shown["peakMemoryGiB"]) == (0.5, 1.5)
+    assert (shown["diskReadIOps"], shown["networkReadGiB"]) == ("10", 0.5)
+    assert service.client.get_pool("p").last_modified == found.modified
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_the_resources_of_every_pool_with_nodes_are_measured(tmp_path: Path) -> None:
+    with running_with_engine(tmp_path / "batch") as batch:
+        batch.client.create_pool(pool("empty", nodes=0))
+        batch.client.create_pool(pool("p"))
+        wait_until(lambda: stats(batch, "/pools/p")["resourceStats"]["peakMemoryGiB"] > 0)
+        found = stats(batch, "/pools/p")["resourceStats"]
+        assert found["peakDiskGiB"] > 0 and found["startTime"] < found["lastUpdateTime"]
+        assert stats(batch, "/pools/empty")["resourceStats"]["peakMemoryGiB"] == 0
+        assert batch.violations == []

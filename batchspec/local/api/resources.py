@@ -22,6 +22,7 @@ from batchspec.local.model import (
     Node,
     Pool,
     Refusal,
+    Resources,
     Schedule,
     StateMachine,
     Task,
@@ -444,7 +445,10 @@ def task_stats(context: Context, task: Task, now: datetime) -> dict[str, Any]:
 
 
 def pool_stats(context: Context, pool: Pool, now: datetime) -> dict[str, Any]:
-    """``stats`` of a pool: the core time of dedicated nodes, also of those that have left it."""
+    """``stats`` of a pool: the core time of dedicated nodes, also of those that have left it.
+
+    Resources that were not measured yet are those of an empty range of time.
+    """
     alive = context.store.nodes.dedicated_time(pool, now) * cores_of(pool.body["vmSize"])
     span = {"startTime": write_time(pool.created), "lastUpdateTime": write_time(now)}
     shown: dict[str, Any] = {
@@ -452,35 +456,26 @@ def pool_stats(context: Context, pool: Pool, now: datetime) -> dict[str, Any]:
         **span,
         "usageStats": {**span, "dedicatedCoreTime": _duration(alive)},
     }
-    samples = [metrics for _, metrics in context.store.autoscale.samples(pool.id)]
-    if samples:
-        shown["resourceStats"] = {**span, **_resources(samples)}
-    return {"stats": shown}
+    used = context.store.pools.resources(pool) or Resources(pool.created, pool.created)
+    return {"stats": shown | {"resourceStats": _resources(used)}}
 
 
-_PERCENT, _MEGABYTE, _GIGABYTE = 100, 1_000_000 / _GIB, 1_000_000_000 / _GIB
-
-
-def _resources(samples: Sequence[Mapping[str, float]]) -> dict[str, Any]:
-    """The resource statistics of a pool from its samples, in the units of autoscale formulas."""
-
-    def values(name: str, unit: float = 1) -> list[float]:
-        return [sample.get(name, 0.0) * unit for sample in samples]
-
-    cpu, memory = values("CPUPercent", _PERCENT), values("MemoryBytes", _MEGABYTE)
-    disk = values("DiskBytes", _GIGABYTE)
+def _resources(used: Resources) -> dict[str, Any]:
+    """The resource statistics of a pool: from its first nodes until the last measurement."""
     return {
-        "avgCPUPercentage": sum(cpu) / len(cpu),
-        "avgMemoryGiB": sum(memory) / len(memory),
-        "peakMemoryGiB": max(memory),
-        "avgDiskGiB": sum(disk) / len(disk),
-        "peakDiskGiB": max(disk),
-        "diskReadIOps": str(round(sum(values("DiskReadOps")))),
-        "diskWriteIOps": str(round(sum(values("DiskWriteOps")))),
-        "diskReadGiB": sum(values("DiskReadBytes", 1 / _GIB)),
-        "diskWriteGiB": sum(values("DiskWriteBytes", 1 / _GIB)),
-        "networkReadGiB": sum(values("NetworkInBytes", 1 / _GIB)),
-        "networkWriteGiB": sum(values("NetworkOutBytes", 1 / _GIB)),
+        "startTime": write_time(used.since),
+        "lastUpdateTime": write_time(used.until),
+        "avgCPUPercentage": 100 * used.busy / used.ticks if used.ticks else 0.0,
+        "avgMemoryGiB": used.memory / _GIB,
+        "peakMemoryGiB": used.peak_memory / _GIB,
+        "avgDiskGiB": used.disk / _GIB,
+        "peakDiskGiB": used.peak_disk / _GIB,
+        "diskReadIOps": str(used.disk_reads),
+        "diskWriteIOps": str(used.disk_writes),
+        "diskReadGiB": used.disk_read / _GIB,
+        "diskWriteGiB": used.disk_written / _GIB,
+        "networkReadGiB": used.network_in / _GIB,
+        "networkWriteGiB": used.network_out / _GIB,
     }
 
 

@@ -53,9 +53,7 @@ _JOB, _TASK = "/jobs/{jobId}", "/jobs/{jobId}/tasks/{taskId}"
 _SCHEDULE = "/jobschedules/{jobScheduleId}"
 _CERTIFICATE = "/certificates()"
 _STATS = "`$expand=stats`: operations are calls to read and write, also of files in memory"
-_POOL_STATS = (
-    "`$expand=stats`: `resourceStats` are those of this machine, and only of pools with autoscale"
-)
+_POOL_STATS = "`$expand=stats`: `resourceStats` are those of this machine while the pool has nodes"
 _METRICS = (
     "samples of processors, memory, disks and networks are those of this machine for all nodes; "
     "there are none of `$WallClockSeconds`"

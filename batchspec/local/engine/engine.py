@@ -36,6 +36,7 @@ from batchspec.local.engine.environment import NodeConfig
 from batchspec.local.engine.machine_usage import MachineUsage
 from batchspec.local.engine.observe import next_moment, observe
 from batchspec.local.engine.outcomes import OutcomeRecorder
+from batchspec.local.engine.pool_resources import PoolResources
 from batchspec.local.engine.runs import (
     Executor,
     ExecutorRequest,
@@ -100,6 +101,7 @@ class Engine:
         )
         self._executor = Executor(self._agent, self._wake.set)
         self._usage = MachineUsage(data)
+        self._resources = PoolResources(store, self._usage, self._clock.speed)
         self._directories = NodeDirectories(data)
         self._starter = RunStarter(store, node_config, data)
         faults = NO_FAULTS if node_faults is None else node_faults.faults
@@ -122,6 +124,7 @@ class Engine:
         try:
             # First of all: no client may see that something of an earlier run is still running.
             requests = self._recover_or_set_aside(self._clock.now())
+            self._resources.resume(self._clock.now())
             await self._agent.start()
             self._submit(requests)
             while True:
@@ -177,13 +180,15 @@ class Engine:
             self._agent.logs.flush()
             moment = next_moment(self._store, work.state, now)
             retry = now + _RETRY * self._clock.speed if work.faulty else None
-            self._set_timer(min(filter(None, (moment, retry)), default=None), now)
+            moments = (moment, retry, self._resources.next_moment(now))
+            self._set_timer(min(filter(None, moments), default=None), now)
 
     def _work(self, finished: list[FinishedRun], now: datetime) -> _Work:
         """Record what has finished, and carry out all decisions, in one transaction."""
         with self._store.transaction():
             requests = list(self._recorder.record(finished, now))
             state = self._observe(now)
+            self._measure(state, now)
             decisions = decide(state, now)
             requests += self._applier.apply(decisions, now)
         return _Work(state, decisions, requests)
@@ -195,6 +200,7 @@ class Engine:
             parts = RoundParts(self._store, self._recorder, self._applier, now)
             parts.record(finished)
             state = self._observe(now)
+            parts.attempt(lambda: self._measure(state, now))
             decisions = parts.decide(state)
             parts.apply(decisions)
         return _Work(state, decisions, parts.requests, faulty=parts.faulty)
@@ -208,6 +214,10 @@ class Engine:
             self._node_faults,
             usage=self._usage,
         )
+
+    def _measure(self, state: SchedulerState, now: datetime) -> Sequence[ExecutorRequest]:
+        self._resources.measure((view.pool for view in state.nodes), now)
+        return ()
 
     def _submit(self, requests: Iterable[ExecutorRequest]) -> None:
         for request in requests:

@@ -1,8 +1,9 @@
-"""The usage of this machine, for the samples of autoscale formulas. Linux only, from ``/proc``.
+"""The usage of this machine, for the samples of autoscale formulas and the statistics of pools.
 
-All nodes are on this machine, so its usage is that of each of them. Units are those of the article
-"Create a formula to automatically scale compute nodes": memory in megabytes, used disk space in
-gigabytes, other amounts in bytes or operations since the sample before.
+Linux only, from ``/proc``. All nodes are on this machine, so its usage is that of each of them.
+Units of samples are those of the article "Create a formula to automatically scale compute nodes":
+memory in megabytes, used disk space in gigabytes, other amounts in bytes or operations since the
+sample before.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 _IDLE = (3, 4)  # idle, and waiting for disks
@@ -20,8 +22,21 @@ _VIRTUAL_DISK = re.compile(r"(loop|ram|zram|dm-|md|sr|fd)\d+")
 _MEGABYTE, _GIGABYTE = 1_000_000, 1_000_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class MachineReading:
+    """The usage at one time. A value that is not known is missing.
+
+    ``counters`` only grow: bytes and operations since the start of the machine, and of all
+    processors the ticks (``ticks``) and those that were not idle (``busy``). ``used`` are bytes of
+    memory (``memory``) and of the disk of the nodes (``disk``).
+    """
+
+    counters: Mapping[str, int]
+    used: Mapping[str, int]
+
+
 class MachineUsage:
-    """Metrics of this machine. The counters of the previous call are kept for each caller."""
+    """Metrics of this machine. The counters of the previous sample are kept for each caller."""
 
     def __init__(self, disk: Path, proc: Path = Path("/proc")) -> None:
         """``disk`` is a folder on the disk of the nodes."""
@@ -42,18 +57,30 @@ class MachineUsage:
         passed = {name: float(max(0, now[name] - before.get(name, 0))) for name in now}
         busy, ticks = passed.pop("busy", 0.0), passed.pop("ticks", 0.0)
         cpu = {"CPUPercent": min(1.0, busy / ticks)} if ticks > 0 else {}
-        return {**cpu, **self._space(), **passed}
+        used = self._used()
+        space = {
+            metric: used[name] / unit
+            for name, metric, unit in (
+                ("memory", "MemoryBytes", _MEGABYTE),
+                ("disk", "DiskBytes", _GIGABYTE),
+            )
+            if name in used
+        }
+        return {**cpu, **space, **passed}
 
-    def _space(self) -> dict[str, float]:
-        """Used memory and disk space."""
-        found: dict[str, float] = {}
+    def read(self) -> MachineReading:
+        """The usage at this time; it does not count as a sample."""
+        return MachineReading(self._counters(), self._used())
+
+    def _used(self) -> dict[str, int]:
+        """Used memory and disk space, in bytes."""
+        found: dict[str, int] = {}
         with suppress(OSError, KeyError, ValueError):
             lines = self._read("meminfo")
             kib = {line.partition(":")[0]: int(line.split()[1]) for line in lines}
-            used = kib["MemTotal"] - kib["MemAvailable"]
-            found["MemoryBytes"] = used * 1024 / _MEGABYTE
+            found["memory"] = (kib["MemTotal"] - kib["MemAvailable"]) * 1024
         with suppress(OSError):
-            found["DiskBytes"] = shutil.disk_usage(self._disk).used / _GIGABYTE
+            found["disk"] = shutil.disk_usage(self._disk).used
         return found
 
     def _counters(self) -> dict[str, int]:

@@ -95,6 +95,35 @@ class Usage:
 
 NO_USAGE = Usage()
 
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What this machine has used while a pool had nodes, from ``since`` to ``until``.
+
+    ``measured`` is the part of this time in microseconds that was measured, not that without nodes
+    or without a service. ``ticks`` is the time of all processors, and ``busy`` that in which they
+    were not idle, both in ticks of the kernel. ``memory`` and ``disk`` are averages of used bytes.
+    ``disk_reads`` and ``disk_writes`` are operations, ``disk_read``, ``disk_written``,
+    ``network_in`` and ``network_out`` bytes.
+    """
+
+    since: datetime
+    until: datetime
+    measured: int = 0
+    busy: int = 0
+    ticks: int = 0
+    memory: int = 0
+    peak_memory: int = 0
+    disk: int = 0
+    peak_disk: int = 0
+    disk_reads: int = 0
+    disk_writes: int = 0
+    disk_read: int = 0
+    disk_written: int = 0
+    network_in: int = 0
+    network_out: int = 0
+
+
 MULTI_INSTANCE = "multiInstanceSettings"
 """The property that makes a task a multi-instance task."""
 

@@ -26,7 +26,12 @@ from batchspec.local.store.record_check import (
 from batchspec.local.store.tasks import number_of
 from batchspec.local.wire import UNLIMITED
 
-_KEYS = {"subtask": ("task", "number"), "scaling": ("pool",), "sample": ("pool", "at")}
+_KEYS = {
+    "subtask": ("task", "number"),
+    "scaling": ("pool",),
+    "sample": ("pool", "at"),
+    "resources": ("pool",),
+}
 """The primary keys of the tables without ``seq``."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from batchspec.local.model import (
     AutoscaleTimes,
     Pool,
     PoolState,
+    Resources,
     Wire,
 )
 from batchspec.local.store.database import (
@@ -166,9 +167,14 @@ def autoscale_run(evaluated: Evaluation, now: datetime) -> dict[str, Any]:
 
 # ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound
 
+_AMOUNTS = tuple(one.name for one in fields(Resources) if one.name not in ("since", "until"))
+
 
 class Pools:
-    """The table ``pool``. A deleted pool stays, ``deleting``, until its nodes are gone."""
+    """The tables ``pool`` and ``resources``.
+
+    A deleted pool stays, ``deleting``, until its nodes are gone.
+    """
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -223,6 +229,14 @@ class Pools:
             (page.after, *page.values, page.limit),
         )
         return [_read(row) for row in rows]
+
+    def resources(self, pool: Pool) -> Resources | None:
+        """What was used while ``pool`` had nodes; ``None`` if it was not measured."""
+        row = self._db.one("SELECT * FROM resources WHERE pool = ?", (fold(pool.id),))
+        if row is None:
+            return None
+        since, until = from_column(row["since"]), from_column(row["until"])
+        return Resources(since, until, **{name: row[name] for name in _AMOUNTS})
 
     def count(self) -> int:
         """How many pools exist, also while they are being deleted."""
@@ -294,6 +308,24 @@ class Pools:
             "SELECT * FROM pool WHERE allocation <> 'steady' OR state = 'deleting' ORDER BY seq"
         )
         return [_read(row) for row in rows]
+
+    def with_nodes(self) -> list[Pool]:
+        """Pools that have nodes."""
+        rows = self._db.all(
+            "SELECT * FROM pool WHERE EXISTS (SELECT 1 FROM node WHERE node.pool = pool.key) "
+            "ORDER BY seq"
+        )
+        return [_read(row) for row in rows]
+
+    def set_resources(self, pool: Pool, used: Resources) -> None:
+        """Set what was used while ``pool`` had nodes, which does not count as a change of it."""
+        row = {"pool": fold(pool.id), "since": to_column(used.since)}
+        row |= {"until": to_column(used.until)}
+        row |= {name: getattr(used, name) for name in _AMOUNTS}
+        names, marks = ", ".join(row), ", ".join("?" * len(row))
+        self._db.write(
+            f"INSERT OR REPLACE INTO resources ({names}) VALUES ({marks})", tuple(row.values())
+        )
 
     def complete_resize(self, pool: Pool, now: datetime, errors: tuple[Wire, ...] = ()) -> None:
         """The resize is over: ``steady``, with ``resizeErrors`` if targets were not reached.

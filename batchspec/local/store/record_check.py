@@ -182,6 +182,12 @@ RECORD_TABLES: Mapping[str, _Table] = {
     ),
     "scaling": _Table("pool", times="since due sample_due"),
     "sample": _Table("pool", {"metrics": "any"}, times="at"),
+    "resources": _Table(
+        "pool",
+        times="since until",
+        counts="measured busy ticks memory peak_memory disk peak_disk disk_reads disk_writes "
+        "disk_read disk_written network_in network_out",
+    ),
 }
 
 

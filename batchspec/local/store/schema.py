@@ -358,6 +358,28 @@ CREATE TABLE certificate (
 );
 """
 
+# Resources of pools; see ``model.Resources``. Times are microseconds.
+_VERSION_14 = """
+CREATE TABLE resources (
+    pool TEXT PRIMARY KEY REFERENCES pool (key) ON DELETE CASCADE,
+    since INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    measured INTEGER NOT NULL,
+    busy INTEGER NOT NULL,
+    ticks INTEGER NOT NULL,
+    memory INTEGER NOT NULL,
+    peak_memory INTEGER NOT NULL,
+    disk INTEGER NOT NULL,
+    peak_disk INTEGER NOT NULL,
+    disk_reads INTEGER NOT NULL,
+    disk_writes INTEGER NOT NULL,
+    disk_read INTEGER NOT NULL,
+    disk_written INTEGER NOT NULL,
+    network_in INTEGER NOT NULL,
+    network_out INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
 STEPS: tuple[str, ...] = (
     _VERSION_1 + _counters(),
     _VERSION_2,
@@ -372,6 +394,7 @@ STEPS: tuple[str, ...] = (
     _VERSION_11,
     _VERSION_12,
     _VERSION_13,
+    _VERSION_14,
 )
 """One script for each version. To change the tables, append a script."""
 
