@@ -57,9 +57,10 @@ if TYPE_CHECKING:
         saved_plan,
     )
     from batchspec.plan.rules.account import package_references
+    from batchspec.plan.rules.checks import check_offline
     from batchspec.plan.rules.data import OUTPUT_MISSING, output_missing
     from batchspec.plan.rules.other_runs import created_meanwhile
-    from batchspec.plan.rules.registry import GROUPS, RULES, check_offline
+    from batchspec.plan.rules.registry import GROUPS, RULES
     from batchspec.plan.stage_tasks import StageCounts, count_stages, read_recorded
     from batchspec.plan.task_sets import OPEN, job_base, newest_open
     from batchspec.plan.tasks import Task
@@ -182,6 +183,7 @@ _NAMES = {
         "saved_plan",
     ),
     "rules.account": ("package_references",),
+    "rules.checks": ("check_offline",),
     "rules.data": (
         "OUTPUT_MISSING",
         "output_missing",
@@ -190,7 +192,6 @@ _NAMES = {
     "rules.registry": (
         "GROUPS",
         "RULES",
-        "check_offline",
     ),
     "stage_tasks": (
         "StageCounts",

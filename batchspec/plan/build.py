@@ -41,6 +41,7 @@ from batchspec.plan.job import (
     why_another,
 )
 from batchspec.plan.metadata import SPEC, VERSION, version
+from batchspec.plan.node_image import runs_windows
 from batchspec.plan.observed import Observed, PoolFacts
 from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
 from batchspec.plan.outputs import MissingOutput, missing_outputs, outputs
@@ -52,17 +53,17 @@ from batchspec.plan.pool import (
     pool_body,
     pool_change,
     pool_steps,
-    runs_windows,
     size_steps,
     target_size,
     with_restart,
 )
 from batchspec.plan.receipt import superseded_files
 from batchspec.plan.rules.account import pool_drift
+from batchspec.plan.rules.checks import errors
 from batchspec.plan.rules.data import missing_container, output_missing
 from batchspec.plan.rules.other_runs import other_containers, other_pool, other_run
 from batchspec.plan.rules.references import check_dependencies
-from batchspec.plan.rules.registry import advice, errors
+from batchspec.plan.rules.registry import advice
 from batchspec.plan.rules.rule import RuleContext
 from batchspec.plan.rules.run import (
     earlier_version_kept,

@@ -34,10 +34,10 @@ from batchspec.plan.metadata import (
     own_metadata,
     provenance,
 )
+from batchspec.plan.node_image import with_image
 from batchspec.plan.observed import START_TASK_RUNNING, UNHEALTHY, Observed, PoolFacts
 from batchspec.plan.plan import Step, Verb
 from batchspec.plan.rules.account import missing_pool, pool_differs, pool_drift
-from batchspec.plan.rules.image import resolve_image
 from batchspec.plan.rules.sas import runs_out, sas_lifetime
 from batchspec.plan.tasks import with_resources
 from batchspec.spec import Pool, PoolKind, Record, Spec, Value
@@ -53,17 +53,6 @@ def pool_body(spec: Spec, observed: Observed, problems: Diagnostics) -> Record:
         body = body.with_(startTask=start)
     body = _with_metadata(spec, observed, authorized(body, spec.storage_identity))
     return with_variables_of(body, "startTask")
-
-
-def with_image(pool: Pool, observed: Observed, problems: Diagnostics) -> Record:
-    """The properties of a pool with the image of its alias, from the list of supported images."""
-    body = pool.properties
-    if pool.image is None:
-        return body
-    found = resolve_image(pool.image, observed.images, observed.now, problems, body.get("vmSize"))
-    machine = body.get("virtualMachineConfiguration")
-    spelled = machine if isinstance(machine, Record) else Record()
-    return body.with_(virtualMachineConfiguration=Record({**found, **spelled}))
 
 
 def _with_metadata(spec: Spec, observed: Observed, body: Record) -> Record:
@@ -85,15 +74,6 @@ def _with_metadata(spec: Spec, observed: Observed, body: Record) -> Record:
             *([Record(name=PARTS, value=parts)] if parts else []),
         )
     )
-
-
-def runs_windows(spec: Spec, observed: Observed) -> bool:
-    """Whether the nodes run Windows: according to the spec, otherwise to the existing pool."""
-    if spec.pool.windows is not None:
-        return spec.pool.windows
-    machine = observed.pool.properties.get("virtualMachineConfiguration") if observed.pool else None
-    agent = machine.get("nodeAgentSKUId") if isinstance(machine, Record) else None
-    return isinstance(agent, str) and "windows" in agent.lower()
 
 
 def without_size(body: Record) -> Record:

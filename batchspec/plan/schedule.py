@@ -32,14 +32,16 @@ from batchspec.plan.metadata import (
     provenance,
     version,
 )
+from batchspec.plan.node_image import runs_windows
 from batchspec.plan.observed import Observed, ScheduleFacts
 from batchspec.plan.options import Part, PlanOptions
 from batchspec.plan.packages import changed_packages, package_steps
 from batchspec.plan.plan import Plan, Step, Verb, ids
-from batchspec.plan.pool import pool_body, pool_steps, runs_windows, without_size
+from batchspec.plan.pool import pool_body, pool_steps, without_size
+from batchspec.plan.rules.checks import errors
 from batchspec.plan.rules.data import missing_container
 from batchspec.plan.rules.other_runs import other_containers, other_pool, other_schedule
-from batchspec.plan.rules.registry import advice, errors
+from batchspec.plan.rules.registry import advice
 from batchspec.plan.rules.rule import RuleContext
 from batchspec.plan.rules.sas import sas_lifetime
 from batchspec.plan.rules.schedule import (

@@ -55,6 +55,7 @@ from batchspec.plan.capacity import AccountResource, Capacity, VmSize
 from batchspec.plan.ingredients import definitions
 from batchspec.plan.job import job_body
 from batchspec.plan.metadata import AT, BY, KEEPS, ORIGIN, OWNER, USERS, created_by, version
+from batchspec.plan.node_image import runs_windows
 from batchspec.plan.observed import (
     AccountNames,
     Blob,
@@ -73,7 +74,7 @@ from batchspec.plan.observed import (
     TaskFacts,
     Usage,
 )
-from batchspec.plan.pool import pool_body, runs_windows
+from batchspec.plan.pool import pool_body
 from batchspec.plan.receipt import receipt_name
 from batchspec.plan.schedule import job_manager_task, schedule_body
 from batchspec.plan.task_sets import build_task_sets

@@ -20,8 +20,9 @@ import pytest
 
 from batchspec.diagnostics import Diagnostic, Secret, Severity
 from batchspec.plan import GROUPS, RULES
+from batchspec.plan.rules.checks import checks, errors
 from batchspec.plan.rules.image import vm_size_odd, vm_size_retired
-from batchspec.plan.rules.registry import advice, errors
+from batchspec.plan.rules.registry import advice
 from batchspec.plan.rules.rule import Finding, RuleContext
 from batchspec.plan.rules.sas import sas_ends_early
 from batchspec.plan.stage_tasks import StageTasks
@@ -124,6 +125,10 @@ def test_every_code_that_is_raised_has_a_rule_of_its_severity() -> None:
         if code not in USAGE_ERRORS and (rule is None or rule.severity is not severity):
             wrong.append(f"{path.name}: {code} ({severity})")
     assert wrong == []
+
+
+def test_every_group_with_checks_is_checked() -> None:
+    assert [*checks()] == [check for group in GROUPS for check in group.checks]
 
 
 def test_every_rule_without_a_check_is_raised_elsewhere() -> None:

@@ -24,13 +24,19 @@ def test_offline_commands_import_no_client(arguments: list[str]) -> None:
     assert imported(arguments, LATE) == "0 []"
 
 
+def test_validate_imports_nothing_of_steps_accounts_and_runs() -> None:
+    packages = ("api.session", "apply.executor", "cloud", "local", "plan.build", "plan.actions")
+    unneeded = tuple(f"batchspec.{name}" for name in (*packages, "plan.cost", "pricing", "render"))
+    assert imported(["validate", "specs/topn.yaml"], unneeded) == "0 []"
+
+
 def test_a_simple_spec_is_read_without_optional_libraries() -> None:
     assert imported(["validate", "specs/topn.yaml"], SELDOM) == "0 []"
     assert imported(["validate", "specs/range.yaml"], SELDOM) == "0 ['jinja2']"
 
 
 def imported(arguments: list[str], late: tuple[str, ...]) -> str:
-    """The exit code of a command, and which of these libraries it loaded."""
+    """The exit code of a command, and which of these libraries and modules it loaded."""
     program = f"""
 import sys
 sys.argv = ["batchspec", *{arguments!r}]
@@ -39,7 +45,7 @@ try:
     code = main()
 except SystemExit as end:
     code = end.code
-late = sorted({{name.partition(".")[0] for name in sys.modules}} & set({late!r}))
+late = sorted(sys.modules.keys() & set({late!r}))
 print(code or 0, late, file=sys.stderr)
 """
     line = [sys.executable, "-c", program]

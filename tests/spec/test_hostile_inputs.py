@@ -13,7 +13,7 @@ import pytest
 from batchspec.api import loading
 from batchspec.diagnostics import Place, SpecError
 from batchspec.observe import scan
-from batchspec.plan.rules import registry
+from batchspec.plan.rules import checks
 from batchspec.render import diagnostics
 from batchspec.spec import read_rows, read_spec, yaml_parser
 from batchspec.spec.rows import LONGEST_LINE
@@ -188,7 +188,7 @@ def test_a_matrix_with_excludes_is_bounded(tmp_path: Path) -> None:
 
 
 def test_a_part_of_many_tasks_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "MOST_ITEMS", 100)
+    monkeypatch.setattr(checks, "MOST_ITEMS", 100)
     path = written(tmp_path, for_each="{range: [0, 10000000]}")
     code, text = command("validate", str(path))
     assert code == 0

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Generic, ParamSpec
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
 from batchspec.diagnostics import Diagnostic, Place, Severity
-from batchspec.plan.capacity import AccountResource
 from batchspec.plan.observed import Observed
 from batchspec.spec import PoolKind, Record, Spec, Stage, Value, scale_bounds, scale_range
+
+if TYPE_CHECKING:
+    from batchspec.plan.capacity import AccountResource
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from batchspec.diagnostics import Secret, counted
@@ -25,7 +26,6 @@ from batchspec.plan.rules.rule import (
     RuleGroup,
     record,
 )
-from batchspec.plan.task_sets import TaskSets
 from batchspec.spec import (
     BlobUrl,
     Command,
@@ -37,6 +37,9 @@ from batchspec.spec import (
     Value,
     duration,
 )
+
+if TYPE_CHECKING:
+    from batchspec.plan.task_sets import TaskSets
 
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 """The start of the last job at the latest, so that its end is a time of the calendar."""

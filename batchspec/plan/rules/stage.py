@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from batchspec.plan.changes import duration_seconds
 from batchspec.plan.rules.rule import (
@@ -16,8 +17,10 @@ from batchspec.plan.rules.rule import (
     number,
     record,
 )
-from batchspec.plan.task_sets import TaskSets
 from batchspec.spec import Record, Stage
+
+if TYPE_CHECKING:
+    from batchspec.plan.task_sets import TaskSets
 
 STAGE = RuleGroup(
     "Tasks on the pool",
