@@ -148,13 +148,14 @@ class Identity:
         if self._indexed:
             hasher.update(b"\x00%d" % index)
         content = _content(item.sources) if item.sources else ""
-        work = self._work(command, value, item.sources)
+        text = command if isinstance(command, str) else command.identity()
+        work = self.work(text, value, item.sources)
         return Marks(hasher.hexdigest()[:_DIGEST], content, work, self._stage)
 
-    def _work(self, command: str | Text, value: Value, sources: Iterable[Source]) -> str:
+    def work(self, command: str, value: Value, sources: Iterable[Source]) -> str:
+        """The digest of the work of one task; ``command`` is the identity of its command line."""
         hasher = self._shared.copy()
-        text = command if isinstance(command, str) else command.identity()
-        hasher.update(text.encode("utf-8", "surrogatepass"))
+        hasher.update(command.encode("utf-8", "surrogatepass"))
         if value is not None:
             hasher.update(b"\x00" + _canonical(value))
         for source in sources:

@@ -32,6 +32,7 @@ from batchspec.spec import (
     Template,
     Text,
     Value,
+    bind_command,
     command_line,
     evaluate,
     literal_name,
@@ -170,10 +171,12 @@ class TaskFactory:
         )
         command = (stage.command.template, *stage.command.arguments)
         self._renamed = any(mentions_task(template) for template in command)
+        self._indexed = any(mentions(template, "index") for template in command)
+        self._command = bind_command(stage.command, self._scope, windows=windows)
         self._body = stage.body
         self._fill = filler(stage.body, windows=windows)
         self._covered = filler(covered(stage.body), windows=windows)
-        indexed = any(mentions(template, "index") for template in (*command, stage.id, stage.body))
+        indexed = self._indexed or mentions(stage.id, "index") or mentions(stage.body, "index")
         self._identity = Identity(spec, stage, observed, indexed=indexed)
         if self._covered is None:
             self._identity.share(covered(stage.body))
@@ -185,6 +188,33 @@ class TaskFactory:
     def names_ids(self) -> bool:
         """Whether the spec sets the ids of these tasks; others are derived from the work."""
         return self._stage.id is not None
+
+    @property
+    def only_commands_differ(self) -> bool:
+        """Whether tasks have nothing of their own but the command, and what follows from it."""
+        return (
+            self._command is not None
+            and self._fill is None
+            and self._covered is None
+            and self._stage.id is None
+            and not self._renamed
+        )
+
+    def command_identity(self, index: int, item: Item) -> str | None:
+        """The identity of the command of a task if :attr:`only_commands_differ`.
+
+        ``None`` if :meth:`task` has to create the task: it has files of its own, or its command
+        may be wrong.
+        """
+        assert self._command is not None
+        if item.sources and self._stage.resources is None:
+            return None
+        variables = item.variables
+        return self._command.identity({"index": index, **variables} if self._indexed else variables)
+
+    def work(self, identity: str, item: Item) -> str:
+        """The digest of the work of a task, from :meth:`command_identity`."""
+        return self._identity.work(identity, None, item.sources)
 
     def task(self, index: int, item: Item) -> Task:
         """The task of an item.

@@ -65,6 +65,7 @@ from batchspec.spec.values import (
 )
 
 if TYPE_CHECKING:
+    from batchspec.spec.bound_command import BoundCommand, bind_command
     from batchspec.spec.convert import command_line, duration, iso, slug, wrapped
     from batchspec.spec.cost import with_estimate, with_max
     from batchspec.spec.formulas import (
@@ -115,6 +116,7 @@ __all__ = [
     "RESERVED",
     "WRITE",
     "BlobUrl",
+    "BoundCommand",
     "Cleanup",
     "Command",
     "Container",
@@ -161,6 +163,7 @@ __all__ = [
     "Webhook",
     "When",
     "advice_on",
+    "bind_command",
     "canonical_json",
     "command_line",
     "definition",
@@ -224,6 +227,7 @@ _MODULES = {
     **dict.fromkeys(("definition", "load_schema", "resolved", "schema_text"), "validator"),
     **dict.fromkeys(("FlawedSpecError", "expanded_document", "read_spec"), "read"),
     **dict.fromkeys(("Outline", "read_outline"), "outline"),
+    **dict.fromkeys(("BoundCommand", "bind_command"), "bound_command"),
     **dict.fromkeys(("RowFile", "canonical_json", "read_rows", "text_digest"), "rows"),
     **dict.fromkeys(("place_of_property", "task_findings", "varying_members"), "rules_properties"),
     **dict.fromkeys(("too_many_slots",), "rules_tasks"),

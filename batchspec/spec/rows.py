@@ -250,8 +250,7 @@ def canonical_json(value: Value) -> str:
 
 def text_digest(*texts: str) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of texts, each as one line."""
-    lines = "".join(f"{text}\n" for text in texts)
-    return hashlib.sha256(lines.encode()).hexdigest()[:_DIGITS]
+    return hashlib.sha256("\n".join((*texts, "")).encode()).hexdigest()[:_DIGITS]
 
 
 def _rows(lines: _Lines, delimiter: str) -> Iterator[tuple[Record, str]]:

@@ -138,7 +138,7 @@ def evaluate(
         raise SpecError(*problems) from None
     if render is None:
         return template.source
-    writer = _Writer(quoting, shell, () if quoting is None else _places(template.source, quoting))
+    writer = _Writer(quoting, shell, () if quoting is None else places(template.source, quoting))
     try:
         parts = render(scope)
         if quoting is None:
@@ -214,7 +214,7 @@ def is_simple_and_valid(source: str, names: Names, quoting: Quoting | None) -> b
 
 
 @lru_cache(maxsize=4096)
-def _places(source: str, quoting: Quoting) -> tuple[Quoting, ...]:
+def places(source: str, quoting: Quoting) -> tuple[Quoting, ...]:
     """How the value of each expression of a command is quoted, by where it stands."""
     if "'" not in source and '"' not in source:
         return ()

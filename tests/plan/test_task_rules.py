@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from batchspec.diagnostics import Diagnostic, Severity
+from batchspec.plan import Task
+from batchspec.plan.items import Item
 from batchspec.plan.observed import Observed
 from batchspec.plan.rules.tasks import check_tasks
+from batchspec.plan.tasks import TaskFactory
 from batchspec.spec import (
     BlobUrl,
+    Command,
     EachBlob,
     EachFile,
     EachNumber,
@@ -18,6 +24,7 @@ from batchspec.spec import (
     NumberRange,
     Record,
     Rows,
+    Shell,
     Stage,
     Value,
 )
@@ -177,3 +184,55 @@ def test_only_outputs_of_another_stage_are_compared() -> None:
     """Tasks of another stage that overwrite each other are reported with that stage."""
     twice = stage("run {{ value }}", TEN, name="first", body=output("all.csv"))
     assert codes(stage("run", body=output("out.csv")), before=(twice,)) == []
+
+
+@pytest.fixture
+def created(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The indexes of the tasks that are created."""
+    found: list[int] = []
+    create = TaskFactory.task
+
+    def task(factory: TaskFactory, index: int, item: Item) -> Task:
+        found.append(index)
+        return create(factory, index, item)
+
+    monkeypatch.setattr(TaskFactory, "task", task)
+    return found
+
+
+def test_tasks_that_differ_in_commands_alone_are_checked_without_being_created(
+    created: list[int],
+) -> None:
+    assert errors_of(stage("run {{ value }} {{ containers.output.write_url }}", TEN)) == ()
+    assert created == [0]
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"id": template("t-{{ value }}")},
+        {"command": template("run {{ value }} {{ task.id }}")},
+        {"body": Record(displayName=template("{{ value }}"))},
+        {"body": Record(environmentSettings=(Record(name="A", value=template("{{ value }}")),))},
+    ],
+)
+def test_tasks_with_more_of_their_own_are_created(
+    created: list[int], members: dict[str, Any]
+) -> None:
+    command = Command(Shell.DEFAULT, members.pop("command", template("run {{ value }}")))
+    assert errors_of(replace(stage("run", TEN), command=command, **members)) == ()
+    assert created == list(range(10))
+
+
+def test_a_command_that_may_be_wrong_is_created(created: list[int]) -> None:
+    values = ("a", "b" * 131_071, "c", None, "d" * 7_000)
+    found = errors_of(stage("run {{ value }}", EachValue(values)))
+    assert [problem.code for problem in found] == ["command-too-long", "template-value"]
+    assert created == [0, 1, 3, 4]
+
+
+def test_equal_work_with_other_words_is_not_the_same_task() -> None:
+    rows = (Record(a="1", b="x"), Record(a="1", b="y"), Record(a="1", b="x"))
+    assert codes(stage("run {{ value.a }}", EachValue(rows[:2]))) == []
+    (problem,) = errors_of(stage("run {{ value.a }}", EachValue(rows)))
+    assert (problem.code, problem.detail.partition(" have")[0]) == ("same-work", "Indexes 0 and 2")

@@ -112,3 +112,27 @@ def long_command(subject: str, command: Value, longest: int, where: Place) -> It
         yield Finding(
             f"the command of {subject} has {length:,} characters; the limit is {longest:,}", where
         )
+
+
+_NAMES = 4096
+"""More bytes than the id and the display name of a task have."""
+_QUOTED = 20
+"""More characters than a command line has for one of its identity, with two levels of quotes."""
+_ESCAPED = 12
+"""The most characters that JSON has for one that is not ASCII."""
+
+
+def command_room(like: Record, longest: int) -> int:
+    """How many characters of a command are short enough for certain, see :func:`has_room`.
+
+    ``like`` is the body of a task of which others differ in their commands and names only;
+    ``longest`` is how many characters the shell accepts.
+    """
+    command = like["commandLine"]
+    urls = size_of(command) if isinstance(command, Text) else 0
+    return max(0, min(longest - urls, MAX_REQUEST - size_of(like) - _NAMES) // _QUOTED)
+
+
+def has_room(identity: str, room: int) -> bool:
+    """Whether the command with this identity (``Text.identity``) is short enough for certain."""
+    return len(identity) * (1 if identity.isascii() else _ESCAPED) <= room

@@ -9,13 +9,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from batchspec.diagnostics import Diagnostic, Place, SpecError, counted
-from batchspec.plan.items import items
-from batchspec.plan.lazy import duplicates
+from batchspec.plan.items import Item, items
+from batchspec.plan.lazy import are_distinct, duplicates
 from batchspec.plan.observed import Observed
 from batchspec.plan.rules.data import same_outputs
 from batchspec.plan.rules.files import NodeFile, conflict, named_files, node_path, same_file
@@ -24,7 +24,9 @@ from batchspec.plan.rules.requests import (
     CMD_LINE,
     PROGRAM_LINE,
     SH_ARGUMENT,
+    command_room,
     command_too_long,
+    has_room,
     long_command,
     task_too_large,
 )
@@ -53,6 +55,9 @@ TASKS = RuleGroup(
 
 _BAD = re.compile(r"[\x00-\x1f\x7f]")
 _BAD_ON_WINDOWS = re.compile(r'[\x00-\x1f\x7f<>"|?*]|(?<=.):')
+_NO_WORK = 1 << 60
+"""Digests of work are smaller numbers."""
+_GENERATED = re.compile(r"-[0-9a-f]{14}$")
 _REPORTED = 5
 """How many tasks with an error are reported one by one."""
 
@@ -65,10 +70,10 @@ def check_tasks(
     Temporary files are created in ``folder``, if necessary.
     """
     tasks = expand(spec, stage, observed, windows=windows)
+    scan = _Scan(_limits(spec, stage, observed, windows=windows))
+    pairs = list(_equal(tasks, scan, folder))
     if not len(tasks):
         return (*no_items(stage), *no_items_now(stage))
-    scan = _Scan(_limits(spec, stage, observed, windows=windows))
-    pairs = list(_first(duplicates(scan.ids(tasks), folder=folder)))
     found = [*scan.found(), *same_id(stage, tasks, pairs), *same_work(stage, tasks, pairs)]
     found += more_faults(stage, scan.unreported)
     found += tasks_not_checked(spec, stage, observed, len(tasks))
@@ -76,6 +81,15 @@ def check_tasks(
     if not scan.counts:
         found += same_outputs(spec, stage, observed, windows=windows, folder=folder)
     return tuple(found)
+
+
+def _equal(tasks: Expansion, scan: _Scan, folder: Path | None) -> Iterator[tuple[int, int]]:
+    """The indexes of the first pairs of tasks with the same id; ``scan`` checks all tasks."""
+    if tasks.maker.names_ids:
+        yield from _first(duplicates(scan.ids(tasks), folder=folder))
+    elif not are_distinct(scan.works(tasks)):
+        # A generated id ends with the digest of the work, so that equal ids need equal digests.
+        yield from islice(duplicates(_Scan(scan.limits).ids(tasks), folder=folder), _REPORTED)
 
 
 def check_stages(
@@ -121,17 +135,38 @@ class _Scan:
     def ids(self, tasks: Expansion) -> Iterator[str]:
         """The ids of the tasks that can be created, as the service compares them."""
         for index, item in enumerate(tasks.items):
-            try:
-                task = tasks.maker.task(index, item)
-            except SpecError as error:
-                self._keep(*error.problems)
-                # Keeps the position, and equals no other id.
-                yield f"\0{index}"
+            task = self._checked(tasks, index, item)
+            # A name that keeps the position, and equals no id.
+            yield f"\0{index}" if task is None else task.id.lower()
+
+    def works(self, tasks: Expansion) -> Iterator[int]:
+        """The digests of the work of the tasks, as numbers of 64 bits.
+
+        If nothing but commands can be wrong in a task of the stage, the bodies of the others are
+        not created.
+        """
+        factory, room = tasks.maker, 0
+        for index, item in enumerate(tasks.items):
+            text = factory.command_identity(index, item) if room else None
+            if text is not None and has_room(text, room):
+                yield int(factory.work(text, item), 16)
                 continue
-            error_found = next(self.limits.errors(task), None)
-            if error_found is not None:
-                self._keep(error_found)
-            yield task.id.lower()
+            task = self._checked(tasks, index, item)
+            yield _NO_WORK + index if task is None else int(task.marks.work, 16)
+            if index == 0 and task is not None and not self.counts and factory.only_commands_differ:
+                room = self.limits.room_for_command(task)
+
+    def _checked(self, tasks: Expansion, index: int, item: Item) -> Task | None:
+        """A task, whose errors are kept; ``None`` if it cannot be created."""
+        try:
+            task = tasks.maker.task(index, item)
+        except SpecError as error:
+            self._keep(*error.problems)
+            return None
+        error_found = next(self.limits.errors(task), None)
+        if error_found is not None:
+            self._keep(error_found)
+        return task
 
     def _keep(self, *problems: Diagnostic) -> None:
         errors = {_error(problem): problem for problem in problems}
@@ -386,6 +421,17 @@ class _Limits:
     windows: bool
     reserved: Mapping[str, str]
     prefixes: Callable[[Record], Iterator[Diagnostic]] | None
+
+    def room_for_command(self, like: Task) -> int:
+        """The room for commands of tasks like this one, which has no errors (``command_room``).
+
+        0 if something else can be wrong in a task of the stage.
+        """
+        if self.slots or self.varies or self.mixed or self.prefixes is not None:
+            return 0
+        if any(map(_GENERATED.search, self.reserved)):
+            return 0
+        return command_room(like.body, self.command)
 
     def errors(self, task: Task) -> Iterator[Diagnostic]:
         """What is wrong with a task."""
