@@ -52,7 +52,7 @@ class Description:
         raw = self._load(path)
         self._paths = [
             (
-                re.compile(re.sub(r"\{\w+\}", "[^/]+", _any_depth(template)) + "/?$", self.FLAGS),
+                re.compile(_path_pattern(template) + "/?$", self.FLAGS),
                 verbs,
             )
             for template, verbs in raw["paths"].items()
@@ -187,9 +187,14 @@ OPERATION_RESULT: Mapping[str, Any] = {
 }
 
 
-def _any_depth(template: str) -> str:
-    """The slashes in the path of a file may be encoded or, as the service lists it, plain."""
-    return template.replace("{filePath}", ".+")
+def _path_pattern(template: str) -> str:
+    """The paths of a template, whose parts in braces are variable."""
+    # The slashes in the path of a file may be encoded or, as the service lists it, plain.
+    parts = re.split(r"(\{\w+\})", template)
+    return "".join(
+        {"{filePath}": ".+"}.get(part, "[^/]+") if part.startswith("{") else re.escape(part)
+        for part in parts
+    )
 
 
 def _close(schema: Any) -> Any:
