@@ -36,6 +36,7 @@ tasks:
     logs: false
 """
 _FOLDER = 500
+_ROWS = 1_000_000
 _YOUNG = 61.0
 """In seconds: files that are younger are not in the cache."""
 
@@ -54,7 +55,9 @@ def _plan(number: int, *, again: bool) -> Row:
     @contextmanager
     def contenders(setting: Setting) -> Iterator[Sequence[Contender]]:
         make_files(setting.folder / "files", number, 1024)
-        (setting.folder / "run.yaml").write_text(SPEC.format(container="bench-plan"))
+        spec = SPEC.format(container="bench-plan")
+        (setting.folder / "run.yaml").write_text(spec)
+        (setting.folder / "no-files.yaml").write_text(spec.replace(", upload: [files/**]", ""))
         setting.run([*BATCHSPEC, "local", "start"])
         cache = setting.folder / ".batchspec" / "files.sqlite3"
         plan = [*BATCHSPEC, "plan", "run.yaml"]
@@ -65,6 +68,8 @@ def _plan(number: int, *, again: bool) -> Row:
             yield (
                 Contender("plan again, one file changed", plan, prepare=lambda: _change(one)),
                 first,
+                # The two together are a lower bound: the start, and a look at each file.
+                Contender("plan without files", [*BATCHSPEC, "plan", "no-files.yaml"]),
                 Contender("scandir and stat", [*FLOORS, "stat", "files"]),
             )
         else:
@@ -104,7 +109,7 @@ def _rows(setting: Setting) -> Iterator[Sequence[Contender]]:
     with (setting.folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["sample", "seed", "note"])
-        rows = ((f"sample {n:07}", n * 7919 % 104729, "x" * 20) for n in range(100_000))
+        rows = ((f"sample {n:07}", n * 7919 % 104729, "x" * 20) for n in range(_ROWS))
         writer.writerows(rows)
     (setting.folder / "run.yaml").write_text(ROWS_SPEC)
     setting.run([*BATCHSPEC, "local", "start"])
@@ -115,8 +120,8 @@ def _rows(setting: Setting) -> Iterator[Sequence[Contender]]:
 
 
 ROWS = (
-    _plan(20_000, again=False),
-    _plan(20_000, again=True),
+    _plan(100_000, again=False),
+    _plan(100_000, again=True),
     Row("unchanged", "plan, all files uploaded", "10,000 of 1 KiB", _unchanged, rounds=3),
-    Row("plan-rows", "plan over rows", "100,000", _rows, Figure.PROCESSOR, 3, 150),
+    Row("plan-rows", "plan over rows", f"{_ROWS:,}", _rows, Figure.PROCESSOR, 3, 150),
 )

@@ -123,7 +123,11 @@ class _Reader:
         """The files that match an entry, in the order of the glob."""
         waiting: deque[_Read | Future[_Read]] = deque()
         for path, blob, facts in _matches(entry):
-            waiting.append(self._start(entry, path, blob, facts))
+            read = self._start(entry, path, blob, facts)
+            if not waiting and not isinstance(read, Future):
+                yield self._finish(read)
+                continue
+            waiting.append(read)
             while waiting and (len(waiting) > _AHEAD or not isinstance(waiting[0], Future)):
                 yield self._finish(waiting.popleft())
         for last in waiting:
@@ -182,12 +186,13 @@ def _hashed(descriptor: int, expected: int) -> tuple[int, bytes]:
 def _matches(entry: UploadGlob) -> Iterator[tuple[str, str, os.stat_result | OSError]]:
     """The files of an entry, with their blob names: the tree below the fixed part is kept."""
     fixed = fixed_part(entry.pattern)
-    root = os.fspath(entry.root)
+    # Texts are joined much faster than by `os.path.join` for each file.
+    above = "" if os.path.isabs(entry.pattern) else os.path.join(entry.root, "")  # noqa: PTH117, PTH118
     start = f"{fixed}/" if fixed else ""
     # Without such parts, what follows the fixed part is the blob's name.
     plain = os.sep == "/" and not {"", ".", ".."} & set(entry.pattern[len(start) :].split("/"))
     for match in glob_matches(entry.root, entry.pattern):
-        path = os.path.join(root, match)  # noqa: PTH118 - a Path takes five times as long
+        path = above + match
         facts: os.stat_result | OSError
         try:
             facts = os.stat(path)  # noqa: PTH116
@@ -347,8 +352,9 @@ def glob_matches(root: Path, pattern: str) -> Iterator[str]:
     starts = glob.iglob(head, root_dir=root) if head else [""]  # noqa: PTH207
     for start in starts:
         for folder in _folders(root, start, frozenset()):
+            above = os.path.join(folder, "")  # noqa: PTH118  (as `glob` does)
             for match in glob_matches(root / folder, tail):
-                yield os.path.join(folder, match)  # noqa: PTH118  (as `glob` does)
+                yield above + match
 
 
 def _folders(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:

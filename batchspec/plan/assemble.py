@@ -12,9 +12,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from batchspec.diagnostics import (
     Diagnostic,
@@ -166,8 +166,7 @@ def _rows_fact(rows: Stream[Record]) -> Fact:
     return Fact(f"{counted(len(rows), 'row')} #{rows_digest(rows)[:16]}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Member:
+class _Member(NamedTuple):
     """A file, a blob or a task: ``size`` in bytes if it has one; ``content`` identifies its
     content.
     """
@@ -183,34 +182,23 @@ class _Member:
 
 def _listing(noun: str, members: Iterable[_Member]) -> Fact:
     """Their number and total size, and each member if they are few."""
-    gathered = _Gathered()
+    count, total, hasher = 0, 0, hashlib.sha256()
+    sized = False
+    singly: list[_Member] = []
     for member in members:
-        gathered.add(member)
-    size = "" if gathered.size is None else f", {gathered.size} bytes"
+        name, size, content = member
+        count += 1
+        if size is not None:
+            sized = True
+            total += size
+        hasher.update(f"{name}\0{size}\0{content}\n".encode())
+        if count <= SINGLY:
+            singly.append(member)
+    size_text = f", {total} bytes" if sized else ""
     return Fact(
-        f"{counted(gathered.count, noun)}{size} #{gathered.hasher.hexdigest()[:16]}",
-        tuple(gathered.singly),
+        f"{counted(count, noun)}{size_text} #{hasher.hexdigest()[:16]}",
+        tuple((each.name, each.words) for each in singly) if count <= SINGLY else (),
     )
-
-
-@dataclass(slots=True)
-class _Gathered:
-    """What is kept of a stream that may be long."""
-
-    count: int = 0
-    size: int | None = None
-    hasher: hashlib._Hash = field(default_factory=hashlib.sha256)
-    singly: list[tuple[str, str]] = field(default_factory=list)
-
-    def add(self, member: _Member) -> None:
-        self.count += 1
-        if member.size is not None:
-            self.size = (self.size or 0) + member.size
-        self.hasher.update(f"{member.name}\0{member.size}\0{member.content}\n".encode())
-        if self.count <= SINGLY:
-            self.singly.append((member.name, member.words))
-        else:
-            self.singly.clear()
 
 
 ABSENT = "not there"
