@@ -114,7 +114,7 @@ async def prepare_apply(
             if saved is not None:
                 check_fresh(saved, plan)
             if detach:
-                plan = detached(plan)
+                plan = detached(plan, session.spec)
             yield Prepared(plan, session, plan_options)
     except (SpecError, UsageError) as error:
         if saved is None or plan is not None or not _is_stale(error, saved):

@@ -129,12 +129,14 @@ async def _capacity(
     return await read_capacity(account)
 
 
-_SIZE_KEYS = ("vmSize", "targetDedicatedNodes", "targetLowPriorityNodes", "autoScaleFormula")
+_TARGETS = ("targetDedicatedNodes", "targetLowPriorityNodes")
 
 
 def _sizes(properties: Record) -> tuple[str, ...]:
     """What decides how many nodes of which size a pool has; sizes have no case."""
-    return tuple(str(properties.get(key) or "").lower() for key in _SIZE_KEYS)
+    scales = properties.get("enableAutoScale") is True
+    keys = ("vmSize", *(("autoScaleFormula",) if scales else _TARGETS))
+    return tuple(str(properties.get(key) or "").lower() for key in keys)
 
 
 def _rows(spec: Spec) -> dict[str, Stream[Record]]:

@@ -41,6 +41,7 @@ from batchspec.plan.observed import (
 )
 from batchspec.plan.options import PlanOptions
 from batchspec.plan.plan import Fact, Gate, Plan, Step, Verb
+from batchspec.plan.pool_size import held
 from batchspec.plan.rules.cost import (
     cost_above_max,
     cost_not_bounded,
@@ -426,13 +427,14 @@ def _no_such_step(name: str, names: list[str]) -> Diagnostic:
     )
 
 
-def detached(plan: Plan) -> Plan:
+def detached(plan: Plan, spec: Spec) -> Plan:
     """The plan without the steps after the submission: wait, download, clean up."""
     steps = tuple(step for step in plan.steps if not _is_after_submission(step))
     steps = _linked(steps)
     pools = [step.action.pool for step in plan.steps if isinstance(step.action, DeletePool)]
-    remaining = chain.from_iterable(map(pool_stays, pools))
-    findings = (*plan.findings, *remaining) if steps else plan.findings
+    findings = plan.findings
+    if steps and held(spec.pool.properties) is None:
+        findings = (*findings, *chain.from_iterable(map(pool_stays, pools)))
     return replace(plan, steps=steps, findings=findings, detached=True)
 
 

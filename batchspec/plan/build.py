@@ -49,14 +49,12 @@ from batchspec.plan.packages import changed_packages, package_steps
 from batchspec.plan.plan import Gate, Plan, Step, Verb, ids
 from batchspec.plan.pool import (
     drift,
-    existing_size,
     pool_body,
     pool_change,
     pool_steps,
-    size_steps,
-    target_size,
     with_restart,
 )
+from batchspec.plan.pool_size import existing_size, size_steps, target_size
 from batchspec.plan.receipt import superseded_files
 from batchspec.plan.rules.account import pool_drift
 from batchspec.plan.rules.checks import errors

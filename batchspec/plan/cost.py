@@ -137,9 +137,9 @@ class NodeRange:
     """How many nodes of each kind a pool can have, and what follows from its formula.
 
     Nodes stay without tasks for ``idle``, until the next evaluation of the formula, which is every
-    ``interval``. ``timed``: their number follows the time, not the tasks. ``spot_first``: dedicated
-    nodes are added to Spot nodes. The largest number is ``None`` with a formula that is not that of
-    `scale`.
+    ``interval``. ``timed``: their number follows the time, not the tasks. ``held``: all of them
+    stay while there are tasks. ``spot_first``: dedicated nodes are added to Spot nodes. The largest
+    number is ``None`` with a formula that is not that of `scale`.
     """
 
     dedicated: tuple[int, int | None]
@@ -148,6 +148,7 @@ class NodeRange:
     interval: timedelta = timedelta()
     scales: bool = False
     timed: bool = False
+    held: bool = False
     spot_first: bool = False
 
     @property
@@ -183,6 +184,7 @@ def node_range(context: RuleContext) -> NodeRange:
         every,
         scales=True,
         timed=found.timed,
+        held=found.held,
         spot_first=found.spot_first,
     )
 
@@ -274,10 +276,12 @@ class _Run:
         earlier = self.earlier
         before = START / _HOUR if earlier is None else earlier.before / 3600
         idle, interval = nodes.idle / _HOUR, nodes.interval / _HOUR
-        least = before + idle
         most = None
         if end is not End.NEVER and nodes.known:
             most = (self.spec.job.limit + RELEASE) / _HOUR + idle + interval
+        if self._deleted_by_client():
+            idle = interval = 0.0
+        least = before + idle
         expected = None
         if earlier is not None and self.tasks is not None and (size := self._size(nodes)):
             slots = size * self.context.slots
@@ -286,6 +290,11 @@ class _Run:
             expected = min(working, self.spec.job.limit / _HOUR)
             expected += _RELEASE_EXPECTED / _HOUR + idle + interval / 2
         return Amounts(least, expected, most)
+
+    def _deleted_by_client(self) -> bool:
+        """Whether batchspec deletes the pool at the end of a successful run."""
+        own = self.spec.pool.kind is PoolKind.OWN and self.spec.job.schedule is None
+        return own and self.spec.cleanup.pool in {When.ALWAYS, When.ON_SUCCESS}
 
     def _slots(self) -> int:
         """The slots of a task, on average over the stages, rounded up."""
@@ -298,7 +307,7 @@ class _Run:
         most_spot = nodes.spot[1]
         if most is None or most_spot is None:
             return None
-        if not nodes.scales or nodes.timed or self.tasks is None:
+        if not nodes.scales or nodes.timed or nodes.held or self.tasks is None:
             return most + most_spot
         needed = ceil(self.tasks * self._slots() / self.context.slots)
         return max(least, min(needed, most + most_spot), 1)
@@ -306,7 +315,9 @@ class _Run:
     def _nodes(self, kind: NodeKind, nodes: NodeRange, lifetime: Amounts) -> NodeCost:
         least, most = nodes.of(kind)
         expected: int | None = most
-        if nodes.scales:
+        if nodes.held:
+            least = most or 0
+        elif nodes.scales:
             size = self._size(nodes)
             first = NodeKind.SPOT if nodes.spot_first else NodeKind.DEDICATED
             room = nodes.of(first)[1] or 0

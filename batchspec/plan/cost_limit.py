@@ -65,7 +65,7 @@ class _Fit:
         """The spec with the most nodes that can run for the shortest time."""
         formula = self.spec.pool.properties.get(_FORMULA)
         scale = scale_range(formula) if isinstance(formula, str) else None
-        if scale is not None and scale.timed:
+        if scale is not None and (scale.timed or scale.held):
             scale = None
         before = scale.most + scale.most_spot if scale is not None else 0
         least = max(scale.least, 1) if scale is not None else 0
@@ -107,7 +107,7 @@ class _Fit:
         pool = self.spec.pool
         formula = pool.properties.get(_FORMULA)
         scale = scale_range(formula) if isinstance(formula, str) else None
-        if isinstance(formula, str) and scale is not None and not scale.timed:
+        if isinstance(formula, str) and scale is not None and not (scale.timed or scale.held):
             dedicated = min(scale.most, nodes)
             if scale.spot_first:
                 dedicated = nodes - min(scale.most_spot, nodes)

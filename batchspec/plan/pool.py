@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from batchspec.diagnostics import Diagnostics, abridged, counted
+from batchspec.diagnostics import Diagnostics, abridged
 from batchspec.plan.actions import (
     CreatePool,
     ReplacePool,
-    ResizePool,
     RestartNodes,
-    ScalePool,
     UpdatePool,
     WaitForPool,
 )
@@ -37,10 +35,11 @@ from batchspec.plan.metadata import (
 from batchspec.plan.node_image import with_image
 from batchspec.plan.observed import START_TASK_RUNNING, UNHEALTHY, Observed, PoolFacts
 from batchspec.plan.plan import Step, Verb
+from batchspec.plan.pool_size import release, size_steps, target_size
 from batchspec.plan.rules.account import missing_pool, pool_differs, pool_drift
 from batchspec.plan.rules.sas import runs_out, sas_lifetime
 from batchspec.plan.tasks import with_resources
-from batchspec.spec import Pool, PoolKind, Record, Spec, Value
+from batchspec.spec import Pool, PoolKind, Record, Spec
 
 
 def pool_body(spec: Spec, observed: Observed, problems: Diagnostics) -> Record:
@@ -274,10 +273,6 @@ def _summary(reasons: list[str]) -> str:
     return abridged(reasons, 3, "; ")
 
 
-_TARGETS = ("targetDedicatedNodes", "targetLowPriorityNodes")
-_FORMULA = ("autoScaleFormula", "autoScaleEvaluationInterval")
-
-
 def pool_steps(
     spec: Spec, observed: Observed, body: Record, problems: Diagnostics, *, replace: bool = False
 ) -> tuple[Step, ...]:
@@ -343,7 +338,7 @@ def _own_pool(
     if facts is None or facts.state == "deleting":
         why = "new" if facts is None else "new; the existing pool is being deleted"
         create = CreatePool(pool.id, body, sas, "identity" in body)
-        step = Step(step_id, create, Verb.CREATE, subject, why, uploads, nodes)
+        step = Step(step_id, create, Verb.CREATE, subject, why + release(body), uploads, nodes)
         return (step, _wait(pool, nodes, (step_id,)))
     if facts.metadata.get(SPEC) != spec.name:
         found = tuple(differences(without_size(body), facts.properties))
@@ -399,57 +394,6 @@ def _in_place(
     yield from size_steps(pool, facts, body, before)
 
 
-def size_steps(
-    pool: Pool, facts: PoolFacts, body: Record, before: tuple[str, ...]
-) -> Iterator[Step]:
-    """Changes of the number of nodes, of the autoscale formula, or from one to the other."""
-    subject, arm = f"pool {pool.id}", has_identity(facts)
-    scales = facts.properties.get("enableAutoScale") is True
-    if body.get("enableAutoScale") is True:
-        wanted = Record({key: body[key] for key in _FORMULA if key in body})
-        found = [] if not scales else list(differences(wanted, facts.properties))
-        if scales and not found:
-            return
-        resized = f"{_sizes(existing_size(facts))} -> autoscale"
-        reason = "; ".join(d.words for d in found) or resized
-        formula, interval = (_text(body.get(key)) for key in _FORMULA)
-        action = ScalePool(pool.id, formula, interval, arm)
-        yield Step(_next(pool, before, "scale"), action, Verb.RESIZE, subject, reason, before)
-        return
-    targets = target_size(body)
-    if scales:
-        reason = f"autoscale -> {_sizes(targets)}"
-        name = _next(pool, before, "scale")
-        action = ScalePool(pool.id, None, control_plane=arm)
-        yield Step(name, action, Verb.RESIZE, subject, reason, before)
-        before = (name,)
-    if scales or targets != existing_size(facts) or facts.shortfall:
-        reason = f"{'autoscale' if scales else _sizes(existing_size(facts))} -> {_sizes(targets)}"
-        if targets == existing_size(facts) and not scales:
-            # After a failed resize the service tries again only on request.
-            reason = f"{facts.nodes} of {facts.target} nodes allocated: {facts.shortfall}"
-        dedicated, spot = targets
-        resize = ResizePool(pool.id, dedicated, spot, _text(body.get("resizeTimeout")), arm)
-        name = _next(pool, before, "size")
-        yield Step(name, resize, Verb.RESIZE, subject, reason, before, sum(targets))
-
-
-def _next(pool: Pool, before: tuple[str, ...], what: str) -> str:
-    """The id of a step for the pool; the first one has no suffix."""
-    return f"pool:{pool.id}:{what}" if before else f"pool:{pool.id}"
-
-
-def target_size(body: Record) -> tuple[int, int]:
-    """How many dedicated and Spot nodes a pool with this body is to have."""
-    dedicated, spot = (_number(body.get(key)) for key in _TARGETS)
-    return dedicated, spot
-
-
-def existing_size(facts: PoolFacts) -> tuple[int, int]:
-    """How many dedicated and Spot nodes a pool is to have now."""
-    return facts.target_dedicated, facts.target_spot
-
-
 def _wait(pool: Pool, nodes: int, after: tuple[str, ...]) -> Step:
     reason, action = "tasks need a node whose start task succeeded", WaitForPool(pool.id, nodes)
     step_id, subject = f"pool:{pool.id}:ready", f"nodes of {pool.id}"
@@ -458,18 +402,3 @@ def _wait(pool: Pool, nodes: int, after: tuple[str, ...]) -> Step:
 
 def _keep(pool: Pool, reason: str, nodes: int = 1) -> Step:
     return Step(f"pool:{pool.id}", None, Verb.KEEP, f"pool {pool.id}", reason, (), nodes)
-
-
-def _number(value: Value) -> int:
-    return value if isinstance(value, int) else 0
-
-
-def _text(value: Value) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _sizes(targets: tuple[int, int]) -> str:
-    dedicated, spot = targets
-    if spot:
-        return f"{dedicated:,} dedicated and {spot:,} Spot nodes"
-    return counted(dedicated, "node")

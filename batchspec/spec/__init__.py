@@ -214,6 +214,7 @@ _MODULES = {
             "Scale",
             "ScaleRange",
             "Scenario",
+            "ScaleRange",
             "scale_bounds",
             "scale_range",
             "scaled_down",

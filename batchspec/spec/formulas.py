@@ -1,4 +1,4 @@
-"""Autoscale formulas: that of ``nodes: {scale: ...}``, and the errors of a user's own.
+"""Autoscale formulas: of ``nodes: {scale: ...}``, of a pool that ends with its work, and of users.
 
 The parser is that of the embedded service. It is imported for a spec that has a formula: it takes a
 fifth of the time to import this package.
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from batchspec.diagnostics import Diagnostic, Severity
+from batchspec.spec.convert import iso
 from batchspec.spec.validator_messages import did_you_mean, listed
-from batchspec.spec.yaml_tree import Node
+from batchspec.spec.yaml_tree import Node, made
 
 if TYPE_CHECKING:
     from batchspec.autoscale import FormulaProblem
@@ -124,6 +125,65 @@ def _by_time(scale: Scale) -> Iterator[str]:
         yield f"$TargetLowPriorityNodes = busy ? {scale.most_spot} : 0;"
 
 
+IDLE = timedelta(minutes=15)
+"""How long nodes stay without tasks, unless the spec sets it."""
+INTERVAL = timedelta(minutes=5)
+"""The autoscale evaluation interval of the formulas: the minimum of the service."""
+_TARGETS = ("target_dedicated_nodes", "target_low_priority_nodes")
+
+
+def with_pool_end(root: Node) -> Node:
+    """An expanded spec that sets how its pool ends, unless the file does.
+
+    The file does with `cleanup.pool`, a formula, `lifetime` or `existing`. Otherwise the pool gets
+    a formula that releases its nodes when there was no task for `IDLE`, also when no client is
+    left, and is deleted after a successful run. A formula makes `resize_timeout` ineffective: a
+    pool with it keeps its number of nodes and is deleted after every run.
+    """
+    pool, cleanup = root.get("pool"), root.get("cleanup")
+    if pool is None or root.get("cleanup", "pool") is not None:
+        return root
+    if any(pool.get(key) is not None for key in ("existing", "lifetime", "enable_auto_scale")):
+        return root
+    nodes = [_count(pool.get(key)) for key in _TARGETS]
+    if not any(nodes):
+        return root
+    released = pool.get("resize_timeout") is None
+    members: dict[str, Node] = dict(root.members)
+    if released:
+        members["pool"] = pool.with_(
+            **dict.fromkeys(_TARGETS),
+            enable_auto_scale=made(True, pool),
+            auto_scale_formula=made(_held(*nodes), pool),
+            auto_scale_evaluation_interval=made(iso(INTERVAL), pool),
+        )
+    if root.get("job", "schedule") is None:
+        rule = made("on_success" if released else "always", pool)
+        members["cleanup"] = (cleanup or made({}, pool)).with_(pool=rule)
+    return replace(root, value=members)
+
+
+def _count(node: Node | None) -> int:
+    value = node.value if node is not None else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def _held(dedicated: int, spot: int) -> str:
+    """A formula for all nodes until there was no task for `IDLE`.
+
+    A new pool has too few samples, and gets its nodes at once.
+    """
+    window = f"TimeInterval_Second * {int(IDLE.total_seconds())}"
+    lines = [
+        f"known = $PendingTasks.GetSamplePercent({window}) >= {_ENOUGH_SAMPLES};",
+        f"pending = known ? max($PendingTasks.GetSample({window})) : 1;",
+        f"$TargetDedicatedNodes = pending > 0 ? {dedicated} : 0;",
+        *([f"$TargetLowPriorityNodes = pending > 0 ? {spot} : 0;"] if spot else []),
+        "$NodeDeallocationOption = taskcompletion;",
+    ]
+    return "\n".join(lines)
+
+
 _DEDICATED = re.compile(
     r"^\$TargetDedicatedNodes = min\((\d+), max\((\d+), wanted[^;]*\)\);$", re.MULTILINE
 )
@@ -132,15 +192,19 @@ _SPOT = re.compile(
 )
 _WINDOW = re.compile(r"TimeInterval_Second \* (\d+)\)")
 _TIMED_DEDICATED = re.compile(r"^\$TargetDedicatedNodes = busy \? (\d+) : (\d+);$", re.MULTILINE)
+_HELD = re.compile(
+    r"^\$Target(Dedicated|LowPriority)Nodes = pending > 0 \? (\d+) : 0;$", re.MULTILINE
+)
 _TIMED_SPOT = re.compile(r"^\$TargetLowPriorityNodes = busy \? (\d+) : (\d+);$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class ScaleRange:
-    """The nodes of a formula of :class:`Scale`, and how long they stay without tasks.
+    """The nodes of a formula of this module, and how long they stay without tasks.
 
     ``least`` and ``most`` are of dedicated nodes. ``timed``: they follow the time, not the tasks.
-    ``spot_first``: dedicated nodes are added to Spot nodes.
+    ``spot_first``: dedicated nodes are added to Spot nodes. ``held``: all nodes stay while there
+    are tasks.
     """
 
     least: int
@@ -150,10 +214,14 @@ class ScaleRange:
     idle: timedelta
     timed: bool = False
     spot_first: bool = False
+    held: bool = False
 
 
 def scale_range(formula: str) -> ScaleRange | None:
-    """The numbers of a formula of :class:`Scale`; ``None`` for any other formula."""
+    """The numbers of a formula of this module; ``None`` for any other formula."""
+    if held := dict(_HELD.findall(formula)):
+        most, most_spot = (int(held.get(kind, 0)) for kind in ("Dedicated", "LowPriority"))
+        return ScaleRange(0, most, 0, most_spot, IDLE, held=True)
     timed = _TIMED_DEDICATED.search(formula)
     if timed is not None:
         found = _TIMED_SPOT.search(formula)
@@ -195,7 +263,7 @@ def scaled_down(formula: str, most: int, most_spot: int) -> str:
 
 
 def scale_bounds(formula: str) -> tuple[int, int] | None:
-    """The minimum and maximum number of nodes of a formula of :class:`Scale`.
+    """The minimum and maximum number of nodes of a formula of this module.
 
     ``None`` for any other formula.
     """

@@ -17,7 +17,7 @@ import yaml
 
 from batchspec.diagnostics import Diagnostic, Diagnostics, Place, Secret, SpecError
 from batchspec.spec import build
-from batchspec.spec.formulas import formula_rules
+from batchspec.spec.formulas import formula_rules, with_pool_end
 from batchspec.spec.model import Container, Cost, Notify, Package, Spec
 from batchspec.spec.node_scripts import with_node_scripts
 from batchspec.spec.parameters import read_parameters
@@ -194,7 +194,7 @@ def _read(
             containers=tuple(_containers(complete, path.parent).values()),
             spec=_built(path, complete, (), places) if has_structure else None,
         )
-    return complete, reported, places
+    return replace(complete, root=with_pool_end(complete.root)), reported, places
 
 
 def _checked(

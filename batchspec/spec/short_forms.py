@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 from batchspec.spec.convert import duration, iso, text, wrapped
-from batchspec.spec.formulas import Scale, Scenario
+from batchspec.spec.formulas import IDLE, INTERVAL, Scale, Scenario
 from batchspec.spec.substitute import LOGS_KEY, WRITE, Rendered, logs_container
 from batchspec.spec.template import EXPRESSION
 from batchspec.spec.validator import definition, rest_value
@@ -284,10 +283,6 @@ def _path(path: str, pattern: str) -> str:
     return path + pattern[hidden.rfind("/") + 1 :]
 
 
-_IDLE = timedelta(minutes=15)
-_INTERVAL = timedelta(minutes=5)
-"""The autoscale evaluation interval of ``scale``: the minimum of the service."""
-
 _FAILURE = {"continue": "noaction", "terminate": "performexitoptionsjobaction"}
 _SCHEDULE = {
     "every": "recurrence_interval",
@@ -382,7 +377,7 @@ def _nodes(nodes: Node, *, slots: int) -> dict[str, Node | None]:
         return {
             "enable_auto_scale": made(True, scale),
             "auto_scale_formula": made(_formula(scale, slots), scale),
-            "auto_scale_evaluation_interval": made(iso(_INTERVAL), scale),
+            "auto_scale_evaluation_interval": made(iso(INTERVAL), scale),
         }
     return {
         "target_dedicated_nodes": nodes.get("dedicated"),
@@ -395,7 +390,7 @@ def _formula(scale: Node, slots: int) -> str:
     given, prefer, scenario = scale.get("idle"), scale.get("prefer"), scale.get("scenario")
     idle = duration(given.text or "") if given is not None else None
     chosen = scenario.value if scenario is not None else None
-    defaults = Scale(least, max(least, number(scale, "max", 0)), 0, idle or _IDLE, slots)
+    defaults = Scale(least, max(least, number(scale, "max", 0)), 0, idle or IDLE, slots)
     return replace(
         defaults,
         most_spot=number(scale, "spot_max", 0),

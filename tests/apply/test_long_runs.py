@@ -48,6 +48,7 @@ tasks:
     command: sh program.sh {{ value }}
     resources: [input]
     logs: false
+cleanup: {pool: never}
 """
 
 

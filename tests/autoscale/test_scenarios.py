@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from batchspec.autoscale import FormulaInputs, Series, Timestamp, evaluate, parse
-from batchspec.spec import Scale, Scenario, scale_bounds
+from batchspec.spec import Scale, Scenario, read_spec, scale_bounds
 
 MONDAY = datetime(2026, 3, 2, 12, tzinfo=UTC)
 IDLE = timedelta(minutes=10)
@@ -17,15 +18,20 @@ IDLE = timedelta(minutes=10)
 def targets(
     scale: Scale, now: datetime = MONDAY, metrics: Mapping[str, Sequence[float]] | None = None
 ) -> tuple[int, int]:
+    """The targets of a formula of :class:`Scale`."""
+    return evaluated(scale.formula, now, metrics)
+
+
+def evaluated(
+    formula: str, now: datetime = MONDAY, metrics: Mapping[str, Sequence[float]] | None = None
+) -> tuple[int, int]:
     """The targets of a formula; each metric has a sample every 30 seconds, the newest last."""
     series = {}
     for name, values in (metrics or {}).items():
         times = [now - timedelta(seconds=30 * back) for back in reversed(range(len(values)))]
         samples = zip(map(Timestamp.of, times), values, strict=True)
         series[name] = Series(name, tuple(samples))
-    found = evaluate(
-        parse(scale.formula), FormulaInputs(Timestamp.of(now), 0, 0, series, lambda: 0.5)
-    )
+    found = evaluate(parse(formula), FormulaInputs(Timestamp.of(now), 0, 0, series, lambda: 0.5))
     assert found.error is None, found.error
     return found.dedicated, found.spot
 
@@ -48,6 +54,31 @@ def test_nodes_follow_the_tasks(scenario: Scenario) -> None:
     assert targets(scale, metrics=tasks([0] * WHOLE)) == (1, 0)
     assert targets(scale, metrics=tasks([5] * WHOLE)) == (3, 0)
     assert targets(scale, metrics=tasks([100] * WHOLE)) == (4, 3)
+
+
+def test_nodes_stay_until_there_was_no_task_for_a_quarter_of_an_hour(tmp_path: Path) -> None:
+    """The formula of a pool whose end the spec does not set."""
+    path = tmp_path / "spec.yaml"
+    path.write_text(ENDS_WITH_ITS_WORK)
+    formula = read_spec(path).pool.properties["autoScaleFormula"]
+    assert isinstance(formula, str)
+    quarter = 30  # samples
+    assert evaluated(formula, metrics={"PendingTasks": []}) == (3, 2)
+    assert evaluated(formula, metrics={"PendingTasks": [0]}) == (3, 2)
+    assert evaluated(formula, metrics={"PendingTasks": [1] * quarter}) == (3, 2)
+    assert evaluated(formula, metrics={"PendingTasks": [1, *[0] * (quarter - 1)]}) == (3, 2)
+    assert evaluated(formula, metrics={"PendingTasks": [0] * quarter}) == (0, 0)
+    assert evaluated(formula, metrics={"PendingTasks": [*[0] * quarter, 1]}) == (3, 2)
+    assert scale_bounds(formula) == (0, 5)
+
+
+ENDS_WITH_ITS_WORK = """\
+version: 1
+name: demo
+pool: {vm_size: standard_d2s_v5, nodes: {dedicated: 3, spot: 2}, image: ubuntu-24.04}
+job: {max_wall_clock_time: 1h}
+tasks: {run: {command: hostname}}
+"""
 
 
 def test_spot_nodes_first() -> None:

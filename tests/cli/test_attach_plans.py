@@ -147,7 +147,7 @@ def test_a_detached_plan_ends_when_the_job_is_closed() -> None:
         whole.steps[0], id="job", action=CreateJob("job-1", Record(), a_spec().job.limit)
     )
     close = replace(whole.steps[0], id="close", action=CloseJob("job-1"), after=("job", "ready"))
-    plan = detached(replace(whole, steps=(made, close, *whole.steps)))
+    plan = detached(replace(whole, steps=(made, close, *whole.steps)), a_spec())
     assert actions(plan) == [CreateJob, CloseJob]
     assert plan.steps[1].after == ("job",)
     assert plan.detached

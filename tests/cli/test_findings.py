@@ -66,6 +66,7 @@ async def test_errors_of_a_plan_are_printed_as_markdown(
 
 def test_findings_are_printed_in_every_format(near: Workplace) -> None:
     near.edit("  pool: ask\n", "")
+    near.edit("  nodes: 3 ", "  nodes: {scale: {min: 1, max: 3}} ")
     near.results.mkdir()
     (near.results / "notes.txt").write_text("mine\n")
     warnings = {"pool-kept", "results-folder-used"}

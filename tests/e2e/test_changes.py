@@ -26,6 +26,7 @@ tasks:
     outputs: [{files: said.txt, container: output, path: "{{ index }}.txt"}]
     logs: false
 results: [{container: output, to: results/}]
+cleanup: {pool: never}
 """
 
 

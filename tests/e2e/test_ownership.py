@@ -29,6 +29,7 @@ tasks:
     outputs: [{files: "*.txt", container: my-output}]
     logs: false
 results: [{container: my-output, to: results/}]
+cleanup: {pool: never}
 """
 
 
@@ -236,6 +237,7 @@ name: my-run
 pool: {vm_size: standard_d2s_v5, nodes: 1, image: ubuntu-24.04, start_task: {command: echo ours}}
 job: {max_wall_clock_time: 10m}
 tasks: {say: {command: echo done, logs: false}}
+cleanup: {pool: never}
 """
 
 

@@ -30,6 +30,7 @@ tasks:
     outputs: [{files: said.txt, container: output}]
     logs: false
 results: [{container: output, to: results/}]
+cleanup: {pool: never}
 """
 
 

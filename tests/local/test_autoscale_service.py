@@ -14,7 +14,7 @@ from batchspec.local.engine.decisions import Decision, RecordAutoscaleRun, Recor
 from batchspec.local.engine.lifecycle import autoscale_pool
 from batchspec.local.engine.state import AutoscaleView
 from batchspec.local.model import AllocationState, AutoscaleTimes, Pool, PoolState
-from batchspec.spec import Scale
+from batchspec.spec import Scale, read_spec
 from tests.local.engines import (
     WAIT,
     job,
@@ -322,6 +322,34 @@ def test_the_generated_formula_scales_out_and_in(service_200x: Service) -> None:
     release_tasks(service_200x)
     wait_until(lambda: sizes(service_200x) == (0, 0))
     assert service_200x.request("GET", counts).json["taskCounts"]["succeeded"] == 5
+
+
+def test_the_service_ends_a_pool_whose_end_the_spec_does_not_set(
+    service_200x: Service, tmp_path: Path
+) -> None:
+    """All nodes from the beginning, and none when there was no task for 15 minutes."""
+    path = tmp_path / "spec.yaml"
+    path.write_text(
+        "version: 1\nname: p\n"
+        "pool: {vm_size: standard_d2s_v5, nodes: {dedicated: 2, spot: 1}, image: ubuntu-24.04}\n"
+        "job: {max_wall_clock_time: 1h}\ntasks: {run: {command: hostname}}\n"
+    )
+    formula = read_spec(path).pool.properties["autoScaleFormula"]
+    body = scaled(str(formula), autoScaleEvaluationInterval="PT5M", **PATIENT)
+    service_200x.request("POST", POOLS, body)
+    wait_until(lambda: sizes(service_200x) == (2, 1))
+    service_200x.request("POST", "/jobs", job())
+    service_200x.request("POST", "/jobs/j/tasks", task("t", WAIT))
+    counts = "/jobs/j/taskcounts"
+    wait_until(lambda: service_200x.request("GET", counts).json["taskCounts"]["running"] == 1)
+    time = service_200x.request("GET", "/pools/p").json["autoScaleRun"]["timestamp"]
+    wait_until(
+        lambda: service_200x.request("GET", "/pools/p").json["autoScaleRun"]["timestamp"] != time
+    )
+    assert sizes(service_200x) == (2, 1)
+    release_tasks(service_200x)
+    wait_until(lambda: sizes(service_200x) == (0, 0))
+    assert service_200x.request("GET", counts).json["taskCounts"]["succeeded"] == 1
 
 
 def test_a_steady_pool_is_evaluated_again_without_a_resize(service_600x: Service) -> None:

@@ -72,7 +72,7 @@ def made(command: str, found: Situation, options: PlanOptions, *, files: bool = 
             only = Selection(jobs=jobs, nodes=found.failed_nodes)
             return build_plan(spec, observed, only=only)
         case "detach":
-            return detached(build_plan(spec, observed, options=options))
+            return detached(build_plan(spec, observed, options=options), spec)
     return build_plan(spec, observed, options=options)
 
 

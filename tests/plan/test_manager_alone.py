@@ -68,6 +68,7 @@ def test_the_first_run_waits_for_the_job_manager_task(tmp_path: Path) -> None:
         "CreateJob",
         "CloseJob",
         "WaitForTasks",
+        "DeletePool",
     ]
     (wait,) = [s.action for s in plan.steps if isinstance(s.action, WaitForTasks)]
     assert wait.tasks == 1

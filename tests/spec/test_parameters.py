@@ -130,7 +130,8 @@ def test_templates_use_parameters_by_type(tmp_path: Path) -> None:
         " '{{ n + 1 }}'}\n"
         "job: {max_wall_clock_time: '{{ n }}h', on_task_failure:"
         " \"{{ 'terminate' if n else '' }}\"}\n"
-        "tasks: {run: {command: echo, for_each: {list: '{{ colours }}'}, slots: '{{ n }}'}}\n",
+        "tasks: {run: {command: echo, for_each: {list: '{{ colours }}'}, slots: '{{ n }}'}}\n"
+        "cleanup: {pool: ask}\n",
     )
     assert found.pool.properties["targetDedicatedNodes"] == 3
     assert found.pool.properties["taskSlotsPerNode"] == 4
