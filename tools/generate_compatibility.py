@@ -26,6 +26,8 @@ TARGET = Path(__file__).parent.parent / "docs" / "compatibility.md"
 COUNTS = Path(__file__).parent / "replay" / "counts.json"
 """The result of ``tools/replay_recordings.py``."""
 
+INTEROP = Path(__file__).parent.parent / "tests" / "interop"
+
 CONTROL_PLANE_COUNTS = Path(__file__).parent / "replay" / "control_plane.json"
 """The result of ``tests/local/test_control_plane_replay.py``."""
 
@@ -176,6 +178,24 @@ The properties of all models are compared with those of azure-batch 8.0, 11.0, 1
 | --- | --- | --- |
 """
 
+STORAGE_CLIENTS = (
+    ("Azure CLI", "azure-cli", "python/pins/azure-cli-2.91.0.txt"),
+    ("azcopy", "@azure-tools/azcopy-linux", "javascript/azcopy/package.json"),
+    ("adlfs", "adlfs", "python/pins/adlfs-polars.txt"),
+    ("fsspec", "fsspec", "python/pins/adlfs-polars.txt"),
+    ("Polars", "polars", "python/pins/adlfs-polars.txt"),
+    ("blobxfer", "blobxfer", "python/pins/blobxfer.txt"),
+)
+"""Storage clients: the package, and the file of ``tests/interop`` with its version."""
+
+_STORAGE_CLIENTS = """\
+Clients of the storage service. CI runs the recipe of each in `docs/how-to/storage-clients.md` as it
+is written. Storage Explorer does not run in CI.
+
+| storage client | runs in CI |
+| --- | --- |
+"""
+
 _REPLAYS = """\
 ## Measured against the real service
 
@@ -236,10 +256,31 @@ def _lines() -> Iterator[str]:
     yield _CLIENTS + "".join(
         f"| {name} | {version} | yes, `{run}` |\n" for name, version, run in CLIENTS
     )
+    yield from _storage_clients()
     yield _BEHAVIOUR
     yield from _replays(json.loads(COUNTS.read_text(encoding="utf-8")))
     yield _CHECKED
     yield from _contract(CONTRACT.read_text(encoding="utf-8"))
+
+
+def _storage_clients() -> Iterator[str]:
+    rows = [
+        (f"{name} {_pinned(package, INTEROP / pins)}", "-m foreign")
+        for name, package, pins in STORAGE_CLIENTS
+    ]
+    rows += [(f"{name}, in the version of the machine", "make test") for name in ("rclone", "curl")]
+    yield _STORAGE_CLIENTS + "".join(f"| {name} | yes, `{run}` |\n" for name, run in rows)
+
+
+def _pinned(package: str, pins: Path) -> str:
+    """The version of a package in a file of pip's or npm's."""
+    text = pins.read_text(encoding="utf-8")
+    if pins.suffix == ".json":
+        return str(json.loads(text)["dependencies"][package])
+    found = re.search(rf"^{re.escape(package)}==([\w.]+)", text, re.MULTILINE)
+    if found is None:
+        raise LookupError(f"{pins} has no version of {package}")
+    return found[1]
 
 
 def _control_plane() -> Iterator[str]:

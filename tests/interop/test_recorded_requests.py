@@ -9,6 +9,7 @@ supported.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
+from tests.docs.pages import DOCS
 from tests.local.running import running
 
 REQUESTS = sorted((Path(__file__).parent / "requests").glob("*.jsonl"))
@@ -40,6 +42,15 @@ def test_the_requests_of_a_client_are_accepted(tmp_path: Path, file: Path) -> No
             if not _agrees(line, answer.status):
                 wrong.append((line["method"], line["path"], line["status"], answer.status))
     assert wrong == []
+
+
+@pytest.mark.parametrize("file", REQUESTS, ids=lambda path: path.stem)
+def test_the_list_of_clients_has_the_version_that_was_recorded(file: Path) -> None:
+    (spoken,) = {line["query"]["api-version"] for line in _lines(file)}
+    version = file.stem.rpartition("-")[2]
+    page = (DOCS / "compatibility.md").read_text("utf-8")
+    rows = [line for line in page.splitlines() if f"| {spoken} | yes, `" in line]
+    assert [row for row in rows if re.search(rf" {re.escape(version)}[ :,]", row)]
 
 
 def _agrees(line: Mapping[str, Any], status: int) -> bool:
