@@ -1,4 +1,4 @@
-"""Fixtures of many tests: a blob store and a separate local service.
+"""Fixtures of many tests: a blob store and a separate embedded service.
 
 Both are real. A test that needs one is skipped with the reason on a machine that has no Node.js or
 cannot reach the npm registry; with ``CI`` set it fails instead.
@@ -110,7 +110,7 @@ def shared_home(
 
 @pytest.fixture
 def local_home(azurite_installed: Path, tmp_path: Path) -> Iterator[local.Endpoints]:
-    """A running local service with an empty account; stopped when the test ends.
+    """A running embedded service with an empty account; stopped when the test ends.
 
     ``local_home.data`` is its folder, for ``BATCHSPEC_LOCAL_HOME`` or ``--data``.
     """

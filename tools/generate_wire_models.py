@@ -1,7 +1,7 @@
 """Write ``batchspec/local/wire/models.json``: the wire models of the protocol, from the SDK.
 
-The local service checks request bodies by this table and imports nothing of the SDK. Run it after
-a new azure-batch is pinned; a test compares the file with what this prints.
+The embedded service checks request bodies by this table and imports nothing of the SDK. Run it
+after a new azure-batch is pinned; a test compares the file with what this prints.
 
     python tools/generate_wire_models.py          # write
     python tools/generate_wire_models.py --check  # exit 1 if the file is stale

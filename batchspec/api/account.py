@@ -124,7 +124,7 @@ def stopped_service(endpoints: local.Endpoints) -> Diagnostic | None:
         return None
     return Diagnostic(
         "local-stopped",
-        "the local service has stopped",
+        "the embedded service has stopped",
         detail,
         fix="Start it with `batchspec local start`, and run the command again",
     )

@@ -112,7 +112,7 @@ async def prepare_apply(
         async with open_session(options, notices, needs_secrets=True, estimate=True) as session:
             plan = build_plan(session.spec, session.observed, options=plan_options)
             if saved is not None:
-                check_fresh(saved, plan)
+                check_fresh(saved, plan, saved_file)
             if detach:
                 plan = detached(plan, session.spec)
             yield Prepared(plan, session, plan_options)

@@ -22,6 +22,8 @@ EVENTS = "events.jsonl"
 
 _CHECKED_LINES = 200
 """Lines between two looks at the clock: a millisecond of reading."""
+_LONGEST_LINE = 256 * 1024
+"""Characters of a line that are read at once: a damaged record may have no line breaks."""
 _TAIL = 4096
 """Bytes at the end of the events that contain the last one."""
 _FACTS = re.compile(r"(?P<id>.+)\.\d+\.jsonl\.gz")
@@ -137,11 +139,11 @@ def _facts(runs: Path, kind: str, run: str = "*") -> list[Path]:
 def _rows(path: Path, limit: TimeLimit, containing: str = "") -> Iterator[dict[str, Any]]:
     """The objects in the lines of a file that contain a text."""
     with suppress(OSError, EOFError, zlib.error), _opened(path) as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), ""), 1):
             if containing in line:
                 yield _row(line)
             # After the first lines: a busy machine offers some names rather than none.
-            if number % _CHECKED_LINES == 0 and limit.passed:
+            if (number % _CHECKED_LINES == 0 or len(line) == _LONGEST_LINE) and limit.passed:
                 return
 
 

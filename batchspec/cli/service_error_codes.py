@@ -340,7 +340,7 @@ LOCAL = ErrorGroup(
         ),
         ErrorCode(
             "local-stopped",
-            "The local service has stopped",
+            "The embedded service has stopped",
             "It was stopped or killed while a command used it. Its state is kept.",
             "Start it with `batchspec local start`, and run the command again.",
         ),

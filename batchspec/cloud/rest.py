@@ -34,7 +34,7 @@ from batchspec.cloud.pipeline import track_attempts
 from batchspec.cloud.rate_limiter import Limits, RateLimiter, Timing, Transition
 from batchspec.cloud.sas import SasSigner
 from batchspec.cloud.service_time import ServiceTime
-from batchspec.diagnostics import ConflictError, Diagnostic, ServiceError, Severity
+from batchspec.diagnostics import ConflictError, Diagnostic, ServiceError, Severity, redact
 from batchspec.plan import created_meanwhile
 from batchspec.plan.metadata import DIGEST, SPEC, from_elsewhere
 from batchspec.plan.observed import JobFacts, PoolFacts, ScheduleFacts
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 PAGE = 1000
 """The longest page of most lists (``maxresults`` in the REST reference)."""
+_BEFORE = 8192
+"""Bytes read before the end of a file that is wanted; a signature has less than 1,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,9 +329,17 @@ async def read_part(
 
 
 async def read_tail(connection: BatchConnection, file: RemoteFile, size: int) -> str:
-    """The last ``size`` bytes of a file as text; empty if it does not exist."""
-    part = await _read(connection, file, lambda length: range(max(0, length - size), length))
-    return _text(part.data[-size:], cut=part.length > size) if part is not None else ""
+    """The last ``size`` bytes of a file as text; empty if it does not exist.
+
+    It is read from ``_BEFORE`` earlier, and secrets are removed before it is cut: a part of a
+    secret could not be recognized.
+    """
+    wanted = size + _BEFORE
+    part = await _read(connection, file, lambda length: range(max(0, length - wanted), length))
+    if part is None:
+        return ""
+    text = redact(part.data[-wanted:].decode("utf-8", "replace")).encode()
+    return _text(text[-size:], cut=len(text) > size)
 
 
 async def _read(

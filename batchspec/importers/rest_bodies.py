@@ -43,7 +43,7 @@ _JOB_SPECIAL = (
     *("commonEnvironmentSettings", "applicationTemplateInfo", "usesTaskDependencies"),
 )
 _DEFAULT_RETENTION = ("retentionTime", "P7D")
-_MARKS = re.compile(r" \[[^\]]* work [0-9a-f]+\]$")
+_MARKS = re.compile(r" \[[^\[\]]* work [0-9a-f]+\]$")
 """What batchspec adds to the display names of its tasks."""
 _PLAIN = re.compile(r"[\w./:=,+-]*", re.ASCII)
 """Values that need no quotes."""

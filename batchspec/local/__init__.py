@@ -74,7 +74,7 @@ def start(
     options: SimulationOptions = NO_OPTIONS,
     https: bool = False,
 ) -> Endpoints:
-    """Return the endpoints of the running local service; start it if it does not run.
+    """Return the endpoints of the running embedded service; start it if it does not run.
 
     ``data`` is the data folder; by default ``BATCHSPEC_LOCAL_HOME``, or else a folder in the user's
     data folder. ``port`` is the port of the Batch service; 0 is the port of the last run or any
@@ -165,7 +165,7 @@ def install(*, notify: Notify = _ignore) -> Path:
 
 
 def api_versions() -> tuple[str, ...]:
-    """The api-versions of Azure Batch that the local service accepts, oldest first."""
+    """The api-versions of Azure Batch that the embedded service accepts, oldest first."""
     # The client of a running service does not need the protocol.
     from batchspec.local.wire import VERSIONS  # noqa: PLC0415
 
@@ -173,7 +173,7 @@ def api_versions() -> tuple[str, ...]:
 
 
 def azurite_status() -> AzuriteStatus:
-    """The Node.js and the Azurite that the local service uses. Changes nothing.
+    """The Node.js and the Azurite that the embedded service uses. Changes nothing.
 
     Raises:
         LocalError: Node.js or npm is missing; the fix shows how to install it.
@@ -187,7 +187,7 @@ def _settings(
     if sys.platform == "win32":
         raise LocalError(
             "unsupported-platform",
-            "The local service does not run on Windows.",
+            "The embedded service does not run on Windows.",
             fix="Use WSL, or the account in Azure: --target azure",
         )
     return Settings.read(os.environ, data=data, options=options, https=https)

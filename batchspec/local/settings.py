@@ -225,7 +225,7 @@ class TrustFiles:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of a local service.
+    """The settings of an embedded service.
 
     ``data`` is the folder of its state, ``cache`` the folder of downloads, ``node`` the Node.js
     executable from ``BATCHSPEC_NODE``, ``path`` the search path for another Node.js. ``limits``

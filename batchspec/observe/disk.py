@@ -253,7 +253,7 @@ def _name_problem(entry: UploadGlob, path: Path, blob: str) -> Diagnostic:
     except UnicodeEncodeError:
         return Diagnostic(
             "bad-blob-name",
-            f"{path!r} has a name that is not valid UTF-8",
+            f"{str(path)!r} has a name that is not valid UTF-8",
             where=entry.where,
             fix="Rename the file; a blob's name is Unicode text.",
         )

@@ -202,7 +202,7 @@ def _listing(noun: str, members: Iterable[_Member]) -> Fact:
     )
 
 
-ABSENT = "not there"
+ABSENT = "absent"
 _SIZES = frozenset({"targetDedicatedNodes", "targetLowPriorityNodes"})
 """What a pool that scales itself changes by itself."""
 _HIDDEN = frozenset({"password", "accountKey", "sasKey", "protectedSettings"})

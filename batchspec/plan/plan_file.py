@@ -8,6 +8,7 @@ makes the plan again and runs it only if the snapshot is the same.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,14 +149,14 @@ def _texts(item: Mapping[str, Any]) -> Mapping[str, str]:
     return {str(name): str(value) for name, value in item.items()}
 
 
-def check_fresh(saved_plan: SavedPlan, plan: Plan) -> None:
-    """Check that a new plan equals the saved one.
+def check_fresh(saved_plan: SavedPlan, plan: Plan, saved_file: Path = Path("FILE")) -> None:
+    """Check that a new plan equals the saved one, which was read from ``saved_file``.
 
     Raises:
         StalePlanError: it does not; with a diagnostic for each changed fact, and one for the steps.
     """
     if saved_plan.fingerprint != plan.fingerprint:
-        steps = changed_steps(saved_plan.steps, _step_texts(plan))
+        steps = changed_steps(saved_plan.steps, _step_texts(plan), saved_file)
         raise StalePlanError(*changed_facts(saved_plan.snapshot, plan.snapshot), steps)
 
 
@@ -174,7 +175,6 @@ def _not_understood(path: Path, why: str) -> Diagnostic:
 _STEPS = "the steps"
 _MOST = 10
 """Parts of one fact, and steps, that are reported."""
-_SAVE_AGAIN = "Run `batchspec plan` again, and save the plan again."
 _ALL_DONE = "Everything is up to date: no step is left."
 
 
@@ -186,7 +186,7 @@ def changed_facts(saved: Mapping[str, Fact], now: Mapping[str, Fact]) -> Iterato
             yield _stale(f"{name} changed since it was saved", _differences(before, after))
 
 
-def changed_steps(saved: Mapping[str, str], now: Mapping[str, str]) -> Diagnostic:
+def changed_steps(saved: Mapping[str, str], now: Mapping[str, str], saved_file: Path) -> Diagnostic:
     """A diagnostic for the changed steps; both arguments are texts of steps by id."""
     if not now:
         return _stale("none of its steps is needed any longer", (), _ALL_DONE)
@@ -200,7 +200,8 @@ def changed_steps(saved: Mapping[str, str], now: Mapping[str, str]) -> Diagnosti
     what = (
         "its steps are no longer the same" if others else "its steps would have different effects"
     )
-    return _stale(what, lines, _SAVE_AGAIN)
+    again = f"batchspec plan --out {shlex.quote(str(saved_file))}"
+    return _stale(what, lines, f"Save the plan again: `{again}`")
 
 
 _ABSENT = Fact(ABSENT)

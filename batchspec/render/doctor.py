@@ -213,7 +213,7 @@ def quota_check(target: str, pools: int, jobs: int, capacity: Capacity | None = 
     name, resource = "quotas", capacity.resource if capacity is not None else None
     usage = f"{units.counted(pools, 'pool')}, {units.counted(jobs, 'open job')}"
     if target == "local":
-        return Check(name, Level.OK, f"{usage}; the local service has no quotas")
+        return Check(name, Level.OK, f"{usage}; the embedded service has no quotas")
     if capacity is None or resource is None:
         lines = [f"{usage}; for the quotas run:", _QUOTAS]
         return Check(name, Level.OK, "\n".join(lines))

@@ -176,9 +176,12 @@ def _indented(text: str, width: int) -> Iterator[str]:
     yield from wrap(text, width, first="  ", rest="  ")
 
 
-def nothing_failed(name: str, *, look: str) -> str:
-    """The message if there is nothing to retry."""
-    return f"No task of {flat(name)} has failed with the current spec. See: {flat(look)}"
+def nothing_failed(name: str, *, apply: str) -> str:
+    """The message if there is nothing to retry. ``apply``: the command for the other tasks."""
+    return (
+        f"No task of {flat(name)} has failed with the current spec.\n"
+        f"To run tasks that are new, changed or unfinished: {flat(apply)}"
+    )
 
 
 _MOST_CAUSES = 10

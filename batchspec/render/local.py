@@ -14,7 +14,7 @@ from batchspec.render.output import flat, json_text
 from batchspec.render.style import Style
 
 _PHASES: Mapping[str, str] = {
-    "waiting": "waiting for another command that is starting the local service",
+    "waiting": "waiting for another command that is starting the embedded service",
     "installing-azurite": "installing Azurite, the storage emulator (once)",
     "starting": "starting the local Batch service and Azurite",
 }
@@ -172,7 +172,7 @@ def _second(at: datetime) -> str:
 def simulation_notice(simulation: LocalSimulation) -> str:
     """A line about simulated time and fault injection; empty without them."""
     rows = "; ".join(f"{name}: {value}" for name, value in _simulation_rows(simulation).items())
-    return f"the local service simulates time or faults ({flat(rows)})" if rows else ""
+    return f"the embedded service simulates time or faults ({flat(rows)})" if rows else ""
 
 
 def started_text(
@@ -195,22 +195,22 @@ def started_text(
     more = (
         "`batchspec local env` prints settings for other clients; `batchspec local stop` stops it."
     )
-    return "\n".join(["The local service is running.", *lines, more])
+    return "\n".join(["The embedded service is running.", *lines, more])
 
 
 def stopped_text(*, was_running: bool) -> str:
     """The message after a stop."""
     if was_running:
-        return "The local service has stopped. Its pools, jobs and blobs are kept."
-    return "The local service was not running."
+        return "The embedded service has stopped. Its pools, jobs and blobs are kept."
+    return "The embedded service was not running."
 
 
 def reset_question(data: Path) -> str:
     """Asks whether to delete the data of the service; the default is no."""
     where = flat(str(data))
-    return f"Delete every pool, job, task and blob of the local service in {where}? [y/N] "
+    return f"Delete every pool, job, task and blob of the embedded service in {where}? [y/N] "
 
 
 def reset_text(data: Path) -> str:
     """The message after a reset."""
-    return f"The local service has stopped and the data in {flat(str(data))} are deleted."
+    return f"The embedded service has stopped and the data in {flat(str(data))} are deleted."

@@ -230,8 +230,12 @@ def missing_key(node: Node, key: str, schema: Fragment, name: str) -> Diagnostic
     """A required key is missing."""
     examples = schema.get("properties", {}).get(key, {}).get("examples", ())
     shown = [example for example in examples if not isinstance(example, dict | list)]
-    fix = f"Write `{key}: {shown[0]}`." if shown else ""
-    if key == "version":
+    example = str(shown[0]) if shown else ""
+    if shown and isinstance(shown[0], str) and _DECIMAL.fullmatch(example):
+        # YAML would read it as a number.
+        example = f'"{example}"'
+    fix = f"Write `{key}: {example}`." if example else ""
+    if key == "version" and not name:
         fix = "Start the spec with `version: 1`."
     return Diagnostic(
         "missing-key",

@@ -19,6 +19,7 @@ from batchspec.api.recorded_names import (
     recorded_causes,
     recorded_nodes,
     recorded_outcomes,
+    recorded_runs,
     recorded_steps,
     recorded_tasks,
 )
@@ -233,6 +234,19 @@ async def test_reading_ends_with_the_time(desk: Workplace) -> None:
     limit = TimeLimit(lambda: float(next(ticks)), 3.0)
     found = list(recorded_tasks(desk.folder / ".batchspec" / "topn" / "runs", limit))
     assert 0 < len(found) < 1_000
+
+
+async def test_a_record_without_line_breaks_is_read_in_parts(desk: Workplace) -> None:
+    await record(desk.folder)
+    runs = desk.folder / ".batchspec" / "topn" / "runs"
+    for path in (*runs.glob("*/tasks/*.gz"), *runs.glob("*/nodes/*.gz")):
+        path.unlink()
+    for path in runs.glob("*/events.jsonl"):
+        path.write_text("x" * 1_000_000, encoding="utf-8")
+    ticks = count()
+    assert list(recorded_tasks(runs, TimeLimit(lambda: float(next(ticks)), 0.0))) == []
+    # Each list of events ends after its first part.
+    assert next(ticks) == 2 * len(recorded_runs(runs))
 
 
 async def test_at_most_500_values_are_offered(desk: Workplace) -> None:

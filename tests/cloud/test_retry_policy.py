@@ -244,7 +244,7 @@ async def test_a_service_that_has_stopped_is_not_waited_for(server: Scripted, cl
 
     def stopped() -> Diagnostic | None:
         asked.append(sum(clock.slept))
-        return Diagnostic("local-stopped", "the local service has stopped", fix="Start it")
+        return Diagnostic("local-stopped", "the embedded service has stopped", fix="Start it")
 
     server.on("GET", "/jobs/j/taskcounts", COUNTS, RESET)
     account = LocalAccount(server.url, "acct", KEY, f"{server.url}/store", "store", KEY)

@@ -89,7 +89,7 @@ class Session:
     shown: list[tuple[Block, str]] = field(default_factory=list)
     """Each block of commands with its text as it would be now."""
     homes: list[Path] = field(default_factory=list)
-    """The data folders of local services that the page selects."""
+    """The data folders of embedded services that the page selects."""
 
     def play(self, block: Block) -> None:
         """Write or edit the file, or run the commands, and compare their output.

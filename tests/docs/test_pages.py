@@ -27,7 +27,7 @@ RUN = {name: page for name, page in PAGES.items() if any(map(runs, blocks(page))
 def service(
     azurite_installed: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[local.Endpoints]:
-    """One local service for all pages."""
+    """One embedded service for all pages."""
     home = tmp_path_factory.mktemp("service") / "home"
     try:
         yield local.start(home)

@@ -44,7 +44,7 @@ class Done:
 
 @dataclass
 class Workplace:
-    """A folder with a spec, a separate local service, and a command line."""
+    """A folder with a spec, a separate embedded service, and a command line."""
 
     folder: Path
     home: Path

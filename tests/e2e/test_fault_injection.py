@@ -51,7 +51,7 @@ def test_a_run_succeeds_despite_injected_faults(inside: Inside, seed: int) -> No
     done = inside.run("apply", spec, "--progress", "plain")
     assert done.code == 0, done.text
     assert (
-        "the local service simulates time or faults (chaos: throttle=5%:0,throttle-silent"
+        "the embedded service simulates time or faults (chaos: throttle=5%:0,throttle-silent"
         in done.err
     )
     assert f"(seed {seed})" in done.err

@@ -1,4 +1,4 @@
-"""A local service that the tests of this folder share; each round uses separate names."""
+"""An embedded service that the tests of this folder share; each round uses separate names."""
 
 from __future__ import annotations
 

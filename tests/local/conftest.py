@@ -1,4 +1,4 @@
-"""Fixtures for the tests of the local service."""
+"""Fixtures for the tests of the embedded service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local service as a whole: start, discovery, stop, and recovery after a kill."""
+"""The embedded service as a whole: start, discovery, stop, and recovery after a kill."""
 
 from __future__ import annotations
 

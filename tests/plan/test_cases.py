@@ -52,7 +52,7 @@ def planned(case: object, folder: Path) -> str:
             plan, again = (made(command, found, options, files=files) for _ in range(2))
             assert plan.fingerprint == again.fingerprint, "the same situation, the same plan"
             if command == "retry" and not has_retries(found.spec, plan):
-                return nothing_failed(found.spec.name, look="batchspec failures demo.yaml")
+                return nothing_failed(found.spec.name, apply="batchspec apply demo.yaml")
             return plan_text(plan, width=100, here=folder)
     except (SpecError, UsageError) as error:
         return diagnostics_text(error.problems)

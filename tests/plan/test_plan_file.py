@@ -98,13 +98,13 @@ CHANGES: Mapping[str, tuple[Case, Case, str, str]] = {
         THERE,
         case(files={"data/d.txt": "d\n"}),
         "the files for input",
-        "3 files, 9 bytes -> 4 files, 11 bytes\nd.txt: not there -> 2 bytes",
+        "3 files, 9 bytes -> 4 files, 11 bytes\nd.txt: absent -> 2 bytes",
     ),
     "a blob": (
         THERE,
         case(containers={**UPLOADED, "input": {"as_uploaded": True, "blobs": {"x": "1"}}}),
         "the blobs of input",
-        "x: not there -> 1 byte",
+        "x: absent -> 1 byte",
     ),
     "a container": (
         THERE,
@@ -153,7 +153,7 @@ CHANGES: Mapping[str, tuple[Case, Case, str, str]] = {
         THERE,
         pool(**{"startTask.maxTaskRetryCount": 3}),
         "pool demo",
-        "startTask.maxTaskRetryCount: not there -> 3",
+        "startTask.maxTaskRetryCount: absent -> 3",
     ),
     "a pool created again": (
         pool(creationTime="2026-03-01T10:00:00Z"),
@@ -165,13 +165,13 @@ CHANGES: Mapping[str, tuple[Case, Case, str, str]] = {
         THERE,
         pool(**{"startTask.environmentSettings": ENV}),
         "pool demo",
-        "startTask.environmentSettings: not there -> set",
+        "startTask.environmentSettings: absent -> set",
     ),
     "a property of a job": (
         THERE,
         job(priority=7),
         "job demo",
-        "priority: not there -> 7",
+        "priority: absent -> 7",
     ),
     "a job that has ended": (
         THERE,
@@ -262,7 +262,7 @@ def test_progress_and_secrets_do_not_make_a_plan_stale(
 def test_a_fact_on_one_side_only_is_reported_without_its_parts(tmp_path: Path) -> None:
     without = {name: value for name, value in THERE.items() if name != "pool"}
     (problem, *_) = findings_after(without, THERE, tmp_path)
-    assert problem.detail == "not there -> active"
+    assert problem.detail == "absent -> active"
 
 
 def test_options_are_kept(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ BANNED = re.compile(
     r"mend(s|ed|ing)?|tell(s|ing)?|told|anew|whoever|nobody|somebody|anybody|manieth|"
     r"doomed|fates|dice|wishes|rehearse[ds]?|bad days?|shall|"
     r"on (its|their) way|not there yet|under way|goes on from|by hand of|at the door|"
-    r"of (its|their) own making|so many of|any more|excludes? each other"
+    r"of (its|their) own making|so many of|any more|excludes? each other|"
+    r"local service(?! on the Node)"
     r")\b",
     re.IGNORECASE,
 )

@@ -1,4 +1,4 @@
-"""Text of reports, status, next steps, questions and the local service."""
+"""Text of reports, status, next steps, questions and the embedded service."""
 
 from __future__ import annotations
 

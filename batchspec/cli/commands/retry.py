@@ -63,8 +63,8 @@ async def retry(
     async with prepare_retry(options, notices, causes=causes, tasks=tasks) as prepared:
         plan, session = prepared.plan, prepared.session
         if not prepared.needed:
-            look = resume_command(options, session.spec, "failures")
-            out(nothing_failed(session.spec.name, look=look))
+            apply = resume_command(options, session.spec, "apply")
+            out(nothing_failed(session.spec.name, apply=apply))
             return Exit.DONE
         again = retry_again(plan, causes, tasks)
         return await confirm_and_execute(plan, session, progress, again, yes=yes, verbose=verbose)

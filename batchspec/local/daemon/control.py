@@ -145,7 +145,7 @@ def exclusive(home: Home, notify: Notify) -> Iterator[None]:
     if lock is None:
         raise LocalError(
             "start-busy",
-            f"Another process has been starting or stopping the local service for "
+            f"Another process has been starting or stopping the embedded service for "
             f"{_START_TIMEOUT:.0f} seconds.",
             fix=f"Find that process, end it and try again: fuser {home.start_lock}",
             log=home.log,
@@ -179,7 +179,7 @@ def _running(home: Home, demands: Demands) -> Endpoints | None:
     if demands.port and not announcement.batch_url.endswith(f":{demands.port}"):
         raise LocalError(
             "running-elsewhere",
-            f"The local service runs at {announcement.batch_url}, not on port {demands.port}.",
+            f"The embedded service runs at {announcement.batch_url}, not on port {demands.port}.",
             fix="Stop it first: batchspec local stop",
         )
     simulation = demands.simulation
@@ -193,7 +193,7 @@ def _running(home: Home, demands: Demands) -> Endpoints | None:
 def _runs_otherwise(how: str) -> LocalError:
     return LocalError(
         "running-otherwise",
-        f"The local service runs {how}.",
+        f"The embedded service runs {how}.",
         fix="Stop it first, since options are set at its start: batchspec local stop",
     )
 
@@ -209,7 +209,7 @@ def _await_running(home: Home, demands: Demands) -> Endpoints | None:
         if time.monotonic() > until:
             raise LocalError(
                 "start-timeout",
-                f"The local service runs but was not ready after {_START_TIMEOUT:.0f} seconds.",
+                f"The embedded service runs but was not ready after {_START_TIMEOUT:.0f} seconds.",
                 fix="Stop it and try again: batchspec local stop",
                 log=home.log,
                 lines=last_lines(home.log),
@@ -260,7 +260,7 @@ def _spawn(home: Home, settings: Settings, node: NodeJs, port: int) -> None:
             daemon.signal(signal.SIGKILL)
         raise LocalError(
             "start-timeout",
-            f"The local service was not ready after {_START_TIMEOUT:.0f} seconds.",
+            f"The embedded service was not ready after {_START_TIMEOUT:.0f} seconds.",
             log=home.log,
             lines=last_lines(home.log),
         ) from None
@@ -285,7 +285,7 @@ def _new_log(home: Home) -> Iterator[int]:
 def _ended(home: Home) -> LocalError:
     return LocalError(
         "start-failed",
-        "The local service ended before it was ready.",
+        "The embedded service ended before it was ready.",
         log=home.log,
         lines=last_lines(home.log),
     )
@@ -341,7 +341,7 @@ def _end(home: Home) -> bool:
     if lock is None:
         raise LocalError(
             "stop-failed",
-            "The local service does not stop.",
+            "The embedded service does not stop.",
             fix=f"Find the process that has the lock and end it: fuser {home.daemon_lock}",
             log=home.log,
             lines=last_lines(home.log),

@@ -113,7 +113,7 @@ class Home:
             if foreign:
                 raise LocalError(
                     "data-foreign",
-                    f"The folder {self.root} was not created by the local service.",
+                    f"The folder {self.root} was not created by the embedded service.",
                     fix="Set BATCHSPEC_LOCAL_HOME to an empty or new folder",
                 )
             self.root.chmod(0o700)

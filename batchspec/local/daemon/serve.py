@@ -94,7 +94,7 @@ def run_daemon(settings: Settings, *, port: int, reporter: ReadinessReporter) ->
     if running is None:
         raise LocalError(
             "already-running",
-            f"The local service of {home.root} is already running.",
+            f"The embedded service of {home.root} is already running.",
             fix="Show its address: batchspec local status",
             log=home.log,
         )
@@ -371,7 +371,7 @@ def _listening(requested: int, last: int) -> socket.socket:
             "port-taken",
             f"Another program listens on port {requested}."
             if taken
-            else f"The local service cannot listen on port {requested}: {error.strerror}.",
+            else f"The embedded service cannot listen on port {requested}: {error.strerror}.",
             fix="Use --port 0 for any free port",
         ) from error
 
