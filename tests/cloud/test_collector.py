@@ -1,0 +1,47 @@
+"""Garbage collection is paused while the SDKs are imported, and as before afterwards."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from batchspec.cloud.client import _collector_paused
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    yield
+    gc.unfreeze()
+    gc.enable()
+
+
+def test_it_is_paused_and_continued() -> None:
+    with _collector_paused():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_was_imported_is_old() -> None:
+    with _collector_paused():
+        kept: list[list[int]] = [[] for _ in range(10_000)]
+    assert gc.get_count()[0] < len(kept)
+    assert any(each is kept for each in gc.get_objects(generation=2))
+
+
+def test_a_program_that_collects_by_itself_is_not_disturbed() -> None:
+    gc.disable()
+    gc.freeze()
+    frozen = gc.get_freeze_count()
+    with _collector_paused():
+        pass
+    assert not gc.isenabled()
+    assert gc.get_freeze_count() == frozen
+
+
+def test_it_continues_after_a_failed_import() -> None:
+    with pytest.raises(ImportError), _collector_paused():
+        raise ImportError
+    assert gc.isenabled()
