@@ -86,10 +86,6 @@ _REASONS = (
         "an annotation of older api-versions that no API description contains",
         r"- body value\[\]\.error@odata\.navigationLinkUrl: str",
     ),
-    _reason(
-        "nodes of virtual machine pools could not be reimaged at that time",
-        r"status 202 for 409 OperationNotValidOnNode",
-    ),
 )
 
 
