@@ -265,6 +265,8 @@ class RunEnded:
     """The run ended. ``left`` names what stays in the account (``pool topn`` ...).
 
     ``resume`` is the command that resumes an interrupted run; the command line adds it.
+    ``released`` is when, by the service's clock, the service is expected to have released the
+    nodes, if it does so by itself; of specs with ``cost``.
     """
 
     outcome: Outcome
@@ -272,6 +274,7 @@ class RunEnded:
     exit: int
     left: tuple[str, ...] = ()
     resume: str = ""
+    released: datetime | None = None
 
 
 Event: TypeAlias = (

@@ -99,7 +99,7 @@ async def run(plan: Plan, world: World, emit: Emit, receipt: Path) -> Exit:
         )
 
     remaining, recorder = RemainingResources(world), Recorder(plan, world, emit)
-    return await _Run(plan, world, emit, make_context, remaining, recorder).run()
+    return await _Run(plan, world, emit, make_context, monitor, remaining, recorder).run()
 
 
 @dataclass(slots=True)
@@ -108,6 +108,7 @@ class _Run:
     world: World
     emit: Emit
     make_context: Callable[[Step], StepContext]
+    monitor: Monitor
     remaining: RemainingResources
     recorder: Recorder
     step_ended: dict[str, asyncio.Event] = field(default_factory=dict)
@@ -163,7 +164,11 @@ class _Run:
     def _end(self, outcome: Outcome, began: float) -> Exit:
         code = self.exit_code if outcome is Outcome.FAILED else _EXITS[outcome]
         seconds = self.world.clock.monotonic() - began
-        self.emit(RunEnded(outcome, seconds, code, self._left()))
+        # Other outcomes leave the job, which continues to use the nodes.
+        over = outcome in {Outcome.DONE, Outcome.TASKS_FAILED, Outcome.TIME_LIMIT}
+        release = self.plan.release if over else None
+        released = None if release is None else self.monitor.expect_release(release)
+        self.emit(RunEnded(outcome, seconds, code, self._left(), released=released))
         return code
 
     def _left(self) -> tuple[str, ...]:

@@ -54,7 +54,8 @@ class ServiceConfig:
     base64; it is never shown. ``storage`` is the connection string of the account's storage for
     ``autoStorageContainerName``, or ``None``; ``storage_aliases`` are its other addresses.
     ``speed`` is the ratio of the service's time to real time, ``allocation`` the service's time
-    that a node needs to start, ``faults`` the injected faults. ``applications`` is the folder of
+    that a node needs to start, ``release`` that it needs to leave its pool, ``faults`` the injected
+    faults. ``applications`` is the folder of
     application packages, ``identities`` are the rights of managed identities, ``limits`` apply to
     every task. ``trust`` are the files with which nodes trust the certificate of the services, if
     they use https.
@@ -69,6 +70,7 @@ class ServiceConfig:
     storage_aliases: tuple[str, ...] = ()
     speed: float = 1.0
     allocation: timedelta = timedelta()
+    release: timedelta = timedelta()
     faults: FaultInjection = NO_FAULTS
     applications: Path | None = None
     identities: IdentityRights = FULL_ACCESS
@@ -115,6 +117,7 @@ def default_engine(
             boot=config.node_state,
             absence=preemption_absence(config.faults),
             leaving=config.node_state,
+            release=config.release,
             transition=config.faults.transition,
         ),
         node_faults=NodeFaults(config.faults) if config.faults else None,

@@ -15,6 +15,7 @@ from typing import Self
 
 import platformdirs
 
+from batchspec.catalog import node_times
 from batchspec.local.fault_injection import (
     NO_FAULTS,
     FaultInjection,
@@ -37,9 +38,6 @@ MAX_SPEED = 3600.0
 """An hour per second. The processes of tasks run in real time and could not follow a faster
 clock.
 """
-
-MEDIAN_ALLOCATION = timedelta(seconds=226)
-"""The time that Azure takes to allocate and boot a node: the median of 66 recorded allocations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +69,11 @@ class Simulation:
     allocation: timedelta = timedelta()
     faults: FaultInjection = NO_FAULTS
 
+    @property
+    def release(self) -> timedelta:
+        """How long a node takes to leave a pool, if starting one takes time as on Azure."""
+        return node_times.RELEASE if self.speed != 1 and self.allocation else timedelta()
+
     @classmethod
     def read(cls, environ: Mapping[str, str], options: SimulationOptions) -> Self:
         """The conditions in ``options``, and in ``environ`` where an option is not set.
@@ -91,7 +94,11 @@ class Simulation:
             )
         text = environ.get(ALLOCATION, "") if options.allocation is None else options.allocation
         allocation = (
-            _parse_allocation(text) if text else MEDIAN_ALLOCATION if speed != 1 else timedelta()
+            _parse_allocation(text)
+            if text
+            else node_times.ALLOCATION
+            if speed != 1
+            else timedelta()
         )
         seed = _parse_seed(environ.get(SEED, "")) if options.seed is None else options.seed
         named = environ.get(CHAOS, "") if options.chaos is None else options.chaos

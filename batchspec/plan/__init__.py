@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         read_plan_file,
         saved_plan,
     )
+    from batchspec.plan.release import NodeRelease
     from batchspec.plan.rules.account import package_references
     from batchspec.plan.rules.checks import check_offline
     from batchspec.plan.rules.data import OUTPUT_MISSING, output_missing
@@ -80,6 +81,7 @@ __all__ = [
     "Gate",
     "MissingOutput",
     "NodeCost",
+    "NodeRelease",
     "OutputIndex",
     "Outputs",
     "Part",
@@ -182,6 +184,7 @@ _NAMES = {
         "read_plan_file",
         "saved_plan",
     ),
+    "release": ("NodeRelease",),
     "rules.account": ("package_references",),
     "rules.checks": ("check_offline",),
     "rules.data": (

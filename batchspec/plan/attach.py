@@ -26,6 +26,7 @@ from batchspec.plan.node_image import runs_windows
 from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts, Stream
 from batchspec.plan.outputs import Outputs, missing_outputs, outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb
+from batchspec.plan.release import NodeRelease
 from batchspec.plan.rules.data import output_missing
 from batchspec.plan.rules.run import (
     job_open,
@@ -99,7 +100,16 @@ def build_attach(spec: Spec, observed: Observed, tasks: int, *, files: bool = Tr
     stays = () if scheduled else staying(spec, observed, job.id)
     stays = tuple(step for step in stays if _exists(step, observed))
     plan = _plan(spec, observed, (wait, *results, *cleanup), tuple(found))
-    return replace(plan, stays=stays)
+    return replace(plan, stays=stays, release=_release(spec, observed))
+
+
+def _release(spec: Spec, observed: Observed) -> NodeRelease | None:
+    """What delays the release of the nodes; only for a spec with ``cost``."""
+    if spec.cost is None:
+        return None
+    from batchspec.plan.cost import node_release  # noqa: PLC0415 - start time
+
+    return node_release(spec, observed)
 
 
 def build_download(spec: Spec, observed: Observed, *, files: bool = True) -> Plan:

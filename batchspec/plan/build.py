@@ -156,7 +156,7 @@ def build_plan(
     ended = task_sets.finished and observed.jobs
     stays = staying(spec, observed, observed.jobs[-1].id if ended else task_sets.job)
     plan = assemble(spec, observed, steps, kept, problems=problems, options=options, stays=stays)
-    return replace(plan, estimate=cost)
+    return replace(plan, estimate=cost, release=None if cost is None else cost.release)
 
 
 def has_retries(spec: Spec, plan: Plan) -> bool:

@@ -14,10 +14,12 @@ from datetime import timedelta
 from enum import StrEnum
 from math import ceil
 
+from batchspec.catalog import node_times
 from batchspec.plan.actions import RetryTasks, SubmitTasks, WaitForTasks
 from batchspec.plan.node_image import runs_windows
 from batchspec.plan.observed import AccountNames, EarlierRun, Observed, PoolFacts, totals
 from batchspec.plan.plan import Step
+from batchspec.plan.release import NodeRelease
 from batchspec.plan.rules.rule import RuleContext, number, record
 from batchspec.pricing import NodeKind, NodePrices, NodeType, Price, Unknown
 from batchspec.spec import Cost, OtherRates, PoolKind, Record, Spec, When, duration, scale_range
@@ -26,7 +28,8 @@ START = timedelta(minutes=5)
 """Assumed time from the allocation of a node to its first task, without an earlier run."""
 RELEASE = timedelta(minutes=10)
 """Assumed time until the service has released nodes that it is to release, at most."""
-_RELEASE_EXPECTED = timedelta(minutes=2)
+_CLEANUP = timedelta(minutes=2)
+"""Expected time until batchspec has seen the end of the job and deleted the pool."""
 _INTERVAL = timedelta(minutes=15)
 """The default of ``autoScaleEvaluationInterval``."""
 _HOUR = timedelta(hours=1)
@@ -102,9 +105,10 @@ class Estimate:
     """What a run costs in ``currency``, before taxes, at list prices.
 
     ``lifetime`` are hours from the creation of the job until its nodes are released. ``tasks`` is
-    ``None`` if their number is not known. ``end``: what ends the nodes. ``stays`` is what the nodes
-    that remain after the run cost per hour; ``None`` if their price is not known. ``each_job``: the
-    numbers are for each job of a schedule. ``max`` is the bound of the spec.
+    ``None`` if their number is not known. ``end``: what ends the nodes. ``stays`` is what the
+    nodes that remain after the run cost per hour; ``None`` if their price is not known. ``release``
+    is that of :func:`node_release`. ``each_job``: the numbers are for each job of a schedule.
+    ``max`` is the bound of the spec.
     """
 
     currency: str
@@ -118,6 +122,7 @@ class Estimate:
     tasks: int | None
     earlier: EarlierRun | None
     stays: float | None
+    release: NodeRelease | None = None
     each_job: bool = False
     max: float | None = None
 
@@ -238,7 +243,7 @@ class _Run:
     def estimate(self) -> Estimate:
         """The whole estimate."""
         nodes = node_range(self.context)
-        end = self._end(nodes)
+        end = _end_of(self.spec, nodes)
         lifetime = self._lifetime(nodes, end)
         lines = tuple(self._nodes(kind, nodes, lifetime) for kind in nodes.kinds)
         others = tuple(self._others(lines, lifetime))
@@ -255,26 +260,15 @@ class _Run:
             tasks=self.tasks,
             earlier=self.earlier,
             stays=self._stays(nodes, end),
+            release=_release(nodes, end),
             each_job=self.spec.job.schedule is not None,
             max=self.cost.max,
         )
 
-    def _end(self, nodes: NodeRange) -> End:
-        spec = self.spec
-        if spec.pool.kind is PoolKind.EXISTING:
-            return End.OTHER
-        if spec.pool.kind is PoolKind.JOB:
-            whole = spec.pool.auto.get("poolLifetimeOption") == "job"
-            return End.JOB if whole and spec.pool.auto.get("keepAlive") is not True else End.NEVER
-        if nodes.scales and not nodes.timed and not nodes.dedicated[0]:
-            return End.SCALE
-        scheduled = spec.job.schedule is not None
-        return End.NEVER if scheduled or spec.cleanup.pool is When.NEVER else End.CLIENT
-
     def _lifetime(self, nodes: NodeRange, end: End) -> Amounts:
         """Hours from the creation of the job until the nodes are released."""
         earlier = self.earlier
-        before = START / _HOUR if earlier is None else earlier.before / 3600
+        before = self._before(nodes)
         idle, interval = nodes.idle / _HOUR, nodes.interval / _HOUR
         most = None
         if end is not End.NEVER and nodes.known:
@@ -287,14 +281,37 @@ class _Run:
             slots = size * self.context.slots
             rounds = ceil(self.tasks * self._slots() / slots)
             working = before + (rounds * earlier.task + earlier.after) / 3600
-            expected = min(working, self.spec.job.limit / _HOUR)
-            expected += _RELEASE_EXPECTED / _HOUR + idle + interval / 2
+            expected = self._released(min(working, self.spec.job.limit / _HOUR), nodes, end)
         return Amounts(least, expected, most)
 
     def _deleted_by_client(self) -> bool:
         """Whether batchspec deletes the pool at the end of a successful run."""
         own = self.spec.pool.kind is PoolKind.OWN and self.spec.job.schedule is None
         return own and self.spec.cleanup.pool in {When.ALWAYS, When.ON_SUCCESS}
+
+    def _released(self, working: float, nodes: NodeRange, end: End) -> float:
+        """Hours until the nodes are released, if the tasks end after ``working`` hours."""
+        if end is End.CLIENT or self._deleted_by_client():
+            return working + _CLEANUP / _HOUR
+        release = _release(nodes, end)
+        if release is None:
+            return working
+        created = self.observed.now
+        # The formula of a new pool is evaluated when the pool is created, and then periodically.
+        evaluated = created if self.observed.pool is None else None
+        return (release.expected(created + working * _HOUR, evaluated) - created) / _HOUR
+
+    def _before(self, nodes: NodeRange) -> float:
+        """Hours that nodes exist before their first tasks start."""
+        pool, earlier = self.observed.pool, self.earlier
+        if pool is not None and pool.nodes >= max(self._size(nodes) or 0, 1):
+            return 0.0
+        if earlier is None:
+            return START / _HOUR
+        if pool is not None and nodes.scales:
+            # The tasks also waited for the next evaluation of the formula, without nodes.
+            return min(timedelta(seconds=earlier.before), node_times.ALLOCATION) / _HOUR
+        return earlier.before / 3600
 
     def _slots(self) -> int:
         """The slots of a task, on average over the stages, rounded up."""
@@ -369,6 +386,31 @@ class _Run:
                 return None
             found += left * (price or 0.0)
         return found
+
+
+def _end_of(spec: Spec, nodes: NodeRange) -> End:
+    """What ends the nodes of the pool of a spec."""
+    if spec.pool.kind is PoolKind.EXISTING:
+        return End.OTHER
+    if spec.pool.kind is PoolKind.JOB:
+        whole = spec.pool.auto.get("poolLifetimeOption") == "job"
+        return End.JOB if whole and spec.pool.auto.get("keepAlive") is not True else End.NEVER
+    if nodes.scales and not nodes.timed and not nodes.dedicated[0]:
+        return End.SCALE
+    scheduled = spec.job.schedule is not None
+    return End.NEVER if scheduled or spec.cleanup.pool is When.NEVER else End.CLIENT
+
+
+def _release(nodes: NodeRange, end: End) -> NodeRelease | None:
+    if end is End.JOB:
+        return NodeRelease()
+    return NodeRelease(nodes.idle, nodes.interval) if end is End.SCALE else None
+
+
+def node_release(spec: Spec, observed: Observed) -> NodeRelease | None:
+    """What delays the release of the nodes; ``None`` if the service does not release them."""
+    nodes = node_range(_pool(spec, observed))
+    return _release(nodes, _end_of(spec, nodes))
 
 
 def _other(name: str, key: str, rates: OtherRates, quantity: Amounts) -> OtherCost:

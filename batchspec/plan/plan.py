@@ -28,6 +28,7 @@ from batchspec.spec import place_of_property
 
 if TYPE_CHECKING:
     from batchspec.plan.cost import Estimate
+    from batchspec.plan.release import NodeRelease
 
 
 class Verb(StrEnum):
@@ -103,7 +104,8 @@ class Plan:
     submission, a ``scheduled`` one with the schedule, whose jobs follow later. ``stays`` are the
     deletions that ``cleanup`` does not request: what they name is in the account after the run.
     ``places`` are the positions of the keys of the spec by dotted path. ``estimate`` is what the
-    run costs, if the spec or the command asks for it.
+    run costs, if the spec or the command asks for it; then ``release`` is what delays the
+    release of the nodes by the service, ``None`` if the service does not release them.
     """
 
     account: AccountNames
@@ -120,6 +122,7 @@ class Plan:
     stays: tuple[Step, ...] = ()
     places: Mapping[str, Place] = field(default_factory=dict)
     estimate: Estimate | None = None
+    release: NodeRelease | None = None
 
     def located(self, action: Action | None, problem: Diagnostic) -> Diagnostic:
         """The error of an action, with the position of the property that the service refused."""

@@ -296,7 +296,7 @@ def build_schedule(
     cost = estimate_of(spec, observed, pool, steps, problems)
     problems.raise_if_any()
     plan = assemble(spec, observed, steps, kept, problems=problems, options=options, scheduled=True)
-    return replace(plan, estimate=cost)
+    return replace(plan, estimate=cost, release=None if cost is None else cost.release)
 
 
 def _resource_steps(

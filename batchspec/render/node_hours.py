@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from batchspec.apply.events import NodesSeen, PricesSeen
@@ -46,6 +46,16 @@ class NodeTime:
         """The node-hours up to the last events."""
         return dict(self._hours)
 
+    def released_at(self, moment: datetime) -> Mapping[Key, float]:
+        """The node-hours from the last events until all nodes are released, at a service time."""
+        return added(
+            {key: count * max((moment - event.service_time).total_seconds(), 0.0) / 3600}
+            for event in self.last.values()
+            if event.service_time is not None
+            for key, count in _counts(event)
+            if count
+        )
+
     def until(self, now: datetime) -> Mapping[Key, float]:
         """The node-hours until ``now`` if nothing has changed since the last events."""
         hours = dict(self._hours)
@@ -63,7 +73,7 @@ def _counts(event: NodesSeen) -> Iterator[tuple[Key, int]]:
     yield (size, NodeKind.SPOT), event.spot
 
 
-def added(runs: Iterator[Mapping[Key, float]]) -> Mapping[Key, float]:
+def added(runs: Iterable[Mapping[Key, float]]) -> Mapping[Key, float]:
     """The node-hours of several runs."""
     total: dict[Key, float] = {}
     for hours in runs:

@@ -15,7 +15,7 @@ from batchspec.exit_codes import Exit
 from batchspec.plan import Verb
 from batchspec.pricing import NodePrices
 from batchspec.render.diagnostics import diagnostic_json
-from batchspec.render.node_hours import NodeTime, node_prices, price_of, spent
+from batchspec.render.node_hours import NodeTime, added, node_prices, price_of, spent
 
 KEPT = 20
 """How many failed tasks and nodes a report contains; the others are counted."""
@@ -75,7 +75,8 @@ class Report:
 
     ``phases`` are seconds of wall-clock time during which a step of the phase ran. ``failures`` are
     the first failed tasks; ``tasks.failed`` counts all. ``waits`` are the causes that still blocked
-    the run at its end. ``node_hours`` are those that the run has seen, by VM size and kind;
+    the run at its end. ``node_hours`` are those that the run has seen, by VM size and kind,
+    and ``release_hours`` of them those until the service is expected to have released the nodes.
     ``allocated`` is the last event about the nodes of each pool. ``prices`` are those of a node per
     hour in ``currency``, if the spec has a ``cost`` section.
     ``stages`` are the tasks of each stage by state, if there are several.
@@ -101,6 +102,7 @@ class Report:
     problems: tuple[Diagnostic, ...] = ()
     waits: tuple[events.Waiting, ...] = ()
     node_hours: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    release_hours: float = 0.0
     allocated: Mapping[str, events.NodesSeen] = field(default_factory=dict)
     prices: NodePrices | None = None
     currency: str = ""
@@ -222,6 +224,7 @@ class Tally:
     def report(self, end: events.RunEnded | None = None) -> Report:
         """The report so far; with an ``end`` that follows, if given."""
         run, end = self._run, end or self._end
+        releasing = self._node_time.released_at(end.released) if end and end.released else {}
         seconds = (self._last - self._began).total_seconds() if self._began and self._last else 0.0
         return Report(
             name=run.name if run else "",
@@ -243,7 +246,8 @@ class Tally:
             schedule=self._schedule,
             problems=tuple(self._problems),
             waits=tuple(self._waits.values()),
-            node_hours=self._node_time.hours,
+            node_hours=added([self._node_time.hours, releasing]),
+            release_hours=sum(releasing.values()),
             allocated=dict(self._node_time.last),
             prices=None if self._prices is None else node_prices(self._prices),
             currency="" if self._prices is None else self._prices.currency,

@@ -32,6 +32,7 @@ from batchspec.apply.polling import (
 )
 from batchspec.apply.wait import TIME_LIMIT, wait_for_pool, wait_for_tasks
 from batchspec.diagnostics import ServiceError
+from batchspec.plan import NodeRelease
 from batchspec.plan.actions import WaitForTasks
 from batchspec.plan.failures import read_node_failure
 from batchspec.plan.observed import JobFacts, PoolFacts
@@ -53,7 +54,7 @@ def next_of(answers: list[T]) -> T:
 class Scripted(FakeAccount):
     """An account with scripted answers; the last answer of each list is repeated."""
 
-    seen_pools: list[PoolFacts] = field(default_factory=list)
+    seen_pools: list[PoolFacts | None] = field(default_factory=list)
     seen_nodes: list[Mapping[str, int]] = field(default_factory=lambda: [{"idle": 1}])
     seen_counts: list[TaskCounts] = field(default_factory=lambda: [TaskCounts(0, 1, 2, 0)])
     state: str = "active"
@@ -242,6 +243,25 @@ async def test_the_deadline_counts_from_the_creation_of_the_job() -> None:
     monitor, _ = watching(account)
     await wait_for_tasks(WAIT, monitor)
     assert 600 <= account.clock.elapsed < 602
+
+
+async def test_nodes_count_from_their_allocation_until_their_expected_release() -> None:
+    """The first poll finds nodes that exist for a while; the pool is gone at the last one."""
+    found = pool(2, 2, allocation_since=START + timedelta(seconds=20))
+    account = Scripted(seen_pools=[found, found, None])
+    monitor, events = watching(account)
+    await account.clock.sleep(50)
+    await monitor.poll()
+    await account.clock.sleep(10)
+    await monitor.poll()
+    seen = [event for event in events if isinstance(event, NodesSeen)]
+    seconds = [(event.service_time or START) - START for event in seen]
+    assert [each.total_seconds() for each in seconds] == [20, 50, 60]
+    assert [event.dedicated for event in seen] == [2, 2, 2]
+    await account.clock.sleep(10)
+    await monitor.poll()
+    # 80 seconds after the last poll, since the job has no end here.
+    assert monitor.expect_release(NodeRelease()) == START + timedelta(seconds=150)
 
 
 def test_failed_tasks_are_the_first_cause() -> None:

@@ -6,15 +6,16 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from batchspec.diagnostics import SpecError, UsageError
-from batchspec.plan import Estimate, Plan, build_plan
+from batchspec.plan import Estimate, NodeRelease, Plan, build_plan
 from batchspec.plan.actions import CreateJob, CreatePool
+from batchspec.plan.observed import PoolFacts
 from batchspec.pricing import NodePrices, NodeType, Unknown
 from batchspec.render import cost_json, plan_json, plan_markdown
 from batchspec.spec import Record, Scale, scale_range, scaled_down, with_max
@@ -43,7 +44,7 @@ def estimated(folder: Path, change: dict[str, str], cost: str = "{}", **facts: A
 def test_the_expected_time_is_that_of_an_earlier_run(tmp_path: Path) -> None:
     """Three tasks on two nodes need two rounds."""
     found = estimated(tmp_path, AUTO, earlier=EARLIER)
-    hours = (300 + 2 * 1000 + 20 + 120) / 3600
+    hours = (300 + 2 * 1000 + 20 + 80) / 3600
     assert found.lifetime.expected == pytest.approx(hours)
     assert found.total.expected == pytest.approx(2 * 0.5 * hours)
     assert found.lifetime.least == pytest.approx(300 / 3600)
@@ -60,7 +61,7 @@ def test_the_expected_time_is_not_longer_than_the_limit(tmp_path: Path) -> None:
 def test_slots_and_the_size_of_tasks_count(tmp_path: Path) -> None:
     change = {**AUTO, "nodes: 2": "nodes: 1\n  task_slots_per_node: 4", "logs: false": "slots: 2"}
     found = estimated(tmp_path, change, earlier=EARLIER)
-    assert found.lifetime.expected == pytest.approx((300 + 2 * 1000 + 20 + 120) / 3600)
+    assert found.lifetime.expected == pytest.approx((300 + 2 * 1000 + 20 + 80) / 3600)
 
 
 def test_a_pool_that_scales_has_as_many_nodes_as_tasks(tmp_path: Path) -> None:
@@ -68,8 +69,8 @@ def test_a_pool_that_scales_has_as_many_nodes_as_tasks(tmp_path: Path) -> None:
     found = estimated(tmp_path, change, earlier=EARLIER)
     dedicated, spot = found.nodes
     assert (dedicated.nodes, spot.nodes) == ((0, 8), (0, 8))
-    # Nodes stay for 15 minutes, and the formula is evaluated every 5.
-    hours = (300 + 1000 + 20 + 120 + 900 + 150) / 3600
+    # Nodes stay for 15 minutes after 1,320 s, until the evaluation at 2,400 s.
+    hours = (2400 + 80) / 3600
     assert dedicated.hours.expected == pytest.approx(3 * hours)
     assert spot.hours.expected == 0
     assert found.lifetime.most == pytest.approx(1 + (10 + 15 + 5) / 60)
@@ -173,7 +174,7 @@ def test_json_and_markdown_contain_the_estimate(tmp_path: Path) -> None:
         "storage_per_gb_month",
         "egress_per_gb",
     }
-    assert "**Cost on Azure: at least 0.086 USD, expected 0.70 USD, at most 1.20 USD**" in markdown
+    assert "**Cost on Azure: at least 0.086 USD, expected 0.69 USD, at most 1.20 USD**" in markdown
 
 
 def test_json_of_a_plan_without_an_estimate_has_no_cost(tmp_path: Path) -> None:
@@ -245,3 +246,49 @@ def test_tasks_are_expected_on_spot_nodes_where_these_are_preferred(tmp_path: Pa
     assert dedicated.hours.expected == 0
     assert spot.hours.least is not None
     assert spot.hours.least > 0
+
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("release", "evaluated", "seconds"),
+    [
+        (NodeRelease(), None, 80),
+        # Evaluations are at -60, 240, 540 and 840 s.
+        (NodeRelease(timedelta(minutes=10), timedelta(minutes=5)), -60, 840 + 80),
+        (NodeRelease(timedelta(minutes=10), timedelta(minutes=5)), None, 600 + 150 + 80),
+        (NodeRelease(timedelta(minutes=10), timedelta(minutes=5)), -300, 600 + 80),
+    ],
+)
+def test_when_the_service_releases_nodes(
+    release: NodeRelease, evaluated: float | None, seconds: float
+) -> None:
+    at = None if evaluated is None else NOW + timedelta(seconds=evaluated)
+    assert release.expected(NOW, at) == NOW + timedelta(seconds=seconds)
+
+
+def test_only_nodes_that_the_service_releases_are_expected_after_the_job(tmp_path: Path) -> None:
+    scale = {key: text.replace("LEAST", "0") for key, text in SCALE.items()}
+    assert estimated(tmp_path, AUTO).release == NodeRelease()
+    expected = NodeRelease(timedelta(minutes=15), timedelta(minutes=5))
+    assert estimated(tmp_path, scale).release == expected
+    with planned(tmp_path, {"pool: ask": "pool: never"}, "{}", earlier=EARLIER) as plan:
+        assert plan.release is None
+        assert plan.estimate is not None
+        # The pool is kept: its nodes count until the end of the job.
+        assert plan.estimate.lifetime.expected == pytest.approx((300 + 2 * 1000 + 20) / 3600)
+
+
+def test_tasks_start_at_once_on_nodes_that_exist(tmp_path: Path) -> None:
+    change = {"nodes: 2": "nodes: 2", "pool: ask": "pool: never"}
+    with planned(tmp_path, change, "{}", earlier=EARLIER) as plan:
+        (body,) = (s.action.body for s in plan.steps if isinstance(s.action, CreatePool))
+    text = SPEC.replace("results:", "cost: {}\nresults:")
+    case = {"spec": text, "change": change, "cost": {"dedicated": 0.5, "earlier": EARLIER}}
+    with situation(case, tmp_path) as found:
+        pool = PoolFacts("demo", "active", "steady", body, {}, 2, 0, 2, 0)
+        estimate = build_plan(found.spec, replace(found.observed, pool=pool)).estimate
+    assert estimate is not None
+    assert estimate.lifetime.least == 0
+    assert estimate.lifetime.expected == pytest.approx((2 * 1000 + 20) / 3600)

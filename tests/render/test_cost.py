@@ -97,6 +97,16 @@ def test_a_record_contains_the_node_hours() -> None:
     assert report.node_hours == {("standard_d2s_v5", "dedicated"): pytest.approx(3)}
 
 
+def test_node_hours_contain_the_release_of_the_nodes() -> None:
+    """The service releases the nodes after the run; a pool that is deleted has none."""
+    moment = BEGAN + timedelta(minutes=90)
+    events = [seen(0, 2), seen(60, 2), seen(0, 3, pool="q"), seen(0, 0, pool="q")]
+    ended = RunEnded(Outcome.DONE, 1.0, 0, released=moment)
+    report = fold(Stamped(number, BEGAN, event) for number, event in enumerate([*events, ended]))
+    assert report.node_hours == {("standard_d2s_v5", "dedicated"): pytest.approx(3)}
+    assert report.release_hours == pytest.approx(1)
+
+
 def test_what_node_hours_cost() -> None:
     used = {("standard_d2s_v5", "dedicated"): 2.0, ("standard_d2s_v5", "spot"): 5.0}
     assert spent_text(used, PRICES, "USD", "azure") == (

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from batchspec.account import NodeFacts
 from batchspec.apply.events import Emit, NodeFailed, NodesSeen, Noticed, Waiting
@@ -27,6 +28,9 @@ from batchspec.apply.ports import World
 from batchspec.diagnostics import ServiceError, Severity, redact
 from batchspec.exit_codes import Exit
 from batchspec.plan.observed import START_TASK_RUNNING, PoolFacts
+
+if TYPE_CHECKING:
+    from batchspec.plan import NodeRelease
 
 _NODES_SHOWN = 3
 """How many failed nodes are reported with the output of their start task."""
@@ -60,6 +64,7 @@ class Monitor:
     _poll_interval: PollInterval = field(init=False)
     _began: datetime = field(init=False)
     _health: Health | None = None
+    _pool: PoolFacts | None = None
     _first: dict[tuple[str, str], datetime] = field(default_factory=dict)
     _reported: dict[tuple[str, str], Cause] = field(default_factory=dict)
     _nodes: set[str] = field(default_factory=set)
@@ -78,6 +83,8 @@ class Monitor:
         health = await poll(self.world.account, self.watched, before, self._began)
         self._health = health
         if health.pool is not None:
+            self._report_earlier(health.pool, health)
+            self._pool = health.pool
             self.emit(nodes_seen(health.pool, health.nodes, health.at))
         await self._report_nodes(health.pool_id, health.unhealthy)
         await self._keep_output(health)
@@ -97,6 +104,23 @@ class Monitor:
         seen = (health.job and health.job.state, health.counts, tuple(sorted(health.nodes.items())))
         seconds = self._poll_interval.next((*seen, health.pool and health.pool.allocation))
         await self.world.clock.sleep(min(seconds, max(health.left, 0.05)))
+
+    def _report_earlier(self, pool: PoolFacts, health: Health) -> None:
+        """Report since when the nodes exist that the first poll finds, at most since the start."""
+        since = max(pool.allocation_since or health.at, self._began)
+        if self._pool is None and pool.nodes and since < health.at:
+            self.emit(nodes_seen(pool, health.nodes, since))
+
+    def expect_release(self, release: NodeRelease) -> datetime | None:
+        """When the service is expected to have released the nodes that were seen last, if any.
+
+        The pool of a job may be gone at the last poll.
+        """
+        health, pool = self._health, self._pool
+        if health is None or pool is None:
+            return None
+        ended = health.job.ended if health.job is not None else None
+        return release.expected(ended or health.at, pool.autoscale_at)
 
     @property
     def ending(self) -> Cause | None:

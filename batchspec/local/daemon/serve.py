@@ -255,6 +255,7 @@ async def _work(
         limits=settings.limits,
         speed=simulation.speed,
         allocation=simulation.allocation,
+        release=simulation.release,
         faults=simulation.faults,
         trust=listeners.trust,
     )

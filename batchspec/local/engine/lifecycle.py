@@ -338,8 +338,10 @@ def _intent_steps(view: NodeView, delays: Delays, now: datetime) -> Iterator[Dec
         yield _intent_done(node)
     elif node.state is not NodeState.LEAVING_POOL:
         yield SetNodeState(node, NodeState.LEAVING_POOL)
-    elif view.pool.state is PoolState.DELETING or is_due(node.state_since, delays.leaving, now):
-        yield RemoveNode(node)
+    else:
+        shown = timedelta() if view.pool.state is PoolState.DELETING else delays.leaving
+        if is_due(node.state_since, max(shown, delays.release), now):
+            yield RemoveNode(node)
 
 
 def _intent_done(node: Node) -> Decision:

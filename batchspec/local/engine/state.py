@@ -27,14 +27,16 @@ class Delays:
     """Simulated durations of what takes no time on this machine.
 
     ``allocation`` passes before a node exists, ``boot`` before it has started, ``absence`` before a
-    preempted node is allocated again, ``leaving`` before a node has left its pool, ``transition``
-    before a pool or a job schedule is deleted, and before a job is deleted, completed or disabled.
+    preempted node is allocated again, ``release`` before a node has left its pool, and at least
+    ``leaving`` if the pool is not being deleted, ``transition`` before a pool or a job schedule is
+    deleted, and before a job is deleted, completed or disabled.
     """
 
     allocation: timedelta = timedelta()
     boot: timedelta = timedelta()
     absence: timedelta = timedelta()
     leaving: timedelta = timedelta()
+    release: timedelta = timedelta()
     transition: timedelta = timedelta()
 
 

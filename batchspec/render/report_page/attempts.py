@@ -139,6 +139,7 @@ def combined_report(attempts: Sequence[Attempt]) -> Report:
         phases=phases,
         uploaded=sum(report.uploaded for report in reports),
         downloaded=sum(report.downloaded for report in reports),
+        release_hours=sum(report.release_hours for report in reports),
         node_hours=added(report.node_hours for report in reports),
         prices=priced.prices,
         currency=priced.currency,

@@ -373,6 +373,11 @@ def _amount(report: Report) -> str:
 
 def _how_measured(report: Report, *, left: bool) -> str:
     texts = ["Node hours are counted while batchspec watches the run, on the service's clock."]
+    if report.release_hours:
+        texts.append(
+            f"They contain {report.release_hours:,.3f} for the release of the nodes after the job,"
+            " as expected."
+        )
     if left:
         texts.append("Of nodes that left the pool before the end, the VM size is not recorded.")
     if report.prices is None:
