@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 import batchspec
-from batchspec.api import load_spec
-from batchspec.api.operations import saved_options
+from batchspec.api import load_spec, saved_options
 from batchspec.diagnostics import KeyVaultSecret
 from batchspec.plan import PlanOptions, SavedPlan
 from tests.key_vault import FakeVault, fake_vault

@@ -9,7 +9,8 @@ from batchspec.account import TaskCounts
 from batchspec.apply.events import Event, Stamped, TaskFailed, TasksSeen
 from batchspec.apply.wait import wait_for_tasks
 from batchspec.plan.actions import WaitForTasks
-from batchspec.render.report import Tally, TaskTally
+from batchspec.render import Tally
+from batchspec.render.report import TaskTally
 from batchspec.spec import Record
 from tests.apply.fake import START
 from tests.apply.test_lagging_counts import Lagging, lagging, monitor

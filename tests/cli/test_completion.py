@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from batchspec.account import NodeRecord
+from batchspec.api import recorded_runs
 from batchspec.api.recorded_names import (
     TimeLimit,
     recorded_causes,
     recorded_nodes,
     recorded_outcomes,
-    recorded_runs,
     recorded_steps,
     recorded_tasks,
 )

@@ -19,9 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.api import read_history, read_lines
-from batchspec.api.recorded_names import recorded_runs, runs_folder
-from batchspec.api.run_folder import KEPT, RunFolder
+from batchspec.api import RunFolder, read_history, read_lines, recorded_runs, runs_folder
+from batchspec.api.run_folder import KEPT
 from batchspec.apply.events import (
     Event,
     Noticed,

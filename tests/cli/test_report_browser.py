@@ -17,10 +17,7 @@ from typing import Any
 
 import pytest
 
-from batchspec.api import read_history, write_page
-from batchspec.api.recorded_names import runs_folder
-from batchspec.api.run_folder import RunFolder
-from batchspec.api.run_record import RecordFiles
+from batchspec.api import RecordFiles, RunFolder, read_history, runs_folder, write_page
 from batchspec.apply.events import Outcome, RunEnded, RunStarted, Stamped
 from tests.cli.test_run_record import AT, JOB, a_task, stream
 from tests.render.large_run import record_run

@@ -10,8 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from batchspec.api import NoNotices, RunOptions, watch_status
-from batchspec.api.options import TaskState
+from batchspec.api import NoNotices, RunOptions, TaskState, watch_status
 from batchspec.cli.commands.status import status
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.exit_codes import Exit

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.api.loading import check_spec
-from batchspec.api.options import RunOptions
+from batchspec.api import RunOptions, check_spec
 from batchspec.diagnostics import SpecError
 
 SPEC = """version: 1

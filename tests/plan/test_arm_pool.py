@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from batchspec.property_rules import arm_pool
-from batchspec.spec import definition
-from batchspec.spec.validator import Fragment, branches, resolved
+from batchspec.spec import definition, resolved
+from batchspec.spec.validator import Fragment, branches
 
 ACCOUNT = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Batch/batchAccounts/lab"
 REFERENCE = Path(__file__).parents[3] / "shared" / "arm"

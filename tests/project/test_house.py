@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,38 @@ def test_no_module_is_a_fragment_of_another() -> None:
         if importer.parent == path.parent and importer.stem != "__init__":
             fragments.append(name)
     assert fragments == [], "merge them into the modules that import them"
+
+
+FACES_FIRST = (
+    *("account", "api", "autoscale", "catalog", "cli", "importers", "pricing"),
+    *("property_rules", "render", "spec"),
+)
+"""Packages from whose public face tests import every name that it exports."""
+INTERNAL_IMPORTS = 590
+"""Imports of modules inside packages that tests may have; lower it when there are fewer."""
+
+
+def test_tests_import_from_the_public_faces() -> None:
+    found, around = 0, []
+    for path in tracked("tests/**.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or (node.module or "").count(".") < 2:
+                continue
+            root, package, *_ = str(node.module).split(".")
+            if root != "batchspec":
+                continue
+            found += 1
+            if package not in FACES_FIRST:
+                continue
+            face, module = import_module(f"{root}.{package}"), import_module(str(node.module))
+            shared = {one.name for one in node.names} & set(getattr(face, "__all__", ()))
+            around += [
+                f"{path.relative_to(ROOT)}:{node.lineno}: {name}"
+                for name in shared
+                if getattr(face, name) is getattr(module, name)
+            ]
+    assert around == [], "import them from the package"
+    assert 0 < found <= INTERNAL_IMPORTS
 
 
 def test_no_module_has_a_generic_name() -> None:

@@ -7,7 +7,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
-from batchspec.render import NodeRow, RecordHead, RunHistory, TaskFile, TaskRow, merged_nodes
+from batchspec.render import (
+    NodeRow,
+    RecordHead,
+    RunHistory,
+    TaskFile,
+    TaskRow,
+    merged_nodes,
+    row_line,
+)
 from batchspec.render.progress.json_stream import moment
 from batchspec.render.report_page.history import (
     OUTLIERS,
@@ -18,7 +26,6 @@ from batchspec.render.report_page.history import (
     use_by_size,
 )
 from batchspec.render.report_page.payload import pack_tasks
-from batchspec.render.task_records import row_line
 from tests.cli.test_report import an_attempt
 from tests.render.recordings import START
 

@@ -9,8 +9,7 @@ import pytest
 
 from batchspec.apply.events import NodeFailed, Stamped, TaskFailed, Waiting
 from batchspec.diagnostics import Diagnostic
-from batchspec.render import Kind, diagnostics_text, open_view
-from batchspec.render.output import NodeIds
+from batchspec.render import Kind, NodeIds, diagnostics_text, open_view
 
 FIRST, SECOND, THIRD = (f"tvmps_{digits:0<64}_d" for digits in ("0f3a9c21", "0f3a9c215", "77"))
 START = datetime(2026, 12, 1, tzinfo=UTC)

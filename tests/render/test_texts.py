@@ -21,8 +21,10 @@ from batchspec.render import (
     Page,
     Report,
     Status,
+    StepState,
     Tally,
     TaskRow,
+    diagnostics_text,
     next_commands,
     no_such_failure,
     status_json,
@@ -31,7 +33,6 @@ from batchspec.render import (
     task_rows_json,
     task_rows_text,
 )
-from batchspec.render.diagnostics import diagnostics_text
 from batchspec.render.local import (
     LocalStatus,
     local_status_json,
@@ -49,7 +50,7 @@ from batchspec.render.questions import (
     plan_question,
     unanswered,
 )
-from batchspec.render.report import Phase, StepReport, StepState, TaskTally, fold, report_json
+from batchspec.render.report import Phase, StepReport, TaskTally, fold, report_json
 from batchspec.spec import Record
 from tests.render.plans import AZURE, LOCAL, PLANS
 from tests.render.recordings import RECORDINGS, START, Tape

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchspec.render import units
-from batchspec.render.output import wrap
+from batchspec.render import units, wrap
 
 
 @pytest.mark.parametrize(

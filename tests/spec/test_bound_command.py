@@ -7,8 +7,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchspec.diagnostics import Place, Secret, SpecError
-from batchspec.spec import BlobUrl, Record, Template, Text, bind_command, command_line
-from batchspec.spec.model import Command, Shell
+from batchspec.spec import (
+    BlobUrl,
+    Command,
+    Record,
+    Shell,
+    Template,
+    Text,
+    bind_command,
+    command_line,
+)
 
 WHERE = Place("run.yaml", 1, 1, "")
 SHARED = {

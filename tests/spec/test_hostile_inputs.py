@@ -15,10 +15,9 @@ from batchspec.diagnostics import Place, SpecError
 from batchspec.observe import scan
 from batchspec.plan.rules import checks
 from batchspec.render import diagnostics
-from batchspec.spec import read_rows, read_spec, yaml_parser
+from batchspec.spec import Target, Template, evaluate, read_rows, read_spec, yaml_parser
 from batchspec.spec.rows import LONGEST_LINE
-from batchspec.spec.template import evaluate, sandbox
-from batchspec.spec.values import Target, Template
+from batchspec.spec.template import sandbox
 from tests.spec.hostile_inputs import case, written
 from tools.input_fuzz import command, run
 

@@ -20,8 +20,17 @@ import yaml
 from azure.batch import models
 from azure.batch._utils.model_base import SdkJSONEncoder
 
-from batchspec.spec import BlobUrl, Value, definition, duration, iso, load_schema, read_spec, thaw
-from batchspec.spec.validator import resolved
+from batchspec.spec import (
+    BlobUrl,
+    Value,
+    definition,
+    duration,
+    iso,
+    load_schema,
+    read_spec,
+    resolved,
+    thaw,
+)
 
 SECRET = "hunter2"
 
