@@ -148,6 +148,10 @@ class Jobs(Protocol):
         """Every job whose id starts with ``prefix``."""
         ...
 
+    def list_active(self) -> AsyncIterator[JobFacts]:
+        """Every active job of the account; the service limits their number."""
+        ...
+
     async def create(self, body: Record, sas: timedelta) -> bool:
         """Create a job; ``False`` if an equal one of the same spec existed."""
         ...

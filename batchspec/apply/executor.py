@@ -223,9 +223,10 @@ class _Run:
         if self.conflict:
             # The other run may use what the plan would delete.
             return self.conflict
-        if step.gate is Gate.SUCCESS:
-            return str(self.outcome or "")
-        reason = self._missing_results(step.action)
+        success = step.gate is Gate.SUCCESS
+        reason = str(self.outcome or "") if success else self._missing_results(step.action)
+        if not reason and isinstance(step.action, DeletePool):
+            reason = await resources.used_by(step.action.pool, self.plan.name, self.world)
         if not reason and step.gate is Gate.ASK and not await self._agreed(step):
             return "declined"
         return reason

@@ -18,7 +18,7 @@ from batchspec.apply.node_logs import forget_pool_output, keep_pool_output
 from batchspec.apply.polling import wait_until_deleted
 from batchspec.apply.ports import World
 from batchspec.apply.tasks import end_job
-from batchspec.diagnostics import ConflictError, Diagnostic, Severity, counted
+from batchspec.diagnostics import ConflictError, Diagnostic, ServiceError, Severity, counted
 from batchspec.plan import created_meanwhile
 from batchspec.plan.actions import (
     CreateContainer,
@@ -43,6 +43,7 @@ from batchspec.plan.actions import (
     UseContainer,
 )
 from batchspec.plan.metadata import (
+    SPEC,
     applied_to,
     is_other_run,
     metadata_of,
@@ -149,6 +150,25 @@ async def replace_pool(action: ReplacePool, context: StepContext) -> StepResult:
     await forget_pool_output(action.pool, world, context.emit)
     await _pools(world, action.control_plane).create(action.body, action.sas)
     return StepResult(context.step.items)
+
+
+async def used_by(pool: str, spec: str, world: World) -> str:
+    """Why clean-up may not delete a pool: a job of another spec still has work there.
+
+    The service puts the running tasks of a deleted pool back to waiting, where they stay. Empty if
+    there is no such job.
+    """
+    account = world.account
+    try:
+        async for job in account.jobs.list_active():
+            if job.pool.lower() != pool.lower() or job.metadata.get(SPEC) == spec:
+                continue
+            counts = await account.jobs.get_task_counts(job.id)
+            if counts.active + counts.running:
+                return f"the job {job.id!r} has tasks there that have not ended"
+    except ServiceError as error:
+        return f"whether other jobs use it could not be read: {error.problems[0].summary}"
+    return ""
 
 
 async def delete_pool(action: DeletePool, context: StepContext) -> StepResult:

@@ -51,6 +51,14 @@ class Jobs:
             async for body in list_items(self._connection.client, "/jobs", where=where):
                 yield facts.job_facts(body)
 
+    async def list_active(self) -> AsyncIterator[JobFacts]:
+        """Every active job of the account."""
+        with translated("jobs"):
+            async for body in list_items(
+                self._connection.client, "/jobs", where="state eq 'active'"
+            ):
+                yield facts.job_facts(body)
+
     async def create(self, body: Record, sas: timedelta) -> bool:
         """Create a job; ``False`` if the same spec has already created the same job."""
         job: Any = await self._connection.request_body(body, sas)

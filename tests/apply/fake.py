@@ -156,6 +156,10 @@ class FakeJobs(FakeResource):
             pool=self.account.job_pools.get(job_id, ""),
         )
 
+    async def list_active(self) -> AsyncIterator[JobFacts]:
+        for one in self.account.other_jobs:
+            yield one
+
     async def create(self, body: Record, sas: timedelta) -> bool:
         await self.account.call("jobs.create", str(body["id"]))
         existed = body["id"] in self.account.job_bodies
@@ -384,6 +388,7 @@ class FakeAccount:
     failing: set[str] = field(default_factory=set)
     waiting: tuple[TaskWaiting, ...] = ()
     prepared: tuple[PreparationFacts, ...] = ()
+    other_jobs: tuple[JobFacts, ...] = ()
     times: tuple[TaskTimes, ...] = ()
     running_tasks: tuple[TaskSince, ...] = ()
     ended_tasks: tuple[TaskSince, ...] = ()

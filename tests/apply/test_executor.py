@@ -46,10 +46,10 @@ from batchspec.plan.actions import (
     WaitForPool,
     WaitForTasks,
 )
-from batchspec.plan.metadata import ORIGIN, VERSION
+from batchspec.plan.metadata import ORIGIN, SPEC, VERSION
 from batchspec.plan.observed import AccountNames, JobFacts, LocalFile
 from batchspec.spec import Record
-from tests.apply.fake import FakeAccount, refused
+from tests.apply.fake import START, FakeAccount, refused
 
 HOUR = timedelta(hours=1)
 
@@ -195,6 +195,42 @@ async def test_declined_deletions_are_reported_as_remaining(tmp_path: Path) -> N
     assert not account.stored
     assert ended(events).left == ("delete-pool", "delete-job")
     assert [e.because for e in events if isinstance(e, StepSkipped)] == ["declined"] * 2
+
+
+@pytest.mark.parametrize("gate", [Gate.ASK, Gate.END, Gate.SUCCESS])
+async def test_clean_up_keeps_a_pool_that_runs_tasks_of_another_spec(
+    gate: Gate, tmp_path: Path
+) -> None:
+    other = JobFacts("other", "active", START, Record(), {SPEC: "other"}, pool="P")
+    account = FakeAccount(other_jobs=(other,), task_ids={"other": ["t"]})
+    whole = tutorial(tmp_path)
+    plan = replace(
+        whole,
+        steps=tuple(
+            replace(one, gate=gate) if isinstance(one.action, DeletePool) else one
+            for one in whole.steps
+        ),
+    )
+    events, code = await events_of(plan, account, tmp_path)
+    assert code is Exit.DONE
+    assert set(account.pool_bodies) == {"p"}
+    assert ended(events).left == ("delete-pool",)
+    (skipped,) = [event for event in events if isinstance(event, StepSkipped)]
+    assert skipped.because == "the job 'other' has tasks there that have not ended"
+
+
+@pytest.mark.parametrize(
+    ("spec", "pool", "tasks"), [("topn", "p", 1), ("other", "q", 1), ("other", "p", 0)]
+)
+async def test_jobs_without_work_on_a_pool_do_not_keep_it(
+    spec: str, pool: str, tasks: int, tmp_path: Path
+) -> None:
+    """A job of this spec, one on another pool, and one without tasks."""
+    job = JobFacts("other", "active", START, Record(), {SPEC: spec}, pool=pool)
+    account = FakeAccount(other_jobs=(job,), task_ids={"other": ["t"] * tasks})
+    events, _ = await events_of(tutorial(tmp_path), account, tmp_path)
+    assert not account.pool_bodies
+    assert not ended(events).left
 
 
 async def test_the_pool_is_deleted_before_its_containers(tmp_path: Path) -> None:
