@@ -35,7 +35,11 @@ def _ignore(_: Spec) -> None:
 
 
 def load_spec(
-    options: RunOptions, *, needs_secrets: bool = False, on_loaded: OnLoaded = _ignore
+    options: RunOptions,
+    *,
+    needs_secrets: bool = False,
+    on_loaded: OnLoaded = _ignore,
+    working: Working = silent,
 ) -> Spec:
     """The checked spec. From now on its secret parameters are redacted in every output.
 
@@ -62,6 +66,7 @@ def load_spec(
     if needs_secrets and references:
         from batchspec.cloud.key_vault import read_secrets
 
+        working("reading secrets from key vaults")
         fetched = read_secrets(references, options.environ)
         conceal(*fetched.values())
         spec = _read(options, fetched, needs_secrets)
@@ -132,7 +137,7 @@ def _load(
     """The checked spec; its files are listed in ``spool``, also those of a spec with errors."""
     problems = Diagnostics()
     try:
-        spec = load_spec(options, needs_secrets=needs_secrets, on_loaded=on_loaded)
+        spec = load_spec(options, needs_secrets=needs_secrets, on_loaded=on_loaded, working=working)
     except FlawedSpecError as error:
         problems.extend(error.problems)
         scan(error.containers, spool, problems, contents=False)

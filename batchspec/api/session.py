@@ -177,7 +177,15 @@ def _without_files(
 ) -> Iterator[tuple[Spec, Spool]]:
     """The spec, and a spool for observations of the account."""
     with Spool() as spool:
-        yield load_spec(options, needs_secrets=needs_secrets, on_loaded=notices.loaded), spool
+        yield (
+            load_spec(
+                options,
+                needs_secrets=needs_secrets,
+                on_loaded=notices.loaded,
+                working=notices.working,
+            ),
+            spool,
+        )
 
 
 @contextmanager

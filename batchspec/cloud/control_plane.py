@@ -168,7 +168,8 @@ class ControlPlane:
             found = [
                 str(each["subscriptionId"])
                 async for each in _list(client, path, version=version)
-                if str(each.get("state", "Enabled")).lower() != "disabled"
+                if each.get("subscriptionId")
+                and str(each.get("state", "Enabled")).lower() != "disabled"
             ]
         if len(found) > MOST_SUBSCRIPTIONS:
             raise _too_many(len(found))

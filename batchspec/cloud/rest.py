@@ -110,16 +110,20 @@ async def list_pages(
 
     ``target`` is path and query of the first page, ``link_name`` the property with the URL of the
     next page.
+
+    Raises:
+        ServiceError: an answer is not such a list, or refers to a page that was read before.
     """
-    path = target.partition("?")[0]
-    while True:
+    path, read = target.partition("?")[0], set[str]()
+    while target not in read:
+        read.add(target)
         response = await client.send_request(
             HttpRequest("GET", _endpoint_url(target), headers=_ACCEPT)
         )
         response.raise_for_status()
         body = response.json()
-        if not isinstance(body, dict) or not isinstance(body.get("value"), list):
-            raise _not_a_list(path)
+        if not _is_page(body):
+            raise _bad_answer(path, "is not a list")
         for element in body["value"]:
             yield element
         link = body.get(link_name)
@@ -130,6 +134,12 @@ async def list_pages(
         # other host.
         parts = urlsplit(str(link))
         target = f"{parts.path}?{parts.query}"
+    raise _bad_answer(path, "refers to a page that it has sent before")
+
+
+def _is_page(body: object) -> bool:
+    elements = body.get("value") if isinstance(body, dict) else None
+    return isinstance(elements, list) and all(isinstance(each, dict) for each in elements)
 
 
 _ACCEPT = {"Accept": "application/json"}
@@ -143,9 +153,9 @@ def _endpoint_url(target: str) -> str:
     return "{endpoint}/" + target.lstrip("/").replace("{", "%7B").replace("}", "%7D")
 
 
-def _not_a_list(path: str) -> ServiceError:
+def _bad_answer(path: str, fault: str) -> ServiceError:
     return ServiceError(
-        Diagnostic("bad-answer", f"the answer to GET {path} is not a list"), code="bad-answer"
+        Diagnostic("bad-answer", f"the answer to GET {path} {fault}"), code="bad-answer"
     )
 
 

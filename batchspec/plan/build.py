@@ -367,7 +367,7 @@ def _unused_pool_drift(spec: Spec, observed: Observed, body: Record) -> Iterator
 def _unused_pool_steps(
     spec: Spec, observed: Observed, body: Record, steps: Sequence[Step]
 ) -> Iterator[Step]:
-    """A step that decreases the pool, and one that keeps what changes when tasks run again.
+    """A step that decreases the pool, and one that keeps its nodes and later changes.
 
     ``steps`` are the others of the plan: a pool that is deleted is not changed, unless the user is
     asked first, and may keep it.
@@ -383,9 +383,11 @@ def _unused_pool_steps(
         yield from sizes
     elif facts.scales or target_size(body) != existing_size(facts):
         later += [step.reason for step in sizes]
-    if later:
-        reason = f"changes when tasks run again: {'; '.join(later)}"
+    reasons = [f"has {counted(facts.nodes, 'node')} without work"] if facts.nodes else []
+    reasons += [f"changes when tasks run again: {'; '.join(later)}"] if later else []
+    if reasons:
         pool_id = spec.pool.id
+        reason = "; ".join(reasons)
         yield Step(f"pool:{pool_id}:later", None, Verb.KEEP, f"pool {pool_id}", reason)
 
 

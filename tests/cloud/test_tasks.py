@@ -372,8 +372,19 @@ async def test_a_missing_job_has_no_tasks(cloud: AccountClient, server: Scripted
     assert caught.value.code == "JobNotFound"
 
 
-async def test_an_answer_that_is_not_a_list(cloud: AccountClient, server: Scripted) -> None:
-    server.on("GET", "/jobs/j/tasks", Reply(body={"hello": "world"}))
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"hello": "world"},
+        {"value": ["odd"]},
+        {"value": [], "odata.nextLink": "https://x/jobs/j/tasks?$skiptoken=1"},
+    ],
+)
+async def test_an_answer_that_is_not_a_list(
+    body: dict[str, object], cloud: AccountClient, server: Scripted
+) -> None:
+    """Nor one whose page after the first refers to itself."""
+    server.on("GET", "/jobs/j/tasks", Reply(body=body))
     with pytest.raises(ServiceError) as caught:
         _ = [task async for task in cloud.tasks.list("j", missing_ok=True)]
     assert caught.value.code == "bad-answer"
