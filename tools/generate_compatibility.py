@@ -83,9 +83,12 @@ _BEHAVIOUR = """\
 - **Networks.** Nodes are reached at 127.0.0.1 on ports of this machine: the port of the
   node's SSH server, and the back-end ports of the pool's endpoint configuration, whether or not a
   process listens there.
-- **Users.** Processes run as the user who started the service. `userIdentity` and the elevation
-  level are stored and returned. Users of a node sign in to its SSH server, on a port of 127.0.0.1;
-  their sessions run as that user, too.
+- **Users.** If the service runs as root on Linux, in a data folder that other users can enter,
+  tasks run as separate users with the rights of the article "Run tasks under user accounts in
+  Batch" (`docs/local.md`). An elevated task is root; a user has no name in `/etc/passwd`; a pool
+  has no user on two nodes. Otherwise processes run as the user who started the service, and
+  `userIdentity` and the elevation level are only stored and returned. Users of a node sign in to
+  its SSH server, on a port of 127.0.0.1; their sessions run as the user of the service.
 - **Node logs.** `upload_node_logs` replies before the upload, as recorded, and a failed upload is
   only in `daemon.log`. The file is `agent-debug.log`; recordings have four files, whose names are
   not documented.

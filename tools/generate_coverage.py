@@ -28,8 +28,8 @@ service; a test keeps it up to date.
 This page lists every property that the Batch service (api-version 2025-06-01, SDK 15.1) accepts
 when a pool, job, job schedule or task is created: its key in a spec, its short form, its name in
 the REST API, and its support by the embedded service. *Full* means the same effect as on Azure,
-*no effect* that it is stored and returned. See [compatibility.md](compatibility.md) for the
-reasons.
+*no effect* that it is stored and returned, *under root* that it has its effect if the service runs
+as root on Linux. See [compatibility.md](compatibility.md) for the reasons.
 
 A property without a key of the same name has a note instead.
 """
@@ -170,8 +170,10 @@ def _local(root: Root, wires: tuple[str, ...]) -> str:
         return "full"  # the service has no table of gaps for schedules and auto pools
     path = "/".join(wires)
     table = WITHOUT_EFFECT[root.kind]
-    without = any(path == known or path.startswith(f"{known}/") for known in table)
-    return "no effect" if without else "full"
+    for known, reason in table.items():
+        if path == known or path.startswith(f"{known}/"):
+            return "under root" if "root" in reason else "no effect"
+    return "full"
 
 
 if __name__ == "__main__":

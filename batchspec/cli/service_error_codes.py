@@ -381,6 +381,12 @@ LOCAL = ErrorGroup(
             "Set it to 1, or unset it.",
         ),
         ErrorCode(
+            "task-users-unreadable",
+            "BATCHSPEC_LOCAL_TASK_USERS is neither 1 nor 0",
+            "It switches separate users of tasks on or off.",
+            "Set it to 0, or unset it.",
+        ),
+        ErrorCode(
             "speed-unreadable",
             "The speed is not valid",
             "It is a number from 1 to 3600.",

@@ -40,6 +40,24 @@ class Entry:
     mode: int
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The owner of what is created: ids of user and group. ``mode`` is that of directories."""
+
+    uid: int
+    gid: int
+    mode: int
+
+    def take(self, directory: int) -> None:
+        """Make this the owner of an open directory."""
+        os.fchown(directory, self.uid, self.gid)
+        os.fchmod(directory, self.mode)
+
+    def take_file(self, file: int) -> None:
+        """Make this the owner of an open file."""
+        os.fchown(file, self.uid, self.gid)
+
+
 def split(path: str) -> tuple[str, ...]:
     """The components of a relative path.
 
@@ -100,10 +118,13 @@ def opened(root: Root, path: str) -> Iterator[tuple[int, Entry]]:
 
 
 @contextmanager
-def open_directory(root: Path, parts: Sequence[str], *, own: bool = False) -> Iterator[int]:
+def open_directory(
+    root: Path, parts: Sequence[str], *, own: bool = False, owner: Owner | None = None
+) -> Iterator[int]:
     """A descriptor of the directory ``parts`` below ``root``; missing components are created.
 
-    A root that is the service's ``own``, where no task creates files, may itself be a link.
+    A root that is the service's ``own``, where no task creates files, may itself be a link. Those
+    components that belong to root's group, such as new ones, get the ``owner``, if there is one.
 
     Raises:
         OSError: a component is a file or a link, or cannot be created.
@@ -114,6 +135,8 @@ def open_directory(root: Path, parts: Sequence[str], *, own: bool = False) -> It
             below = _open_or_create(part, descriptor)
             os.close(descriptor)
             descriptor = below
+            if owner is not None and os.fstat(descriptor).st_gid == 0:
+                owner.take(descriptor)
         yield descriptor
     finally:
         os.close(descriptor)
@@ -129,7 +152,7 @@ def _open_or_create(name: str, above: int) -> int:
 
 
 @contextmanager
-def create_file(directory: int, name: str, mode: int) -> Iterator[int]:
+def create_file(directory: int, name: str, mode: int, owner: Owner | None = None) -> Iterator[int]:
     """A descriptor for a new file, which appears as ``name`` completely or not at all.
 
     Raises:
@@ -141,6 +164,8 @@ def create_file(directory: int, name: str, mode: int) -> Iterator[int]:
     try:
         try:
             yield descriptor
+            if owner is not None:
+                owner.take_file(descriptor)
             os.fchmod(descriptor, mode)
         finally:
             os.close(descriptor)

@@ -42,6 +42,7 @@ from batchspec.local.model import Node, NodeState
 from batchspec.local.process import process_tag
 from batchspec.local.settings import NO_LIMITS, Limits, TrustFiles
 from batchspec.local.store import Applications, DamagedStateError, Store, is_corrupt
+from batchspec.local.task_users import UserIds
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class ServiceConfig:
     faults. ``applications`` is the folder of
     application packages, ``identities`` are the rights of managed identities, ``limits`` apply to
     every task. ``trust`` are the files with which nodes trust the certificate of the services, if
-    they use https.
+    they use https. ``users`` are the ids of the users of tasks, if they run as separate users.
     ``unread`` is how long a requested resize lasts at least if no client reads the pool,
     ``node_state`` how long a node is at least ``creating``, ``starting`` or ``leavingpool``.
     """
@@ -76,6 +77,7 @@ class ServiceConfig:
     identities: IdentityRights = FULL_ACCESS
     limits: Limits = NO_LIMITS
     trust: TrustFiles | None = None
+    users: UserIds | None = None
     unread: timedelta = timedelta(seconds=2)
     node_state: timedelta = timedelta(milliseconds=20)
 
@@ -102,6 +104,7 @@ def default_engine(
         applications=applications_of(config),
         limits=config.limits,
         trust=config.trust,
+        users=config.users,
     )
     containers = ContainerEngine(os.environ, process_tag(config.data))
     return ProcessEngine(

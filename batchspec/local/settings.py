@@ -28,6 +28,7 @@ from batchspec.local.startup import LocalError
 SPEED, ALLOCATION = "BATCHSPEC_LOCAL_SPEED", "BATCHSPEC_LOCAL_ALLOCATION"
 CHAOS, SEED = "BATCHSPEC_LOCAL_CHAOS", "BATCHSPEC_LOCAL_SEED"
 HTTPS = "BATCHSPEC_LOCAL_HTTPS"
+TASK_USERS = "BATCHSPEC_LOCAL_TASK_USERS"
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 RESOURCE_GROUP = "batchspec"
@@ -237,7 +238,8 @@ class Settings:
     ``data`` is the folder of its state, ``cache`` the folder of downloads, ``node`` the Node.js
     executable from ``BATCHSPEC_NODE``, ``path`` the search path for another Node.js. ``limits``
     apply to every task; ``simulation`` sets the speed of time and the injected faults. With
-    ``https`` the services also listen on https ports.
+    ``https`` the services also listen on https ports. Without ``task_users``, tasks run as the user
+    of the service also if that is root.
     """
 
     data: Path
@@ -247,6 +249,7 @@ class Settings:
     limits: Limits = NO_LIMITS
     simulation: Simulation = REAL_TIME
     https: bool = False
+    task_users: bool = True
 
     @classmethod
     def read(
@@ -274,6 +277,7 @@ class Settings:
             limits=Limits.read(environ),
             simulation=Simulation.read(environ, options),
             https=https or _parse_switch(HTTPS, environ.get(HTTPS, "")),
+            task_users=_parse_switch(TASK_USERS, environ.get(TASK_USERS) or "1"),
         )
 
 
@@ -282,6 +286,6 @@ def _parse_switch(name: str, text: str) -> bool:
         return True
     if text.lower() in {"", "0", "false", "no", "off"}:
         return False
-    raise LocalError(
-        "https-unreadable", f"{name} is {text!r}, which is neither 1 nor 0.", fix=f"Set {name}=1"
-    )
+    code = "https-unreadable" if name == HTTPS else "task-users-unreadable"
+    message = f"{name} is {text!r}, which is neither 1 nor 0."
+    raise LocalError(code, message, fix=f"Set {name} to 1 or 0")

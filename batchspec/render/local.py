@@ -69,7 +69,8 @@ class LocalStatus:
     """The status of the service; what is known only while it runs is ``None`` otherwise.
 
     ``former_clients`` are clients with an api-version that Azure Batch will retire: name, version.
-    ``blob_host_url`` is the address of the storage with the account in the host name.
+    ``blob_host_url`` is the address of the storage with the account in the host name. Tasks run as
+    separate users with ids from ``first_user_id``, or as root for the ``root_reason``.
     """
 
     state: str
@@ -84,6 +85,8 @@ class LocalStatus:
     former_clients: tuple[tuple[str, str], ...] = ()
     blob_host_url: str | None = None
     https: LocalHttps | None = None
+    first_user_id: int | None = None
+    root_reason: str = ""
 
 
 def local_status_text(status: LocalStatus, *, color: bool = False) -> str:
@@ -103,6 +106,7 @@ def _lines(status: LocalStatus, style: Style) -> Iterator[str]:
         "process": status.pid and str(status.pid),
         "version": status.version,
         **_simulation_rows(status.simulation),
+        "users": _users(status),
         "data": str(status.data),
         "log": str(status.log),
     }
@@ -111,6 +115,12 @@ def _lines(status: LocalStatus, style: Style) -> Iterator[str]:
             yield f"{name:<8} {flat(value)}"
     for name, version in status.former_clients:
         yield f"client   {flat(name)} speaks api-version {flat(version)}, which Azure will retire"
+
+
+def _users(status: LocalStatus) -> str:
+    if status.first_user_id is not None:
+        return f"separate users for tasks, with ids from {status.first_user_id}"
+    return f"tasks run as root: {status.root_reason}" if status.root_reason else ""
 
 
 def local_status_json(status: LocalStatus) -> str:
@@ -138,6 +148,8 @@ def local_status_json(status: LocalStatus) -> str:
             "chaos": simulation and (simulation.chaos or None),
             "seed": simulation and simulation.seed,
             "time": simulation and simulation.time and simulation.time.astimezone(UTC).isoformat(),
+            "first_user_id": status.first_user_id,
+            "tasks_run_as_root": status.root_reason or None,
             "former_clients": [
                 {"name": name, "api_version": version} for name, version in status.former_clients
             ],

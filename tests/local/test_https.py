@@ -236,3 +236,11 @@ def test_the_switch_in_the_environment() -> None:
     with pytest.raises(local.LocalError) as caught:
         Settings.read({"BATCHSPEC_LOCAL_HTTPS": "perhaps"})
     assert caught.value.code == "https-unreadable"
+
+
+def test_the_switch_of_separate_users_in_the_environment() -> None:
+    assert Settings.read({}).task_users
+    assert not Settings.read({"BATCHSPEC_LOCAL_TASK_USERS": "0"}).task_users
+    with pytest.raises(local.LocalError) as caught:
+        Settings.read({"BATCHSPEC_LOCAL_TASK_USERS": "perhaps"})
+    assert caught.value.code == "task-users-unreadable"

@@ -14,7 +14,9 @@ import batchspec
 
 ROOT = Path(__file__).parents[2]
 
-LONG_FILES: dict[str, str] = {}
+LONG_FILES: dict[str, str] = {
+    "batchspec/local/agent/host.py": "one program, which imports nothing of the package",
+}
 """Files that may be longer than 500 lines, each with the reason."""
 
 REGISTRIES = re.compile(

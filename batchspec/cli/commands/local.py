@@ -153,6 +153,8 @@ def status(output_format: TextOrJson = Format.TEXT) -> int:
         simulation=simulation,
         former_clients=tuple((one.name, one.version) for one in found.former_clients),
         https=_https_of(endpoints) if endpoints else None,
+        first_user_id=found.separation.ids.first if found.separation.ids else None,
+        root_reason=found.separation.reason,
     )
     if output_format is Format.JSON:
         out(local_status_json(shown))

@@ -23,6 +23,7 @@ from batchspec.local.agent.launch import (
     exit_failure,
     failure,
     failure_json,
+    launch_failure,
     node_error_json,
     program_failure,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "failure",
     "failure_json",
     "hash_password",
+    "launch_failure",
     "node_error_json",
     "program_failure",
     "read_public_key",

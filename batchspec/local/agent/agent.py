@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,6 +48,7 @@ from batchspec.local.agent.storage import BlobClient, NodeStorage, StorageAccess
 from batchspec.local.clock import Clock
 from batchspec.local.model import NO_USAGE, LogUpload
 from batchspec.local.process import TAG_VARIABLE, process_tag
+from batchspec.local.task_users import UserIds, file_access_of
 
 
 class CoordinationError(Exception):
@@ -59,13 +61,14 @@ class CoordinationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NodeTools:
-    """What a node works with. ``tag`` is added to the environment of every process."""
+    """What a node works with; ``tag`` is in the environment of every process."""
 
     processes: Processes
     storage: BlobClient
     node_storage: NodeStorage
     clock: Clock
     tag: Mapping[str, str]
+    users: UserIds | None = None
 
 
 class Coordination:
@@ -91,7 +94,8 @@ class Coordination:
             OSError: a directory cannot be created.
         """
         for instance in self._settings.instances[1:]:
-            await make_directory(data, instance.directory, fresh=self._launch.fresh)
+            owners = self._launch.owners(self._tools.users)
+            await make_directory(data, instance.directory, fresh=self._launch.fresh, owners=owners)
 
     async def perform(self) -> None:
         """Download the common files on all nodes, then run the coordination command on all nodes.
@@ -142,10 +146,11 @@ class Coordination:
 
     async def _prepare(self, instance: TaskInstance) -> None:
         self._started[instance.number] = self._tools.clock.now()
-        files, into = self._settings.common_files, instance.directory
+        files, into, tools = self._settings.common_files, instance.directory, self._tools
+        owners = self._launch.owners(tools.users)
         try:
             await add_files(
-                instance.packages, files, into, self._tools.storage, self._tools.node_storage
+                instance.packages, files, into, tools.storage, tools.node_storage, owners
             )
         except (PackageError, ResourceError, OSError) as error:
             self._fail(instance, CommandResult(None, preparation_failure(error)))
@@ -159,6 +164,7 @@ class Coordination:
             append=True,
             stays=True,
             limits=self._launch.limits,
+            user=self._launch.user,
         )
         ran = await run_command(self._tools.processes, self._key(instance), command)
         if ran.failure is not None:
@@ -191,17 +197,19 @@ class _StepCancelledError(Exception):
 class Agent:
     """Performs any number of launches concurrently."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917  one collaborator each
         self,
         data: Path,
         clock: Clock,
         storage_access: StorageAccess,
         containers: ContainerEngine | None = None,
         authority: Path | None = None,
+        users: UserIds | None = None,
     ) -> None:
         """``data`` is the data folder, whose tag all processes get; see ``orphans``.
 
         ``authority`` is a certificate that downloads and uploads trust beside those of the system.
+        ``users`` are the ids of the users of tasks, if they run as separate users.
         """
         self._data = data
         self._tag = process_tag(data)
@@ -211,7 +219,8 @@ class Agent:
         self._blobs = BlobClient(authority=authority)
         self._processes = Processes({TAG_VARIABLE: self._tag})
         self._runs: dict[str, _Run] = {}
-        self._mounts = Mounts(data, self._blobs, storage_access)
+        self._users = users
+        self._mounts = Mounts(data, self._blobs, storage_access, users)
         self.logs = NodeLogs(data)
         """The logs of the nodes."""
 
@@ -257,7 +266,8 @@ class Agent:
         started = self._clock.now()
         why: Failure | None = None
         try:
-            await self._step(run, install_all(installation.packages))
+            owner = None if self._users is None else self._users.folders
+            await self._step(run, install_all(installation.packages, owner))
             mounting = self._mounts.mount(installation.node_root, installation.mounts)
             await self._step(run, mounting)
         except (PackageError, MountError) as error:
@@ -348,7 +358,8 @@ class Agent:
             return launch.refused
         into = launch.directory / "wd"
         try:
-            await make_directory(self._data, launch.directory, fresh=launch.fresh)
+            owners = launch.owners(self._users)
+            await make_directory(self._data, launch.directory, fresh=launch.fresh, owners=owners)
             # It may have been ended while an old directory was removed.
             if run.ended is None and (launch.packages or launch.resource_files):
                 filling = add_files(
@@ -357,6 +368,7 @@ class Agent:
                     into,
                     self._blobs,
                     NodeStorage(self._storage_access, launch.identities),
+                    owners,
                 )
                 await self._step(run, filling)
             if run.ended is None and launch.mounts:
@@ -395,6 +407,7 @@ class Agent:
             environment,
             append=appends,
             limits=launch.limits,
+            user=launch.user,
         )
         ran = await run_command(self._processes, launch.key, command)
         return _final_result(ran, run)
@@ -425,7 +438,7 @@ class Agent:
         """Run the coordination on all nodes, then the primary's command, then end all instances."""
         tag = {TAG_VARIABLE: self._tag}
         node_storage = NodeStorage(self._storage_access, launch.identities)
-        tools = NodeTools(self._processes, self._blobs, node_storage, self._clock, tag)
+        tools = NodeTools(self._processes, self._blobs, node_storage, self._clock, tag, self._users)
         coordination = Coordination(launch, multi_instance, tools)
         ran = CommandResult(None, None)
         try:
@@ -457,7 +470,12 @@ class Agent:
         try:
             node_storage = NodeStorage(self._storage_access, launch.identities)
             sending = upload_all(
-                outputs, launch.directory, launch.environment, self._blobs, node_storage
+                outputs,
+                launch.directory,
+                launch.environment,
+                self._blobs,
+                node_storage,
+                partial(file_access_of, launch.user, self._users.group if self._users else 0),
             )
             return await self._step(run, sending)
         except OSError as error:  # the upload logs cannot be written

@@ -11,7 +11,8 @@ With ``"stay": true``, a run whose program exited with 0 continues until it is k
 processes that the program left can be used. With ``"append": true``, its output is appended.
 ``"in"`` is a file for its input, which is empty otherwise; ``"terminal"`` is a terminal that the
 program controls, for its input and output instead of files.
-``"memory"`` (bytes) and ``"processes"`` limit its processes.
+``"memory"`` (bytes) and ``"processes"`` limit its processes. ``"user"`` is the user of its
+processes and output files: the ids of user and group, and a list of further groups.
 
     {"run": "7.1", "exit": 0}       the program exited
     {"run": "7.1", "stays": true}   the program exited with 0, and the run continues
@@ -48,6 +49,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 LINUX = sys.platform == "linux"
@@ -201,6 +203,28 @@ WATCH_PAUSE = 0.1
 """Seconds between two measurements."""
 
 
+@contextlib.contextmanager
+def acting_as(user: list[Any] | None) -> Iterator[None]:
+    """Act as another user within the context; what is executed in it stays that user for good.
+
+    The saved ids stay those of root, so that this process can return; ``execve`` replaces them.
+    """
+    if user is None:
+        yield
+        return
+    uid, gid, groups = user
+    before = os.getgroups()
+    os.setgroups(groups)
+    os.setresgid(gid, gid, 0)
+    os.setresuid(uid, uid, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+        os.setresgid(0, 0, 0)
+        os.setgroups(before)
+
+
 class LimitWatch:
     """The limits of one run: bytes of memory, number of processes; ``None`` is no limit.
 
@@ -257,15 +281,16 @@ class Supervisor:
     def run(self, order: dict[str, Any]) -> dict[str, Any]:
         files: list[int] = []
         try:
-            self.prepare(order, files)
+            with acting_as(order.get("user")):
+                self.prepare(order, files)
+                try:
+                    main = self.spawn(order, files)
+                except OSError as error:
+                    return {"errno": error.errno}
+                except ValueError:  # a NUL in an argument or a variable
+                    return {"errno": errno.EINVAL}
         except OSError as error:
             return {"errno": error.errno, "place": error.filename}
-        try:
-            main = self.spawn(order, files)
-        except OSError as error:
-            return {"errno": error.errno}
-        except ValueError:  # a NUL in an argument or a variable
-            return {"errno": errno.EINVAL}
         finally:
             for file in files:
                 os.close(file)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from batchspec.local.model import NO_USAGE, Usage, Wire
 from batchspec.local.settings import NO_LIMITS, Limits
+from batchspec.local.task_users import ELEVATED, Owners, TaskUser, UserIds
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,9 @@ class Launch:
     is what the command runs in, if any. ``refused`` is why the launch must fail without running.
     ``limits`` apply to the command, and in a multi-instance task to each instance. ``mounts`` are
     the file systems of the node. ``start_delay`` passes before the command starts, on a node that
-    is slow by fault injection. ``identities`` are the resource ids of those of the pool.
+    is slow by fault injection. ``identities`` are the resource ids of those of the pool. ``user``
+    is the user of its processes and files, ``None`` that of the service; other tasks of the node
+    can read its directory if it is ``readable``.
     """
 
     key: str
@@ -145,6 +148,14 @@ class Launch:
     mounts: tuple[Mount, ...] = field(default=(), repr=False)
     start_delay: timedelta = timedelta()
     identities: tuple[str, ...] = ()
+    user: TaskUser | None = None
+    readable: bool = False
+
+    def owners(self, users: UserIds | None) -> Owners | None:
+        """The owners of its directory; ``None`` without separate users."""
+        if users is None:
+            return None
+        return users.owners(self.user or ELEVATED, readable=self.readable)
 
 
 @dataclass(frozen=True, slots=True)

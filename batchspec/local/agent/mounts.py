@@ -23,6 +23,7 @@ from batchspec.local.agent.storage import BlobClient, StorageAccess, StorageErro
 from batchspec.local.model import Wire
 from batchspec.local.safe_paths import (
     OutsideError,
+    Owner,
     Root,
     create_file,
     open_directory,
@@ -30,6 +31,7 @@ from batchspec.local.safe_paths import (
     remove,
     split,
 )
+from batchspec.local.task_users import UserIds
 
 _BLOB, _NFS = "azureBlobFileSystemConfiguration", "nfsMountConfiguration"
 _LOCAL_HOSTS = ("localhost", "127.0.0.1")
@@ -62,8 +64,17 @@ class _Folder:
 class Mounts:
     """The file systems of all nodes of a service on the data folder ``data``."""
 
-    def __init__(self, data: Path, storage: BlobClient, access: StorageAccess) -> None:
+    def __init__(
+        self,
+        data: Path,
+        storage: BlobClient,
+        access: StorageAccess,
+        users: UserIds | None = None,
+    ) -> None:
+        """``users`` are the ids of the users of tasks, all of which read and write the folders."""
         self._data = data
+        self._links = None if users is None else users.folders
+        self._owner = None if users is None else users.shared_folders
         self._storage = storage
         self._access = access
         self._folders: defaultdict[str, _Folder] = defaultdict(_Folder)
@@ -132,6 +143,8 @@ class Mounts:
                     await asyncio.to_thread(shutil.rmtree, path, ignore_errors=True)
                     folder.known = {}
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if self._owner is not None:
+                    self._share(path, self._owner)
                 found = {name: tag async for name, tag in self._storage.list_tags(url)}
                 for name in folder.known.keys() - found.keys():
                     # Deleted in the container; a file that was changed since stays.
@@ -160,6 +173,12 @@ class Mounts:
                         tag = await self._storage.upload(source, blob_url(url, name), {})
                         known[name] = (tag, *state)
 
+    def _share(self, path: Path, owner: Owner) -> None:
+        """Let all users of tasks write in the folder ``path``, but not replace it."""
+        parts = path.relative_to(self._data).parts
+        with open_directory(self._data, parts, own=True, owner=self._links) as folder:
+            owner.take(folder)
+
     def _root(self, settings: Wire) -> Root:
         return Root(self._data, self._folder(settings).relative_to(self._data).parts)
 
@@ -171,15 +190,15 @@ class Mounts:
         if "/".join((*above, last)) != name:  # two blobs could be one file
             raise OutsideError(name)
         with (
-            open_directory(folder, above, own=True) as directory,
-            create_file(directory, last, 0o660) as target,
+            open_directory(folder, above, own=True, owner=self._owner) as directory,
+            create_file(directory, last, 0o660, self._owner) as target,
         ):
             await self._storage.download(url, target)
 
     def _link(self, root: Path, relative: str, target: Path) -> None:
         *above, name = ("fsmounts", *split(relative.replace("\\", "/").strip("/")))
         parts = (*root.relative_to(self._data).parts, *above)
-        with open_directory(self._data, parts, own=True) as directory:
+        with open_directory(self._data, parts, own=True, owner=self._links) as directory:
             with suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=directory)
             os.symlink(target, name, dir_fd=directory)

@@ -12,10 +12,11 @@ import asyncio
 import fnmatch
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from batchspec.local.agent.launch import Failure, failure, without_query
 from batchspec.local.agent.processes import expand_variables
@@ -26,6 +27,8 @@ _CONDITIONS: Mapping[str, tuple[bool, ...]] = {
     "taskfailure": (False,),
     "taskcompletion": (True, False),
 }
+Access: TypeAlias = Callable[[], AbstractContextManager[None]]
+"""Makes a context in which a thread opens files with the rights of a user."""
 UPLOAD_LOG, UPLOAD_ERROR_LOG = "fileuploadout.txt", "fileuploaderr.txt"
 
 
@@ -52,30 +55,36 @@ def select_outputs(
     ]
 
 
-async def upload_all(
+async def upload_all(  # noqa: PLR0917
     outputs: Sequence[Mapping[str, Any]],
     directory: Path,
     environment: Mapping[str, str],
     storage: BlobClient,
     node_storage: NodeStorage,
+    access: Access = nullcontext,
 ) -> tuple[tuple[str, ...], Failure | None]:
     """Upload the files of ``outputs`` from the task ``directory``: the blobs, and the first
     failure.
 
     A file that cannot be uploaded does not keep others from being uploaded. The uploads are logged
-    in ``fileuploadout.txt`` and ``fileuploaderr.txt`` in the task directory.
+    in ``fileuploadout.txt`` and ``fileuploaderr.txt`` in the task directory. Files are found and
+    opened within the context that ``access`` makes, with the rights of the task's user.
     """
     sent: list[str] = []
     first: Failure | None = None
-    with _open_log(directory / UPLOAD_LOG) as out, _open_log(directory / UPLOAD_ERROR_LOG) as err:
+    with access():
+        logs = [_open_log(directory / name) for name in (UPLOAD_LOG, UPLOAD_ERROR_LOG)]
+    with logs[0] as out, logs[1] as err:
         for output in outputs:
             pattern = expand_variables(output["filePattern"], environment)
             found = 0
-            uploads = _uploads(output, pattern, directory / "wd", node_storage)
-            for upload in await asyncio.to_thread(list, uploads):
+            uploads = await asyncio.to_thread(
+                _uploads, output, pattern, directory / "wd", node_storage, access
+            )
+            for upload in uploads:
                 found += 1
                 try:
-                    await _upload(upload, storage)
+                    await _upload(upload, storage, access)
                 except (StorageError, OSError, UnicodeEncodeError) as error:
                     why = _failure(upload, output["filePattern"], error)
                     first = first or why
@@ -95,8 +104,12 @@ def _open_log(path: Path) -> Any:
 
 
 def _uploads(
-    output: Mapping[str, Any], pattern: str, base: Path, node_storage: NodeStorage
-) -> Iterator[_Upload]:
+    output: Mapping[str, Any],
+    pattern: str,
+    base: Path,
+    node_storage: NodeStorage,
+    access: Access,
+) -> list[_Upload]:
     target = output["destination"]["container"]
     container, denied = target["containerUrl"], None
     if "identityReference" in target:
@@ -106,9 +119,13 @@ def _uploads(
             denied = error
     path = (target.get("path") or "").strip("/")
     headers = {entry["name"]: entry.get("value", "") for entry in target.get("uploadHeaders", ())}
-    for file, below in find_files(pattern, base):
-        name = "/".join(filter(None, (path, below))) if has_wildcard(pattern) else path or file.name
-        yield _Upload(file, name, container, headers, denied)
+    found = []
+    with access():
+        for file, below in find_files(pattern, base):
+            joined = "/".join(filter(None, (path, below)))
+            name = joined if has_wildcard(pattern) else path or file.name
+            found.append(_Upload(file, name, container, headers, denied))
+    return found
 
 
 _NO_BLOB_NAME = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")
@@ -117,12 +134,13 @@ Metadata"). Azurite stores such a name and answers every later listing of the co
 _LONGEST = 1024
 
 
-async def _upload(upload: _Upload, storage: BlobClient) -> None:
+async def _upload(upload: _Upload, storage: BlobClient, access: Access) -> None:
     if _NO_BLOB_NAME.search(upload.blob) or len(upload.blob) > _LONGEST:
         raise StorageError(400, "InvalidUri")
     if upload.denied is not None:
         raise upload.denied
-    source = os.open(upload.file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with access():
+        source = os.open(upload.file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         await storage.upload(source, blob_url(upload.container, upload.blob), upload.headers)
     finally:

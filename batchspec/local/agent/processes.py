@@ -29,6 +29,7 @@ from batchspec.local.agent.launch import (
 )
 from batchspec.local.model import NO_USAGE, Usage
 from batchspec.local.settings import NO_LIMITS, Limits
+from batchspec.local.task_users import TaskUser
 
 _HOST_FOLDER = Path(__file__).parent
 _START_HOST = "from host import main; del sys.path[0]; main()"
@@ -43,7 +44,8 @@ class Program:
 
     ``append`` keeps the content of the output files. With ``stays``, processes that the program
     leaves when it exits with 0 are not killed until :meth:`Processes.leave`. ``stdin`` is a file;
-    the input is empty without it. A ``terminal`` replaces all three files.
+    the input is empty without it. A ``terminal`` replaces all three files. ``user`` is the user of
+    the processes, ``None`` that of the service.
     """
 
     argv: Sequence[str]
@@ -56,6 +58,7 @@ class Program:
     limits: Limits = NO_LIMITS
     stdin: Path | None = None
     terminal: Path | None = None
+    user: TaskUser | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +186,7 @@ class _Host:
                     memory=program.limits.memory,
                     processes=program.limits.processes,
                     **_input(program),
+                    **_user(program.user),
                 )
                 self._sent.add(key)
             return await ending
@@ -294,6 +298,10 @@ def _input(program: Program) -> dict[str, str]:
     return {name: str(path) for name, path in paths.items() if path is not None}
 
 
+def _user(user: TaskUser | None) -> dict[str, Any]:
+    return {} if user is None or user.uid == 0 else {"user": [user.uid, user.gid, user.groups]}
+
+
 def _process_end(report: Mapping[str, Any]) -> ProcessEnd:
     if "stays" in report:
         return Exited(0)
@@ -331,7 +339,7 @@ def expand_variables(text: str, environment: Mapping[str, str]) -> str:
 class Command:
     """What to run: ``directory`` is the task's directory, ``environment`` is complete.
 
-    ``append``, ``stays`` and ``limits`` are those of :class:`Program`.
+    ``append``, ``stays``, ``limits`` and ``user`` are those of :class:`Program`.
     """
 
     line: str
@@ -340,6 +348,7 @@ class Command:
     append: bool = False
     stays: bool = False
     limits: Limits = NO_LIMITS
+    user: TaskUser | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,6 +381,7 @@ async def run_command(processes: Processes, key: str, command: Command) -> Comma
         append=command.append,
         stays=command.stays,
         limits=command.limits,
+        user=command.user,
     )
     return _command_result(await processes.run(key, program), command)
 

@@ -28,7 +28,8 @@ from batchspec.local.agent.storage import (
     StorageTimeoutError,
     blob_url,
 )
-from batchspec.local.safe_paths import OutsideError, create_file, open_directory, split
+from batchspec.local.safe_paths import OutsideError, Owner, create_file, open_directory, split
+from batchspec.local.task_users import Owners
 
 _CHUNK = 1 << 20
 _PACKAGE_MODE = 0o770
@@ -56,8 +57,10 @@ class _Stop:
             raise InterruptedError
 
 
-async def install_all(packages: Sequence[Package]) -> None:
+async def install_all(packages: Sequence[Package], owner: Owner | None = None) -> None:
     """Install every package that is not installed yet, one after another.
+
+    The directories and files get the ``owner``, and its group can read and execute what root can.
 
     Raises:
         PackageError: a package does not exist or cannot be unpacked.
@@ -70,7 +73,9 @@ async def install_all(packages: Sequence[Package]) -> None:
                     package_failure(package, "The specified application package does not exist.")
                 )
             try:
-                await asyncio.to_thread(_install, package.source, package.target, _Stop(event))
+                await asyncio.to_thread(
+                    _install, package.source, package.target, _Stop(event), owner
+                )
             except OutsideError as error:
                 raise PackageError(
                     package_failure(package, f"'{error}' is outside of the package.")
@@ -85,14 +90,14 @@ async def install_all(packages: Sequence[Package]) -> None:
         event.set()
 
 
-def _install(source: Path, target: Path, stop: _Stop) -> None:
+def _install(source: Path, target: Path, stop: _Stop, owner: Owner | None) -> None:
     if target.is_dir():
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folders(target.parent, owner)
     beside = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
     try:
         beside.mkdir()
-        _unpack(source, beside, stop)
+        _unpack(source, beside, stop, owner)
         try:
             beside.rename(target)
         except OSError:
@@ -102,7 +107,19 @@ def _install(source: Path, target: Path, stop: _Stop) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _unpack(source: Path, target: Path, stop: _Stop) -> None:
+def _make_folders(folder: Path, owner: Owner | None) -> None:
+    """Create a folder and the missing ones above it, which get the ``owner``."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(exist_ok=True)
+        if owner is not None:
+            os.chown(each, owner.uid, owner.gid)
+            each.chmod(owner.mode)
+
+
+def _unpack(source: Path, target: Path, stop: _Stop, owner: Owner | None) -> None:
+    with open_directory(target.parent, (target.name,), owner=owner):
+        pass
     with zipfile.ZipFile(source) as archive:
         for entry in archive.infolist():
             stop.check()
@@ -113,13 +130,16 @@ def _unpack(source: Path, target: Path, stop: _Stop) -> None:
             parts = split(name)
             mode = entry.external_attr >> 16
             folders = parts if name.endswith("/") else parts[:-1]
-            with open_directory(target, folders) as directory:
+            with open_directory(target, folders, owner=owner) as directory:
                 if name.endswith("/"):
                     continue
                 if stat.S_ISLNK(mode):
                     _link(archive.read(entry).decode(), parts, directory)
                     continue
-                with create_file(directory, parts[-1], mode & 0o777 or _PACKAGE_MODE) as file:
+                mode = mode & 0o777 or _PACKAGE_MODE
+                if owner is not None:
+                    mode |= (mode & 0o500) >> 3
+                with create_file(directory, parts[-1], mode, owner) as file:
                     _copy(archive, entry, file, stop)
 
 
@@ -167,8 +187,11 @@ async def fetch_all(
     into: Path,
     storage: BlobClient,
     node_storage: NodeStorage,
+    owner: Owner | None = None,
 ) -> None:
     """Download all ``resources`` (in wire form) to the directory ``into``, a few at a time.
+
+    New directories and files get the ``owner``.
 
     Raises:
         ResourceError: one of them failed; the others may exist or not.
@@ -179,7 +202,7 @@ async def fetch_all(
         for resource in resources:
             async for file in _expand_resource(resource, storage, node_storage):
                 await gate.acquire()
-                fetch = asyncio.create_task(_fetch(file, into, storage))
+                fetch = asyncio.create_task(_fetch(file, into, storage, owner))
                 fetch.add_done_callback(lambda _: gate.release())
                 fetches.add(fetch)
                 # A failure cancels the others at once.
@@ -229,7 +252,7 @@ async def _expand_resource(
         raise ResourceError(_listing_failure(container, error)) from None
 
 
-async def _fetch(file: _File, into: Path, storage: BlobClient) -> None:
+async def _fetch(file: _File, into: Path, storage: BlobClient, owner: Owner | None) -> None:
     try:
         parts = split(file.path)
     except OutsideError:
@@ -242,9 +265,12 @@ async def _fetch(file: _File, into: Path, storage: BlobClient) -> None:
         ) from None
     code = "ResourceDirectoryCreateFailed"
     try:
-        with open_directory(into, parts[:-1]) as directory:
+        with open_directory(into, parts[:-1], owner=owner) as directory:
             code = "ResourceFileCreateFailed"
-            with create_file(directory, parts[-1], file.mode) as target:
+            # Other tasks may read a readable directory, and its files have the group of all users.
+            readable = owner is not None and owner.mode & 0o050
+            mode = file.mode & ~0o020 if readable else file.mode
+            with create_file(directory, parts[-1], mode, owner) as target:
                 code = "ResourceFileWriteFailed"
                 await storage.download(file.url, target)
                 code = "ResourceFileCreateFailed"
@@ -276,8 +302,12 @@ def _listing_failure(container: str, error: StorageError) -> Failure:
     return failure(code, ContainerUrl=without_query(container), Message=str(error))
 
 
-async def make_directory(data: Path, directory: Path, *, fresh: bool) -> None:
+async def make_directory(
+    data: Path, directory: Path, *, fresh: bool, owners: Owners | None = None
+) -> None:
     """Create the directory of a task and those in it; ``fresh`` removes an existing one first.
+
+    With ``owners``, a directory that another user left gets its owner with everything in it.
 
     No link is followed below the folder ``data``, where a task may have created one. This must not
     be cancelled: the removal must be over before the next run in the same directory.
@@ -286,14 +316,17 @@ async def make_directory(data: Path, directory: Path, *, fresh: bool) -> None:
         OSError: it cannot be created, or the existing one cannot be removed.
     """
     try:
-        await _make_directory(data, directory, fresh=fresh)
+        await _make_directory(data, directory, fresh=fresh, owners=owners)
     except OSError as error:  # its path is relative to a descriptor
         raise OSError(error.errno, error.strerror, str(directory)) from None
 
 
-async def _make_directory(data: Path, directory: Path, *, fresh: bool) -> None:
+async def _make_directory(
+    data: Path, directory: Path, *, fresh: bool, owners: Owners | None
+) -> None:
     *above, name = directory.relative_to(data).parts
-    with open_directory(data, above, own=True) as parent:
+    folders = None if owners is None else owners.folders
+    with open_directory(data, above, own=True, owner=folders) as parent:
         try:
             os.mkdir(name, 0o755, dir_fd=parent)
         except FileExistsError:
@@ -305,16 +338,47 @@ async def _make_directory(data: Path, directory: Path, *, fresh: bool) -> None:
         for below in ("wd", "certs"):
             with suppress(FileExistsError):
                 os.mkdir(below, 0o755, dir_fd=made)
+        if owners is not None:
+            await _give(made, owners.directory)
     finally:
         os.close(made)
 
 
-async def add_files(
+async def _give(made: int, owner: Owner) -> None:
+    """Make ``owner`` that of a task's directory, of those in it and of what another user left."""
+    found = os.fstat(made)
+    kept = (found.st_uid, found.st_gid) == (owner.uid, owner.gid)
+    new = set(os.listdir(made)) <= {"wd", "certs"}
+    if not kept:
+        owner.take(made)
+    for name in ("wd", "certs"):
+        with suppress(OSError):  # replaced by a task that ran here as root
+            below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=made)
+            try:
+                if not kept or os.fstat(below).st_gid == 0:  # just created
+                    owner.take(below)
+                new = new and not os.listdir(below)  # noqa: PTH208  a descriptor
+            finally:
+                os.close(below)
+    if not (kept or new):
+        await asyncio.to_thread(_give_all, made, owner)
+
+
+def _give_all(made: int, owner: Owner) -> None:
+    for _, folders, files, descriptor in os.fwalk(".", dir_fd=made):
+        for name in (*folders, *files):
+            found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            if found.st_nlink == 1 or stat.S_ISDIR(found.st_mode):  # a file of another directory
+                os.chown(name, owner.uid, owner.gid, dir_fd=descriptor, follow_symlinks=False)
+
+
+async def add_files(  # noqa: PLR0917
     packages: Sequence[Package],
     files: Sequence[Mapping[str, Any]],
     into: Path,
     storage: BlobClient,
     node_storage: NodeStorage,
+    owners: Owners | None = None,
 ) -> None:
     """Install packages on the node, and download resource ``files`` (in wire form) to a directory.
 
@@ -322,9 +386,10 @@ async def add_files(
         PackageError, ResourceError, OSError: one of them failed.
     """
     if packages:
-        await install_all(packages)
+        await install_all(packages, None if owners is None else owners.folders)
     if files:
-        await fetch_all(files, into, storage, node_storage)
+        owner = None if owners is None else owners.directory
+        await fetch_all(files, into, storage, node_storage, owner)
 
 
 def preparation_failure(error: PackageError | ResourceError | OSError) -> Failure:

@@ -189,7 +189,7 @@ _NO_IDENTITY = "nodes have no managed identity: images are pulled without signin
 _SYSTEM = "nodes run the operating system of this machine"
 _NETWORK = "nodes share the network of this machine"
 _MOUNT = "file systems are mounted as folders; see `docs/local.md`"
-_USER = "processes run as the user who started the service"
+_USER = "processes run as the user who started the service, unless that is root"
 
 WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
     "pool": {

@@ -21,6 +21,7 @@ from batchspec.local.former_clients import FormerClient, read_former_clients
 from batchspec.local.process import Process, held
 from batchspec.local.settings import REAL_TIME, Simulation, SimulationOptions, TrustFiles
 from batchspec.local.startup import LocalError
+from batchspec.local.task_users import ALL_AS_SERVICE, Separation, UserIds, private_mode
 
 _TRASH = "trash-"
 _STATE_FOLDERS = ("batch", "blobs")
@@ -98,7 +99,7 @@ class Home:
         return self.root / "azurite.lock"
 
     def create(self) -> None:
-        """Create the folder with access only for its owner.
+        """Create the folder with access only for its owner, and for tasks if they can enter it.
 
         Raises:
             LocalError: it cannot be created or written (``data-unwritable``), belongs to another
@@ -106,8 +107,8 @@ class Home:
         """
         with self.disk_errors():
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            owner = self.root.stat().st_uid
-            foreign = owner != os.geteuid() or (
+            found = self.root.stat()
+            foreign = found.st_uid != os.geteuid() or (
                 not self.account.exists() and sorted(_strangers(self.root))
             )
             if foreign:
@@ -116,7 +117,7 @@ class Home:
                     f"The folder {self.root} was not created by the embedded service.",
                     fix="Set BATCHSPEC_LOCAL_HOME to an empty or new folder",
                 )
-            self.root.chmod(0o700)
+            self.root.chmod(private_mode(found))
             check_writable(self.root)
 
     def check(self) -> None:
@@ -320,7 +321,8 @@ def connection_string(url: str, account: str, key: str) -> str:
 class Announcement:
     """What the daemon publishes about itself while it is ready; it contains no key.
 
-    ``ahead`` is the difference of its time to real time when it ``started``.
+    ``ahead`` is the difference of its time to real time when it ``started``. ``separation`` are the
+    users of tasks.
     """
 
     batch_url: str
@@ -331,6 +333,7 @@ class Announcement:
     simulation: Simulation = REAL_TIME
     ahead: timedelta = timedelta()
     https: HttpsEndpoints | None = None
+    separation: Separation = ALL_AS_SERVICE
 
     def endpoints(self, account: Account, home: Home) -> Endpoints:
         """The endpoints: this announcement and the keys."""
@@ -361,6 +364,7 @@ def write_announcement(home: Home, announcement: Announcement) -> None:
         },
         "ahead": announcement.ahead.total_seconds(),
         "https": announcement.https and asdict(announcement.https),
+        "separation": asdict(announcement.separation),
     }
     write_private(home.endpoints, json.dumps(data, indent=1, default=os.fspath) + "\n")
 
@@ -382,6 +386,7 @@ def read_announcement(home: Home) -> Announcement | None:
             simulation=Simulation.read({}, SimulationOptions(**data.get("simulation", {}))),
             ahead=timedelta(seconds=data.get("ahead", 0.0)),
             https=_read_https(data.get("https")),
+            separation=_read_separation(data.get("separation", {})),
         )
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -392,6 +397,11 @@ def _read_https(data: dict[str, Any] | None) -> HttpsEndpoints | None:
         return None
     trust = TrustFiles(**{name: Path(path) for name, path in data["trust"].items()})
     return HttpsEndpoints(data["batch_url"], data["blob_url"], trust)
+
+
+def _read_separation(data: dict[str, Any]) -> Separation:
+    ids = data.get("ids")
+    return Separation(UserIds(**ids) if ids else None, data.get("reason", ""))
 
 
 class State(StrEnum):
@@ -411,7 +421,7 @@ class Status:
 
     ``endpoints``, ``started``, ``version``, ``simulation`` and the pids are set only while it runs.
     ``ahead`` is the difference of its time to real time when it started. ``former_clients`` speak
-    an api-version that Azure Batch will retire.
+    an api-version that Azure Batch will retire. ``separation`` are the users of tasks.
     """
 
     state: State
@@ -425,6 +435,7 @@ class Status:
     simulation: Simulation | None = None
     ahead: timedelta = timedelta()
     former_clients: tuple[FormerClient, ...] = ()
+    separation: Separation = ALL_AS_SERVICE
 
     def time(self, now: datetime) -> datetime | None:
         """The time of the service at the real time ``now``; ``None`` if it does not run."""
@@ -462,4 +473,5 @@ def read_status(home: Home) -> Status:
         simulation=announcement.simulation,
         ahead=announcement.ahead,
         former_clients=former,
+        separation=announcement.separation,
     )

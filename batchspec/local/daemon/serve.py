@@ -46,6 +46,7 @@ from batchspec.local.identities import FULL_ACCESS, IdentityRights
 from batchspec.local.process import Lock, Process
 from batchspec.local.settings import Settings, TrustFiles
 from batchspec.local.startup import LocalError, last_lines
+from batchspec.local.task_users import Separation, separate_users
 
 _TIMEOUT = 20.0
 _CHECK_SECONDS = 2.0
@@ -132,6 +133,9 @@ def _run_locked(
         home.azurite_log.unlink(missing_ok=True)
         for folder in (home.batch, home.blobs, home.applications):
             folder.mkdir(exist_ok=True)
+        folders = (home.root, *([home.certificates] if certificate else ()), home.batch)
+        bundle = certificate.trust.bundle if certificate else None
+        separation = separate_users(home.batch, folders, bundle, wanted=settings.task_users)
         azurite_lock = Lock.take(home.azurite_lock)
     if azurite_lock is None:
         raise LocalError(
@@ -159,7 +163,15 @@ def _run_locked(
             else None,
         )
         supervisor = AzuriteSupervisor(launch, azurite_lock)
-        work = _work(home, settings, account, supervisor, listeners=listeners, reporter=reporter)
+        work = _work(
+            home,
+            settings,
+            account,
+            supervisor,
+            listeners=listeners,
+            separation=separation,
+            reporter=reporter,
+        )
         asyncio.run(_run_until_stopped(home, running, supervisor, work))
 
 
@@ -200,6 +212,7 @@ async def _work(
     supervisor: AzuriteSupervisor,
     *,
     listeners: Listeners,
+    separation: Separation,
     reporter: ReadinessReporter,
 ) -> None:
     # Imported while Azurite starts, which takes as long.
@@ -233,6 +246,7 @@ async def _work(
             simulation=simulation,
             ahead=ahead,
             https=https,
+            separation=separation,
         )
         ports = replace(_last_ports(home), batch=_port(batch_url), blob=_port(blob_url))
         if https:
@@ -258,6 +272,7 @@ async def _work(
         release=simulation.release,
         faults=simulation.faults,
         trust=listeners.trust,
+        users=separation.ids,
     )
     keeping = asyncio.create_task(supervisor.keep())
     service = serve(config, ready, listening=listeners.batch, https=listeners.https)

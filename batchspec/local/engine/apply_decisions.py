@@ -75,6 +75,7 @@ from batchspec.local.model import (
 )
 from batchspec.local.safe_paths import open_directory
 from batchspec.local.store import Store, add_job
+from batchspec.local.task_users import UserIds
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _log = logging.getLogger(__name__)
@@ -90,8 +91,10 @@ class NodeDirectories:
     be removed stays and is logged.
     """
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, users: UserIds | None = None) -> None:
+        """``users`` are the ids of the users of tasks, if they run as separate users."""
         self._data = data
+        self._users = users
         self._trash = data / "trash"
         self._trash.mkdir(parents=True, exist_ok=True)
         self._numbers = itertools.count()
@@ -105,8 +108,12 @@ class NodeDirectories:
         above = root.relative_to(self._data).parts
         for name in NODE_DIRECTORIES:
             try:
-                with open_directory(self._data, [*above, name], own=True):
-                    pass
+                folders = None if self._users is None else self._users.folders
+                with open_directory(
+                    self._data, [*above, name], own=True, owner=folders
+                ) as directory:
+                    if self._users is not None and name == "shared":
+                        self._users.shared_folders.take(directory)
             except OSError as error:  # a task created something else there
                 _log.warning("cannot make %s: %s", root / name, error.strerror)
 

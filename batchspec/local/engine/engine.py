@@ -97,12 +97,17 @@ class Engine:
         self._wake = asyncio.Event()
         trust = node_config.trust
         self._agent = Agent(
-            data, self._clock, storage_access, containers, trust.authority if trust else None
+            data,
+            self._clock,
+            storage_access,
+            containers,
+            trust.authority if trust else None,
+            node_config.users,
         )
         self._executor = Executor(self._agent, self._wake.set)
         self._usage = MachineUsage(data)
         self._resources = PoolResources(store, self._usage, self._clock.speed)
-        self._directories = NodeDirectories(data)
+        self._directories = NodeDirectories(data, node_config.users)
         self._starter = RunStarter(store, node_config, data)
         faults = NO_FAULTS if node_faults is None else node_faults.faults
         self._applier = DecisionApplier(

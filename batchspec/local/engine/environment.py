@@ -21,6 +21,7 @@ from batchspec.local.agent import Package
 from batchspec.local.model import Node, Wire
 from batchspec.local.settings import NO_LIMITS, Limits, TrustFiles
 from batchspec.local.store import Applications, application_id
+from batchspec.local.task_users import AUTO_USER, NODE_PATH, TaskUser, UserIds
 
 PACKAGE_REFERENCES = "applicationPackageReferences"
 MOUNTS = "mountConfiguration"
@@ -88,8 +89,6 @@ def _package_variables(application: str, version: str | None, directory: str) ->
     return {_PREFIX + flat: directory, _PREFIX + flat.lower(): directory}
 
 
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""The search path for programs on a node."""
 _RESERVED_DISK = "1000000"
 
 
@@ -99,16 +98,18 @@ class NodeConfig:
 
     ``applications`` are those of the account, ``None`` if it has none. ``cores`` are those of every
     node. ``limits`` apply to every task, but not to start, preparation and release tasks. ``trust``
-    makes the programs of tasks trust the certificate of the services.
+    makes the programs of tasks trust the certificate of the services. ``users`` are the ids of the
+    users of tasks, if they run as separate users.
     """
 
     account: str
     url: str
-    path: str = PATH
+    path: str = NODE_PATH
     applications: Applications | None = None
     cores: int = field(default_factory=lambda: os.cpu_count() or 1)
     limits: Limits = NO_LIMITS
     trust: TrustFiles | None = None
+    users: UserIds | None = None
 
 
 def node_variables(node_config: NodeConfig, node: Node, root: Path) -> dict[str, str]:
@@ -142,12 +143,13 @@ def task_environment(
     own: Mapping[str, str],
     directory: Path,
     *settings: Iterable[Mapping[str, Any]],
+    user: TaskUser | None = None,
 ) -> dict[str, str]:
     """The complete environment: the system's, then ``settings`` in turn, then Batch's ``own``.
 
     Later values win, so that no setting replaces a variable of the service.
     """
-    environment = _system_variables(node_config, directory)
+    environment = _system_variables(node_config, directory, user)
     for entries in settings:
         environment |= {entry["name"]: entry.get("value") or "" for entry in entries}
     return {**environment, **own, **directory_variables(directory)}
@@ -161,14 +163,17 @@ def container_environment(
     return {name: value for name, value in environment.items() if system.get(name) != value}
 
 
-def _system_variables(node_config: NodeConfig, directory: Path) -> dict[str, str]:
+def _system_variables(
+    node_config: NodeConfig, directory: Path, user: TaskUser | None = None
+) -> dict[str, str]:
+    name = AUTO_USER if user is None else user.name
     return {
         "PATH": node_config.path,
         "HOME": f"{directory}/wd",
         "PWD": f"{directory}/wd",
         "LANG": "C.UTF-8",
-        "USER": "_azbatch",
-        "LOGNAME": "_azbatch",
+        "USER": name,
+        "LOGNAME": name,
         "SHELL": "/bin/sh",
         **(node_config.trust.variables() if node_config.trust else {}),
     }

@@ -10,7 +10,7 @@ they run.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from batchspec.local.agent import (
     Registry,
     TaskInstance,
     container_failure,
+    launch_failure,
 )
 from batchspec.local.engine.environment import (
     MOUNTS,
@@ -47,6 +48,7 @@ from batchspec.local.model import (
     node_root,
     task_directory,
 )
+from batchspec.local.task_users import TaskUser, UnknownUserError, UserIds
 from batchspec.local.wire import read_duration
 
 
@@ -67,6 +69,7 @@ def task_launch(
     if task.directory is None:
         raise ValueError(f"task {task.id} has no directory: it has not started")
     first = node_root(data, nodes[0].pool_id, nodes[0].id)
+    user, unknown = _user(node_config, task.body, pool, nodes[0], lambda ids: ids.of_task(task.seq))
     instances = []
     for at, node in enumerate(nodes):
         root = node_root(data, node.pool_id, node.id)
@@ -87,6 +90,7 @@ def task_launch(
             directory,
             job.body.get("commonEnvironmentSettings", ()),
             task.body.get("environmentSettings", ()),
+            user=user,
         )
         instances.append(TaskInstance(at, directory, environment, packages))
     primary = instances[0]
@@ -105,6 +109,8 @@ def task_launch(
         limits=node_config.limits,
         mounts=mounts_of(pool),
         identities=identities_of(pool),
+        user=user,
+        refused=unknown,
     )
     return _with_container(node_config, launch, task.body, pool, required=True)
 
@@ -125,6 +131,13 @@ def job_task_launch(
     settings = job.body["jobReleaseTask" if release else "jobPreparationTask"]
     directory = root / job_task_directory(job, release=release)
     limit = settings if release else settings["constraints"]
+    user, unknown = _user(
+        node_config,
+        settings,
+        pool,
+        node,
+        lambda ids: ids.of_job_task(node.seq, job.seq, release=release),
+    )
     own = {
         **node_variables(node_config, node, root),
         "AZ_BATCH_JOB_ID": job.id,
@@ -142,12 +155,16 @@ def job_task_launch(
             directory,
             job.body.get("commonEnvironmentSettings", ()),
             settings.get("environmentSettings", ()),
+            user=user,
         ),
         resource_files=tuple(settings.get("resourceFiles", ())),
         max_wall_clock_time=read_duration(limit["maxWallClockTime"]),
         fresh=fresh,
         mounts=mounts_of(pool),
         identities=identities_of(pool),
+        user=user,
+        readable=not release,
+        refused=unknown,
     )
     return _with_container(node_config, launch, settings, pool, required=False)
 
@@ -194,6 +211,9 @@ def start_launch(node_config: NodeConfig, data: Path, node: Node, pool: Pool) ->
     """The start task of ``pool`` on ``node``; its directory is kept between runs."""
     root = node_root(data, node.pool_id, node.id)
     start_task = pool.body["startTask"]
+    user, unknown = _user(
+        node_config, start_task, pool, node, lambda ids: ids.of_start_task(node.seq)
+    )
     launch = Launch(
         key=start_key(node),
         node_root=root,
@@ -204,13 +224,39 @@ def start_launch(node_config: NodeConfig, data: Path, node: Node, pool: Pool) ->
             node_variables(node_config, node, root),
             root / "startup",
             start_task.get("environmentSettings", ()),
+            user=user,
         ),
         resource_files=tuple(start_task.get("resourceFiles", ())),
         fresh=False,
         mounts=mounts_of(pool),
         identities=identities_of(pool),
+        user=user,
+        readable=True,
+        refused=unknown,
     )
     return _with_container(node_config, launch, start_task, pool, required=False)
+
+
+def _user(
+    node_config: NodeConfig,
+    settings: Wire,
+    pool: Pool,
+    node: Node,
+    own: Callable[[UserIds], int],
+) -> tuple[TaskUser | None, Failure | None]:
+    """The user of a task with these ``settings``, and why it must fail if there is no such user.
+
+    ``None`` is the user of the service, which also starts containers. ``own`` is the id of the
+    task's own user.
+    """
+    ids = node_config.users
+    if ids is None or CONTAINER_SETTINGS in settings:
+        return None, None
+    try:
+        return ids.user(settings, pool.body, node.seq, own(ids)), None
+    except UnknownUserError as error:
+        why = f"The pool has no user account '{error}'."
+        return None, launch_failure(settings["commandLine"], why)
 
 
 def _with_container(
