@@ -22,7 +22,8 @@ import re
 from collections.abc import AsyncGenerator, Callable
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 
 from azure.core.exceptions import AzureError, HttpResponseError
 from azure.storage.blob import BlobBlock, ContentSettings
@@ -52,7 +53,11 @@ async def in_thread(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.
     """
     if size <= SMALL:
         return work(*args, **kwargs)
-    running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    return await _finished(asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs)))
+
+
+async def _finished(running: asyncio.Future[T]) -> T:
+    """The result of a call in a thread; also a cancellation waits for its end."""
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
@@ -89,23 +94,27 @@ class Downloads:
             ServiceError: refused; ``blob-damaged`` if the content differs from the listing.
             OSError: ``part`` cannot be written.
         """
-        md5 = hashlib.md5(usedforsecurity=False)
         written = 0
         with part.open("wb", buffering=0) as target:
-            async with contextlib.aclosing(self._parts(container, blob)) as parts:
+            async with (
+                contextlib.aclosing(self._parts(container, blob)) as parts,
+                PartWriter(target) as writer,
+            ):
                 async for data in parts:
-                    await in_thread(len(data), _write, target, md5, data)
-                    written += len(data)
-                    moved(len(data))
+                    size = sum(map(len, data))
+                    await writer.write(data, size)
+                    written += size
+                    moved(size)
         if written != blob.size:
             raise _mismatch(
                 container, blob, f"{written} bytes arrived, and the listing has {blob.size}"
             )
-        if blob.md5 is not None and md5.digest() != blob.md5:
+        md5 = writer.md5.digest()
+        if blob.md5 is not None and md5 != blob.md5:
             raise _mismatch(container, blob, "its MD5 differs from that of the listing")
-        return md5.digest()
+        return md5
 
-    async def _parts(self, container: str, blob: Blob) -> AsyncGenerator[bytes, None]:
+    async def _parts(self, container: str, blob: Blob) -> AsyncGenerator[list[bytes], None]:
         """The bytes of a blob, about one MiB at a time, of one version of it."""
         start, etag, failures = 0, "", 0
         while start < blob.size:
@@ -114,7 +123,7 @@ class Downloads:
                 async with contextlib.aclosing(self._stream(container, blob, start, etag)) as parts:
                     async for version, data in parts:
                         etag = version
-                        start += len(data)
+                        start += sum(map(len, data))
                         yield data
                 return
             except AzureError as error:
@@ -127,7 +136,7 @@ class Downloads:
 
     async def _stream(
         self, container: str, blob: Blob, start: int, etag: str
-    ) -> AsyncGenerator[tuple[str, bytes], None]:
+    ) -> AsyncGenerator[tuple[str, list[bytes]], None]:
         """The bytes of one answer from ``start`` on, each part with the ETag of the blob."""
         answer = await self._requests.get(container, blob.name, start=start, etag=etag)
         try:
@@ -137,25 +146,72 @@ class Downloads:
                     container, blob, f"it has {length} bytes, and the listing has {blob.size}"
                 )
             etag = answer.headers["ETag"]
-            waiting = bytearray()
+            waiting: list[bytes] = []
+            size = 0
             # Without decompression: the listing has the length and the MD5 of the stored bytes,
             # also for a blob with a Content-Encoding.
             async for data in answer.iter_raw():
-                waiting += data
-                if len(waiting) >= PART:
-                    yield etag, bytes(waiting)
-                    waiting.clear()
+                waiting.append(data)
+                size += len(data)
+                if size >= PART:
+                    yield etag, waiting
+                    waiting, size = [], 0
             if waiting:
-                yield etag, bytes(waiting)
+                yield etag, waiting
         finally:
             await answer.close()
 
 
-def _write(target: FileIO, md5: hashlib._Hash, data: bytes) -> None:
-    md5.update(data)
-    view = memoryview(data)
-    while view:
-        view = view[target.write(view) :]
+class PartWriter:
+    """Writes the parts of a download and hashes them, in order, while the next part arrives.
+
+    As a context manager, it waits at the end for the part that is being written.
+    """
+
+    def __init__(self, target: FileIO) -> None:
+        self.md5 = hashlib.md5(usedforsecurity=False)
+        self._target = target
+        self._writing: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        try:
+            await self._written()
+        except OSError:
+            # The first error is the cause.
+            if error is None:
+                raise
+
+    async def write(self, data: list[bytes], size: int) -> None:
+        """Write a part of ``size`` bytes after the part before it; returns before it is written.
+
+        Raises:
+            OSError: the part before it was not written, or this one if it is small.
+        """
+        await self._written()
+        if size <= SMALL:
+            self._write(data)
+        else:
+            self._writing = asyncio.ensure_future(asyncio.to_thread(self._write, data))
+
+    async def _written(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await _finished(writing)
+
+    def _write(self, data: list[bytes]) -> None:
+        for piece in data:
+            self.md5.update(piece)
+            view = memoryview(piece)
+            while view:
+                view = view[self._target.write(view) :]
 
 
 def _mismatch(container: str, blob: Blob, reason: str) -> ServiceError:
