@@ -16,7 +16,12 @@ VERSION = "api-version=2025-06-01"
 
 
 def signed_headers(
-    method: str, path: str, body: bytes, environ: Mapping[str, str] = os.environ
+    method: str,
+    path: str,
+    body: bytes,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    query: str = VERSION,
 ) -> dict[str, str]:
     """The headers of a request, signed with the key in the environment."""
     account = environ["AZURE_BATCH_ACCOUNT"]
@@ -25,7 +30,7 @@ def signed_headers(
         "content-type": "application/json; odata=minimalmetadata",
         "content-length": str(len(body)),
     }
-    text = next(strings_to_sign(SignedRequest(method, path, VERSION, headers), account))
+    text = next(strings_to_sign(SignedRequest(method, path, query, headers), account))
     key = base64.b64decode(environ["AZURE_BATCH_ACCESS_KEY"])
     mac = base64.b64encode(hmac.new(key, text.encode(), hashlib.sha256).digest()).decode()
     return {**headers, "authorization": f"SharedKey {account}:{mac}"}

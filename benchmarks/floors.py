@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import sys
+import urllib.parse
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
@@ -139,6 +140,21 @@ def sdk(listing: str, job: str) -> None:
         bodies = (body for line in file for body in json.loads(line)["value"])
         tasks = [BatchTaskCreateOptions(body) for body in bodies]
     client.create_tasks(job, tasks, max_concurrency=8)
+
+
+def tasks(job: str, select: str = "") -> None:
+    """Read the list of a job's tasks, all pages."""
+    from batch_requests import VERSION, signed_headers
+
+    path = f"/jobs/{job}/tasks"
+    base = os.environ["AZURE_BATCH_ENDPOINT"]
+    query = f"$select={select}&{VERSION}" if select else VERSION
+    while query:
+        headers = signed_headers("GET", path, b"", query=query)
+        request = urllib.request.Request(f"{base}{path}?{query}", headers=headers)
+        with urllib.request.urlopen(request) as answer:
+            page = json.load(answer)
+        query = urllib.parse.urlsplit(page.get("odata.nextLink", "")).query
 
 
 def _each(items: Iterable[Any], work: Callable[[Any, Any], Awaitable[None]]) -> None:

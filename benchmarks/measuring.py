@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import subprocess
@@ -26,19 +27,24 @@ class Figure(Enum):
 
     TIME = "time"
     PROCESSOR = "processor"
+    RECEIVED = "received"
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one process and its children used: seconds, processor seconds, peak memory in MB."""
+    """What one process and its children used: seconds, processor seconds, peak memory in MB.
+
+    ``received``: bytes, counted where a row needs them.
+    """
 
     time: float
     processor: float
     memory: float
+    received: float = 0.0
 
     def of(self, figure: Figure) -> float:
         """One of the figures."""
-        return self.time if figure is Figure.TIME else self.processor
+        return float(getattr(self, figure.value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,8 @@ class Contender:
     """A command line that does the work of a row; ``prepare`` runs before each, unmeasured.
 
     ``{round}`` in an argument becomes the number of the round. The ratio of batchspec to this
-    command is to be at most ``target``; without one it is only shown.
+    command is to be at most ``target``; without one it is only shown. ``computed``: the time in
+    seconds of work that is not run, but computed. ``received`` is called after each run.
     """
 
     name: str
@@ -54,6 +61,8 @@ class Contender:
     target: float | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[], object] = lambda: None
+    computed: float | None = None
+    received: Callable[[], float] = lambda: 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +75,7 @@ class Row:
     contenders: Callable[[Setting], AbstractContextManager[Sequence[Contender]]]
     figure: Figure = Figure.TIME
     rounds: int = 5
+    """After one to warm up; with 0, that one counts."""
     memory: float | None = None
     """The most memory that batchspec's process is to use, in MB."""
 
@@ -91,8 +101,13 @@ class Setting:
             raise MeasurementError(f"{_shown(command)}: exit code {done.returncode}\n{done.stderr}")
         return done.stdout
 
-    def measure(self, contender: Contender, number: int) -> Usage:
-        """Prepare and run a command once. Raises MeasurementError if it fails."""
+    def measure(self, contender: Contender, number: int, limit: float = LIMIT) -> Usage:
+        """Prepare and run a command once, killed after ``limit`` seconds.
+
+        Raises MeasurementError if it fails.
+        """
+        if contender.computed is not None:
+            return Usage(contender.computed, 0.0, 0.0)
         contender.prepare()
         command = [str(part).replace("{round}", str(number)) for part in contender.command]
         output = self.folder / "output.txt"
@@ -106,14 +121,15 @@ class Setting:
                 stdout=file,
                 stderr=subprocess.STDOUT,
             )
-            with _killed_after(LIMIT, process):
+            with _killed_after(limit, process):
                 _, status, used = os.wait4(process.pid, 0)
             took = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             end = output.read_text(errors="replace")[-2000:]
             raise MeasurementError(f"{_shown(command)}: exit code {process.returncode}\n{end}")
-        return Usage(took, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+        received = contender.received()
+        return Usage(took, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, received)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +146,7 @@ class Measured:
         return Usage(
             *(
                 statistics.median(getattr(usage, part) for usage in found)
-                for part in ("time", "processor", "memory")
+                for part in ("time", "processor", "memory", "received")
             )
         )
 
@@ -138,7 +154,10 @@ class Measured:
         """Batchspec's figure over that of another command: the median over the rounds."""
         ours = self.usages[self.contenders[0].name]
         pairs = zip(ours, self.usages[name], strict=True)
-        return statistics.median(one.of(figure) / other.of(figure) for one, other in pairs)
+        return statistics.median(
+            one.of(figure) / other.of(figure) if other.of(figure) else math.nan
+            for one, other in pairs
+        )
 
     def missed(self) -> Iterator[str]:
         """The targets of the row that are not met."""

@@ -36,7 +36,6 @@ tasks:
     logs: false
 """
 _FOLDER = 500
-_ROWS = 1_000_000
 _YOUNG = 61.0
 """In seconds: files that are younger are not in the cache."""
 
@@ -87,41 +86,52 @@ def _change(path: Path) -> None:
     path.write_bytes(os.urandom(16).hex().encode() * 32)
 
 
-@contextmanager
-def _unchanged(setting: Setting) -> Iterator[Sequence[Contender]]:
-    make_files(setting.folder / "files", 10_000, 1024)
-    time.sleep(_YOUNG)
-    (setting.folder / "run.yaml").write_text(SPEC.format(container="bench-unchanged"))
-    url = accounts.create_container(setting, "bench-unchanged")
-    setting.run([*BATCHSPEC, "apply", "run.yaml", "-y", "--target-step", "upload:input"])
-    found: list[Contender] = [
-        Contender("batchspec plan", [*BATCHSPEC, "plan", "run.yaml"]),
-        Contender("batchspec plan without the account", [*BATCHSPEC, "validate", "run.yaml"]),
-    ]
-    if available("rclone"):
-        remote = accounts.rclone(url)
-        found.append(Contender("rclone check", ["rclone", "check", "files", *remote], 1.0))
-    yield found
+def _unchanged(number: int) -> Row:
+    @contextmanager
+    def contenders(setting: Setting) -> Iterator[Sequence[Contender]]:
+        make_files(setting.folder / "files", number, 1024)
+        time.sleep(_YOUNG)
+        (setting.folder / "run.yaml").write_text(SPEC.format(container="bench-unchanged"))
+        url = accounts.create_container(setting, "bench-unchanged")
+        setting.run([*BATCHSPEC, "apply", "run.yaml", "-y", "--target-step", "upload:input"])
+        found: list[Contender] = [
+            Contender("batchspec plan", [*BATCHSPEC, "plan", "run.yaml"]),
+            Contender("batchspec plan without the account", [*BATCHSPEC, "validate", "run.yaml"]),
+        ]
+        if available("rclone"):
+            remote = accounts.rclone(url)
+            found.append(Contender("rclone check", ["rclone", "check", "files", *remote], 1.0))
+        yield found
+
+    title = "plan, all files uploaded"
+    return Row("unchanged", title, f"{number:,} of 1 KiB", contenders, rounds=3)
 
 
-@contextmanager
-def _rows(setting: Setting) -> Iterator[Sequence[Contender]]:
-    with (setting.folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["sample", "seed", "note"])
-        rows = ((f"sample {n:07}", n * 7919 % 104729, "x" * 20) for n in range(_ROWS))
-        writer.writerows(rows)
-    (setting.folder / "run.yaml").write_text(ROWS_SPEC)
-    setting.run([*BATCHSPEC, "local", "start"])
-    yield (
-        Contender("batchspec plan", [*BATCHSPEC, "plan", "run.yaml"]),
-        Contender("csv and Jinja in a loop", [*FLOORS, "render", "rows.csv"], 2.0),
+def _rows(number: int) -> Row:
+    @contextmanager
+    def contenders(setting: Setting) -> Iterator[Sequence[Contender]]:
+        with (setting.folder / "rows.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["sample", "seed", "note"])
+            rows = ((f"sample {n:07}", n * 7919 % 104729, "x" * 20) for n in range(number))
+            writer.writerows(rows)
+        (setting.folder / "run.yaml").write_text(ROWS_SPEC)
+        setting.run([*BATCHSPEC, "local", "start"])
+        yield (
+            Contender("batchspec plan", [*BATCHSPEC, "plan", "run.yaml"]),
+            Contender("csv and Jinja in a loop", [*FLOORS, "render", "rows.csv"], 2.0),
+        )
+
+    title = "plan over rows"
+    return Row("plan-rows", title, f"{number:,}", contenders, Figure.PROCESSOR, 3, 150)
+
+
+def rows(*, quick: bool) -> tuple[Row, ...]:
+    """The rows of this module; quick: smaller ones."""
+    files, unchanged, rows = (2000, 1000, 10_000) if quick else (100_000, 10_000, 1_000_000)
+    return (
+        _plan(files, again=False),
+        _plan(files, again=True),
+        _unchanged(unchanged),
+        _rows(rows),
     )
-
-
-ROWS = (
-    _plan(100_000, again=False),
-    _plan(100_000, again=True),
-    Row("unchanged", "plan, all files uploaded", "10,000 of 1 KiB", _unchanged, rounds=3),
-    Row("plan-rows", "plan over rows", f"{_ROWS:,}", _rows, Figure.PROCESSOR, 3, 150),
-)

@@ -144,4 +144,7 @@ def _forget(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
 
 
-ROWS = (_submit(20_000), _run(1000, logs=True), _run(1000, logs=False))
+def rows(*, quick: bool) -> tuple[Row, ...]:
+    """The rows of this module; quick: smaller ones."""
+    submitted, run = (2000, 200) if quick else (20_000, 10_000)
+    return (_submit(submitted), _run(run, logs=True), _run(run, logs=False))

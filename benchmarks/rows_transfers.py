@@ -26,35 +26,38 @@ cleanup: {{containers: never, job: never, pool: never}}
 """
 
 
-@contextmanager
-def _upload(setting: Setting) -> Iterator[Sequence[Contender]]:
-    container = "bench-upload"
-    make_files(setting.folder / "files", 2000, 10240)
-    (setting.folder / "run.yaml").write_text(SPEC.format(container=container))
-    url = accounts.create_container(setting, container)
+def _upload(number: int) -> Row:
+    @contextmanager
+    def contenders(setting: Setting) -> Iterator[Sequence[Contender]]:
+        container = "bench-upload"
+        make_files(setting.folder / "files", number, 10240)
+        (setting.folder / "run.yaml").write_text(SPEC.format(container=container))
+        url = accounts.create_container(setting, container)
 
-    def delete() -> None:
-        accounts.delete_container(setting, container)
+        def delete() -> None:
+            accounts.delete_container(setting, container)
 
-    def empty() -> None:
-        delete()
-        accounts.create_container(setting, container)
+        def empty() -> None:
+            delete()
+            accounts.create_container(setting, container)
 
-    apply = [*BATCHSPEC, "apply", "run.yaml", "-y", "--target-step", "upload:input"]
-    found: list[Contender] = [
-        Contender("batchspec apply", apply, prepare=delete),
-        Contender(
-            "plain PUT requests",
-            [*FLOORS, "put", "files"],
-            1 / 0.85,
-            {"BENCH_URL": url},
-            prepare=empty,
-        ),
-    ]
-    if available("rclone"):
-        line = ["rclone", "copy", "files", *accounts.rclone(url)]
-        found.append(Contender("rclone copy", line, 1 / 1.3, prepare=empty))
-    yield found
+        apply = [*BATCHSPEC, "apply", "run.yaml", "-y", "--target-step", "upload:input"]
+        found: list[Contender] = [
+            Contender("batchspec apply", apply, prepare=delete),
+            Contender(
+                "plain PUT requests",
+                [*FLOORS, "put", "files"],
+                1 / 0.85,
+                {"BENCH_URL": url},
+                prepare=empty,
+            ),
+        ]
+        if available("rclone"):
+            line = ["rclone", "copy", "files", *accounts.rclone(url)]
+            found.append(Contender("rclone copy", line, 1 / 1.3, prepare=empty))
+        yield found
+
+    return Row("upload", "upload", f"{number:,} x 10 KiB", contenders, rounds=3)
 
 
 def _download(name: str, number: int, size: int, shown: str) -> Row:
@@ -98,8 +101,11 @@ def _download(name: str, number: int, size: int, shown: str) -> Row:
     return Row(name, f"download, {shown}", "", contenders, rounds=3, memory=100)
 
 
-ROWS = (
-    Row("upload", "upload", "2,000 x 10 KiB", _upload, rounds=3),
-    _download("download-small", 2000, 10240, "2,000 x 10 KiB"),
-    _download("download-large", 2, 256 << 20, "2 x 256 MiB"),
-)
+def rows(*, quick: bool) -> tuple[Row, ...]:
+    """The rows of this module; quick: smaller ones."""
+    number, size = (200, 32) if quick else (2000, 256)
+    return (
+        _upload(number),
+        _download("download-small", number, 10240, f"{number:,} x 10 KiB"),
+        _download("download-large", 2, size << 20, f"2 x {size} MiB"),
+    )

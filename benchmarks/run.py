@@ -7,37 +7,32 @@ machine affects all of them. The table is printed, and written to ``RESULTS.md``
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import growth
 import peers
 import rows_files
+import rows_network
 import rows_start
 import rows_tasks
 import rows_topn
 import rows_transfers
-from measuring import Figure, Measured, MeasurementError, Row, Setting, measure
+from measuring import Figure, Measured, MeasurementError, Row, Setting, Usage, measure
 
-ROWS: tuple[Row, ...] = (
-    *rows_start.ROWS,
-    *rows_files.ROWS,
-    *rows_transfers.ROWS,
-    *rows_tasks.ROWS,
-    *rows_topn.ROWS,
-)
-NOT_MEASURED = {
-    "makespan with simulated latencies": "no script computes the critical path yet",
-    "100,000 tasks to the end; 1,000,000 submitted": "takes longer than a run of this table",
-    "bytes of watching 10,000 tasks": "needs a count of bytes on the wire",
-    "growth at 1k, 10k, 100k, 1M": "not drawn yet",
-}
+MODULES = (rows_start, rows_files, rows_transfers, rows_tasks, rows_topn, rows_network)
+GROWTH = "growth"
 RESULTS = Path(__file__).with_name("RESULTS.md")
+IMAGES = Path(__file__).parents[1] / "docs" / "images"
 HEAD = """\
 # Results
 
@@ -45,6 +40,7 @@ Written by `make bench`. Ratios are comparable between machines, times are not: 
 median over the rounds of batchspec's figure divided by that of the other command in the same round.
 
 """
+QUICK = "Small sizes and one round (`--quick`): the ratios are rough.\n\n"
 NOTES = """
 Uploads and downloads use Azurite, the blob store of the embedded service, which is not Azure: it
 stores a block with `Content-MD5`, which batchspec sends, about twice as fast as one without.
@@ -53,38 +49,72 @@ stores a block with `Content-MD5`, which batchspec sends, about twice as fast as
 
 def main() -> None:
     """Measure the rows, print the table, and write it."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
-    parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(row.name for row in ROWS))
-    parser.add_argument("--rounds", type=int, help="rounds of each row, after one to warm up")
-    parser.add_argument("--output", type=Path, default=RESULTS)
-    options = parser.parse_args()
-    if unknown := set(options.rows) - {row.name for row in ROWS}:
-        parser.error(f"no such row: {', '.join(sorted(unknown))}")
-    chosen = [row for row in ROWS if not options.rows or row.name in options.rows]
+    options = arguments()
+    rows = [row for module in MODULES for row in module.rows(quick=options.quick)]
+    names = [*(row.name for row in rows), GROWTH]
+    if unknown := set(options.rows) - set(names):
+        raise SystemExit(f"no such row: {', '.join(sorted(unknown))}; rows: {', '.join(names)}")
+    chosen = set(options.rows or names)
     peers.install()
-    with tempfile.TemporaryDirectory() as folder:
-        environ = environment(Path(folder))
-        lines: list[str] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        environ = environment(folder)
         try:
-            for row in chosen:
-                place = Path(folder, row.name)
-                place.mkdir()
-                setting = Setting(place, environ)
-                print(f"{row.name}: {row.title} ...", file=sys.stderr, flush=True)
-                try:
-                    found = table(measure(row, setting, options.rounds or row.rounds))
-                except MeasurementError as error:
-                    print(error, file=sys.stderr, flush=True)
-                    found = [f"| **{row.title}**, {row.size} | failed |  |  |  |  | missed |"]
-                print("\n".join(found), flush=True)
-                lines += found
+            lines: list[str] = []
+            for row in rows:
+                if row.name in chosen:
+                    lines += measured(row, folder, environ, options)
+            curves = grown(folder, environ, options) if GROWTH in chosen else []
         finally:
             stop = [*peers.BATCHSPEC, "local", "stop"]
             subprocess.run(stop, env=environ, check=False, capture_output=True)
-    missing = [f"- {title}: {reason}" for title, reason in NOT_MEASURED.items()]
-    text = "\n".join((*machine(), "", *HEADINGS, *lines, NOTES, "Not measured:", "", *missing))
-    if len(chosen) == len(ROWS):
-        options.output.write_text(HEAD + text + "\n", encoding="utf-8")
+    if not options.rows:
+        sizes = QUICK if options.quick else ""
+        parts = (HEAD + sizes, *machine(), "", *HEADINGS, *lines, NOTES, *curves)
+        options.output.write_text("\n".join(parts) + "\n", encoding="utf-8")
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
+    parser.add_argument("rows", nargs="*", metavar="ROW", help="these rows only; print the table")
+    parser.add_argument("--quick", action="store_true", help="small sizes, one round")
+    parser.add_argument("--rounds", type=int, help="rounds of each row, after one to warm up")
+    parser.add_argument("--largest", type=int, help="the largest number of items of a curve")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--images", type=Path, default=IMAGES, help="the folder of the drawings")
+    return parser.parse_args()
+
+
+def measured(
+    row: Row, folder: Path, environ: Mapping[str, str], options: argparse.Namespace
+) -> list[str]:
+    """Measure a row, and print its lines."""
+    place = folder / row.name
+    place.mkdir()
+    rounds = options.rounds or (min(1, row.rounds) if options.quick else row.rounds)
+    print(f"{row.name}: {row.title} ...", file=sys.stderr, flush=True)
+    try:
+        lines = table(measure(row, Setting(place, environ), rounds))
+    except MeasurementError as error:
+        print(error, file=sys.stderr, flush=True)
+        lines = [f"| **{row.title}**, {row.size} | failed |  |  |  |  | missed |"]
+    print("\n".join(lines), flush=True)
+    shutil.rmtree(place)
+    return lines
+
+
+def grown(folder: Path, environ: Mapping[str, str], options: argparse.Namespace) -> list[str]:
+    """Measure and draw the curves, and print their table."""
+    place = folder / GROWTH
+    place.mkdir()
+    largest = options.largest or (10_000 if options.quick else 1_000_000)
+    setting = Setting(place, environ)
+    found = [growth.measured(curve, setting, largest) for curve in growth.CURVES]
+    lines = growth.table(found)
+    print("\n".join(lines), flush=True)
+    growth.draw(found, options.images)
+    return ["", "## Growth", "", *lines]
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -112,7 +142,7 @@ def table(found: Measured) -> list[str]:
     row = found.row
     for index, each in enumerate(found.contenders):
         used = found.median(each.name)
-        figures = f"{used.time:.2f} s | {used.processor:.2f} s | {used.memory:.0f} MB"
+        figures = shown(used)
         if index == 0:
             missed = ", ".join(found.missed())
             verdict = f"missed: {missed}" if missed else "met"
@@ -120,12 +150,26 @@ def table(found: Measured) -> list[str]:
             title = f"**{row.title}**, {row.size}{limit}"
             lines.append(f"| {title} | {each.name} | {figures} |  | {verdict} |")
             continue
-        ratios = [f"{found.ratio(each.name, figure):.2f}" for figure in Figure]
-        at = list(Figure).index(row.figure)
-        ratios[at] = f"**{ratios[at]}**"
+        figures_compared = [Figure.TIME, Figure.PROCESSOR]
+        if row.figure is Figure.RECEIVED:
+            figures_compared = [Figure.RECEIVED]
+        ratios = {figure: found.ratio(each.name, figure) for figure in figures_compared}
+        texts = [
+            f"**{ratio:.3g}**" if figure is row.figure else f"{ratio:.2f}"
+            for figure, ratio in ratios.items()
+            if not math.isnan(ratio)
+        ]
         target = "" if each.target is None else f"≤ {each.target:g}"
-        lines.append(f"|  | {each.name} | {figures} | {', '.join(ratios)} | {target} |")
+        lines.append(f"|  | {each.name} | {figures} | {', '.join(texts)} | {target} |")
     return lines
+
+
+def shown(used: Usage) -> str:
+    """The time, or the bytes where these are compared, the processor time and the memory."""
+    first = f"{used.received / 1e3:,.1f} kB" if used.received else f"{used.time:.2f} s"
+    if not used.memory:
+        return f"{first} |  | "
+    return f"{first} | {used.processor:.2f} s | {used.memory:.0f} MB"
 
 
 def machine() -> list[str]:
