@@ -36,7 +36,7 @@ cleanup: {{job: never, pool: never}}
 _LATENCY, _RATE = 0.05, 20e6
 _SLOTS, _TASKS, _TASK = 8, 40, 2.0
 _AT_ONCE = 16
-_WATCHED = 20
+_WATCHED = 60
 
 
 def through(environ: Mapping[str, str], batch: Proxy, blobs: Proxy) -> dict[str, str]:
