@@ -17,6 +17,7 @@ from peers import BATCHSPEC
 from rows_files import ROWS_SPEC, SPEC, make_files
 from rows_tasks import RUN, SUBMIT
 
+SMALLEST = 1000
 LIMIT = 3600.0
 """In seconds: the longest that one measurement may take. A larger one is not begun."""
 STEEPEST = 1.1
@@ -101,16 +102,17 @@ CURVES = (
     Curve("plan-files", "plan over files", 100_000, _plan_files),
     Curve("plan-rows", "plan over rows", 1_000_000, _plan_rows),
     Curve("upload", "upload of 1 KiB files", 100_000, _upload),
+    # Before tasks are submitted: once nodes start, they would run beside these.
+    Curve("run", "whole run of `true`", 100_000, _run, "0"),
     Curve("submit", "submit tasks", 1_000_000, _submit),
     Curve("watch", "status of submitted tasks", 1_000_000, _watch),
-    Curve("run", "whole run of `true`", 100_000, _run, "0"),
 )
 
 
 def measured(curve: Curve, setting: Setting, largest: int) -> Growth:
-    """Measure a curve from 1,000 items, ten times more each time."""
+    """Measure a curve from ``SMALLEST`` items, ten times more each time."""
     points: list[Point] = []
-    number = 1000
+    number = SMALLEST
     last = 0.0
     with _service(setting, curve.allocation):
         while number <= min(largest, curve.largest):

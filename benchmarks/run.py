@@ -66,8 +66,7 @@ def main() -> None:
                     lines += measured(row, folder, environ, options)
             curves = grown(folder, environ, options) if GROWTH in chosen else []
         finally:
-            stop = [*peers.BATCHSPEC, "local", "stop"]
-            subprocess.run(stop, env=environ, check=False, capture_output=True)
+            stop_service(environ)
     if not options.rows:
         sizes = QUICK if options.quick else ""
         parts = (HEAD + sizes, *machine(), "", *HEADINGS, *lines, NOTES, *curves)
@@ -92,6 +91,8 @@ def measured(
     """Measure a row, and print its lines."""
     place = folder / row.name
     place.mkdir()
+    # A service of its own: none of its nodes has tasks of another row.
+    environ = {**environ, "BATCHSPEC_LOCAL_HOME": str(place / "home")}
     rounds = options.rounds or (min(1, row.rounds) if options.quick else row.rounds)
     print(f"{row.name}: {row.title} ...", file=sys.stderr, flush=True)
     try:
@@ -99,9 +100,17 @@ def measured(
     except MeasurementError as error:
         print(error, file=sys.stderr, flush=True)
         lines = [f"| **{row.title}**, {row.size} | failed |  |  |  |  | missed |"]
+    finally:
+        stop_service(environ)
     print("\n".join(lines), flush=True)
     shutil.rmtree(place)
     return lines
+
+
+def stop_service(environ: Mapping[str, str]) -> None:
+    """Stop the embedded service, if it runs."""
+    stop = [*peers.BATCHSPEC, "local", "stop"]
+    subprocess.run(stop, env=environ, check=False, capture_output=True)
 
 
 def grown(folder: Path, environ: Mapping[str, str], options: argparse.Namespace) -> list[str]:
@@ -110,6 +119,9 @@ def grown(folder: Path, environ: Mapping[str, str], options: argparse.Namespace)
     place.mkdir()
     largest = options.largest or (10_000 if options.quick else 1_000_000)
     setting = Setting(place, environ)
+    warm_up = Setting(place / "warm-up", environ)
+    warm_up.folder.mkdir()
+    growth.measured(growth.CURVES[0], warm_up, growth.SMALLEST)
     found = [growth.measured(curve, setting, largest) for curve in growth.CURVES]
     lines = growth.table(found)
     print("\n".join(lines), flush=True)
