@@ -286,6 +286,7 @@ def _parse_switch(name: str, text: str) -> bool:
         return True
     if text.lower() in {"", "0", "false", "no", "off"}:
         return False
-    code = "https-unreadable" if name == HTTPS else "task-users-unreadable"
-    message = f"{name} is {text!r}, which is neither 1 nor 0."
-    raise LocalError(code, message, fix=f"Set {name} to 1 or 0")
+    message, fix = f"{name} is {text!r}, which is neither 1 nor 0.", f"Set {name} to 1 or 0"
+    if name == HTTPS:
+        raise LocalError("https-unreadable", message, fix=fix)
+    raise LocalError("task-users-unreadable", message, fix=fix)
