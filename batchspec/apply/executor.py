@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -164,12 +165,20 @@ class _Run:
     def _end(self, outcome: Outcome, began: float) -> Exit:
         code = self.exit_code if outcome is Outcome.FAILED else _EXITS[outcome]
         seconds = self.world.clock.monotonic() - began
+        self.emit(RunEnded(outcome, seconds, code, self._left(), released=self._released(outcome)))
+        return code
+
+    def _released(self, outcome: Outcome) -> datetime | None:
+        """When the service is expected to have released the nodes, unless clean-up deleted them."""
+        deleted = any(
+            isinstance(step.action, DeletePool) and step.id in self.done_ids
+            for step in self.plan.steps
+        )
         # Other outcomes leave the job, which continues to use the nodes.
         over = outcome in {Outcome.DONE, Outcome.TASKS_FAILED, Outcome.TIME_LIMIT}
-        release = self.plan.release if over else None
-        released = None if release is None else self.monitor.expect_release(release)
-        self.emit(RunEnded(outcome, seconds, code, self._left(), released=released))
-        return code
+        if self.plan.release is None or deleted or not over:
+            return None
+        return self.monitor.expect_release(self.plan.release)
 
     def _left(self) -> tuple[str, ...]:
         """What clean-up has left in the account, then resources that the plan keeps on purpose."""

@@ -30,7 +30,7 @@ from batchspec.apply.executor import HANDLERS
 from batchspec.apply.ports import Deletion
 from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.exit_codes import Exit
-from batchspec.plan import Gate, Plan, Step, Task, Verb
+from batchspec.plan import Gate, NodeRelease, Plan, Step, Task, Verb
 from batchspec.plan.actions import (
     Action,
     CloseJob,
@@ -231,6 +231,14 @@ async def test_jobs_without_work_on_a_pool_do_not_keep_it(
     events, _ = await events_of(tutorial(tmp_path), account, tmp_path)
     assert not account.pool_bodies
     assert not ended(events).left
+
+
+@pytest.mark.parametrize("deleted", [True, False])
+async def test_a_deleted_pool_has_no_nodes_to_release(deleted: bool, tmp_path: Path) -> None:
+    account = FakeAccount(answers=[False, deleted])
+    plan = replace(tutorial(tmp_path), release=NodeRelease())
+    events, _ = await events_of(plan, account, tmp_path)
+    assert (ended(events).released is None) == deleted
 
 
 async def test_the_pool_is_deleted_before_its_containers(tmp_path: Path) -> None:

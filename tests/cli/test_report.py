@@ -124,6 +124,13 @@ def test_a_problem_keeps_its_place() -> None:
     assert [s.event for s in read_record([line])] == [Noticed(problem)]
 
 
+def test_when_the_nodes_are_released_is_read() -> None:
+    """Otherwise the end of the run is skipped, and the report has no outcome."""
+    ended = RunEnded(Outcome.DONE, 1.5, 0, released=START)
+    (line,) = lines_of([Stamped(1, START, ended)])[1:]
+    assert [s.event for s in read_record([line])] == [ended]
+
+
 def test_what_is_of_another_version_or_cut_off_is_passed_over() -> None:
     lines = lines_of(RECORDINGS["good"])
     newer = json.dumps({"type": "planets_seen", "seq": 2, "at": "2026-01-02T03:04:05Z"})

@@ -34,7 +34,7 @@ from batchspec.plan.rules.stage import STAGE
 from batchspec.plan.rules.tasks import check_stages
 from batchspec.spec import EachBlob, Rows, Spec, read_rows
 
-_GROUPS: tuple[RuleGroup, ...] = (
+CHECKED: tuple[RuleGroup, ...] = (
     DATA,
     IMAGE,
     POOL,
@@ -49,11 +49,12 @@ _GROUPS: tuple[RuleGroup, ...] = (
     COSTS,
     ACCOUNT,
 )
+"""The groups of these rules."""
 
 
 def checks() -> Iterator[Rule[[RuleContext]]]:
     """The rules that every plan runs, in the order of ``docs/findings.md``."""
-    for group in _GROUPS:
+    for group in CHECKED:
         yield from group.checks
 
 

@@ -8,26 +8,17 @@ from typing import Any
 from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, DownloadResults
 from batchspec.plan.plan import Step
-from batchspec.plan.rules.account import ACCOUNT
 from batchspec.plan.rules.capacity import CAPACITY, check_capacity
-from batchspec.plan.rules.checks import checks
+from batchspec.plan.rules.checks import CHECKED, checks
 from batchspec.plan.rules.cost import BOUND
-from batchspec.plan.rules.data import DATA
-from batchspec.plan.rules.files import FILES
-from batchspec.plan.rules.image import IMAGE
-from batchspec.plan.rules.node_variables import NODE_VARIABLES
 from batchspec.plan.rules.other_runs import OTHER_RUNS
-from batchspec.plan.rules.pool import COSTS, POOL
-from batchspec.plan.rules.references import DEPENDENCIES, REFERENCES
-from batchspec.plan.rules.requests import REQUESTS
 from batchspec.plan.rules.rule import Rule, RuleContext, RuleGroup
 from batchspec.plan.rules.run import RUN
-from batchspec.plan.rules.sas import ACCESS, tasks_signed_earlier
+from batchspec.plan.rules.sas import tasks_signed_earlier
 from batchspec.plan.rules.schedule import SCHEDULE
-from batchspec.plan.rules.signed_urls import SIGNED_URLS
 from batchspec.plan.rules.spec_file import SPEC_FILE
 from batchspec.plan.rules.spec_language import FORMULA, LANGUAGE, VALUES
-from batchspec.plan.rules.stage import STAGE, many_tasks
+from batchspec.plan.rules.stage import many_tasks
 from batchspec.plan.rules.steps import (
     job_quota_reached,
     jobs_near_quota,
@@ -44,21 +35,9 @@ GROUPS: tuple[RuleGroup, ...] = (
     LANGUAGE,
     FORMULA,
     VALUES,
-    DATA,
-    IMAGE,
-    POOL,
-    STAGE,
+    *CHECKED,
     TASKS,
-    DEPENDENCIES,
-    REFERENCES,
-    NODE_VARIABLES,
-    REQUESTS,
-    FILES,
-    ACCESS,
-    SIGNED_URLS,
-    COSTS,
     BOUND,
-    ACCOUNT,
     CAPACITY,
     RUN,
     OTHER_RUNS,

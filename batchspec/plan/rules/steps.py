@@ -36,17 +36,9 @@ _LIMITED = "azure"
 )
 def pools_near_quota(context: RuleContext, steps: Sequence[Step]) -> Iterator[Finding]:
     """A pool to create brings the number of pools close to the quota, or the default quota."""
-    count = _count(context, "pools", steps)
-    if count is None or context.observed.account.target != _LIMITED:
-        return
-    if count.is_near(_MAX_POOLS):
-        known = f" of {count.quota} pools"
-        default = f" pools; the default quota is up to {_MAX_POOLS}"
-        rest = default if count.quota is None else known
-        yield Finding(
-            f"with this pool the account has {count.total}{rest}",
-            context.spec.pool.where,
-        )
+    most = f"up to {_MAX_POOLS}"
+    if near := _near_quota(context, steps, "pools", "pools", _MAX_POOLS, most):
+        yield Finding(f"with this pool the account has {near}", context.spec.pool.where)
 
 
 @ACCOUNT.rule(
@@ -60,17 +52,9 @@ def pools_near_quota(context: RuleContext, steps: Sequence[Step]) -> Iterator[Fi
 )
 def jobs_near_quota(context: RuleContext, steps: Sequence[Step]) -> Iterator[Finding]:
     """A job to create brings the number of active jobs close to the quota, or the default quota."""
-    count = _count(context, "jobs", steps)
-    if count is None or context.observed.account.target != _LIMITED:
-        return
-    if count.is_near(_MAX_JOBS):
-        known = f" of {count.quota} active jobs and schedules"
-        default = f" active jobs and schedules; the default quota is {_MAX_JOBS} to 300"
-        rest = default if count.quota is None else known
-        yield Finding(
-            f"with this job the account has {count.total}{rest}",
-            context.spec.job.where,
-        )
+    most = f"{_MAX_JOBS} to 300"
+    if near := _near_quota(context, steps, "jobs", "active jobs and schedules", _MAX_JOBS, most):
+        yield Finding(f"with this job the account has {near}", context.spec.job.where)
 
 
 @ACCOUNT.rule(
@@ -130,6 +114,27 @@ class _Count:
         """Whether the total is close to the quota, or to the ``default`` if that is not known."""
         limit = default if self.quota is None else self.quota
         return self.total >= _NEAR * limit and not self.is_exceeded
+
+
+def _near_quota(  # noqa: PLR0917 - the words of one sentence
+    context: RuleContext,
+    steps: Sequence[Step],
+    kind: Literal["pools", "jobs"],
+    noun: str,
+    default: int,
+    most: str,
+) -> str:
+    """The number of resources of a kind if it is close to the quota; otherwise empty.
+
+    Without a known quota it is compared with the ``default``, which the service describes as
+    ``most``.
+    """
+    count = _count(context, kind, steps)
+    if count is None or context.observed.account.target != _LIMITED or not count.is_near(default):
+        return ""
+    if count.quota is None:
+        return f"{count.total} {noun}; the default quota is {most}"
+    return f"{count.total} of {count.quota} {noun}"
 
 
 def _count(

@@ -122,8 +122,9 @@ def _read_event(row: dict[str, Any]) -> Stamped | None:
     try:
         for field in fields(kind):
             if field.name in row:
-                values[field.name] = _field_value(field.name, row[field.name])
-                if not _fits(values[field.name], hints[field.name]):
+                hint = hints[field.name]
+                values[field.name] = _field_value(field.name, row[field.name], hint)
+                if not _fits(values[field.name], hint):
                     return None
             elif field.default is MISSING and field.default_factory is MISSING:
                 return None
@@ -167,14 +168,14 @@ def _fits(value: object, hint: Any) -> bool:  # noqa: PLR0911 - one for each kin
     return isinstance(value, hint)
 
 
-def _field_value(name: str, value: Any) -> Any:
+def _field_value(name: str, value: Any, hint: Any) -> Any:
+    if isinstance(value, str) and datetime in {hint, *get_args(hint)}:
+        return datetime.fromisoformat(value)
     match name, value:
         case "problem", dict():
             return _read_diagnostic(value)
         case "outcome", str() if value in set(Outcome):
             return Outcome(value)
-        case "next_run" | "since" | "service_time", str():
-            return datetime.fromisoformat(value)
         case _, list():
             kind = _ITEMS.get(name)
             return tuple(value if kind is None else (_read_fields(kind, item) for item in value))
