@@ -200,10 +200,13 @@ class ControlPlane:
         )
         with translated(f"Batch accounts of subscription {subscription}"):
             async for body in _list(client, path):
-                properties = body.get("properties") or {}
+                properties, name = body.get("properties"), body.get("name")
+                # /subscriptions/SUBSCRIPTION/resourceGroups/GROUP/providers/...
+                path_of_id = str(body.get("id", "")).split("/")
+                if not isinstance(properties, dict) or not name or len(path_of_id) < 5:
+                    continue
                 if str(properties.get("accountEndpoint", "")).lower() == endpoint:
-                    # /subscriptions/SUBSCRIPTION/resourceGroups/GROUP/providers/...
-                    return str(body["id"]).split("/")[4], str(body["name"])
+                    return path_of_id[4], str(name)
         return None
 
 

@@ -56,10 +56,10 @@ class ServiceConfig:
     ``autoStorageContainerName``, or ``None``; ``storage_aliases`` are its other addresses.
     ``speed`` is the ratio of the service's time to real time, ``allocation`` the service's time
     that a node needs to start, ``release`` that it needs to leave its pool, ``faults`` the injected
-    faults. ``applications`` is the folder of
-    application packages, ``identities`` are the rights of managed identities, ``limits`` apply to
-    every task. ``trust`` are the files with which nodes trust the certificate of the services, if
-    they use https. ``users`` are the ids of the users of tasks, if they run as separate users.
+    faults. ``applications`` is the folder of application packages, ``identities`` are the rights of
+    managed identities, ``limits`` apply to every task. ``trust`` are the files with which nodes
+    trust the certificate of the services, if they use https. ``users`` are the ids of the users of
+    tasks, if they run as separate users.
     ``unread`` is how long a requested resize lasts at least if no client reads the pool,
     ``node_state`` how long a node is at least ``creating``, ``starting`` or ``leavingpool``.
     """

@@ -294,9 +294,13 @@ def file_access_of(user: TaskUser | None, group: int) -> Iterator[None]:
     import ctypes  # noqa: PLC0415  not needed to read the status
 
     libc = ctypes.CDLL(None)
-    libc.setfsgid(group)
-    libc.setfsuid(user.uid)
+    libc.setfsuid.restype = ctypes.c_uint32
     try:
+        libc.setfsgid(group)
+        libc.setfsuid(user.uid)
+        # setfsuid(2) reports no error; an id that does not exist leaves the one of before.
+        if libc.setfsuid(-1) != user.uid:
+            raise PermissionError(errno.EPERM, f"files cannot be opened as user {user.uid}")
         yield
     finally:
         libc.setfsuid(0)

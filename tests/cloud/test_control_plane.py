@@ -129,6 +129,14 @@ async def test_the_group_is_found_by_the_endpoint(manager: Manager, server: Scri
     assert [asked.query.get("$skiptoken") for asked in server.asked] == [None, "1"]
 
 
+async def test_odd_entries_of_a_list_are_no_accounts(manager: Manager, server: Scripted) -> None:
+    whole = account_body()
+    odd = [{**whole, "id": "short"}, {**whole, "name": None}, {**whole, "properties": "odd"}, {}]
+    server.on("GET", ACCOUNTS, listed(*odd, whole))
+    async with manager(subscription=SUBSCRIPTION) as cloud:
+        assert (await cloud.control_plane.resource()).group == "rg1"
+
+
 @pytest.mark.parametrize("start", ["", "/", "@elsewhere.example/", "https://manager//"])
 async def test_a_link_cannot_change_the_host(
     manager: Manager, server: Scripted, start: str

@@ -214,10 +214,10 @@ def acting_as(user: list[Any] | None) -> Iterator[None]:
         return
     uid, gid, groups = user
     before = os.getgroups()
-    os.setgroups(groups)
-    os.setresgid(gid, gid, 0)
-    os.setresuid(uid, uid, 0)
     try:
+        os.setgroups(groups)
+        os.setresgid(gid, gid, 0)
+        os.setresuid(uid, uid, 0)
         yield
     finally:
         os.setresuid(0, 0, 0)
