@@ -252,7 +252,11 @@ class StepFailed:
 
 @dataclass(frozen=True, slots=True)
 class StepSkipped:
-    """A step was not run: ``because`` is a failed step's id, or ``declined``, ``interrupted``."""
+    """A step was not run.
+
+    ``because`` is a failed step's id, the outcome of the run, ``declined``, ``interrupted``, or
+    ``in_use`` for a pool that other jobs use or may use.
+    """
 
     step: str
     verb: str

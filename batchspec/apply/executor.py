@@ -71,6 +71,7 @@ _EXITS = {
     Outcome.SCHEDULED: Exit.DONE,
 }
 _INTERRUPTED = "interrupted"
+_IN_USE = "in_use"
 
 
 async def run(plan: Plan, world: World, emit: Emit, receipt: Path) -> Exit:
@@ -235,7 +236,10 @@ class _Run:
         success = step.gate is Gate.SUCCESS
         reason = str(self.outcome or "") if success else self._missing_results(step.action)
         if not reason and isinstance(step.action, DeletePool):
-            reason = await resources.used_by(step.action.pool, self.plan.name, self.world)
+            problem = await resources.in_use(step.action.pool, self.plan.name, self.world)
+            if problem is not None:
+                self.emit(Noticed(problem))
+                return _IN_USE
         if not reason and step.gate is Gate.ASK and not await self._agreed(step):
             return "declined"
         return reason

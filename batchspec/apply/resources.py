@@ -19,7 +19,7 @@ from batchspec.apply.polling import wait_until_deleted
 from batchspec.apply.ports import World
 from batchspec.apply.tasks import end_job
 from batchspec.diagnostics import ConflictError, Diagnostic, ServiceError, Severity, counted
-from batchspec.plan import created_meanwhile
+from batchspec.plan import created_meanwhile, pool_in_use
 from batchspec.plan.actions import (
     CreateContainer,
     CreateJob,
@@ -152,11 +152,10 @@ async def replace_pool(action: ReplacePool, context: StepContext) -> StepResult:
     return StepResult(context.step.items)
 
 
-async def used_by(pool: str, spec: str, world: World) -> str:
-    """Why clean-up may not delete a pool: a job of another spec still has work there.
+async def in_use(pool: str, spec: str, world: World) -> Diagnostic | None:
+    """Why clean-up may not delete a pool: a job of another spec has tasks there; ``None`` if none.
 
-    The service puts the running tasks of a deleted pool back to waiting, where they stay. Empty if
-    there is no such job.
+    A pool is not deleted either if that cannot be read.
     """
     account = world.account
     try:
@@ -165,10 +164,10 @@ async def used_by(pool: str, spec: str, world: World) -> str:
                 continue
             counts = await account.jobs.get_task_counts(job.id)
             if counts.active + counts.running:
-                return f"the job {job.id!r} has tasks there that have not ended"
+                return next(pool_in_use(pool, job.id))
     except ServiceError as error:
-        return f"whether other jobs use it could not be read: {error.problems[0].summary}"
-    return ""
+        return replace(error.problems[0], severity=Severity.WARNING)
+    return None
 
 
 async def delete_pool(action: DeletePool, context: StepContext) -> StepResult:

@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from batchspec.plan.rules.account import package_references
     from batchspec.plan.rules.checks import check_offline
     from batchspec.plan.rules.data import OUTPUT_MISSING, output_missing
-    from batchspec.plan.rules.other_runs import created_meanwhile
+    from batchspec.plan.rules.other_runs import created_meanwhile, pool_in_use
     from batchspec.plan.rules.registry import GROUPS, RULES
     from batchspec.plan.stage_tasks import StageCounts, count_stages, read_recorded
     from batchspec.plan.task_sets import OPEN, job_base, newest_open
@@ -118,6 +118,7 @@ __all__ = [
     "package_references",
     "package_step",
     "plan_file_text",
+    "pool_in_use",
     "pool_kinds",
     "read_plan_file",
     "read_recorded",
@@ -191,7 +192,7 @@ _NAMES = {
         "OUTPUT_MISSING",
         "output_missing",
     ),
-    "rules.other_runs": ("created_meanwhile",),
+    "rules.other_runs": ("created_meanwhile", "pool_in_use"),
     "rules.registry": (
         "GROUPS",
         "RULES",

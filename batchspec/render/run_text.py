@@ -190,6 +190,7 @@ def outcome_text(outcome: Outcome | None, seconds: float) -> str:
 _BECAUSE = {
     "declined": "kept",
     "interrupted": "the run was interrupted",
+    "in_use": "kept, because other jobs may use it",
     Outcome.TASKS_FAILED: "tasks failed",
     Outcome.TIME_LIMIT: "the time limit was reached",
     Outcome.FAILED: "a step failed",

@@ -17,6 +17,7 @@ from batchspec.apply import run
 from batchspec.apply.events import (
     Event,
     NodeFailed,
+    Noticed,
     Outcome,
     RunEnded,
     RunStarted,
@@ -216,7 +217,10 @@ async def test_clean_up_keeps_a_pool_that_runs_tasks_of_another_spec(
     assert set(account.pool_bodies) == {"p"}
     assert ended(events).left == ("delete-pool",)
     (skipped,) = [event for event in events if isinstance(event, StepSkipped)]
-    assert skipped.because == "the job 'other' has tasks there that have not ended"
+    assert skipped.because == "in_use"
+    (problem,) = [event.problem for event in events if isinstance(event, Noticed)]
+    assert problem.code == "pool-in-use"
+    assert problem.summary == "the pool 'p' is kept: tasks of the job 'other' have not ended"
 
 
 @pytest.mark.parametrize(

@@ -32,14 +32,15 @@ from batchspec.plan.metadata import (
 )
 from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, Stream, TaskFacts
 from batchspec.plan.plan import Step
-from batchspec.plan.rules.rule import QUESTION, Finding, RuleGroup
+from batchspec.plan.rules.rule import QUESTION, WARNING, Finding, RuleGroup
 from batchspec.plan.rules.run import applied_text
 from batchspec.plan.stamps import WorkSet, is_stale
 from batchspec.plan.task_sets import TaskSets, newest_open, only_manager
 from batchspec.spec import Spec
 
 OTHER_RUNS = RuleGroup(
-    "Other runs", "Runs of the same name that were applied from another folder or host."
+    "Other runs",
+    "Runs of the same name, applied from another folder or host, and other jobs on a pool.",
 )
 
 _JOIN = re.compile(r"-join-[0-9a-f]{14}$", re.IGNORECASE)
@@ -306,6 +307,20 @@ def created_meanwhile(kind: str, name: str, metadata: Mapping[str, str]) -> Diag
             " this spec would change.",
         )
     )
+
+
+@OTHER_RUNS.rule(
+    "pool-in-use",
+    WARNING,
+    title="Clean-up keeps a pool on which tasks of another spec run",
+    why="The service would put running tasks back to waiting, and runs no task of a job without a"
+    " pool.",
+    fix="Run the command again when that job has ended, or delete the pool with"
+    " `batchspec destroy`.",
+)
+def pool_in_use(pool: str, job: str) -> Iterator[Finding]:
+    """A job of another spec or client with tasks that have not ended."""
+    yield Finding(f"the pool {pool!r} is kept: tasks of the job {job!r} have not ended")
 
 
 def _states(observed: Observed, job: JobFacts) -> Counter[str]:
