@@ -16,7 +16,7 @@ from batchspec.render.style import Style
 _PHASES: Mapping[str, str] = {
     "waiting": "waiting for another command that is starting the embedded service",
     "installing-azurite": "installing Azurite, the storage emulator (once)",
-    "starting": "starting the local Batch service and Azurite",
+    "starting": "starting the embedded service and Azurite",
 }
 
 _STATES: Mapping[str, tuple[str, str]] = {

@@ -17,7 +17,7 @@ BANNED = re.compile(
     r"doomed|fates|dice|wishes|rehearse[ds]?|bad days?|shall|"
     r"on (its|their) way|not there yet|under way|goes on from|by hand of|at the door|"
     r"of (its|their) own making|so many of|any more|excludes? each other|"
-    r"local service(?! on the Node)"
+    r"local (?:Batch )?service(?! on the Node)"
     r")\b",
     re.IGNORECASE,
 )
