@@ -1,18 +1,182 @@
-"""typer with the help texts, exit codes and usage errors of batchspec."""
+"""typer with the help texts, exit codes and usage errors of batchspec.
+
+Values are converted here: typer uses pydantic, whose import takes longer than ``batchspec --help``.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from functools import partial, wraps
 from inspect import getdoc, iscoroutinefunction
-from typing import Any, TypeVar
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from batchspec.cli.parameter_values import annotations_of, convert_values
-from batchspec.cli.usage_errors import unexpected_arguments, unknown_command, usage_error
+from batchspec.diagnostics import Diagnostic, UsageError, nearest
+
+_TRUE = frozenset({"1", "on", "t", "true", "y", "yes"})
+_FALSE = frozenset({"", "0", "f", "false", "n", "no", "off"})
+
+
+def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a function's parameters, with what ``typer.Option`` adds, by name."""
+    return get_type_hints(function, include_extras=True)
+
+
+def convert_values(params: list[Any], annotations: Mapping[str, Any]) -> list[Any]:
+    """Convert the values of these parameters as the annotations say; the parameters.
+
+    Without an annotation, a value remains what it is: a flag or a text.
+    """
+    for param in params:
+        param.process_value = partial(_process, param, annotations.get(param.name, str))
+    return params
+
+
+def _process(param: Any, annotation: Any, context: Any, value: Any) -> Any:
+    """The value of a parameter; the method ``process_value`` of click's parameters.
+
+    Raises:
+        UsageError: the value is wrong or missing.
+    """
+    convert = partial(_converted, param, annotation, context)
+    if param.nargs == -1 or getattr(param, "multiple", False):
+        value = tuple(map(convert, value or ()))
+    else:
+        value = convert(value)
+    if param.required and value in {None, ()}:
+        raise parameter_error(param, context, " is missing")
+    return value if param.callback is None else param.callback(context, param, value)
+
+
+def _converted(param: Any, annotation: Any, context: Any, value: Any) -> Any:
+    kind = _scalar_type(annotation)
+    if not isinstance(value, str) or isinstance(value, kind):
+        return value  # A flag, a default, no value, or a text.
+    if issubclass(kind, Enum):
+        return _member(param, kind, context, value)
+    if kind is bool:
+        return _boolean(param, context, value)
+    if kind is Path:
+        return Path(value)
+    return _number(param, annotation, context, value)
+
+
+def _scalar_type(annotation: Any) -> type:
+    """``Path`` for ``Annotated[list[Path] | None, ...]``."""
+    while arguments := get_args(annotation):
+        annotation = next(argument for argument in arguments if argument is not NoneType)
+    kind: type = annotation
+    return kind
+
+
+def _member(param: Any, kind: type[Enum], context: Any, value: str) -> Enum:
+    for member in kind:
+        if member.value == value:
+            return member
+    raise unknown_choice(param, context, value, [str(member.value) for member in kind])
+
+
+def _boolean(param: Any, context: Any, value: str) -> bool:
+    """A flag that is set in the environment."""
+    text = value.strip().lower()
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    raise parameter_error(param, context, f" must be `true` or `false`, not `{value}`")
+
+
+def _number(param: Any, annotation: Any, context: Any, value: str) -> int | float:
+    """A number, within the limits of a ``typer.Option`` that has ``min`` or ``max``."""
+    kind = _scalar_type(annotation)
+    try:
+        number: int | float = kind(value)
+    except ValueError:
+        noun = "a whole number" if kind is int else "a number"
+        raise parameter_error(param, context, f" must be {noun}, not `{value}`") from None
+    option = get_args(annotation)[1] if get_origin(annotation) is Annotated else None
+    least, most = getattr(option, "min", None), getattr(option, "max", None)
+    if least is not None and number < least:
+        raise parameter_error(param, context, f" must be at least {least}, not `{value}`")
+    if most is not None and number > most:
+        raise parameter_error(param, context, f" must be at most {most}, not `{value}`")
+    return number
+
+
+def usage_error(error: Any, context: Any) -> UsageError:
+    """The error for an exception that typer raised while it read the arguments of a command.
+
+    typer exports the base class of these exceptions only; their attributes distinguish them.
+    """
+    param = getattr(error, "param", None)
+    if param is not None:
+        # The parameter's callback rejects the value.
+        return parameter_error(param, context, f": {error.message.rstrip('.')}")
+    option = getattr(error, "option_name", None)
+    if option is not None:
+        return _option_error(error, option, context)
+    return _error(error.format_message().rstrip("."), context.command_path)
+
+
+def _option_error(error: Any, option: str, context: Any) -> UsageError:
+    command = context.command_path
+    if hasattr(error, "possibilities"):
+        fix = _suggestion(option, error.possibilities or ())
+        return _error(f"`{command}` has no option `{option}`", command, fix)
+    known = next((param for param in context.command.params if option in param.opts), None)
+    if known is not None and known.is_flag:
+        return _error(f"`{option}` takes no value", command)
+    return _error(f"`{option}` needs a value", command)
+
+
+def unknown_command(group: str, name: str, commands: Sequence[str]) -> UsageError:
+    """The error for a command that a group does not have."""
+    return _error(f"`{group}` has no command `{name}`", group, _suggestion(name, commands))
+
+
+def unexpected_arguments(command: str, arguments: Sequence[str]) -> UsageError:
+    """The error for arguments that are more than a command takes."""
+    listed = ", ".join(f"`{argument}`" for argument in arguments)
+    noun = "argument" if len(arguments) == 1 else "arguments"
+    return _error(f"unexpected {noun} for `{command}`: {listed}", command)
+
+
+def unknown_choice(param: Any, context: Any, given: str, choices: Sequence[str]) -> UsageError:
+    """The error for a value that is not one of the choices of a parameter."""
+    *first, last = [f"`{choice}`" for choice in choices]
+    listed = f"{', '.join(first)} or {last}" if first else last
+    summary = f" must be {listed}, not `{given}`"
+    return parameter_error(param, context, summary, _suggestion(given, choices))
+
+
+def parameter_error(param: Any, context: Any, summary: str, fix: str = "") -> UsageError:
+    """The error for a parameter, whose name is put before ``summary``."""
+    return _error(f"{_param_name(param, context)}{summary}", context.command_path, fix)
+
+
+def _param_name(param: Any, context: Any) -> str:
+    """A parameter as it is entered: its longest option, or its argument's placeholder."""
+    options = [name for name in param.opts if name.startswith("-")]
+    name = f"`{max(options, key=len)}`" if options else f"`{param.metavar or param.name.upper()}`"
+    source = context.get_parameter_source(param.name)
+    if source is not None and source.name == "ENVIRONMENT":
+        return f"{name} (from `{param.envvar}` in the environment)"
+    return name
+
+
+def _error(summary: str, command: str, fix: str = "") -> UsageError:
+    fix = fix or f"See `{command} --help`."
+    return UsageError(Diagnostic("command-line", summary, fix=fix))
+
+
+def _suggestion(given: str, known: Sequence[str]) -> str:
+    near = nearest(given, known)
+    return f"Did you mean `{near}`?" if near is not None else ""
+
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

@@ -1,7 +1,7 @@
 """Executes a plan: shows it, asks, runs it with progress and signals, and prints a summary.
 
 The first Ctrl-C stops a run at a safe point, the second immediately; SIGTERM and SIGHUP have the
-same effect.
+same effect. With ``--follow``, what the tasks write is printed after the ids of the tasks.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import FrameType
 
-from batchspec.api import Execution, Session, SystemClock
-from batchspec.apply import Cancellation
-from batchspec.apply.events import Event, Noticed, Outcome, RunEnded, Stamped
+from batchspec.api import Execution, Session, SystemClock, first_error
+from batchspec.apply import POLL_INTERVAL, Cancellation
+from batchspec.apply.events import Event, Noticed, Outcome, RunEnded, Stamped, TasksSeen
 from batchspec.cli.activity import clear_activity
 from batchspec.cli.confirm import RunQuestions, confirm_plan, needs_confirmation
-from batchspec.cli.console import out, show_diagnostics, show_plan, use_color, width
-from batchspec.cli.follow import TaskOutputPrinter
+from batchspec.cli.console import out, out_bytes, show_diagnostics, show_plan, use_color, width
 from batchspec.cli.options import Format, ProgressKind
 from batchspec.cli.resume_command import Again, completed_event, resume_command
-from batchspec.diagnostics import Diagnostic, Severity
+from batchspec.diagnostics import Diagnostic, ServiceError, Severity
 from batchspec.exit_codes import Exit
+from batchspec.observe import StartedTasks, TaskStreams
 from batchspec.plan import Plan
 from batchspec.render import (
     Kind,
@@ -41,7 +41,62 @@ from batchspec.render import (
     stopping,
     summary_text,
 )
+from batchspec.render.logs import PrefixedOutput
 from batchspec.version import __version__
+
+_FILES = ("stdout.txt", "stderr.txt")
+_LAST = 10.0
+"""Seconds that the output of the last tasks may take to arrive after the run."""
+
+
+@dataclass(slots=True)
+class TaskOutputPrinter:
+    """A consumer of the events of a run, which follows the tasks of its job."""
+
+    session: Session
+    _jobs: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+
+    def __call__(self, stamped: Stamped) -> None:
+        """Start with the first counts of a job."""
+        event = stamped.event
+        if isinstance(event, TasksSeen) and event.job not in self._jobs:
+            self._jobs[event.job] = asyncio.create_task(self._follow(event.job))
+
+    async def finish(self) -> None:
+        """Print the rest, if it arrives in time."""
+        tasks = self._jobs.values()
+        if tasks:
+            done, _ = await asyncio.wait(tasks, timeout=_LAST)
+            for task in done:
+                task.result()
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Stop at once."""
+        for task in self._jobs.values():
+            task.cancel()
+
+    async def _follow(self, job: str) -> None:
+        cloud = self.session.cloud
+
+        async def pause() -> None:
+            await asyncio.sleep(POLL_INTERVAL[cloud.names.target])
+
+        started = StartedTasks(cloud, job, pause, earlier=True)
+        streams = TaskStreams(cloud, self.session.spec, _FILES, pause)
+        lines = PrefixedOutput(shown=sys.stdout.isatty(), color=use_color())
+        try:
+            with first_error():
+                async for output in streams.read(started()):
+                    out_bytes(lines(output))
+        except BrokenPipeError:
+            # The view of the run finds the same and stops it.
+            return
+        except ServiceError as error:
+            # The run does not depend on it.
+            warnings = [replace(each, severity=Severity.WARNING) for each in error.problems]
+            show_diagnostics(warnings)
+
 
 _OPTIONAL_SIGNALS = ("SIGTERM", "SIGHUP")
 """Sent by a CI system that cancels its job, and by a terminal that closes."""

@@ -17,13 +17,13 @@ from batchspec.importers.draft import (
     PARAMETERS,
     Body,
     Draft,
+    Expressions,
     identifier,
+    is_secret_name,
     stage_section,
 )
-from batchspec.importers.expressions import Expressions
 from batchspec.importers.rest import RestReader, member, read_url, records
 from batchspec.importers.rest_bodies import BodyImporter
-from batchspec.importers.secret_values import is_secret_name
 
 Json: TypeAlias = Mapping[str, Any]
 ReadFile: TypeAlias = Callable[[str], object]

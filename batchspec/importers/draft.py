@@ -1,19 +1,113 @@
 """A spec that is being written: its sections, with notes on what could not be imported.
 
 The importers fill a :class:`Draft`; :meth:`Draft.text` is the YAML. Notes become comments above the
-section that they are about.
+section that they are about. Values of variables whose names say that they are secret become
+parameters.
+
+An importer replaces what is a variable in the original by a placeholder (:meth:`Expressions.add`),
+works on the text, and finishes it: braces of the original are escaped, and each placeholder becomes
+``{{ expression }}``.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from batchspec.importers.secret_values import SecretRemoval, secret_variables
 from batchspec.spec import RESERVED, dump_document, slug
+
+_URL = re.compile(r"https?://[^\s\"'<>]+", re.IGNORECASE)
+_SIGNATURE = re.compile(r"[?&;]sig=", re.IGNORECASE)
+_NAME = re.compile(
+    r"key|secret|token|passw|pwd|credential|signature|sas(?:$|_)|connection_?string", re.IGNORECASE
+)
+_CALL = re.compile(r"\[(?:parameters|variables|concat)\(")
+"""An expression of a template, which is no value."""
+_EXPRESSION = r"\{\{(?:(?!\{\{).)*?\}\}"
+"""Without another start in it: the time would grow with the square of the length of a text."""
+_SHORT = 8
+"""Values with fewer characters occur in other words by chance; they are replaced as a whole."""
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether the name of a variable or parameter says that its value is secret."""
+    return _NAME.search(name) is not None
+
+
+def unsigned(text: str) -> str:
+    """A text in which no URL has a signature."""
+    return _URL.sub(_without_signature, text)
+
+
+def _without_signature(url: re.Match[str]) -> str:
+    return url[0].partition("?")[0] if _SIGNATURE.search(url[0]) else url[0]
+
+
+def secret_variables(document: object) -> Iterator[tuple[str, str]]:
+    """The environment variables in a document whose names say that their values are secret.
+
+    Variables are objects with a ``name`` and a ``value``, or members of ``environment_variables``.
+    """
+    if isinstance(document, Mapping):
+        members = {str(key).lower(): value for key, value in document.items()}
+        variables = members.get("environment_variables")
+        named = dict(variables) if isinstance(variables, Mapping) else {}
+        if isinstance(members.get("name"), str):
+            named[members["name"]] = members.get("value")
+        for name, value in named.items():
+            text = "" if isinstance(value, bool | Mapping | list) else str(value or "")
+            if is_secret_name(str(name)) and text and not _CALL.search(text):
+                yield str(name), text
+        for each in document.values():
+            yield from secret_variables(each)
+    elif isinstance(document, list):
+        for each in document:
+            yield from secret_variables(each)
+
+
+class SecretRemoval:
+    """Removes signatures, and replaces secret values by their parameters, in all texts of a value.
+
+    ``parameters`` are names of parameters by the values.
+    """
+
+    def __init__(self, parameters: Mapping[str, str]) -> None:
+        self._parameters = {_escaped(value): name for value, name in parameters.items()}
+        # The longest first: one value can be the start of another.
+        values = sorted(self._parameters, key=len, reverse=True)
+        # Expressions last: their own words are no values.
+        self._pattern = re.compile("|".join([*map(_pattern, values), _EXPRESSION]), re.DOTALL)
+
+    def __call__(self, value: Any) -> Any:
+        """The value without secrets; objects and lists are copied."""
+        match value:
+            case Mapping():
+                return {key: self(item) for key, item in value.items()}
+            case list() | tuple():
+                return [self(item) for item in value]
+            case str():
+                return self._pattern.sub(self._replaced, unsigned(value))
+        return value
+
+    def _replaced(self, found: re.Match[str]) -> str:
+        parameter = self._parameters.get(found[0])
+        return found[0] if parameter is None else f"{{{{ {parameter} }}}}"
+
+
+def _escaped(value: str) -> str:
+    """A value as a template has it."""
+    return value.replace("{{", "{{ '{{' | raw }}")
+
+
+def _pattern(value: str) -> str:
+    if len(value) >= _SHORT:
+        return re.escape(value)
+    return rf"(?<![^\s\"'=:,]){re.escape(value)}(?![^\s\"',;:])"
+
 
 Body: TypeAlias = dict[str, Any]
 """Members of a section, as YAML has them."""
@@ -180,3 +274,77 @@ def _comment(notes: list[str] | tuple[str, ...]) -> Iterator[str]:
             subsequent_indent="# ",
             break_long_words=False,
         )
+
+
+_PLACEHOLDER = re.compile("\ue000([0-9]+)\ue001")
+_SPECIAL = re.compile(r"[`&|;<>*?~#()\[\]!\\$^%]")
+"""Characters that a shell interprets."""
+_SHELLS = frozenset({"sh", "/bin/sh", "/usr/bin/sh"})
+_BASH = frozenset({"bash", "/bin/bash", "/usr/bin/bash"})
+_ONLY_BASH = re.compile(
+    r"\[\[|\bsource\b|pipefail|[<>]\(|&>|\$\{[^}]*[\^,/@\[]|\bdeclare\b|\blocal\b|\bfunction\b"
+    r"|\{\d+\.\.|<<<|\$'|\bshopt\b|\bBASH"
+)
+"""Syntax of bash that ``/bin/sh`` of some distributions does not have."""
+_OPTIONS = re.compile(r"-[a-z]*c|-[a-z]+")
+
+
+@dataclass(slots=True)
+class Expressions:
+    """The expressions of one document by the number of their placeholders."""
+
+    _found: list[str] = field(default_factory=list)
+
+    def add(self, expression: str) -> str:
+        """A placeholder for an expression of a spec."""
+        self._found.append(expression)
+        return f"\ue000{len(self._found) - 1}\ue001"
+
+    def only(self, text: str) -> str | None:
+        """The expression, if a text is nothing but its placeholder."""
+        match = _PLACEHOLDER.fullmatch(text)
+        return self._found[int(match[1])] if match else None
+
+    def finish(self, text: str) -> str:
+        """The text as a template, without signatures."""
+        escaped = unsigned(text).replace("{{", "{{ '{{' | raw }}")
+        return _PLACEHOLDER.sub(lambda match: f"{{{{ {self._found[int(match[1])]} }}}}", escaped)
+
+    def command(self, line: str, *, windows: bool = False) -> Body:
+        """A command line as ``command``, or as ``command_line`` if a shell would change it.
+
+        The service starts a command line without a shell. One that only starts ``sh`` is the text
+        that this shell runs.
+        """
+        script = None if windows else shell_script(line)
+        if script is not None:
+            return {"command": self.finish(script)}
+        arguments = None if windows else bash_script(line)
+        if arguments is not None:
+            return {"command": [self.finish(argument) for argument in arguments]}
+        if windows or _SPECIAL.search(line):
+            return {"command_line": self.finish(line)}
+        return {"command": self.finish(line)}
+
+
+def shell_script(line: str) -> str | None:
+    """The text that a command line has ``sh``, or ``bash`` without its own syntax, run."""
+    words = _words(line)
+    if len(words) != 3 or words[1] != "-c" or words[0] not in _SHELLS | _BASH:
+        return None
+    only_bash = words[0] in _BASH and _ONLY_BASH.search(words[2])
+    return None if only_bash else words[2]
+
+
+def bash_script(line: str) -> list[str] | None:
+    """The arguments of a command line that has ``bash`` run a text."""
+    words = _words(line)
+    known = len(words) >= 3 and words[0] in _BASH | _SHELLS
+    return words if known and all(map(_OPTIONS.fullmatch, words[1:-1])) else None
+
+
+def _words(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError:
+        return []

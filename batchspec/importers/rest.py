@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from batchspec.importers.draft import Body, Draft
-from batchspec.importers.expressions import Expressions
+from batchspec.importers.draft import Body, Draft, Expressions
 from batchspec.spec import advice_on, definition, resolved
 
 Fragment: TypeAlias = Mapping[str, Any]

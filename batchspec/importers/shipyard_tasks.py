@@ -9,8 +9,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeAlias
 
-from batchspec.importers.draft import Body, Draft, stage_section
-from batchspec.importers.expressions import Expressions, bash_script, shell_script
+from batchspec.importers.draft import (
+    Body,
+    Draft,
+    Expressions,
+    bash_script,
+    shell_script,
+    stage_section,
+)
 from batchspec.importers.rest import read_url
 
 Json: TypeAlias = Mapping[str, Any]

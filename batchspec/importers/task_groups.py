@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from batchspec.importers.draft import Body
+from batchspec.importers.draft import Body, unsigned
 from batchspec.importers.rest import member, records
-from batchspec.importers.secret_values import unsigned
 from batchspec.spec import LOGS
 
 Json: TypeAlias = Mapping[str, Any]

@@ -15,7 +15,7 @@ from typing import Self
 
 import platformdirs
 
-from batchspec.catalog import node_times
+from batchspec.catalog import NODE_ALLOCATION, NODE_RELEASE
 from batchspec.local.fault_injection import (
     NO_FAULTS,
     FaultInjection,
@@ -73,7 +73,7 @@ class Simulation:
     @property
     def release(self) -> timedelta:
         """How long a node takes to leave a pool, if starting one takes time as on Azure."""
-        return node_times.RELEASE if self.speed != 1 and self.allocation else timedelta()
+        return NODE_RELEASE if self.speed != 1 and self.allocation else timedelta()
 
     @classmethod
     def read(cls, environ: Mapping[str, str], options: SimulationOptions) -> Self:
@@ -95,11 +95,7 @@ class Simulation:
             )
         text = environ.get(ALLOCATION, "") if options.allocation is None else options.allocation
         allocation = (
-            _parse_allocation(text)
-            if text
-            else node_times.ALLOCATION
-            if speed != 1
-            else timedelta()
+            _parse_allocation(text) if text else NODE_ALLOCATION if speed != 1 else timedelta()
         )
         seed = _parse_seed(environ.get(SEED, "")) if options.seed is None else options.seed
         named = environ.get(CHAOS, "") if options.chaos is None else options.chaos

@@ -127,89 +127,29 @@ __all__ = [
 ]
 
 _NAMES = {
-    "cost": (
-        "NOT_KNOWN",
-        "Amounts",
-        "End",
-        "Estimate",
-        "NodeCost",
-        "node_type",
-        "node_type_of",
-        "pool_kinds",
-        "region_of",
-    ),
-    "assemble": (
-        "NO_SUCH_STEP",
-        "PARTIAL_PLAN",
-        "detached",
-    ),
-    "attach": (
-        "build_attach",
-        "build_download",
-        "find_missing_outputs",
-        "no_run",
-    ),
-    "build": (
-        "build_plan",
-        "has_retries",
-    ),
-    "changes": ("duration_seconds",),
-    "cleanup": (
-        "build_destroy",
-        "containers_subject",
-    ),
-    "failures": ("Selection",),
-    "options": (
-        "NO_OPTIONS",
-        "Part",
-        "PlanOptions",
-    ),
-    "outputs": (
-        "MissingOutput",
-        "OutputIndex",
-        "Outputs",
-        "Promise",
-        "collect_missing",
-    ),
-    "plan": (
-        "Gate",
-        "Plan",
-        "Step",
-        "Verb",
-    ),
-    "packages": ("changed_packages", "package_step"),
-    "plan_file": (
-        "SavedPlan",
-        "check_fresh",
-        "plan_file_text",
-        "read_plan_file",
-        "saved_plan",
-    ),
-    "release": ("NodeRelease",),
-    "rules.account": ("package_references",),
-    "rules.checks": ("check_offline",),
-    "rules.data": (
-        "OUTPUT_MISSING",
-        "output_missing",
-    ),
-    "rules.other_runs": ("created_meanwhile", "pool_in_use"),
-    "rules.registry": (
-        "GROUPS",
-        "RULES",
-    ),
-    "stage_tasks": (
-        "StageCounts",
-        "count_stages",
-        "read_recorded",
-    ),
-    "task_sets": (
-        "OPEN",
-        "job_base",
-        "newest_open",
-    ),
-    "tasks": ("Task",),
+    "assemble": "NO_SUCH_STEP PARTIAL_PLAN detached",
+    "attach": "build_attach build_download find_missing_outputs no_run",
+    "build": "build_plan has_retries",
+    "changes": "duration_seconds",
+    "cleanup": "build_destroy containers_subject",
+    "cost": "NOT_KNOWN Amounts End Estimate NodeCost node_type node_type_of pool_kinds region_of",
+    "failures": "Selection",
+    "options": "NO_OPTIONS Part PlanOptions",
+    "outputs": "MissingOutput OutputIndex Outputs Promise collect_missing",
+    "packages": "changed_packages package_step",
+    "plan": "Gate Plan Step Verb",
+    "plan_file": "SavedPlan check_fresh plan_file_text read_plan_file saved_plan",
+    "release": "NodeRelease",
+    "rules.account": "package_references",
+    "rules.checks": "check_offline",
+    "rules.data": "OUTPUT_MISSING output_missing",
+    "rules.other_runs": "created_meanwhile pool_in_use",
+    "rules.registry": "GROUPS RULES",
+    "stage_tasks": "StageCounts count_stages read_recorded",
+    "task_sets": "OPEN job_base newest_open",
+    "tasks": "Task",
 }
-_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:

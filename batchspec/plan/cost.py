@@ -14,7 +14,7 @@ from datetime import timedelta
 from enum import StrEnum
 from math import ceil
 
-from batchspec.catalog import node_times
+from batchspec.catalog import NODE_ALLOCATION
 from batchspec.plan.actions import RetryTasks, SubmitTasks, WaitForTasks
 from batchspec.plan.node_image import runs_windows
 from batchspec.plan.observed import AccountNames, EarlierRun, Observed, PoolFacts, totals
@@ -310,7 +310,7 @@ class _Run:
             return START / _HOUR
         if pool is not None and nodes.scales:
             # The tasks also waited for the next evaluation of the formula, without nodes.
-            return min(timedelta(seconds=earlier.before), node_times.ALLOCATION) / _HOUR
+            return min(timedelta(seconds=earlier.before), NODE_ALLOCATION) / _HOUR
         return earlier.before / 3600
 
     def _slots(self) -> int:

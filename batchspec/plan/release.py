@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
 
-from batchspec.catalog import node_times
+from batchspec.catalog import NODE_RELEASE
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,4 +31,4 @@ class NodeRelease:
             due = evaluated + ceil((due - evaluated) / self.interval) * self.interval
         else:
             due += self.interval / 2
-        return due + node_times.RELEASE
+        return due + NODE_RELEASE

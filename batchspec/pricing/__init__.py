@@ -22,15 +22,15 @@ from batchspec.pricing.model import (
     NodeType,
     Price,
     PriceTable,
+    TableError,
     Unknown,
+    parse_table,
 )
 
 if TYPE_CHECKING:
-    from batchspec.pricing.cache import PriceCache
-    from batchspec.pricing.lookup import PATIENCE, PriceSource, find_prices
+    from batchspec.pricing.lookup import PATIENCE, PriceCache, PriceSource, find_prices
     from batchspec.pricing.retail import PricesUnavailableError, RetailPrices
     from batchspec.pricing.rows import choose, choose_all
-    from batchspec.pricing.table import TableError, parse_table
 
 __all__ = [
     "PATIENCE",
@@ -52,18 +52,12 @@ __all__ = [
     "parse_table",
 ]
 
-_MODULES = {
-    "PATIENCE": "lookup",
-    "PriceCache": "cache",
-    "PriceSource": "lookup",
-    "PricesUnavailableError": "retail",
-    "RetailPrices": "retail",
-    "TableError": "table",
-    "choose": "rows",
-    "choose_all": "rows",
-    "find_prices": "lookup",
-    "parse_table": "table",
+_NAMES = {
+    "lookup": "PATIENCE PriceCache PriceSource find_prices",
+    "retail": "PricesUnavailableError RetailPrices",
+    "rows": "choose choose_all",
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:

@@ -4,7 +4,7 @@ In: plans, events, reports and diagnostics as values. Out: text, JSON or HTML, o
 that the caller passes; everything that is printed is redacted.
 
 Public are the names below and these modules, each the texts of one command or of questions:
-``doctor``, ``file_list``, ``local``, ``logs``, ``questions``.
+``doctor``, ``local``, ``logs``, ``questions``.
 
 Not here: decisions, requests, files other than the page's style sheet, and prompts (``cli`` asks).
 Only this package imports rich, and only in the live view, because it would double the start time of
@@ -38,7 +38,14 @@ if TYPE_CHECKING:
         not_failed,
         nothing_failed,
     )
-    from batchspec.render.inventory import inventory_json, inventory_text
+    from batchspec.render.inventory import (
+        containers_json,
+        containers_text,
+        file_line,
+        files_json,
+        inventory_json,
+        inventory_text,
+    )
     from batchspec.render.output import NodeIds, json_text, wrap
     from batchspec.render.plan import (
         cost_markdown,
@@ -129,6 +136,8 @@ __all__ = [
     "actual_lines",
     "build_timeline",
     "command_not_notified",
+    "containers_json",
+    "containers_text",
     "cost_json",
     "cost_markdown",
     "cost_text",
@@ -137,7 +146,9 @@ __all__ = [
     "diagnostics_text",
     "failures_json",
     "failures_text",
+    "file_line",
     "files_exist",
+    "files_json",
     "files_written",
     "folder_unwritable",
     "inventory_json",
@@ -192,115 +203,37 @@ __all__ = [
 ]
 
 _NAMES = {
-    "cost": ("ActualRun", "actual_lines", "cost_json", "cost_text", "kept_text", "spent_text"),
-    "diagnostics": (
-        "diagnostic_json",
-        "diagnostics_json",
-        "diagnostics_text",
-    ),
-    "failures": (
-        "Failures",
-        "failures_json",
-        "failures_text",
-        "no_such_failure",
-        "not_failed",
-        "nothing_failed",
-    ),
+    "cost": "ActualRun actual_lines cost_json cost_text kept_text spent_text",
+    "diagnostics": "diagnostic_json diagnostics_json diagnostics_text",
+    "failures": "Failures failures_json failures_text no_such_failure not_failed nothing_failed",
     "inventory": (
-        "inventory_json",
-        "inventory_text",
+        "containers_json containers_text file_line files_json inventory_json inventory_text"
     ),
-    "output": (
-        "NodeIds",
-        "json_text",
-        "wrap",
-    ),
-    "plan": (
-        "cost_markdown",
-        "plan_json",
-        "plan_markdown",
-        "plan_text",
-        "refusal_markdown",
-    ),
-    "progress": (
-        "Kind",
-        "View",
-        "is_live",
-        "open_view",
-    ),
-    "progress.json_stream": (
-        "JsonView",
-        "read_record",
-        "recorded_failures",
-    ),
-    "progress.screen": ("Page",),
-    "report": (
-        "Report",
-        "StepState",
-        "Tally",
-    ),
-    "report_export": (
-        "report_as_json",
-        "run_as_trace",
-        "tasks_as_csv",
-    ),
+    "output": "NodeIds json_text wrap",
+    "plan": "cost_markdown plan_json plan_markdown plan_text refusal_markdown",
+    "progress": "Kind View is_live open_view",
+    "progress.json_stream": "JsonView read_record recorded_failures",
+    "progress.screen": "Page",
+    "report": "Report StepState Tally",
+    "report_export": "report_as_json run_as_trace tasks_as_csv",
     "report_page": (
-        "Applied",
-        "Attempt",
-        "RunHistory",
-        "TaskFile",
-        "build_timeline",
-        "last_run",
-        "merged_nodes",
-        "page_html",
+        "Applied Attempt RunHistory TaskFile build_timeline last_run merged_nodes page_html"
     ),
-    "run_text": (
-        "account_line",
-        "page_written",
-    ),
-    "status": (
-        "Status",
-        "status_json",
-        "status_text",
-        "task_rows_json",
-        "task_rows_text",
-    ),
-    "style": (
-        "symbols_for",
-        "wants_color",
-    ),
+    "run_text": "account_line page_written",
+    "status": "Status status_json status_text task_rows_json task_rows_text",
+    "style": "symbols_for wants_color",
     "summary": (
-        "command_not_notified",
-        "files_exist",
-        "files_written",
-        "folder_unwritable",
-        "next_commands",
-        "not_notified",
-        "notification_text",
-        "plan_saved",
-        "record_unwritable",
-        "spec_imported",
-        "stopping",
-        "summary_line",
-        "summary_text",
-        "webhook_not_notified",
+        "command_not_notified files_exist files_written folder_unwritable next_commands "
+        "not_notified notification_text plan_saved record_unwritable spec_imported stopping "
+        "summary_line summary_text webhook_not_notified"
     ),
     "task_records": (
-        "NodeRow",
-        "RecordHead",
-        "TaskRow",
-        "node_row",
-        "nodes_head",
-        "read_head",
-        "read_nodes",
-        "read_tasks",
-        "row_line",
-        "task_row",
-        "tasks_head",
+        "NodeRow RecordHead TaskRow node_row nodes_head read_head read_nodes read_tasks row_line "
+        "task_row tasks_head"
     ),
-    "units": ("transferred",),
+    "units": "transferred",
 }
-_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:

@@ -1,11 +1,11 @@
-"""The resources that batchspec created in an account, as a table and as JSON."""
+"""Lists of what is in an account: the resources that batchspec created, containers, and files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from batchspec.observe import Kind, OwnedResource
+from batchspec.observe import FileSource, Kind, OwnedResource, StoredFile
 from batchspec.plan.observed import AccountNames
 from batchspec.pricing import Price, Unknown
 from batchspec.render import units
@@ -142,3 +142,54 @@ def _cost_json(owned: OwnedResource, costs: Mapping[str, Price | Unknown]) -> di
 
 def _one_a_spec(found: Sequence[OwnedResource]) -> Iterator[OwnedResource]:
     yield from {owned.spec: owned for owned in found}.values()
+
+
+_SIZE, _TIME = 8, len("2026-12-01 02:00 UTC")
+
+
+def file_line(file: StoredFile) -> str:
+    """A file: size, time of its last change, name."""
+    changed = units.moment(file.modified) if file.modified is not None else ""
+    return f"{units.size(file.size):>{_SIZE}}  {changed:<{_TIME}}  {flat(file.name)}"
+
+
+def files_json(source: FileSource, files: Sequence[StoredFile]) -> str:
+    """The files of a container, task or node as indented JSON."""
+    return json_text(
+        {
+            "version": 1,
+            "source": {"kind": source.kind.value, "id": source.id},
+            "files": [
+                {
+                    "name": file.name,
+                    "size": file.size,
+                    "modified": None if file.modified is None else moment(file.modified),
+                }
+                for file in files
+            ],
+        },
+        indent=2,
+    )
+
+
+def containers_text(containers: Sequence[tuple[str, str, bool]]) -> Iterator[str]:
+    """A line for each container: its name in the spec, its id, whether it exists."""
+    width = max((len(key) for key, _, _ in containers), default=0)
+    ids = max((len(each) for _, each, _ in containers), default=0)
+    for key, container_id, exists in containers:
+        note = "" if exists else "  does not exist"
+        yield f"{key:<{width}}  {container_id:<{ids}}{note}".rstrip()
+
+
+def containers_json(containers: Sequence[tuple[str, str, bool]]) -> str:
+    """The containers of a spec as indented JSON."""
+    return json_text(
+        {
+            "version": 1,
+            "containers": [
+                {"name": key, "id": container_id, "exists": exists}
+                for key, container_id, exists in containers
+            ],
+        },
+        indent=2,
+    )

@@ -13,8 +13,7 @@ from dataclasses import fields
 
 from batchspec.render.output import json_text
 from batchspec.render.report import StepState, report_json
-from batchspec.render.report_page.attempts import combined_report
-from batchspec.render.report_page.history import RunHistory, seconds_of
+from batchspec.render.report_page.history import RunHistory, combined_report, seconds_of
 from batchspec.render.run_text import phrase
 from batchspec.render.task_records import NodeRow, TaskRow
 

@@ -203,40 +203,27 @@ __all__ = [
     "wrapped",
 ]
 
-_MODULES = {
-    **dict.fromkeys(("command_line", "wrapped"), "convert"),
-    **dict.fromkeys(("dump_document", "read_data"), "read"),
-    **dict.fromkeys(("RESERVED",), "parameters"),
-    **dict.fromkeys(("PREFIX", "ValueSources", "environment_variable"), "value_sources"),
-    **dict.fromkeys(("with_estimate", "with_max"), "cost"),
-    **dict.fromkeys(
-        (
-            "Scale",
-            "ScaleRange",
-            "Scenario",
-            "ScaleRange",
-            "scale_bounds",
-            "scale_range",
-            "scaled_down",
-        ),
-        "formulas",
-    ),
-    **dict.fromkeys(("LOGS", "LOGS_PATH"), "short_forms"),
-    **dict.fromkeys(("literal_name",), "insertion"),
-    **dict.fromkeys(("without_clean",), "node_scripts"),
-    **dict.fromkeys(("duration", "iso", "slug"), "convert"),
-    **dict.fromkeys(("definition", "load_schema", "resolved", "schema_text"), "validator"),
-    **dict.fromkeys(("FlawedSpecError", "expanded_document", "read_spec"), "read"),
-    **dict.fromkeys(("Outline", "read_outline"), "outline"),
-    **dict.fromkeys(("BoundCommand", "bind_command"), "bound_command"),
-    **dict.fromkeys(("RowFile", "canonical_json", "read_rows", "text_digest"), "rows"),
-    **dict.fromkeys(("place_of_property", "task_findings", "varying_members"), "rules_properties"),
-    **dict.fromkeys(("too_many_slots",), "rules_tasks"),
-    **dict.fromkeys(("READ", "WRITE", "file_item", "spec_scope"), "substitute"),
-    **dict.fromkeys(("EXPRESSION", "evaluate", "position"), "template"),
-    **dict.fromkeys(("typed",), "validator"),
-    **dict.fromkeys(("advice_on",), "validator_messages"),
+_NAMES = {
+    "bound_command": "BoundCommand bind_command",
+    "convert": "command_line duration iso slug wrapped",
+    "cost": "with_estimate with_max",
+    "formulas": "Scale ScaleRange Scenario scale_bounds scale_range scaled_down",
+    "insertion": "literal_name",
+    "node_scripts": "without_clean",
+    "outline": "Outline read_outline",
+    "parameters": "RESERVED",
+    "read": "FlawedSpecError dump_document expanded_document read_data read_spec",
+    "rows": "RowFile canonical_json read_rows text_digest",
+    "rules_properties": "place_of_property task_findings varying_members",
+    "rules_tasks": "too_many_slots",
+    "short_forms": "LOGS LOGS_PATH",
+    "substitute": "READ WRITE file_item spec_scope",
+    "template": "EXPRESSION evaluate position",
+    "validator": "definition load_schema resolved schema_text typed",
+    "validator_messages": "advice_on",
+    "value_sources": "PREFIX ValueSources environment_variable",
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> object:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from batchspec.apply.events import Stamped, TasksSeen
-from batchspec.cli.follow import TaskOutputPrinter
+from batchspec.cli.execute import TaskOutputPrinter
 from tests.observe.test_task_streams import SPEC, RunningAccount
 from tests.render.recordings import START
 
@@ -21,7 +21,7 @@ async def test_a_closed_output_ends_it_and_another_error_is_raised(
     def write(_: bytes) -> None:
         raise error
 
-    monkeypatch.setattr("batchspec.cli.follow.out_bytes", write)
+    monkeypatch.setattr("batchspec.cli.execute.out_bytes", write)
     account: Any = RunningAccount(1)
     account.started = account.ended = 1
     account.names = SimpleNamespace(target="local")

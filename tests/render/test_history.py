@@ -25,7 +25,7 @@ from batchspec.render.report_page.history import (
     TaskTotals,
     use_by_size,
 )
-from batchspec.render.report_page.payload import pack_tasks
+from batchspec.render.report_page.page import pack_tasks
 from tests.cli.test_report import an_attempt
 from tests.render.recordings import START
 

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchspec.apply.events import NodesSeen
-from batchspec.render.progress.live_bars import shares, strip
-from batchspec.render.progress.live_tasks import node_parts
+from batchspec.render.progress.live_tasks import node_parts, shares, strip
 from batchspec.render.progress.state import Rate, Throttle
 from batchspec.render.style import UNICODE
 from tests.render.recordings import START

@@ -46,7 +46,7 @@ async def ls(
     """List the blobs of a container of the run, or the files of a task or node."""
     from batchspec.api import load_spec, open_target
     from batchspec.observe import find_source
-    from batchspec.render.file_list import file_line, files_json
+    from batchspec.render import file_line, files_json
 
     options = run_options(spec, variables, variable_files, target)
     notices = ConsoleNotices(options)
@@ -71,7 +71,7 @@ async def ls(
 
 async def _list_containers(spec: Spec, cloud: AccountClient, output_format: Format) -> int:
     from batchspec.observe import containers_of
-    from batchspec.render.file_list import containers_json, containers_text
+    from batchspec.render import containers_json, containers_text
 
     found = [
         (key, container_id, await cloud.containers.get_metadata(container_id) is not None)

@@ -10,8 +10,15 @@ Not here: files of a run (``api``), and the fold of its events (``render.report`
 
 from __future__ import annotations
 
-from batchspec.render.report_page.attempts import Attempt, build_timeline, last_run
-from batchspec.render.report_page.history import Applied, RunHistory, TaskFile, merged_nodes
+from batchspec.render.report_page.history import (
+    Applied,
+    Attempt,
+    RunHistory,
+    TaskFile,
+    build_timeline,
+    last_run,
+    merged_nodes,
+)
 from batchspec.render.report_page.page import page_html
 
 __all__ = [

@@ -1,20 +1,182 @@
-"""The document: its security policy, its scripts and styles, and the order of its sections."""
+"""The document: its security policy, its scripts and styles, the order of its sections, its data.
+
+The scripts read tasks as compressed rows, and everything else as JSON.
+"""
 
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
+import io
+import json
 from collections.abc import Iterable, Iterator
 from functools import cache
 from html import escape
 from pathlib import Path
 
-from batchspec.render.output import NodeIds, flat
+from batchspec.render.output import NodeIds, clean, clean_json, flat
 from batchspec.render.report_page import sections
-from batchspec.render.report_page.attempts import combined_report
-from batchspec.render.report_page.history import RunHistory
-from batchspec.render.report_page.payload import pack_tasks, page_json
-from batchspec.render.run_text import outcome_text
+from batchspec.render.report_page.history import (
+    Attempt,
+    NodeUse,
+    RunHistory,
+    TaskTotals,
+    combined_report,
+    seconds_of,
+)
+from batchspec.render.run_text import outcome_text, phrase
+from batchspec.render.task_records import TaskRow
+
+TASK = "@TASK@"
+"""Stands for the id of a task in a command, which may contain the name of any file."""
+_LONGEST_TEXT = 500
+"""Characters of a message of the service."""
+_LISTS = ("stages", "states", "causes", "nodes", "jobs", "codes", "messages")
+
+
+class _Indexed:
+    """Texts that many rows have in common, each by its index."""
+
+    def __init__(self) -> None:
+        self._index: dict[str, int] = {}
+
+    def __call__(self, text: str) -> int:
+        return self._index.setdefault(text, len(self._index))
+
+    @property
+    def texts(self) -> list[str]:
+        """The texts in the order of their index."""
+        return [_plain(text)[:_LONGEST_TEXT] for text in self._index]
+
+
+def _plain(text: str) -> str:
+    return text if text.isprintable() else flat(text)
+
+
+def pack_tasks(history: RunHistory) -> tuple[str, TaskTotals]:
+    """All executions as JSON, compressed and in base64, and their totals, in one pass.
+
+    ``rows`` are lists of: id, name, stage, state, exit code, cause, node, job, created, started,
+    ended (milliseconds since the run began), retries, requeued, superseded, code, message. Texts
+    that rows have in common are indexes into the lists after ``rows``.
+    """
+    totals, start = TaskTotals(history.job_ends()), history.began
+    lists = {name: _Indexed() for name in _LISTS}
+    buffer = io.BytesIO()
+    with (
+        gzip.GzipFile(filename="", mode="wb", fileobj=buffer, compresslevel=6, mtime=0) as packed,
+        io.TextIOWrapper(packed, encoding="ascii") as text,
+    ):
+        text.write('{"rows":[')
+        separator = "\n"
+        for row, superseded in history.tasks():
+            totals.add(row, superseded=superseded)
+            values = list(_values(row, lists, start, superseded=superseded))
+            text.write(separator + json.dumps(values, separators=(",", ":")))
+            separator = ",\n"
+        rest = {name: texts.texts for name, texts in lists.items()}
+        text.write("]," + json.dumps(rest)[1:])
+    return base64.b64encode(buffer.getvalue()).decode("ascii"), totals
+
+
+def _values(
+    row: TaskRow, lists: dict[str, _Indexed], start: float, *, superseded: bool
+) -> Iterator[object]:
+    yield row.id
+    yield _plain(row.name)
+    yield lists["stages"](row.stage)
+    yield lists["states"](row.state)
+    yield row.exit_code
+    yield lists["causes"](row.cause)
+    yield lists["nodes"](row.node)
+    yield lists["jobs"](row.job)
+    for at in (row.created, row.started, row.ended):
+        seconds = seconds_of(at)
+        yield None if seconds is None else round((seconds - start) * 1000)
+    yield row.retries
+    yield row.requeued
+    yield int(superseded)
+    yield lists["codes"](row.code)
+    yield lists["messages"](row.message)
+
+
+def page_json(history: RunHistory, totals: TaskTotals, ids: NodeIds) -> str:
+    """Everything else that the scripts show; times in seconds since the run began."""
+    start = history.began
+    nodes: list[dict[str, object]] = [
+        {
+            "id": flat(node.id),
+            "label": ids(flat(node.id)),
+            "pool": flat(node.pool),
+            "allocated": _since(node.allocated, start),
+            "seen": _since(node.at, start),
+            "start": _since(node.start_task_started, start),
+            "started": _since(node.start_task_ended, start),
+            "failed": node.exit_code not in (None, 0),
+        }
+        for node in history.nodes
+    ]
+    # Of nodes that left the pool before they were read, only the tasks are known.
+    listed = {node.id for node in history.nodes}
+    nodes += [
+        _known_by_tasks(name, use, start, ids)
+        for name, use in totals.nodes.items()
+        if name not in listed
+    ]
+    values = {
+        "began": start,
+        "attempts": [_attempt_json(attempt, start) for attempt in history.attempts],
+        "nodes": nodes,
+        "jobs": {job: round(end - start, 3) for job, end in totals.job_ends.items()},
+        "logs": history.command("logs", TASK, "--stderr"),
+        "outputs": {task: clean(text) for task, text in history.outputs.items()},
+    }
+    # A script element ends at the first "</script", whatever the quotes.
+    return json.dumps(clean_json(values), separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _known_by_tasks(name: str, use: NodeUse, start: float, ids: NodeIds) -> dict[str, object]:
+    return {
+        "id": flat(name),
+        "label": ids(flat(name)),
+        "pool": "",
+        "allocated": use.first - start,
+        "seen": use.last - start,
+        "start": None,
+        "started": None,
+        "failed": False,
+    }
+
+
+def _since(at: str, start: float) -> float | None:
+    seconds = seconds_of(at)
+    return None if seconds is None else round(seconds - start, 3)
+
+
+def _attempt_json(attempt: Attempt, start: float) -> dict[str, object]:
+    timeline, report = attempt.timeline, attempt.timeline.report
+    offset = (report.began.timestamp() if report.began else start) - start
+    steps = {step.step: step for step in report.steps}
+    return {
+        "id": flat(attempt.id),
+        "begin": round(offset, 3),
+        "end": round(offset + report.seconds, 3),
+        "points": [
+            [round(offset + point.at, 3), point.running, point.active] for point in timeline.points
+        ],
+        "steps": [
+            [
+                phrase(steps[span.step].verb, steps[span.step].subject),
+                steps[span.step].state.value,
+                round(offset + span.begin, 3),
+                round(offset + span.end, 3),
+            ]
+            for span in timeline.spans
+            if span.step in steps
+        ],
+    }
+
 
 _ASSETS = Path(__file__).with_name("assets")
 _SCRIPTS = ("uPlot.iife.min.js", "data.js", "charts.js", "table.js", "page.js")

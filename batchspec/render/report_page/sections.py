@@ -21,19 +21,19 @@ from batchspec.render.output import NodeIds, clean, flat, json_text
 from batchspec.render.progress.json_stream import moment
 from batchspec.render.report import Report, StepReport, StepState
 from batchspec.render.report_page import markup
-from batchspec.render.report_page.attempts import Attempt, deleted_job
 from batchspec.render.report_page.history import (
+    Attempt,
     CauseTotals,
     NodeUse,
     RunHistory,
     SizeUse,
     StageTotals,
     TaskTotals,
+    deleted_job,
     seconds_of,
     use_by_size,
 )
 from batchspec.render.report_page.markup import Cell
-from batchspec.render.report_page.payload import began
 from batchspec.render.run_text import (
     account_line,
     first_sentence,
@@ -244,7 +244,7 @@ def timeline(history: RunHistory, totals: TaskTotals, ids: NodeIds) -> Iterator[
     if not totals.nodes:
         return
     yield markup.chart("timeline", "Tasks over time, a row for each node")
-    start = began(history.attempts)
+    start = history.began
     used = sorted(totals.nodes.items(), key=lambda item: item[1].first)
     rows = (
         (
@@ -269,7 +269,7 @@ def _more(nodes: int) -> Iterator[str]:
 
 def concurrency(history: RunHistory, totals: TaskTotals) -> Iterator[str]:
     """How many tasks ran and waited at the same time."""
-    start = began(history.attempts)
+    start = history.began
     created, started, ended = map(sorted, (totals.created, totals.started, totals.ended))
     waited = sorted(totals.waited)
     points = any(attempt.timeline.points for attempt in history.attempts)
