@@ -44,15 +44,16 @@ from batchspec.plan.actions import (
 )
 from batchspec.plan.metadata import (
     SPEC,
+    WorkSet,
     applied_to,
     is_other_run,
+    is_stale,
     metadata_of,
     others,
     with_user,
     without_user,
 )
 from batchspec.plan.observed import Blob, PoolFacts
-from batchspec.plan.stamps import WorkSet, is_stale
 from batchspec.spec import Record
 
 _EXISTED = "already existed"

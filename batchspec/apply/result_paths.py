@@ -6,7 +6,7 @@ import os
 from pathlib import Path, PurePosixPath
 
 from batchspec.diagnostics import Diagnostic, ServiceError
-from batchspec.plan.sources import PROTECTED
+from batchspec.plan.receipt import PROTECTED
 
 UNSAFE = "unsafe-result"
 """The code of the errors of blobs that cannot be downloaded; the others are."""

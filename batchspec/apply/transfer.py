@@ -29,6 +29,7 @@ from batchspec.apply.private_files import open_private, private_folder
 from batchspec.apply.result_paths import UNSAFE, impossible, replaces_source, safe_path, same_name
 from batchspec.diagnostics import Diagnostic, DiskError, ServiceError, Severity, counted
 from batchspec.plan.actions import DownloadResults, UploadFiles
+from batchspec.plan.metadata import WorkSet
 from batchspec.plan.observed import Blob, LocalFile
 from batchspec.plan.receipt import (
     NAMED_FILES,
@@ -41,7 +42,6 @@ from batchspec.plan.receipt import (
     receipt_prefix,
     superseded_files,
 )
-from batchspec.plan.stamps import WorkSet
 
 _WORKERS = 16
 """Measured: with more, small files are slower again on one core of the client."""

@@ -20,8 +20,8 @@ from batchspec.cloud.pipeline import track_attempts
 from batchspec.cloud.rate_limiter import Limits, RateLimiter, Timing, Transition
 from batchspec.cloud.rest import error_code
 from batchspec.cloud.transfer import Downloads, Uploads
+from batchspec.plan.metadata import STAMP
 from batchspec.plan.observed import Blob, LocalFile
-from batchspec.plan.stamps import STAMP
 
 if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobServiceClient

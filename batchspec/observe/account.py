@@ -24,7 +24,9 @@ from batchspec.plan.metadata import (
     OWNER,
     SPEC,
     applied_to,
+    containers_written,
     from_elsewhere,
+    input_containers,
     scope_is_whole,
 )
 from batchspec.plan.observed import (
@@ -36,7 +38,6 @@ from batchspec.plan.observed import (
     ScheduleFacts,
     Stream,
 )
-from batchspec.plan.stamps import containers_written, input_containers
 from batchspec.spec import Container, PoolKind, Record, Rows, Spec, read_rows
 
 _REPORTED = 500

@@ -24,6 +24,7 @@ from typing import TypeAlias
 from batchspec.diagnostics import Diagnostic, Diagnostics
 from batchspec.observe.file_cache import FileCache
 from batchspec.observe.spool import FileRow, Spool, Working, silent
+from batchspec.plan.metadata import work_number
 from batchspec.plan.observed import LocalFile, Receipt
 from batchspec.plan.receipt import (
     DownloadedFile,
@@ -32,7 +33,6 @@ from batchspec.plan.receipt import (
     receipt_path,
     receipt_results,
 )
-from batchspec.plan.stamps import work_number
 from batchspec.spec import Container, Spec, UploadGlob
 
 _CHUNK = 1 << 20

@@ -6,9 +6,9 @@ findings, and the snapshot that it is based on. Functions: ``build_plan`` (``pla
 ``plan_file_text`` and ``read_plan_file`` for saved plans.
 
 Public are the names below and these modules: ``observed`` (facts), ``capacity`` (quotas and
-VM sizes), ``actions`` (what a step does), ``metadata``, ``stamps`` and ``receipt`` (what a run
-records in the account and on disk), and ``failures`` (causes of failures, what to do about them,
-and the selection of ``retry``).
+VM sizes), ``actions`` (what a step does), ``metadata`` and ``receipt`` (what a run records in the
+account and on disk), and ``failures`` (causes of failures, what to do about them, and the selection
+of ``retry``).
 
 Not here: reading or changing the account or the disk (``observe``, ``apply``), requests
 (``cloud``), formatted output (``render``). Everything is pure; time is an argument.
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         pool_kinds,
         region_of,
     )
+    from batchspec.plan.data import changed_packages, package_step
     from batchspec.plan.failures import Selection
     from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
     from batchspec.plan.outputs import (
@@ -47,8 +48,7 @@ if TYPE_CHECKING:
         Promise,
         collect_missing,
     )
-    from batchspec.plan.packages import changed_packages, package_step
-    from batchspec.plan.plan import Gate, Plan, Step, Verb
+    from batchspec.plan.plan import Gate, NodeRelease, Plan, Step, Verb
     from batchspec.plan.plan_file import (
         SavedPlan,
         check_fresh,
@@ -56,7 +56,6 @@ if TYPE_CHECKING:
         read_plan_file,
         saved_plan,
     )
-    from batchspec.plan.release import NodeRelease
     from batchspec.plan.rules.account import package_references
     from batchspec.plan.rules.checks import check_offline
     from batchspec.plan.rules.data import OUTPUT_MISSING, output_missing
@@ -133,13 +132,12 @@ _NAMES = {
     "changes": "duration_seconds",
     "cleanup": "build_destroy containers_subject",
     "cost": "NOT_KNOWN Amounts End Estimate NodeCost node_type node_type_of pool_kinds region_of",
+    "data": "changed_packages package_step",
     "failures": "Selection",
     "options": "NO_OPTIONS Part PlanOptions",
     "outputs": "MissingOutput OutputIndex Outputs Promise collect_missing",
-    "packages": "changed_packages package_step",
-    "plan": "Gate Plan Step Verb",
+    "plan": "Gate NodeRelease Plan Step Verb",
     "plan_file": "SavedPlan check_fresh plan_file_text read_plan_file saved_plan",
-    "release": "NodeRelease",
     "rules.account": "package_references",
     "rules.checks": "check_offline",
     "rules.data": "OUTPUT_MISSING output_missing",

@@ -28,6 +28,7 @@ from batchspec.diagnostics import (
 from batchspec.plan.actions import DeletePool, DownloadResults, WaitForPool, WaitForTasks
 from batchspec.plan.changes import JOB, POOL, SCHEDULE
 from batchspec.plan.identity import digest, rows_digest
+from batchspec.plan.metadata import input_containers
 from batchspec.plan.observed import (
     Blob,
     ContainerFacts,
@@ -51,7 +52,6 @@ from batchspec.plan.rules.cost import (
 from batchspec.plan.rules.image import resolve_image
 from batchspec.plan.rules.pool import pool_stays
 from batchspec.plan.rules.run import part_of_plan
-from batchspec.plan.stamps import input_containers
 from batchspec.spec import ImageAlias, Record, Rows, Spec, Value, thaw
 
 if TYPE_CHECKING:

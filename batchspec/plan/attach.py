@@ -22,12 +22,11 @@ from batchspec.plan.cleanup import (
 )
 from batchspec.plan.identity import digest
 from batchspec.plan.metadata import VERSION, kept_before, left_before, scope_is_whole, version
-from batchspec.plan.node_image import runs_windows
 from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts, Stream
 from batchspec.plan.outputs import Outputs, missing_outputs, outputs
-from batchspec.plan.plan import Gate, Plan, Step, Verb
-from batchspec.plan.release import NodeRelease
+from batchspec.plan.plan import Gate, NodeRelease, Plan, Step, Verb
 from batchspec.plan.rules.data import output_missing
+from batchspec.plan.rules.image import runs_windows
 from batchspec.plan.rules.run import (
     job_open,
     not_all_results,

@@ -30,7 +30,13 @@ from batchspec.plan.cleanup import (
     staying,
     verified,
 )
-from batchspec.plan.data import container_steps, stale_steps, upload_steps
+from batchspec.plan.data import (
+    changed_packages,
+    container_steps,
+    package_steps,
+    stale_steps,
+    upload_steps,
+)
 from batchspec.plan.failures import Selection
 from batchspec.plan.job import (
     earlier_steps,
@@ -40,12 +46,10 @@ from batchspec.plan.job import (
     task_steps,
     why_another,
 )
-from batchspec.plan.metadata import SPEC, VERSION, version
-from batchspec.plan.node_image import runs_windows
+from batchspec.plan.metadata import SPEC, VERSION, WorkSet, version
 from batchspec.plan.observed import Observed, PoolFacts
 from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
 from batchspec.plan.outputs import MissingOutput, missing_outputs, outputs
-from batchspec.plan.packages import changed_packages, package_steps
 from batchspec.plan.plan import Gate, Plan, Step, Verb, ids
 from batchspec.plan.pool import (
     drift,
@@ -59,6 +63,7 @@ from batchspec.plan.receipt import superseded_files
 from batchspec.plan.rules.account import pool_drift
 from batchspec.plan.rules.checks import errors
 from batchspec.plan.rules.data import missing_container, output_missing
+from batchspec.plan.rules.image import runs_windows
 from batchspec.plan.rules.other_runs import other_containers, other_pool, other_run
 from batchspec.plan.rules.references import check_dependencies
 from batchspec.plan.rules.registry import advice
@@ -75,7 +80,6 @@ from batchspec.plan.rules.sas import sas_lifetime
 from batchspec.plan.rules.schedule import schedule_exists
 from batchspec.plan.rules.tasks import check_stages
 from batchspec.plan.schedule import build_schedule
-from batchspec.plan.stamps import WorkSet
 from batchspec.plan.task_sets import (
     ReplacedJob,
     TaskSets,

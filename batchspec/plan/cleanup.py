@@ -19,15 +19,13 @@ from batchspec.plan.actions import (
 from batchspec.plan.identity import digest
 from batchspec.plan.lazy import Mapped
 from batchspec.plan.managed_identity import has_identity, uses_control_plane
-from batchspec.plan.metadata import may_delete, others, users
+from batchspec.plan.metadata import WorkSet, may_delete, others, users
 from batchspec.plan.observed import Observed, Receipt, Stream
 from batchspec.plan.outputs import Outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb
-from batchspec.plan.receipt import receipt_name
+from batchspec.plan.receipt import receipt_name, source_files
 from batchspec.plan.rules.other_runs import other_deletions, other_run, other_schedule
 from batchspec.plan.rules.run import results_missing
-from batchspec.plan.sources import source_files
-from batchspec.plan.stamps import WorkSet
 from batchspec.spec import Cleanup, PoolKind, Result, Spec, When
 
 _GATES = {When.ALWAYS: Gate.END, When.ON_SUCCESS: Gate.SUCCESS, When.ASK: Gate.ASK}

@@ -16,10 +16,9 @@ from math import ceil
 
 from batchspec.catalog import NODE_ALLOCATION
 from batchspec.plan.actions import RetryTasks, SubmitTasks, WaitForTasks
-from batchspec.plan.node_image import runs_windows
 from batchspec.plan.observed import AccountNames, EarlierRun, Observed, PoolFacts, totals
-from batchspec.plan.plan import Step
-from batchspec.plan.release import NodeRelease
+from batchspec.plan.plan import NodeRelease, Step
+from batchspec.plan.rules.image import runs_windows
 from batchspec.plan.rules.rule import RuleContext, number, record
 from batchspec.pricing import NodeKind, NodePrices, NodeType, Price, Unknown
 from batchspec.spec import Cost, OtherRates, PoolKind, Record, Spec, When, duration, scale_range

@@ -18,7 +18,6 @@ from batchspec.plan.actions import (
     WaitForTasks,
 )
 from batchspec.plan.changes import JOB, ChangeMethod, Difference, differences
-from batchspec.plan.command_variables import with_variables_of
 from batchspec.plan.identity import content_digest, digest
 from batchspec.plan.ingredients import (
     PARTS,
@@ -47,6 +46,7 @@ from batchspec.plan.outputs import Outputs
 from batchspec.plan.plan import Step, Verb
 from batchspec.plan.pool import without_size
 from batchspec.plan.rules.account import job_not_ours
+from batchspec.plan.rules.signed_urls import with_variables_of
 from batchspec.plan.stage_tasks import StageTasks, recorded, stage_totals
 from batchspec.plan.task_sets import TaskSets, linked_tasks
 from batchspec.plan.tasks import with_resources

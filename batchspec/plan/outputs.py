@@ -12,9 +12,9 @@ from hashlib import blake2b
 from os.path import commonprefix
 
 from batchspec.plan.identity import is_log
+from batchspec.plan.metadata import WorkSet, container_of, destination_of, is_stale, work_number
 from batchspec.plan.observed import Blob, Observed, Stream
 from batchspec.plan.stage_tasks import StageTasks
-from batchspec.plan.stamps import WorkSet, container_of, destination_of, is_stale, work_number
 from batchspec.plan.tasks import Task, expand
 from batchspec.spec import Record, Spec
 

@@ -1,12 +1,17 @@
-"""The plan: ordered steps, what is kept, findings, and the snapshot that it is based on."""
+"""The plan: ordered steps, what is kept, findings, the snapshot that it is based on, and when the
+service releases the nodes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
+from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
+from batchspec.catalog import NODE_RELEASE
 from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.plan.actions import (
     Action,
@@ -28,7 +33,31 @@ from batchspec.spec import place_of_property
 
 if TYPE_CHECKING:
     from batchspec.plan.cost import Estimate
-    from batchspec.plan.release import NodeRelease
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRelease:
+    """What delays the release of nodes after the job.
+
+    A pool that scales keeps them for ``idle``, until the next evaluation of its formula, which is
+    every ``interval``. An auto pool ends with the job: both are 0.
+    """
+
+    idle: timedelta = timedelta()
+    interval: timedelta = timedelta()
+
+    def expected(self, over: datetime, evaluated: datetime | None) -> datetime:
+        """When the nodes are expected to be released.
+
+        ``over`` is the end of the work, ``evaluated`` when the formula was evaluated: the pool's
+        latest evaluation, ``None`` if that is not known.
+        """
+        due = over + self.idle
+        if self.interval and evaluated is not None:
+            due = evaluated + ceil((due - evaluated) / self.interval) * self.interval
+        else:
+            due += self.interval / 2
+        return due + NODE_RELEASE
 
 
 class Verb(StrEnum):

@@ -18,7 +18,6 @@ from batchspec.plan.actions import (
     WaitForPool,
 )
 from batchspec.plan.changes import POOL, ChangeMethod, Difference, differences
-from batchspec.plan.command_variables import with_variables_of
 from batchspec.plan.identity import content_digest, digest
 from batchspec.plan.ingredients import PARTS, changed_parts, named_changes, parts_of_pool
 from batchspec.plan.managed_identity import authorized, caseless_identity, has_identity
@@ -32,12 +31,13 @@ from batchspec.plan.metadata import (
     own_metadata,
     provenance,
 )
-from batchspec.plan.node_image import with_image
 from batchspec.plan.observed import START_TASK_RUNNING, UNHEALTHY, Observed, PoolFacts
 from batchspec.plan.plan import Step, Verb
 from batchspec.plan.pool_size import release, size_steps, target_size
 from batchspec.plan.rules.account import missing_pool, pool_differs, pool_drift
+from batchspec.plan.rules.image import with_image
 from batchspec.plan.rules.sas import runs_out, sas_lifetime
+from batchspec.plan.rules.signed_urls import with_variables_of
 from batchspec.plan.tasks import with_resources
 from batchspec.spec import Pool, PoolKind, Record, Spec
 

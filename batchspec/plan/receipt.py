@@ -1,7 +1,8 @@
 """The receipt of a download: ``results.jsonl`` beside the spec lists the results on this disk.
 
 The first line names the job, each other line is a file with its size and MD5. ``apply`` writes
-receipts, ``observe`` reads them and checks the files.
+receipts, ``observe`` reads them and checks the files. Also here: the files of this disk that a run
+reads, and that results must not replace.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from itertools import islice
 from pathlib import Path
 
 from batchspec.diagnostics import counted
+from batchspec.plan.observed import LocalFile, Observed, Stream
+from batchspec.spec import Rows, Spec
 
 _VERSION = 1
 
@@ -134,3 +137,31 @@ def receipt_entries(lines: Iterable[str], folder: Path) -> Iterator[DownloadedFi
         except (ValueError, KeyError, TypeError, RecursionError):
             return
         yield entry
+
+
+PROTECTED = frozenset({".git", ".batchspec"})
+"""Folders in which no result is written: a file there could run a program, or forge a receipt."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFiles:
+    """The spec, its files of rows, and the files that it uploads: a stream of paths."""
+
+    named: tuple[Path, ...]
+    uploads: tuple[Stream[LocalFile], ...]
+
+    def __iter__(self) -> Iterator[Path]:
+        yield from self.named
+        for files in self.uploads:
+            for file in files:
+                yield file.path
+
+    def __len__(self) -> int:
+        return len(self.named) + sum(map(len, self.uploads))
+
+
+def source_files(spec: Spec, observed: Observed) -> SourceFiles:
+    """The files of a spec on this disk."""
+    rows = (stage.for_each.path for stage in spec.stages if isinstance(stage.for_each, Rows))
+    uploads = (observed.containers[key].files for key in spec.containers)
+    return SourceFiles((spec.path, *rows), tuple(uploads))

@@ -13,7 +13,7 @@ from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError, UsageError
 from batchspec.plan.actions import CreateSchedule, ReplaceSchedule, UpdateSchedule, WaitForPool
 from batchspec.plan.assemble import assemble, estimate_of, fit_to_bound
 from batchspec.plan.changes import SCHEDULE, ChangeMethod, Difference, differences
-from batchspec.plan.data import container_steps, upload_steps
+from batchspec.plan.data import changed_packages, container_steps, package_steps, upload_steps
 from batchspec.plan.failures import Selection
 from batchspec.plan.identity import digest
 from batchspec.plan.job import job_differences, properties
@@ -30,16 +30,16 @@ from batchspec.plan.metadata import (
     metadata_of,
     own_metadata,
     provenance,
+    unstamped,
     version,
 )
-from batchspec.plan.node_image import runs_windows
 from batchspec.plan.observed import Observed, ScheduleFacts
 from batchspec.plan.options import Part, PlanOptions
-from batchspec.plan.packages import changed_packages, package_steps
 from batchspec.plan.plan import Plan, Step, Verb, ids
 from batchspec.plan.pool import pool_body, pool_steps, without_size
 from batchspec.plan.rules.checks import errors
 from batchspec.plan.rules.data import missing_container
+from batchspec.plan.rules.image import runs_windows
 from batchspec.plan.rules.other_runs import other_containers, other_pool, other_schedule
 from batchspec.plan.rules.registry import advice
 from batchspec.plan.rules.rule import RuleContext
@@ -55,7 +55,6 @@ from batchspec.plan.rules.schedule import (
     schedule_over,
 )
 from batchspec.plan.rules.tasks import check_stages
-from batchspec.plan.stamps import unstamped
 from batchspec.plan.task_sets import TaskSets
 from batchspec.plan.tasks import expand
 from batchspec.spec import PoolKind, Record, Spec, Value

@@ -16,7 +16,7 @@ from datetime import datetime
 
 from batchspec.plan.failures import Selection
 from batchspec.plan.ingredients import changes_of_stage, definitions
-from batchspec.plan.metadata import KEEPS, SPEC, VERSION, scope_is_whole, version
+from batchspec.plan.metadata import KEEPS, SPEC, VERSION, Written, scope_is_whole, version
 from batchspec.plan.needs import Linked, link
 from batchspec.plan.observed import JobFacts, Observed, Stream, TaskFacts, TaskIndex
 from batchspec.plan.outputs import RequiredOutputs
@@ -28,7 +28,6 @@ from batchspec.plan.stage_tasks import (
     state_of,
     survey,
 )
-from batchspec.plan.stamps import Written
 from batchspec.plan.tasks import Task, expand
 from batchspec.spec import Record, Spec, Stage
 

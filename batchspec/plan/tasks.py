@@ -15,12 +15,12 @@ from typing import TypeAlias
 from urllib.parse import quote
 
 from batchspec.diagnostics import Diagnostic, SpecError
-from batchspec.plan.command_variables import with_variables
 from batchspec.plan.identity import VALID, Identity, covered, task_id, words_of
 from batchspec.plan.items import Item, items
 from batchspec.plan.managed_identity import authorized
+from batchspec.plan.metadata import destination_of, stamped
 from batchspec.plan.observed import UNMARKED, ContainerFacts, LocalFile, Marks, Observed, Stream
-from batchspec.plan.stamps import destination_of, stamped
+from batchspec.plan.rules.signed_urls import with_variables
 from batchspec.spec import (
     READ,
     BlobUrl,

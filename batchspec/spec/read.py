@@ -22,9 +22,8 @@ from batchspec.spec.model import Container, Cost, Notify, Package, Spec
 from batchspec.spec.node_scripts import with_node_scripts
 from batchspec.spec.parameters import read_parameters
 from batchspec.spec.rows import read_json
-from batchspec.spec.rules_identity import identity_rules
 from batchspec.spec.rules_names import name_rules
-from batchspec.spec.rules_pool import job_rules, pool_rules
+from batchspec.spec.rules_pool import identity_rules, job_rules, pool_rules
 from batchspec.spec.rules_properties import parts_of, property_rules
 from batchspec.spec.rules_tasks import stage_rules, task_rules
 from batchspec.spec.short_forms import ends_job, expanded

@@ -55,7 +55,6 @@ from batchspec.plan.capacity import AccountResource, Capacity, VmSize
 from batchspec.plan.ingredients import definitions
 from batchspec.plan.job import job_body
 from batchspec.plan.metadata import AT, BY, KEEPS, ORIGIN, OWNER, USERS, created_by, version
-from batchspec.plan.node_image import runs_windows
 from batchspec.plan.observed import (
     AccountNames,
     Blob,
@@ -76,6 +75,7 @@ from batchspec.plan.observed import (
 )
 from batchspec.plan.pool import pool_body
 from batchspec.plan.receipt import receipt_name
+from batchspec.plan.rules.image import runs_windows
 from batchspec.plan.schedule import job_manager_task, schedule_body
 from batchspec.plan.task_sets import build_task_sets
 from batchspec.plan.tasks import expand

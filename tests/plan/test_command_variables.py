@@ -10,7 +10,7 @@ import pytest
 
 from batchspec.plan.actions import CreateJob, CreatePool
 from batchspec.plan.build import build_plan
-from batchspec.plan.command_variables import with_variables
+from batchspec.plan.rules.signed_urls import with_variables
 from batchspec.plan.tasks import expand
 from batchspec.spec import BlobUrl, Command, Record, Shell, Stage, Text, command_line, thaw
 from tests.plan import making

@@ -12,8 +12,8 @@ import pytest
 from batchspec.diagnostics import Diagnostics
 from batchspec.observe import Spool, scan
 from batchspec.plan import check_offline
-from batchspec.plan.node_image import runs_windows
 from batchspec.plan.observed import AccountNames, ContainerFacts, Observed
+from batchspec.plan.rules.image import runs_windows
 from batchspec.plan.tasks import expand
 from batchspec.spec import (
     EachBlob,

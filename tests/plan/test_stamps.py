@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from batchspec.plan.metadata import WorkSet, is_stale, stamped, unstamped
 from batchspec.plan.observed import Blob, ContainerFacts
-from batchspec.plan.stamps import WorkSet, is_stale, stamped, unstamped
 from batchspec.spec import Record
 
 OUTPUT = Record(

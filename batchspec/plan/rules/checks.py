@@ -10,7 +10,6 @@ from datetime import UTC, datetime, time
 
 from batchspec.catalog import images as catalog
 from batchspec.diagnostics import Diagnostic, Diagnostics, Severity
-from batchspec.plan.node_image import runs_windows, with_image
 from batchspec.plan.observed import (
     AccountNames,
     ContainerFacts,
@@ -22,7 +21,7 @@ from batchspec.plan.observed import (
 from batchspec.plan.rules.account import ACCOUNT
 from batchspec.plan.rules.data import DATA
 from batchspec.plan.rules.files import FILES
-from batchspec.plan.rules.image import IMAGE
+from batchspec.plan.rules.image import IMAGE, runs_windows, with_image
 from batchspec.plan.rules.node_variables import NODE_VARIABLES
 from batchspec.plan.rules.pool import COSTS, POOL
 from batchspec.plan.rules.references import DEPENDENCIES, REFERENCES, check_dependencies

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import chain, takewhile
@@ -15,6 +15,7 @@ from batchspec.diagnostics import Diagnostic, SpecError, counted
 from batchspec.plan.lazy import duplicates
 from batchspec.plan.metadata import others
 from batchspec.plan.observed import Observed
+from batchspec.plan.receipt import PROTECTED, source_files
 from batchspec.plan.rules.rule import (
     ERROR,
     WARNING,
@@ -24,12 +25,12 @@ from batchspec.plan.rules.rule import (
     record,
     records,
 )
-from batchspec.plan.sources import PROTECTED, source_files
 from batchspec.plan.tasks import Task, expand
 from batchspec.spec import Record, Result, Spec, Stage, Text, Value
 
 if TYPE_CHECKING:
     from batchspec.plan.outputs import MissingOutput
+    from batchspec.plan.plan import Step
 
 OUTPUT_MISSING = "output-missing"
 """The code of the warning that an output of a run did not arrive."""
@@ -304,3 +305,52 @@ def output_missing(outputs: Iterable[MissingOutput], spec: Spec | None = None) -
             "Outputs are uploaded from the task's working directory. `batchspec logs` shows what a"
             f" task wrote; after a correction, `batchspec apply{again}` runs the tasks again.",
         )
+
+
+@DATA.rule(
+    "results-unwritable",
+    ERROR,
+    title="The folder for results is not writable",
+    why="The download would fail after all tasks have run. A receipt of the download is stored in"
+    " `.batchspec/`, in the folder of the spec.",
+    fix="Use another folder in `results.to`, or make this one writable.",
+)
+def results_unwritable(context: RuleContext, steps: Sequence[Step]) -> Iterator[Finding]:
+    """Folders of results or of the receipt in which no file can be created."""
+    results = context.spec.results
+    places = {result.to: result.where for result in reversed(results)}
+    for folder, why in context.observed.unwritable.items() if _downloads(steps) else ():
+        yield Finding(
+            f"results cannot be written to {os.fspath(folder)}: {why}",
+            places.get(folder, results[0].where),
+        )
+
+
+@DATA.rule(
+    "results-folder-used",
+    WARNING,
+    title="The folder for results contains other files",
+    why="With `overwrite` (the default) a result replaces a file with the same name; without it,"
+    " the file remains and the result is not downloaded.",
+    fix="Use a separate folder in `results.to`.",
+)
+def results_folder_used(context: RuleContext, steps: Sequence[Step]) -> Iterator[Finding]:
+    """Folders of results that contain files which are not of an earlier download."""
+    downloads = _downloads(steps)
+    for result in context.spec.results:
+        container = context.spec.container_id(result.container)
+        if result.to in context.observed.occupied and container in downloads:
+            effect = "may be overwritten" if result.overwrite else "are kept"
+            yield Finding(
+                f"the folder for results {result.to.name}/ contains other files, which {effect}",
+                result.where,
+            )
+
+
+def _downloads(steps: Sequence[Step]) -> frozenset[str]:
+    """The containers (ids) that the plan downloads from."""
+    # `validate` has no steps.
+    from batchspec.plan.actions import DownloadResults  # noqa: PLC0415
+
+    actions = (step.action for step in steps)
+    return frozenset(each.container for each in actions if isinstance(each, DownloadResults))

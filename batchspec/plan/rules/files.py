@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from batchspec.diagnostics import Place
 from batchspec.plan.lazy import duplicates
-from batchspec.plan.node_image import runs_windows
+from batchspec.plan.rules.image import runs_windows
 from batchspec.plan.rules.rule import (
     ERROR,
     WARNING,

@@ -1,4 +1,4 @@
-"""The VM image, its node agent and the VM size: an alias resolved, and the rules about them.
+"""The VM image of the nodes, its node agent and the VM size: an alias resolved, and their rules.
 
 The service needs a publisher, an offer, a sku and the matching node agent; the account's list of
 supported images is the only source for those of an alias (``ubuntu-24.04``).
@@ -13,9 +13,9 @@ from datetime import UTC, datetime, time, timedelta
 from batchspec.catalog import images as catalog
 from batchspec.catalog import vm_sizes
 from batchspec.diagnostics import Diagnostic, Diagnostics, Place, nearest
-from batchspec.plan.observed import SupportedImage
+from batchspec.plan.observed import Observed, SupportedImage
 from batchspec.plan.rules.rule import ERROR, NOTE, WARNING, Finding, RuleContext, RuleGroup, record
-from batchspec.spec import ImageAlias, Record, Value
+from batchspec.spec import ImageAlias, Pool, Record, Spec, Value
 
 
 def resolve_image(
@@ -428,3 +428,23 @@ def _vm_size(context: RuleContext) -> str:
     """The VM size of a pool to create; empty where there is none."""
     name = context.body.get("vmSize")
     return name if isinstance(name, str) and not context.existing else ""
+
+
+def with_image(pool: Pool, observed: Observed, problems: Diagnostics) -> Record:
+    """The properties of a pool with the image of its alias, from the list of supported images."""
+    body = pool.properties
+    if pool.image is None:
+        return body
+    found = resolve_image(pool.image, observed.images, observed.now, problems, body.get("vmSize"))
+    machine = body.get("virtualMachineConfiguration")
+    spelled = machine if isinstance(machine, Record) else Record()
+    return body.with_(virtualMachineConfiguration=Record({**found, **spelled}))
+
+
+def runs_windows(spec: Spec, observed: Observed) -> bool:
+    """Whether the nodes run Windows: according to the spec, otherwise to the existing pool."""
+    if spec.pool.windows is not None:
+        return spec.pool.windows
+    machine = observed.pool.properties.get("virtualMachineConfiguration") if observed.pool else None
+    agent = machine.get("nodeAgentSKUId") if isinstance(machine, Record) else None
+    return isinstance(agent, str) and "windows" in agent.lower()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from batchspec.diagnostics import Place, nearest
-from batchspec.plan.node_image import runs_windows
+from batchspec.plan.rules.image import runs_windows
 from batchspec.plan.rules.rule import (
     ERROR,
     WARNING,

@@ -25,8 +25,10 @@ from batchspec.plan.metadata import (
     ORIGIN,
     SPEC,
     VERSION,
+    WorkSet,
     applied_to,
     from_elsewhere,
+    is_stale,
     read_provenance,
     version,
 )
@@ -34,7 +36,6 @@ from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, Stream, 
 from batchspec.plan.plan import Step
 from batchspec.plan.rules.rule import QUESTION, WARNING, Finding, RuleGroup
 from batchspec.plan.rules.run import applied_text
-from batchspec.plan.stamps import WorkSet, is_stale
 from batchspec.plan.task_sets import TaskSets, newest_open, only_manager
 from batchspec.spec import Spec
 

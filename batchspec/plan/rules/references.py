@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from batchspec.diagnostics import Diagnostic, Place, SpecError, nearest
+from batchspec.plan.metadata import containers_written
 from batchspec.plan.observed import Observed
 from batchspec.plan.rules.rule import (
     ERROR,
@@ -24,7 +25,6 @@ from batchspec.plan.rules.rule import (
     resource_files,
     task_bodies,
 )
-from batchspec.plan.stamps import containers_written
 from batchspec.plan.tasks import expand
 from batchspec.spec import BlobUrl, EachBlob, Record, Spec, Stage, Template, Text, Value
 

@@ -8,9 +8,17 @@ from typing import Any
 from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.plan.actions import DeleteContainers, DeleteJob, DeletePool, DownloadResults
 from batchspec.plan.plan import Step
-from batchspec.plan.rules.capacity import CAPACITY, check_capacity
+from batchspec.plan.rules.capacity import (
+    CAPACITY,
+    check_capacity,
+    job_quota_reached,
+    jobs_near_quota,
+    pool_quota_reached,
+    pools_near_quota,
+)
 from batchspec.plan.rules.checks import CHECKED, checks
 from batchspec.plan.rules.cost import BOUND
+from batchspec.plan.rules.data import results_folder_used, results_unwritable
 from batchspec.plan.rules.other_runs import OTHER_RUNS
 from batchspec.plan.rules.rule import Rule, RuleContext, RuleGroup
 from batchspec.plan.rules.run import RUN
@@ -19,14 +27,6 @@ from batchspec.plan.rules.schedule import SCHEDULE
 from batchspec.plan.rules.spec_file import SPEC_FILE
 from batchspec.plan.rules.spec_language import FORMULA, LANGUAGE, VALUES
 from batchspec.plan.rules.stage import many_tasks
-from batchspec.plan.rules.steps import (
-    job_quota_reached,
-    jobs_near_quota,
-    pool_quota_reached,
-    pools_near_quota,
-    results_folder_used,
-    results_unwritable,
-)
 from batchspec.plan.rules.tasks import TASKS
 from batchspec.plan.task_sets import TaskSets
 

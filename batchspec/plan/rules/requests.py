@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from batchspec.diagnostics import Place
-from batchspec.plan.node_image import runs_windows
+from batchspec.plan.rules.image import runs_windows
 from batchspec.plan.rules.rule import ERROR, Finding, RuleContext, RuleGroup, record
 from batchspec.spec import Record, Text, Value
 
