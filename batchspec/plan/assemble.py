@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from batchspec.diagnostics import (
     Diagnostic,
@@ -43,19 +43,10 @@ from batchspec.plan.observed import (
 from batchspec.plan.options import PlanOptions
 from batchspec.plan.plan import Fact, Gate, Plan, Step, Verb
 from batchspec.plan.pool_size import held
-from batchspec.plan.rules.cost import (
-    cost_above_max,
-    cost_not_bounded,
-    cost_not_known,
-    cost_shortened,
-)
 from batchspec.plan.rules.image import resolve_image
 from batchspec.plan.rules.pool import pool_stays
 from batchspec.plan.rules.run import part_of_plan
 from batchspec.spec import ImageAlias, Record, Rows, Spec, Value, thaw
-
-if TYPE_CHECKING:
-    from batchspec.plan.cost import Estimate
 
 SINGLY = 500
 """Larger collections are compared only by count, size and digest."""
@@ -327,42 +318,6 @@ def assemble(
         stays=() if options.step else stays,
         places=spec.places,
     )
-
-
-def estimate_of(
-    spec: Spec,
-    observed: Observed,
-    pool: Record,
-    steps: Sequence[Step],
-    problems: Diagnostics,
-    *,
-    in_progress: int = 0,
-) -> Estimate | None:
-    """What a plan with these steps costs, if that is asked for; an error if it is too much.
-
-    ``pool`` is the body of Create Pool; ``in_progress`` tasks are in the job already.
-    """
-    if spec.cost is None:
-        return None
-    from batchspec.plan.cost import estimate  # noqa: PLC0415 - start time
-
-    found = estimate(spec, observed, pool, steps, in_progress=in_progress)
-    if found is not None:
-        for rule in (cost_not_known, cost_not_bounded, cost_above_max):
-            problems.extend(rule(spec, found))
-    return found
-
-
-def fit_to_bound(spec: Spec, observed: Observed, problems: Diagnostics) -> Spec:
-    """The spec, shortened if it requests that and could cost more than its bound."""
-    if spec.cost is None or not spec.cost.shorten:
-        return spec
-    from batchspec.plan.cost_limit import fitted  # noqa: PLC0415 - start time
-
-    found, change = fitted(spec, observed)
-    if change is not None:
-        problems.extend(cost_shortened(spec, change))
-    return found
 
 
 def _linked(steps: Sequence[Step]) -> tuple[Step, ...]:

@@ -19,7 +19,7 @@ from batchspec.plan.actions import (
     RetryTasks,
     SubmitTasks,
 )
-from batchspec.plan.assemble import assemble, estimate_of, fit_to_bound
+from batchspec.plan.assemble import assemble
 from batchspec.plan.cleanup import (
     cleanup_steps,
     late_cleanup,
@@ -62,6 +62,7 @@ from batchspec.plan.pool_size import existing_size, size_steps, target_size
 from batchspec.plan.receipt import superseded_files
 from batchspec.plan.rules.account import pool_drift
 from batchspec.plan.rules.checks import errors
+from batchspec.plan.rules.cost import estimate_of, fit_to_bound
 from batchspec.plan.rules.data import missing_container, output_missing
 from batchspec.plan.rules.image import runs_windows
 from batchspec.plan.rules.other_runs import other_containers, other_pool, other_run

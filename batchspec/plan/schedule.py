@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError, UsageError, abridged
 from batchspec.plan.actions import CreateSchedule, ReplaceSchedule, UpdateSchedule, WaitForPool
-from batchspec.plan.assemble import assemble, estimate_of, fit_to_bound
+from batchspec.plan.assemble import assemble
 from batchspec.plan.changes import SCHEDULE, ChangeMethod, Difference, differences
 from batchspec.plan.data import changed_packages, container_steps, package_steps, upload_steps
 from batchspec.plan.failures import Selection
@@ -38,6 +38,7 @@ from batchspec.plan.options import Part, PlanOptions
 from batchspec.plan.plan import Plan, Step, Verb, ids
 from batchspec.plan.pool import pool_body, pool_steps, without_size
 from batchspec.plan.rules.checks import errors
+from batchspec.plan.rules.cost import estimate_of, fit_to_bound
 from batchspec.plan.rules.data import missing_container
 from batchspec.plan.rules.image import runs_windows
 from batchspec.plan.rules.other_runs import other_containers, other_pool, other_schedule

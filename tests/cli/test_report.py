@@ -47,8 +47,8 @@ from batchspec.render import (
     read_tasks,
     report_page,
 )
+from batchspec.render.report_page import TASK
 from batchspec.render.report_page.history import POINTS
-from batchspec.render.report_page.page import TASK
 from tests.cli.conftest import Workplace
 from tests.render import golden
 from tests.render.recordings import RECORDINGS, START

@@ -17,6 +17,7 @@ from batchspec.render import (
     row_line,
 )
 from batchspec.render.progress.json_stream import moment
+from batchspec.render.report_page import pack_tasks
 from batchspec.render.report_page.history import (
     OUTLIERS,
     NodeUse,
@@ -25,7 +26,6 @@ from batchspec.render.report_page.history import (
     TaskTotals,
     use_by_size,
 )
-from batchspec.render.report_page.page import pack_tasks
 from tests.cli.test_report import an_attempt
 from tests.render.recordings import START
 
