@@ -271,7 +271,8 @@ def destroy(
 
     Args:
         spec: a loaded spec or the path of one.
-        force: delete results that are not downloaded, too.
+        force: delete results that are not downloaded, too, and a pool that runs tasks of other
+            specs.
         confirm, on_event, check: as for :func:`apply`. Consent is needed only for what another
             client has created or uses.
 

@@ -4,13 +4,13 @@ An account consists of resources, each a Protocol named like its operation group
 reference: ``account.pools.get(pool_id)``, ``account.tasks.list(job_id)``. ``observe`` reads an
 account, ``apply`` changes it, ``cloud`` implements it, and tests have an account in memory.
 
-In and out: frozen values. :func:`read_capacity` combines what several resources know. Not here:
-requests, SDK types, and decisions.
+In and out: frozen values. :func:`read_capacity` and :func:`find_pool_user` combine what several
+resources know. Not here: requests, SDK types, and decisions.
 """
 
 from __future__ import annotations
 
-from batchspec.account.capacity import read_capacity
+from batchspec.account.capacity import find_pool_user, read_capacity
 from batchspec.account.facts import (
     ContainerProperties,
     FilePart,
@@ -69,5 +69,6 @@ __all__ = [
     "TaskTimes",
     "TaskWaiting",
     "Tasks",
+    "find_pool_user",
     "read_capacity",
 ]

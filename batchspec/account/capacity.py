@@ -1,4 +1,4 @@
-"""Reads what an account allows, and what its pools use, as far as this client may know it."""
+"""Reads what an account allows, and what uses its pools, as far as this client may know it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from batchspec.account.resources import Account
 from batchspec.diagnostics import BatchspecError, Diagnostic, Severity
 from batchspec.plan import region_of
 from batchspec.plan.capacity import AccountResource, Capacity, VmSize
-from batchspec.plan.observed import PoolFacts
+from batchspec.plan.metadata import SPEC
+from batchspec.plan.observed import JobFacts, PoolFacts
 
 LONGEST = 30.0
 """Seconds that quotas are waited for: everything works without them."""
@@ -34,6 +35,21 @@ async def read_capacity(account: Account, *, always: bool = False) -> Capacity:
     finally:
         reading.cancel()
     return Capacity(resource, sizes, pools, problem)
+
+
+async def find_pool_user(account: Account, pool: str, spec: str) -> JobFacts | None:
+    """An active job of another spec than this, or of none, with open tasks on a pool.
+
+    Raises:
+        ServiceError: the jobs or the counts of their tasks cannot be read.
+    """
+    async for job in account.jobs.list_active():
+        if job.pool.lower() != pool.lower() or job.metadata.get(SPEC) == spec:
+            continue
+        counts = await account.jobs.get_task_counts(job.id)
+        if counts.active + counts.running:
+            return job
+    return None
 
 
 async def _pools(account: Account) -> tuple[PoolFacts, ...]:

@@ -204,12 +204,16 @@ def saved_options(
 async def prepare_destroy(
     options: RunOptions, notices: Notices, *, force: bool = False
 ) -> AsyncIterator[Prepared]:
-    """The plan that deletes what a spec created; ``force``: with results that only it has.
+    """The plan that deletes what a spec created.
+
+    ``force``: also results that have not been downloaded, and a pool that runs tasks of other
+    specs.
 
     Raises:
         SpecError, UsageError, ServiceError: as :func:`prepare_plan`.
     """
-    async with open_session(options, notices, files=Files.UNUSED) as session:
+    opening = open_session(options, notices, files=Files.UNUSED, pool_user=not force)
+    async with opening as session:
         yield Prepared(build_destroy(session.spec, session.observed, force=force), session)
 
 

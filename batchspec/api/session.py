@@ -104,11 +104,13 @@ async def open_session(
     files: Files = Files.REQUIRED,
     needs_secrets: bool = False,
     estimate: bool = False,
+    pool_user: bool = False,
     open_target: OpenTarget = open_target,
 ) -> AsyncIterator[Session]:
     """Load the spec and observe the disk and the account with its tasks.
 
-    With ``estimate`` also what the cost of a plan follows from, if the spec asks for one.
+    With ``estimate`` also what the cost of a plan follows from, if the spec asks for one; with
+    ``pool_user`` also a job of another spec on the pool.
 
     Without the files that are optional, blobs are not read either. ``needs_secrets``: see
     :func:`~batchspec.api.loading.load_spec`.
@@ -127,6 +129,7 @@ async def open_session(
                     cloud,
                     spool,
                     work=found or files is Files.UNUSED,
+                    pool_user=pool_user,
                     origin=origin_of(spec.path, options.environ),
                     working=notices.working,
                 )

@@ -229,20 +229,27 @@ class _Run:
     async def _blocked_by(self, step: Step) -> str:
         """The step, outcome or answer that keeps a step from running; empty if none does."""
         if step.gate is Gate.FLOW:
-            return next((name for name in step.after if name not in self.done_ids), "")
+            undone = (name for name in step.after if name not in self.done_ids)
+            return next(undone, "") or await self._in_use(step.action)
         if self.conflict:
             # The other run may use what the plan would delete.
             return self.conflict
         success = step.gate is Gate.SUCCESS
         reason = str(self.outcome or "") if success else self._missing_results(step.action)
-        if not reason and isinstance(step.action, DeletePool):
-            problem = await resources.in_use(step.action.pool, self.plan.name, self.world)
-            if problem is not None:
-                self.emit(Noticed(problem))
-                return _IN_USE
+        reason = reason or await self._in_use(step.action)
         if not reason and step.gate is Gate.ASK and not await self._agreed(step):
             return "declined"
         return reason
+
+    async def _in_use(self, action: Action | None) -> str:
+        """Whether an action would delete a pool that another job uses; empty if not."""
+        if not isinstance(action, DeletePool) or action.forced:
+            return ""
+        problem = await resources.in_use(action.pool, self.plan.name, self.world)
+        if problem is None:
+            return ""
+        self.emit(Noticed(problem))
+        return _IN_USE
 
     def _missing_results(self, action: Action | None) -> str:
         """The step whose results a deletion would lose; empty if none.

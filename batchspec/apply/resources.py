@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from batchspec.account import Account, PoolChanges
+from batchspec.account import Account, PoolChanges, find_pool_user
 from batchspec.apply.concurrency import for_each
 from batchspec.apply.context import StepContext, StepResult
 from batchspec.apply.events import ScheduleSeen, Waiting
@@ -43,7 +43,6 @@ from batchspec.plan.actions import (
     UseContainer,
 )
 from batchspec.plan.metadata import (
-    SPEC,
     WorkSet,
     applied_to,
     is_other_run,
@@ -154,21 +153,15 @@ async def replace_pool(action: ReplacePool, context: StepContext) -> StepResult:
 
 
 async def in_use(pool: str, spec: str, world: World) -> Diagnostic | None:
-    """Why clean-up may not delete a pool: a job of another spec has tasks there; ``None`` if none.
+    """Why a pool may not be deleted: a job of another spec has tasks there; ``None`` if none.
 
     A pool is not deleted either if that cannot be read.
     """
-    account = world.account
     try:
-        async for job in account.jobs.list_active():
-            if job.pool.lower() != pool.lower() or job.metadata.get(SPEC) == spec:
-                continue
-            counts = await account.jobs.get_task_counts(job.id)
-            if counts.active + counts.running:
-                return next(pool_in_use(pool, job.id))
+        job = await find_pool_user(world.account, pool, spec)
     except ServiceError as error:
         return replace(error.problems[0], severity=Severity.WARNING)
-    return None
+    return next(pool_in_use(pool, job)) if job is not None else None
 
 
 async def delete_pool(action: DeletePool, context: StepContext) -> StepResult:

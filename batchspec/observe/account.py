@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from batchspec.account import Account, ContainerProperties, read_capacity
+from batchspec.account import Account, ContainerProperties, find_pool_user, read_capacity
 from batchspec.observe.disk import occupied, read_receipt, unwritable
 from batchspec.observe.packages import packages_of
 from batchspec.observe.spool import Spool, Working, silent
@@ -51,6 +51,7 @@ async def observe(
     *,
     work: bool = True,
     tasks: bool = True,
+    pool_user: bool = False,
     origin: Origin | None = None,
     working: Working = silent,
 ) -> Observed:
@@ -58,8 +59,8 @@ async def observe(
 
     The files must have been put into the spool before (:func:`~batchspec.observe.disk.scan`).
     Without ``work``, blobs and images are not read, and tasks only if ``tasks`` is true; there may
-    be millions. ``origin`` is the user and machine of this client. ``working`` is called with what
-    is being listed.
+    be millions. With ``pool_user``, a job of another spec on the pool is looked for. ``origin`` is
+    the user and machine of this client. ``working`` is called with what is being listed.
 
     Raises:
         ServiceError: the account refused, or could not be reached.
@@ -75,6 +76,7 @@ async def observe(
             for key, container in spec.containers.items()
         }
         pool = group.create_task(_pool(spec, account, work=work))
+        user = group.create_task(_pool_user(spec, account, pool)) if pool_user else None
         jobs = group.create_task(
             _jobs(spec, account, spool, working) if tasks else jobs_of(spec, account)
         )
@@ -101,6 +103,7 @@ async def observe(
         now=account.now(),
         containers={key: task.result() for key, task in containers.items()},
         pool=pool.result(),
+        pool_user=user.result() if user is not None else None,
         jobs=jobs.result(),
         schedule=schedule.result(),
         tasks=spool.tasks() if tasks else None,
@@ -192,6 +195,16 @@ async def _pool(spec: Spec, account: Account, *, work: bool) -> PoolFacts | None
     if not isinstance(facts.properties.get("startTask"), Record):
         return facts
     return replace(facts, node_states=await account.pools.get_node_counts(facts.id))
+
+
+async def _pool_user(
+    spec: Spec, account: Account, pool: Awaitable[PoolFacts | None]
+) -> JobFacts | None:
+    """A job of another spec with open tasks on the pool, if this spec created the pool."""
+    facts = await pool
+    if facts is None or facts.metadata.get(SPEC) != spec.name:
+        return None
+    return await find_pool_user(account, facts.id, spec.name)
 
 
 async def _jobs(

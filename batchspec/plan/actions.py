@@ -334,10 +334,11 @@ class DownloadResults:
 
 @dataclass(frozen=True, slots=True)
 class DeletePool:
-    """Delete a pool and wait until it is deleted."""
+    """Delete a pool and wait until it is deleted; ``forced``: also if another job uses it."""
 
     pool: str
     control_plane: bool = field(default=False, compare=False)
+    forced: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -19,12 +19,17 @@ from batchspec.plan.actions import (
 from batchspec.plan.identity import digest
 from batchspec.plan.lazy import Mapped
 from batchspec.plan.managed_identity import has_identity, uses_control_plane
-from batchspec.plan.metadata import WorkSet, may_delete, others, users
-from batchspec.plan.observed import Observed, Receipt, Stream
+from batchspec.plan.metadata import SPEC, WorkSet, may_delete, others, users
+from batchspec.plan.observed import JobFacts, Observed, Receipt, Stream
 from batchspec.plan.outputs import Outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb
 from batchspec.plan.receipt import receipt_name, source_files
-from batchspec.plan.rules.other_runs import other_deletions, other_run, other_schedule
+from batchspec.plan.rules.other_runs import (
+    other_deletions,
+    other_run,
+    other_schedule,
+    pool_in_use,
+)
 from batchspec.plan.rules.run import results_missing
 from batchspec.spec import Cleanup, PoolKind, Result, Spec, When
 
@@ -265,14 +270,19 @@ def build_destroy(spec: Spec, observed: Observed, *, force: bool) -> Plan:
     """Delete schedule, jobs, pool, then containers, each only if this spec created it.
 
     The schedule is deleted first with its jobs, so that it creates no more; then jobs, so that no
-    task runs while the pool is deleted; the pool before the containers that its nodes read.
+    task runs while the pool is deleted; the pool before the containers that its nodes read. Unless
+    ``force``, a pool on which tasks of another spec have not ended is kept with these containers.
 
     Raises:
         SpecError: results have not been downloaded, and not ``force``.
     """
     steps: list[Step] = []
     kept: list[Step] = []
-    for step in _steps(spec, observed):
+    pool = observed.pool
+    user = observed.pool_user if pool is not None and _created(pool.metadata, spec) else None
+    if force:
+        user = None
+    for step in _steps(spec, observed, user, force=force):
         (steps if step.action is not None else kept).append(step)
     missing = _not_downloaded(spec, observed)
     if steps and missing and not force:
@@ -284,9 +294,17 @@ def build_destroy(spec: Spec, observed: Observed, *, force: bool) -> Plan:
         digest=spec.digest,
         steps=tuple(steps),
         kept=tuple(kept),
-        findings=tuple(_others(spec, observed, steps)) if steps else (),
+        findings=(
+            *(_others(spec, observed, steps) if steps else ()),
+            *(pool_in_use(pool.id, user) if pool is not None and user is not None else ()),
+        ),
         fingerprint=digest(spec.digest, tuple((step.id, step.verb) for step in steps)),
     )
+
+
+def _created(metadata: Mapping[str, str], spec: Spec) -> bool:
+    """Whether a spec created the pool, job or schedule with this metadata."""
+    return metadata.get(SPEC) == spec.name
 
 
 _CREATED = "created by this spec"
@@ -310,25 +328,31 @@ def _used_by(names: tuple[str, ...]) -> str:
     return f"also used by specs {', '.join(names)}"
 
 
-def _steps(spec: Spec, observed: Observed) -> Iterator[Step]:
+def _steps(spec: Spec, observed: Observed, user: JobFacts | None, *, force: bool) -> Iterator[Step]:
+    """What is deleted and what is kept; ``user`` is a job of another spec that needs the pool."""
     work = tuple(_work(spec, observed))
     yield from work
     before = tuple(step.id for step in work if step.action is not None)
     if observed.pool is not None:
         pool_id, subject = f"pool:{observed.pool.id}", f"pool {observed.pool.id}"
-        if observed.pool.metadata.get("batchspec:spec") == spec.name:
-            action = DeletePool(observed.pool.id, has_identity(observed.pool))
+        if not _created(observed.pool.metadata, spec):
+            yield Step(pool_id, None, Verb.KEEP, subject, _NOT_CREATED)
+        elif user is not None:
+            yield Step(pool_id, None, Verb.KEEP, subject, f"used by job {user.id}")
+        else:
+            action = DeletePool(observed.pool.id, has_identity(observed.pool), force)
             yield Step(pool_id, action, Verb.DELETE, subject, _CREATED, before)
             before = (*before, pool_id)
-        else:
-            yield Step(pool_id, None, Verb.KEEP, subject, _NOT_CREATED)
     ours = []
     for key, container in spec.containers.items():
         metadata = observed.containers[key].metadata
         if metadata is None:
             continue
         step_id, subject = f"container:{key}", f"container {container.id}"
-        if not container.existing and may_delete(metadata, spec.name):
+        if user is not None and key in spec.pool.start_containers:
+            reason = f"read by nodes of pool {spec.pool.id}"
+            yield Step(step_id, None, Verb.KEEP, subject, reason)
+        elif not container.existing and may_delete(metadata, spec.name):
             ours.append(container.id)
         elif spec.name in users(metadata):
             release = ReleaseContainer(container.id, spec.name)
@@ -354,7 +378,7 @@ def _work(spec: Spec, observed: Observed) -> Iterator[Step]:
     schedule = observed.schedule
     if schedule is not None:
         step_id, subject = f"schedule:{schedule.id}", f"schedule {schedule.id}"
-        if schedule.metadata.get("batchspec:spec") == spec.name:
+        if _created(schedule.metadata, spec):
             reason = f"{_CREATED}; its jobs are deleted with it"
             yield Step(step_id, DeleteSchedule(schedule.id), Verb.DELETE, subject, reason)
         else:
@@ -363,7 +387,7 @@ def _work(spec: Spec, observed: Observed) -> Iterator[Step]:
         if schedule is not None and job.id == schedule.recent_job:
             continue
         step_id, subject = f"job:{job.id}", f"job {job.id}"
-        if job.metadata.get("batchspec:spec") == spec.name:
+        if _created(job.metadata, spec):
             yield Step(step_id, DeleteJob(job.id), Verb.DELETE, subject, _CREATED)
         else:
             yield Step(step_id, None, Verb.KEEP, subject, _NOT_CREATED)

@@ -412,8 +412,9 @@ class Observed:
     """All facts that a plan depends on.
 
     ``containers`` is by key. ``jobs`` are all jobs that this spec created and the one with its job
-    id, oldest first; of the jobs of its ``schedule`` only the newest. ``receipt`` is ``None`` if
-    nothing was downloaded yet.
+    id, oldest first; of the jobs of its ``schedule`` only the newest. ``pool_user`` is a job of
+    another spec with open tasks on the pool, looked for only to delete the pool. ``receipt`` is
+    ``None`` if nothing was downloaded yet.
 
     ``usage`` is ``None`` if it was not read. ``longest_sas`` is the longest life of a signature;
     ``None`` is no bound. ``occupied`` are the folders of results that contain other files,
@@ -430,6 +431,7 @@ class Observed:
     now: datetime
     containers: Mapping[str, ContainerFacts]
     pool: PoolFacts | None = None
+    pool_user: JobFacts | None = None
     jobs: tuple[JobFacts, ...] = ()
     schedule: ScheduleFacts | None = None
     tasks: TaskIndex | None = None

@@ -80,7 +80,11 @@ def plan_question(plan: Plan, *, verb: str = "apply") -> str:
     return f"{text} [y/N] "
 
 
-NOTHING_TO_DELETE = "Nothing to delete: no resource of this spec is in the account."
+def nothing_to_delete(plan: Plan) -> str:
+    """The summary of a plan of ``destroy`` without steps."""
+    if any(finding.code == "pool-in-use" for finding in plan.findings):
+        return "Nothing to delete but the pool, which is kept because it is in use."
+    return "Nothing to delete: no resource of this spec is in the account."
 
 
 CONTINUE = "Continue? [y/N] "

@@ -220,7 +220,33 @@ async def test_clean_up_keeps_a_pool_that_runs_tasks_of_another_spec(
     assert skipped.because == "in_use"
     (problem,) = [event.problem for event in events if isinstance(event, Noticed)]
     assert problem.code == "pool-in-use"
-    assert problem.summary == "the pool 'p' is kept: tasks of the job 'other' have not ended"
+    assert problem.summary == (
+        "the pool 'p' is kept: tasks of the job 'other' of the spec 'other' have not ended"
+    )
+
+
+@pytest.mark.parametrize("forced", [False, True])
+async def test_destroy_keeps_a_pool_that_another_spec_has_started_to_use(
+    forced: bool, tmp_path: Path
+) -> None:
+    """The tasks were submitted after the plan was made, for example before its question."""
+    other = JobFacts("other", "active", START, Record(), {SPEC: "other"}, pool="p")
+    account = FakeAccount(other_jobs=(other,), task_ids={"other": ["t"]})
+    await account.pools.create(Record(id="p"), HOUR)
+    await account.containers.create("input", {}, None)
+    plan = plan_of(
+        [
+            step("pool", DeletePool("p", forced=forced), verb=Verb.DELETE),
+            step("containers", DeleteContainers(("input",), "topn"), "pool", verb=Verb.DELETE),
+        ]
+    )
+    events, code = await events_of(plan, account, tmp_path)
+    assert code is Exit.DONE
+    assert set(account.pool_bodies) == (set() if forced else {"p"})
+    assert [each.because for each in events if isinstance(each, StepSkipped)] == (
+        [] if forced else ["in_use", "pool"]
+    )
+    assert ended(events).left == (() if forced else ("pool", "containers"))
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,48 @@ def test_a_container_marked_existing_is_not_deleted_by_its_creator(place: Workpl
     assert set(containers(place)) == {"shared-data"}, "what is marked `existing` stays"
 
 
+BORROWING = """\
+version: 1
+name: borrower
+pool: {existing: my-run}
+job: {max_wall_clock_time: 10m}
+tasks: {wait: {command: until test -e "GO"; do sleep 0.05; done, logs: false}}
+"""
+
+
+def test_destroy_keeps_a_pool_while_tasks_of_another_spec_run_on_it(place: Workplace) -> None:
+    owner, borrower = folder(place, "one", STARTING), folder(place, "two", BORROWING)
+    place.endpoints()
+    assert owner.run("apply", owner.spec).code == 0
+    assert borrower.run("apply", borrower.spec, "--detach").code == 0
+    client = batch(place)
+    for _ in range(2):  # The second command finds only the pool.
+        kept = owner.run("destroy", owner.spec, "-y")
+        assert kept.code == 0, kept.text
+        text = " ".join(kept.text.split())
+        assert "tasks of the job 'borrower' of the spec 'borrower' have not ended" in text
+        assert f"batchspec destroy {owner.spec} --force" in text
+        assert [pool.id for pool in client.list_pools()] == ["my-run"]
+        assert [job.id for job in client.list_jobs()] == ["borrower"]
+    assert "Nothing to delete but the pool" in kept.text
+    place.let_go()
+    assert borrower.run("attach", borrower.spec).code == 0
+    done = owner.run("destroy", owner.spec, "-y")
+    assert done.code == 0, done.text
+    assert "[pool-in-use]" not in done.text
+    assert not list(client.list_pools())
+
+
+def test_destroy_with_force_deletes_a_pool_that_another_spec_uses(place: Workplace) -> None:
+    owner, borrower = folder(place, "one", STARTING), folder(place, "two", BORROWING)
+    place.endpoints()
+    assert owner.run("apply", owner.spec).code == 0
+    assert borrower.run("apply", borrower.spec, "--detach").code == 0
+    done = owner.run("destroy", owner.spec, "--force", "-y")
+    assert done.code == 0, done.text
+    assert not list(batch(place).list_pools())
+
+
 STARTING = """\
 version: 1
 name: my-run

@@ -19,6 +19,7 @@ A case has ``about`` (a sentence) and these optional keys:
                  another client; ``keeps``: a retry kept tasks for the current spec; ``foreign`` is
                  the number of tasks that another client added; a state is ``active``,
                  ``running``, ``done``, ``failed``, or ``null`` (absent)
+``pool_user``    ``{id, by}``: a job of another spec with open tasks on the pool
 ``schedule``     ``{by, state, applied_by, set}``: the job schedule as created, with later changes
 ``receipt``      ``{job, files, missing}``
 ``command``      ``attach``, ``download``, ``detach``, ``retry`` or ``destroy`` instead of ``plan``
@@ -262,6 +263,11 @@ def _observed(
     created = earlier or Situation(spec, observed)
     if "pool" in case:
         observed = replace(observed, pool=_pool(case["pool"], created.spec, created.observed))
+    if "pool_user" in case:
+        user, owner = case["pool_user"]["id"], case["pool_user"].get("by")
+        metadata = {"batchspec:spec": owner} if owner else {}
+        job = JobFacts(user, "active", NOW, Record(), metadata, pool=spec.pool.id)
+        observed = replace(observed, pool_user=job)
     if "jobs" in case:
         jobs = tuple(_job(job, n, created) for n, job in enumerate(case["jobs"]))
         recorded = {KEEPS: " ".join(definitions(spec, observed).values())}

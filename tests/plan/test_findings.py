@@ -66,7 +66,6 @@ ELSEWHERE = {
     "not-a-file": (DISK, ""),
     "not-readable": (SOURCE, ""),
     "not-utf8": (SOURCE, ""),
-    "pool-in-use": (ROOT / "tests/apply/test_executor.py", ""),
     "request-too-large": (HERE, ""),
     "rows-encoding": (ROWS, '"UTF-16"'),
     "rows-format": (ROWS, ""),

@@ -28,7 +28,12 @@ async def destroy(
     variable_files: VariableFiles = None,
     yes: Yes = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Also delete results that have not been downloaded.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Also delete results that have not been downloaded, and the pool if tasks of"
+            " other specs run on it.",
+        ),
     ] = False,
     progress: Progress = ProgressKind.AUTO,
 ) -> int:
@@ -37,13 +42,13 @@ async def destroy(
     from batchspec.cli.confirm import confirm_plan
     from batchspec.cli.execute import execute
     from batchspec.cli.resume_command import always_resume_with
-    from batchspec.render.questions import NOTHING_TO_DELETE
+    from batchspec.render.questions import nothing_to_delete
 
     options = run_options(spec, variables, variable_files, target)
     async with prepare_destroy(options, ConsoleNotices(options), force=force) as prepared:
         plan = prepared.plan
         if progress.shows_plan:
-            show_plan(plan, Format.TEXT, verbose=False, nothing=NOTHING_TO_DELETE)
+            show_plan(plan, Format.TEXT, verbose=False, nothing=nothing_to_delete(plan))
             if plan.empty:
                 return Exit.DONE
         if not plan.empty and not confirm_plan(plan, progress, yes=yes, verb="destroy"):

@@ -313,15 +313,20 @@ def created_meanwhile(kind: str, name: str, metadata: Mapping[str, str]) -> Diag
 @OTHER_RUNS.rule(
     "pool-in-use",
     WARNING,
-    title="Clean-up keeps a pool on which tasks of another spec run",
-    why="The service would put running tasks back to waiting, and runs no task of a job without a"
-    " pool.",
-    fix="Run the command again when that job has ended, or delete the pool with"
-    " `batchspec destroy`.",
+    title="A pool on which tasks of another spec run is kept",
+    why="Clean-up and `destroy` would delete the pool. The service would put running tasks back to"
+    " waiting, and runs no task of a job without a pool.",
+    fix="Run the command again when that job has ended, or delete the pool now with `batchspec"
+    " destroy --force`, which also deletes results that have not been downloaded.",
 )
-def pool_in_use(pool: str, job: str) -> Iterator[Finding]:
+def pool_in_use(pool: str, job: JobFacts) -> Iterator[Finding]:
     """A job of another spec or client with tasks that have not ended."""
-    yield Finding(f"the pool {pool!r} is kept: tasks of the job {job!r} have not ended")
+    user = job.metadata.get(SPEC)
+    of = f"of the spec {user!r}" if user else "of another client"
+    yield Finding(
+        f"the pool {pool!r} is kept: tasks of the job {job.id!r} {of} have not ended",
+        detail="Its nodes are billed as long as they exist.",
+    )
 
 
 def _states(observed: Observed, job: JobFacts) -> Counter[str]:
