@@ -181,8 +181,7 @@ def plan(
         ServiceError: a service refused a request or could not be reached.
         SignInError: settings of the sign-in with Microsoft Entra ID are wrong.
     """
-    from batchspec.api.background import wait_for
-    from batchspec.api.runs import options_of, plan_options, run_plan
+    from batchspec.api.runs import options_of, plan_options, run_plan, wait_for
 
     options, wanted = options_of(spec), plan_options(rerun, replace, step)
     return wait_for(lambda: run_plan(options, wanted))
@@ -222,8 +221,7 @@ def apply(
         StalePlanError: the account or the files have changed since the plan was made.
         SpecError, UsageError, ServiceError, SignInError: as for :func:`plan`.
     """
-    from batchspec.api.background import wait_for
-    from batchspec.api.runs import plan_options, run_apply, run_control
+    from batchspec.api.runs import plan_options, run_apply, run_control, wait_for
 
     wanted, control = plan_options(rerun, replace, step), run_control(confirm, on_event, check)
     return wait_for(lambda: run_apply(spec, wanted, detach, control))
@@ -252,8 +250,7 @@ def retry(
         UsageError: the spec has no run, or no failed task has such a cause or id.
         ConsentError, RunError, SpecError, ServiceError, SignInError: as for :func:`apply`.
     """
-    from batchspec.api.background import wait_for
-    from batchspec.api.runs import options_of, run_control, run_retry
+    from batchspec.api.runs import options_of, run_control, run_retry, wait_for
 
     options, control = options_of(spec), run_control(confirm, on_event, check)
     return wait_for(lambda: run_retry(options, causes, tasks, control))
@@ -280,8 +277,7 @@ def destroy(
         SpecError: results are not downloaded; or the spec has errors.
         ConsentError, RunError, UsageError, ServiceError, SignInError: as for :func:`apply`.
     """
-    from batchspec.api.background import wait_for
-    from batchspec.api.runs import options_of, run_control, run_destroy
+    from batchspec.api.runs import options_of, run_control, run_destroy, wait_for
 
     options, control = options_of(spec), run_control(confirm, on_event, check)
     return wait_for(lambda: run_destroy(options, force, control))
@@ -299,8 +295,7 @@ def status(spec: LoadedSpec | str | os.PathLike[str]) -> Status:
         ServiceError: a service refused a request or could not be reached.
         SignInError: settings of the sign-in with Microsoft Entra ID are wrong.
     """
-    from batchspec.api.background import wait_for
-    from batchspec.api.runs import options_of, run_status
+    from batchspec.api.runs import options_of, run_status, wait_for
 
     options = options_of(spec)
     return wait_for(lambda: run_status(options))

@@ -19,8 +19,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Itera
 from types import TracebackType
 from typing import Any, Self
 
-from batchspec.api.background import Background
 from batchspec.api.runs import (
+    Background,
     RunControl,
     options_of,
     plan_options,

@@ -55,9 +55,10 @@ if TYPE_CHECKING:
     )
     from batchspec.api.prices import orphan_costs
     from batchspec.api.recorded_names import recorded_runs, runs_folder
-    from batchspec.api.run_folder import RunFolder, read_costs
-    from batchspec.api.run_record import (
+    from batchspec.api.run_folder import (
         RecordFiles,
+        RunFolder,
+        read_costs,
         read_lines,
     )
     from batchspec.api.run_report import (
@@ -177,11 +178,9 @@ _NAMES = {
         "runs_folder",
     ),
     "run_folder": (
+        "RecordFiles",
         "RunFolder",
         "read_costs",
-    ),
-    "run_record": (
-        "RecordFiles",
         "read_lines",
     ),
     "run_report": (

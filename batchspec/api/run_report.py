@@ -10,8 +10,7 @@ from pathlib import Path
 
 from batchspec.api.options import ReportFormat
 from batchspec.api.recorded_names import recorded_runs
-from batchspec.api.run_folder import APPLIED, OUTPUT, PAGE
-from batchspec.api.run_record import read_lines
+from batchspec.api.run_folder import APPLIED, OUTPUT, PAGE, read_lines
 from batchspec.apply.private_files import open_private
 from batchspec.diagnostics import Diagnostic, Severity, UsageError
 from batchspec.render import (

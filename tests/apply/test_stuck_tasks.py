@@ -10,8 +10,7 @@ import pytest
 
 from batchspec.account import TaskWaiting
 from batchspec.apply.events import Noticed, Waiting
-from batchspec.apply.monitor.health import StuckTasks
-from batchspec.apply.monitor.poll import find_stuck_tasks
+from batchspec.apply.monitor.health import StuckTasks, find_stuck_tasks
 from batchspec.exit_codes import Exit
 from batchspec.plan.failures import BLOCKED
 from tests.apply.fake import FakeAccount

@@ -6,9 +6,8 @@ and events (:class:`Monitor`). Not here: whether a cause ends the run (``apply.w
 
 from batchspec.apply.monitor.cause_table import CAUSES, Cause, CauseKind
 from batchspec.apply.monitor.causes import cause_of_deleted_pool, find_causes
-from batchspec.apply.monitor.health import Health, Watched, watched_of
+from batchspec.apply.monitor.health import Health, Watched, poll_in_detail, watched_of
 from batchspec.apply.monitor.monitor import Monitor, lasting, nodes_seen
-from batchspec.apply.monitor.poll import poll_in_detail
 
 __all__ = [
     "CAUSES",

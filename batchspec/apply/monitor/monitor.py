@@ -14,8 +14,7 @@ from batchspec.account import NodeFacts
 from batchspec.apply.events import Emit, NodeFailed, NodesSeen, Noticed, Waiting
 from batchspec.apply.monitor.cause_table import Cause
 from batchspec.apply.monitor.causes import find_causes
-from batchspec.apply.monitor.health import Health, Watched
-from batchspec.apply.monitor.poll import poll
+from batchspec.apply.monitor.health import Health, Watched, poll
 from batchspec.apply.node_logs import (
     TAIL,
     failed_preparation,

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from batchspec.api.background import Background
+from batchspec.api.runs import Background
 
 
 async def test_a_thread_without_an_event_loop_ends(monkeypatch: pytest.MonkeyPatch) -> None:
