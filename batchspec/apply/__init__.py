@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from batchspec.apply.concurrency import Cancellation, RunCancelled
     from batchspec.apply.executor import run
-    from batchspec.apply.node_logs import NodeLogs
     from batchspec.apply.packages import archive_of
     from batchspec.apply.polling import DELETION_LIMIT, POLL_INTERVAL, TERMINATION_LIMIT
+    from batchspec.apply.record import NodeLogs
 
 __all__ = [
     "DELETION_LIMIT",
@@ -38,7 +38,7 @@ _MODULES = {
     "Cancellation": "concurrency",
     "RunCancelled": "concurrency",
     "DELETION_LIMIT": "polling",
-    "NodeLogs": "node_logs",
+    "NodeLogs": "record",
     "POLL_INTERVAL": "polling",
     "TERMINATION_LIMIT": "polling",
     "archive_of": "packages",

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from batchspec.account import Account, NodeRecord, TaskRecord
 from batchspec.apply.concurrency import Cancellation
-from batchspec.apply.node_logs import NodeLogs
+from batchspec.apply.record import NodeLogs
 from batchspec.diagnostics import Diagnostic
 from batchspec.plan.observed import JobFacts
 

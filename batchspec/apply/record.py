@@ -1,19 +1,25 @@
-"""Reads the facts about all tasks and nodes of a run, before they are deleted and at its end.
+"""What a run reads from tasks and nodes before they are deleted.
 
-Few requests: lists with selected fields, a thousand tasks or nodes in each answer. An error is a
-warning: the result of a run does not depend on its record.
+:class:`Recorder` reads the facts about all tasks and nodes for the record of the run, which
+``batchspec report`` shows, before they are deleted and at its end. Few requests: lists with
+selected fields, a thousand tasks or nodes in each answer.
+
+:func:`keep_node_output` stores the output of failed start and preparation tasks in the container
+for logs, because the service stores that of tasks only.
+
+An error is a warning: the result of a run depends on neither.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from batchspec.apply.events import Emit, Noticed
-from batchspec.apply.node_logs import TAIL
-from batchspec.apply.ports import RunRecord, World
-from batchspec.diagnostics import BatchspecError, Diagnostic, ServiceError, Severity
+from batchspec.diagnostics import BatchspecError, Diagnostic, ServiceError, Severity, redact
 from batchspec.plan import Plan
 from batchspec.plan.actions import (
     Action,
@@ -25,6 +31,209 @@ from batchspec.plan.actions import (
     SubmitTasks,
     WaitForTasks,
 )
+from batchspec.plan.failures import (
+    FAILURE_RECORD,
+    NAMED_NODES,
+    OUTPUT_FILES,
+    PREPARATION_FOLDER,
+    STARTUP_FOLDER,
+    NodeFailure,
+    node_failure_text,
+    pool_folder,
+    signature,
+)
+
+if TYPE_CHECKING:
+    from batchspec.account import NodeFacts, PreparationFacts
+    from batchspec.apply.ports import RunRecord, World
+
+TAIL = 2048
+"""How many bytes from the end of stderr are read for an event."""
+_TAIL = 64 * 1024
+"""How many bytes from the end of a file are stored."""
+_READ = 50
+"""How many nodes are read; the others are ignored."""
+_AT_ONCE = 8
+"""How many nodes are read at the same time."""
+_STORED = 10
+"""How many different failures are stored; the others are ignored."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedOnNode:
+    """A start or preparation task that failed; ``directory`` is that of its files on the node."""
+
+    pool: str
+    node: str
+    folder: str
+    directory: str
+    state: str
+    exit_code: int | None
+    message: str
+
+
+def failed_start_task(pool: str, node: NodeFacts) -> FailedOnNode:
+    """The start task of a node."""
+    return FailedOnNode(
+        pool,
+        node.id,
+        STARTUP_FOLDER,
+        STARTUP_FOLDER,
+        node.state.lower(),
+        node.exit_code,
+        node.message,
+    )
+
+
+def failed_preparation(pool: str, node: PreparationFacts) -> FailedOnNode:
+    """The preparation task of a job on a node."""
+    return FailedOnNode(
+        pool,
+        node.node,
+        PREPARATION_FOLDER,
+        node.directory,
+        "preparationfailed",
+        node.exit_code,
+        node.message,
+    )
+
+
+@dataclass(slots=True)
+class NodeLogs:
+    """The failures that this run has stored, by what they have in common.
+
+    ``container`` is the container for logs; ``None`` if the spec has none. ``seen`` are the pools,
+    nodes and folders that were read. After a refusal, nothing more is stored.
+    """
+
+    container: str | None = None
+    stored: dict[tuple[str, ...], NodeFailure] = field(default_factory=dict)
+    seen: set[tuple[str, str, str]] = field(default_factory=set)
+    refused: bool = False
+
+
+async def keep_node_output(failed: Iterable[FailedOnNode], world: World, emit: Emit) -> None:
+    """Store the output of failed start or preparation tasks, once for nodes with the same failure.
+
+    No node is read twice. A failure to store is reported once in a run, as a warning.
+    """
+    logs = world.node_logs
+    if logs.container is None or logs.refused:
+        return
+    new = [one for one in failed if (one.pool, one.node, one.folder) not in logs.seen]
+    new = new[: max(0, _READ - len(logs.seen))]
+    logs.seen.update((one.pool, one.node, one.folder) for one in new)
+    limit = asyncio.Semaphore(_AT_ONCE)
+    texts = await asyncio.gather(*(_texts(one, world, limit) for one in new))
+    for one, files in zip(new, texts, strict=True):
+        try:
+            await _keep(one, files, logs.container, world)
+        except ServiceError as error:
+            # 404: clean-up has deleted the container, and the logs with it.
+            logs.refused = True
+            if error.status != 404:
+                emit(Noticed(_not_stored(one.pool, error)))
+            return
+
+
+async def keep_pool_output(pool: str, world: World, emit: Emit) -> None:
+    """Store the output of failed start tasks of a pool, before the pool is deleted."""
+    if world.node_logs.container is None:
+        return
+    try:
+        nodes = [node async for node in world.account.nodes.list_unhealthy(pool)]
+    except ServiceError as error:
+        if error.status != 404:
+            emit(Noticed(_not_stored(pool, error)))
+        return
+    await keep_node_output((failed_start_task(pool, node) for node in nodes), world, emit)
+
+
+async def forget_pool_output(pool: str, world: World, emit: Emit) -> None:
+    """Delete the stored output of a pool, before it is created again or its nodes restart."""
+    logs = world.node_logs
+    if logs.container is None:
+        return
+    logs.seen = {key for key in logs.seen if key[0] != pool}
+    logs.stored = {key: failure for key, failure in logs.stored.items() if failure.pool != pool}
+    try:
+        async for blob in world.account.blobs.list(logs.container, pool_folder(pool)):
+            await world.account.blobs.delete(logs.container, blob.name)
+    except ServiceError as error:
+        emit(Noticed(_not_deleted(logs.container, pool, error)))
+
+
+async def _texts(one: FailedOnNode, world: World, limit: asyncio.Semaphore) -> Mapping[str, str]:
+    """The ends of the files of a task; empty if a file cannot be read from the failed node."""
+    found = {}
+    async with limit:
+        for name in OUTPUT_FILES:
+            try:
+                found[name] = await world.account.nodes.get_file_tail(
+                    one.pool, one.node, f"{one.directory}/{name}", _TAIL
+                )
+            except ServiceError:
+                found[name] = ""
+    return found
+
+
+async def _keep(one: FailedOnNode, files: Mapping[str, str], container: str, world: World) -> None:
+    logs = world.node_logs
+    text = files[OUTPUT_FILES[0]] or one.message
+    line = signature(text, one.pool, one.node)
+    key = (one.pool, one.folder, one.state, str(one.exit_code), line)
+    known = logs.stored.get(key)
+    if known is not None:
+        names = (*known.nodes, one.node)[:NAMED_NODES]
+        failure = replace(known, nodes=names, count=known.count + 1)
+    elif len(logs.stored) < _STORED:
+        message = redact(one.message)
+        failure = NodeFailure(
+            one.pool, one.node, one.folder, one.state, one.exit_code, message, (one.node,)
+        )
+        for name, content in files.items():
+            await world.account.blobs.put(
+                container, f"{failure.path}{name}", redact(content).encode()
+            )
+    else:
+        return
+    logs.stored[key] = failure
+    # The record is written last, so that the files it names exist.
+    await world.account.blobs.put(
+        container, f"{failure.path}{FAILURE_RECORD}", node_failure_text(failure).encode()
+    )
+
+
+def _not_stored(pool: str, error: ServiceError) -> Diagnostic:
+    return Diagnostic(
+        "node-output-not-stored",
+        f"the output of failed start tasks of the pool {pool!r} was not stored",
+        detail=error.problems[0].summary,
+        fix="It is on the nodes until the pool is deleted: `batchspec logs --start-task NODE`.",
+        severity=Severity.WARNING,
+    )
+
+
+def _not_deleted(container: str, pool: str, error: ServiceError) -> Diagnostic:
+    return Diagnostic(
+        "node-output-not-deleted",
+        f"the output of earlier start tasks of the pool {pool!r} was not deleted",
+        detail=error.problems[0].summary,
+        fix=f"Until it is deleted, `batchspec failures` shows it: container {container}, "
+        f"folder {pool_folder(pool)}",
+        severity=Severity.WARNING,
+    )
+
+
+async def read_tail(tail: Awaitable[str], emit: Emit) -> str:
+    """The text without secrets, or nothing and a warning if a failed node does not return it."""
+    try:
+        return redact(await tail)
+    except ServiceError as error:
+        for problem in error.problems:
+            emit(Noticed(replace(problem, severity=Severity.WARNING)))
+        return ""
+
 
 _NO_ANSWER = frozenset({"bad-answer", "local-stopped", "no-credential", "unreachable"})
 """The codes of errors without an answer of the service."""

@@ -15,11 +15,10 @@ from datetime import UTC, datetime
 from batchspec.account import Account, TaskCounts
 from batchspec.apply.context import StepContext, StepResult
 from batchspec.apply.events import Noticed, Outcome, StagesSeen, TaskFailed, TasksSeen
-from batchspec.apply.monitor import Cause, Health, Monitor, lasting
-from batchspec.apply.node_logs import TAIL, read_tail
+from batchspec.apply.monitor import Cause, Health, Monitor, TaskStates, lasting
 from batchspec.apply.polling import wait_until_ended
 from batchspec.apply.ports import World
-from batchspec.apply.task_states import TaskStates
+from batchspec.apply.record import TAIL, read_tail
 from batchspec.diagnostics import Diagnostic, ServiceError, Severity, counted, redact
 from batchspec.exit_codes import Exit
 from batchspec.plan import (

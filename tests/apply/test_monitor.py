@@ -22,7 +22,6 @@ from batchspec.apply.events import (
     Waiting,
 )
 from batchspec.apply.monitor import CAUSES, Cause, Monitor, Watched
-from batchspec.apply.node_logs import NodeLogs
 from batchspec.apply.polling import (
     DELETION_LIMIT,
     TERMINATION_LIMIT,
@@ -30,6 +29,7 @@ from batchspec.apply.polling import (
     wait_until_deleted,
     wait_until_ended,
 )
+from batchspec.apply.record import NodeLogs
 from batchspec.apply.wait import TIME_LIMIT, wait_for_pool, wait_for_tasks
 from batchspec.diagnostics import ServiceError
 from batchspec.plan import NodeRelease

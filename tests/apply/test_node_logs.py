@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from batchspec.account import NodeFacts
 from batchspec.apply.events import Event, Noticed
-from batchspec.apply.node_logs import NodeLogs, forget_pool_output, keep_pool_output
 from batchspec.apply.ports import World
+from batchspec.apply.record import NodeLogs, forget_pool_output, keep_pool_output
 from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.plan.failures import NodeFailure, read_node_failure
 from tests.apply.fake import FakeAccount

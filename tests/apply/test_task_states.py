@@ -17,8 +17,7 @@ from batchspec.apply.events import (
     RunningTask,
     StagesSeen,
 )
-from batchspec.apply.monitor import Health, Watched
-from batchspec.apply.task_states import TaskStates
+from batchspec.apply.monitor import Health, TaskStates, Watched
 from batchspec.plan.actions import WaitForTasks
 from batchspec.plan.observed import JobFacts, Marks, TaskFacts
 from batchspec.plan.stage_tasks import StageTotals
