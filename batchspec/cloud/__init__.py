@@ -22,8 +22,8 @@ from batchspec.cloud.account import (
     is_loopback,
 )
 from batchspec.cloud.client import AccountClient, open_account
-from batchspec.cloud.rate_limiter import Limits
 from batchspec.cloud.sign_in import check_sign_in, is_readable_file
+from batchspec.cloud.timing import Limits
 
 __all__ = [
     "API_VERSION",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from batchspec.apply.events import Waiting
 from batchspec.cloud.account import AnyAccount
-from batchspec.cloud.rate_limiter import Limits, Timing
+from batchspec.cloud.timing import Limits, Timing
 from batchspec.diagnostics import Diagnostic
 from batchspec.plan.observed import AccountNames
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from batchspec.cloud.packages import Applications
     from batchspec.cloud.pools import Nodes, Pools
     from batchspec.cloud.rest import BatchConnection
-    from batchspec.cloud.service_time import ServiceTime
     from batchspec.cloud.storage import Blobs, Containers
     from batchspec.cloud.tasks import Tasks
+    from batchspec.cloud.timing import ServiceTime
 
 
 @dataclass(frozen=True, slots=True)

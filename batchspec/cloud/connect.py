@@ -26,13 +26,12 @@ from batchspec.cloud.jobs import Jobs, JobSchedules
 from batchspec.cloud.packages import Applications
 from batchspec.cloud.pipeline import NormalizeUrlPolicy, Notice, RetryPolicy, transport
 from batchspec.cloud.pools import Nodes, Pools
-from batchspec.cloud.rate_limiter import Limits, RateLimiter, Timing
 from batchspec.cloud.rest import BatchConnection
 from batchspec.cloud.sas import SasSigner
-from batchspec.cloud.service_time import ServiceTime
 from batchspec.cloud.sign_in import create_credential
 from batchspec.cloud.storage import Blobs, Containers
 from batchspec.cloud.tasks import Tasks
+from batchspec.cloud.timing import Limits, RateLimiter, ServiceTime, Timing
 from batchspec.cloud.transfer import BLOCK
 from batchspec.diagnostics import Diagnostic, ServiceError
 

@@ -17,10 +17,9 @@ from urllib.parse import urlsplit
 from azure.core.pipeline import policies
 
 from batchspec.cloud.account import AnyAccount, AzureAccount, LocalAccount, is_loopback
-from batchspec.cloud.arm_pools import ArmPools
 from batchspec.cloud.errors import translated
-from batchspec.cloud.facts import Json
-from batchspec.cloud.resource_facts import account_resource, vm_size
+from batchspec.cloud.facts import Json, account_resource, vm_size
+from batchspec.cloud.pools import ArmPools
 from batchspec.cloud.rest import BatchConnection, json_of, list_pages, path_segment
 from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.plan.capacity import AccountResource, VmSize

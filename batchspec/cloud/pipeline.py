@@ -32,8 +32,7 @@ from batchspec.apply.events import Waiting
 from batchspec.apply.monitor import CAUSES
 from batchspec.cloud.account import is_loopback
 from batchspec.cloud.errors import no_credential, unreachable
-from batchspec.cloud.rate_limiter import Limits, RateLimiter, Timing
-from batchspec.cloud.service_time import ServiceTime, until
+from batchspec.cloud.timing import Limits, RateLimiter, ServiceTime, Timing, until
 from batchspec.diagnostics import Diagnostic, ServiceError
 
 LOGGER = logging.getLogger("batchspec.requests")
@@ -152,7 +151,7 @@ _REPORT_INTERVAL = 30.0
 
 
 class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
-    """Sends a request until it is answered, within :class:`~.rate_limiter.Limits`.
+    """Sends a request until it is answered, within :class:`~.timing.Limits`.
 
     Raises ServiceError ``unreachable`` without an answer. An answer that is still 429, 503 or 5xx
     at the end of the limit is returned to the SDK, which raises an error.

@@ -31,9 +31,8 @@ from batchspec.cloud.errors import (
 )
 from batchspec.cloud.facts import Json, metadata, node_file
 from batchspec.cloud.pipeline import track_attempts
-from batchspec.cloud.rate_limiter import Limits, RateLimiter, Timing, Transition
 from batchspec.cloud.sas import SasSigner
-from batchspec.cloud.service_time import ServiceTime
+from batchspec.cloud.timing import Limits, RateLimiter, ServiceTime, Timing, Transition
 from batchspec.diagnostics import ConflictError, Diagnostic, ServiceError, Severity, redact
 from batchspec.plan import created_meanwhile
 from batchspec.plan.metadata import DIGEST, SPEC, from_elsewhere

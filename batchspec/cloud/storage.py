@@ -17,8 +17,8 @@ from batchspec.account import ContainerProperties, FilePart
 from batchspec.cloud.blob_requests import BlobRequests
 from batchspec.cloud.errors import transition_timeout, translate, translated
 from batchspec.cloud.pipeline import track_attempts
-from batchspec.cloud.rate_limiter import Limits, RateLimiter, Timing, Transition
 from batchspec.cloud.rest import error_code
+from batchspec.cloud.timing import Limits, RateLimiter, Timing, Transition
 from batchspec.cloud.transfer import Downloads, Uploads
 from batchspec.plan.metadata import STAMP
 from batchspec.plan.observed import Blob, LocalFile

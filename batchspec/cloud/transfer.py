@@ -30,7 +30,7 @@ from azure.storage.blob import BlobBlock, ContentSettings
 
 from batchspec.cloud.blob_requests import BlobRequests
 from batchspec.cloud.errors import error_response
-from batchspec.cloud.rate_limiter import Timing
+from batchspec.cloud.timing import Timing
 from batchspec.diagnostics import Diagnostic, ServiceError, SpecError
 from batchspec.plan.observed import Blob, LocalFile, file_changed
 

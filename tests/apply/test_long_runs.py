@@ -20,7 +20,7 @@ from batchspec.apply import run
 from batchspec.apply.events import Event, Outcome, RunEnded
 from batchspec.cloud.account import LocalAccount
 from batchspec.cloud.sas import SasSigner
-from batchspec.cloud.service_time import ServiceTime
+from batchspec.cloud.timing import ServiceTime
 from batchspec.diagnostics import Diagnostics, Secret
 from batchspec.observe import Spool, scan
 from batchspec.plan import Plan, build_plan

@@ -10,7 +10,7 @@ import pytest
 from batchspec.account import read_capacity
 from batchspec.catalog import vm_sizes
 from batchspec.cloud import AccountClient
-from batchspec.cloud.resource_facts import account_resource, vm_size
+from batchspec.cloud.facts import account_resource, vm_size
 from batchspec.diagnostics import ServiceError
 from batchspec.plan.capacity import Capacity, core_limits, quota_numbers
 from batchspec.plan.observed import PoolFacts

@@ -7,7 +7,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchspec.cloud.rate_limiter import Limits, RateLimiter, Timing
+from batchspec.cloud.timing import Limits, RateLimiter, Timing
 from tests.cloud.conftest import Time
 
 LATEST = 1e9

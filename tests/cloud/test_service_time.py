@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchspec.cloud import AccountClient, LocalAccount, open_account
-from batchspec.cloud.service_time import ServiceTime, until
+from batchspec.cloud.timing import ServiceTime, until
 from batchspec.local.wire import write_http_date
 from tests.cloud.conftest import KEY, Time
 from tests.cloud.scripted import Reply, Scripted

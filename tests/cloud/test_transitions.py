@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from batchspec.cloud import AccountClient, Limits
-from batchspec.cloud.rate_limiter import Timing, Transition
+from batchspec.cloud.timing import Timing, Transition
 from batchspec.diagnostics import ServiceError
 from batchspec.spec import Record
 from tests.cloud.conftest import Time
