@@ -61,7 +61,7 @@ azure-mgmt-batch 19. The api-versions {versions} are accepted, and replies
 have the form of the last one. In the table, `SUBSCRIPTION` stands for
 `/subscriptions/{subscription}/providers/Microsoft.Batch`, `GROUP` for the
 same with `/resourceGroups/{group}`, and `ACCOUNT` for `GROUP/batchAccounts/NAME`. Paths are
-compared without case. Requests have the key of the Batch account as a bearer token; see
+compared without case. Requests have the token of the data folder as a bearer token; see
 `docs/local.md`. Errors of Resource Manager itself (401, a scope or an api-version that does not
 exist) have its usual codes; there is no recording of them. Nor is there one of a condition that
 does not hold, which is 412 `ConditionNotMet` as on the data plane, nor of `PropertyPath` in a list,
@@ -112,7 +112,7 @@ _BEHAVIOUR = """\
 - **Authentication.** Only Shared Key. A request without a valid signature, or with a date that
   differs by more than 15 minutes, gets 403 `AuthenticationFailed` before the service reads anything
   else of it. Whether the real service answers 401 or 403 to an unsigned request is unknown. The
-  control plane does not check tokens of Microsoft Entra ID; its token is the key of the account.
+  control plane does not check tokens of Microsoft Entra ID; its token is one of the data folder.
 - **Request bodies.** At most 1 MiB (`RequestBodyTooLarge`).
 - **Statistics.** `$expand=stats` returns wait and wall-clock times, retries, counts, and the CPU
   time and disk bytes of all processes of all runs of a task, after they have ended. Reads from the

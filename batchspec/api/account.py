@@ -98,7 +98,8 @@ async def open_target(
         account = local_account(endpoints)
         stopped = partial(stopped_service, endpoints)
     notices.working(f"reading the account {account.names.batch}")
-    conceal(*(key for key in (account.batch_key, account.blob_key) if key is not None))
+    secrets = (account.batch_key, account.blob_key, account.token)
+    conceal(*(each for each in secrets if each is not None))
     async with open_account(account, notice=notices.waiting, stopped=stopped) as client:
         yield client
 
@@ -152,6 +153,7 @@ def local_account(endpoints: local.Endpoints) -> LocalAccount:
         blob_url=endpoints.blob_url,
         blob_account=endpoints.blob_account,
         blob_key=Secret(endpoints.blob_key),
+        token=Secret(endpoints.token),
     )
 
 

@@ -148,6 +148,12 @@ ACCOUNT = ErrorGroup(
             "Fix AZURE_BATCH_ENDPOINT.",
         ),
         ErrorCode(
+            "bad-token-file",
+            "The token of the embedded service cannot be read",
+            "`BATCHSPEC_LOCAL_TOKEN_FILE` names the file; the control plane requires the token.",
+            'Set the variables again: `eval "$(batchspec local env)"`.',
+        ),
+        ErrorCode(
             "bad-connection-string",
             "The connection string is incomplete",
             "It must contain the name and the key of the account.",

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
@@ -72,7 +73,10 @@ _EMULATOR_KEY = (
 
 @dataclass(frozen=True, slots=True)
 class LocalAccount:
-    """The embedded service and its blob storage, both at http URLs of the loopback interface."""
+    """The embedded service and its blob storage, both at http URLs of the loopback interface.
+
+    ``token`` is the bearer token of the service, which the control plane requires.
+    """
 
     batch_url: str
     batch_account: str
@@ -82,6 +86,7 @@ class LocalAccount:
     blob_key: Secret
     subscription: str = "00000000-0000-0000-0000-000000000000"
     resource_group: str = "batchspec"
+    token: Secret | None = None
 
     @property
     def manager_url(self) -> str:
@@ -101,6 +106,7 @@ class AzureAccount:
     Without a key (``None``), ``DefaultAzureCredential`` authenticates. ``cloud`` is the Azure cloud
     of the accounts. ``subscription`` and ``resource_group`` are those of the Batch account; empty:
     not given. ``manager`` is the URL of Azure Resource Manager if it is not that of the cloud.
+    ``token`` is the bearer token of the embedded service, for URLs of the loopback interface only.
     """
 
     batch_url: str
@@ -113,6 +119,7 @@ class AzureAccount:
     subscription: str = ""
     resource_group: str = ""
     manager: str = ""
+    token: Secret | None = None
 
     @property
     def manager_url(self) -> str:
@@ -136,8 +143,18 @@ def is_loopback(url: str) -> bool:
     return urlsplit(url).hostname in _LOOPBACK
 
 
-def account_from(environment: Mapping[str, str]) -> AzureAccount:
+def _read_file(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")
+
+
+def account_from(
+    environment: Mapping[str, str], read_file: Callable[[str], str] = _read_file
+) -> AzureAccount:
     """The account of the environment variables that the Azure CLI reads, too.
+
+    Args:
+        environment: the environment variables.
+        read_file: the text of a file; called only for addresses of the embedded service.
 
     Raises:
         UsageError: with a diagnostic for each variable that is missing or invalid.
@@ -162,6 +179,8 @@ def account_from(environment: Mapping[str, str]) -> AzureAccount:
     _check_transport("AZURE_BATCH_ENDPOINT", batch_url, batch_key, found)
     _check_transport("AZURE_STORAGE_CONNECTION_STRING", blob_url, blob_key, found)
     manager = _manager(environment, found)
+    loopback = any(is_loopback(url) for url in (batch_url, blob_url, manager))
+    token = _token(environment, read_file, found) if loopback else None
     if found:
         raise UsageError(*found)
     return AzureAccount(
@@ -175,7 +194,32 @@ def account_from(environment: Mapping[str, str]) -> AzureAccount:
         _given(environment, "AZURE_SUBSCRIPTION_ID"),
         _given(environment, "AZURE_RESOURCE_GROUP"),
         manager,
+        token,
     )
+
+
+_TOKEN_FILE = "BATCHSPEC_LOCAL_TOKEN_FILE"  # noqa: S105 - the name of a variable
+
+
+def _token(
+    environment: Mapping[str, str], read_file: Callable[[str], str], found: list[Diagnostic]
+) -> Secret | None:
+    """The token of the embedded service; ``None`` if the variable is not set."""
+    path = _given(environment, _TOKEN_FILE)
+    if not path:
+        return None
+    try:
+        return Secret(read_file(path).strip())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        problem = Diagnostic(
+            "bad-token-file",
+            f"the file that {_TOKEN_FILE} names cannot be read: {path}",
+            str(reason),
+            fix='Set it again: `eval "$(batchspec local env)"`',
+        )
+        found.append(problem)
+        return None
 
 
 _MANAGER = "AZURE_RESOURCE_MANAGER_ENDPOINT"
@@ -184,7 +228,7 @@ _MANAGER = "AZURE_RESOURCE_MANAGER_ENDPOINT"
 def _manager(environment: Mapping[str, str], found: list[Diagnostic]) -> str:
     """The URL of Azure Resource Manager; empty: that of the cloud.
 
-    `batchspec local env` sets it to the embedded service, which takes the key of its account.
+    `batchspec local env` sets it to the embedded service, which takes its own token.
     """
     text = _given(environment, _MANAGER).rstrip("/")
     if not text or not _is_url(_MANAGER, text, found):

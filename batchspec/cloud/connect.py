@@ -20,7 +20,7 @@ from azure.storage.blob.aio import BlobServiceClient
 from batchspec.cloud.account import API_VERSION, PUBLIC, AnyAccount, AzureAccount, AzureCloud
 from batchspec.cloud.account_facts import Images, Quotas
 from batchspec.cloud.client import AccountClient
-from batchspec.cloud.control_plane import ControlPlane, management_client, takes_key
+from batchspec.cloud.control_plane import ControlPlane, local_token, management_client
 from batchspec.cloud.errors import no_manager_credential, translate
 from batchspec.cloud.jobs import Jobs, JobSchedules
 from batchspec.cloud.packages import Applications
@@ -95,9 +95,9 @@ async def connect(
 
         async def connect_manager(subscription: str) -> BatchManagementClient:
             nonlocal token
-            if token is None and isinstance(account, AzureAccount) and not takes_key(account):
+            if token is None and local_token(account, account.manager_url) is None:
                 token = await stack.enter_async_context(
-                    credential() if credential else create_credential(account.cloud)
+                    credential() if credential else create_credential(_cloud(account))
                 )
             return await stack.enter_async_context(
                 management_client(

@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 
 from azure.core.pipeline import policies
 
-from batchspec.cloud.account import AnyAccount, AzureAccount, LocalAccount, is_loopback
+from batchspec.cloud.account import PUBLIC, AnyAccount, AzureAccount, LocalAccount, is_loopback
 from batchspec.cloud.errors import translated
 from batchspec.cloud.facts import Json, account_resource, vm_size
 from batchspec.cloud.pools import ArmPools
 from batchspec.cloud.rest import BatchConnection, json_of, list_pages, path_segment
-from batchspec.diagnostics import Diagnostic, ServiceError
+from batchspec.diagnostics import Diagnostic, Secret, ServiceError
 from batchspec.plan.capacity import AccountResource, VmSize
 from batchspec.plan.observed import PoolFacts
 
@@ -252,25 +252,24 @@ def _too_many(count: int) -> ServiceError:
     return ServiceError(problem, code="account-not-found")
 
 
-def takes_key(account: AnyAccount) -> bool:
-    """Whether the control plane is that of the embedded service, which takes the account key."""
-    return account.batch_key is not None and is_loopback(account.manager_url)
+def local_token(account: AnyAccount, url: str) -> Secret | None:
+    """The token of the embedded service for ``url``; ``None`` if it is another service."""
+    return account.token if is_loopback(url) else None
 
 
-class KeyPolicy(policies.SansIOHTTPPolicy[Any, Any]):
-    """Authentication at the embedded service: the key of the account in place of a token.
+class LocalTokenPolicy(policies.SansIOHTTPPolicy[Any, Any]):
+    """Authentication at the embedded service.
 
-    Without it the SDK refuses to send a token over http, after 4.8 seconds of retries.
+    The policy of the SDK refuses to send a token over http, after 4.8 seconds of retries.
     """
 
-    def __init__(self, account: AnyAccount) -> None:
+    def __init__(self, token: Secret) -> None:
         super().__init__()
-        assert account.batch_key is not None
-        self._key = account.batch_key
+        self._token = token
 
     def on_request(self, request: Any) -> None:
         """Set the header."""
-        request.http_request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
+        request.http_request.headers["Authorization"] = f"Bearer {self._token.reveal()}"
 
 
 def management_client(
@@ -297,11 +296,12 @@ def management_client(
     )
 
     authentication: Any
-    if isinstance(account, AzureAccount) and not takes_key(account):
-        scope = f"{account.cloud.manager_audience}/.default"
-        authentication = AsyncARMChallengeAuthenticationPolicy(credential, scope)
+    if token := local_token(account, account.manager_url):
+        authentication = LocalTokenPolicy(token)
     else:
-        authentication = KeyPolicy(account)
+        cloud = account.cloud if isinstance(account, AzureAccount) else PUBLIC
+        scope = f"{cloud.manager_audience}/.default"
+        authentication = AsyncARMChallengeAuthenticationPolicy(credential, scope)
     pipeline: Sequence[Any] = (
         policies.RequestIdPolicy(),
         policies.HeadersPolicy(),

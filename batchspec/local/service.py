@@ -52,8 +52,9 @@ class ServiceConfig:
     """The configuration of a service.
 
     ``data`` is the folder of its state, used by no other service. ``key`` is the account's key in
-    base64; it is never shown. ``storage`` is the connection string of the account's storage for
-    ``autoStorageContainerName``, or ``None``; ``storage_aliases`` are its other addresses.
+    base64, ``token`` the bearer token that is accepted (empty: none is); they are never shown.
+    ``storage`` is the connection string of the account's storage for ``autoStorageContainerName``,
+    or ``None``; ``storage_aliases`` are its other addresses.
     ``speed`` is the ratio of the service's time to real time, ``allocation`` the service's time
     that a node needs to start, ``release`` that it needs to leave its pool, ``faults`` the injected
     faults. ``applications`` is the folder of application packages, ``identities`` are the rights of
@@ -67,6 +68,7 @@ class ServiceConfig:
     data: Path
     account: str
     key: str = field(repr=False)
+    token: str = field(repr=False, default="")
     storage: str | None = field(default=None, repr=False)
     storage_aliases: tuple[str, ...] = ()
     speed: float = 1.0
@@ -185,7 +187,14 @@ async def serve(
         )
         # Dates of signatures are real time, whatever the speed of the service's clock.
         former = FormerClients(config.data)
-        app = App(context, config.key, now=clock.now, wall=_wall, former_clients=former)
+        app = App(
+            context,
+            config.key,
+            config.token,
+            now=clock.now,
+            wall=_wall,
+            former_clients=former,
+        )
         engine = None if make_engine is None else make_engine(store, config, url, clock, ssh)
         async with (
             time.persist(clock),

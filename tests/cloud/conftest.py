@@ -17,6 +17,7 @@ from batchspec.diagnostics import Secret
 from tests.cloud.scripted import Scripted
 
 KEY = Secret(base64.b64encode(b"a key of the tests").decode())
+TOKEN = Secret("a-token-of-the-embedded-service")
 
 
 BLOCK = 512 * 1024
@@ -101,6 +102,8 @@ def opened(clock: Time, notices: list[Waiting]) -> Opener:
 @pytest.fixture
 async def cloud(server: Scripted, opened: Opener) -> AsyncIterator[AccountClient]:
     """An account of which both services are the scripted server, storage under /store."""
-    account = LocalAccount(server.url, "acct", KEY, f"{server.url}/store", "store", KEY)
+    account = LocalAccount(
+        server.url, "acct", KEY, f"{server.url}/store", "store", KEY, token=TOKEN
+    )
     async with opened(account) as cloud:
         yield cloud

@@ -15,11 +15,11 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 
 from batchspec.cloud import AccountClient, AnyAccount, account_from, open_account
-from batchspec.cloud.control_plane import takes_key
+from batchspec.cloud.control_plane import local_token
 from batchspec.cloud.errors import ErrorResponse, to_diagnostic
 from batchspec.cloud.pipeline import LOGGER
 from batchspec.diagnostics import ServiceError, UsageError
-from tests.cloud.conftest import KEY, Time
+from tests.cloud.conftest import KEY, TOKEN, Time
 from tests.cloud.resource_manager import (
     ACCOUNT,
     ACCOUNTS,
@@ -241,9 +241,7 @@ async def test_a_failed_sign_in_is_not_about_keys(
     assert not server.asked
 
 
-async def test_the_embedded_service_takes_the_key_of_its_account(
-    cloud: AccountClient, server: Scripted
-) -> None:
+async def test_the_embedded_service_takes_its_token(cloud: AccountClient, server: Scripted) -> None:
     place = (
         f"/subscriptions/{SUBSCRIPTION}/resourceGroups/batchspec/providers/Microsoft.Batch"
         "/batchAccounts/acct"
@@ -251,7 +249,7 @@ async def test_the_embedded_service_takes_the_key_of_its_account(
     server.on("GET", place, Reply(200, account_body()))
     await cloud.control_plane.get_account()
     [asked] = server.asked
-    assert asked.headers["Authorization"] == f"Bearer {KEY.reveal()}"
+    assert asked.headers["Authorization"] == f"Bearer {TOKEN.reveal()}"
 
 
 async def test_a_denied_action_names_role_and_scope(manager: Manager, server: Scripted) -> None:
@@ -419,17 +417,47 @@ def test_another_url_of_the_manager(url: str, code: str) -> None:
     assert "AZURE_RESOURCE_MANAGER_ENDPOINT" in caught.value.problems[0].summary
 
 
-async def test_only_a_loopback_manager_gets_the_key(
+async def test_only_a_loopback_manager_gets_the_local_token(
     manager: Manager, server: Scripted, credential: Credential
 ) -> None:
     server.on("GET", ACCOUNT, Reply(200, account_body()))
     place = azure_account(server, subscription=SUBSCRIPTION, group="rg1")
-    async with manager(replace(place, batch_key=KEY)) as cloud:
+    place = replace(place, batch_key=KEY, token=TOKEN)
+    async with manager(place) as cloud:
         await cloud.control_plane.get_account()
-    assert server.asked[0].headers["Authorization"] == f"Bearer {KEY.reveal()}"
-    away = replace(place, manager="https://arm.example")
-    assert not takes_key(away)
-    assert not takes_key(replace(place, batch_key=None))
+    assert server.asked[0].headers["Authorization"] == f"Bearer {TOKEN.reveal()}"
+    assert not credential.scopes
+    assert local_token(place, "https://arm.example") is None
+    assert local_token(place, place.batch_url) is None
+
+
+@pytest.mark.parametrize("text", ["T0KEN\n", None])
+def test_the_token_file_of_local_env(text: str | None) -> None:
+    environment = {
+        "AZURE_BATCH_ACCOUNT": "a",
+        "AZURE_BATCH_ENDPOINT": "http://127.0.0.1:1",
+        "AZURE_BATCH_ACCESS_KEY": KEY.reveal(),
+        "AZURE_STORAGE_ACCOUNT": "s",
+        "BATCHSPEC_LOCAL_TOKEN_FILE": "/data/token",
+    }
+
+    def read(path: str) -> str:
+        assert path == "/data/token"
+        if text is None:
+            raise FileNotFoundError(2, "No such file or directory")
+        return text
+
+    if text is not None:
+        account = account_from(environment, read)
+        assert account.token is not None and account.token.reveal() == "T0KEN"
+        away = {**environment, "AZURE_BATCH_ENDPOINT": "https://a.westeurope.batch.azure.com"}
+        assert account_from(away, read).token is None
+        return
+    with pytest.raises(UsageError) as caught:
+        account_from(environment, read)
+    [problem] = caught.value.problems
+    assert (problem.code, problem.detail) == ("bad-token-file", "No such file or directory")
+    assert "/data/token" in problem.summary
 
 
 def test_the_library_is_imported_with_the_first_request_only() -> None:

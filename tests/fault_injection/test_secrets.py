@@ -1,8 +1,8 @@
 """No secret is in any output, saved file, run folder, log or exception.
 
 Commands run with marked keys and a marked secret, and all bytes that were written are searched.
-The search excludes what contains secrets by purpose: ``account.json`` (readable by its owner
-only), the state of the service, and the output of ``batchspec local env``.
+The search excludes what contains secrets by purpose: ``account.json`` and ``token`` (readable by
+their owner only), the state of the service, and the output of ``batchspec local env``.
 """
 
 from __future__ import annotations
@@ -31,11 +31,13 @@ BLOB_KEY = "MarkedBlobKey".ljust(86, "1") + "=="
 WRONG_KEY = "MarkedWrongKey".ljust(86, "2") + "=="
 SECRET = "Marked-Secret-4711"
 ROTATED = "Rotated-Marked-Secret"
+TOKEN = "MarkedLocalToken".ljust(64, "3")
 
 MARKS = [
     b"MarkedBatchKey",
     b"MarkedBlobKey",
     b"MarkedWrongKey",
+    b"MarkedLocalToken",
     b"Marked-Secret",
     *(base64.b64decode(key)[:12] for key in (BATCH_KEY, BLOB_KEY, WRONG_KEY)),
     base64.b64encode(SECRET.encode())[:20],
@@ -119,7 +121,7 @@ class Marked:
                 yield str(path), path.read_bytes()
                 yield f"the name of {path}", os.fsencode(path)
         home = self.place.home
-        kept = {home / "account.json", home / "batch", home / "blobs"}
+        kept = {home / "account.json", home / "token", home / "batch", home / "blobs"}
         for path in sorted(home.rglob("*")):
             if path.is_file() and not kept & {path, *path.parents}:
                 yield str(path), path.read_bytes()
@@ -137,6 +139,9 @@ def marked(azurite_installed: Path, tmp_path: Path) -> Iterator[Marked]:
     account = home / "account.json"
     account.touch(mode=0o600)
     account.write_text(json.dumps({**names, "batch_key": BATCH_KEY, "blob_key": BLOB_KEY}))
+    token = home / "token"
+    token.touch(mode=0o600)
+    token.write_text(TOKEN)
     # Temporary folders are searched, too.
     environ = {
         "BATCHSPEC_LOCAL_HOME": str(home),

@@ -34,7 +34,7 @@ MACHINE = {
 
 
 class Place(Protocol):
-    """Where a control plane is, and the key that it accepts."""
+    """Where a control plane is, and the token that it accepts."""
 
     @property
     def url(self) -> str: ...
@@ -43,7 +43,7 @@ class Place(Protocol):
     def account(self) -> str: ...
 
     @property
-    def key(self) -> str: ...
+    def token(self) -> str: ...
 
 
 class _NoCredential:
@@ -59,7 +59,7 @@ def management_client(place: Place, **options: Any) -> BatchManagementClient:
         _NoCredential(),
         SUBSCRIPTION,
         base_url=place.url,
-        authentication_policy=HeadersPolicy({"Authorization": f"Bearer {place.key}"}),
+        authentication_policy=HeadersPolicy({"Authorization": f"Bearer {place.token}"}),
         retry_total=0,
         polling_interval=0,
         **options,
@@ -80,14 +80,14 @@ class Management:
         *,
         query: str = f"api-version={API_VERSION}",
         headers: Mapping[str, str] | None = None,
-        key: str | None = None,
+        token: str | None = None,
     ) -> Answer:
         """Send one request; ``path`` is below the account unless it starts with ``/``."""
         if not path.startswith("/"):
             path = f"{account_path(self.place)}/{path}".rstrip("/")
         content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         sent = {
-            "authorization": f"Bearer {self.place.key if key is None else key}",
+            "authorization": f"Bearer {self.place.token if token is None else token}",
             **({"content-type": "application/json"} if content else {}),
             **(headers or {}),
         }
@@ -123,8 +123,8 @@ class ServicePlace:
         return self.endpoints.batch_account
 
     @property
-    def key(self) -> str:
-        return self.endpoints.batch_key
+    def token(self) -> str:
+        return self.endpoints.token
 
 
 def attach_identities(place: Place, pool_id: str, *ids: str) -> None:

@@ -31,6 +31,7 @@ from tests.local.signing import authorization
 
 ACCOUNT = "testaccount"
 KEY = base64.b64encode(b"a key for tests" * 4).decode()
+TOKEN = "a-token-for-tests"
 VERSION = "2025-06-01"
 
 
@@ -66,6 +67,7 @@ class Service:
     data: Path
     account: str = ACCOUNT
     key: str = field(default=KEY, repr=False)
+    token: str = field(default=TOKEN, repr=False)
     violations: list[str] = field(default_factory=list)
     _store: Store | None = None
     _client: BatchClient | None = None
@@ -176,7 +178,7 @@ def running(
         urls.append(url)
         ready.set()
 
-    settings = ServiceConfig(data=data, account=ACCOUNT, key=KEY, **config)
+    settings = ServiceConfig(data=data, account=ACCOUNT, key=KEY, token=TOKEN, **config)
     task = loop.create_task(serve(settings, announce, make_engine=make_engine))
 
     def run() -> None:

@@ -15,7 +15,7 @@ from batchspec.catalog import vm_sizes
 from batchspec.local.control_plane import CONTROL_PLANE_ROUTES
 from batchspec.local.fault_injection import parse_fault_injection
 from tests.local.management import GROUP, Management, management_client
-from tests.local.running import ACCOUNT, Service, running
+from tests.local.running import ACCOUNT, KEY, Service, running
 
 STORAGE = (
     "DefaultEndpointsProtocol=http;AccountName=stor1;AccountKey=a2V5;"
@@ -93,16 +93,17 @@ def test_sizes_are_listed_page_by_page_and_by_family(arm: BatchManagementClient)
         ({"authorization": ""}, "AuthenticationFailed"),
         ({"authorization": "Bearer x"}, "InvalidAuthenticationToken"),
         ({"authorization": "Basic x"}, "InvalidAuthenticationToken"),
+        ({"authorization": f"Bearer {KEY}"}, "InvalidAuthenticationToken"),
     ],
 )
-def test_a_request_without_the_key_is_refused(
+def test_a_request_without_the_token_is_refused(
     management: Management, headers: dict[str, str], code: str
 ) -> None:
     answer = management.request("GET", "", headers=headers)
     assert answer.status == 401
     assert answer.headers["www-authenticate"] == "Bearer"
     assert answer.json["error"]["code"] == code
-    assert management.place.key not in answer.body.decode()
+    assert management.place.token not in answer.body.decode()
 
 
 def test_a_signature_of_the_data_plane_is_refused(service: Service) -> None:

@@ -123,6 +123,7 @@ def test_status_contains_everything_except_keys(shared: Endpoints) -> None:
     assert timedelta(0) <= datetime.now(UTC) - status.started < timedelta(minutes=10)
     assert shared.batch_key not in repr(status)
     assert shared.blob_key not in repr(status)
+    assert shared.token and shared.token not in repr(status)
 
 
 def test_only_the_owner_can_read_the_folder_and_the_keys(shared: Endpoints) -> None:
@@ -131,14 +132,14 @@ def test_only_the_owner_can_read_the_folder_and_the_keys(shared: Endpoints) -> N
         assert file.stat().st_mode & 0o077 == 0, file.name
 
 
-def test_keys_are_in_one_file_only(shared: Endpoints) -> None:
-    with_key = [
-        file.name
-        for file in shared.data.rglob("*")
-        if file.is_file()
-        and any(key.encode() in file.read_bytes() for key in (shared.batch_key, shared.blob_key))
-    ]
-    assert with_key == ["account.json"]
+def test_credentials_are_in_two_files_only(shared: Endpoints) -> None:
+    found = {}
+    for file in filter(Path.is_file, shared.data.rglob("*")):
+        data = file.read_bytes()
+        secrets = (shared.batch_key, shared.blob_key, shared.token)
+        if which := [number for number, each in enumerate(secrets) if each.encode() in data]:
+            found[file.name] = which
+    assert found == {"account.json": [0, 1], "token": [2]}
 
 
 def test_a_start_on_another_port_is_rejected(shared: Endpoints) -> None:

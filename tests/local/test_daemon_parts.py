@@ -36,6 +36,7 @@ ENDPOINTS = Endpoints(
     blob_key="c2Vj/+==",
     pid=1,
     data=Path("/data"),
+    token="t0ken",
 )
 """The key of the Batch account has a character that shells treat in their own way."""
 
@@ -84,17 +85,33 @@ def test_status_and_stop_create_nothing(tmp_path: Path) -> None:
 def test_keys_are_random_and_persistent_and_as_long_as_in_azure(tmp_path: Path) -> None:
     home = Home(tmp_path)
     assert Account.read(home) is None
-    made = Account.create(home)
-    assert Account.read(home) == made
-    assert len({made.batch_key, made.blob_key, Account.create(home).batch_key}) == 3
+    made = Account.open(home)
+    assert Account.read(home) == made == Account.open(home)
+    home.account.unlink()
+    assert len({made.batch_key, made.blob_key, Account.open(home).batch_key}) == 3
     assert len(base64.b64decode(made.batch_key)) == 64
     assert home.account.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_key_readable_by_other_users_is_rejected(tmp_path: Path) -> None:
+def test_the_token_is_no_key_and_a_new_one_replaces_a_deleted_one(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    Account.create(home)
-    home.account.chmod(0o640)
+    made = Account.open(home)
+    assert home.token.read_text() == f"{made.token}\n"
+    assert home.token.stat().st_mode & 0o777 == 0o600
+    assert made.token not in home.account.read_text()
+    home.token.unlink()  # as in a folder of a version without tokens
+    read = Account.read(home)
+    assert read is not None and read.token == ""
+    new = Account.open(home)
+    assert (new.batch_key, new.blob_key) == (made.batch_key, made.blob_key)
+    assert len(new.token) >= 64 and new.token != made.token
+
+
+@pytest.mark.parametrize("name", ["account.json", "token"])
+def test_a_credential_readable_by_other_users_is_rejected(tmp_path: Path, name: str) -> None:
+    home = Home(tmp_path)
+    Account.open(home)
+    (tmp_path / name).chmod(0o640)
     with pytest.raises(LocalError) as caught:
         Account.read(home)
     assert caught.value.code == "account-exposed"
@@ -138,6 +155,7 @@ def test_the_repr_of_endpoints_contains_no_key() -> None:
     text = f"{ENDPOINTS!r} {ENDPOINTS}"
     assert ENDPOINTS.batch_key not in text
     assert ENDPOINTS.blob_key not in text
+    assert ENDPOINTS.token not in text
 
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -160,6 +178,8 @@ def test_other_formats_of_env_can_be_parsed() -> None:
     text = local.env(ENDPOINTS, "dotenv", now=NOW)
     dotenv = dotenv_values(stream=StringIO(text), interpolate=False)
     assert dotenv == expected
+    assert expected["BATCHSPEC_LOCAL_TOKEN_FILE"] == "/data/token"
+    assert ENDPOINTS.token not in text
     assert "$env:AZURE_BATCH_ACCESS_KEY = 'b''k=='" in local.env(ENDPOINTS, "powershell")
 
 

@@ -43,7 +43,9 @@ class Service:
             ContainerEngine({}),
             SshServers(data, lambda *_: None),
         )
-        self._app = App(self.context, _KEY, now=_now, wall=_now, former_clients=FormerClients(data))
+        self._app = App(
+            self.context, _KEY, "", now=_now, wall=_now, former_clients=FormerClients(data)
+        )
 
     async def send(
         self, method: str, path: str, query: Mapping[str, str], body: Any = None

@@ -2,7 +2,7 @@
 
 Errors of the Batch provider have ``target``, ``RequestId`` and ``Time`` as recorded; those of
 Resource Manager itself have not. No token of Microsoft Entra ID is checked here: a request carries
-the key of the local account, so that other users of the machine cannot send one.
+the token of the data folder, so that other users of the machine cannot send one.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def is_control_plane(path: str) -> bool:
     return first in {"subscriptions", "providers"}
 
 
-def check_token(headers: Mapping[str, str], key: str) -> None:
-    """Check that a request has the key of the account as its bearer token.
+def check_token(headers: Mapping[str, str], token: str) -> None:
+    """Check that a request has ``token``, which must not be empty, as its bearer token.
 
     Raises:
         ArmError: 401; the message contains neither of the two.
@@ -65,15 +65,20 @@ def check_token(headers: Mapping[str, str], key: str) -> None:
             "AuthenticationFailed",
             "Authentication failed. The 'Authorization' header is missing.",
         )
-    scheme, _, token = header.partition(" ")
-    right = hmac.compare_digest(token.strip().encode(), key.encode())
-    if scheme.lower() != "bearer" or not right:
+    if not is_bearer(header, token):
         raise ArmError(
             401,
             "InvalidAuthenticationToken",
-            "The access token is invalid. Send the header 'Authorization: Bearer KEY' with the key "
-            "of the local account: batchspec local env",
+            "The access token is invalid. Send the header 'Authorization: Bearer TOKEN' with the "
+            "content of the file 'token' in the data folder: batchspec local status",
         )
+
+
+def is_bearer(authorization: str, token: str) -> bool:
+    """Whether an ``Authorization`` header carries ``token``, which must not be empty."""
+    scheme, _, given = authorization.partition(" ")
+    equal = hmac.compare_digest(given.strip().encode(), token.encode())
+    return bool(token) and equal and scheme.lower() == "bearer"
 
 
 def check_api_version(query: Mapping[str, str], kind: str) -> None:

@@ -15,11 +15,10 @@ from batchspec.local.daemon.control import (
     start_daemon,
     stop_daemon,
 )
-from batchspec.local.daemon.home import (
-    Account,
+from batchspec.local.daemon.home import Account, Home
+from batchspec.local.daemon.status import (
     Announcement,
     Endpoints,
-    Home,
     HttpsEndpoints,
     State,
     Status,

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 from urllib.parse import urlencode
 
-from batchspec.local.daemon.home import Endpoints, connection_string
+from batchspec.local.daemon.status import Endpoints, connection_string
 from batchspec.local.settings import RESOURCE_GROUP, SUBSCRIPTION
 
 Format = Literal["sh", "powershell", "dotenv", "json"]
@@ -48,6 +48,7 @@ def variables(endpoints: Endpoints, now: datetime) -> dict[str, str]:
         "AZURE_SUBSCRIPTION_ID": SUBSCRIPTION,
         "AZURE_RESOURCE_GROUP": RESOURCE_GROUP,
         "AZURE_RESOURCE_MANAGER_ENDPOINT": batch_url,
+        "BATCHSPEC_LOCAL_TOKEN_FILE": str(endpoints.token_file),
         # azcopy and Storage Explorer, as an argument
         "AZURE_STORAGE_SAS_URL": sas_url,
         # adlfs, object_store

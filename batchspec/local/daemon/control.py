@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from batchspec.local.azurite import STOP_SECONDS, NodeJs, find_nodejs, install
-from batchspec.local.daemon.home import Account, Endpoints, Home, read_announcement
+from batchspec.local.daemon.home import Account, Home
+from batchspec.local.daemon.status import Endpoints, read_announcement
 from batchspec.local.fault_injection import check_operations
 from batchspec.local.process import Lock, Process, held, kill_orphans, wait_free
 from batchspec.local.settings import Settings, Simulation

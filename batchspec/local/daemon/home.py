@@ -1,4 +1,4 @@
-"""The data folder: its paths, account, announcement and status of the service."""
+"""The data folder: its paths, and the account with its credentials."""
 
 from __future__ import annotations
 
@@ -10,18 +10,12 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
-from enum import StrEnum
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
-from urllib.parse import urlsplit
+from typing import Self
 
-from batchspec.local.former_clients import FormerClient, read_former_clients
-from batchspec.local.process import Process, held
-from batchspec.local.settings import REAL_TIME, Simulation, SimulationOptions, TrustFiles
 from batchspec.local.startup import LocalError
-from batchspec.local.task_users import ALL_AS_SERVICE, Separation, UserIds, private_mode
+from batchspec.local.task_users import private_mode
 
 _TRASH = "trash-"
 _STATE_FOLDERS = ("batch", "blobs")
@@ -37,6 +31,11 @@ class Home:
     def account(self) -> Path:
         """Names and keys of the two accounts; created once."""
         return self.root / "account.json"
+
+    @property
+    def token(self) -> Path:
+        """The token that stands for a sign-in with Microsoft Entra ID; created once."""
+        return self.root / "token"
 
     @property
     def endpoints(self) -> Path:
@@ -190,6 +189,8 @@ def _strangers(root: Path) -> set[str]:
     ours = {home.start_lock.name, home.daemon_lock.name, home.azurite_lock.name, home.log.name}
     # The user may fill these before the first start.
     ours |= {home.applications.name, home.identities.name}
+    # A new account after the file of the former one was deleted.
+    ours.add(home.token.name)
     return {
         name
         for name in os.listdir(root)  # noqa: PTH208  names are enough
@@ -199,279 +200,85 @@ def _strangers(root: Path) -> set[str]:
 
 _ACCOUNT_NAME = "batchspeclocal"
 _KEY_BYTES = 64  # as long as Azure's
+_TOKEN_BYTES = 48
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Names and keys of the Batch account and the storage account; keys are base64.
+    """Names and credentials of the Batch account and the storage account; keys are base64.
 
-    They are created at the first start and never change.
+    ``token`` stands for a sign-in with Microsoft Entra ID; empty if no service that has one was
+    started yet. The credentials are created at the first start and never change.
     """
 
     batch_account: str
     batch_key: str = field(repr=False)
     blob_account: str
     blob_key: str = field(repr=False)
+    token: str = field(repr=False, default="")
 
     @classmethod
     def read(cls, home: Home) -> Self | None:
         """The account of ``home``; ``None`` if it has not been created yet.
 
         Raises:
-            LocalError: the file is damaged (``account-damaged``), or other users can read it
+            LocalError: a file is damaged (``account-damaged``), or other users can read it
                 (``account-exposed``).
         """
-        path = home.account
+        data = _read_private(home, home.account, "account key")
+        if data is None:
+            return None
+        token = _read_private(home, home.token, "token") or b""
         try:
-            with home.disk_errors():
-                data, private = path.read_bytes(), is_private(path)
-        except LocalError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                return None
-            raise
-        if not private:
-            raise LocalError(
-                "account-exposed",
-                f"Other users can read or write the account key in {path}.",
-                fix=f"Run rm {path} to get a new key, or chmod 600 {path} if no one has read it",
-            )
-        try:
-            account = cls(**json.loads(data))
+            account = cls(**json.loads(data), token=token.decode("ascii").strip())
             base64.b64decode(account.batch_key, validate=True)
             base64.b64decode(account.blob_key, validate=True)
         except (TypeError, ValueError):
             # Without the cause: its text could contain the key.
             raise LocalError(
                 "account-damaged",
-                f"The account key file {path} is damaged.",
-                fix=f"Run rm {path} to get a new key; the state of the service is kept",
+                f"The account key file {home.account} is damaged.",
+                fix=f"Run rm {home.account} to get a new key; the state of the service is kept",
             ) from None
         return account
 
     @classmethod
-    def create(cls, home: Home) -> Self:
-        """Create an account with new keys and save it in ``home``."""
-        account = cls(
-            batch_account=_ACCOUNT_NAME,
-            batch_key=_new_key(),
-            blob_account=_ACCOUNT_NAME,
-            blob_key=_new_key(),
-        )
+    def open(cls, home: Home) -> Self:
+        """The account of ``home``. What is missing is created with new credentials, and saved.
+
+        Raises:
+            LocalError: as :meth:`read`.
+        """
+        account = cls.read(home)
         with home.disk_errors():
-            write_private(home.account, json.dumps(asdict(account), indent=1) + "\n")
+            if account is None:
+                account = cls(_ACCOUNT_NAME, _new_key(), _ACCOUNT_NAME, _new_key())
+                saved = asdict(account)
+                del saved["token"]
+                write_private(home.account, json.dumps(saved, indent=1) + "\n")
+            if not account.token:
+                account = replace(account, token=secrets.token_urlsafe(_TOKEN_BYTES))
+                write_private(home.token, account.token + "\n")
         return account
+
+
+def _read_private(home: Home, path: Path, what: str) -> bytes | None:
+    """The content of a file that only its owner can read; ``None`` if it does not exist."""
+    try:
+        with home.disk_errors():
+            data, private = path.read_bytes(), is_private(path)
+    except LocalError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+    if not private:
+        raise LocalError(
+            "account-exposed",
+            f"Other users can read or write the {what} in {path}.",
+            fix=f"Run rm {path} to get a new one, or chmod 600 {path} if no one has read it",
+        )
+    return data
 
 
 def _new_key() -> str:
     return base64.b64encode(secrets.token_bytes(_KEY_BYTES)).decode()
-
-
-@dataclass(frozen=True, slots=True)
-class HttpsEndpoints:
-    """The https addresses of a service, and the files with which clients trust its certificate."""
-
-    batch_url: str
-    blob_url: str
-    trust: TrustFiles
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoints:
-    """Addresses and credentials of the Batch service and its storage; keys are base64.
-
-    ``https`` are the addresses for clients that insist on https, if the service has them.
-    """
-
-    batch_url: str
-    batch_account: str
-    batch_key: str = field(repr=False)
-    blob_url: str
-    blob_account: str
-    blob_key: str = field(repr=False)
-    pid: int
-    data: Path
-    simulation: Simulation = REAL_TIME
-    https: HttpsEndpoints | None = None
-
-    @property
-    def connection_string(self) -> str:
-        """The connection string of the storage account, including the key."""
-        return connection_string(self.blob_url, self.blob_account, self.blob_key)
-
-    @property
-    def blob_host_url(self) -> str:
-        """The storage account's address with the account in the host name, as in Azure.
-
-        Not every machine resolves names below ``localhost``.
-        """
-        url = urlsplit(self.https.blob_url if self.https else self.blob_url)
-        return f"{url.scheme}://{self.blob_account}.blob.localhost:{url.port}"
-
-
-def connection_string(url: str, account: str, key: str) -> str:
-    """The connection string of a storage account for Azure's clients."""
-    protocol = urlsplit(url).scheme
-    return (
-        f"DefaultEndpointsProtocol={protocol};AccountName={account};AccountKey={key};"
-        f"BlobEndpoint={url};"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Announcement:
-    """What the daemon publishes about itself while it is ready; it contains no key.
-
-    ``ahead`` is the difference of its time to real time when it ``started``. ``separation`` are the
-    users of tasks.
-    """
-
-    batch_url: str
-    blob_url: str
-    pid: int
-    started: datetime
-    version: str
-    simulation: Simulation = REAL_TIME
-    ahead: timedelta = timedelta()
-    https: HttpsEndpoints | None = None
-    separation: Separation = ALL_AS_SERVICE
-
-    def endpoints(self, account: Account, home: Home) -> Endpoints:
-        """The endpoints: this announcement and the keys."""
-        return Endpoints(
-            batch_url=self.batch_url,
-            batch_account=account.batch_account,
-            batch_key=account.batch_key,
-            blob_url=self.blob_url,
-            blob_account=account.blob_account,
-            blob_key=account.blob_key,
-            pid=self.pid,
-            data=home.root,
-            simulation=self.simulation,
-            https=self.https,
-        )
-
-
-def write_announcement(home: Home, announcement: Announcement) -> None:
-    """Write the announcement atomically."""
-    simulation = announcement.simulation
-    data = {name: getattr(announcement, name) for name in Announcement.__slots__} | {
-        "started": announcement.started.isoformat(),
-        "simulation": {
-            "speed": simulation.speed,
-            "allocation": simulation.allocation_text,
-            "chaos": simulation.faults.text,
-            "seed": simulation.faults.seed,
-        },
-        "ahead": announcement.ahead.total_seconds(),
-        "https": announcement.https and asdict(announcement.https),
-        "separation": asdict(announcement.separation),
-    }
-    write_private(home.endpoints, json.dumps(data, indent=1, default=os.fspath) + "\n")
-
-
-def read_announcement(home: Home) -> Announcement | None:
-    """The announcement in ``home``; ``None`` if it is missing or not valid.
-
-    It is valid only while the daemon has its lock: a killed daemon leaves the file behind.
-    """
-    try:
-        data = json.loads(home.endpoints.read_text())
-        return Announcement(
-            batch_url=data["batch_url"],
-            blob_url=data["blob_url"],
-            pid=data["pid"],
-            started=datetime.fromisoformat(data["started"]),
-            version=data["version"],
-            # Versions without simulation options do not write them.
-            simulation=Simulation.read({}, SimulationOptions(**data.get("simulation", {}))),
-            ahead=timedelta(seconds=data.get("ahead", 0.0)),
-            https=_read_https(data.get("https")),
-            separation=_read_separation(data.get("separation", {})),
-        )
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
-def _read_https(data: dict[str, Any] | None) -> HttpsEndpoints | None:
-    if data is None:
-        return None
-    trust = TrustFiles(**{name: Path(path) for name, path in data["trust"].items()})
-    return HttpsEndpoints(data["batch_url"], data["blob_url"], trust)
-
-
-def _read_separation(data: dict[str, Any]) -> Separation:
-    ids = data.get("ids")
-    return Separation(UserIds(**ids) if ids else None, data.get("reason", ""))
-
-
-class State(StrEnum):
-    """The state of the service."""
-
-    RUNNING = "running"
-    BUSY = "busy"
-    """It is starting or stopping."""
-    STOPPED = "stopped"
-    STALE = "stale"
-    """It was killed and left files or processes; ``start`` and ``stop`` clean them up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """The status of the service.
-
-    ``endpoints``, ``started``, ``version``, ``simulation`` and the pids are set only while it runs.
-    ``ahead`` is the difference of its time to real time when it started. ``former_clients`` speak
-    an api-version that Azure Batch will retire. ``separation`` are the users of tasks.
-    """
-
-    state: State
-    data: Path
-    log: Path
-    endpoints: Endpoints | None = None
-    started: datetime | None = None
-    version: str | None = None
-    pid: int | None = None
-    azurite_pid: int | None = None
-    simulation: Simulation | None = None
-    ahead: timedelta = timedelta()
-    former_clients: tuple[FormerClient, ...] = ()
-    separation: Separation = ALL_AS_SERVICE
-
-    def time(self, now: datetime) -> datetime | None:
-        """The time of the service at the real time ``now``; ``None`` if it does not run."""
-        if self.started is None or self.simulation is None:
-            return None
-        return now + self.ahead + (now - self.started) * (self.simulation.speed - 1)
-
-
-def read_status(home: Home) -> Status:
-    """The status of the service of ``home``.
-
-    Raises:
-        LocalError: the folder or the account cannot be read.
-    """
-    with home.disk_errors():
-        daemon = Process.read(home.daemon_lock) if held(home.daemon_lock) else None
-        announcement = read_announcement(home)
-        azurite = Process.read(home.azurite_lock) if held(home.azurite_lock) else None
-        former = read_former_clients(home.batch)
-    if daemon is None:
-        state = State.STALE if announcement or azurite else State.STOPPED
-        return Status(state, home.root, home.log)
-    account = Account.read(home)
-    if announcement is None or announcement.pid != daemon.pid or account is None:
-        return Status(State.BUSY, home.root, home.log, pid=daemon.pid)
-    return Status(
-        State.RUNNING,
-        home.root,
-        home.log,
-        endpoints=announcement.endpoints(account, home),
-        started=announcement.started,
-        version=announcement.version,
-        pid=daemon.pid,
-        azurite_pid=azurite.pid if azurite else None,
-        simulation=announcement.simulation,
-        ahead=announcement.ahead,
-        former_clients=former,
-        separation=announcement.separation,
-    )

@@ -32,14 +32,12 @@ from batchspec.local.azurite import (
 )
 from batchspec.local.daemon.certificates import Certificate
 from batchspec.local.daemon.control import ReadinessReporter, end_orphans
-from batchspec.local.daemon.home import (
-    Account,
+from batchspec.local.daemon.home import Account, Home, write_private
+from batchspec.local.daemon.status import (
     Announcement,
-    Home,
     HttpsEndpoints,
     connection_string,
     write_announcement,
-    write_private,
 )
 from batchspec.local.http import HttpsSocket, TlsFiles, listen
 from batchspec.local.identities import FULL_ACCESS, IdentityRights
@@ -112,7 +110,7 @@ def _run_locked(
     settings: Settings, home: Home, running: Lock, port: int, reporter: ReadinessReporter
 ) -> None:
     end_orphans(home)
-    account = Account.read(home) or Account.create(home)
+    account = Account.open(home)
     node = find_nodejs(settings)
     installed = install(
         node,
@@ -262,6 +260,7 @@ async def _work(
         data=home.batch,
         account=account.batch_account,
         key=account.batch_key,
+        token=account.token,
         storage=connection_string(blob_url, account.blob_account, account.blob_key),
         storage_aliases=tuple(aliases),
         applications=home.applications,

@@ -18,7 +18,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -71,12 +71,14 @@ class App:
     """The ASGI application of a service.
 
     ``now`` is the service's clock, which sets the times of resources. ``wall`` is the real time, to
-    which the dates of signatures are compared. ``key`` is the account's key in base64.
-    ``former_clients`` notes clients with api-versions that will be retired.
+    which the dates of signatures are compared. ``key`` is the account's key in base64, ``token``
+    the bearer token that is accepted (empty: none is). ``former_clients`` notes clients
+    with api-versions that will be retired.
     """
 
     context: Context
-    key: str
+    key: str = field(repr=False)
+    token: str = field(repr=False)
     now: Callable[[], datetime]
     wall: Callable[[], datetime]
     former_clients: FormerClients
@@ -156,7 +158,7 @@ class App:
     async def _answer_control_plane(
         self, scope: Message, headers: Mapping[str, str], receive: Receive, request_id: str
     ) -> tuple[Reply, bytes]:
-        check_token(headers, self.key)
+        check_token(headers, self.token)
         method, path = scope["method"], _ascii(scope["raw_path"])
         match = find_control_plane_route(method, path)
         options = dict(reversed(parse_qsl(_ascii(scope["query_string"]), keep_blank_values=True)))
