@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from measuring import Contender, Row, Setting
+from peers import FLOORS
 
 TOPN = Path(__file__).parents[1] / "task_app" / "topn.py"
 _TEXT = Path(__file__).with_name("text.py")
@@ -32,6 +33,7 @@ def _row(processors: int, target: float, size: int) -> Row:
                 [*pinned, "sh", "-c", _PIPELINE.format(file="text.txt")],
                 target,
             ),
+            Contender("Counter of ASCII words", [*pinned, *FLOORS, "words", "text.txt"]),
             Contender("tr, mawk, sort", [*pinned, "sh", "-c", _MAWK.format(file="text.txt")]),
         )
 
@@ -41,6 +43,7 @@ def _row(processors: int, target: float, size: int) -> Row:
         f"{size:,} MiB of prose with apostrophes and UTF-8",
         contenders,
         rounds=2,
+        memory=64,
     )
 
 

@@ -43,6 +43,7 @@ import email.utils
 import hashlib
 import heapq
 import http.client
+import io
 import os
 import re
 import ssl
@@ -63,7 +64,7 @@ BLOCK = 1 << 16
 """Bytes read at a time: few enough for the cache of a processor."""
 
 PART = 1 << 24
-"""Bytes whose different spellings are kept at the most, and the least that a process counts."""
+"""Bytes that a process counts at least, and that the spellings it keeps have at most."""
 
 LONGEST = 256
 """Characters of a word that count. Keeps a file of one endless word from filling the memory."""
@@ -126,11 +127,12 @@ def folded(word: str) -> str:
 
 # How words are counted quickly. In UTF-8 an ASCII byte is always a character by itself, so a text
 # can be cut at the ASCII characters that are in no word without decoding it: `translate` replaces
-# them with spaces, and capital letters with small ones, and `split` cuts. Most of the spellings
-# that this finds are plain ASCII words. Only the others (with an apostrophe, or with letters or
-# punctuation outside ASCII) are decoded and cut by the pattern, each spelling once.
+# them with line feeds, and capital letters with small ones, and `Counter` counts the lines, one
+# object at a time. Most of the spellings that this finds are plain ASCII words. Only the others
+# (with an apostrophe, or with letters or punctuation outside ASCII) are decoded and cut by the
+# pattern, each spelling once.
 _KEPT = (string.digits + string.ascii_letters + "'").encode() + bytes(range(0x80, 0x100))
-_SEPARATED = bytes(byte if byte in _KEPT else ord(" ") for byte in range(0x100)).lower()
+_SEPARATED = bytes(byte if byte in _KEPT else ord("\n") for byte in range(0x100)).lower()
 
 
 def count_words(blocks: Iterable[bytes]) -> Counter[str]:
@@ -144,16 +146,18 @@ def count_words(blocks: Iterable[bytes]) -> Counter[str]:
     size = 0
     for block in blocks:
         text = rest + block.translate(_SEPARATED)
-        end = text.rfind(b" ") + 1
+        end = text.rfind(b"\n") + 1
         rest = text[end:]
         if len(rest) > BLOCK:
             rest = _cut_endless(words, rest)
-        spellings.update(text[:end].split())
+        spellings.update(io.BytesIO(text[:end]))
         size += len(block)
         if size > PART:
-            _add(words, spellings)
-            spellings.clear()
-            size = 0
+            size = sum(map(len, spellings))
+            if size > PART // 2:
+                _add(words, spellings)
+                spellings.clear()
+                size = 0
     _add(words, spellings)
     _add(words, {rest: 1})
     return words
@@ -161,7 +165,8 @@ def count_words(blocks: Iterable[bytes]) -> Counter[str]:
 
 def _add(words: Counter[str], spellings: Mapping[bytes, int]) -> None:
     """Add the words in spellings, given the number of occurrences of each spelling."""
-    for spelling, times in spellings.items():
+    for line, times in spellings.items():
+        spelling = line.rstrip(b"\n")
         if spelling.isalnum():  # in ASCII
             words[spelling[:LONGEST].decode("ascii")] += times
         else:
@@ -244,7 +249,7 @@ def _starts(path: Path, parts: int) -> list[int]:
     for index in range(1, parts):
         offset = size * index // parts
         block = next(read_blocks(path, offset), b"")
-        at = block.translate(_SEPARATED).find(b" ")
+        at = block.translate(_SEPARATED).find(b"\n")
         if at >= 0:
             starts.append(offset + at)
     return starts

@@ -131,5 +131,19 @@ def test_memory_does_not_grow_with_the_text(
     assert peak < 1_500_000
 
 
+def test_memory_does_not_grow_with_the_spellings_of_few_words(
+    topn: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topn, "PART", 1 << 16)
+    blocks = (("a\u2026b" + "\u2014" * number + "\n").encode("utf-8") for number in range(999))
+    tracemalloc.start()
+    try:
+        assert topn.count_words(blocks) == {"a": 999, "b": 999}
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 300_000
+
+
 def test_the_naive_count_is_independent_of_the_pattern() -> None:
     assert naive_count("One two, one.", 99) == Counter(re.findall("[a-z]+", "one two, one."))
