@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from batchspec.importers.draft import (
     CONTAINERS,
     JOB,
+    OWN_FILE,
     PARAMETERS,
     Body,
     Draft,
@@ -270,7 +271,7 @@ class TemplateImporter:
             found["id"] = self._expressions.finish(str(member(body, "id")))
         found |= self._bodies.command(str(member(body, "commandLine") or ""))
         found |= self._bodies.task(body, stage_section(name))
-        if "blobs" in found.get("for_each", ()) and found.get("resources") == [_OWN_FILE]:
+        if "blobs" in found.get("for_each", ()) and found.get("resources") == [OWN_FILE]:
             del found["resources"]  # The default.
         self._install(body)
         self.draft.stages[name] = found
@@ -357,7 +358,3 @@ def _replaced(value: Any, field: Callable[[re.Match[str]], str]) -> Any:
         case str():
             return _FIELD.sub(field, value)
     return value
-
-
-_OWN_FILE = {"http_url": "{{ file.url }}", "file_path": "{{ file.name }}"}
-"""The file of a task, which it gets without `resources`."""

@@ -115,6 +115,9 @@ Body: TypeAlias = dict[str, Any]
 POOL, JOB, CONTAINERS, PARAMETERS = "pool", "job", "containers", "parameters"
 """Sections of a spec that a note can be about; that of a stage is :func:`stage_section`."""
 
+OWN_FILE = {"http_url": "{{ file.url }}", "file_path": "{{ file.name }}"}
+"""The file of a task, which it gets without `resources`."""
+
 _WIDTH = 100
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
 _LIMIT = "1d"

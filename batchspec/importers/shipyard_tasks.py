@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, TypeAlias
 
 from batchspec.importers.draft import (
+    OWN_FILE,
     Body,
     Draft,
     Expressions,
@@ -91,7 +92,7 @@ class TaskImporter:
         own = body.pop("resources", [])
         files = [*own, *resources_of(self.draft, task, section), *files_of(task)]
         if factory.get("file") and files and not own:
-            files = [_OWN_FILE, *files]
+            files = [OWN_FILE, *files]
         if files:
             body["resources"] = files
         if outputs := list(self._outputs(task, section)):
@@ -206,7 +207,7 @@ class TaskImporter:
         place = file.get("task_filepath")
         if place in {"file_path", "file_path_with_container", "file_name_no_extension"}:
             path = "file.stem" if place == "file_name_no_extension" else "file.path"
-            body["resources"] = [{**_OWN_FILE, "file_path": f"{{{{ {path} }}}}"}]
+            body["resources"] = [{**OWN_FILE, "file_path": f"{{{{ {path} }}}}"}]
         return body, dict(_FILE_FIELDS)
 
     # --- files -----------------------------------------------------------------------------------
@@ -278,10 +279,6 @@ class TaskImporter:
             ranges = [{"start": ends[0], "end": ends[1]}]
             found["depends_on"] = {**found.get("depends_on", {}), "task_id_ranges": ranges}
         return found
-
-
-_OWN_FILE = {"http_url": "{{ file.url }}", "file_path": "{{ file.name }}"}
-"""The file of a task, which it gets without `resources`."""
 
 
 def literal(value: object) -> str:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from batchspec.plan.assemble import NO_SUCH_STEP, PARTIAL_PLAN, detached
     from batchspec.plan.attach import build_attach, build_download, find_missing_outputs, no_run
     from batchspec.plan.build import build_plan, has_retries
-    from batchspec.plan.changes import duration_seconds
     from batchspec.plan.cleanup import build_destroy, containers_subject
     from batchspec.plan.cost import (
         NOT_KNOWN,
@@ -105,7 +104,6 @@ __all__ = [
     "count_stages",
     "created_meanwhile",
     "detached",
-    "duration_seconds",
     "find_missing_outputs",
     "has_retries",
     "job_base",
@@ -129,7 +127,6 @@ _NAMES = {
     "assemble": "NO_SUCH_STEP PARTIAL_PLAN detached",
     "attach": "build_attach build_download find_missing_outputs no_run",
     "build": "build_plan has_retries",
-    "changes": "duration_seconds",
     "cleanup": "build_destroy containers_subject",
     "cost": "NOT_KNOWN Amounts End Estimate NodeCost node_type node_type_of pool_kinds region_of",
     "data": "changed_packages package_step",

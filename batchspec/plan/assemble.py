@@ -26,7 +26,7 @@ from batchspec.diagnostics import (
     redact,
 )
 from batchspec.plan.actions import DeletePool, DownloadResults, WaitForPool, WaitForTasks
-from batchspec.plan.changes import JOB, POOL, SCHEDULE
+from batchspec.plan.changes import HIDDEN, JOB, POOL, SCHEDULE
 from batchspec.plan.identity import digest, rows_digest
 from batchspec.plan.metadata import input_containers
 from batchspec.plan.observed import (
@@ -42,7 +42,7 @@ from batchspec.plan.observed import (
 )
 from batchspec.plan.options import PlanOptions
 from batchspec.plan.plan import Fact, Gate, Plan, Step, Verb
-from batchspec.plan.pool_size import held
+from batchspec.plan.pool import held
 from batchspec.plan.rules.image import resolve_image
 from batchspec.plan.rules.pool import pool_stays
 from batchspec.plan.rules.run import part_of_plan
@@ -196,8 +196,6 @@ def _listing(noun: str, members: Iterable[_Member]) -> Fact:
 ABSENT = "absent"
 _SIZES = frozenset({"targetDedicatedNodes", "targetLowPriorityNodes"})
 """What a pool that scales itself changes by itself."""
-_HIDDEN = frozenset({"password", "accountKey", "sasKey", "protectedSettings"})
-"""Members that the service takes and never shows."""
 _SETTING = frozenset({"name", "value"})
 _WORD = re.compile(r"[^\s\"']+")
 _SIGNATURE = re.compile(r"\bsig=")
@@ -242,9 +240,7 @@ def _without_secrets(value: Value) -> object:
     """A value without secrets."""
     match value:
         case Record():
-            return {
-                key: _without_secrets(item) for key, item in value.items() if key not in _HIDDEN
-            }
+            return {key: _without_secrets(item) for key, item in value.items() if key not in HIDDEN}
         case tuple() if all(isinstance(item, Record) and set(item) <= _SETTING for item in value):
             # What a setting of the environment was set to may be a secret.
             return [item.get("name") for item in value if isinstance(item, Record)]
@@ -277,7 +273,7 @@ def _flattened(path: str, value: Value) -> Iterator[tuple[str, str]]:
     """A property with all its members, by dotted paths."""
     if isinstance(value, Record):
         for key, item in sorted(value.items()):
-            if key not in _HIDDEN:
+            if key not in HIDDEN:
                 yield from _flattened(f"{path}.{key}", item)
     elif value is not None and value != ():
         yield path, value_text(value)

@@ -13,11 +13,15 @@ from dataclasses import dataclass, replace
 from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError, counted
 from batchspec.plan.actions import (
     CreateJob,
+    CreatePool,
     DeletePool,
     ReplaceJob,
+    ReplacePool,
     RestartNodes,
     RetryTasks,
     SubmitTasks,
+    UpdatePool,
+    WaitForPool,
 )
 from batchspec.plan.assemble import assemble
 from batchspec.plan.cleanup import (
@@ -53,12 +57,13 @@ from batchspec.plan.outputs import MissingOutput, missing_outputs, outputs
 from batchspec.plan.plan import Gate, Plan, Step, Verb, ids
 from batchspec.plan.pool import (
     drift,
+    existing_size,
     pool_body,
     pool_change,
     pool_steps,
-    with_restart,
+    size_steps,
+    target_size,
 )
-from batchspec.plan.pool_size import existing_size, size_steps, target_size
 from batchspec.plan.receipt import superseded_files
 from batchspec.plan.rules.account import pool_drift
 from batchspec.plan.rules.checks import errors
@@ -238,7 +243,7 @@ class _Run:
         pool = pool_steps(spec, observed, self.pool, problems, replace=Part.POOL in options.replace)
         if only is not None:
             unprepared = only.unprepared if tasks.open_job is not None else ()
-            pool = with_restart(self._pool_id, pool, only.nodes, unprepared)
+            pool = _with_restart(self._pool_id, pool, only.nodes, unprepared)
         restarts = ids(step for step in pool if isinstance(step.action, RestartNodes))
         if spec.pool.kind is PoolKind.EXISTING:
             problems.extend(existing_pool_restart(spec.pool, pool))
@@ -351,6 +356,46 @@ class _Run:
                 state = f"incomplete: {counted(lacking, 'output')} missing"
             items = receipt.files - other
             yield Step("results", None, Verb.KEEP, "results", f"{state}{note}", items=items)
+
+
+def _with_restart(
+    pool: str, steps: tuple[Step, ...], failed: tuple[str, ...], unprepared: tuple[str, ...]
+) -> tuple[Step, ...]:
+    """The steps with a restart of nodes, unless all nodes restart or are replaced.
+
+    The start task failed on ``failed`` nodes. The preparation task of the job failed on
+    ``unprepared`` ones: the service starts no task of the job there, and runs the preparation task
+    again after a restart (``BatchJobPreparationTask.rerun_on_node_reboot_after_success``: it always
+    runs again unless it succeeded).
+    """
+    nodes = tuple(dict.fromkeys((*failed, *unprepared)))
+    if not nodes:
+        return steps
+    actions = [step.action for step in steps]
+    if any(isinstance(action, CreatePool | ReplacePool) for action in actions) or any(
+        isinstance(action, UpdatePool) and action.restart for action in actions
+    ):
+        return steps
+    counts = ((len(failed), "start task"), (len(unprepared), "preparation task"))
+    causes = ", ".join(f"{task} failed on {number:,}" for number, task in counts if number)
+    restart = Step(
+        f"pool:{pool}:restart",
+        RestartNodes(pool, nodes),
+        Verb.UPDATE,
+        f"pool {pool}",
+        f"restart nodes: {causes}",
+        tuple(step.id for step in steps if not isinstance(step.action, WaitForPool)),
+        len(nodes),
+    )
+    return (
+        restart,
+        *(
+            replace(step, after=(*step.after, restart.id))
+            if isinstance(step.action, WaitForPool)
+            else step
+            for step in steps
+        ),
+    )
 
 
 def _divided(steps: Iterable[Step]) -> tuple[list[Step], list[Step]]:

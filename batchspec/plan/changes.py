@@ -14,12 +14,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from urllib.parse import unquote, urlsplit
 
 from batchspec.diagnostics import Secret
-from batchspec.spec import BlobUrl, Record, Template, Text, Value, thaw
+from batchspec.spec import BlobUrl, Record, Template, Text, Value, duration, thaw
 
 
 class ChangeMethod(StrEnum):
@@ -100,13 +100,10 @@ TASK: Mapping[str, ChangeMethod] = {"constraints": ChangeMethod.NEXT}
 Update Task accepts ``constraints`` of a task that has not ended. A task in the job nevertheless
 keeps the limits it was added with, because comparing them requires reading every task in full.
 """
-_DURATION = re.compile(
-    r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?", re.IGNORECASE
-)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", re.IGNORECASE)
 _NOT_COMPARED = frozenset({"metadata"})
 """Members that say who made a thing, not what it is."""
-_HIDDEN = frozenset({"password", "accountKey", "sasKey", "protectedSettings"})
+HIDDEN = frozenset({"password", "accountKey", "sasKey", "protectedSettings"})
 """Members that the service takes and never shows."""
 _EXACT = frozenset({"commandLine", "value", "filePath", "autoScaleFormula", "displayName"})
 """Members whose text counts to the letter."""
@@ -149,7 +146,7 @@ def _compare(path: str, key: str, wanted: Value, found: Value) -> Iterator[Diffe
         case tuple(), tuple() if len(wanted) == len(found):
             for number, (one, other) in enumerate(zip(wanted, found, strict=True)):
                 yield from _compare(f"{path}[{number}]", key, one, other)
-        case _, None if key in _HIDDEN:
+        case _, None if key in HIDDEN:
             return
         case _ if not _equal(key, wanted, found):
             yield Difference(path, wanted, found)
@@ -175,21 +172,17 @@ def _equal(key: str, wanted: Value, found: Value) -> bool:
 def _same_text(key: str, wanted: str, found: str) -> bool:
     if key in _EXACT:
         return wanted == found
-    seconds = duration_seconds(wanted)
-    if seconds is not None:
-        return seconds == duration_seconds(found)
+    length = _length(wanted)
+    if length is not None:
+        return length == _length(found)
     if _TIME.fullmatch(wanted) and _TIME.fullmatch(found):
         return datetime.fromisoformat(wanted) == datetime.fromisoformat(found)
     return wanted.lower() == found.lower()
 
 
-def duration_seconds(text: str) -> float | None:
-    """The length of an ISO 8601 duration of days and less, in seconds; ``None`` if it is none."""
-    found = _DURATION.fullmatch(text)
-    if found is None or text.upper() in {"P", "PT"}:
-        return None
-    days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
-    return days * 86400 + hours * 3600 + minutes * 60 + seconds
+def _length(text: str) -> timedelta | None:
+    """The length of an ISO 8601 duration; ``None`` if it is none."""
+    return duration(text.upper()) if text[:1] in {"P", "p"} else None
 
 
 def _short(value: Value) -> str:

@@ -1,4 +1,5 @@
-"""The pool: the body of Create Pool, what differs from an existing pool, and the steps for it.
+"""The pool: the body of Create Pool, what differs from an existing pool, and the steps for it and
+its number of nodes.
 
 Digests in the metadata of the pool show whether the spec has changed; the properties show in what.
 A difference while the digests are equal is drift: another client changed the pool.
@@ -7,13 +8,14 @@ A difference while the digests are equal is drift: another client changed the po
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from batchspec.diagnostics import Diagnostics, abridged
+from batchspec.diagnostics import Diagnostics, abridged, counted
 from batchspec.plan.actions import (
     CreatePool,
     ReplacePool,
-    RestartNodes,
+    ResizePool,
+    ScalePool,
     UpdatePool,
     WaitForPool,
 )
@@ -33,13 +35,12 @@ from batchspec.plan.metadata import (
 )
 from batchspec.plan.observed import START_TASK_RUNNING, UNHEALTHY, Observed, PoolFacts
 from batchspec.plan.plan import Step, Verb
-from batchspec.plan.pool_size import release, size_steps, target_size
 from batchspec.plan.rules.account import missing_pool, pool_differs, pool_drift
 from batchspec.plan.rules.image import with_image
 from batchspec.plan.rules.sas import runs_out, sas_lifetime
 from batchspec.plan.rules.signed_urls import with_variables_of
 from batchspec.plan.tasks import with_resources
-from batchspec.spec import Pool, PoolKind, Record, Spec
+from batchspec.spec import Pool, PoolKind, Record, ScaleRange, Spec, Value, scale_range
 
 
 def pool_body(spec: Spec, observed: Observed, problems: Diagnostics) -> Record:
@@ -158,7 +159,7 @@ def _change(
 
     ``lasting``: a property is to be removed that no update can remove.
     """
-    why, empty = _summary(reasons), _is_empty(facts)
+    why, empty = abridged(reasons, 3, "; "), _is_empty(facts)
     if ChangeMethod.EMPTY in hows and not empty:
         return PoolChange(ChangeMethod.REPLACE, f"{why}; a pool with nodes cannot change this")
     if lasting:
@@ -269,10 +270,6 @@ def _is_empty(facts: PoolFacts) -> bool:
     return not any(nodes) and facts.allocation.lower() == "steady"
 
 
-def _summary(reasons: list[str]) -> str:
-    return abridged(reasons, 3, "; ")
-
-
 def pool_steps(
     spec: Spec, observed: Observed, body: Record, problems: Diagnostics, *, replace: bool = False
 ) -> tuple[Step, ...]:
@@ -286,46 +283,6 @@ def pool_steps(
             return (_wait(spec.pool, 0, ()), _keep(spec.pool, "marked `existing`"))
         case PoolKind.OWN:
             return _own_pool(spec, observed, body, problems, replaced=replace)
-
-
-def with_restart(
-    pool: str, steps: tuple[Step, ...], failed: tuple[str, ...], unprepared: tuple[str, ...]
-) -> tuple[Step, ...]:
-    """The steps with a restart of nodes, unless all nodes restart or are replaced.
-
-    The start task failed on ``failed`` nodes. The preparation task of the job failed on
-    ``unprepared`` ones: the service starts no task of the job there, and runs the preparation task
-    again after a restart (``BatchJobPreparationTask.rerun_on_node_reboot_after_success``: it always
-    runs again unless it succeeded).
-    """
-    nodes = tuple(dict.fromkeys((*failed, *unprepared)))
-    if not nodes:
-        return steps
-    actions = [step.action for step in steps]
-    if any(isinstance(action, CreatePool | ReplacePool) for action in actions) or any(
-        isinstance(action, UpdatePool) and action.restart for action in actions
-    ):
-        return steps
-    counts = ((len(failed), "start task"), (len(unprepared), "preparation task"))
-    causes = ", ".join(f"{task} failed on {number:,}" for number, task in counts if number)
-    restart = Step(
-        f"pool:{pool}:restart",
-        RestartNodes(pool, nodes),
-        Verb.UPDATE,
-        f"pool {pool}",
-        f"restart nodes: {causes}",
-        tuple(step.id for step in steps if not isinstance(step.action, WaitForPool)),
-        len(nodes),
-    )
-    return (
-        restart,
-        *(
-            replace(step, after=(*step.after, restart.id))
-            if isinstance(step.action, WaitForPool)
-            else step
-            for step in steps
-        ),
-    )
 
 
 def _own_pool(
@@ -402,3 +359,91 @@ def _wait(pool: Pool, nodes: int, after: tuple[str, ...]) -> Step:
 
 def _keep(pool: Pool, reason: str, nodes: int = 1) -> Step:
     return Step(f"pool:{pool.id}", None, Verb.KEEP, f"pool {pool.id}", reason, (), nodes)
+
+
+_TARGETS = ("targetDedicatedNodes", "targetLowPriorityNodes")
+_FORMULA = ("autoScaleFormula", "autoScaleEvaluationInterval")
+
+
+def size_steps(
+    pool: Pool, facts: PoolFacts, body: Record, before: tuple[str, ...]
+) -> Iterator[Step]:
+    """Changes of the number of nodes, of the autoscale formula, or from one to the other."""
+    subject, arm = f"pool {pool.id}", has_identity(facts)
+    scales = facts.properties.get("enableAutoScale") is True
+    if body.get("enableAutoScale") is True:
+        wanted = Record({key: body[key] for key in _FORMULA if key in body})
+        found = [] if not scales else list(differences(wanted, facts.properties))
+        if scales and not found:
+            return
+        resized = f"{_sizes(existing_size(facts))} -> autoscale{release(body)}"
+        reason = "; ".join(d.words for d in found) or resized
+        formula, interval = (_text(body.get(key)) for key in _FORMULA)
+        action = ScalePool(pool.id, formula, interval, arm)
+        yield Step(_next(pool, before, "scale"), action, Verb.RESIZE, subject, reason, before)
+        return
+    targets = target_size(body)
+    if scales:
+        reason = f"autoscale -> {_sizes(targets)}"
+        name = _next(pool, before, "scale")
+        action = ScalePool(pool.id, None, control_plane=arm)
+        yield Step(name, action, Verb.RESIZE, subject, reason, before)
+        before = (name,)
+    if scales or targets != existing_size(facts) or facts.shortfall:
+        reason = f"{'autoscale' if scales else _sizes(existing_size(facts))} -> {_sizes(targets)}"
+        if targets == existing_size(facts) and not scales:
+            # After a failed resize the service tries again only on request.
+            reason = f"{facts.nodes} of {facts.target} nodes allocated: {facts.shortfall}"
+        dedicated, spot = targets
+        resize = ResizePool(pool.id, dedicated, spot, _text(body.get("resizeTimeout")), arm)
+        name = _next(pool, before, "size")
+        yield Step(name, resize, Verb.RESIZE, subject, reason, before, sum(targets))
+
+
+def _next(pool: Pool, before: tuple[str, ...], what: str) -> str:
+    """The id of a step for the pool; the first one has no suffix."""
+    return f"pool:{pool.id}:{what}" if before else f"pool:{pool.id}"
+
+
+def target_size(body: Record) -> tuple[int, int]:
+    """How many dedicated and Spot nodes a pool with this body is to have while it has tasks."""
+    if (found := held(body)) is not None:
+        return found.most, found.most_spot
+    dedicated, spot = (_number(body.get(key)) for key in _TARGETS)
+    return dedicated, spot
+
+
+def existing_size(facts: PoolFacts) -> tuple[int, int]:
+    """How many dedicated and Spot nodes a pool is to have now."""
+    return facts.target_dedicated, facts.target_spot
+
+
+def held(body: Record) -> ScaleRange | None:
+    """The nodes of a pool that ends with its work, which its formula holds until then."""
+    formula = body.get("autoScaleFormula")
+    found = scale_range(formula) if isinstance(formula, str) else None
+    return found if found is not None and found.held else None
+
+
+def release(body: Record) -> str:
+    """How the service ends a pool with this body, if batchspec has chosen it."""
+    found = held(body)
+    if found is None:
+        return ""
+    idle = counted(int(found.idle.total_seconds() // 60), "minute")
+    return f"; the service releases its nodes after {idle} without tasks"
+
+
+def _number(value: Value) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _text(value: Value) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _sizes(targets: tuple[int, int]) -> str:
+    dedicated, spot = targets
+    if spot:
+        return f"{dedicated:,} dedicated and {spot:,} Spot nodes"
+    return counted(dedicated, "node")

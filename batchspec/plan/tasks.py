@@ -80,11 +80,6 @@ def _evaluated(template: Template, shell: Quoting) -> Fill:
     return lambda scope: read(evaluate(template, scope, shell=shell))
 
 
-def mentions_task(value: Value) -> bool:
-    """Whether a template in a value may use ``task.id``."""
-    return mentions(value, "task")
-
-
 def mentions(value: Value, word: str) -> bool:
     """Whether a template in a value may use a variable; false positives are harmless."""
     match value:
@@ -170,7 +165,7 @@ class TaskFactory:
             )
         )
         command = (stage.command.template, *stage.command.arguments)
-        self._renamed = any(mentions_task(template) for template in command)
+        self._renamed = any(mentions(template, "task") for template in command)
         self._indexed = any(mentions(template, "index") for template in command)
         self._command = bind_command(stage.command, self._scope, windows=windows)
         self._body = stage.body

@@ -25,12 +25,12 @@ from batchspec.apply.events import (
     TasksSeen,
     Waiting,
 )
-from batchspec.plan import Gate, Step, Verb, actions, duration_seconds
+from batchspec.plan import Gate, Step, Verb, actions
 from batchspec.plan.actions import Action
 from batchspec.plan.observed import START_TASK_RUNNING, AccountNames
 from batchspec.render import units
 from batchspec.render.output import clean, flat
-from batchspec.spec import Record
+from batchspec.spec import Record, duration
 
 PHRASES: Mapping[Verb, str] = {
     Verb.CREATE: "create {}",
@@ -132,8 +132,8 @@ def recurrence_text(body: Record) -> str:
     """How often a job schedule creates a job: ``every 1d``, ``once``."""
     times = body.get("schedule")
     every = times.get("recurrenceInterval") if isinstance(times, Record) else None
-    seconds = duration_seconds(every) if isinstance(every, str) else None
-    return "once" if seconds is None else f"every {units.limit(seconds)}"
+    interval = duration(every) if isinstance(every, str) else None
+    return "once" if interval is None else f"every {units.limit(interval.total_seconds())}"
 
 
 def _counted(count: int, noun: str, subject: str) -> str:

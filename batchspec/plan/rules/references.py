@@ -19,6 +19,7 @@ from batchspec.plan.rules.rule import (
     Finding,
     RuleContext,
     RuleGroup,
+    items,
     place_of,
     record,
     records,
@@ -344,13 +345,13 @@ class _Scan:
         path = f"tasks.{stage.name}.depends_on"
         for task in expand(self.spec, stage, self.observed, windows=self.windows):
             given = record(task.body.get("dependsOn"))
-            for number, name in enumerate(_list(given.get("taskIds"))):
+            for number, name in enumerate(items(given.get("taskIds"))):
                 where = place_of(self.spec, f"{path}.task_ids[{number}]", stage.where)
                 if isinstance(name, str):
                     self.ids.setdefault(name.lower(), (name, stage, where))
                     if name.lower() == task.id.lower() and len(self.itself) < _REPORTED:
                         self.itself += depends_on_itself(stage, task.id, where)
-            for number, part in enumerate(_list(given.get("taskIdRanges"))):
+            for number, part in enumerate(items(given.get("taskIdRanges"))):
                 start, end = record(part).get("start"), record(part).get("end")
                 if isinstance(start, int) and isinstance(end, int) and start <= end:
                     where = place_of(self.spec, f"{path}.task_id_ranges[{number}]", stage.where)
@@ -450,10 +451,6 @@ class _Scan:
 def _manager_adds_tasks(spec: Spec) -> bool:
     """Whether the job has a job manager task, which may add tasks to it."""
     return isinstance(spec.job.properties.get("jobManagerTask"), Record)
-
-
-def _list(value: Value) -> tuple[Value, ...]:
-    return value if isinstance(value, tuple) else ()
 
 
 def _has_template(value: Value) -> bool:

@@ -126,10 +126,11 @@ def record(value: Value) -> Record:
 
 def records(value: Value) -> Iterator[Record]:
     """The objects of a list; none if the value is not a list."""
-    yield from (item for item in _list(value) if isinstance(item, Record))
+    yield from (item for item in items(value) if isinstance(item, Record))
 
 
-def _list(value: Value) -> tuple[Value, ...]:
+def items(value: Value) -> tuple[Value, ...]:
+    """The items of a list; none if the value is not a list."""
     return value if isinstance(value, tuple) else ()
 
 

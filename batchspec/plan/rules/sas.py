@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from batchspec.diagnostics import Secret, counted
-from batchspec.plan.changes import duration_seconds
 from batchspec.plan.metadata import UNTIL
 from batchspec.plan.observed import PoolFacts
 from batchspec.plan.rules.rule import (
@@ -239,8 +238,8 @@ def tasks_signed_earlier(context: RuleContext, task_sets: TaskSets) -> Iterator[
     if job is None or not submitted or context.spec.storage_identity:
         return
     given = record(job.properties.get("constraints")).get("maxWallClockTime")
-    seconds = duration_seconds(given) if isinstance(given, str) else None
-    if seconds is None or context.spec.job.limit <= timedelta(seconds=seconds) + _MARGIN:
+    limit = duration(given) if isinstance(given, str) else None
+    if limit is None or context.spec.job.limit <= limit + _MARGIN:
         return
     tasks = counted(submitted, "task")
     yield Finding(

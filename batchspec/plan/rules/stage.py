@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from batchspec.plan.changes import duration_seconds
 from batchspec.plan.rules.rule import (
     ERROR,
     NOTE,
@@ -17,7 +16,7 @@ from batchspec.plan.rules.rule import (
     number,
     record,
 )
-from batchspec.spec import Record, Stage
+from batchspec.spec import Record, Stage, duration
 
 if TYPE_CHECKING:
     from batchspec.plan.task_sets import TaskSets
@@ -273,5 +272,4 @@ def long_tasks_on_spot(context: RuleContext) -> Iterator[Finding]:
 
 def _time_limit(stage: Stage) -> timedelta | None:
     text = record(stage.body.get("constraints")).get("maxWallClockTime")
-    seconds = duration_seconds(text) if isinstance(text, str) else None
-    return None if seconds is None else timedelta(seconds=seconds)
+    return duration(text) if isinstance(text, str) else None
