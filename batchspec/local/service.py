@@ -37,10 +37,9 @@ from batchspec.local.engine import Engine as ProcessEngine
 from batchspec.local.fault_injection import NO_FAULTS, FaultInjection, RandomSource
 from batchspec.local.former_clients import FormerClients
 from batchspec.local.http import App, HttpsSocket, listen, serving, url_of
-from batchspec.local.identities import FULL_ACCESS, IdentityRights
 from batchspec.local.model import Node, NodeState
 from batchspec.local.process import process_tag
-from batchspec.local.settings import NO_LIMITS, Limits, TrustFiles
+from batchspec.local.settings import FULL_ACCESS, NO_LIMITS, IdentityRights, Limits, TrustFiles
 from batchspec.local.store import Applications, DamagedStateError, Store, is_corrupt
 from batchspec.local.task_users import UserIds
 

@@ -25,7 +25,7 @@ from azure.storage.blob import (
 
 from batchspec import local
 from batchspec.local.daemon import HttpsEndpoints
-from batchspec.local.daemon.certificates import Certificate
+from batchspec.local.daemon.client_access import Certificate
 from batchspec.local.daemon.home import Home
 from batchspec.local.settings import Settings
 from tests.local.management import ServicePlace, attach_identities, identity_id

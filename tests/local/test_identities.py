@@ -11,7 +11,7 @@ from azure.storage.blob import BlobServiceClient
 
 from batchspec.local.daemon.home import Home
 from batchspec.local.daemon.serve import read_identities
-from batchspec.local.identities import FULL_ACCESS, IdentityRights
+from batchspec.local.settings import FULL_ACCESS, IdentityRights
 from batchspec.local.startup import LocalError
 from tests.conftest import BlobStore
 from tests.local.engines import job, pool, running_with_engine, task, wait_until

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.local.engine.machine_usage import MachineUsage
-from batchspec.local.engine.pool_resources import PoolResources
+from batchspec.local.engine.machine_usage import MachineUsage, PoolResources
 from batchspec.local.model import Pool, Resources
 from batchspec.local.store import Store
 from tests.local.engine_stub import NOW

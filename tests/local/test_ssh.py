@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from batchspec.local.agent import USERS, SshServers
-from batchspec.local.agent.node_users import NodeUser, hash_password, read_public_key
+from batchspec.local.agent.node_login import NodeUser, hash_password, read_public_key
 from batchspec.local.model import NodeState
 from tests.local.engine_stub import NOW
 from tests.local.engines import pool, processes_of, running_with_engine, wait_until

@@ -27,17 +27,20 @@ from batchspec.local.agent.launch import (
     node_error_json,
     program_failure,
 )
-from batchspec.local.agent.node_logs import LOG_NAME, NodeLogs
-from batchspec.local.agent.node_users import (
+from batchspec.local.agent.node_login import (
+    ADDRESS,
+    SSH_PORT,
     USERS,
+    WITHOUT_LOGIN,
     NodeUser,
+    SshServers,
     hash_password,
     read_public_key,
     read_user,
     users_of,
 )
+from batchspec.local.agent.node_logs import LOG_NAME, NodeLogs
 from batchspec.local.agent.processes import ProcessLostError
-from batchspec.local.agent.ssh_servers import ADDRESS, SSH_PORT, WITHOUT_LOGIN, SshServers
 from batchspec.local.agent.storage import (
     BlobClient,
     NoAutoStorage,

@@ -28,7 +28,7 @@ import aiohttp
 from aiohttp.abc import ResolveResult
 from yarl import URL
 
-from batchspec.local.identities import FULL_ACCESS, IdentityRights
+from batchspec.local.settings import FULL_ACCESS, IdentityRights
 
 _SAS_VERSION = "2021-12-02"
 _LIFETIME = timedelta(days=7)

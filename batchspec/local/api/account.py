@@ -1,18 +1,36 @@
-"""Operations on the account: applications, images, and retired operations of older api-versions.
+"""Operations on the account: applications, images, certificates, and retired operations.
 
 The images are those of :mod:`batchspec.catalog.images`. Nodes always run the operating system of
-this machine, whatever image their pool names.
+this machine, whatever image their pool names. Api-versions until 2024-07-01.20.0 have certificates,
+which are kept without private keys and are not installed on nodes.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
+import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from batchspec.catalog.images import IMAGES, Image
 from batchspec.local.api.resources import Context, filtered, items_page
-from batchspec.local.store import Application
-from batchspec.local.wire import Fault, FieldType, Reply, Request, list_reply, resource_reply
+from batchspec.local.model import Certificate, CertificateState
+from batchspec.local.store import NO_CERTIFICATE, THUMBPRINT_ALGORITHM, Application
+from batchspec.local.wire import (
+    Fault,
+    FieldType,
+    Reply,
+    Request,
+    bad_property,
+    created_reply,
+    empty_reply,
+    list_reply,
+    resource_reply,
+    write_time,
+)
 
 
 def list_applications(context: Context, request: Request) -> Reply:
@@ -20,7 +38,7 @@ def list_applications(context: Context, request: Request) -> Reply:
     limit, after = request.max_results(), request.after()
     found = [item for item in context.applications.all() if item.id.lower() > after]
     link = request.next_link(found[limit - 1].id.lower()) if len(found) > limit else None
-    shown = [_write(item) for item in found[:limit]]
+    shown = [_write_application(item) for item in found[:limit]]
     return list_reply(request, "BatchApplication", shown, "listapplicationsummariesresponses", link)
 
 
@@ -30,7 +48,10 @@ def get_application(context: Context, request: Request) -> Reply:
     if found is None:
         raise Fault("ApplicationNotFound")
     return resource_reply(
-        request, "BatchApplication", _write(found), "getapplicationsummaryresponse/@Element"
+        request,
+        "BatchApplication",
+        _write_application(found),
+        "getapplicationsummaryresponse/@Element",
     )
 
 
@@ -58,7 +79,7 @@ def check_references(
         raise Fault("InvalidApplicationPackageReferences", *wrong)
 
 
-def _write(application: Application) -> dict[str, Any]:
+def _write_application(application: Application) -> dict[str, Any]:
     """As recorded: without the display name, which only the management plane can set."""
     return {"id": application.id, "versions": list(application.packages)}
 
@@ -118,3 +139,171 @@ def list_node_agent_skus(_context: Context, request: Request) -> Reply:
 def list_pool_usage_metrics(_context: Context, _request: Request) -> Reply:
     """``GET /poolusagemetrics``: retired; the error is that of the real service."""
     raise Fault("PoolUsageMetricAPIRetired")
+
+
+_MAX_SIZE = 10 * 1024
+_DELETION = timedelta(seconds=2)
+"""How long a certificate is ``deleting``, in the service's time; recorded: more than a second."""
+_THUMBPRINT = re.compile(r"[0-9a-f]{40}", re.ASCII)
+_KEY = re.compile(
+    r"\(\s*thumbprintalgorithm=([^,)]*),\s*thumbprint=([^,)]*)\)", re.ASCII | re.IGNORECASE
+)
+_FILTER = {
+    "state": FieldType.WORD,
+    "stateTransitionTime": FieldType.TIME,
+    "thumbprint": FieldType.TEXT,
+    "thumbprintAlgorithm": FieldType.TEXT,
+}
+
+
+def create_certificate(context: Context, request: Request) -> Reply:
+    """``POST /certificates``: the thumbprint must be that of the data."""
+    given = request.parse_body("CertificateAddParameter")
+    thumbprint = given["thumbprint"].replace(" ", "").lower()
+    if given["thumbprintAlgorithm"].lower() != THUMBPRINT_ALGORITHM:
+        raise bad_property(
+            "thumbprintAlgorithm", given["thumbprintAlgorithm"][:256], "The value must be sha1."
+        )
+    public = _public_data(given)
+    found = hashlib.sha1(public, usedforsecurity=False).hexdigest()
+    if _THUMBPRINT.fullmatch(thumbprint) is None or found != thumbprint:
+        reason = "The value must be the SHA-1 thumbprint of the certificate."
+        raise bad_property("thumbprint", given["thumbprint"][:256], reason)
+    _settle(context, request.now)
+    existing = context.store.certificates.get(thumbprint)
+    if existing is not None:
+        deleting = existing.state is CertificateState.DELETING
+        raise Fault("CertificateBeingDeleted" if deleting else "CertificateExists")
+    encoded = base64.b64encode(public).decode()
+    context.store.certificates.add(thumbprint, encoded, request.now)
+    # Recorded: only here with capitals.
+    key = f"ThumbprintAlgorithm={THUMBPRINT_ALGORITHM},Thumbprint={thumbprint}"
+    return created_reply(f"{context.base_url}/certificates({key})", None)
+
+
+def list_certificates(context: Context, request: Request) -> Reply:
+    """``GET /certificates``."""
+    _settle(context, request.now)
+    shown = [_write(context, certificate) for certificate in context.store.certificates.all()]
+    found = filtered(request, _FILTER, shown)
+    return items_page(request, "Certificate", found, "certificates")
+
+
+def get_certificate(context: Context, request: Request) -> Reply:
+    """``GET /certificates(thumbprintAlgorithm=sha1,thumbprint=...)``."""
+    shown = _write(context, _find(context, request))
+    return resource_reply(request, "Certificate", shown, "certificates/@Element")
+
+
+def delete_certificate(context: Context, request: Request) -> Reply:
+    """``DELETE /certificates(...)``: it fails later if a pool references the certificate."""
+    certificate = _find(context, request)
+    if certificate.state is CertificateState.DELETING:
+        raise Fault("CertificateBeingDeleted")
+    context.store.certificates.set_state(certificate, CertificateState.DELETING, request.now)
+    return empty_reply(202, None)
+
+
+def cancel_certificate_deletion(context: Context, request: Request) -> Reply:
+    """``POST /certificates(...)/canceldelete``: only after a deletion has failed."""
+    certificate = _find(context, request)
+    if certificate.state is CertificateState.ACTIVE:
+        raise Fault("CertificateStateActive")
+    if certificate.state is CertificateState.DELETING:
+        raise Fault("CertificateBeingDeleted")
+    context.store.certificates.set_state(certificate, CertificateState.ACTIVE, request.now)
+    return empty_reply(204, request.url)
+
+
+def check_certificates(context: Context, pool: Mapping[str, Any]) -> None:
+    """Check that the certificates exist that the settings of a pool reference.
+
+    Raises:
+        Fault: ``InvalidCertificateReferences``, with a value for each invalid reference.
+    """
+    missing = context.store.certificates.missing(pool.get("certificateReferences", ()))
+    if missing:
+        raise Fault("InvalidCertificateReferences", *((name, NO_CERTIFICATE) for name in missing))
+
+
+def _public_data(given: Mapping[str, Any]) -> bytes:
+    """The certificate in DER; of a PFX file, that of its private key."""
+    try:
+        data = base64.b64decode(given["data"], validate=True)
+    except (binascii.Error, ValueError):
+        raise bad_property("data", None, "The value must be in base64.") from None
+    if not 0 < len(data) <= _MAX_SIZE:
+        raise bad_property("data", None, "The value must have at most 10 KB.")
+    if given.get("certificateFormat", "pfx") == "cer":
+        if "password" in given:
+            raise bad_property("password", None, "The format cer has no password.")
+        return data
+    # Only this needs it, and its import is slow.
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import pkcs12  # noqa: PLC0415
+
+    try:
+        _, certificate, _ = pkcs12.load_key_and_certificates(
+            data, given.get("password", "").encode() or None
+        )
+    except ValueError:
+        reason = "The value is no PFX file, or the password is another one."
+        raise bad_property("data", None, reason) from None
+    if certificate is None:
+        raise bad_property("data", None, "The file contains no certificate.")
+    return certificate.public_bytes(serialization.Encoding.DER)
+
+
+def _find(context: Context, request: Request) -> Certificate:
+    _settle(context, request.now)
+    key = _KEY.search(request.path)
+    found = None
+    if key is not None and key[1].lower() == THUMBPRINT_ALGORITHM:
+        found = context.store.certificates.get(key[2].lower())
+    if found is None:
+        raise Fault("CertificateNotFound")
+    return found
+
+
+def _settle(context: Context, now: datetime) -> None:
+    """Complete the deletions that are due: no request sees them otherwise."""
+    store = context.store.certificates
+    for certificate in store.all():
+        if certificate.state is not CertificateState.DELETING:
+            continue
+        due = certificate.state_since + _DELETION
+        if due > now:
+            continue
+        if users := store.users(certificate.thumbprint):
+            store.set_state(certificate, CertificateState.DELETE_FAILED, due, _in_use(users))
+        else:
+            store.delete(certificate)
+
+
+def _in_use(pools: Iterable[str]) -> dict[str, Any]:
+    """The error of a deletion, from the example of the REST reference."""
+    return {
+        "code": "PoolsReferencingCertificate",
+        "message": "The specified certificate is being used by the below mentioned pool(s)",
+        "values": [{"name": "Pools", "value": pool} for pool in pools],
+    }
+
+
+def _write(context: Context, certificate: Certificate) -> dict[str, Any]:
+    key = f"thumbprintAlgorithm={THUMBPRINT_ALGORITHM},thumbprint={certificate.thumbprint}"
+    shown: dict[str, Any] = {
+        "thumbprint": certificate.thumbprint,
+        "thumbprintAlgorithm": THUMBPRINT_ALGORITHM,
+        "url": f"{context.base_url}/certificates({key})",
+        "state": certificate.state,
+        "stateTransitionTime": write_time(certificate.state_since),
+    }
+    if certificate.previous_state is not None and certificate.previous_since is not None:
+        shown |= {
+            "previousState": certificate.previous_state,
+            "previousStateTransitionTime": write_time(certificate.previous_since),
+        }
+    shown["publicData"] = certificate.public_data
+    if certificate.error is not None:
+        shown["deleteCertificateError"] = certificate.error
+    return shown

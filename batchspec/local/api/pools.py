@@ -11,9 +11,8 @@ from typing import Any
 
 from batchspec.catalog.images import PUBLISHERS
 from batchspec.local.agent import NoContainerEngineError
-from batchspec.local.api.account import check_references
+from batchspec.local.api.account import check_certificates, check_references
 from batchspec.local.api.autoscale import read_autoscale
-from batchspec.local.api.certificates import check_certificates
 from batchspec.local.api.resources import (
     POOL_COLUMNS,
     Context,

@@ -16,7 +16,6 @@ from batchspec.catalog.images import IMAGES
 from batchspec.local.api import (
     account,
     autoscale,
-    certificates,
     files,
     job_schedules,
     jobs,
@@ -189,13 +188,13 @@ _CERTIFICATES = "certificates are not installed on nodes"
 
 FORMER_ROUTES: tuple[Route, ...] = (
     Route("list_node_agent_skus", "GET", "/nodeagentskus", account.list_node_agent_skus),
-    Route("list_certificates", "GET", "/certificates", certificates.list_certificates),
-    Route("create_certificate", "POST", "/certificates", certificates.create_certificate,
+    Route("list_certificates", "GET", "/certificates", account.list_certificates),
+    Route("create_certificate", "POST", "/certificates", account.create_certificate,
           "partial", _CERTIFICATES),
-    Route("get_certificate", "GET", _CERTIFICATE, certificates.get_certificate),
-    Route("delete_certificate", "DELETE", _CERTIFICATE, certificates.delete_certificate),
+    Route("get_certificate", "GET", _CERTIFICATE, account.get_certificate),
+    Route("delete_certificate", "DELETE", _CERTIFICATE, account.delete_certificate),
     Route("cancel_certificate_deletion", "POST", _CERTIFICATE + "/canceldelete",
-          certificates.cancel_certificate_deletion),
+          account.cancel_certificate_deletion),
     _not_supported("get_all_job_lifetime_statistics", "GET", "/lifetimejobstats",
                    "lifetime statistics are retired"),
     _not_supported("get_all_pool_lifetime_statistics", "GET", "/lifetimepoolstats",

@@ -4,7 +4,7 @@ In: `Settings`. Out: the `Endpoints` of a running service. :mod:`.serve` is the 
 other modules run in the processes that use it and must stay quick to import.
 """
 
-from batchspec.local.daemon.client_variables import Format, env, variables
+from batchspec.local.daemon.client_access import Format, env, variables
 from batchspec.local.daemon.control import (
     Demands,
     ReadinessReporter,

@@ -30,7 +30,7 @@ from batchspec.local.azurite import (
     find_nodejs,
     install,
 )
-from batchspec.local.daemon.certificates import Certificate
+from batchspec.local.daemon.client_access import Certificate
 from batchspec.local.daemon.control import ReadinessReporter, end_orphans
 from batchspec.local.daemon.home import Account, Home, write_private
 from batchspec.local.daemon.status import (
@@ -40,9 +40,8 @@ from batchspec.local.daemon.status import (
     write_announcement,
 )
 from batchspec.local.http import HttpsSocket, TlsFiles, listen
-from batchspec.local.identities import FULL_ACCESS, IdentityRights
 from batchspec.local.process import Lock, Process
-from batchspec.local.settings import Settings, TrustFiles
+from batchspec.local.settings import FULL_ACCESS, IdentityRights, Settings, TrustFiles
 from batchspec.local.startup import LocalError, last_lines
 from batchspec.local.task_users import Separation, separate_users
 

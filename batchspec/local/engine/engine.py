@@ -33,10 +33,9 @@ from batchspec.local.clock import Clock
 from batchspec.local.engine.apply_decisions import DecisionApplier, NodeDirectories
 from batchspec.local.engine.decisions import Decision, RunTask
 from batchspec.local.engine.environment import NodeConfig
-from batchspec.local.engine.machine_usage import MachineUsage
+from batchspec.local.engine.machine_usage import MachineUsage, PoolResources
 from batchspec.local.engine.observe import next_moment, observe
 from batchspec.local.engine.outcomes import OutcomeRecorder
-from batchspec.local.engine.pool_resources import PoolResources
 from batchspec.local.engine.runs import (
     Executor,
     ExecutorRequest,

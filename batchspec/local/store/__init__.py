@@ -5,7 +5,9 @@ writes the state. Records (:mod:`batchspec.local.model`) go in and come out. Rul
 what to do next, HTTP and processes do not belong here.
 """
 
-from batchspec.local.store.applications import (
+from batchspec.local.store.account import (
+    NO_CERTIFICATE,
+    THUMBPRINT_ALGORITHM,
     Application,
     ApplicationRecord,
     Applications,
@@ -14,7 +16,6 @@ from batchspec.local.store.applications import (
     is_application_id,
     is_package_version,
 )
-from batchspec.local.store.certificates import NO_CERTIFICATE, THUMBPRINT_ALGORITHM
 from batchspec.local.store.database import ALL_ROWS, Page, is_corrupt, to_column
 from batchspec.local.store.pools import SAMPLE_INTERVAL, autoscale_run
 from batchspec.local.store.schema import DamagedStateError, NewerStateError

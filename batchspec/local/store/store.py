@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from batchspec.local.model import Job, JobState, Pool, Schedule, Wire
-from batchspec.local.store.certificates import NO_CERTIFICATE, Certificates
+from batchspec.local.store.account import NO_CERTIFICATE, Certificates
 from batchspec.local.store.damage import DamagedRecords
 from batchspec.local.store.database import Database
 from batchspec.local.store.jobs import Jobs, Schedules

@@ -14,6 +14,26 @@ from batchspec.local.wire.fault import (
     bad_query,
     not_implemented,
 )
+from batchspec.local.wire.messages import (
+    JSON_TYPES,
+    MAX_RESULTS,
+    Reply,
+    Request,
+    check_conditions,
+    check_options,
+    created_reply,
+    empty_reply,
+    fault_body,
+    fault_reply,
+    list_reply,
+    resource_reply,
+    select_properties,
+    stamped_message,
+    version_headers,
+    wants_metadata,
+    without_secrets,
+    write_body,
+)
 from batchspec.local.wire.models import all_properties, model_names, properties, write_model
 from batchspec.local.wire.odata import (
     Column,
@@ -23,28 +43,6 @@ from batchspec.local.wire.odata import (
     matches_filter,
     parse_filter,
     to_sql,
-)
-from batchspec.local.wire.reply import (
-    JSON_TYPES,
-    Reply,
-    created_reply,
-    empty_reply,
-    fault_body,
-    fault_reply,
-    list_reply,
-    resource_reply,
-    stamped_message,
-    version_headers,
-    wants_metadata,
-    without_secrets,
-    write_body,
-)
-from batchspec.local.wire.request import (
-    MAX_RESULTS,
-    Request,
-    check_conditions,
-    check_options,
-    select_properties,
 )
 from batchspec.local.wire.shared_key import (
     MAX_SKEW,
