@@ -295,9 +295,9 @@ class _Run:
         release = _release(nodes, end)
         if release is None:
             return working
-        created = self.observed.now
-        # The formula of a new pool is evaluated when the pool is created, and then periodically.
-        evaluated = created if self.observed.pool is None else None
+        pool, created = self.observed.pool, self.observed.now
+        # Nodes arrive with an evaluation of the formula: of a new pool, when it is created.
+        evaluated = pool.autoscale_at if pool is not None and pool.nodes else created
         return (release.expected(created + working * _HOUR, evaluated) - created) / _HOUR
 
     def _before(self, nodes: NodeRange) -> float:
