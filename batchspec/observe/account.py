@@ -14,8 +14,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from batchspec.account import Account, ContainerProperties, find_pool_user, read_capacity
-from batchspec.observe.disk import occupied, read_receipt, unwritable
 from batchspec.observe.packages import packages_of
+from batchspec.observe.results import occupied, read_receipt, unwritable
 from batchspec.observe.spool import Spool, Working, silent
 from batchspec.plan import OPEN, job_base, package_references
 from batchspec.plan.capacity import Capacity

@@ -1,4 +1,4 @@
-"""The files of a spec on this disk: those to upload, and the results that were downloaded.
+"""The files of a spec on this disk that are to be uploaded.
 
 Makes no requests. All problems of files to upload are collected: a pattern without a match, a file
 that cannot be read, two files for one blob, an invalid blob name.
@@ -11,11 +11,9 @@ import hashlib
 import os
 import re
 import stat
-from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from errno import ELOOP, ENOENT
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -24,16 +22,8 @@ from typing import TypeAlias
 from batchspec.diagnostics import Diagnostic, Diagnostics
 from batchspec.observe.file_cache import FileCache
 from batchspec.observe.spool import FileRow, Spool, Working, silent
-from batchspec.plan.metadata import work_number
-from batchspec.plan.observed import LocalFile, Receipt
-from batchspec.plan.receipt import (
-    DownloadedFile,
-    receipt_entries,
-    receipt_job,
-    receipt_path,
-    receipt_results,
-)
-from batchspec.spec import Container, Spec, UploadGlob
+from batchspec.plan.observed import LocalFile
+from batchspec.spec import Container, UploadGlob
 
 _CHUNK = 1 << 20
 _SMALL = 64 << 10
@@ -375,125 +365,3 @@ def _folders(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iter
     yield folder
     for name in below:
         yield from _folders(root, os.path.join(folder, name), above | {key})  # noqa: PTH118
-
-
-def occupied(spec: Spec) -> frozenset[Path]:
-    """The result folders that contain files although this spec has not downloaded any to them.
-
-    Only files directly in the folder count, except hidden ones: files in its subfolders are
-    usually results of another spec. If the receipt lists a file in the folder, the files are
-    results of this spec.
-    """
-    found = {result.to for result in spec.results if _contains_files(result.to)}
-    receipt = receipt_path(spec.path, spec.name)
-    if found and receipt.exists():
-        with receipt.open(encoding="utf-8") as file:
-            file.readline()
-            for entry in receipt_entries(file, receipt.parent):
-                found -= {folder for folder in found if entry.path.is_relative_to(folder)}
-                if not found:
-                    break
-    return frozenset(found)
-
-
-def _contains_files(folder: Path) -> bool:
-    try:
-        with os.scandir(folder) as entries:
-            return any(entry.is_file() and not entry.name.startswith(".") for entry in entries)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        # ``unwritable`` reports such folders.
-        return False
-
-
-def unwritable(spec: Spec) -> Mapping[Path, str]:
-    """The result folders in which no file can be created, each with the reason.
-
-    The folder of the receipt is one of them.
-    """
-    receipt = receipt_path(spec.path, spec.name).parent
-    folders = [*(result.to for result in spec.results), *([receipt] if spec.results else ())]
-    return {folder: reason for folder in folders if (reason := _why_unwritable(folder))}
-
-
-def _why_unwritable(folder: Path) -> str:
-    """Why no file can be created in a folder, which may not exist yet; empty if one can."""
-    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    if not os.path.isdir(existing):  # noqa: PTH112
-        return f"{existing} is not a folder"
-    writable = os.access(existing, os.W_OK | os.X_OK)
-    return "" if writable else f"no file can be created in {existing}"
-
-
-def read_receipt(spec: Spec, spool: Spool) -> Receipt | None:
-    """Compare the receipt of this spec with the disk; ``None`` if there is no valid receipt.
-
-    Files that are missing on the disk are looked up among the blobs in the spool. Without a valid
-    receipt, the results are downloaded again.
-    """
-    path = receipt_path(spec.path, spec.name)
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            head = file.readline()
-            job = receipt_job(head)
-            if job is None:
-                return None
-            files = missing = lost = 0
-            works, lost_works = array("Q"), array("Q")
-            keys = {container.id: key for key, container in spec.containers.items()}
-            for entry in receipt_entries(file, path.parent):
-                files += 1
-                work = work_number(entry.work)
-                known = () if work is None else (work,)
-                if _is_unchanged(entry):
-                    works.extend(known)
-                    continue
-                missing += 1
-                key = keys.get(entry.container)
-                if key is not None and not spool.has_blob(key, entry.blob):
-                    lost += 1
-                    lost_works.extend(known)
-    except FileNotFoundError:
-        return None
-    entries = receipt_results(head)
-    paths = DownloadedPaths(path)
-    return Receipt(job, files, missing, lost, works, lost_works, entries, paths)
-
-
-@dataclass(frozen=True, slots=True)
-class DownloadedPaths:
-    """The files on the disk that a receipt lists, each with the work that wrote it: a stream.
-
-    Files of another size than they were downloaded with are left out.
-    """
-
-    receipt: Path
-
-    def __iter__(self) -> Iterator[tuple[str, Path]]:
-        with self.receipt.open(encoding="utf-8", errors="replace") as file:
-            file.readline()
-            for entry in receipt_entries(file, self.receipt.parent):
-                if _has_size(entry):
-                    yield entry.work, entry.path
-
-
-def _is_unchanged(entry: DownloadedFile) -> bool:
-    """Whether the file has the size and MD5 that it was downloaded with."""
-    try:
-        return _has_size(entry) and _md5(entry.path) == entry.md5
-    except OSError:
-        return False
-
-
-def _has_size(entry: DownloadedFile) -> bool:
-    try:
-        return entry.path.stat().st_size == entry.size
-    except OSError:
-        return False
-
-
-def _md5(path: Path) -> bytes:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.digest()

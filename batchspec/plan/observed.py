@@ -355,6 +355,8 @@ class Receipt:
 
     ``job`` is the job whose results they are; ``files`` counts them; ``missing`` counts those of
     the receipt that are gone or changed, ``lost`` those of them that the account lacks, too.
+    ``edited`` counts the files that exist with other content than was downloaded; ``first_edited``
+    are some of them.
     ``entries`` is the digest of the `results` for which it was written, empty if it has none.
     ``works`` are the digests of the work that wrote the files on the disk, as numbers, one for each
     file where it is known, and ``lost_works`` those of the lost files. ``paths`` are the files on
@@ -370,6 +372,8 @@ class Receipt:
     lost_works: Sequence[int] = ()
     entries: str = ""
     paths: Iterable[tuple[str, Path]] = ()
+    edited: int = 0
+    first_edited: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,15 @@ from datetime import datetime
 
 from batchspec.plan.failures import Selection
 from batchspec.plan.ingredients import changes_of_stage, definitions
-from batchspec.plan.metadata import KEEPS, SPEC, VERSION, Written, scope_is_whole, version
+from batchspec.plan.metadata import (
+    KEEPS,
+    SPEC,
+    VERSION,
+    Written,
+    scope_is_whole,
+    version,
+    work_number,
+)
 from batchspec.plan.needs import Linked, link
 from batchspec.plan.observed import JobFacts, Observed, Stream, TaskFacts, TaskIndex
 from batchspec.plan.outputs import RequiredOutputs
@@ -281,20 +289,23 @@ def _losses(
     """A function: whether what a task wrote is needed and gone; see :class:`TaskClassifier`.
 
     Results and required outputs are needed unless the receipt of that job, or of a later one,
-    records them as complete on this disk.
+    records those of the task as complete on this disk.
     """
     results = frozenset(result.container for result in spec.results)
     written = Written(spec, observed.containers)
     required = RequiredOutputs.of(spec, observed, windows=windows)
     receipt = observed.receipt
     names = [receipt_name(job.id, job.created).lower() for job in observed.jobs]
-    fetched: frozenset[str] = frozenset()
-    if receipt is not None and not receipt.missing and receipt.job.lower() in names:
+    jobs: frozenset[str] = frozenset()
+    on_disk: frozenset[int] | None = None
+    if receipt is not None and receipt.job.lower() in names:
         last = names.index(receipt.job.lower())
-        fetched = frozenset(job.id.lower() for job in observed.jobs[: last + 1])
+        jobs = frozenset(job.id.lower() for job in observed.jobs[: last + 1])
+        if receipt.missing:
+            on_disk = frozenset(receipt.works).difference(receipt.lost_works)
 
     def is_lost(task: Task, work: str, job: str) -> bool:
-        if job.lower() in fetched:
+        if job.lower() in jobs and (on_disk is None or work_number(work) in on_disk):
             return written.lacks(task.body, work, read)
         return required.lacks(task, work) or written.lacks(task.body, work, read | results)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from batchspec.observe.disk import occupied, unwritable
+from batchspec.observe.results import occupied, read_receipt, unwritable
+from batchspec.observe.spool import Spool
 from batchspec.plan.receipt import DownloadedFile, receipt_head, receipt_line, receipt_path
 from batchspec.spec import Result, Spec
 from tests.plan.making import WHERE, spec, stage
@@ -44,6 +46,27 @@ def test_files_in_the_folder_of_a_receipt_are_results(
     entry = DownloadedFile("out", "b.txt", tmp_path / folder / "b.txt", 1, b"")
     receipt.write_text(f"{receipt_head('job', '')}\n{receipt_line(entry, receipt.parent)}\n")
     assert bool(occupied(it)) is expected
+
+
+def test_results_that_are_gone_or_edited_are_missing(tmp_path: Path) -> None:
+    it = into(tmp_path)
+    folder, receipt = tmp_path / "results", receipt_path(it.path, it.name)
+    folder.mkdir()
+    receipt.parent.mkdir(parents=True)
+    entries = [
+        DownloadedFile("out", name, folder / name, 1, hashlib.md5(b"x").digest(), f"{work:014x}")
+        for work, name in enumerate(("same", "edited", "gone"), 1)
+    ]
+    lines = [receipt_head("job", ""), *(receipt_line(each, receipt.parent) for each in entries)]
+    receipt.write_text("".join(f"{line}\n" for line in lines))
+    (folder / "same").write_text("x")
+    (folder / "edited").write_text("mine")
+    with Spool() as spool:
+        found = read_receipt(it, spool)
+    assert found is not None
+    assert (found.files, found.missing, found.edited) == (3, 2, 1)
+    assert found.first_edited == (folder / "edited",)
+    assert list(found.works) == [1]
 
 
 def test_a_file_in_place_of_the_folder_contains_none(tmp_path: Path) -> None:

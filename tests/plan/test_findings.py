@@ -67,6 +67,7 @@ ELSEWHERE = {
     "not-readable": (SOURCE, ""),
     "not-utf8": (SOURCE, ""),
     "request-too-large": (HERE, ""),
+    "result-edited": (ROOT / "tests/plan/test_outputs.py", ""),
     "rows-encoding": (ROWS, '"UTF-16"'),
     "rows-format": (ROWS, ""),
     "task-too-large": (ROOT / "tests/plan/test_task_rules.py", ""),

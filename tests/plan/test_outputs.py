@@ -137,6 +137,36 @@ def test_a_result_that_was_deleted_after_its_download_is_not_missing(
     assert len(missing) == (0 if downloaded else 1)
 
 
+def test_only_tasks_whose_results_are_gone_run_again(tmp_path: Path) -> None:
+    """Clean-up deleted the containers; one of the three results was then edited on the disk."""
+    outputs = 'logs: false\n    outputs: [{files: "*.out", container: output}]'
+    case = {
+        "spec": SPEC.replace("logs: false", outputs),
+        "jobs": [{"id": "demo", "state": "completed", "tasks": {"count": ["done"] * 3}}],
+    }
+    with situation(case, tmp_path) as found:
+        observed, (job,) = found.observed, found.observed.jobs
+        assert observed.tasks is not None
+        *works, gone = [int(work, 16) for work in observed.tasks.works()]
+        edited = found.spec.path.parent / "results" / "c.out"
+        receipt = Receipt(
+            receipt_name(job.id, job.created),
+            files=3,
+            missing=1,
+            lost=1,
+            works=works,
+            lost_works=[gone],
+            edited=1,
+            first_edited=(edited,),
+        )
+        plan = build_plan(found.spec, replace(observed, receipt=receipt))
+    (submit,) = (step for step in plan.steps if isinstance(step.action, SubmitTasks))
+    assert submit.items == 1
+    (finding,) = (each for each in plan.findings if each.code == "result-edited")
+    assert finding.summary == "1 result was edited after the download and will be replaced"
+    assert finding.detail == "results/c.out"
+
+
 @pytest.mark.parametrize("downloaded", [True, False])
 def test_results_of_an_earlier_job_that_are_on_the_disk_are_not_verified(
     downloaded: bool, tmp_path: Path

@@ -347,6 +347,32 @@ def results_folder_used(context: RuleContext, steps: Sequence[Step]) -> Iterator
             )
 
 
+@DATA.rule(
+    "result-edited",
+    WARNING,
+    title="A result was edited after it was downloaded",
+    why="The file differs from the result that was downloaded, so the result counts as missing. It"
+    " is downloaded again and, with `overwrite` (the default), replaces the edited file.",
+    fix="Keep edited files in another folder, or with other names.",
+)
+def result_edited(context: RuleContext, steps: Sequence[Step]) -> Iterator[Finding]:
+    """Files of an earlier download that were changed on the disk, if the plan downloads results."""
+    receipt = context.observed.receipt
+    if receipt is None or not receipt.edited or not _downloads(steps):
+        return
+    folder = context.spec.path.parent
+    names = [os.path.relpath(path, folder) for path in receipt.first_edited]
+    more = receipt.edited - len(names)
+    number = counted(receipt.edited, "result was", "results were")
+    replaced = any(result.overwrite for result in context.spec.results)
+    yield Finding(
+        f"{number} edited after the download and"
+        f" {'will be replaced' if replaced else 'will not be replaced'}",
+        context.spec.results[0].where if context.spec.results else None,
+        ", ".join(names) + (f", and {more:,} more" if more else ""),
+    )
+
+
 def _downloads(steps: Sequence[Step]) -> frozenset[str]:
     """The containers (ids) that the plan downloads from."""
     # `validate` has no steps.

@@ -18,7 +18,7 @@ from batchspec.plan.rules.capacity import (
 )
 from batchspec.plan.rules.checks import CHECKED, checks
 from batchspec.plan.rules.cost import BOUND
-from batchspec.plan.rules.data import results_folder_used, results_unwritable
+from batchspec.plan.rules.data import result_edited, results_folder_used, results_unwritable
 from batchspec.plan.rules.other_runs import OTHER_RUNS
 from batchspec.plan.rules.rule import Rule, RuleContext, RuleGroup
 from batchspec.plan.rules.run import RUN
@@ -70,3 +70,4 @@ def advice(
     yield from jobs_near_quota(context, steps)
     yield from results_unwritable(context, steps)
     yield from results_folder_used(context, steps)
+    yield from result_edited(context, steps)
