@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import json
 import shlex
-import ssl
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -178,7 +177,9 @@ class Certificate:
 
 def _system_authorities() -> str:
     """The certificates that this system trusts, in PEM format; those of Mozilla if it has none."""
-    import certifi  # noqa: PLC0415  as trustme
+    import ssl  # noqa: PLC0415  as trustme
+
+    import certifi  # noqa: PLC0415
 
     cafile = ssl.get_default_verify_paths().cafile
     return Path(cafile or certifi.where()).read_text() + "\n"
