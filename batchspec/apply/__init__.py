@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from batchspec.apply.concurrency import Cancellation, RunCancelled
     from batchspec.apply.executor import run
-    from batchspec.apply.packages import archive_of
     from batchspec.apply.polling import DELETION_LIMIT, POLL_INTERVAL, TERMINATION_LIMIT
     from batchspec.apply.record import NodeLogs
+    from batchspec.apply.upload import archive_of
 
 __all__ = [
     "DELETION_LIMIT",
@@ -41,7 +41,7 @@ _MODULES = {
     "NodeLogs": "record",
     "POLL_INTERVAL": "polling",
     "TERMINATION_LIMIT": "polling",
-    "archive_of": "packages",
+    "archive_of": "upload",
     "run": "executor",
 }
 

@@ -17,7 +17,14 @@ from typing import Any, TypeAlias
 
 from batchspec.apply import resources
 from batchspec.apply.concurrency import RunCancelled
-from batchspec.apply.context import StepContext, StepResult, SubmittedIds, UploadProgress
+from batchspec.apply.context import (
+    RemainingResources,
+    StepContext,
+    StepResult,
+    SubmittedIds,
+    UploadProgress,
+)
+from batchspec.apply.download import CONTAINER_MISSING, download_results
 from batchspec.apply.events import (
     Emit,
     Noticed,
@@ -30,12 +37,10 @@ from batchspec.apply.events import (
     StepStarted,
 )
 from batchspec.apply.monitor import Monitor, watched_of
-from batchspec.apply.packages import upload_package
 from batchspec.apply.ports import Deletion, World
 from batchspec.apply.record import Recorder, is_answered
-from batchspec.apply.remaining_resources import RemainingResources
 from batchspec.apply.tasks import close_job, retry_tasks, submit_tasks, terminate_tasks
-from batchspec.apply.transfer import CONTAINER_MISSING, download_results, upload_files
+from batchspec.apply.upload import upload_files, upload_package
 from batchspec.apply.wait import check_outputs, wait_for_pool, wait_for_tasks
 from batchspec.diagnostics import (
     BatchspecError,

@@ -10,8 +10,8 @@ import pytest
 
 from batchspec.account import TaskAdded
 from batchspec.apply import run
+from batchspec.apply.download import exclusive
 from batchspec.apply.events import Event, StepDone, StepFailed
-from batchspec.apply.transfer import exclusive
 from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.exit_codes import Exit
 from batchspec.plan import Plan, Step, Task, Verb

@@ -10,8 +10,8 @@ from threading import Event
 
 import pytest
 
-from batchspec.apply import RunCancelled, packages
-from batchspec.apply.packages import build_archive
+from batchspec.apply import RunCancelled, upload
+from batchspec.apply.upload import build_archive
 from batchspec.diagnostics import StalePlanError
 from batchspec.plan.actions import UploadPackage
 from batchspec.plan.observed import LocalFile
@@ -58,10 +58,10 @@ def test_a_thread_stops_when_the_archive_is_no_longer_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stops: list[Event] = []
-    monkeypatch.setattr(packages, "build_archive", lambda *given: stops.append(given[2]))
+    monkeypatch.setattr(upload, "build_archive", lambda *given: stops.append(given[2]))
     file = a_file(tmp_path, "f", b"planned")
     action = UploadPackage("p", "1", (file,), file.size, "")
-    with packages.archive_of(action) as build:
+    with upload.archive_of(action) as build:
         build()
         assert not stops[0].is_set()
     assert stops[0].is_set()

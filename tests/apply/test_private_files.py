@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from batchspec.apply.download import ReceiptDraft
 from batchspec.apply.private_files import open_private, private_folder
-from batchspec.apply.transfer import ReceiptDraft
 
 
 def mode(path: Path) -> int:

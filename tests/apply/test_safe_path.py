@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchspec.apply.result_paths import safe_path
+from batchspec.apply.download import safe_path
 from batchspec.diagnostics import ServiceError
 
 

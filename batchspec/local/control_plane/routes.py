@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from batchspec.local.api import Match, Route
-from batchspec.local.control_plane import accounts, applications, pools
+from batchspec.local.control_plane import account, pools
 from batchspec.local.control_plane.arm import ArmError
 
 _SUBSCRIPTION = "/subscriptions/{subscriptionId}"
@@ -31,11 +31,11 @@ def _missing(operation: str, method: str, path: str, note: str) -> Route:
 
 
 CONTROL_PLANE_ROUTES: tuple[Route, ...] = (
-    Route("batch_account.get", "GET", _ACCOUNT, accounts.get_account),
+    Route("batch_account.get", "GET", _ACCOUNT, account.get_account),
     Route("batch_account.list", "GET", _SUBSCRIPTION + _PROVIDER + "/batchAccounts",
-          accounts.list_accounts),
+          account.list_accounts),
     Route("batch_account.list_by_resource_group", "GET", _GROUP + "/batchAccounts",
-          accounts.list_accounts),
+          account.list_accounts),
     _missing("batch_account.begin_create", "PUT", _ACCOUNT, _FIXED),
     _missing("batch_account.update", "PATCH", _ACCOUNT, _FIXED),
     _missing("batch_account.begin_delete", "DELETE", _ACCOUNT, _FIXED),
@@ -52,21 +52,21 @@ CONTROL_PLANE_ROUTES: tuple[Route, ...] = (
     Route("pool.stop_resize", "POST", _POOL + "/stopResize", pools.stop_resize),
     Route("pool.disable_auto_scale", "POST", _POOL + "/disableAutoScale",
           pools.disable_auto_scale),
-    Route("application.create", "PUT", _APPLICATION, applications.put_application),
-    Route("application.update", "PATCH", _APPLICATION, applications.update_application),
-    Route("application.get", "GET", _APPLICATION, applications.get_application),
-    Route("application.list", "GET", _ACCOUNT + "/applications", applications.list_applications),
-    Route("application.delete", "DELETE", _APPLICATION, applications.delete_application),
-    Route("application_package.create", "PUT", _VERSION, applications.put_package),
+    Route("application.create", "PUT", _APPLICATION, account.put_application),
+    Route("application.update", "PATCH", _APPLICATION, account.update_application),
+    Route("application.get", "GET", _APPLICATION, account.get_application),
+    Route("application.list", "GET", _ACCOUNT + "/applications", account.list_applications),
+    Route("application.delete", "DELETE", _APPLICATION, account.delete_application),
+    Route("application_package.create", "PUT", _VERSION, account.put_package),
     Route("application_package.activate", "POST", _VERSION + "/activate",
-          applications.activate_package),
-    Route("application_package.get", "GET", _VERSION, applications.get_package),
+          account.activate_package),
+    Route("application_package.get", "GET", _VERSION, account.get_package),
     Route("application_package.list", "GET", _APPLICATION + "/versions",
-          applications.list_packages),
-    Route("application_package.delete", "DELETE", _VERSION, applications.delete_package),
-    Route("location.get_quotas", "GET", _REGION + "/quotas", accounts.get_quotas),
+          account.list_packages),
+    Route("application_package.delete", "DELETE", _VERSION, account.delete_package),
+    Route("location.get_quotas", "GET", _REGION + "/quotas", account.get_quotas),
     Route("location.list_supported_virtual_machine_skus", "GET", _REGION + "/virtualMachineSkus",
-          accounts.list_skus, "partial", _SIZES),
+          account.list_skus, "partial", _SIZES),
 )  # fmt: skip
 """The operations of the control plane that the service knows by name."""
 

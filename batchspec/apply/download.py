@@ -1,4 +1,4 @@
-"""Uploads files and downloads results, several at a time.
+"""Downloads results, several at a time, and lists them in the receipt of the run.
 
 A result is downloaded to a temporary file beside its path, checked, and renamed. No result is
 written outside the folder of its ``results`` entry.
@@ -15,24 +15,24 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from hashlib import blake2b
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Self
 
 from filelock import AsyncFileLock
 
-from batchspec.apply.concurrency import RunCancelled, for_each
+from batchspec.apply.concurrency import for_each
 from batchspec.apply.context import Progress, StepContext, StepResult
 from batchspec.apply.events import Emit, Noticed
 from batchspec.apply.ports import World
 from batchspec.apply.private_files import open_private, private_folder
-from batchspec.apply.result_paths import UNSAFE, impossible, replaces_source, safe_path, same_name
 from batchspec.diagnostics import Diagnostic, DiskError, ServiceError, Severity, counted
-from batchspec.plan.actions import DownloadResults, UploadFiles
+from batchspec.plan.actions import DownloadResults
 from batchspec.plan.metadata import WorkSet
-from batchspec.plan.observed import Blob, LocalFile
+from batchspec.plan.observed import Blob
 from batchspec.plan.receipt import (
     NAMED_FILES,
+    PROTECTED,
     DownloadedFile,
     receipt_entries,
     receipt_head,
@@ -42,6 +42,9 @@ from batchspec.plan.receipt import (
     receipt_prefix,
     superseded_files,
 )
+
+UNSAFE = "unsafe-result"
+"""The code of the errors of blobs that are not downloaded although all others are."""
 
 _WORKERS = 16
 """Measured: with more, small files are slower again on one core of the client."""
@@ -56,30 +59,8 @@ _NAME_ERRORS = frozenset(
     {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EILSEQ}
 )
 """Errors of the file system that concern the name of one blob."""
-
-
-async def upload_files(action: UploadFiles, context: StepContext) -> StepResult:
-    """Upload every file of the step; each is reported to ``context.uploads`` when it is done."""
-    progress = context.progress(items=len(action.files), size=action.size)
-    uploads, world = context.uploads, context.world
-
-    async def upload(file: LocalFile) -> None:
-        uploads.start(action.container, file.blob)
-        uploaded = await world.account.blobs.upload(
-            action.container, file, progress.move, lambda: world.cancellation.requested
-        )
-        if not uploaded:
-            raise RunCancelled
-        await uploads.complete(action.container, file.blob)
-        progress.finish()
-
-    succeeded = False
-    try:
-        await for_each(action.files, upload, workers=_WORKERS, cancellation=world.cancellation)
-        succeeded = True
-    finally:
-        await uploads.end(action.container, succeeded=succeeded)
-    return StepResult(progress.done, progress.moved)
+_BAD_NAME = "Its name is too long for this disk, or also the name of a folder of results."
+_OTHER_NAME = "Rename the output, or exclude the blob with `match`. The other results are complete."
 
 
 async def download_results(action: DownloadResults, context: StepContext) -> StepResult:
@@ -135,7 +116,8 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
             except OSError as error:
                 if error.errno not in _NAME_ERRORS or not action.to.is_dir():
                     raise
-                refused.append(impossible(blob.name, error))
+                reason = error.strerror or str(error)
+                refused.append(_not_downloaded(blob.name, reason, _OTHER_NAME, _BAD_NAME))
             progress.finish()
 
         await for_each(
@@ -229,7 +211,11 @@ class _Download:
         container = self.action.container
         path = safe_path(self.action.to, blob.name, flat=self.action.flat)
         if self.action.flat and path.name in self._taken:
-            raise same_name(blob.name, path)
+            raise _not_downloaded(
+                blob.name,
+                f"another result has the name {path.name} too",
+                "Remove `flat: true` from `results`, or exclude one of the blobs with `match`.",
+            )
         self._taken |= {path.name} if self.action.flat else set()
         existing = _digest(path, blob.size)
         if existing is not None and existing == blob.md5:
@@ -241,7 +227,12 @@ class _Download:
             digest = _digest(path, size) or b""
             return DownloadedFile(container, blob.name, path, size, digest, blob.work)
         if path.exists() and self._is_source(path):
-            raise replaces_source(blob.name, path)
+            raise _not_downloaded(
+                blob.name,
+                f"it would replace {path.name}, a file of the spec",
+                "Use another folder in `results.to`, or exclude the blob with `match`.",
+                f"The spec reads or uploads {path}.",
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name[:200]}.part")
         try:
@@ -275,6 +266,47 @@ async def _matching(
         if matches and not older(blob):
             progress.items += 1
             yield blob
+
+
+def safe_path(folder: Path, name: str, *, flat: bool) -> Path:
+    """The path below ``folder`` to which a blob is downloaded; ``flat`` drops its folders.
+
+    Raises:
+        ServiceError: the name leads out of the folder (``..``, a root, a drive or a symbolic link)
+            or into one of :data:`PROTECTED`, or is not a valid file name.
+    """
+    if not name or "\0" in name or "\\" in name:
+        raise _unsafe(name)
+    parts = PurePosixPath(name).parts
+    if flat:
+        parts = parts[-1:]
+    if not parts or any(part in {"..", "/"} or Path(part).drive for part in parts):
+        raise _unsafe(name)
+    path = folder.joinpath(*parts)
+    root = Path(os.path.realpath(folder))
+    real = Path(os.path.realpath(path))
+    if not real.is_relative_to(root):
+        raise _unsafe(name)
+    if any(part.lower() in PROTECTED for part in real.parts):
+        raise _not_downloaded(
+            name,
+            "its path leads into `.git` or `.batchspec`",
+            "Use another folder in `results.to`, or exclude the blob with `match`.",
+        )
+    return path
+
+
+def _not_downloaded(name: str, reason: str, fix: str, detail: str = "") -> ServiceError:
+    summary = f"the blob {name!r} was not downloaded: {reason}"
+    return ServiceError(Diagnostic(UNSAFE, summary, detail=detail, fix=fix), code=UNSAFE)
+
+
+def _unsafe(name: str) -> ServiceError:
+    return _not_downloaded(
+        name,
+        "its name leads out of the results folder",
+        "Rename the blob, or exclude it with `match`.",
+    )
 
 
 @asynccontextmanager
