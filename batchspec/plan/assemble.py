@@ -122,9 +122,8 @@ def _container_fact(facts: ContainerFacts) -> Fact:
 
 def _image_fact(alias: ImageAlias, observed: Observed, size: Value) -> Fact:
     found = resolve_image(alias, observed.images, observed.now, Diagnostics(), size)
-    reference = found.get("imageReference")
-    words = [*reference.values()] if isinstance(reference, Record) else []
-    return Fact(":".join(map(str, [*words, found.get("nodeAgentSKUId", ABSENT)])))
+    words = [*found.record("imageReference").values(), found.get("nodeAgentSKUId", ABSENT)]
+    return Fact(":".join(map(str, words)))
 
 
 def _results_fact(observed: Observed) -> Fact:

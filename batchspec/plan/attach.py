@@ -38,7 +38,7 @@ from batchspec.plan.rules.run import (
 )
 from batchspec.plan.stage_tasks import read_recorded
 from batchspec.plan.task_sets import TaskSets, build_task_sets
-from batchspec.spec import PoolKind, Record, Spec
+from batchspec.spec import PoolKind, Spec
 
 _COMPLETED = "completed"
 
@@ -159,8 +159,7 @@ def _results(
 
 def _ends_automatically(job: JobFacts) -> bool:
     """Whether the job ends when all its tasks are completed, or its job manager task is."""
-    manager = job.properties.get("jobManagerTask")
-    ends = isinstance(manager, Record) and manager.get("killJobOnCompletion") is True
+    ends = job.properties.record("jobManagerTask").get("killJobOnCompletion") is True
     return ends or job.properties.get("onAllTasksComplete") == "terminatejob"
 
 

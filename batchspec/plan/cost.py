@@ -18,8 +18,8 @@ from batchspec.catalog import NODE_ALLOCATION
 from batchspec.plan.actions import RetryTasks, SubmitTasks, WaitForTasks
 from batchspec.plan.observed import AccountNames, EarlierRun, Observed, PoolFacts, totals
 from batchspec.plan.plan import NodeRelease, Step
-from batchspec.plan.rules.image import runs_windows
-from batchspec.plan.rules.rule import RuleContext, number, record
+from batchspec.plan.rules.image import has_windows, runs_windows
+from batchspec.plan.rules.rule import RuleContext
 from batchspec.pricing import NodeKind, NodePrices, NodeType, Price, Unknown
 from batchspec.spec import Cost, OtherRates, PoolKind, Record, Spec, When, duration, scale_range
 
@@ -175,12 +175,10 @@ def node_range(context: RuleContext) -> NodeRange:
     if not context.scales:
         dedicated, spot = context.targets
         return NodeRange((dedicated, dedicated), (spot, spot))
-    formula = context.pool.get("autoScaleFormula")
-    found = scale_range(formula) if isinstance(formula, str) else None
+    found = scale_range(context.pool.string("autoScaleFormula") or "")
     if found is None:
         return NodeRange((0, None), (0, None) if context.spot else (0, 0), scales=True)
-    interval = context.pool.get("autoScaleEvaluationInterval")
-    every = (duration(interval) if isinstance(interval, str) else None) or _INTERVAL
+    every = duration(context.pool.string("autoScaleEvaluationInterval") or "") or _INTERVAL
     return NodeRange(
         (found.least, found.most),
         (found.least_spot, found.most_spot),
@@ -314,7 +312,7 @@ class _Run:
 
     def _slots(self) -> int:
         """The slots of a task, on average over the stages, rounded up."""
-        taken = [number(stage.body.get("requiredSlots"), 1) for stage in self.spec.stages]
+        taken = [stage.body.number("requiredSlots", 1) for stage in self.spec.stages]
         return ceil(sum(taken) / len(taken)) if taken else 1
 
     def _size(self, nodes: NodeRange) -> int | None:
@@ -455,10 +453,8 @@ of other clouds."""
 def node_type(spec: Spec, observed: Observed) -> NodeType:
     """The nodes of the pool that the spec uses, in the region of the spec or of the account."""
     region = (spec.cost.region if spec.cost is not None else "") or region_of(observed.account)
-    size = _pool(spec, observed).pool.get("vmSize")
-    return NodeType(
-        size if isinstance(size, str) else "", region, windows=runs_windows(spec, observed)
-    )
+    size = _pool(spec, observed).pool.string("vmSize") or ""
+    return NodeType(size, region, windows=runs_windows(spec, observed))
 
 
 def region_of(account: AccountNames) -> str:
@@ -469,11 +465,8 @@ def region_of(account: AccountNames) -> str:
 
 def node_type_of(pool: PoolFacts, region: str) -> NodeType:
     """The nodes of an existing pool in a region."""
-    size = pool.properties.get("vmSize")
-    machine = record(pool.properties.get("virtualMachineConfiguration"))
-    agent = machine.get("nodeAgentSKUId")
-    windows = isinstance(agent, str) and "windows" in agent.lower()
-    return NodeType(size if isinstance(size, str) else "", region, windows)
+    size = pool.properties.string("vmSize") or ""
+    return NodeType(size, region, has_windows(pool.properties))
 
 
 def pool_kinds(spec: Spec, observed: Observed) -> tuple[NodeKind, ...]:

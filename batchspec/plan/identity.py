@@ -99,8 +99,7 @@ def words_of(stage: str, item: Item) -> str:
 def covered(body: Record) -> Record:
     """What of a task's body its digest covers."""
     kept = {key: body[key] for key in _COVERED if key in body}
-    files = body.get("outputFiles")
-    if isinstance(files, tuple) and (own := tuple(file for file in files if not is_log(file))):
+    if own := tuple(file for file in body.array("outputFiles") if not is_log(file)):
         kept["outputFiles"] = own
     return Record(kept)
 
@@ -199,8 +198,7 @@ def image_of(spec: Spec) -> Value:
     """The image of the nodes: its alias, or its reference; ``None`` if the spec has none."""
     if spec.pool.image is not None:
         return spec.pool.image.name
-    machine = spec.pool.properties.get("virtualMachineConfiguration")
-    return machine.get("imageReference") if isinstance(machine, Record) else None
+    return spec.pool.properties.record("virtualMachineConfiguration").get("imageReference")
 
 
 def _add_content(hasher: hashlib._Hash, container: Container, facts: ContainerFacts) -> None:

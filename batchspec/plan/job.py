@@ -61,14 +61,13 @@ def job_body(spec: Spec, observed: Observed, work: TaskSets, pool: Record, versi
     A later step sets ``onAllTasksComplete``: with it, a job without tasks ends at once.
     """
     body = properties(spec, observed, pool)
-    given = body.get("metadata")
     kept = sum(stage.before for stage in work.stages)
     stages = recorded(stage_totals(work.stages))
     body = body.with_(
         id=work.job,
         onAllTasksComplete="noaction",
         metadata=(
-            *(given if isinstance(given, tuple) else ()),
+            *body.array("metadata"),
             Record(name=SPEC, value=spec.name),
             Record(name=DIGEST, value=fixed_digest(spec, observed, body)),
             Record(name=SCOPE, value="whole" if work.whole else "rest"),
@@ -132,9 +131,9 @@ def _comparable(key: str, value: Value) -> Value:
     """A property without parts that need no other job: the size of an auto pool, provenance."""
     if key != "poolInfo" or not isinstance(value, Record):
         return value
-    auto = value.get("autoPoolSpecification")
-    pool = auto.get("pool") if isinstance(auto, Record) else None
-    if not isinstance(auto, Record) or not isinstance(pool, Record):
+    auto = value.record("autoPoolSpecification")
+    pool = auto.record("pool")
+    if not pool:
         return value
     return Record(autoPoolSpecification=auto.with_(pool=without_size(pool).with_(metadata=None)))
 
@@ -243,7 +242,7 @@ def _with_defaults(key: str, body: Record) -> Value:
     """A property with the defaults of its omitted members."""
     given, default = body.get(key), _DEFAULTS.get(key)
     if isinstance(default, Record):
-        return Record({**default, **(given if isinstance(given, Record) else {})})
+        return Record({**default, **body.record(key)})
     return default if given is None else given
 
 

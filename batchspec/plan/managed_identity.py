@@ -48,10 +48,8 @@ def _of_value(value: Value, identity: Record) -> Value:
 
 def identities(pool: Record) -> tuple[str, ...]:
     """The resource ids of the managed identities of a pool, by the answer of Get Pool."""
-    identity = pool.get("identity")
-    assigned = identity.get("userAssignedIdentities") if isinstance(identity, Record) else None
-    found = assigned if isinstance(assigned, tuple) else ()
-    return tuple(str(each["resourceId"]) for each in found if isinstance(each, Record))
+    assigned = pool.records("identity", "userAssignedIdentities")
+    return tuple(str(each["resourceId"]) for each in assigned)
 
 
 def caseless_identity(pool: Record) -> Record:

@@ -98,18 +98,12 @@ _OURS = "batchspec:"
 
 def metadata_of(body: Record) -> Mapping[str, Value]:
     """The name and value pairs of a body."""
-    given = body.get("metadata")
-    pairs = given if isinstance(given, tuple) else ()
-    return {str(pair["name"]): pair["value"] for pair in _records(pairs)}
+    return {str(pair["name"]): pair["value"] for pair in body.records("metadata")}
 
 
 def own_metadata(metadata: Mapping[str, Value]) -> Record:
     """The pairs that a user has set, without those of batchspec."""
     return Record({name: value for name, value in metadata.items() if not name.startswith(_OURS)})
-
-
-def _records(values: tuple[Value, ...]) -> Iterator[Record]:
-    return (value for value in values if isinstance(value, Record))
 
 
 SCOPE = "batchspec:scope"
@@ -330,9 +324,7 @@ def _stamped(file: Value, work: str | None) -> Value:
     target = destination_of(file)
     if target is None or not isinstance(file, Record):
         return file
-    headers = target.get("uploadHeaders")
-    given = headers if isinstance(headers, tuple) else ()
-    others = [h for h in given if not (isinstance(h, Record) and h.get("name") == _HEADER)]
+    others = [each for each in target.records("uploadHeaders") if each.get("name") != _HEADER]
     ours = [] if work is None else [Record(name=_HEADER, value=work)]
     target = target.with_(uploadHeaders=(*others, *ours) or None)
     return file.with_(destination=Record(container=target))
@@ -340,9 +332,8 @@ def _stamped(file: Value, work: str | None) -> Value:
 
 def destination_of(file: Value) -> Record | None:
     """The container destination of an output file (``OutputFileBlobContainerDestination``)."""
-    destination = file.get("destination") if isinstance(file, Record) else None
-    target = destination.get("container") if isinstance(destination, Record) else None
-    return target if isinstance(target, Record) else None
+    target = file.record("destination", "container") if isinstance(file, Record) else None
+    return target or None
 
 
 def container_of(url: Value) -> str | None:
@@ -353,15 +344,10 @@ def container_of(url: Value) -> str | None:
 
 def containers_written(body: Record) -> Iterator[str]:
     """The containers (ids) that a task with this body uploads to when it succeeds."""
-    files = body.get("outputFiles")
-    for file in files if isinstance(files, tuple) else ():
-        target = destination_of(file)
-        if target is None or not isinstance(file, Record) or is_log(file):
-            continue
-        options = file.get("uploadOptions")
-        condition = options.get("uploadCondition") if isinstance(options, Record) else None
-        container = container_of(target.get("containerUrl"))
-        if condition != "taskfailure" and container is not None:
+    for file in body.records("outputFiles"):
+        container = container_of(file.record("destination", "container").get("containerUrl"))
+        condition = file.string("uploadOptions", "uploadCondition")
+        if container is not None and condition != "taskfailure" and not is_log(file):
             yield container
 
 

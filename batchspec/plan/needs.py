@@ -81,12 +81,10 @@ class Linked:
         return len(self.tasks) + len(self.joins)
 
     def _waiting(self, task: Task) -> Task:
-        given = task.body.get("dependsOn")
-        if not self.waits and (given is None or not self.done):
+        if not self.waits and (task.body.get("dependsOn") is None or not self.done):
             return task
-        own = given if isinstance(given, Record) else Record()
-        named = own.get("taskIds")
-        left = [n for n in (named if isinstance(named, tuple) else ()) if not self._is_done(n)]
+        own = task.body.record("dependsOn")
+        left = [name for name in own.array("taskIds") if not self._is_done(name)]
         own = own.with_(taskIds=(*left, *self.waits) or None)
         ranges = own.get("taskIdRanges")
         if self.done and isinstance(ranges, tuple):

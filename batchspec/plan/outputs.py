@@ -122,8 +122,7 @@ def _downloaded(observed: Observed) -> frozenset[int]:
 
 
 def _promises(task: Task, required: frozenset[int], work: str) -> Iterator[Promise]:
-    files = task.body.get("outputFiles")
-    for index, file in enumerate(files if isinstance(files, tuple) else ()):
+    for index, file in enumerate(task.body.array("outputFiles")):
         if not isinstance(file, Record) or _only_after_failure(file):
             continue
         target = destination_of(file)
@@ -147,9 +146,8 @@ def _promises(task: Task, required: frozenset[int], work: str) -> Iterator[Promi
 
 
 def _only_after_failure(file: Record) -> bool:
-    options = file.get("uploadOptions")
-    condition = options.get("uploadCondition") if isinstance(options, Record) else None
-    return str(condition).lower() == "taskfailure"
+    condition = file.string("uploadOptions", "uploadCondition") or ""
+    return condition.lower() == "taskfailure"
 
 
 def _tail(pattern: str) -> str:

@@ -40,7 +40,7 @@ from batchspec.plan.rules.image import with_image
 from batchspec.plan.rules.sas import runs_out, sas_lifetime
 from batchspec.plan.rules.signed_urls import with_variables_of
 from batchspec.plan.tasks import with_resources
-from batchspec.spec import Pool, PoolKind, Record, ScaleRange, Spec, Value, scale_range
+from batchspec.spec import Pool, PoolKind, Record, ScaleRange, Spec, scale_range
 
 
 def pool_body(spec: Spec, observed: Observed, problems: Diagnostics) -> Record:
@@ -59,12 +59,12 @@ def _with_metadata(spec: Spec, observed: Observed, body: Record) -> Record:
     content = tuple(
         content_digest(observed.containers[key].files) for key in spec.pool.start_containers
     )
-    given, lifetime = body.get("metadata"), sas_lifetime(spec, observed.now)
+    lifetime = sas_lifetime(spec, observed.now)
     until = [Record(name=UNTIL, value=(observed.now + lifetime).isoformat())] if lifetime else []
     parts = parts_of_pool(spec, observed)
     return body.with_(
         metadata=(
-            *(given if isinstance(given, tuple) else ()),
+            *body.array("metadata"),
             Record(name=SPEC, value=spec.name),
             Record(name=DIGEST, value=digest(caseless_identity(without_size(body)), content)),
             Record(name=START, value=digest(_part(body, ChangeMethod.REBOOT), content)),
@@ -361,7 +361,6 @@ def _keep(pool: Pool, reason: str, nodes: int = 1) -> Step:
     return Step(f"pool:{pool.id}", None, Verb.KEEP, f"pool {pool.id}", reason, (), nodes)
 
 
-_TARGETS = ("targetDedicatedNodes", "targetLowPriorityNodes")
 _FORMULA = ("autoScaleFormula", "autoScaleEvaluationInterval")
 
 
@@ -378,7 +377,7 @@ def size_steps(
             return
         resized = f"{_sizes(existing_size(facts))} -> autoscale{release(body)}"
         reason = "; ".join(d.words for d in found) or resized
-        formula, interval = (_text(body.get(key)) for key in _FORMULA)
+        formula, interval = map(body.string, _FORMULA)
         action = ScalePool(pool.id, formula, interval, arm)
         yield Step(_next(pool, before, "scale"), action, Verb.RESIZE, subject, reason, before)
         return
@@ -395,7 +394,7 @@ def size_steps(
             # After a failed resize the service tries again only on request.
             reason = f"{facts.nodes} of {facts.target} nodes allocated: {facts.shortfall}"
         dedicated, spot = targets
-        resize = ResizePool(pool.id, dedicated, spot, _text(body.get("resizeTimeout")), arm)
+        resize = ResizePool(pool.id, dedicated, spot, body.string("resizeTimeout"), arm)
         name = _next(pool, before, "size")
         yield Step(name, resize, Verb.RESIZE, subject, reason, before, sum(targets))
 
@@ -409,8 +408,7 @@ def target_size(body: Record) -> tuple[int, int]:
     """How many dedicated and Spot nodes a pool with this body is to have while it has tasks."""
     if (found := held(body)) is not None:
         return found.most, found.most_spot
-    dedicated, spot = (_number(body.get(key)) for key in _TARGETS)
-    return dedicated, spot
+    return body.number("targetDedicatedNodes"), body.number("targetLowPriorityNodes")
 
 
 def existing_size(facts: PoolFacts) -> tuple[int, int]:
@@ -420,8 +418,7 @@ def existing_size(facts: PoolFacts) -> tuple[int, int]:
 
 def held(body: Record) -> ScaleRange | None:
     """The nodes of a pool that ends with its work, which its formula holds until then."""
-    formula = body.get("autoScaleFormula")
-    found = scale_range(formula) if isinstance(formula, str) else None
+    found = scale_range(body.string("autoScaleFormula") or "")
     return found if found is not None and found.held else None
 
 
@@ -432,14 +429,6 @@ def release(body: Record) -> str:
         return ""
     idle = counted(int(found.idle.total_seconds() // 60), "minute")
     return f"; the service releases its nodes after {idle} without tasks"
-
-
-def _number(value: Value) -> int:
-    return value if isinstance(value, int) else 0
-
-
-def _text(value: Value) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _sizes(targets: tuple[int, int]) -> str:

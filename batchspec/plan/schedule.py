@@ -58,7 +58,7 @@ from batchspec.plan.rules.schedule import (
 from batchspec.plan.rules.tasks import check_stages
 from batchspec.plan.task_sets import TaskSets
 from batchspec.plan.tasks import expand
-from batchspec.spec import PoolKind, Record, Spec, Value
+from batchspec.spec import PoolKind, Record, Spec
 
 JOB_MANAGER = "jobManagerTask"
 """The property of a job."""
@@ -83,9 +83,8 @@ def job_manager_task(
         problems.extend(one_task(stage, len(tasks)))
         return None
     # The schedule's digest covers the work; marks and stamps would only repeat every change of it.
-    shown = stage.body.get("displayName")
     return first.body.with_(
-        displayName=shown if isinstance(shown, str) else None,
+        displayName=stage.body.string("displayName"),
         outputFiles=unstamped(first.body.get("outputFiles")),
         killJobOnCompletion=False,
         runExclusive=False,
@@ -101,11 +100,11 @@ def schedule_body(spec: Spec, observed: Observed, pool: Record, manager: Record)
     jobs = properties(spec, observed, pool).with_(id=None, **{JOB_MANAGER: manager})
     if "onAllTasksComplete" not in jobs:
         jobs = jobs.with_(onAllTasksComplete="terminatejob")
-    jobs = jobs.with_(metadata=(*_pairs(jobs), Record(name=SPEC, value=spec.name)))
+    jobs = jobs.with_(metadata=(*jobs.array("metadata"), Record(name=SPEC, value=spec.name)))
     schedule = spec.job.schedule or Record()
     made = digest(Record(schedule=schedule, jobs=_lasting(jobs)))
     ours = {SPEC: spec.name, DIGEST: made, POOL_DIGEST: _pool_digest(spec, jobs)}
-    given = _pairs(spec.job.schedule_properties)
+    given = spec.job.schedule_properties.array("metadata")
     body = Record(id=spec.job.id, schedule=schedule, jobSpecification=jobs)
     return body.with_(
         displayName=spec.job.schedule_properties.get("displayName"),
@@ -117,17 +116,11 @@ def schedule_body(spec: Spec, observed: Observed, pool: Record, manager: Record)
     )
 
 
-def _pairs(body: Record) -> tuple[Value, ...]:
-    given = body.get("metadata")
-    return given if isinstance(given, tuple) else ()
-
-
 def _auto_pool(jobs: Record) -> tuple[Record, Record] | None:
     """The auto pool's specification, and the pool in it."""
-    info = jobs["poolInfo"]
-    auto = info.get("autoPoolSpecification") if isinstance(info, Record) else None
-    pool = auto.get("pool") if isinstance(auto, Record) else None
-    return (auto, pool) if isinstance(auto, Record) and isinstance(pool, Record) else None
+    auto = jobs.record("poolInfo", "autoPoolSpecification")
+    pool = auto.record("pool")
+    return (auto, pool) if pool else None
 
 
 def _lasting(jobs: Record) -> Record:
@@ -136,7 +129,7 @@ def _lasting(jobs: Record) -> Record:
         return jobs
     auto, pool = found
     moving = {UNTIL, BY, AT, ORIGIN}
-    pairs = (p for p in _pairs(pool) if isinstance(p, Record) and p.get("name") not in moving)
+    pairs = (pair for pair in pool.records("metadata") if pair.get("name") not in moving)
     pool = pool.with_(metadata=tuple(pairs))
     return jobs.with_(poolInfo=Record(autoPoolSpecification=auto.with_(pool=pool)))
 
@@ -210,14 +203,10 @@ def drift(body: Record, facts: ScheduleFacts) -> tuple[Difference, ...]:
 
 def _changes(body: Record, facts: ScheduleFacts) -> Iterator[Difference]:
     """Every property in which the schedule differs from the body."""
-    times, there = body["schedule"], facts.properties.get("schedule")
-    assert isinstance(times, Record)
-    there = there if isinstance(there, Record) else Record()
+    times, there = body.record("schedule"), facts.properties.record("schedule")
     yield from differences(times, there, "schedule.")
     yield from (Difference(f"schedule.{k}", None, v) for k, v in there.items() if k not in times)
-    jobs, found = body[_JOBS], facts.properties.get(_JOBS)
-    assert isinstance(jobs, Record)
-    found = found if isinstance(found, Record) else Record()
+    jobs, found = body.record(_JOBS), facts.properties.record(_JOBS)
     ends = "onAllTasksComplete"
     for d in (*job_differences(jobs, found), *differences(Record({ends: jobs[ends]}), found)):
         if _counts(d):

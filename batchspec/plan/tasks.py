@@ -237,8 +237,8 @@ class TaskFactory:
             made = command_line(self._stage.command, scope, windows=self._windows)
         filled = self._fill(scope) if self._fill else self._body
         assert isinstance(filled, Record)
-        given = filled.get("displayName")
-        shown = given if isinstance(given, str) else words_of(self._stage.name, item)
+        given = filled.string("displayName")
+        shown = given if given is not None else words_of(self._stage.name, item)
         body = {"id": name, "commandLine": made, **filled, "displayName": marks.named(shown)}
         if outputs := filled.get("outputFiles"):
             body["outputFiles"] = stamped(self._placed(outputs), marks.work)
@@ -263,10 +263,9 @@ class TaskFactory:
         )
 
     def _with_folder(self, file: Record) -> Record:
-        pattern, target = file.get("filePattern"), destination_of(file)
-        name = literal_name(pattern) if isinstance(pattern, str) else None
-        path = target.get("path") if target is not None else None
-        if name is None or target is None or not isinstance(path, str):
+        name, target = literal_name(file.string("filePattern") or ""), destination_of(file)
+        path = target.string("path") if target is not None else None
+        if name is None or target is None or path is None:
             return file
         folder, _, last = path.rpartition("/")
         if last != name.rpartition("/")[2]:
@@ -283,9 +282,8 @@ class TaskFactory:
         return file.with_(destination=Record(container=target.with_(path=folder or None)))
 
     def _resources(self, body: Record, item: Item) -> tuple[Value, ...]:
-        given = body.get("resourceFiles")
-        own = given if isinstance(given, tuple) else ()
-        return (*own, *(self._files(item) if self._stage.resources is None else self._shared))
+        files = self._files(item) if self._stage.resources is None else self._shared
+        return (*body.array("resourceFiles"), *files)
 
     def _files(self, item: Item) -> Iterator[Record]:
         """The item's files: one by its name, several by their paths, so that all differ."""
@@ -317,8 +315,7 @@ def with_resources(
     body: Record, spec: Spec, observed: Observed, containers: Sequence[str]
 ) -> Record:
     """A start, preparation or release task with all of these containers (keys) among its files."""
-    given = body.get("resourceFiles")
-    files = [*(given if isinstance(given, tuple) else ())]
+    files = [*body.array("resourceFiles")]
     for key in containers:
         room = NAMED // len(containers)
         files += container_resources(spec.containers[key], observed.containers[key], room)

@@ -130,9 +130,7 @@ def _parts(step: Step, here: Path | None) -> Iterator[str]:
 
 def recurrence_text(body: Record) -> str:
     """How often a job schedule creates a job: ``every 1d``, ``once``."""
-    times = body.get("schedule")
-    every = times.get("recurrenceInterval") if isinstance(times, Record) else None
-    interval = duration(every) if isinstance(every, str) else None
+    interval = duration(body.string("schedule", "recurrenceInterval") or "")
     return "once" if interval is None else f"every {units.limit(interval.total_seconds())}"
 
 

@@ -148,7 +148,6 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./:\\@+-]*[A-Za-z0-9_./:@+-]")
 """Values that ``cmd`` and Windows programs take without quotes; a final backslash would escape a
 quote."""
 
-
 _IN_DOUBLE = re.compile(r'[\\"$`]')
 _IN_WINDOWS = re.compile(r'["%\r\n]|\\\Z')
 
@@ -197,7 +196,8 @@ def quote(value: str, quoting: Quoting) -> str:
 def _for_windows(value: str, *, cmd: bool) -> str:
     if _PLAIN.fullmatch(value):
         return value
-    argument = '"' + re.sub(r'(\\*)("|$)', _double, value) + '"'
+    escaped = re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), value)
+    argument = f'"{escaped}"'
     if not cmd:
         return argument
     if "\n" in value or "\r" in value:
@@ -217,11 +217,6 @@ def _in_windows(value: str) -> str:
             f"a value with {name}{where} cannot be inserted inside double quotes", UNQUOTE
         )
     return value
-
-
-def _double(match: re.Match[str]) -> str:
-    backslashes, end = match.groups()
-    return backslashes * 2 + ('\\"' if end else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +300,33 @@ class Record(Mapping[str, Value]):
         """Names and values in order."""
         return self._items.items()
 
+    def record(self, *path: str) -> Record:
+        """The object at a path of names; an empty one if there is none."""
+        found = self
+        for name in path:
+            member = found._items.get(name)
+            found = member if isinstance(member, Record) else Record()
+        return found
+
+    def array(self, *path: str) -> tuple[Value, ...]:
+        """The items of the list at a path of names; none if there is no list."""
+        found = self.record(*path[:-1])._items.get(path[-1])
+        return found if isinstance(found, tuple) else ()
+
+    def records(self, *path: str) -> Iterator[Record]:
+        """The objects in the list at a path of names."""
+        return (item for item in self.array(*path) if isinstance(item, Record))
+
+    def string(self, *path: str) -> str | None:
+        """The string at a path of names; ``None`` if there is none, or it is a deferred text."""
+        found = self.record(*path[:-1])._items.get(path[-1])
+        return found if isinstance(found, str) else None
+
+    def number(self, name: str, default: int = 0) -> int:
+        """The whole number with this name; ``default`` if there is none."""
+        found = self._items.get(name)
+        return found if isinstance(found, int) and not isinstance(found, bool) else default
+
     def __hash__(self) -> int:
         return hash(tuple(sorted(self._items.items(), key=lambda item: item[0])))
 
@@ -361,6 +383,7 @@ def thaw(value: Value, text: Callable[[Text], str]) -> object:
 
 LIMIT = 1_000_000
 """The maximum number of characters that an expression may yield; no request can be longer."""
+TOO_LARGE = "a number is too large"
 
 
 class RefusalError(Exception):
@@ -384,11 +407,7 @@ class Opaque:
         return "***"
 
     def refuse(self, *_: object) -> NoReturn:
-        """Refuse an operation on the value.
-
-        Raises:
-            RefusalError: always.
-        """
+        """Refuse an operation on the value: always a :class:`RefusalError`."""
         url = isinstance(self.value, BlobUrl)
         kind = "a URL that is signed at submission" if url else "a secret"
         raise RefusalError(
@@ -451,49 +470,29 @@ def plain(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case int() | float():
-            return _digits(value)
+            try:
+                return str(value)
+            except ValueError:
+                # Python's limit of the digits of an integer.
+                raise RefusalError(TOO_LARGE) from None
         case Named():
             return value.text
         case Opaque():
             value.refuse()
-    raise RefusalError(f"a string or number is required, not {_kind(value)}", _fix(value))
+    kind, fix = _without_text(value)
+    raise RefusalError(f"a string or number is required, not {kind}", fix)
 
 
-TOO_LARGE = "a number is too large"
-
-
-def _digits(number: float) -> str:
-    try:
-        return str(number)
-    except ValueError:
-        # Python's limit of the digits of an integer.
-        raise RefusalError(TOO_LARGE) from None
-
-
-def _kind(value: object) -> str:
-    """The type of a value that has no text form."""
+def _without_text(value: object) -> tuple[str, str]:
+    """The type of a value that has no text form, and how to insert it."""
     match value:
         case None:
-            return "null"
+            return "null", "Give a default: `| default('', true)`."
         case Mapping():
-            return "an object"
+            return "an object", "Insert one of its members, or convert it with `| tojson`."
         case list() | tuple() | Iterator():
-            return "a list"
+            return "a list", "Join the items with `| join(',')`."
         case BuiltinMethodType():
-            return "a method"
+            return "a method", f"Call it: `{value.__name__}()`."
     # An undefined name raises its own message here, except for a condition without `else`.
-    text = str(value)
-    return text or "the missing result of an `if` without `else`"
-
-
-def _fix(value: object) -> str:
-    match value:
-        case None:
-            return "Give a default: `| default('', true)`."
-        case Mapping():
-            return "Insert one of its members, or convert it with `| tojson`."
-        case list() | tuple() | Iterator():
-            return "Join the items with `| join(',')`."
-        case BuiltinMethodType():
-            return f"Call it: `{value.__name__}()`."
-    return ""
+    return str(value) or "the missing result of an `if` without `else`", ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from batchspec.plan.managed_identity import identities
 from batchspec.plan.observed import JobFacts, PackageFacts
 from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleContext, RuleGroup
-from batchspec.spec import Package, Pool, Record, Spec, Value
+from batchspec.spec import Package, Pool, Record, Spec
 
 if TYPE_CHECKING:
     from batchspec.plan.changes import Difference
@@ -170,17 +170,13 @@ def package_references(spec: Spec) -> Iterator[tuple[str, str, str | None]]:
     """
     yield from _references("pool", spec.pool.properties)
     for key in _SPECIAL_TASKS:
-        task = spec.job.properties.get(key)
-        if isinstance(task, Record):
-            yield from _references("job", task)
+        yield from _references("job", spec.job.properties.record(key))
     for stage in spec.stages:
         yield from _references(f"tasks.{stage.name}", stage.body)
 
 
 def _references(path: str, body: Record) -> Iterator[tuple[str, str, str | None]]:
-    listed: Value = body.get("applicationPackageReferences")
-    for item in listed if isinstance(listed, tuple) else ():
-        name = item.get("applicationId") if isinstance(item, Record) else None
-        version = item.get("version") if isinstance(item, Record) else None
+    for item in body.records("applicationPackageReferences"):
+        name, version = item.get("applicationId"), item.get("version")
         if isinstance(name, str) and (version is None or isinstance(version, str)):
             yield path, name, version

@@ -319,8 +319,8 @@ def vm_size_without_spot(context: RuleContext) -> Iterator[Finding]:
 
 
 def _offered(context: RuleContext) -> VmSize | None:
-    capacity, name = context.observed.capacity, context.pool.get("vmSize")
-    return capacity.size(name) if capacity is not None and isinstance(name, str) else None
+    capacity, name = context.observed.capacity, context.pool.string("vmSize")
+    return capacity.size(name) if capacity is not None and name is not None else None
 
 
 def check_capacity(context: RuleContext, steps: Sequence[Step]) -> Iterator[Diagnostic]:

@@ -18,7 +18,7 @@ from batchspec.plan.cost import End, Estimate, estimate, most_cost, uploaded_gb
 from batchspec.plan.observed import CostFacts, Observed
 from batchspec.plan.plan import Step
 from batchspec.plan.rules.rule import ERROR, NOTE, Finding, RuleGroup
-from batchspec.spec import Cost, Record, Spec, iso, scale_range, scaled_down
+from batchspec.spec import Cost, Record, ScaleRange, Spec, iso, scale_range, scaled_down
 
 BOUND = RuleGroup("Cost", "Prices, and whether the run can cost more than `cost.max`.")
 
@@ -218,16 +218,23 @@ class _Fit:
     bound: float
     uploaded: float
 
+    @property
+    def _formula(self) -> str:
+        return self.spec.pool.properties.string(_FORMULA) or ""
+
+    @property
+    def _scale(self) -> ScaleRange | None:
+        """The scale whose largest number of nodes can be lowered; ``None`` if there is none."""
+        scale = scale_range(self._formula)
+        return None if scale is None or scale.timed or scale.held else scale
+
     def most(self, spec: Spec) -> float | None:
         """The most that a spec can cost."""
         return most_cost(spec, self.observed, self.uploaded)
 
     def fitted(self) -> tuple[Spec, Shortened | None]:
         """The spec with the most nodes that can run for the shortest time."""
-        formula = self.spec.pool.properties.get(_FORMULA)
-        scale = scale_range(formula) if isinstance(formula, str) else None
-        if scale is not None and (scale.timed or scale.held):
-            scale = None
+        scale = self._scale
         before = scale.most + scale.most_spot if scale is not None else 0
         least = max(scale.least, 1) if scale is not None else 0
         shortest = self._shortest()
@@ -260,18 +267,13 @@ class _Fit:
     def _with(self, nodes: int, limit: timedelta) -> Spec:
         """The spec with that limit; its pool has at most that many nodes if it scales."""
         job = self.spec.job
-        given = job.properties.get("constraints")
-        constraints = (given if isinstance(given, Record) else Record()).with_(
-            maxWallClockTime=iso(limit)
-        )
+        constraints = job.properties.record("constraints").with_(maxWallClockTime=iso(limit))
         job = replace(job, limit=limit, properties=job.properties.with_(constraints=constraints))
-        pool = self.spec.pool
-        formula = pool.properties.get(_FORMULA)
-        scale = scale_range(formula) if isinstance(formula, str) else None
-        if isinstance(formula, str) and scale is not None and not (scale.timed or scale.held):
+        pool, scale = self.spec.pool, self._scale
+        if scale is not None:
             dedicated = min(scale.most, nodes)
             if scale.spot_first:
                 dedicated = nodes - min(scale.most_spot, nodes)
-            smaller = scaled_down(formula, dedicated, nodes - dedicated)
+            smaller = scaled_down(self._formula, dedicated, nodes - dedicated)
             pool = replace(pool, properties=pool.properties.with_(**{_FORMULA: smaller}))
         return replace(self.spec, job=job, pool=pool)

@@ -22,11 +22,9 @@ from batchspec.plan.rules.rule import (
     Finding,
     RuleContext,
     RuleGroup,
-    record,
-    records,
 )
 from batchspec.plan.tasks import Task, expand
-from batchspec.spec import Record, Result, Spec, Stage, Text, Value
+from batchspec.spec import Result, Spec, Stage, Text, Value
 
 if TYPE_CHECKING:
     from batchspec.plan.outputs import MissingOutput
@@ -164,8 +162,8 @@ def results_protected(context: RuleContext) -> Iterator[Finding]:
 
 def _written(spec: Spec, stage: Stage, result: Result) -> Iterator[str]:
     """The names below the folder of an entry of outputs that are the same for all tasks."""
-    for file in records(stage.body.get("outputFiles")):
-        container = record(record(file.get("destination")).get("container"))
+    for file in stage.body.records("outputFiles"):
+        container = file.record("destination", "container")
         pattern, path, url = (
             file.get("filePattern"),
             container.get("path"),
@@ -256,7 +254,7 @@ def _needs(spec: Spec, stage: Stage, other: Stage) -> bool:
 
 def _names_blobs(stage: Stage) -> bool:
     """Whether outputs of the stage name single blobs, which two tasks could both write."""
-    return any(_is_name(file.get("filePattern")) for file in records(stage.body.get("outputFiles")))
+    return any(_is_name(file.get("filePattern")) for file in stage.body.records("outputFiles"))
 
 
 def _is_name(pattern: Value) -> bool:
@@ -267,10 +265,10 @@ def _is_name(pattern: Value) -> bool:
 def _outputs(tasks: Iterable[Task]) -> Iterator[str]:
     """Each blob that outputs of the tasks name."""
     for task in tasks:
-        for file in records(task.body.get("outputFiles")):
-            container = record(file.get("destination")).get("container")
+        for file in task.body.records("outputFiles"):
+            container = file.record("destination", "container")
             pattern = file.get("filePattern")
-            if not isinstance(container, Record) or not _is_name(pattern):
+            if not container or not _is_name(pattern):
                 continue
             path = container.get("path") or PurePosixPath(str(pattern)).name
             yield f"{_identity(container.get('containerUrl'))}\0{_identity(path)}"

@@ -20,8 +20,6 @@ from batchspec.plan.rules.rule import (
     Finding,
     RuleContext,
     RuleGroup,
-    record,
-    records,
 )
 from batchspec.spec import (
     EXPRESSION,
@@ -64,7 +62,7 @@ class NodeFile:
 def same_file(context: RuleContext) -> Iterator[Finding]:
     """Files of the start task, of the special tasks of the job, and of all tasks of a stage."""
     spec, job = context.spec, context.spec.job
-    start = record(spec.pool.properties.get("startTask"))
+    start = spec.pool.properties.record("startTask")
     where = context.at_pool("start_task.resources", "start_task.resource_files")
     yield from _conflicts(context, "the start task", spec.pool.start_containers, start, where)
     for short, key, long, containers in (
@@ -72,7 +70,7 @@ def same_file(context: RuleContext) -> Iterator[Finding]:
         ("release", "jobReleaseTask", "job_release_task", job.release_containers),
     ):
         where = context.at_job(f"{short}.resources", f"{long}.resource_files", short, long)
-        task = record(job.properties.get(key))
+        task = job.properties.record(key)
         yield from _conflicts(context, f"`{short}`", containers, task, where)
     for stage in spec.stages:
         where = context.at_stage(stage, "resources", "resource_files")
@@ -127,7 +125,7 @@ def _has_url(value: Value) -> bool:
 def _conflicts(
     context: RuleContext, subject: str, containers: Sequence[str], task: Record, where: Place
 ) -> Iterator[Finding]:
-    keys, named = tuple(dict.fromkeys(containers)), tuple(named_files(task.get("resourceFiles")))
+    keys, named = tuple(dict.fromkeys(containers)), tuple(named_files(task))
     if len(keys) + len(named) < 2:
         return
     windows = runs_windows(context.spec, context.observed)
@@ -184,9 +182,9 @@ def _container_files(context: RuleContext, key: str) -> Iterator[NodeFile]:
             yield NodeFile(blob.name, source, blob.md5.hex() if blob.md5 else source)
 
 
-def named_files(files: Value) -> Iterator[NodeFile]:
-    """The single files among ResourceFiles; those of a whole container are not named."""
-    for file in records(files):
+def named_files(task: Record) -> Iterator[NodeFile]:
+    """The single ResourceFiles of a task; those of a whole container are not named."""
+    for file in task.records("resourceFiles"):
         path, url = file.get("filePath"), file.get("httpUrl")
         if isinstance(path, str) and url is not None and not isinstance(path, Template):
             yield NodeFile(path, _source(url), _source(url))

@@ -14,7 +14,7 @@ from batchspec.catalog import images as catalog
 from batchspec.catalog import vm_sizes
 from batchspec.diagnostics import Diagnostic, Diagnostics, Place, nearest
 from batchspec.plan.observed import Observed, SupportedImage
-from batchspec.plan.rules.rule import ERROR, NOTE, WARNING, Finding, RuleContext, RuleGroup, record
+from batchspec.plan.rules.rule import ERROR, NOTE, WARNING, Finding, RuleContext, RuleGroup
 from batchspec.spec import ImageAlias, Pool, Record, Spec, Value
 
 
@@ -412,7 +412,7 @@ def _runs_containers(image: SupportedImage) -> bool:
 
 
 def _reference(context: RuleContext) -> Record:
-    return record(context.machine.get("imageReference"))
+    return context.machine.record("imageReference")
 
 
 def _urn(reference: Record) -> str:
@@ -426,8 +426,7 @@ def _name(context: RuleContext) -> str:
 
 def _vm_size(context: RuleContext) -> str:
     """The VM size of a pool to create; empty where there is none."""
-    name = context.body.get("vmSize")
-    return name if isinstance(name, str) and not context.existing else ""
+    return "" if context.existing else context.body.string("vmSize") or ""
 
 
 def with_image(pool: Pool, observed: Observed, problems: Diagnostics) -> Record:
@@ -436,15 +435,18 @@ def with_image(pool: Pool, observed: Observed, problems: Diagnostics) -> Record:
     if pool.image is None:
         return body
     found = resolve_image(pool.image, observed.images, observed.now, problems, body.get("vmSize"))
-    machine = body.get("virtualMachineConfiguration")
-    spelled = machine if isinstance(machine, Record) else Record()
-    return body.with_(virtualMachineConfiguration=Record({**found, **spelled}))
+    given = body.record("virtualMachineConfiguration")
+    return body.with_(virtualMachineConfiguration=Record({**found, **given}))
 
 
 def runs_windows(spec: Spec, observed: Observed) -> bool:
     """Whether the nodes run Windows: according to the spec, otherwise to the existing pool."""
     if spec.pool.windows is not None:
         return spec.pool.windows
-    machine = observed.pool.properties.get("virtualMachineConfiguration") if observed.pool else None
-    agent = machine.get("nodeAgentSKUId") if isinstance(machine, Record) else None
-    return isinstance(agent, str) and "windows" in agent.lower()
+    return observed.pool is not None and has_windows(observed.pool.properties)
+
+
+def has_windows(pool: Record) -> bool:
+    """Whether the nodes of a pool with these properties run Windows."""
+    agent = pool.string("virtualMachineConfiguration", "nodeAgentSKUId") or ""
+    return "windows" in agent.lower()

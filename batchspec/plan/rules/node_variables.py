@@ -16,7 +16,6 @@ from batchspec.plan.rules.rule import (
     RuleGroup,
     TaskBody,
     place_of,
-    records,
     records_at,
     task_bodies,
 )
@@ -237,10 +236,10 @@ def _variables(context: RuleContext) -> Iterator[tuple[_Source, str, re.Match[st
     if not context.known:
         return
     windows = runs_windows(context.spec, context.observed)
-    shared = _names(context.spec.job.properties.get("commonEnvironmentSettings"))
+    shared = _names(context.spec.job.properties, "commonEnvironmentSettings")
     for source in _sources(context):
         start = source.task.path == "pool.start_task"
-        own = _names(source.task.body.get("environmentSettings")) | (set() if start else shared)
+        own = _names(source.task.body, "environmentSettings") | (set() if start else shared)
         seen: set[str] = set()
         for match in (_CMD if windows else _POSIX).finditer(source.text):
             name = match[1] or match[2]
@@ -249,8 +248,8 @@ def _variables(context: RuleContext) -> Iterator[tuple[_Source, str, re.Match[st
                 yield source, name.upper() if windows else name, match
 
 
-def _names(settings: Value) -> set[str]:
-    return {name for item in records(settings) if isinstance(name := item.get("name"), str)}
+def _names(body: Record, key: str) -> set[str]:
+    return {name for item in body.records(key) if (name := item.string("name")) is not None}
 
 
 def _sources(context: RuleContext) -> Iterator[_Source]:
@@ -325,7 +324,7 @@ def _missing_package(context: RuleContext, task: TaskBody, name: str) -> tuple[s
     names = [
         variable
         for body in bodies
-        for reference in records(body.get("applicationPackageReferences"))
+        for reference in body.records("applicationPackageReferences")
         for variable in _package_variables(reference)
     ]
     if any(_folded(one) == _folded(wanted) or one == "*" for one in names):

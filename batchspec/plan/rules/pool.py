@@ -13,10 +13,8 @@ from batchspec.plan.rules.rule import (
     Finding,
     RuleContext,
     RuleGroup,
-    number,
-    record,
 )
-from batchspec.spec import PoolKind, Record, When
+from batchspec.spec import PoolKind, When
 
 POOL = RuleGroup("Pool", "The nodes of the pool, and their start task.")
 
@@ -100,7 +98,7 @@ def too_many_nodes(context: RuleContext) -> Iterator[Finding]:
             f" not {most:,}",
             where,
         )
-    reference = record(context.machine.get("imageReference"))
+    reference = context.machine.record("imageReference")
     if reference.get("virtualMachineImageId") is None or context.scales:
         return
     kinds = ("dedicated", "Spot")
@@ -121,7 +119,7 @@ def too_many_nodes(context: RuleContext) -> Iterator[Finding]:
 )
 def start_task_not_waited_for(context: RuleContext) -> Iterator[Finding]:
     """``waitForSuccess`` is off."""
-    if record(context.body.get("startTask")).get("waitForSuccess") is False:
+    if context.body.record("startTask").get("waitForSuccess") is False:
         yield Finding(
             "tasks can start before the start task has completed, or after it has failed",
             context.at_pool("start_task.wait_for_success", "start_task"),
@@ -258,16 +256,13 @@ def many_retries(context: RuleContext) -> Iterator[Finding]:
 
 def _retries(context: RuleContext) -> Iterator[tuple[str, int, Place]]:
     """Every subject with its retry count."""
-
-    def count(constraints: Record) -> int:
-        return number(constraints.get("maxTaskRetryCount"), 0)
-
-    job = record(context.spec.job.properties.get("constraints"))
-    yield "failed tasks are", count(job), context.at_job(*_RETRY_KEYS)
-    start = record(context.body.get("startTask"))
+    count = "maxTaskRetryCount"
+    job = context.spec.job.properties.record("constraints")
+    yield "failed tasks are", job.number(count), context.at_job(*_RETRY_KEYS)
+    start = context.body.record("startTask")
     at_start = context.at_pool("start_task.max_task_retry_count", "start_task")
-    yield "a failed start task is", count(start), at_start
+    yield "a failed start task is", start.number(count), at_start
     for stage in context.spec.stages:
-        own = record(stage.body.get("constraints"))
+        own = stage.body.record("constraints")
         subject = f"failed tasks of {stage.name} are"
-        yield subject, count(own), context.at_stage(stage, *_RETRY_KEYS)
+        yield subject, own.number(count), context.at_stage(stage, *_RETRY_KEYS)

@@ -19,10 +19,7 @@ from batchspec.plan.rules.rule import (
     Finding,
     RuleContext,
     RuleGroup,
-    items,
     place_of,
-    record,
-    records,
     resource_files,
     task_bodies,
 )
@@ -45,11 +42,11 @@ def user_not_on_pool(context: RuleContext) -> Iterator[Finding]:
     """``user_identity.username`` on an existing pool; for other pools ``spec`` compares them."""
     if not context.existing or not context.known:
         return
-    accounts = records(context.pool.get("userAccounts"))
+    accounts = context.pool.records("userAccounts")
     names = [name for account in accounts if isinstance(name := account.get("name"), str)]
     known = {name.lower() for name in names}
     for task in task_bodies(context):
-        name = record(task.body.get("userIdentity")).get("username")
+        name = task.body.record("userIdentity").get("username")
         if isinstance(name, str) and name.lower() not in known:
             yield Finding(
                 f"the pool {context.spec.pool.id!r} has no user account {name!r}",
@@ -132,7 +129,7 @@ def _is_written(spec: Spec, container: str) -> bool:
     if any(container in containers_written(body) for body in bodies):
         return True
     special = (value for value in spec.job.properties.values() if isinstance(value, Record))
-    start = record(spec.pool.properties.get("startTask"))
+    start = spec.pool.properties.record("startTask")
     values: list[Value] = [*bodies, *special, start]
     return any(_writes(value, container) for value in values) or any(
         "write_url" in template.source
@@ -224,9 +221,8 @@ def dependencies_off(context: RuleContext) -> Iterator[Finding]:
 def special_tasks(spec: Spec) -> Iterator[tuple[str, str, str]]:
     """The special tasks of the job: property, id, and name in messages."""
     for key, (default, name) in _SPECIAL.items():
-        task = spec.job.properties.get(key)
-        given = record(task).get("id", default)
-        if isinstance(task, Record) and isinstance(given, str) and given:
+        given = spec.job.properties.record(key).get("id", default)
+        if key in spec.job.properties and isinstance(given, str) and given:
             yield key, given, name
 
 
@@ -344,15 +340,15 @@ class _Scan:
         shared = not _has_template(depends)
         path = f"tasks.{stage.name}.depends_on"
         for task in expand(self.spec, stage, self.observed, windows=self.windows):
-            given = record(task.body.get("dependsOn"))
-            for number, name in enumerate(items(given.get("taskIds"))):
+            given = task.body.record("dependsOn")
+            for number, name in enumerate(given.array("taskIds")):
                 where = place_of(self.spec, f"{path}.task_ids[{number}]", stage.where)
                 if isinstance(name, str):
                     self.ids.setdefault(name.lower(), (name, stage, where))
                     if name.lower() == task.id.lower() and len(self.itself) < _REPORTED:
                         self.itself += depends_on_itself(stage, task.id, where)
-            for number, part in enumerate(items(given.get("taskIdRanges"))):
-                start, end = record(part).get("start"), record(part).get("end")
+            for number, part in enumerate(given.records("taskIdRanges")):
+                start, end = part.get("start"), part.get("end")
                 if isinstance(start, int) and isinstance(end, int) and start <= end:
                     where = place_of(self.spec, f"{path}.task_id_ranges[{number}]", stage.where)
                     self.ranges.setdefault((start, end), _Wanted(start, end, stage, where))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from batchspec.diagnostics import Place
 from batchspec.plan.rules.image import runs_windows
-from batchspec.plan.rules.rule import ERROR, Finding, RuleContext, RuleGroup, record
+from batchspec.plan.rules.rule import ERROR, Finding, RuleContext, RuleGroup
 from batchspec.spec import Record, Text, Value
 
 REQUESTS = RuleGroup("Sizes", "What a request to the service and a command line can contain.")
@@ -94,14 +94,14 @@ def command_too_long(context: RuleContext) -> Iterator[Finding]:
     """Commands of the start task and of the special tasks of a job."""
     windows = runs_windows(context.spec, context.observed)
     longest = PROGRAM_LINE if windows else SH_ARGUMENT
-    start = record(context.body.get("startTask")).get("commandLine")
+    start = context.body.record("startTask").get("commandLine")
     yield from long_command("the start task", start, longest, context.at_pool("start_task"))
     for key, name, *keys in (
         ("jobManagerTask", "the job manager task", "job_manager_task"),
         ("jobPreparationTask", "the job preparation task", "prepare", "job_preparation_task"),
         ("jobReleaseTask", "the job release task", "release", "job_release_task"),
     ):
-        command = record(context.spec.job.properties.get(key)).get("commandLine")
+        command = context.spec.job.properties.record(key).get("commandLine")
         yield from long_command(name, command, longest, context.at_job(*keys))
 
 

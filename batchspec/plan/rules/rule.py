@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
 from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.plan.observed import Observed
-from batchspec.spec import PoolKind, Record, Spec, Stage, Value, scale_bounds, scale_range
+from batchspec.spec import PoolKind, Record, Spec, Stage, scale_bounds, scale_range
 
 if TYPE_CHECKING:
     from batchspec.plan.capacity import AccountResource
@@ -53,12 +53,12 @@ class RuleContext:
     @property
     def machine(self) -> Record:
         """The VirtualMachineConfiguration of the pool."""
-        return record(self.pool.get("virtualMachineConfiguration"))
+        return self.pool.record("virtualMachineConfiguration")
 
     @property
     def slots(self) -> int:
         """How many slots a node has."""
-        return number(self.pool.get("taskSlotsPerNode"), 1)
+        return self.pool.number("taskSlotsPerNode", 1)
 
     @property
     def scales(self) -> bool:
@@ -70,14 +70,13 @@ class RuleContext:
         """The target numbers of dedicated and Spot nodes of a pool of fixed size."""
         if self.existing and (facts := self.observed.pool) is not None:
             return facts.target_dedicated, facts.target_spot
-        dedicated, spot = self.body.get("targetDedicatedNodes"), self.body.get(_SPOT)
-        return number(dedicated, 0), number(spot, 0)
+        return self.body.number("targetDedicatedNodes"), self.body.number("targetLowPriorityNodes")
 
     @property
     def spot(self) -> bool:
         """Whether the pool has Spot nodes; with a formula, whether it sets their number."""
         if self.scales:
-            return "$TargetLowPriorityNodes" in _text(self.pool.get("autoScaleFormula"))
+            return "$TargetLowPriorityNodes" in (self.pool.string("autoScaleFormula") or "")
         return self.targets[1] > 0
 
     @property
@@ -88,7 +87,7 @@ class RuleContext:
         """
         if not self.scales:
             return sum(self.targets)
-        formula = _text(self.pool.get("autoScaleFormula"))
+        formula = self.pool.string("autoScaleFormula") or ""
         least, most = scale_bounds(formula) or (0, 0)
         found = scale_range(formula)
         return most if found is not None and found.timed else least
@@ -98,7 +97,7 @@ class RuleContext:
         """The largest number of nodes; ``None`` if it depends on a custom formula."""
         if not self.scales:
             return sum(self.targets)
-        bounds = scale_bounds(_text(self.pool.get("autoScaleFormula")))
+        bounds = scale_bounds(self.pool.string("autoScaleFormula") or "")
         return bounds[1] if bounds is not None else None
 
     def at_pool(self, *keys: str) -> Place:
@@ -114,33 +113,6 @@ class RuleContext:
         """The same for a stage."""
         found = self.spec.place(*(f"tasks.{stage.name}.{key}" for key in keys))
         return found or stage.where
-
-
-_SPOT = "targetLowPriorityNodes"
-
-
-def record(value: Value) -> Record:
-    """The value if it is an object, otherwise an empty object."""
-    return value if isinstance(value, Record) else Record()
-
-
-def records(value: Value) -> Iterator[Record]:
-    """The objects of a list; none if the value is not a list."""
-    yield from (item for item in items(value) if isinstance(item, Record))
-
-
-def items(value: Value) -> tuple[Value, ...]:
-    """The items of a list; none if the value is not a list."""
-    return value if isinstance(value, tuple) else ()
-
-
-def number(value: Value, default: int) -> int:
-    """The value if it is a whole number, otherwise the default."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else default
-
-
-def _text(value: Value) -> str:
-    return value if isinstance(value, str) else ""
 
 
 ERROR, QUESTION = Severity.ERROR, Severity.QUESTION
@@ -299,13 +271,12 @@ def place_of(spec: Spec, path: str, default: Place) -> Place:
 def resource_files(body: Record, path: str) -> Iterator[tuple[str, Record]]:
     """The ResourceFiles of a body, each with its path in the spec."""
     yield from records_at(body, "resourceFiles", path)
-    settings = record(body.get("multiInstanceSettings"))
+    settings = body.record("multiInstanceSettings")
     yield from records_at(settings, "commonResourceFiles", f"{path}.multi_instance_settings")
 
 
 def records_at(body: Record, key: str, path: str) -> Iterator[tuple[str, Record]]:
     """The objects of a list, each with its path in the spec."""
-    listed: Value = body.get(key)
-    for number, item in enumerate(listed if isinstance(listed, tuple) else ()):
+    for number, item in enumerate(body.array(key)):
         if isinstance(item, Record):
             yield f"{path}.{rest_to_key(key)}[{number}]", item

@@ -23,7 +23,6 @@ from batchspec.plan.rules.rule import (
     Finding,
     RuleContext,
     RuleGroup,
-    record,
 )
 from batchspec.spec import (
     BlobUrl,
@@ -77,15 +76,14 @@ def _last_start(schedule: Record, now: datetime) -> datetime:
     end = _time(schedule, "doNotRunAfter")
     if end is not None:
         return end
-    window = schedule.get("startWindow")
-    late = duration(window) if isinstance(window, str) else None
+    late = duration(schedule.string("startWindow") or "")
     first = min(_time(schedule, "doNotRunUntil") or now, _LATEST)
     return first + min(late or timedelta(), _LATEST - first)
 
 
 def _time(schedule: Record, key: str) -> datetime | None:
-    given = schedule.get(key)
-    return datetime.fromisoformat(given) if isinstance(given, str) else None
+    given = schedule.string(key)
+    return datetime.fromisoformat(given) if given is not None else None
 
 
 def runs_out(pool: PoolFacts, spec: Spec, now: datetime) -> datetime | None:
@@ -237,8 +235,7 @@ def tasks_signed_earlier(context: RuleContext, task_sets: TaskSets) -> Iterator[
     submitted = sum(stage.in_progress for stage in task_sets.stages)
     if job is None or not submitted or context.spec.storage_identity:
         return
-    given = record(job.properties.get("constraints")).get("maxWallClockTime")
-    limit = duration(given) if isinstance(given, str) else None
+    limit = duration(job.properties.string("constraints", "maxWallClockTime") or "")
     if limit is None or context.spec.job.limit <= limit + _MARGIN:
         return
     tasks = counted(submitted, "task")

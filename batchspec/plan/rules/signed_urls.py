@@ -28,7 +28,6 @@ from batchspec.plan.rules.rule import (
     RuleGroup,
     TaskBody,
     place_of,
-    record,
     records_at,
     resource_files,
     rest_to_key,
@@ -231,7 +230,7 @@ def _exposed(
 def _commands(task: TaskBody) -> Iterator[tuple[str, Value]]:
     """The command lines of a body, each with its path in the spec."""
     yield f"{task.path}.command", task.body.get("commandLine")
-    settings = record(task.body.get("multiInstanceSettings"))
+    settings = task.body.record("multiInstanceSettings")
     yield f"{task.path}.instances.command", settings.get("coordinationCommandLine")
 
 
@@ -351,7 +350,7 @@ def _urls(task: TaskBody) -> Iterator[tuple[str, BlobUrl, str, Record]]:
 
 def _destinations(task: TaskBody) -> Iterator[tuple[str, Record]]:
     for path, file in records_at(task.body, "outputFiles", task.path):
-        container = record(record(file.get("destination")).get("container"))
+        container = file.record("destination", "container")
         yield f"{path}.destination.container", container
 
 
@@ -397,9 +396,8 @@ def with_variables(task: Record) -> Record:
     shell, script = command.pieces
     if shell != _SHELL or not isinstance(script, Quoted):
         return task
-    given = task.get(_SETTINGS)
-    settings = given if isinstance(given, tuple) else ()
-    taken = {item.get("name") for item in settings if isinstance(item, Record)}
+    settings = task.array(_SETTINGS)
+    taken = {item.get("name") for item in task.records(_SETTINGS)}
     free = (name for number in count(1) if (name := _NAME.format(number)) not in taken)
     names: dict[BlobUrl, str] = {}
     pieces: list[Piece] = []

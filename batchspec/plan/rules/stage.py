@@ -13,8 +13,6 @@ from batchspec.plan.rules.rule import (
     Finding,
     RuleContext,
     RuleGroup,
-    number,
-    record,
 )
 from batchspec.spec import Record, Stage, duration
 
@@ -93,7 +91,7 @@ def _has_containers(context: RuleContext) -> bool:
 def too_few_nodes(context: RuleContext) -> Iterator[Finding]:
     """More instances than the pool can have nodes."""
     for stage, settings in _multi_instance(context):
-        instances, most = number(settings.get("numberOfInstances"), 1), context.most
+        instances, most = settings.number("numberOfInstances", 1), context.most
         if most and instances > most:
             yield Finding(
                 f"a task of {stage.name} needs {instances} nodes at the same time;"
@@ -157,7 +155,7 @@ def _multi_instance(context: RuleContext) -> Iterator[tuple[Stage, Record]]:
 def too_many_slots(context: RuleContext) -> Iterator[Finding]:
     """Slots on an existing pool; for other pools ``spec`` compares the two values."""
     for stage in _stages(context):
-        slots = number(stage.body.get("requiredSlots"), 1)
+        slots = stage.body.number("requiredSlots", 1)
         if context.existing and slots > context.slots:
             yield Finding(
                 f"a task of {stage.name} needs {slots} slots; a node of the pool has"
@@ -177,8 +175,8 @@ def too_many_slots(context: RuleContext) -> Iterator[Finding]:
 def too_many_dependencies(context: RuleContext) -> Iterator[Finding]:
     """Ids in ``dependsOn`` that are too long together."""
     for stage in _stages(context):
-        ids = record(stage.body.get("dependsOn")).get("taskIds")
-        names = [name for name in ids if isinstance(name, str)] if isinstance(ids, tuple) else []
+        ids = stage.body.array("dependsOn", "taskIds")
+        names = [name for name in ids if isinstance(name, str)]
         size = sum(len(name) + _SEPARATORS for name in names)
         if size > _MAX_DEPENDENCIES:
             yield Finding(
@@ -271,5 +269,4 @@ def long_tasks_on_spot(context: RuleContext) -> Iterator[Finding]:
 
 
 def _time_limit(stage: Stage) -> timedelta | None:
-    text = record(stage.body.get("constraints")).get("maxWallClockTime")
-    return duration(text) if isinstance(text, str) else None
+    return duration(stage.body.string("constraints", "maxWallClockTime") or "")

@@ -30,7 +30,7 @@ from batchspec.plan.rules.requests import (
     long_command,
     task_too_large,
 )
-from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleGroup, records
+from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleGroup
 from batchspec.plan.tasks import Expansion, Task, expand, filler
 from batchspec.spec import (
     EachBlob,
@@ -324,7 +324,7 @@ def tasks_not_checked(
 )
 def leaves_directory(task: Task, where: Place) -> Iterator[Finding]:
     """Resource files of a task with such a path."""
-    for file in records(task.body.get("resourceFiles")):
+    for file in task.body.records("resourceFiles"):
         path = file.get("filePath")
         if isinstance(path, str) and _leaves(path):
             yield Finding(
@@ -343,7 +343,7 @@ def leaves_directory(task: Task, where: Place) -> Iterator[Finding]:
 def bad_file_path(task: Task, where: Place, *, windows: bool) -> Iterator[Finding]:
     """Resource files of a task with characters that a file name cannot contain."""
     bad = _BAD_ON_WINDOWS if windows else _BAD
-    for file in records(task.body.get("resourceFiles")):
+    for file in task.body.records("resourceFiles"):
         path = file.get("filePath")
         if isinstance(path, str) and (match := bad.search(path)):
             yield Finding(
@@ -461,7 +461,7 @@ class _Limits:
 
     def _same_file(self, task: Task) -> Iterator[Diagnostic]:
         seen: dict[str, NodeFile] = {}
-        for file in named_files(task.body.get("resourceFiles")):
+        for file in named_files(task.body):
             before = seen.setdefault(node_path(file, windows=self.windows), file)
             if before.content != file.content:
                 yield same_file.report(conflict(f"task {task.id}", before, file, self.files))
