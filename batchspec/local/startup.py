@@ -73,8 +73,8 @@ class LocalError(Exception):
         )
 
 
-def last_lines(log: Path, *, count: int = 12) -> tuple[str, ...]:
-    """The last ``count`` lines of a log that are not empty; none if it cannot be read."""
+def last_lines(log: Path) -> tuple[str, ...]:
+    """The last 12 lines of a log that are not empty; none if it cannot be read."""
     try:
         with log.open("rb") as file:
             size = file.seek(0, 2)
@@ -82,4 +82,4 @@ def last_lines(log: Path, *, count: int = 12) -> tuple[str, ...]:
             text = file.read().decode(errors="replace")
     except OSError:
         return ()
-    return tuple([line.rstrip() for line in text.splitlines() if line.strip()][-count:])
+    return tuple([line.rstrip() for line in text.splitlines() if line.strip()][-12:])

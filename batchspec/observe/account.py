@@ -50,7 +50,6 @@ async def observe(
     spool: Spool,
     *,
     work: bool = True,
-    tasks: bool = True,
     pool_user: bool = False,
     origin: Origin | None = None,
     working: Working = silent,
@@ -58,9 +57,9 @@ async def observe(
     """Everything that :func:`~batchspec.plan.build_plan` needs.
 
     The files must have been put into the spool before (:func:`~batchspec.observe.disk.scan`).
-    Without ``work``, blobs and images are not read, and tasks only if ``tasks`` is true; there may
-    be millions. With ``pool_user``, a job of another spec on the pool is looked for. ``origin`` is
-    the user and machine of this client. ``working`` is called with what is being listed.
+    Without ``work``, blobs and images are not read. With ``pool_user``, a job of another spec on
+    the pool is looked for. ``origin`` is the user and machine of this client. ``working`` is called
+    with what is being listed.
 
     Raises:
         ServiceError: the account refused, or could not be reached.
@@ -77,9 +76,7 @@ async def observe(
         }
         pool = group.create_task(_pool(spec, account, work=work))
         user = group.create_task(_pool_user(spec, account, pool)) if pool_user else None
-        jobs = group.create_task(
-            _jobs(spec, account, spool, working) if tasks else jobs_of(spec, account)
-        )
+        jobs = group.create_task(_jobs(spec, account, spool, working))
         schedule = group.create_task(account.job_schedules.get(spec.job.id))
         images = group.create_task(account.images.list()) if work else None
         # The embedded service has no quota.
@@ -106,7 +103,7 @@ async def observe(
         pool_user=user.result() if user is not None else None,
         jobs=jobs.result(),
         schedule=schedule.result(),
-        tasks=spool.tasks() if tasks else None,
+        tasks=spool.tasks(),
         images=images.result() if images is not None else (),
         receipt=read_receipt(spec, spool),
         rows=_rows(spec) if work else {},

@@ -12,6 +12,7 @@ from batchspec.local.api.routes import (
     Handler,
     Match,
     Route,
+    RouteTable,
     check_operation,
     find_route,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "Handler",
     "Match",
     "Route",
+    "RouteTable",
     "check_operation",
     "filtered",
     "find_route",

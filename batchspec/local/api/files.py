@@ -1,4 +1,4 @@
-"""Operations on the files of nodes and tasks."""
+"""Operations on the files of nodes (:func:`of_node`) and of tasks (:func:`of_task`)."""
 
 from __future__ import annotations
 
@@ -47,44 +47,17 @@ class FileDirectory:
     url: str
 
 
-def list_node_files(context: Context, request: Request) -> DiskOperation:
-    """``GET /pools/{poolId}/nodes/{nodeId}/files``."""
-    return _list(_node_directory(context, request), request)
+FileOperation = Callable[[FileDirectory, Request], DiskOperation]
 
 
-def list_task_files(context: Context, request: Request) -> DiskOperation:
-    """``GET /jobs/{jobId}/tasks/{taskId}/files``."""
-    return _list(_task_directory(context, request), request)
+def of_node(operation: FileOperation) -> Callable[[Context, Request], DiskOperation]:
+    """An operation on the files of a node."""
+    return lambda context, request: operation(_node_directory(context, request), request)
 
 
-def download_node_file(context: Context, request: Request) -> DiskOperation:
-    """``GET /pools/{poolId}/nodes/{nodeId}/files/{filePath}``."""
-    return _download(_node_directory(context, request), request)
-
-
-def download_task_file(context: Context, request: Request) -> DiskOperation:
-    """``GET /jobs/{jobId}/tasks/{taskId}/files/{filePath}``."""
-    return _download(_task_directory(context, request), request)
-
-
-def get_node_file_properties(context: Context, request: Request) -> DiskOperation:
-    """``HEAD /pools/{poolId}/nodes/{nodeId}/files/{filePath}``."""
-    return _properties(_node_directory(context, request), request)
-
-
-def get_task_file_properties(context: Context, request: Request) -> DiskOperation:
-    """``HEAD /jobs/{jobId}/tasks/{taskId}/files/{filePath}``."""
-    return _properties(_task_directory(context, request), request)
-
-
-def delete_node_file(context: Context, request: Request) -> DiskOperation:
-    """``DELETE /pools/{poolId}/nodes/{nodeId}/files/{filePath}``."""
-    return _delete(_node_directory(context, request), request)
-
-
-def delete_task_file(context: Context, request: Request) -> DiskOperation:
-    """``DELETE /jobs/{jobId}/tasks/{taskId}/files/{filePath}``."""
-    return _delete(_task_directory(context, request), request)
+def of_task(operation: FileOperation) -> Callable[[Context, Request], DiskOperation]:
+    """An operation on the files of a task."""
+    return lambda context, request: operation(_task_directory(context, request), request)
 
 
 def _node_directory(context: Context, request: Request) -> FileDirectory:
@@ -114,7 +87,8 @@ def _root(context: Context, pool_id: str, node_id: str, directory: str = "") -> 
     return Root(context.data, path.relative_to(context.data).parts)
 
 
-def _list(directory: FileDirectory, request: Request) -> DiskOperation:
+def list_files(directory: FileDirectory, request: Request) -> DiskOperation:
+    """``GET .../files``."""
     recursive, limit = request.flag("recursive"), request.max_results()
     after = request.after(file=True)
     passes = _filter(request)
@@ -144,7 +118,8 @@ def _filter(request: Request) -> Callable[[Entry], bool]:
     return lambda entry: matches_filter(fitted, {"name": entry.name})
 
 
-def _download(directory: FileDirectory, request: Request) -> DiskOperation:
+def download_file(directory: FileDirectory, request: Request) -> DiskOperation:
+    """``GET .../files/{filePath}``."""
     path = request.parameters["filePath"]
 
     def work() -> Reply:
@@ -161,7 +136,9 @@ def _download(directory: FileDirectory, request: Request) -> DiskOperation:
     return work
 
 
-def _properties(directory: FileDirectory, request: Request) -> DiskOperation:
+def get_properties(directory: FileDirectory, request: Request) -> DiskOperation:
+    """``HEAD .../files/{filePath}``."""
+
     def work() -> Reply:
         entry = _find(directory, request.parameters["filePath"])
         _check(request, entry)
@@ -171,7 +148,8 @@ def _properties(directory: FileDirectory, request: Request) -> DiskOperation:
     return work
 
 
-def _delete(directory: FileDirectory, request: Request) -> DiskOperation:
+def delete_file(directory: FileDirectory, request: Request) -> DiskOperation:
+    """``DELETE .../files/{filePath}``."""
     recursive = request.flag("recursive")
 
     def work() -> Reply:

@@ -7,9 +7,8 @@ with its name.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 from batchspec.catalog.images import IMAGES
@@ -146,11 +145,13 @@ ROUTES: tuple[Route, ...] = (
     Route("list_subtasks", "GET", _TASK + "/subtasksinfo", tasks.list_subtasks),
     Route("terminate_task", "POST", _TASK + "/terminate", tasks.terminate_task),
     Route("reactivate_task", "POST", _TASK + "/reactivate", tasks.reactivate_task),
-    Route("delete_task_file", "DELETE", _TASK + "/files/{filePath}", files.delete_task_file),
-    Route("download_task_file", "GET", _TASK + "/files/{filePath}", files.download_task_file),
+    Route("delete_task_file", "DELETE", _TASK + "/files/{filePath}",
+          files.of_task(files.delete_file)),
+    Route("download_task_file", "GET", _TASK + "/files/{filePath}",
+          files.of_task(files.download_file)),
     Route("get_task_file_properties", "HEAD", _TASK + "/files/{filePath}",
-          files.get_task_file_properties),
-    Route("list_task_files", "GET", _TASK + "/files", files.list_task_files),
+          files.of_task(files.get_properties)),
+    Route("list_task_files", "GET", _TASK + "/files", files.of_task(files.list_files)),
     Route("create_node_user", "POST", _NODE + "/users", nodes.create_node_user,
           "partial", _USERS),
     Route("delete_node_user", "DELETE", _NODE + "/users/{userName}",
@@ -176,11 +177,13 @@ ROUTES: tuple[Route, ...] = (
           nodes.get_node_extension, "partial", _EXTENSIONS),
     Route("list_node_extensions", "GET", _NODE + "/extensions",
           nodes.list_node_extensions, "partial", _EXTENSIONS),
-    Route("delete_node_file", "DELETE", _NODE + "/files/{filePath}", files.delete_node_file),
-    Route("download_node_file", "GET", _NODE + "/files/{filePath}", files.download_node_file),
+    Route("delete_node_file", "DELETE", _NODE + "/files/{filePath}",
+          files.of_node(files.delete_file)),
+    Route("download_node_file", "GET", _NODE + "/files/{filePath}",
+          files.of_node(files.download_file)),
     Route("get_node_file_properties", "HEAD", _NODE + "/files/{filePath}",
-          files.get_node_file_properties),
-    Route("list_node_files", "GET", _NODE + "/files", files.list_node_files),
+          files.of_node(files.get_properties)),
+    Route("list_node_files", "GET", _NODE + "/files", files.of_node(files.list_files)),
 )  # fmt: skip
 """The operations of the newest api-version."""
 
@@ -214,6 +217,42 @@ class Match:
     parameters: Mapping[str, str]
 
 
+class RouteTable:
+    """Finds the routes of requests by method and path; paths are compared in any case."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        templates: dict[tuple[str, ...], dict[str, Route]] = {}
+        for route in routes:
+            template = tuple(
+                part if part.startswith("{") else part.lower()
+                for part in route.path.strip("/").split("/")
+            )
+            templates.setdefault(template, {})[route.method] = route
+        self._by_length: dict[int, list[tuple[tuple[str, ...], dict[str, Route]]]] = {}
+        for template, verbs in templates.items():
+            self._by_length.setdefault(len(template), []).append((template, verbs))
+
+    def find(self, method: str, segments: Sequence[str]) -> Match | None:
+        """The route of a path; ``None`` if the path exists only with other methods.
+
+        Raises:
+            LookupError: no route has the path.
+        """
+        known = False
+        for template, verbs in self._by_length.get(len(segments), ()):
+            parameters = _fit(template, segments)
+            if parameters is not None:
+                if method in verbs:
+                    return Match(verbs[method], parameters)
+                known = True
+        if not known:
+            raise LookupError("/".join(segments))
+        return None
+
+
+_TABLE = RouteTable((*ROUTES, *FORMER_ROUTES))
+
+
 def find_route(method: str, path: str) -> Match:
     """The route of ``method`` and ``path`` (as sent, percent-encoded).
 
@@ -227,14 +266,13 @@ def find_route(method: str, path: str) -> Match:
     if files_at is not None:
         # The rest is the path of one file, whether or not its slashes are encoded.
         segments = [*segments[:files_at], "/".join(segments[files_at:])]
-    known = False
-    for template, verbs in _by_length().get(len(segments), ()):
-        parameters = _fit(template, segments)
-        if parameters is not None:
-            if method in verbs:
-                return Match(verbs[method], parameters)
-            known = True
-    raise Fault("UnsupportedHttpVerb" if known else "InvalidUri")
+    try:
+        match = _TABLE.find(method, segments)
+    except LookupError:
+        raise Fault("InvalidUri") from None
+    if match is None:
+        raise Fault("UnsupportedHttpVerb")
+    return match
 
 
 def check_operation(route: Route, version: str) -> None:
@@ -257,7 +295,7 @@ def _files_at(segments: list[str]) -> int | None:
     return None
 
 
-def _fit(template: tuple[str, ...], segments: list[str]) -> Mapping[str, str] | None:
+def _fit(template: Sequence[str], segments: Sequence[str]) -> Mapping[str, str] | None:
     parameters = {}
     for expected, given in zip(template, segments, strict=True):
         if expected.startswith("{"):
@@ -267,16 +305,3 @@ def _fit(template: tuple[str, ...], segments: list[str]) -> Mapping[str, str] | 
         elif expected != given.lower():
             return None
     return parameters
-
-
-@cache
-def _by_length() -> Mapping[int, list[tuple[tuple[str, ...], dict[str, Route]]]]:
-    """Path templates by number of segments, each with its routes by method."""
-    templates: dict[tuple[str, ...], dict[str, Route]] = {}
-    for route in (*ROUTES, *FORMER_ROUTES):
-        verbs = templates.setdefault(tuple(route.path.strip("/").split("/")), {})
-        verbs[route.method] = route
-    lengths: dict[int, list[tuple[tuple[str, ...], dict[str, Route]]]] = {}
-    for template, verbs in templates.items():
-        lengths.setdefault(len(template), []).append((template, verbs))
-    return lengths

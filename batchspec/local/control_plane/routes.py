@@ -5,10 +5,7 @@ An operation without a handler answers 501 with its name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
-
-from batchspec.local.api import Match, Route
+from batchspec.local.api import Match, Route, RouteTable
 from batchspec.local.control_plane import account, pools
 from batchspec.local.control_plane.arm import ArmError
 
@@ -71,55 +68,31 @@ CONTROL_PLANE_ROUTES: tuple[Route, ...] = (
 """The operations of the control plane that the service knows by name."""
 
 
+_TABLE = RouteTable(CONTROL_PLANE_ROUTES)
+
+
 def find_control_plane_route(method: str, path: str) -> Match:
     """The route of ``method`` and ``path`` (as sent, percent-encoded).
 
     Raises:
         ArmError: there is none.
     """
-    segments = path.strip("/").split("/")
-    known = False
-    for template, verbs in _templates().items():
-        parameters = _fit(template, segments)
-        if parameters is not None:
-            if method in verbs:
-                return Match(verbs[method], parameters)
-            known = True
-    if known:
+    try:
+        match = _TABLE.find(method, path.strip("/").split("/"))
+    except LookupError:
+        raise ArmError(
+            404,
+            "InvalidResourceType",
+            "The resource type could not be found in the namespace 'Microsoft.Batch'.",
+        ) from None
+    if match is None:
         raise ArmError(
             405, "HttpMethodNotAllowed", f"The HTTP method '{method}' is not supported here."
         )
-    raise ArmError(
-        404,
-        "InvalidResourceType",
-        "The resource type could not be found in the namespace 'Microsoft.Batch'.",
-    )
+    return match
 
 
 def resource_type(route: Route) -> str:
     """The resource type of a route, such as ``batchAccounts/pools``."""
     kinds = route.path.partition(_PROVIDER + "/")[2].split("/")
     return "/".join(kind for kind in kinds if not kind.startswith("{"))
-
-
-def _fit(template: tuple[str, ...], segments: list[str]) -> Mapping[str, str] | None:
-    if len(template) != len(segments):
-        return None
-    parameters = {}
-    for expected, given in zip(template, segments, strict=True):
-        if expected.startswith("{"):
-            if not given:
-                return None
-            parameters[expected[1:-1]] = given
-        elif expected.lower() != given.lower():
-            return None
-    return parameters
-
-
-@cache
-def _templates() -> Mapping[tuple[str, ...], Mapping[str, Route]]:
-    templates: dict[tuple[str, ...], dict[str, Route]] = {}
-    for route in CONTROL_PLANE_ROUTES:
-        verbs = templates.setdefault(tuple(route.path.strip("/").split("/")), {})
-        verbs[route.method] = route
-    return templates

@@ -367,12 +367,12 @@ class Runs:
         """The run has ended and its directory is deleted."""
         self._db.write("DELETE FROM pending_deletion WHERE seq = ?", (deletion.seq,))
 
-    def expired(self, now: datetime, limit: int = 100) -> list[Task]:
-        """Completed tasks whose ``retentionTime`` has passed and whose files still exist."""
+    def expired(self, now: datetime) -> list[Task]:
+        """Completed tasks whose ``retentionTime`` has passed and whose files exist; at most 100."""
         rows = self._db.all(
             f"SELECT {COLUMNS} FROM task WHERE retain_until IS NOT NULL AND retain_until <= ? "
-            "ORDER BY retain_until LIMIT ?",
-            (to_column(now), limit),
+            "ORDER BY retain_until LIMIT 100",
+            (to_column(now),),
         )
         return [task_from_row(row) for row in rows]
 

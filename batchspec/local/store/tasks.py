@@ -210,11 +210,12 @@ class Tasks:
         )
         return [task_from_row(row, bodies=bodies) for row in rows]
 
-    def recent(self, pool_id: str, node_id: str, limit: int = 10) -> list[Task]:
-        """The last tasks that were started on a node, newest first."""
+    def recent(self, pool_id: str, node_id: str) -> list[Task]:
+        """The last ten tasks that were started on a node, newest first."""
         rows = self._db.all(
-            f"SELECT {COLUMNS} FROM task WHERE pool = ? AND node = ? ORDER BY started DESC LIMIT ?",
-            (fold(pool_id), fold(node_id), limit),
+            f"SELECT {COLUMNS} FROM task WHERE pool = ? AND node = ? "
+            "ORDER BY started DESC LIMIT 10",
+            (fold(pool_id), fold(node_id)),
         )
         return [task_from_row(row) for row in rows]
 
