@@ -247,6 +247,16 @@ _NODE = "Azurite, the blob store of local runs, is a Node.js program."
 _NODE_FIX = "Add Node.js with the command in the message, or set BATCHSPEC_NODE."
 _LOG = "The message has the last lines of the log; `batchspec local status` shows its path."
 
+
+def _switch(code: str, variable: str, subject: str, value: int) -> ErrorCode:
+    return ErrorCode(
+        code,
+        f"BATCHSPEC_LOCAL_{variable} is neither 1 nor 0",
+        f"It switches {subject} on or off.",
+        f"Set it to {value}, or unset it.",
+    )
+
+
 LOCAL = ErrorGroup(
     "The embedded service",
     (
@@ -380,18 +390,9 @@ LOCAL = ErrorGroup(
             "They could impersonate the service.",
             "Delete the folder in the message to get another certificate.",
         ),
-        ErrorCode(
-            "https-unreadable",
-            "BATCHSPEC_LOCAL_HTTPS is neither 1 nor 0",
-            "It switches https on or off.",
-            "Set it to 1, or unset it.",
-        ),
-        ErrorCode(
-            "task-users-unreadable",
-            "BATCHSPEC_LOCAL_TASK_USERS is neither 1 nor 0",
-            "It switches separate users of tasks on or off.",
-            "Set it to 0, or unset it.",
-        ),
+        _switch("https-unreadable", "HTTPS", "https", 1),
+        _switch("task-users-unreadable", "TASK_USERS", "separate users of tasks", 0),
+        _switch("fuse-unreadable", "FUSE", "FUSE file systems of nodes", 0),
         ErrorCode(
             "speed-unreadable",
             "The speed is not valid",

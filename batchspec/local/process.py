@@ -11,12 +11,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -372,3 +374,70 @@ def _wait_for_exit(descriptors: Iterable[int], until: float) -> None:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         poll.poll(left * 1000)
+
+
+def die_with_parent() -> Callable[[], None] | None:
+    """A function for the child process that makes the kernel end it with this process.
+
+    Python has no binding of prctl(2). The lookup happens here, before the fork; the child only
+    makes the call.
+    """
+    if sys.platform != "linux":
+        return None
+    import ctypes  # noqa: PLC0415  not needed to read the status
+
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    parent = os.getpid()
+    set_death_signal = 1
+
+    def prepare() -> None:
+        prctl(set_death_signal, signal.SIGTERM, 0, 0, 0)
+        if os.getppid() != parent:  # the parent ended before the call; there will be no signal
+            os._exit(1)
+
+    return prepare
+
+
+def is_mounted(point: Path) -> bool:
+    """Whether a file system is mounted at ``point``, also one whose program has ended."""
+    # A mount point whose program has ended cannot be resolved itself.
+    return point.parent.resolve() / point.name in _mount_points()
+
+
+def unmount(point: Path) -> None:
+    """Unmount a FUSE file system, even if processes still use it; none may be mounted."""
+    for program in ("fusermount3", "fusermount"):
+        if not is_mounted(point) or (found := shutil.which(program)) is None:
+            continue
+        subprocess.run(
+            [found, "-u", "-z", "-q", point],
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=False,
+        )
+
+
+def unmount_below(folder: Path) -> list[Path]:
+    """Unmount all file systems below ``folder``; those that are still mounted."""
+    for point in _mounted_below(folder):
+        unmount(point)
+    return _mounted_below(folder)
+
+
+def _mounted_below(folder: Path) -> list[Path]:
+    below = folder.resolve()
+    return [point for point in _mount_points() if point.is_relative_to(below)]
+
+
+def _mount_points() -> list[Path]:
+    """All mount points (proc(5), ``mountinfo``); none on other systems than Linux."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    return [Path(os.fsdecode(_unescape(line.split(b" ")[4]))) for line in lines]
+
+
+def _unescape(path: bytes) -> bytes:
+    """A path of ``mountinfo``, where a space is ``\\040``."""
+    return re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), path)

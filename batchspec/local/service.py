@@ -59,7 +59,8 @@ class ServiceConfig:
     faults. ``applications`` is the folder of application packages, ``identities`` are the rights of
     managed identities, ``limits`` apply to every task. ``trust`` are the files with which nodes
     trust the certificate of the services, if they use https. ``users`` are the ids of the users of
-    tasks, if they run as separate users.
+    tasks, if they run as separate users. With ``fuse``, nodes mount containers as FUSE file systems
+    where the machine can do so.
     ``unread`` is how long a requested resize lasts at least if no client reads the pool,
     ``node_state`` how long a node is at least ``creating``, ``starting`` or ``leavingpool``.
     """
@@ -79,6 +80,7 @@ class ServiceConfig:
     limits: Limits = NO_LIMITS
     trust: TrustFiles | None = None
     users: UserIds | None = None
+    fuse: bool = False
     unread: timedelta = timedelta(seconds=2)
     node_state: timedelta = timedelta(milliseconds=20)
 
@@ -125,6 +127,7 @@ def default_engine(
             transition=config.faults.transition,
         ),
         node_faults=NodeFaults(config.faults) if config.faults else None,
+        fuse=config.fuse,
     )
 
 

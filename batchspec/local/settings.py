@@ -29,6 +29,7 @@ SPEED, ALLOCATION = "BATCHSPEC_LOCAL_SPEED", "BATCHSPEC_LOCAL_ALLOCATION"
 CHAOS, SEED = "BATCHSPEC_LOCAL_CHAOS", "BATCHSPEC_LOCAL_SEED"
 HTTPS = "BATCHSPEC_LOCAL_HTTPS"
 TASK_USERS = "BATCHSPEC_LOCAL_TASK_USERS"
+FUSE = "BATCHSPEC_LOCAL_FUSE"
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 RESOURCE_GROUP = "batchspec"
@@ -235,7 +236,7 @@ class Settings:
     executable from ``BATCHSPEC_NODE``, ``path`` the search path for another Node.js. ``limits``
     apply to every task; ``simulation`` sets the speed of time and the injected faults. With
     ``https`` the services also listen on https ports. Without ``task_users``, tasks run as the user
-    of the service also if that is root.
+    of the service also if that is root. Without ``fuse``, nodes do not mount FUSE file systems.
     """
 
     data: Path
@@ -246,6 +247,7 @@ class Settings:
     simulation: Simulation = REAL_TIME
     https: bool = False
     task_users: bool = True
+    fuse: bool = True
 
     @classmethod
     def read(
@@ -274,6 +276,7 @@ class Settings:
             simulation=Simulation.read(environ, options),
             https=https or _parse_switch(HTTPS, environ.get(HTTPS, "")),
             task_users=_parse_switch(TASK_USERS, environ.get(TASK_USERS) or "1"),
+            fuse=_parse_switch(FUSE, environ.get(FUSE) or "1"),
         )
 
 
@@ -285,6 +288,8 @@ def _parse_switch(name: str, text: str) -> bool:
     message, fix = f"{name} is {text!r}, which is neither 1 nor 0.", f"Set {name} to 1 or 0"
     if name == HTTPS:
         raise LocalError("https-unreadable", message, fix=fix)
+    if name == FUSE:
+        raise LocalError("fuse-unreadable", message, fix=fix)
     raise LocalError("task-users-unreadable", message, fix=fix)
 
 

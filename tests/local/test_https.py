@@ -238,9 +238,14 @@ def test_the_switch_in_the_environment() -> None:
     assert caught.value.code == "https-unreadable"
 
 
-def test_the_switch_of_separate_users_in_the_environment() -> None:
+def test_the_switches_of_separate_users_and_fuse_in_the_environment() -> None:
     assert Settings.read({}).task_users
     assert not Settings.read({"BATCHSPEC_LOCAL_TASK_USERS": "0"}).task_users
+    assert Settings.read({}).fuse
+    assert not Settings.read({"BATCHSPEC_LOCAL_FUSE": "0"}).fuse
     with pytest.raises(local.LocalError) as caught:
         Settings.read({"BATCHSPEC_LOCAL_TASK_USERS": "perhaps"})
     assert caught.value.code == "task-users-unreadable"
+    with pytest.raises(local.LocalError) as caught:
+        Settings.read({"BATCHSPEC_LOCAL_FUSE": "perhaps"})
+    assert caught.value.code == "fuse-unreadable"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from batchspec.local.agent import StorageAccount
+from batchspec.local.agent.fuse import BlobfuseOptions, FuseError
 from batchspec.local.agent.mounts import MountError, Mounts
 from batchspec.local.agent.storage import BlobClient, StorageError, blob_url
 from tests.local.blobs import Blobs, blob_store
@@ -124,16 +125,27 @@ async def test_a_container_that_cannot_be_mounted_makes_the_node_unusable(
         assert message in await asyncio.to_thread(unusable, service)
 
 
-SETTINGS = {"azureBlobFileSystemConfiguration": {"accountName": "own", "containerName": "c"}}
+SETTINGS = {
+    "azureBlobFileSystemConfiguration": {
+        "accountName": "own",
+        "containerName": "c",
+        "relativeMountPath": "c",
+    }
+}
+
+
+Pull = Callable[[], Awaitable[None]]
 
 
 @asynccontextmanager
-async def mounts_of(data: Path) -> AsyncIterator[tuple[Mounts, Blobs, Path]]:
-    """Mounts, a store with the container ``c``, and the folder of the container."""
+async def mounts_of(data: Path) -> AsyncIterator[tuple[Pull, Mounts, Blobs, Path]]:
+    """What pulls, its mounts, a store with the container ``c``, and the folder of the container."""
     async with blob_store() as blobs:
         blobs.containers = {"c": {}}
         client = BlobClient()
-        yield Mounts(data, client, Access(blobs)), blobs, data / "mounts" / "c"
+        data.mkdir(exist_ok=True)
+        mounts = Mounts(data, client, Access(blobs))
+        yield lambda: mounts.pull(data / "nodes", (SETTINGS,)), mounts, blobs, data / "mounts" / "c"
         await client.close()
 
 
@@ -141,16 +153,16 @@ async def mounts_of(data: Path) -> AsyncIterator[tuple[Mounts, Blobs, Path]]:
 async def test_a_blob_whose_name_is_not_a_path_is_named(tmp_path: Path, name: str) -> None:
     data = tmp_path / "data"
     data.mkdir()
-    async with mounts_of(data) as (mounts, blobs, _):
+    async with mounts_of(data) as (pull, _, blobs, _):
         blobs.containers["c"][name] = b"x"
         with pytest.raises(MountError, match=f"the blob name '{name}' cannot be the path"):
-            await mounts.pull((SETTINGS,))
+            await pull()
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 async def test_a_file_name_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
-    async with mounts_of(tmp_path) as (mounts, _, folder):
-        await mounts.pull((SETTINGS,))
+    async with mounts_of(tmp_path) as (pull, mounts, _, folder):
+        await pull()
         Path(os.fsdecode(os.fsencode(folder) + b"/\xff")).touch()
         with pytest.raises(MountError, match="is not UTF-8"):
             await mounts.push((SETTINGS,))
@@ -168,8 +180,8 @@ async def test_a_file_that_disappears_during_the_upload_fails_no_task(
         return await upload(client, source, url, headers)
 
     monkeypatch.setattr(BlobClient, "upload", upload_one)
-    async with mounts_of(tmp_path) as (mounts, blobs, folder):
-        await mounts.pull((SETTINGS,))
+    async with mounts_of(tmp_path) as (pull, mounts, blobs, folder):
+        await pull()
         (folder / "a").write_text("a")
         (folder / "b").write_text("b")
         await mounts.push((SETTINGS,))
@@ -179,13 +191,13 @@ async def test_a_file_that_disappears_during_the_upload_fails_no_task(
 async def test_no_file_outside_of_the_folder_is_removed(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
-    async with mounts_of(tmp_path / "data") as (mounts, blobs, folder):
+    async with mounts_of(tmp_path / "data") as (pull, _, blobs, folder):
         blobs.containers["c"]["d/f"] = b"x"
-        await mounts.pull((SETTINGS,))
+        await pull()
         (folder / "d").rename(outside / "d")
         (folder / "d").symlink_to(outside / "d")
         blobs.containers["c"].clear()
-        await mounts.pull((SETTINGS,))
+        await pull()
     assert (outside / "d" / "f").read_bytes() == b"x"
 
 
@@ -250,3 +262,14 @@ def test_a_url_that_is_not_one_is_a_storage_error() -> None:
     assert account.identity("http://[::1/c") == "http://[::1/c"
     with pytest.raises(StorageError, match="InvalidUrl"):
         blob_url("http://[::1/c", "x")
+
+
+def test_options_of_blobfuse_are_read_as_on_a_command_line() -> None:
+    parse = BlobfuseOptions.parse
+    assert parse("") == BlobfuseOptions()
+    assert parse("-o ro").read_only
+    assert parse("--read-only=true -oattr_timeout=240").kernel_seconds == 240
+    assert parse("--file-cache-timeout-in-seconds=120").cache_seconds == 120
+    assert parse("-o attr_timeout=x --tmp-path=/mnt --read-only=false") == BlobfuseOptions()
+    with pytest.raises(FuseError, match="No closing quotation"):
+        parse("-o 'ro")

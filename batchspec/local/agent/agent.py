@@ -205,11 +205,13 @@ class Agent:
         containers: ContainerEngine | None = None,
         authority: Path | None = None,
         users: UserIds | None = None,
+        fuse: bool = False,
     ) -> None:
         """``data`` is the data folder, whose tag all processes get; see ``orphans``.
 
         ``authority`` is a certificate that downloads and uploads trust beside those of the system.
-        ``users`` are the ids of the users of tasks, if they run as separate users.
+        ``users`` are the ids of the users of tasks, if they run as separate users. With ``fuse``,
+        containers are mounted as FUSE file systems where the machine can do so.
         """
         self._data = data
         self._tag = process_tag(data)
@@ -220,7 +222,7 @@ class Agent:
         self._processes = Processes({TAG_VARIABLE: self._tag})
         self._runs: dict[str, _Run] = {}
         self._users = users
-        self._mounts = Mounts(data, self._blobs, storage_access, users)
+        self.mounts = Mounts(data, self._blobs, storage_access, users, fuse=fuse)
         self.logs = NodeLogs(data)
         """The logs of the nodes."""
 
@@ -237,6 +239,7 @@ class Agent:
     async def close(self) -> None:
         """Kill every process and close every connection; none is left when this returns."""
         await self._processes.close()
+        await self.mounts.close()
         await self._blobs.close()
         self.logs.flush()
 
@@ -268,8 +271,9 @@ class Agent:
         try:
             owner = None if self._users is None else self._users.folders
             await self._step(run, install_all(installation.packages, owner))
-            mounting = self._mounts.mount(installation.node_root, installation.mounts)
-            await self._step(run, mounting)
+            root = installation.node_root
+            if how := await self._step(run, self.mounts.mount(root, installation.mounts)):
+                self.logs.write(root.parent.name, root.name, self._clock.now(), how)
         except (PackageError, MountError) as error:
             why = error.failure
         except _StepCancelledError:
@@ -372,7 +376,7 @@ class Agent:
                 )
                 await self._step(run, filling)
             if run.ended is None and launch.mounts:
-                await self._step(run, self._mounts.pull(launch.mounts))
+                await self._step(run, self.mounts.pull(launch.node_root, launch.mounts))
         except MountError as error:
             return error.failure
         except (PackageError, ResourceError, OSError) as error:
@@ -390,7 +394,7 @@ class Agent:
         missed: Failure | None = None
         if launch.mounts:
             try:
-                await self._step(run, self._mounts.push(launch.mounts))
+                await self._step(run, self.mounts.push(launch.mounts))
             except MountError as error:
                 missed = error.failure
         if launch.output_files:

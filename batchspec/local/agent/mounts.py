@@ -1,8 +1,9 @@
 """File systems that a pool mounts on its nodes, as links in ``fsmounts``.
 
-A blob container of the account's own storage is one folder for all nodes. It is synchronised with
-the container before a run starts on a node and after it has ended: not while it runs. A local path
-takes the place of an NFS file system of this machine. Other file systems cannot be mounted.
+A blob container of the account's own storage is a FUSE file system where the machine can mount one.
+Elsewhere it is one folder for all nodes, which is synchronised with the container before a run
+starts on a node and after it has ended: not while it runs. A local path takes the place of an NFS
+file system of this machine. Other file systems cannot be mounted.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from batchspec.local.agent.fuse import FuseError, FuseMounts
 from batchspec.local.agent.launch import Failure, Mount
 from batchspec.local.agent.storage import BlobClient, StorageAccess, StorageError, blob_url
 from batchspec.local.model import Wire
@@ -70,17 +72,25 @@ class Mounts:
         storage: BlobClient,
         access: StorageAccess,
         users: UserIds | None = None,
+        *,
+        fuse: bool = False,
     ) -> None:
-        """``users`` are the ids of the users of tasks, all of which read and write the folders."""
+        """``users`` are the ids of the users of tasks, all of which read and write the folders.
+
+        Without ``fuse``, containers are always synchronised folders.
+        """
         self._data = data
         self._links = None if users is None else users.folders
         self._owner = None if users is None else users.shared_folders
         self._storage = storage
         self._access = access
         self._folders: defaultdict[str, _Folder] = defaultdict(_Folder)
+        self._fuse = FuseMounts(data, users) if fuse else None
 
-    async def mount(self, root: Path, mounts: tuple[Mount, ...]) -> None:
+    async def mount(self, root: Path, mounts: tuple[Mount, ...]) -> str:
         """Mount file systems on the node at ``root``.
+
+        Returns how containers are mounted, for the log of the node; empty if there are none.
 
         Raises:
             MountError: one of them cannot be mounted.
@@ -88,34 +98,62 @@ class Mounts:
         for mount in mounts:
             ((kind, settings),) = mount.items()
             if kind == _BLOB:
-                await self._pull(settings)
-                target = self._folder(settings)
+                target = await self._container(root, settings)
             elif kind == _NFS:
                 target = _local_path(settings["source"])
             else:
                 raise MountError(f"{kind} cannot be mounted on this machine.")
-            try:
-                self._link(root, settings["relativeMountPath"], target)
-            except (OSError, OutsideError) as error:
-                raise MountError(f"{settings['relativeMountPath']}: {error}") from None
+            self._link(root, settings["relativeMountPath"], target)
+        if not any(_containers(mounts)):
+            return ""
+        why = "it is switched off" if self._fuse is None else await self._fuse.obstacle()
+        kind = f"synchronised folders, not FUSE: {why}" if why else "FUSE file systems by rclone"
+        return f"containers are {kind}"
 
-    async def pull(self, mounts: tuple[Mount, ...]) -> None:
-        """Bring what has changed in the containers to their folders.
+    async def pull(self, root: Path, mounts: tuple[Mount, ...]) -> None:
+        """Show the node at ``root`` what has changed in the containers.
+
+        File systems that were mounted in an earlier run of the service are mounted again.
 
         Raises:
             MountError: a container cannot be read.
         """
         for settings in _containers(mounts):
-            await self._pull(settings)
+            target = await self._container(root, settings)
+            self._link(root, settings["relativeMountPath"], target)
 
     async def push(self, mounts: tuple[Mount, ...]) -> None:
-        """Upload the files of the folders that have changed.
+        """Upload the files that have changed, or wait until they are uploaded.
 
         Raises:
             MountError: a container cannot be written.
         """
         for settings in _containers(mounts):
-            await self._push(settings)
+            if self._fuse is None or await self._fuse.obstacle():
+                await self._push(settings)
+            else:
+                with _mount_errors(settings["containerName"]):
+                    await self._fuse.flush(settings)
+
+    def leave(self, root: Path) -> None:
+        """Unmount the file systems of a node that leaves its pool, in the background."""
+        if self._fuse is not None:
+            self._fuse.leave(root)
+
+    async def close(self) -> None:
+        """Unmount all file systems."""
+        if self._fuse is not None:
+            await self._fuse.close()
+
+    async def _container(self, root: Path, settings: Wire) -> Path:
+        """The folder with the current content of a container, for the node at ``root``."""
+        if self._fuse is None or await self._fuse.obstacle():
+            await self._pull(settings)
+            return self._folder(settings)
+        url = self._url(settings)
+        with _mount_errors(settings["containerName"]):
+            await anext(self._storage.list_tags(url), None)  # it exists and can be read
+            return await self._fuse.mount(root, settings, url)
 
     def _folder(self, settings: Wire) -> Path:
         name: str = settings["containerName"]
@@ -196,12 +234,23 @@ class Mounts:
             await self._storage.download(url, target)
 
     def _link(self, root: Path, relative: str, target: Path) -> None:
-        *above, name = ("fsmounts", *split(relative.replace("\\", "/").strip("/")))
-        parts = (*root.relative_to(self._data).parts, *above)
-        with open_directory(self._data, parts, own=True, owner=self._links) as directory:
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=directory)
-            os.symlink(target, name, dir_fd=directory)
+        """Make a link to ``target``, unless it exists: processes may use it.
+
+        Raises:
+            MountError: it cannot be made.
+        """
+        try:
+            *above, name = ("fsmounts", *split(relative.replace("\\", "/").strip("/")))
+            parts = (*root.relative_to(self._data).parts, *above)
+            with open_directory(self._data, parts, own=True, owner=self._links) as directory:
+                with suppress(FileNotFoundError, OSError):
+                    if os.readlink(name, dir_fd=directory) == str(target):
+                        return
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=directory)
+                os.symlink(target, name, dir_fd=directory)
+        except (OSError, OutsideError) as error:
+            raise MountError(f"{relative}: {error}") from None
 
 
 @contextmanager
@@ -213,7 +262,7 @@ def _mount_errors(container: str) -> Iterator[None]:
         why = f"the blob name '{error}' cannot be the path of a file."
     except UnicodeEncodeError as error:
         why = f"the name of the file {error.object!a} is not UTF-8."
-    except (StorageError, OSError) as error:
+    except (FuseError, StorageError, OSError) as error:
         why = str(error)
     else:
         return

@@ -32,7 +32,8 @@ from batchspec.local.settings import FULL_ACCESS, IdentityRights
 
 _SAS_VERSION = "2021-12-02"
 _LIFETIME = timedelta(days=7)
-_ALL = "racwl"
+_MOUNT_LIFETIME = timedelta(days=3650)
+_ALL, _ALL_AND_DELETE = "racwl", "racwdl"
 
 
 def _now() -> datetime:
@@ -169,7 +170,9 @@ class StorageAccount:
             return None
         if sas is not None:
             return f"{self.endpoint}/{name}?{sas.removeprefix('?')}"
-        return self.container(name)
+        # A mount stays as long as its node, and files in it can be deleted.
+        expiry = _stamp(self.now() + _MOUNT_LIFETIME)
+        return f"{self.endpoint}/{name}?{self._signed(name, 'c', _ALL_AND_DELETE, '', expiry)}"
 
     def identity(self, url: str) -> str:
         """``url`` with a SAS, if it is in this account and has none."""

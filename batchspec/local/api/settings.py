@@ -235,7 +235,9 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
         "virtualMachineConfiguration/containerConfiguration/containerImageNames": (
             "an image is pulled when the first task needs it, not when a node starts"
         ),
-        "mountConfiguration/azureBlobFileSystemConfiguration/blobfuseOptions": _MOUNT,
+        "mountConfiguration/azureBlobFileSystemConfiguration/blobfuseOptions": (
+            "some have an effect on FUSE file systems; see `docs/local.md`"
+        ),
         "mountConfiguration/nfsMountConfiguration/mountOptions": _MOUNT,
         "upgradePolicy": "the operating system of this machine is not upgraded",
         "userAccounts": _USER,

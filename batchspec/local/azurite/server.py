@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
 from batchspec.local.azurite.installation import Installation, NodeJs
+from batchspec.local.process import die_with_parent
 from batchspec.local.startup import LocalError, last_lines
 
 STOP_SECONDS = 10.0
@@ -129,7 +126,7 @@ class AzuriteServer:
                 pass_fds=launch.inherit,
                 # Ctrl-C in a terminal must not end the blob store before its clients.
                 start_new_session=True,
-                preexec_fn=_die_with_parent(),  # noqa: PLW1509  one prepared system call
+                preexec_fn=die_with_parent(),  # noqa: PLW1509  one prepared system call
             )
         return cls(launch, process, offset)
 
@@ -231,23 +228,3 @@ def _answers(port: int) -> bool:
             return connection.recv(5) == b"HTTP/"
     except OSError:
         return False
-
-
-def _die_with_parent() -> Callable[[], None] | None:
-    """A function for the child process that makes the kernel end it with this process.
-
-    Python has no binding of prctl(2). The lookup happens here, before the fork; the child only
-    makes the call.
-    """
-    if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-    parent = os.getpid()
-    set_death_signal = 1
-
-    def prepare() -> None:
-        prctl(set_death_signal, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:  # the parent ended before the call; there will be no signal
-            os._exit(1)
-
-    return prepare

@@ -25,7 +25,7 @@ from batchspec.local.azurite import STOP_SECONDS, NodeJs, find_nodejs, install
 from batchspec.local.daemon.home import Account, Home
 from batchspec.local.daemon.status import Endpoints, read_announcement
 from batchspec.local.fault_injection import check_operations
-from batchspec.local.process import Lock, Process, held, kill_orphans, wait_free
+from batchspec.local.process import Lock, Process, held, kill_orphans, unmount_below, wait_free
 from batchspec.local.settings import Settings, Simulation
 from batchspec.local.startup import LocalError, Notify, StartupPhase, last_lines
 
@@ -387,10 +387,17 @@ def end_orphans(home: Home) -> bool:
     ``home.azurite_lock``.
 
     Raises:
-        LocalError: the process with Azurite's lock cannot be ended (``data-locked``).
+        LocalError: the process with Azurite's lock cannot be ended, or a file system of a node is
+            still mounted (``data-locked``).
     """
     stale = home.endpoints.exists()
     tasks = kill_orphans(home.batch)
+    if mounted := unmount_below(home.batch):
+        raise LocalError(
+            "data-locked",
+            f"{mounted[0]} is still mounted.",
+            fix=f"Unmount it: umount -l {mounted[0]}",
+        )
     azurite = _end_azurite(home)
     home.endpoints.unlink(missing_ok=True)
     return stale or bool(tasks) or azurite

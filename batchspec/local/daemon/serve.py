@@ -271,6 +271,7 @@ async def _work(
         faults=simulation.faults,
         trust=listeners.trust,
         users=separation.ids,
+        fuse=settings.fuse,
     )
     keeping = asyncio.create_task(supervisor.keep())
     service = serve(config, ready, listening=listeners.batch, https=listeners.https)

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from batchspec.local.agent import WITHOUT_LOGIN, NodeLogs, SshServers
+from batchspec.local.agent import WITHOUT_LOGIN, Agent, SshServers
 from batchspec.local.engine.decisions import (
     AddNodes,
     BootNode,
@@ -116,6 +116,10 @@ class NodeDirectories:
                         self._users.shared_folders.take(directory)
             except OSError as error:  # a task created something else there
                 _log.warning("cannot make %s: %s", root / name, error.strerror)
+
+    def root(self, node: Node) -> Path:
+        """The root directory of a node."""
+        return node_root(self._data, node.pool_id, node.id)
 
     def remove_node(self, pool_id: str, node_id: str) -> None:
         """Remove the root directory of a node."""
@@ -217,13 +221,14 @@ class DecisionApplier:
         directories: NodeDirectories,
         starter: RunStarter,
         token: Callable[[], str],
-        logs: NodeLogs,
+        agent: Agent,
         *,
         ssh: SshServers | None = None,
         pool_quota: int | None = None,
     ) -> None:
         self._pool_quota = pool_quota
-        self._logs = logs
+        self._mounts = agent.mounts
+        self._logs = agent.logs
         self._ssh = ssh
         self._store = store
         self._directories = directories
@@ -290,7 +295,7 @@ class DecisionApplier:
             case BootNode(node, fresh):
                 self._boot(node, now, fresh=fresh)
             case RemoveNode(node):
-                self._directories.remove_node(node.pool_id, node.id)
+                self._clear(node)
                 self._logs.remove(node.pool_id, node.id)
                 self._end_logins(node, kept=False)
                 nodes.delete(node, now)
@@ -379,9 +384,14 @@ class DecisionApplier:
 
     def _reallocate(self, node: Node, now: datetime) -> None:
         self._reset_preparations(node, fresh=True)
-        self._directories.remove_node(node.pool_id, node.id)
+        self._clear(node)
         self._end_logins(node, kept=False)
         self._store.nodes.update(node, NodeState.CREATING, now, detail={})
+
+    def _clear(self, node: Node) -> None:
+        """Unmount the file systems of a node and remove its directory."""
+        self._mounts.leave(self._directories.root(node))
+        self._directories.remove_node(node.pool_id, node.id)
 
     def _end_logins(self, node: Node, *, kept: bool) -> None:
         """End the sessions on a node, and its SSH server unless it is ``kept``."""
@@ -393,7 +403,7 @@ class DecisionApplier:
         self._reset_preparations(node, fresh=fresh)
         self._end_logins(node, kept=not fresh)
         if fresh:
-            self._directories.remove_node(node.pool_id, node.id)
+            self._clear(node)
         self._directories.make_node(node.pool_id, node.id)
         self._logs.write(node.pool_id, node.id, now, "node starting")
         self._store.nodes.update(

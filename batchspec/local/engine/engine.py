@@ -83,11 +83,13 @@ class Engine:
         ssh: SshServers | None = None,
         delays: Delays | None = None,
         node_faults: NodeFaults | None = None,
+        fuse: bool = False,
         token: Callable[[], str] = lambda: secrets.token_hex(32),
     ) -> None:
         """``data`` is the folder of the nodes' directories; ``token`` makes ids for nodes.
 
-        ``ssh`` are the servers of nodes whose users sign in, ``node_faults`` injected faults.
+        ``ssh`` are the servers of nodes whose users sign in, ``node_faults`` injected faults. With
+        ``fuse``, nodes mount containers as FUSE file systems where the machine can do so.
         """
         self._store = store
         self._clock = clock or Clock()
@@ -102,6 +104,7 @@ class Engine:
             containers,
             trust.authority if trust else None,
             node_config.users,
+            fuse=fuse,
         )
         self._executor = Executor(self._agent, self._wake.set)
         self._usage = MachineUsage(data)
@@ -114,7 +117,7 @@ class Engine:
             self._directories,
             self._starter,
             token,
-            self._agent.logs,
+            self._agent,
             ssh=ssh,
             pool_quota=faults.quota(QuotaKind.POOL_QUOTA),
         )
