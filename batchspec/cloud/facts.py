@@ -406,6 +406,8 @@ def vm_size(body: Json) -> VmSize:
         for each in has.get("HyperVGenerations", "").split(",")
         if each.strip()
     )
+    # All are features of the size except this one, which is the absence of one.
+    absent = {name: "true" if name == "TrustedLaunchDisabled" else "false" for name in has}
     return VmSize(
         name=str(body.get("name", "")),
         family=str(body.get("familyName") or ""),
@@ -416,6 +418,8 @@ def vm_size(body: Json) -> VmSize:
         generations=generations or None,
         spot=has.get("LowPriorityCapable", "True").lower() != "false",
         ends=min(days, default=None),
+        disks=_number(has.get("MaxDataDiskCount"), int),
+        lacks=frozenset(name for name, value in has.items() if value.lower() == absent[name]),
     )
 
 

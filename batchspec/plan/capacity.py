@@ -47,6 +47,8 @@ class VmSize:
 
     ``family`` is that of the quotas, ``generations`` are those of images that boot (``None``: not
     known), ``ends`` is when Batch ends its support. ``spot``: Spot nodes can have this size.
+    ``disks`` is the largest number of data disks. ``lacks`` are the capabilities that the service
+    lists as absent, by its names, e.g. ``PremiumIO``; ``TrustedLaunchDisabled`` if it is true.
     """
 
     name: str
@@ -57,6 +59,8 @@ class VmSize:
     generations: tuple[int, ...] | None = None
     spot: bool = True
     ends: datetime | None = None
+    disks: int | None = None
+    lacks: frozenset[str] = frozenset()
 
     @property
     def words(self) -> str:
@@ -106,6 +110,23 @@ class Capacity:
         """The family of a size as in the quotas; compare it by ``vm_sizes.family_key``."""
         found = self.size(size)
         return found.family if found is not None and found.family else vm_sizes.family(size)
+
+    def alike(self, name: str) -> list[VmSize]:
+        """The offered sizes with as many cores, and with GPUs if this one has any, by memory."""
+        known, cores = self.size(name), self.cores(name)
+        has_gpus = known.gpus > 0 if known is not None else name.lower().startswith("standard_n")
+        memory = known.memory if known is not None else None
+        found = [
+            size
+            for size in (self.sizes or {}).values()
+            if size.cores == cores and (size.gpus > 0) == has_gpus and size.ends is None
+        ]
+
+        def rank(size: VmSize) -> tuple[float, bool, str]:
+            distance = abs((size.memory or 0) - memory) if memory is not None else 0
+            return distance, vm_sizes.is_restricted(size.name), size.name
+
+        return sorted((size for size in found if size.name.lower() != name.lower()), key=rank)
 
     def used(self, *, without: str = "") -> tuple[PoolCores, ...]:
         """The cores of each pool that has any, those ``without`` (an id) not, the most first."""

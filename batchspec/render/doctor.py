@@ -242,6 +242,35 @@ def _of_quota(what: str, number: int, quota: int | None) -> str:
     return f"{number:,} of {quota:,} {what}"
 
 
+def sizes_check(capacity: Capacity, now: datetime) -> Check:
+    """The VM sizes of the pools: what a node has, and until when Batch supports them."""
+    name, sizes = "vm sizes", capacity.sizes
+    if sizes is None:
+        return Check(name, Level.WARN, "the VM sizes of the region are not known")
+    pools: dict[str, list[str]] = {}
+    for pool in capacity.pools:
+        size = pool.properties.get("vmSize")
+        if isinstance(size, str):
+            pools.setdefault(size.lower(), []).append(pool.id)
+    lines, old = [f"{len(sizes):,} sizes in the region"], False
+    for size, ids in sorted(pools.items()):
+        found = capacity.size(size)
+        text = found.words if found is not None else size
+        text += f": {'pool' if len(ids) == 1 else 'pools'} {abridged(sorted(ids), _POOLS)}"
+        if found is None:
+            text += "; Batch does not offer it in the region"
+        elif found.ends is not None:
+            ended = "ended" if found.ends <= now else "ends"
+            text += f"; the support of Batch {ended} on {found.ends:%Y-%m-%d}"
+        old = old or found is None or (found.ends is not None and found.ends - now < _YEAR)
+        lines.append(text)
+    fix = "Use another `vm_size` in the specs of these pools." if old else ""
+    return Check(name, Level.WARN if old else Level.OK, "\n".join(lines), fix)
+
+
+_POOLS = 5
+"""How many pools of a VM size are shown."""
+_YEAR = timedelta(days=365)
 _FAMILIES = 8
 """How many VM families are shown."""
 

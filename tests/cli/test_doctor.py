@@ -12,7 +12,7 @@ import pytest
 
 from batchspec.diagnostics import Diagnostic
 from batchspec.exit_codes import Exit
-from batchspec.plan.capacity import AccountResource, Capacity
+from batchspec.plan.capacity import AccountResource, Capacity, VmSize
 from batchspec.plan.observed import PoolFacts, SupportedImage
 from batchspec.render.doctor import (
     Level,
@@ -26,6 +26,7 @@ from batchspec.render.doctor import (
     python_check,
     quota_check,
     resource_check,
+    sizes_check,
     worst,
 )
 from batchspec.spec import Record
@@ -105,6 +106,24 @@ def test_the_text_about_the_resource() -> None:
         quota_check("azure", 1, 1, Capacity(problem=denied)),
     ]
     golden.check("doctor-resource.txt", checks_text(checks), GOLDEN)
+
+
+def test_the_text_about_vm_sizes() -> None:
+    sizes = {
+        "standard_d2s_v5": VmSize("Standard_D2s_v5", "dsv5", 2, 8.0),
+        "standard_nc6": VmSize("Standard_NC6", "nc", 6, 56.0, 1, ends=NOW + timedelta(days=30)),
+    }
+    names = {"a": "STANDARD_D2s_v5", "b": "standard_d2s_v5", "c": "Standard_NC6", "d": "gone"}
+    pools = [
+        PoolFacts(name, "active", "steady", Record(vmSize=size), {}, 0, 0, 0, 0)
+        for name, size in names.items()
+    ]
+    checks = [
+        sizes_check(Capacity(RESOURCE, sizes, tuple(pools[:2])), NOW),
+        sizes_check(Capacity(RESOURCE, sizes, tuple(pools)), NOW),
+        sizes_check(Capacity(RESOURCE), NOW),
+    ]
+    golden.check("doctor-sizes.txt", checks_text(checks), GOLDEN)
 
 
 def test_an_account_without_images_is_not_well() -> None:

@@ -71,7 +71,10 @@ def test_recorded_sizes() -> None:
     t4 = sizes["Standard_NC16as_T4_v3"]
     assert (t4.cores, t4.memory, t4.gpus, t4.generations) == (16, 110.0, 1, (1, 2))
     assert t4.words == "standard_nc16as_t4_v3 (16 cores, 110 GB, 1 GPU)"
+    assert t4.disks == 32
+    assert t4.lacks == {"MemoryPreservingMaintenanceSupported", "RdmaEnabled"}
     a1 = sizes["Basic_A1"]
+    assert a1.lacks >= {"PremiumIO", "EphemeralOSDiskSupported", "EncryptionAtHostSupported"}
     assert (a1.spot, a1.ends) == (False, datetime(2024, 8, 31, tzinfo=UTC))
     assert all(size.cores and size.family and size.generations for size in sizes.values())
 
@@ -80,6 +83,15 @@ def test_a_constrained_size_has_fewer_cores_than_vcpus() -> None:
     values = {"vCPUs": "8", "vCPUsAvailable": "2"}
     listed = [{"name": name, "value": value} for name, value in values.items()]
     assert vm_size({"name": "Standard_DS13-2_v2", "capabilities": listed}).cores == 2
+
+
+def test_what_a_size_lacks() -> None:
+    values = {"PremiumIO": "False", "RdmaEnabled": "True", "TrustedLaunchDisabled": "True"}
+    listed = [{"name": name, "value": value} for name, value in values.items()]
+    found = vm_size({"name": "S", "capabilities": listed})
+    assert found.lacks == {"PremiumIO", "TrustedLaunchDisabled"}
+    listed = [{"name": "TrustedLaunchDisabled", "value": "False"}]
+    assert not vm_size({"name": "S", "capabilities": listed}).lacks
 
 
 def test_a_retirement_date_is_not_iso() -> None:

@@ -107,12 +107,18 @@ async def _check_services(account: AnyAccount) -> AsyncIterator[Check]:
 
 
 async def _check_batch(account: AnyAccount, cloud: AccountClient) -> AsyncIterator[Check]:
-    """Images, and what counts toward the quotas of the account."""
+    """Images, what counts toward the quotas of the account, and the VM sizes of its pools."""
     import asyncio
 
     from batchspec.account import read_capacity
     from batchspec.plan import OPEN
-    from batchspec.render.doctor import failed_check, images_check, quota_check, resource_check
+    from batchspec.render.doctor import (
+        failed_check,
+        images_check,
+        quota_check,
+        resource_check,
+        sizes_check,
+    )
 
     try:
         yield images_check(await cloud.images.list(), datetime.now(UTC))
@@ -126,6 +132,8 @@ async def _check_batch(account: AnyAccount, cloud: AccountClient) -> AsyncIterat
         )
         yield resource_check(capacity, keys=account.batch_key is not None)
         yield quota_check(Target.AZURE, usage.pools, usage.jobs, capacity)
+        if capacity.resource is not None:
+            yield sizes_check(capacity, datetime.now(UTC))
     except BatchspecError as error:
         for problem in error.problems:
             yield failed_check("batch", problem)

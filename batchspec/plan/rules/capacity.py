@@ -19,7 +19,7 @@ from batchspec.plan.actions import (
     ResizePool,
     ScalePool,
 )
-from batchspec.plan.capacity import Capacity, CoreLimit, VmSize, core_limits
+from batchspec.plan.capacity import CoreLimit, core_limits
 from batchspec.plan.cost import node_range
 from batchspec.plan.plan import Step
 from batchspec.plan.rules.account import ACCOUNT
@@ -170,29 +170,11 @@ def _other_families(context: RuleContext) -> str:
     quota = capacity.resource.family_cores
     fitting = [
         size
-        for size in _alike(capacity, name)
+        for size in capacity.alike(name)
         if quota.get(vm_sizes.family_key(size.family), 0) >= (size.cores or 1)
     ]
     words = ", ".join(size.words for size in fitting[:_SHOWN])
     return f"Sizes with quota: {words}" if words else ""
-
-
-def _alike(capacity: Capacity, name: str) -> list[VmSize]:
-    """The offered sizes with as many cores, and with GPUs if this one has any, by memory."""
-    known, cores = capacity.size(name), capacity.cores(name)
-    has_gpus = known.gpus > 0 if known is not None else name.lower().startswith("standard_n")
-    memory = known.memory if known is not None else None
-    found = [
-        size
-        for size in (capacity.sizes or {}).values()
-        if size.cores == cores and (size.gpus > 0) == has_gpus and size.ends is None
-    ]
-
-    def rank(size: VmSize) -> tuple[float, bool, str]:
-        distance = abs((size.memory or 0) - memory) if memory is not None else 0
-        return distance, vm_sizes.is_restricted(size.name), size.name
-
-    return sorted((size for size in found if size.name.lower() != name.lower()), key=rank)
 
 
 @CAPACITY.rule(
@@ -252,75 +234,6 @@ def account_not_ready(context: RuleContext) -> Iterator[Finding]:
     resource = context.account
     if resource is not None and resource.state not in {"", "Succeeded"}:
         yield Finding(f"the provisioning state of the Batch account is {resource.state}")
-
-
-@CAPACITY.rule(
-    "vm-size-not-offered",
-    WARNING,
-    title="Batch does not offer the VM size in the region of the account",
-    why="The service lists the sizes that your subscription can use in the region.",
-    fix="Use a size that `az batch location list-skus --location REGION` lists.",
-)
-def vm_size_not_offered(context: RuleContext) -> Iterator[Finding]:
-    """A size that is not in the list of the region."""
-    capacity, name = context.observed.capacity, context.pool.get("vmSize")
-    if capacity is None or not capacity.sizes or not isinstance(name, str):
-        return
-    if capacity.size(name) is not None:
-        return
-    near = ", ".join(size.words for size in _alike(capacity, name)[:_SHOWN])
-    region = context.account.region if context.account is not None else ""
-    where = f" in {region}" if region else ""
-    yield Finding(
-        f"Batch does not offer the VM size {name!r}{where}",
-        context.at_pool("vm_size"),
-        f"Sizes with as many cores: {near}" if near else "",
-        f"`az batch location list-skus --location {region}` lists the sizes" if region else "",
-    )
-
-
-@CAPACITY.rule(
-    "vm-size-support-ends",
-    WARNING,
-    title="Batch ends its support of the VM size",
-    why="The date is that of the service for your region, and may be earlier than that of Azure.",
-    fix="Use a size of a newer generation.",
-)
-def vm_size_support_ends(context: RuleContext) -> Iterator[Finding]:
-    """Support that has ended or ends within a year, unless ``vm-size-retired`` reports it."""
-    size, now = _offered(context), context.observed.now
-    if size is None or size.ends is None or size.ends - now >= _YEAR:
-        return
-    announced = vm_sizes.retirement(size.name)
-    if announced is not None and announced - now < _YEAR and announced <= size.ends:
-        return
-    verb = "ended" if size.ends <= now else "ends"
-    yield Finding(
-        f"Batch {verb} its support of the VM size {size.name.lower()!r} on {size.ends:%Y-%m-%d}",
-        context.at_pool("vm_size"),
-    )
-
-
-@CAPACITY.rule(
-    "vm-size-without-spot",
-    WARNING,
-    title="The VM size has no Spot nodes",
-    why="Azure does not offer unused capacity of every size (`LowPriorityCapable`).",
-    fix="Use dedicated nodes, or another size.",
-)
-def vm_size_without_spot(context: RuleContext) -> Iterator[Finding]:
-    """Spot nodes of a size that cannot have them."""
-    size = _offered(context)
-    if size is not None and not size.spot and NodeKind.SPOT in node_range(context).kinds:
-        yield Finding(
-            f"there are no Spot nodes of the VM size {size.name.lower()!r}",
-            context.at_pool(*_KEYS),
-        )
-
-
-def _offered(context: RuleContext) -> VmSize | None:
-    capacity, name = context.observed.capacity, context.pool.string("vmSize")
-    return capacity.size(name) if capacity is not None and name is not None else None
 
 
 def check_capacity(context: RuleContext, steps: Sequence[Step]) -> Iterator[Diagnostic]:

@@ -28,6 +28,7 @@ from batchspec.plan.rules.spec_file import SPEC_FILE
 from batchspec.plan.rules.spec_language import FORMULA, LANGUAGE, VALUES
 from batchspec.plan.rules.stage import many_tasks
 from batchspec.plan.rules.tasks import TASKS
+from batchspec.plan.rules.vm_size import VM_SIZE, check_vm_size
 from batchspec.plan.task_sets import TaskSets
 
 GROUPS: tuple[RuleGroup, ...] = (
@@ -39,6 +40,7 @@ GROUPS: tuple[RuleGroup, ...] = (
     TASKS,
     BOUND,
     CAPACITY,
+    VM_SIZE,
     RUN,
     OTHER_RUNS,
     SCHEDULE,
@@ -64,6 +66,7 @@ def advice(
         yield from tasks_signed_earlier(context, task_sets)
         yield from many_tasks(context, task_sets)
     yield from check_capacity(context, steps)
+    yield from check_vm_size(context, steps)
     yield from pool_quota_reached(context, steps)
     yield from job_quota_reached(context, steps)
     yield from pools_near_quota(context, steps)
