@@ -14,7 +14,7 @@ from batchspec.cli.options import Format
 from batchspec.diagnostics import Diagnostic, MissingSecret, Severity, redact
 
 if TYPE_CHECKING:
-    from batchspec.api.options import RunOptions
+    from batchspec.api import RunOptions
     from batchspec.apply.events import Waiting
     from batchspec.local import Simulation, StartupPhase
     from batchspec.plan import Plan

@@ -12,7 +12,7 @@ from typing import Annotated, BinaryIO, TypeAlias
 
 import typer
 
-from batchspec.api.options import RunOptions, Target
+from batchspec.api import RunOptions, Target
 from batchspec.cli.activity import show_activity
 from batchspec.cli.completion import complete_step, complete_variable
 from batchspec.diagnostics import Diagnostic, UsageError

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from batchspec.diagnostics import Diagnostic, KeyVaultSecret, MissingSecret, Secret
 
 if TYPE_CHECKING:
-    from batchspec.api.options import RunOptions
+    from batchspec.api import RunOptions
     from batchspec.apply.events import Event, Waiting
     from batchspec.plan import Plan, PlanOptions, Step
     from batchspec.spec import Spec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import logging
 import tomllib
 from collections.abc import Iterator
@@ -49,3 +50,26 @@ def test_the_contracts_name_every_package() -> None:
     shared = {"batchspec.autoscale", "batchspec.catalog", "batchspec.property_rules"}
     allowed_packages = {"batchspec.local", *shared}
     assert set(alone["forbidden_modules"]) == packages - allowed_packages
+
+
+BEHIND_FACES = {
+    ("__main__", "daemon.serve"): "only the process of the daemon imports it",
+    ("control_plane", "api.autoscale"): "both planes change pools by the same functions",
+    ("control_plane", "api.pools"): "both planes change pools by the same functions",
+    ("control_plane", "api.resources"): "both planes change pools by the same functions",
+}
+"""Modules of the embedded service that another of its packages imports, each with the reason."""
+
+
+def test_packages_of_the_embedded_service_import_from_faces() -> None:
+    folder = ROOT / "batchspec" / "local"
+    found = set()
+    for path in folder.rglob("*.py"):
+        own = path.relative_to(folder).with_suffix("").parts[0]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module is not None:
+                name = node.module.removeprefix("batchspec.local.")
+                package, inside, _ = name.partition(".")
+                if name != node.module and inside and package != own:
+                    found.add((own, name))
+    assert found == BEHIND_FACES.keys()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from batchspec.api.options import Target
+from batchspec.api import Target
 from batchspec.cli.console import out, use_color
 from batchspec.cli.options import Format, TargetOption, TextOrJson
 from batchspec.diagnostics import BatchspecError, ServiceError, SignInError, UsageError

@@ -9,7 +9,7 @@ from typing import Annotated, TextIO
 
 import typer
 
-from batchspec.api.options import ReportFormat
+from batchspec.api import ReportFormat
 from batchspec.cli.completion import complete_run
 from batchspec.cli.console import ConsoleNotices, out, out_part, show_diagnostics
 from batchspec.cli.options import SpecFile, VariableFiles, Variables, run_options

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from batchspec.api.options import TaskState
+from batchspec.api import TaskState
 from batchspec.cli.console import ConsoleNotices, err, note_missing_secrets, out, use_color
 from batchspec.cli.options import (
     Format,
@@ -24,7 +24,7 @@ from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.exit_codes import Exit
 
 if TYPE_CHECKING:
-    from batchspec.api.options import RunOptions
+    from batchspec.api import RunOptions
     from batchspec.render import Status
     from batchspec.spec import Spec
 
