@@ -36,17 +36,17 @@ The account is selected by `--target`, or else by `BATCHSPEC_TARGET`. If neither
 else `local`, the embedded service, which starts automatically. The variables are those of the Azure
 CLI: `AZURE_BATCH_ACCOUNT`, `AZURE_BATCH_ENDPOINT`, `AZURE_BATCH_ACCESS_KEY`,
 `AZURE_STORAGE_ACCOUNT`, `AZURE_STORAGE_KEY`, `AZURE_STORAGE_CONNECTION_STRING`. Without keys,
-`DefaultAzureCredential` signs in. What needs Azure Resource Manager also reads
-`AZURE_SUBSCRIPTION_ID` and `AZURE_RESOURCE_GROUP`; without them, the account with the endpoint is
-searched for among those that your identity can read. `AZURE_RESOURCE_MANAGER_ENDPOINT` is its URL
-if it is not that of the cloud; on the loopback interface it takes the account key, as that of the
-embedded service does.
+`DefaultAzureCredential` signs in. Requests to Azure Resource Manager also use
+`AZURE_SUBSCRIPTION_ID` and `AZURE_RESOURCE_GROUP`; without them, batchspec searches the accounts
+that your identity can read for the one with the endpoint. `AZURE_RESOURCE_MANAGER_ENDPOINT`
+overrides the URL of Azure Resource Manager; a URL on the loopback interface is that of the embedded
+service, which accepts the account key.
 
 ## Before a command
 
 | option | effect |
 | --- | --- |
-| `batchspec --version` | prints the version; with `-v`, that of each part: see `install.md` |
+| `batchspec --version` | prints the version; `-v` adds those of all parts: see `install.md` |
 | `batchspec --debug COMMAND` | writes a log of all requests, without secrets |
 | `batchspec --install-completion` | installs [completion](install.md#shell-completion) |
 
@@ -102,8 +102,8 @@ SIGTERM (from a CI system that cancels its job), a terminal that closes, and a c
 | `runs/ID/failed/` | the last lines of stderr of failed tasks |
 | `requests.log` | the requests of commands with `--debug` |
 
-`.batchspec/files.sqlite3` is a cache, with which files are not read again while their size,
-modification time and change time are the same. You can delete it.
+`.batchspec/files.sqlite3` is a cache: a file is not read again while its size, modification time
+and change time are unchanged. You can delete it.
 
 Only `batchspec report` reads `runs/`, so you can delete it. The id of a run is the time of its
 start, in UTC; `batchspec report SPEC --run ID` shows that run, and a unique prefix such as the day
@@ -140,9 +140,9 @@ If the account has no job of the spec, the commands that need one (`attach`, `do
 
 _NOTES = {
     "attach": """\
-Asks only if the run in the account is of another version of the spec. Does not need the files of
-the spec; without them, versions are not compared. If another `apply` is still submitting tasks, it
-waits until the job is closed. For a job schedule it waits for the newest job and cleans up
+Asks only if the run in the account belongs to another version of the spec. Does not need the files
+of the spec; without them, versions are not compared. If another `apply` is still submitting tasks,
+it waits until the job is closed. For a job schedule it waits for the newest job and cleans up
 nothing.""",
     "apply": """\
 For a job schedule it returns when the schedule exists, and prints when the next job starts. With
@@ -206,7 +206,7 @@ It asks for confirmation on every account; `-y` answers yes.""",
 While a job is running, and for a job schedule, the results that exist are downloaded, and again at
 the end of the job or with the next command.
 
-Only results of the tasks that the spec has now are downloaded. If the run in the account is of
+Only results of the tasks that the spec has now are downloaded. If the run in the account belongs to
 another version of the spec, the command names who applied it and when, and asks; `-y` downloads the
 results of that run. Where the files of the spec are not on this machine, versions are not compared:
 the results of the run in the account are downloaded, with a note.""",
@@ -215,8 +215,8 @@ Resources are recognised by their metadata, whichever machine created them. Orph
 containers that no open job or active schedule uses, and open jobs and schedules whose pool does not
 exist.""",
     "doctor": """\
-Starts nothing and changes nothing. The Batch service does not report quotas; the command that shows
-them is printed.""",
+Starts nothing and changes nothing. On Azure, quotas and their use are read from Azure Resource
+Manager; without access to it, the command that shows them is printed.""",
     "init": """\
 The spec is `run.yaml`; its name is the name of the folder. An existing `.gitignore` is kept. If any
 other file exists, the command ends before it writes anything.""",

@@ -40,8 +40,8 @@ below the steps, `--format json` has them in `findings` (`code`, `severity`, `me
 All findings are reported together. Codes are stable; texts may change.
 
 A plan uses the Batch and Storage services, and the public price list if the spec has `cost`. It
-cannot read the quotas of the account or the VM sizes of its region, which only Azure's control
-plane reports.
+reads the quotas of the account and the VM sizes of its region from Azure Resource Manager, if that
+is possible: see [Quotas and VM sizes](#quotas-and-vm-sizes).
 """
 
 _ERRORS = (

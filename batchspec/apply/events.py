@@ -52,9 +52,9 @@ class StepStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepProgress:
-    """How far a step is: ``done`` of ``items``, ``moved`` bytes of ``size``.
+    """The progress of a step: ``done`` of ``items``, ``moved`` bytes of ``size``.
 
-    ``growing``: the items are not all known yet.
+    ``growing``: more items may follow, so ``items`` is not final.
     """
 
     step: str
@@ -67,7 +67,7 @@ class StepProgress:
 
 @dataclass(frozen=True, slots=True)
 class NodesSeen:
-    """The nodes of a pool by state, e.g. ``{"idle": 2, "starting": 1}``; ``target`` is how many.
+    """The nodes of a pool by state, e.g. ``{"idle": 2, "starting": 1}``, of ``target`` requested.
 
     ``dedicated`` and ``spot`` nodes of ``vm_size``, which are billed, existed at ``service_time``.
     When the pool is deleted, ``states`` is empty and ``target`` is 0.
@@ -84,10 +84,10 @@ class NodesSeen:
 
 @dataclass(frozen=True, slots=True)
 class PricesSeen:
-    """What a node of ``vm_size`` costs per hour in ``currency``; of specs with ``cost``.
+    """The price of a node of ``vm_size`` per hour, in ``currency``; for specs with ``cost``.
 
-    A price that is not known is null, and ``unknown`` is the reason; ``source`` is where prices are
-    from. On the embedded service, nothing costs money, and the prices are those on Azure.
+    A price that is not known is null, and ``unknown`` is the reason; ``source`` names the source of
+    the prices. On the embedded service, nothing costs money, and the prices are those on Azure.
     """
 
     vm_size: str
@@ -113,7 +113,7 @@ class TasksSeen:
 
 @dataclass(frozen=True, slots=True)
 class StagesSeen:
-    """The tasks of each stage while and when (``final``) a job ends; of specs with several stages.
+    """The tasks of each stage of a job; ``final`` when it has ended. For specs with several stages.
 
     By the name of the stage: ``total``, ``active``, ``running``, ``succeeded`` and ``failed``, over
     all jobs of the run. Until the end, ``active`` includes tasks that are not submitted yet. Only
@@ -167,7 +167,7 @@ class FailuresSeen:
 
 @dataclass(frozen=True, slots=True)
 class TaskFailed:
-    """A task failed: why, and the last lines of its stderr (empty where there are none)."""
+    """A task failed: the reason, and the last lines of its stderr (empty if there are none)."""
 
     job: str
     task: str
@@ -192,7 +192,7 @@ class NodeFailed:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleSeen:
-    """A job schedule as it is now: ``next_run`` is when its next job is due, if one is."""
+    """The state of a job schedule; ``next_run`` is the time of its next job, if there is one."""
 
     schedule: str
     state: str
@@ -202,11 +202,11 @@ class ScheduleSeen:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A cause for which a run, or part of it, waits; or that it no longer applies (``resolved``).
+    """A cause why a run, or part of it, waits, or the end of that cause (``resolved``).
 
     ``code`` is one of :data:`batchspec.apply.monitor.CAUSES`; code and ``subject`` (``pool topn``)
     identify a cause. It is reported again only when its text changes. ``since`` is the service's
-    time; ``action`` is what to do; ``ends``: it ends the run.
+    time; ``action`` is what to do; ``ends`` is true if the cause ends the run.
     """
 
     code: str
@@ -221,7 +221,7 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Noticed:
-    """Something the user should know that does not fail the run."""
+    """A finding or an error that the user should know, but that does not fail the run."""
 
     problem: Diagnostic
 
@@ -269,8 +269,8 @@ class RunEnded:
     """The run ended. ``left`` names what stays in the account (``pool topn`` ...).
 
     ``resume`` is the command that resumes an interrupted run; the command line adds it.
-    ``released`` is when, by the service's clock, the service is expected to have released the
-    nodes, if it does so by itself; of specs with ``cost``.
+    ``released``, for specs with ``cost``, is the time on the service's clock by which the service
+    is expected to have released the nodes, if it does so by itself.
     """
 
     outcome: Outcome

@@ -37,7 +37,7 @@ COMMANDS = ErrorGroup(
             "no-package",
             "The account does not have the version of the application",
             "Only a version that exists can be deleted.",
-            "`batchspec package list` shows what there is.",
+            "`batchspec package list` shows the versions in the account.",
         ),
         ErrorCode(
             "package-used",
@@ -62,7 +62,7 @@ COMMANDS = ErrorGroup(
         ErrorCode(
             "notify-command-failed",
             "The command of `notify` did not succeed",
-            "It could not be started, ended with another exit code than 0, or took too long.",
+            "It could not be started, ended with an exit code other than 0, or took too long.",
             "The run is not affected. Run the command by hand with the JSON of "
             "`batchspec report --format json`.",
             "warning",
@@ -70,15 +70,16 @@ COMMANDS = ErrorGroup(
         ErrorCode(
             "webhook-failed",
             "The webhook of `notify` did not accept the summary",
-            "It could not be reached, or answered with an error, also after repetitions.",
+            "It could not be reached, or answered with an error, and retries did not help.",
             "The run is not affected. Check the URL and the headers of `notify.webhook`.",
             "warning",
         ),
         ErrorCode(
             "notify-interrupted",
             "Ctrl-C was pressed while the summary was sent",
-            "The run had ended; its exit code is the one of the run.",
-            "The receiver may not have the summary.",
+            "The run had already ended; the exit code of the command is that of the run.",
+            "Check whether the receiver has the summary; `batchspec report SPEC --format json`"
+            " prints it.",
             "warning",
         ),
         ErrorCode(
@@ -95,9 +96,9 @@ COMMANDS = ErrorGroup(
         ),
         ErrorCode(
             "unknown-document",
-            "A file is of no kind that `import` reads",
-            "Pools, jobs, job schedules and tasks as JSON, templates of the Azure Batch CLI"
-            " extensions, and the configuration of batch-shipyard are known.",
+            "`import` cannot read a file of this kind",
+            "It reads pools, jobs, job schedules and tasks as JSON, templates of the Azure"
+            " Batch CLI extensions, and the configuration of batch-shipyard.",
             "Export it with `az batch ... show` or `list`.",
         ),
         ErrorCode(
@@ -109,7 +110,8 @@ COMMANDS = ErrorGroup(
         ErrorCode(
             "no-such-source",
             "A name is neither a container nor a task or node of the run",
-            "Containers have their key or id, tasks and nodes their id or a unique part of it.",
+            "A container is named by its key or id, a task or node by its id or a unique part"
+            " of it.",
             "`batchspec ls SPEC` lists the containers, `batchspec status` the tasks.",
         ),
         ErrorCode(
@@ -127,7 +129,7 @@ COMMANDS = ErrorGroup(
         ErrorCode(
             "which-job",
             "A configuration has several jobs, and a spec has one",
-            "Each job of batch-shipyard becomes a spec of its own.",
+            "Each job of batch-shipyard becomes a separate spec.",
             "Name one with `--job ID`.",
         ),
         ErrorCode(
@@ -145,7 +147,8 @@ COMMANDS = ErrorGroup(
         ErrorCode(
             "bad-value-source",
             "The value of a secret cannot be read from a file or from standard input",
-            "`--var NAME=@FILE` and `--var NAME=-` name it; standard input has one value.",
+            "The file of `--var NAME=@FILE` cannot be read, or several values are to come from"
+            " standard input (`--var NAME=-`), which has only one.",
             "Fix the path, or set the environment variable BATCHSPEC_VAR_NAME.",
         ),
         ErrorCode(
@@ -157,7 +160,8 @@ COMMANDS = ErrorGroup(
         ErrorCode(
             "plan-stale",
             "The saved plan no longer matches the account, the spec or the files",
-            "Something changed after the plan was saved; its steps could do harm.",
+            "Something changed after the plan was saved, so its steps could change or delete"
+            " the wrong things.",
             "Save the plan again: `batchspec plan SPEC --out FILE`.",
         ),
         ErrorCode(
@@ -220,12 +224,12 @@ COMMANDS = ErrorGroup(
             "several-tasks",
             "Several tasks match",
             "A partial id must match exactly one task.",
-            "Use more of the id.",
+            "Write more of the id.",
         ),
         ErrorCode(
             "no-such-node",
             "The pool has no such node",
-            "It is misspelled, or the pool has released it.",
+            "The id is misspelled, or the pool has released the node.",
             "Use one of the nodes in the message.",
         ),
         ErrorCode(
@@ -288,7 +292,7 @@ RUN = ErrorGroup(
         ErrorCode(
             "file-moved",
             "A file changed between plan and upload",
-            "The tasks would run with content other than planned.",
+            "The tasks would run with content that differs from the plan.",
             "Run the command again; it makes a new plan.",
         ),
         ErrorCode(
@@ -301,7 +305,7 @@ RUN = ErrorGroup(
             "inputs-missing",
             "Tasks were not submitted because an input was not uploaded",
             "The upload of a file failed.",
-            "Fix the error of the upload, and apply again.",
+            "Fix the cause of the failed upload, and apply again.",
         ),
         ErrorCode(
             "tasks-refused",
@@ -377,7 +381,7 @@ RUN = ErrorGroup(
         ErrorCode(
             "result-kept",
             "A file with other content was not overwritten",
-            "It may be your work.",
+            "It may contain your own changes.",
             "Move it away, or set `overwrite: true` in `results`.",
             "warning",
         ),

@@ -69,7 +69,7 @@ FAILURES = ErrorGroup(
         _cause(
             "job-ended",
             "The job was terminated while the task ran",
-            "A user stopped the run, a failed task ended the job, or another client terminated it.",
+            "A user, another client, or the rule for a failed task terminated the job.",
             "`batchspec status` shows the reason; `batchspec retry` runs the task again.",
         ),
         _cause(
@@ -180,16 +180,16 @@ ACCOUNT = ErrorGroup(
         ),
         ErrorCode(
             "account-not-found",
-            "The Batch account is not found at Azure Resource Manager",
-            "Without AZURE_SUBSCRIPTION_ID, the account with the endpoint is searched for in the"
-            " subscriptions that your identity sees; without AZURE_RESOURCE_GROUP, in the one.",
+            "Azure Resource Manager does not find the Batch account",
+            "No account that your identity can read in the subscription (AZURE_SUBSCRIPTION_ID) or"
+            " group (AZURE_RESOURCE_GROUP), or in all of them if not set, has the endpoint.",
             "Set the two variables as in the message; your identity needs the role 'Azure Batch"
             " Account Reader' on the account.",
         ),
         ErrorCode(
             "pool-changed-meanwhile",
             "Another client changed a pool at the same time",
-            "The change was made for the pool as it was before.",
+            "The update was based on an earlier state of the pool, so the service rejected it.",
             "Run `batchspec plan` to see what differs.",
         ),
         ErrorCode(
@@ -315,7 +315,7 @@ LOCAL = ErrorGroup(
         ErrorCode(
             "azurite-keeps-ending",
             "Azurite keeps exiting",
-            "Its data may be damaged, or the system kills it.",
+            "Its data may be damaged, or the operating system ends it to free memory.",
             _LOG,
         ),
         ErrorCode(
@@ -381,7 +381,7 @@ LOCAL = ErrorGroup(
         ErrorCode(
             "limit-unreadable",
             "A limit of tasks is not valid",
-            "It is a number, for memory with an optional suffix.",
+            "A limit is a number; a limit of memory can have a suffix.",
             "Fix or unset the variable in the message.",
         ),
         ErrorCode(
@@ -436,7 +436,7 @@ LOCAL = ErrorGroup(
             "Use `--port 0` for any free port.",
         ),
         ErrorCode(
-            "start-failed", "The service ended before it was ready", "It found an error.", _LOG
+            "start-failed", "The service ended before it was ready", "An error ended it.", _LOG
         ),
         ErrorCode(
             "start-timeout",
@@ -450,7 +450,7 @@ LOCAL = ErrorGroup(
             "Only one process can do this at a time.",
             "Wait until it has finished, or stop it.",
         ),
-        ErrorCode("stop-failed", "The service does not stop", "A process hangs.", _LOG),
+        ErrorCode("stop-failed", "The service does not stop", "A process does not end.", _LOG),
         ErrorCode("service-failed", "The service failed", "This is a bug in batchspec.", _LOG),
         ErrorCode(
             "unsupported-platform",

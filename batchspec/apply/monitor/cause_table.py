@@ -116,7 +116,7 @@ _KINDS = (
     CauseKind(
         "fewer-nodes",
         "pool",
-        "The last resize failed in part: the pool has fewer nodes than its target.",
+        "The last resize failed partly: the pool has fewer nodes than its target.",
         "The tasks run on the existing nodes. For more, raise the quota or request another "
         "`vm_size`.",
     ),
@@ -168,7 +168,7 @@ _KINDS = (
     CauseKind(
         "nodes-unusable",
         "pool",
-        "Nodes are unusable: an application package, an image or a mount that failed on the node.",
+        "Nodes are unusable: an application package, an image or a mount failed on them.",
         "Fix the reported cause and run `batchspec apply --replace pool`.",
         ends_when="every node is unusable or its start task failed, with the allocation steady and "
         "nothing running",
@@ -211,7 +211,7 @@ _KINDS = (
     CauseKind(
         "dependency-failed",
         "job",
-        "The tasks that are left wait for tasks that failed.",
+        "The remaining tasks wait for tasks that failed.",
         "Apply again: it reruns the failed tasks, then the rest.",
         ends_when="nothing else can run",
         exit=Exit.TASKS_FAILED,
@@ -220,7 +220,7 @@ _KINDS = (
     CauseKind(
         "dependency-missing",
         "job",
-        "The tasks that are left wait for a task that does not exist.",
+        "The remaining tasks wait for a task that does not exist.",
         "Correct the id in `depends_on`, or add the task, and apply again.",
         ends_when="nothing else can run, and no more tasks come",
         terminates_job=True,
@@ -228,7 +228,7 @@ _KINDS = (
     CauseKind(
         "dependency-circle",
         "job",
-        "The tasks that are left wait for each other.",
+        "The remaining tasks wait for each other.",
         "Correct `depends_on` or `needs` and apply again.",
         ends_when="nothing else can run, and no more tasks come",
         terminates_job=True,
@@ -236,7 +236,7 @@ _KINDS = (
     CauseKind(
         "too-many-slots",
         "job",
-        "The tasks that are left need more slots than a node of the pool has.",
+        "The remaining tasks need more slots than a node of the pool has.",
         "Lower `slots` of the task, or raise `task_slots_per_node` of the pool.",
         ends_when="nothing else can run, and no more tasks come",
         terminates_job=True,
@@ -252,7 +252,7 @@ _KINDS = (
     CauseKind(
         "task-slow",
         "task",
-        "A task runs ten times as long as the longest of those that have succeeded.",
+        "A task has run ten times as long as the longest task that has succeeded.",
         "`batchspec logs TASK` shows its output; to limit its duration, set `max_wall_clock_time` "
         "on the stage.",
     ),

@@ -51,7 +51,7 @@ async def import_(
     ] = None,
     target: TargetOption = None,
 ) -> int:
-    """Write a spec from what another tool has. Comments say what was not imported."""
+    """Write a spec from the files of another tool. Comments name what was not imported."""
     from batchspec.importers import import_documents
 
     paths = [path for each in files or () for path in _documents(each)]

@@ -37,7 +37,7 @@ def missing_pool(pool: Pool) -> Iterator[Finding]:
     "pool-lacks-identity",
     ERROR,
     title="The existing pool does not have the managed identity of `storage`",
-    why="Nodes can use the identities of their pool only; their requests to Storage would fail.",
+    why="Nodes can use only the identities of their pool; their requests to Storage would fail.",
     fix="Create the pool with this identity, or name one that the pool has.",
 )
 def pool_lacks_identity(context: RuleContext) -> Iterator[Finding]:
@@ -58,7 +58,7 @@ def pool_lacks_identity(context: RuleContext) -> Iterator[Finding]:
     "pool-differs",
     ERROR,
     title="The pool id belongs to a pool that this spec did not create",
-    why="Resources of others are never changed.",
+    why="Pools that another spec or client created are never changed.",
     fix="Use the pool as it is (`pool: {existing: ID}`), or change `id`.",
 )
 def pool_differs(pool: Pool, differences: Sequence[Difference]) -> Iterator[Finding]:

@@ -120,8 +120,8 @@ def no_core_quota(context: RuleContext) -> Iterator[Finding]:
     WARNING,
     title="The quota of cores is smaller than the pool at its largest",
     why="The service allocates as many nodes as the quota allows (`AccountCoreQuotaReached`,"
-    " `AccountLowPriorityCoreQuotaReached`, `AccountVMSeriesCoreQuotaReached`). The cores of other"
-    " pools count, present and requested ones.",
+    " `AccountLowPriorityCoreQuotaReached`, `AccountVMSeriesCoreQuotaReached`). The cores that"
+    " other pools have or have requested count, too.",
     fix="Use fewer nodes, delete pools that are not used (`batchspec list --orphans`), or request"
     " cores: Azure portal, the Batch account, Quotas.",
 )
@@ -180,7 +180,7 @@ def _other_families(context: RuleContext) -> str:
 @CAPACITY.rule(
     "core-quota-not-known",
     NOTE,
-    title="The quota of cores is that of the subscription, which is not read",
+    title="The quota of cores belongs to the subscription, and is not checked",
     why="The account creates nodes in your subscription (`poolAllocationMode: UserSubscription`)"
     " and has no quota of cores itself.",
     fix="`az vm list-usage --location REGION --output table` lists the quotas of the subscription.",
@@ -200,8 +200,8 @@ def core_quota_not_known(context: RuleContext) -> Iterator[Finding]:
     "account-not-read",
     NOTE,
     title="Quotas and VM sizes of the account are not checked",
-    why="They are reported by Azure Resource Manager alone, which needs the subscription and a"
-    " sign-in with Microsoft Entra ID. Keys are not valid there.",
+    why="Only Azure Resource Manager reports them. It needs the subscription and a sign-in with"
+    " Microsoft Entra ID, and does not accept account keys.",
     fix="Set AZURE_SUBSCRIPTION_ID, and sign in with an identity that has the role 'Azure Batch"
     " Account Reader' or 'Azure Batch Data Contributor' on the account.",
 )
@@ -225,9 +225,10 @@ def account_not_read(context: RuleContext) -> Iterator[Finding]:
     "account-not-ready",
     WARNING,
     title="The Batch account is not ready",
-    why="Its provisioning state is not `Succeeded`: it is being created or deleted, or this"
-    " failed.",
-    fix="See the account in the Azure portal.",
+    why="Its provisioning state is not `Succeeded`: it is being created or deleted, or its creation"
+    " or deletion failed.",
+    fix="Check the account: `az batch account show --name NAME --resource-group GROUP --query"
+    " provisioningState`.",
 )
 def account_not_ready(context: RuleContext) -> Iterator[Finding]:
     """A provisioning state in which requests may fail."""
@@ -275,7 +276,7 @@ def pools_near_quota(context: RuleContext, steps: Sequence[Step]) -> Iterator[Fi
     why="Active jobs and job schedules count together. The default quota is 100 to 300 (at most"
     " 1,000 on request); at the quota the service rejects new jobs"
     " (`ActiveJobAndScheduleQuotaReached`).",
-    fix="Terminate jobs that are no longer used.",
+    fix="Terminate jobs that are no longer used: `az batch job stop --job-id ID`.",
 )
 def jobs_near_quota(context: RuleContext, steps: Sequence[Step]) -> Iterator[Finding]:
     """A job to create brings the number of active jobs close to the quota, or the default quota."""

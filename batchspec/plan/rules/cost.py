@@ -53,8 +53,8 @@ for _code, _title, _why, _fix in (
     "cost-above-max",
     ERROR,
     title="The run could cost more than its bound",
-    why="The bound is for what the service allows: the largest number of nodes until the time limit"
-    " of the job.",
+    why="The bound is compared with the most that the service allows: the largest number of nodes"
+    " until the time limit of the job.",
     fix="Use a shorter `max_wall_clock_time` or fewer nodes, raise `cost.max`, or write"
     " `on_exceed: shorten`.",
 )
@@ -75,7 +75,7 @@ def cost_above_max(spec: Spec, found: Estimate) -> Iterator[Finding]:
     "cost-not-bounded",
     ERROR,
     title="Nothing in the service bounds what the run costs",
-    why="A bound must hold when no client is running: the service has to release the nodes by"
+    why="A bound must also apply when no client is running: the service has to release the nodes by"
     " itself.",
     fix="Use `pool: {lifetime: job, ...}`, or `nodes: {scale: {max: N}}`.",
 )
@@ -99,7 +99,7 @@ def cost_not_bounded(spec: Spec, found: Estimate) -> Iterator[Finding]:
 @BOUND.rule(
     "cost-not-known",
     ERROR,
-    title="What the run could cost is not known, and it has a bound",
+    title="The run has a cost bound, but its cost is not known",
     why="Without a price, nothing can be compared with the bound.",
     fix="Write the price per hour under `cost.prices`.",
 )

@@ -99,8 +99,8 @@ def _unknown(alias: ImageAlias, images: tuple[SupportedImage, ...]) -> Iterator[
 
 IMAGE = RuleGroup(
     "Image and VM size",
-    "The image is compared with the account's list of supported images. The Batch service does not"
-    " list the VM sizes of a region, so sizes are only checked by name.",
+    "The image is compared with the account's list of supported images, and the VM size with a"
+    " table of known sizes. *Quotas and VM sizes* checks what Batch offers in the region.",
 )
 
 _SOON = timedelta(days=90)
@@ -194,7 +194,7 @@ def unknown_agent(context: RuleContext) -> Iterator[Finding]:
     ERROR,
     title="Batch support of the image has ended",
     why="The service rejects pools with such an image, or they get no nodes.",
-    fix="Use a newer image.",
+    fix="Use a newer image: `az batch pool supported-images list` shows them.",
     offline=True,
 )
 def image_ended(context: RuleContext) -> Iterator[Finding]:
@@ -210,7 +210,7 @@ def image_ended(context: RuleContext) -> Iterator[Finding]:
     WARNING,
     title="Batch support of the image ends within 90 days",
     why="After that day the pool cannot be created again and gets no new nodes.",
-    fix="Switch to a newer image before that day.",
+    fix="Use a newer image before that day: `az batch pool supported-images list` shows them.",
     offline=True,
 )
 def image_ends_soon(context: RuleContext) -> Iterator[Finding]:
@@ -225,7 +225,7 @@ def image_ends_soon(context: RuleContext) -> Iterator[Finding]:
     "pool-image-ended",
     WARNING,
     title="Batch support of the image of an existing pool has ended",
-    why="The pool's nodes may keep working; new nodes may never start.",
+    why="Existing nodes may keep working, but new nodes may never start.",
     fix="Ask the owner of the pool for a newer image.",
 )
 def pool_image_ended(context: RuleContext) -> Iterator[Finding]:

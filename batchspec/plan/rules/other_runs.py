@@ -313,9 +313,9 @@ def created_meanwhile(kind: str, name: str, metadata: Mapping[str, str]) -> Diag
 @OTHER_RUNS.rule(
     "pool-in-use",
     WARNING,
-    title="A pool on which tasks of another spec run is kept",
-    why="Clean-up and `destroy` would delete the pool. The service would put running tasks back to"
-    " waiting, and runs no task of a job without a pool.",
+    title="A pool is kept because another job uses it",
+    why="Clean-up and `destroy` would delete the pool. The service would requeue the running tasks"
+    " of the other job, and they could not run again without the pool.",
     fix="Run the command again when that job has ended, or delete the pool now with `batchspec"
     " destroy --force`, which also deletes results that have not been downloaded.",
 )

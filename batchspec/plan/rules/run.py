@@ -27,7 +27,7 @@ RUN = RuleGroup("Run", "Earlier and concurrent runs, and options of the command 
 @RUN.rule(
     "other-version",
     QUESTION,
-    title="The run in the account is of another version of the spec",
+    title="The run in the account belongs to another version of the spec",
     why="The spec, its parameters or its files have changed since the run was submitted, or a spec"
     " of the same name was applied from another folder. `download` and `attach` would download the"
     " results of that run, which replace files of the same names in the folder for results.",
@@ -148,8 +148,8 @@ def results_gone(spec: Spec, observed: Observed) -> Iterator[Finding]:
     ERROR,
     title="Results in the account have not been downloaded",
     why="`destroy` would delete them.",
-    fix="`batchspec download` downloads them, `batchspec attach` when the job has ended; `batchspec"
-    " destroy --force` deletes them anyway.",
+    fix="`batchspec download` downloads them now; `batchspec attach` waits for the end of the job"
+    " first. `batchspec destroy --force` deletes them.",
 )
 def results_missing(spec: Spec, observed: Observed, results: list[Result]) -> Iterator[Finding]:
     """Results that deleting the containers would lose."""
@@ -173,8 +173,8 @@ def _containers(spec: Spec, results: list[Result]) -> str:
     "work-changed",
     NOTE,
     title="All tasks run again although some succeeded in an earlier version",
-    why="Something that all tasks share has changed (the program, a parameter, the image), so every"
-    " task has changed.",
+    why="The program, a parameter, the image or something else that all tasks share has changed, so"
+    " the work of every task has changed.",
     fix="`batchspec retry` runs only the failed tasks and what depends on them, and keeps the"
     " others.",
 )
@@ -231,7 +231,7 @@ def job_open(job: JobFacts, *, scheduled: bool) -> Iterator[Finding]:
 @RUN.rule(
     "part-of-run",
     NOTE,
-    title="The job contains only a part of the run",
+    title="The job contains only part of the run",
     why="Other tasks may have failed, so nothing is cleaned up.",
     fix="`batchspec apply` checks the whole run and cleans up.",
 )
@@ -255,7 +255,7 @@ def not_all_results(job: JobFacts) -> Iterator[Finding]:
 @RUN.rule(
     "part-of-plan",
     NOTE,
-    title="Only a part of the plan is carried out",
+    title="Only part of the plan is carried out",
     why="`--target-step` selects one step and the steps that it needs.",
     fix="Run the command without `--target-step` to carry out the whole plan.",
 )

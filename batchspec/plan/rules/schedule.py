@@ -103,7 +103,7 @@ def schedule_over(spec: Spec, observed: Observed) -> Iterator[Finding]:
     "schedule-not-ours",
     ERROR,
     title="The schedule id belongs to a job schedule that this spec did not create",
-    why="Resources of others are never changed.",
+    why="Schedules that another spec or client created are never changed.",
     fix="Change `id`, or delete that schedule.",
 )
 def schedule_not_ours(spec: Spec, schedule: ScheduleFacts) -> Iterator[Finding]:
@@ -185,7 +185,7 @@ def schedule_drift(
     WARNING,
     title="The schedule is disabled",
     why="A disabled schedule creates no jobs.",
-    fix="Enable it (`az batch job-schedule enable`), or create it again with"
+    fix="Enable it (`az batch job-schedule enable --job-schedule-id ID`), or create it again with"
     " `batchspec apply --replace job`.",
 )
 def schedule_disabled(spec: Spec, schedule: ScheduleFacts) -> Iterator[Finding]:

@@ -13,14 +13,14 @@ for _code, _title, _why, _fix in (
     (
         "no-file",
         "The spec does not exist",
-        "A command needs a spec.",
-        "Fix the path.",
+        "The path is misspelled, or the file was moved or deleted.",
+        "Fix the path. `batchspec init FOLDER` creates a spec to start with.",
     ),
     (
         "no-permission",
         "Permission to read the spec is denied",
-        "The file exists, and its permissions do not allow reading it.",
-        "Change the permissions of the file.",
+        "The file exists, but your user is not allowed to read it.",
+        "Change the permissions of the file: `chmod u+r FILE`.",
     ),
     (
         "not-readable",
@@ -50,20 +50,20 @@ for _code, _title, _why, _fix in (
     (
         "not-yaml",
         "The file is not valid YAML",
-        "It cannot be parsed.",
-        "Fix the reported line; often a quote or a bracket before it is the cause.",
+        "YAML cannot be parsed beyond the reported line.",
+        "Fix the reported line. Often a quote or a bracket in an earlier line is the cause.",
     ),
     (
         "not-a-mapping",
         "The file contains no keys",
-        "A spec is a mapping.",
+        "A spec is a mapping of keys to values.",
         "Start the file with `version: 1`.",
     ),
     (
         "two-documents",
         "The file contains two documents",
         "A spec is one document.",
-        "Use two files.",
+        "Write each spec to its own file, and delete the line `---`.",
     ),
     (
         "tab",
@@ -99,7 +99,7 @@ for _code, _title, _why, _fix in (
         "unclosed",
         "A bracket or a quote is not closed",
         "Everything that follows would be part of it.",
-        "Close it.",
+        "Add the missing bracket or quote.",
     ),
     (
         "bad-escape",
@@ -140,7 +140,7 @@ for _code, _title, _why, _fix in (
     (
         "bad-key",
         "A key is not a string",
-        "Keys are names.",
+        "Keys are names, and a name is a string.",
         "Quote the key.",
     ),
     (

@@ -114,21 +114,21 @@ for _code, _title, _why, _fix in (
     (
         "same-for-all",
         "A value that all tasks share refers to one item",
-        "All tasks of the stage share this value.",
+        "The stage has one such value for all its tasks, so it cannot depend on an item.",
         "Remove the reference to the item.",
     ),
     (
         "no-identity",
         "The nodes do not have a managed identity that the spec uses",
-        "Nodes can use the identities of their pool only, and an auto pool has none.",
+        "Nodes can use only the identities of their pool, and an auto pool has none.",
         "Add the resource id to `pool.identity.ids`, or remove the reference.",
     ),
     (
         "bad-package",
         "A package has an invalid version or archive, no files, or the name of another package",
-        "The archive is either built from files or exists. Nodes cannot install one that is not a"
-        " zip archive. Upper and lower case make no difference in names of applications.",
-        "Write `version`, and `files` or `zip`, and give each package a name of its own.",
+        "A package is either built from `files` or is an existing `zip`. Nodes can install only"
+        " zip archives. Names of applications do not distinguish upper and lower case.",
+        "Write `version`, and `files` or `zip`, and give each package a unique name.",
     ),
     (
         "unknown-package",
@@ -249,7 +249,7 @@ LANGUAGE.describe(
     "requirement-of-a-file",
     ERROR,
     "A requirement of `pool.python` names another file",
-    "The start task contains the requirements; nodes do not have the files beside the spec.",
+    "The requirements are part of the start task; the files beside the spec are not on the nodes.",
     "Write the packages themselves, or upload the file and install it in `start_task`.",
 )
 
@@ -264,9 +264,9 @@ LANGUAGE.describe(
 LANGUAGE.describe(
     "ambiguous-number",
     WARNING,
-    "A string without quotes is a number in an editor",
-    "batchspec reads numbers as JSON does. In YAML 1.2, `0755`, `0o17`, `0x1F`, `.5` and `1.` are"
-    " numbers as well, so that an editor reports other errors.",
+    "An editor reads a string without quotes as a number",
+    "batchspec reads numbers as JSON does. In YAML 1.2, `0755`, `0o17`, `0x1F`, `.5` and `1.`"
+    " are numbers as well, so an editor reports different errors.",
     "Put the string in quotes.",
 )
 
@@ -370,7 +370,7 @@ for _code, _title, _why, _fix in (
     (
         "template-syntax",
         "The syntax of a template is invalid",
-        "It is not an expression.",
+        "Only an expression can stand in `{{ }}`.",
         "Fix the reported position.",
     ),
     (
@@ -430,13 +430,13 @@ for _code, _title, _why, _fix in (
     (
         "rows-syntax",
         "The syntax of a row is invalid",
-        "It cannot be parsed.",
+        "The row does not have the form that the extension of the file requires.",
         "Fix the reported line.",
     ),
     (
         "bad-notify",
         "The notification is not valid",
-        "It needs a command or a webhook, and a run cannot wait for it for long.",
+        "It needs a command or a webhook, and a run waits at most 10 minutes for it.",
         "Write `notify: {command: ./notify.sh}`, and a `timeout` of at most `10m`.",
     ),
     (

@@ -283,7 +283,7 @@ def _id_at(tasks: Expansion, index: int) -> str:
     "more-faults",
     ERROR,
     title="More tasks have errors like those reported",
-    why="The first few show the cause.",
+    why="They are not listed, because the reported ones show the cause.",
     fix="Fix the reported errors, and run `batchspec plan` again.",
 )
 def more_faults(stage: Stage, number: int) -> Iterator[Finding]:

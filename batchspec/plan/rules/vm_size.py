@@ -68,7 +68,8 @@ def vm_size_not_offered(context: RuleContext) -> Iterator[Finding]:
     "vm-size-support-ends",
     WARNING,
     title="Batch ends its support of the VM size",
-    why="The date is that of the service for your region, and may be earlier than that of Azure.",
+    why="The Batch service reports this date for your region. It can be earlier than the date on"
+    " which Azure retires the size.",
     fix="Use a size of a newer generation.",
 )
 def vm_size_support_ends(context: RuleContext) -> Iterator[Finding]:
@@ -90,7 +91,7 @@ def vm_size_support_ends(context: RuleContext) -> Iterator[Finding]:
     "vm-size-without-spot",
     WARNING,
     title="The VM size has no Spot nodes",
-    why="Azure does not offer unused capacity of every size (`LowPriorityCapable`).",
+    why="Azure does not offer Spot VMs of every size (`LowPriorityCapable`).",
     fix="Use dedicated nodes, or another size.",
 )
 def vm_size_without_spot(context: RuleContext) -> Iterator[Finding]:
