@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from batchspec.apply.concurrency import Cancellation, RunCancelled
     from batchspec.apply.executor import run
-    from batchspec.apply.polling import DELETION_LIMIT, POLL_INTERVAL, TERMINATION_LIMIT
+    from batchspec.apply.ports import POLL_INTERVAL
     from batchspec.apply.record import NodeLogs
     from batchspec.apply.upload import archive_of
+    from batchspec.apply.wait import DELETION_LIMIT, TERMINATION_LIMIT
 
 __all__ = [
     "DELETION_LIMIT",
@@ -37,10 +38,10 @@ __all__ = [
 _MODULES = {
     "Cancellation": "concurrency",
     "RunCancelled": "concurrency",
-    "DELETION_LIMIT": "polling",
+    "DELETION_LIMIT": "wait",
     "NodeLogs": "record",
-    "POLL_INTERVAL": "polling",
-    "TERMINATION_LIMIT": "polling",
+    "POLL_INTERVAL": "ports",
+    "TERMINATION_LIMIT": "wait",
     "archive_of": "upload",
     "run": "executor",
 }

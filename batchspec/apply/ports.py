@@ -108,6 +108,12 @@ class RunRecord(Protocol):
         ...
 
 
+POLL_INTERVAL = {"local": 0.1, "azure": 2.0}
+"""The shortest time between two polls in seconds, by target.
+
+The embedded service answers in milliseconds.
+"""
+
 _SAME_TIME = timedelta(seconds=2)
 """A smaller difference between two clocks is not visible in dates with whole seconds."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -14,10 +14,10 @@ from batchspec.apply.concurrency import for_each
 from batchspec.apply.context import StepContext, StepResult
 from batchspec.apply.events import ScheduleSeen, Waiting
 from batchspec.apply.monitor import nodes_seen
-from batchspec.apply.polling import wait_until_deleted
 from batchspec.apply.ports import World
 from batchspec.apply.record import forget_pool_output, keep_pool_output
 from batchspec.apply.tasks import end_job
+from batchspec.apply.wait import wait_until_deleted
 from batchspec.diagnostics import ConflictError, Diagnostic, ServiceError, Severity, counted
 from batchspec.plan import created_meanwhile, pool_in_use
 from batchspec.plan.actions import (

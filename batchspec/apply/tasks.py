@@ -12,8 +12,9 @@ from itertools import islice
 
 from batchspec.apply.concurrency import for_each
 from batchspec.apply.context import StepContext, StepResult
-from batchspec.apply.polling import TERMINATION_LIMIT, PollInterval, wait_until_ended
+from batchspec.apply.monitor import PollInterval
 from batchspec.apply.ports import World
+from batchspec.apply.wait import TERMINATION_LIMIT, wait_until_ended
 from batchspec.diagnostics import Diagnostic, JobEndedError, ServiceError, counted
 from batchspec.plan import Task
 from batchspec.plan.actions import CloseJob, RetryTasks, SubmitTasks, TerminateTasks
@@ -177,7 +178,7 @@ async def terminate_tasks(action: TerminateTasks, context: StepContext) -> StepR
 
     Raises:
         ServiceError: the account refused a request, or tasks still run after
-            :data:`~batchspec.apply.polling.TERMINATION_LIMIT`.
+            :data:`~batchspec.apply.wait.TERMINATION_LIMIT`.
     """
     world = context.world
     if action.whole:
@@ -193,7 +194,7 @@ async def end_job(job_id: str, world: World) -> None:
     """Terminate a job and wait until none of its tasks runs.
 
     Raises:
-        ServiceError: it does not end, see :func:`~batchspec.apply.polling.wait_until_ended`.
+        ServiceError: it does not end, see :func:`~batchspec.apply.wait.wait_until_ended`.
     """
     await world.account.jobs.terminate(job_id, REPLACED)
     await wait_until_ended(job_id, world)

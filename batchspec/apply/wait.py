@@ -1,6 +1,8 @@
-"""The waits of a run for nodes and for tasks, and the check of outputs when tasks have succeeded.
+"""The waits of a run, and the check of outputs when tasks have succeeded.
 
-Waits end by what the monitor reports.
+Waits for nodes and for tasks end by what the monitor reports. Waits for deletions and for the end
+of a job have limits of their own, which are generous: the nodes of a large pool take minutes to be
+deleted, and the release task of a job may run for 15 minutes on each node (the service's limit).
 
 The service's counts may lag behind, its lists do not. Evidence: the descriptions of
 Job_GetTaskCounts and Account_ListPoolNodeCounts ("may not always be up to date. If you need exact
@@ -9,14 +11,14 @@ Job_GetTaskCounts and Account_ListPoolNodeCounts ("may not always be up to date.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from batchspec.account import Account, TaskCounts
 from batchspec.apply.context import StepContext, StepResult
 from batchspec.apply.events import Noticed, Outcome, StagesSeen, TaskFailed, TasksSeen
-from batchspec.apply.monitor import Cause, Health, Monitor, TaskStates, lasting
-from batchspec.apply.polling import wait_until_ended
+from batchspec.apply.monitor import Cause, Health, Monitor, PollInterval, TaskStates, lasting
 from batchspec.apply.ports import World
 from batchspec.apply.record import TAIL, read_tail
 from batchspec.diagnostics import Diagnostic, ServiceError, Severity, counted, redact
@@ -32,6 +34,12 @@ from batchspec.plan import (
 from batchspec.plan.actions import DownloadResults, WaitForTasks
 from batchspec.plan.failures import AT_LIMIT, BLOCKED, UNPREPARED
 from batchspec.plan.observed import JobFacts
+
+DELETION_LIMIT = timedelta(hours=1)
+"""How long to wait for the deletion of a pool, a job or a schedule."""
+
+TERMINATION_LIMIT = timedelta(minutes=30)
+"""How long to wait for the end of a job or of tasks that were terminated."""
 
 _DETAILED = 10
 """How many failed tasks are shown with their stderr; the others are counted."""
@@ -371,3 +379,53 @@ async def _since(outputs: Outputs, job: str, world: World) -> datetime:
         facts = await world.account.jobs.get(job)
         since = facts.created if facts is not None else datetime.min.replace(tzinfo=UTC)
     return world.in_storage_time(since)
+
+
+async def wait_until_deleted(
+    get: Callable[[], Awaitable[object | None]], subject: str, world: World
+) -> None:
+    """Poll until ``get`` returns ``None``; ``subject`` is, for example, ``pool topn``.
+
+    Raises:
+        ServiceError: the object still exists after :data:`DELETION_LIMIT`.
+    """
+    began, interval = world.clock.monotonic(), PollInterval(world.shortest_poll_interval)
+    while await get() is not None:
+        _check_limit(began, DELETION_LIMIT, world, _not_deleted(subject))
+        await world.clock.sleep(interval.next(None))
+
+
+async def wait_until_ended(job: str, world: World) -> JobFacts | None:
+    """Poll until a job has ended and none of its tasks runs; ``None`` if it was deleted.
+
+    Raises:
+        ServiceError: the job has not ended after :data:`TERMINATION_LIMIT`.
+    """
+    began, interval = world.clock.monotonic(), PollInterval(world.shortest_poll_interval)
+    while (facts := await world.account.jobs.get(job)) is not None and facts.state != "completed":
+        _check_limit(began, TERMINATION_LIMIT, world, _not_ended(job, facts.state))
+        await world.clock.sleep(interval.next(facts.state))
+    return facts
+
+
+def _check_limit(began: float, limit: timedelta, world: World, problem: Diagnostic) -> None:
+    if world.clock.monotonic() - began > limit.total_seconds():
+        raise ServiceError(problem, code=problem.code)
+
+
+def _not_deleted(subject: str) -> Diagnostic:
+    kind, _, name = subject.partition(" ")
+    return Diagnostic(
+        "deletion-unfinished",
+        f"the {kind} {name!r} still exists an hour after its deletion was requested",
+        fix="The service continues the deletion. Check with `batchspec list`.",
+    )
+
+
+def _not_ended(job: str, state: str) -> Diagnostic:
+    return Diagnostic(
+        "job-not-ended",
+        f"the job {job!r} is still {state} half an hour after its end was requested",
+        fix="A task or a release task may not stop. Check with `batchspec status`; "
+        "`batchspec destroy` deletes the job.",
+    )

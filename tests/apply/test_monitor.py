@@ -21,16 +21,17 @@ from batchspec.apply.events import (
     TasksSeen,
     Waiting,
 )
-from batchspec.apply.monitor import CAUSES, Cause, Monitor, Watched
-from batchspec.apply.polling import (
+from batchspec.apply.monitor import CAUSES, Cause, Monitor, PollInterval, Watched
+from batchspec.apply.record import NodeLogs
+from batchspec.apply.wait import (
     DELETION_LIMIT,
     TERMINATION_LIMIT,
-    PollInterval,
+    TIME_LIMIT,
+    wait_for_pool,
+    wait_for_tasks,
     wait_until_deleted,
     wait_until_ended,
 )
-from batchspec.apply.record import NodeLogs
-from batchspec.apply.wait import TIME_LIMIT, wait_for_pool, wait_for_tasks
 from batchspec.diagnostics import ServiceError
 from batchspec.plan import NodeRelease
 from batchspec.plan.actions import WaitForTasks

@@ -7,7 +7,7 @@ and events (:class:`Monitor`). Not here: whether a cause ends the run (``apply.w
 from batchspec.apply.monitor.cause_table import CAUSES, Cause, CauseKind
 from batchspec.apply.monitor.causes import cause_of_deleted_pool, find_causes
 from batchspec.apply.monitor.health import Health, Watched, poll_in_detail, watched_of
-from batchspec.apply.monitor.monitor import Monitor, TaskStates, lasting, nodes_seen
+from batchspec.apply.monitor.monitor import Monitor, PollInterval, TaskStates, lasting, nodes_seen
 
 __all__ = [
     "CAUSES",
@@ -15,6 +15,7 @@ __all__ = [
     "CauseKind",
     "Health",
     "Monitor",
+    "PollInterval",
     "TaskStates",
     "Watched",
     "cause_of_deleted_pool",

@@ -13,7 +13,7 @@ most, and only if counts have changed.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -34,7 +34,6 @@ from batchspec.apply.events import (
 from batchspec.apply.monitor.cause_table import Cause
 from batchspec.apply.monitor.causes import find_causes
 from batchspec.apply.monitor.health import Health, Watched, poll
-from batchspec.apply.polling import PollInterval
 from batchspec.apply.ports import World
 from batchspec.apply.record import (
     TAIL,
@@ -54,6 +53,31 @@ if TYPE_CHECKING:
 
 _NODES_SHOWN = 3
 """How many failed nodes are reported with the output of their start task."""
+
+
+_LONGEST_INTERVAL = 15.0
+_LONGEST_FACTOR = 20.0
+"""With the interval of the local target, 0.1 s, polls are at most 2 s apart."""
+
+
+@dataclass(slots=True)
+class PollInterval:
+    """The time between two polls in seconds: ``shortest`` after a change, then longer.
+
+    At most 15 s, and at most 20 times ``shortest``.
+    """
+
+    shortest: float
+    _seconds: float = field(default=0.0, init=False)
+    _last: Hashable = field(default=None, init=False)
+
+    def next(self, state: Hashable) -> float:
+        """The seconds to wait after a poll that returned ``state``."""
+        longer = self._seconds * 1.5 if state == self._last else 0.0
+        longest = max(min(_LONGEST_INTERVAL, _LONGEST_FACTOR * self.shortest), self.shortest)
+        self._seconds = min(max(longer, self.shortest), longest)
+        self._last = state
+        return self._seconds
 
 
 def nodes_seen(pool: PoolFacts, states: Mapping[str, int], at: datetime) -> NodesSeen:
