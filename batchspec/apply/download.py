@@ -206,10 +206,15 @@ class _Download:
     same: int = 0
     _taken: set[str] = field(default_factory=set)
     _sources: frozenset[tuple[int, int]] | None = None
+    _created: Path | None = None
+    _paths: ResultPaths = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._paths = ResultPaths(self.action.to, flat=self.action.flat)
 
     async def __call__(self, blob: Blob) -> DownloadedFile:
         container = self.action.container
-        path = safe_path(self.action.to, blob.name, flat=self.action.flat)
+        path = self._paths.path(blob.name)
         if self.action.flat and path.name in self._taken:
             raise _not_downloaded(
                 blob.name,
@@ -217,29 +222,33 @@ class _Download:
                 "Remove `flat: true` from `results`, or exclude one of the blobs with `match`.",
             )
         self._taken |= {path.name} if self.action.flat else set()
-        existing = _digest(path, blob.size)
-        if existing is not None and existing == blob.md5:
-            self.same += 1
-            return DownloadedFile(container, blob.name, path, blob.size, existing, blob.work)
-        if path.exists() and not self.action.overwrite:
-            self.emit(Noticed(_not_overwritten(path)))
-            size = path.stat().st_size
-            digest = _digest(path, size) or b""
-            return DownloadedFile(container, blob.name, path, size, digest, blob.work)
-        if path.exists() and self._is_source(path):
-            raise _not_downloaded(
-                blob.name,
-                f"it would replace {path.name}, a file of the spec",
-                "Use another folder in `results.to`, or exclude the blob with `match`.",
-                f"The spec reads or uploads {path}.",
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            existing = _digest(path, blob.size)
+            if existing is not None and existing == blob.md5:
+                self.same += 1
+                return DownloadedFile(container, blob.name, path, blob.size, existing, blob.work)
+            if not self.action.overwrite:
+                self.emit(Noticed(_not_overwritten(path)))
+                size = path.stat().st_size
+                digest = _digest(path, size) or b""
+                return DownloadedFile(container, blob.name, path, size, digest, blob.work)
+            if self._is_source(path):
+                raise _not_downloaded(
+                    blob.name,
+                    f"it would replace {path.name}, a file of the spec",
+                    "Use another folder in `results.to`, or exclude the blob with `match`.",
+                    f"The spec reads or uploads {path}.",
+                )
+        if path.parent != self._created:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._created = path.parent
         part = path.with_name(f".{path.name[:200]}.part")
         try:
             md5 = await self.world.account.blobs.download(container, blob, part, self.progress.move)
             part.replace(path)
-        finally:
+        except BaseException:
             part.unlink(missing_ok=True)
+            raise
         return DownloadedFile(container, blob.name, path, blob.size, md5, blob.work)
 
     def _is_source(self, path: Path) -> bool:
@@ -268,32 +277,45 @@ async def _matching(
             yield blob
 
 
-def safe_path(folder: Path, name: str, *, flat: bool) -> Path:
-    """The path below ``folder`` to which a blob is downloaded; ``flat`` drops its folders.
+class ResultPaths:
+    """The paths below ``folder`` to which blobs are downloaded; ``flat`` drops their folders."""
 
-    Raises:
-        ServiceError: the name leads out of the folder (``..``, a root, a drive or a symbolic link)
-            or into one of :data:`PROTECTED`, or is not a valid file name.
-    """
-    if not name or "\0" in name or "\\" in name:
-        raise _unsafe(name)
-    parts = PurePosixPath(name).parts
-    if flat:
-        parts = parts[-1:]
-    if not parts or any(part in {"..", "/"} or Path(part).drive for part in parts):
-        raise _unsafe(name)
-    path = folder.joinpath(*parts)
-    root = Path(os.path.realpath(folder))
-    real = Path(os.path.realpath(path))
-    if not real.is_relative_to(root):
-        raise _unsafe(name)
-    if any(part.lower() in PROTECTED for part in real.parts):
-        raise _not_downloaded(
-            name,
-            "its path leads into `.git` or `.batchspec`",
-            "Use another folder in `results.to`, or exclude the blob with `match`.",
-        )
-    return path
+    def __init__(self, folder: Path, *, flat: bool) -> None:
+        self._folder, self._flat = folder, flat
+        self._root = Path(os.path.realpath(folder))
+        self._parent: tuple[str, ...] | None = None
+        self._real_parent = ""
+
+    def path(self, name: str) -> Path:
+        """The path of a blob.
+
+        Raises:
+            ServiceError: the name leads out of the folder (``..``, a root, a drive or a symbolic
+                link) or into one of :data:`PROTECTED`, or is not a valid file name.
+        """
+        if not name or "\0" in name or "\\" in name:
+            raise _unsafe(name)
+        parts = PurePosixPath(name).parts
+        if self._flat:
+            parts = parts[-1:]
+        if not parts or any(part in {"..", "/"} or Path(part).drive for part in parts):
+            raise _unsafe(name)
+        path = self._folder.joinpath(*parts)
+        # A listing has the blobs of a folder in a row: it is resolved for the first of them.
+        if parts[:-1] != self._parent:
+            self._parent, self._real_parent = parts[:-1], os.path.realpath(path.parent)
+        real = Path(self._real_parent, parts[-1])
+        if real.is_symlink():
+            real = Path(os.path.realpath(real))
+        if not real.is_relative_to(self._root):
+            raise _unsafe(name)
+        if any(part.lower() in PROTECTED for part in real.parts):
+            raise _not_downloaded(
+                name,
+                "its path leads into `.git` or `.batchspec`",
+                "Use another folder in `results.to`, or exclude the blob with `match`.",
+            )
+        return path
 
 
 def _not_downloaded(name: str, reason: str, fix: str, detail: str = "") -> ServiceError:
@@ -331,6 +353,8 @@ class ReceiptDraft:
         self._entries = entries
         # 8 bytes for each path: a million results take about 80 MB.
         self._paths: set[bytes] = set()
+        self._parent: Path | None = None
+        self._relative_parent = ""
 
     def __enter__(self) -> Self:
         private_folder(self._path.parent)
@@ -350,7 +374,10 @@ class ReceiptDraft:
     def add(self, entry: DownloadedFile) -> None:
         """Add a file that is complete."""
         self._paths.add(_path_digest(entry.path))
-        self._file.write(receipt_line(entry, self._path.parent) + "\n")
+        # Results come one folder after the other, and `relpath` takes longer than all the rest.
+        if (parent := entry.path.parent) != self._parent:
+            self._parent, self._relative_parent = parent, os.path.relpath(parent, self._path.parent)
+        self._file.write(receipt_line(entry, f"{self._relative_parent}/{entry.path.name}") + "\n")
 
     def contains(self, entry: DownloadedFile) -> bool:
         """Whether a file with this path has been added."""

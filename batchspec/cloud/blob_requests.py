@@ -1,32 +1,40 @@
-"""Put Blob, Get Blob and List Blobs as single requests, through the pipeline of the Storage SDK.
+"""Put Blob, Get Blob and List Blobs as single requests, through a short pipeline.
 
 The convenience methods of the SDK take most of the time of a small file: they create a client for
-each blob and serialize some forty options. A download of the SDK reads a blob by ranges into
-memory; here it is one stream. A listing of the SDK fills some fifty attributes of each blob, which
-takes ten times as long as to parse the XML (``benchmarks/rows_transfers.py``).
+each blob and serialize some forty options, and its pipeline has sixteen policies. A download of the
+SDK reads a blob by ranges into memory; here it is one stream. A listing of the SDK fills some fifty
+attributes of each blob, which takes ten times as long as to parse the XML
+(``benchmarks/rows_transfers.py``).
 """
 
 from __future__ import annotations
 
 import base64
+import copy
+import time
+import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode
 from xml.etree import ElementTree
 
 from azure.core.exceptions import DecodeError, HttpResponseError
-from azure.core.pipeline.policies import ContentDecodePolicy
+from azure.core.pipeline import AsyncPipeline, PipelineRequest
+from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.core.rest import HttpRequest
 
+from batchspec.cloud.pipeline import RetryPolicy
 from batchspec.plan.observed import LocalFile
+from batchspec.version import __version__
 
 if TYPE_CHECKING:
-    from azure.core.pipeline import PipelineResponse
     from azure.core.rest import AsyncHttpResponse
     from azure.storage.blob.aio import BlobServiceClient
 
 _DEFAULT_TYPE = "application/octet-stream"
+_AGENT = f"batchspec/{__version__}"
 
 _PAGE = 5000
 """Blobs in an answer; the largest number that the service accepts."""
@@ -43,14 +51,26 @@ class ListedBlob:
     metadata: Mapping[str, str]
 
 
-class BlobRequests:
-    """Requests for single blobs of one account."""
+class _AttemptHeaders(SansIOHTTPPolicy[Any, Any]):
+    """The headers of one attempt: the service refuses a date older than 15 minutes."""
 
-    def __init__(self, service: BlobServiceClient) -> None:
+    def on_request(self, request: PipelineRequest[Any]) -> None:
+        headers = request.http_request.headers
+        headers["x-ms-date"] = formatdate(time.time(), usegmt=True)
+        headers["x-ms-client-request-id"] = str(uuid.uuid4())
+
+
+class BlobRequests:
+    """Requests for single blobs of one account, over the connections of ``service``."""
+
+    def __init__(self, service: BlobServiceClient, retry: RetryPolicy) -> None:
         self._service = service
-        # The pipeline signs, repeats and logs requests. The SDK has no public method that sends a
-        # request through it; the clients that it creates share it in the same way.
-        self._pipeline: Any = service._pipeline
+        # The SDK has no public names for its connections and for the policy that signs. A policy
+        # belongs to one pipeline.
+        transport: Any = service._pipeline._transport
+        policies: Any = (retry, _AttemptHeaders(), copy.copy(service._credential_policy))
+        self._pipeline: AsyncPipeline[HttpRequest, AsyncHttpResponse]
+        self._pipeline = AsyncPipeline(transport, policies)
 
     async def put(self, container: str, file: LocalFile, data: bytes) -> None:
         """Write a block blob with the content of a file. The service checks and keeps its MD5.
@@ -67,8 +87,7 @@ class BlobRequests:
             "Content-Length": str(len(data)),
             "Content-Type": _DEFAULT_TYPE,
         }
-        answer = await self._send("PUT", f"{container}/{file.blob}", headers, data)
-        response = answer.http_response
+        response = await self._send("PUT", f"{container}/{file.blob}", headers, data)
         if response.status_code != 201:
             raise _error(response)
 
@@ -87,8 +106,7 @@ class BlobRequests:
             headers["x-ms-range"] = f"bytes={start}-"
         if etag:
             headers["If-Match"] = etag
-        answer = await self._send("GET", f"{container}/{name}", headers, stream=True)
-        response: AsyncHttpResponse = answer.http_response
+        response = await self._send("GET", f"{container}/{name}", headers, stream=True)
         if response.status_code not in (200, 206):
             await response.read()
             raise _error(response)
@@ -105,12 +123,10 @@ class BlobRequests:
         if prefix:
             query["prefix"] = prefix
         while True:
-            answer = await self._send("GET", container, {}, query=query)
-            if answer.http_response.status_code != 200:
-                raise _error(answer.http_response)
-            page = answer.context.get(ContentDecodePolicy.CONTEXT_NAME)
-            if not isinstance(page, ElementTree.Element):
-                raise DecodeError("The answer is not XML.", response=answer.http_response)
+            response = await self._send("GET", container, {}, query=query)
+            if response.status_code != 200:
+                raise _error(response)
+            page = _xml(response)
             for blob in _listed(page):
                 yield blob
             query["marker"] = page.findtext("NextMarker", "")
@@ -126,15 +142,20 @@ class BlobRequests:
         *,
         query: Mapping[str, str] | None = None,
         stream: bool = False,
-    ) -> PipelineResponse[HttpRequest, AsyncHttpResponse]:
+    ) -> AsyncHttpResponse:
         url = f"{self._service.url.rstrip('/')}/{quote(path, safe='~/')}"
         if query:
             url += f"?{urlencode(query, quote_via=quote)}"
-        versioned = {"x-ms-version": self._service.api_version, **headers}
-        request = HttpRequest(method, url, headers=versioned, content=data)
-        answer: PipelineResponse[HttpRequest, AsyncHttpResponse]
-        answer = await self._pipeline.run(request, stream=stream)
-        return answer
+        headers = {"x-ms-version": self._service.api_version, "User-Agent": _AGENT, **headers}
+        request = HttpRequest(method, url, headers=headers, content=data)
+        return (await self._pipeline.run(request, stream=stream)).http_response
+
+
+def _xml(response: AsyncHttpResponse) -> ElementTree.Element:
+    try:
+        return ElementTree.fromstring(response.content)  # noqa: S314 - of the service
+    except ElementTree.ParseError:
+        raise DecodeError("The answer is not XML.", response=response) from None
 
 
 def _listed(page: ElementTree.Element) -> Iterator[ListedBlob]:

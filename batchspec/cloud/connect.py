@@ -78,13 +78,15 @@ async def connect(
                 transport=transport(account.batch_url, limits, verify),
             )
         )
+
+        def blob_retry() -> RetryPolicy:
+            return RetryPolicy(blob_limiter, limits, timing, blob_time, notice, stopped=stopped)
+
         service = await stack.enter_async_context(
             BlobServiceClient(
                 account.blob_url,
                 credential=_blob_credential(account, token),
-                retry_policy=RetryPolicy(
-                    blob_limiter, limits, timing, blob_time, notice, stopped=stopped
-                ),
+                retry_policy=blob_retry(),
                 transport=transport(account.blob_url, limits, verify),
                 max_single_put_size=BLOCK,
             )
@@ -118,8 +120,7 @@ async def connect(
             )
 
         def blob_options(url: str) -> dict[str, Any]:
-            retry = RetryPolicy(blob_limiter, limits, timing, blob_time, notice, stopped=stopped)
-            return {"retry_policy": retry, "transport": transport(url, limits, verify)}
+            return {"retry_policy": blob_retry(), "transport": transport(url, limits, verify)}
 
         pools = Pools(batch)
         control_plane = ControlPlane(account, connect_manager, batch, pools.get)
@@ -136,7 +137,7 @@ async def connect(
             applications=Applications(batch, control_plane, blob_options),
             quotas=Quotas(batch),
             containers=Containers(service, limits, timing),
-            blobs=Blobs(service, blob_limiter, timing),
+            blobs=Blobs(service, blob_retry(), blob_limiter, timing),
             connection=batch,
             service=service,
             storage_time=blob_time,

@@ -16,7 +16,7 @@ from azure.storage.blob import ContentSettings
 from batchspec.account import ContainerProperties, FilePart
 from batchspec.cloud.blob_requests import BlobRequests
 from batchspec.cloud.errors import transition_timeout, translate, translated
-from batchspec.cloud.pipeline import track_attempts
+from batchspec.cloud.pipeline import RetryPolicy, track_attempts
 from batchspec.cloud.rest import error_code
 from batchspec.cloud.timing import Limits, RateLimiter, Timing, Transition
 from batchspec.cloud.transfer import Downloads, Uploads
@@ -121,9 +121,11 @@ def _never() -> bool:
 class Blobs:
     """Implements :class:`batchspec.account.Blobs`."""
 
-    def __init__(self, service: BlobServiceClient, limiter: RateLimiter, timing: Timing) -> None:
+    def __init__(
+        self, service: BlobServiceClient, retry: RetryPolicy, limiter: RateLimiter, timing: Timing
+    ) -> None:
         self._service = service
-        self._requests = BlobRequests(service)
+        self._requests = BlobRequests(service, retry)
         self._uploads = Uploads(service, self._requests)
         self._downloads = Downloads(self._requests, timing, limiter.backoff)
 

@@ -94,6 +94,33 @@ class Downloads:
             ServiceError: refused; ``blob-damaged`` if the content differs from the listing.
             OSError: ``part`` cannot be written.
         """
+        if blob.size <= SMALL:
+            written, md5 = await self._download_small(container, blob, part, moved)
+        else:
+            written, md5 = await self._download_large(container, blob, part, moved)
+        if written != blob.size:
+            raise _mismatch(
+                container, blob, f"{written} bytes arrived, and the listing has {blob.size}"
+            )
+        if blob.md5 is not None and md5 != blob.md5:
+            raise _mismatch(container, blob, "its MD5 differs from that of the listing")
+        return md5
+
+    async def _download_small(
+        self, container: str, blob: Blob, part: Path, moved: Callable[[int], None]
+    ) -> tuple[int, bytes]:
+        """Write a blob to ``part`` at once; its size and MD5."""
+        with part.open("wb", buffering=0) as target:
+            async with contextlib.aclosing(self._parts(container, blob)) as parts:
+                data = b"".join([piece async for pieces in parts for piece in pieces])
+            _write_all(target, data)
+        moved(len(data))
+        return len(data), hashlib.md5(data, usedforsecurity=False).digest()
+
+    async def _download_large(
+        self, container: str, blob: Blob, part: Path, moved: Callable[[int], None]
+    ) -> tuple[int, bytes]:
+        """Write a blob to ``part`` while it arrives; its size and MD5."""
         written = 0
         with part.open("wb", buffering=0) as target:
             async with (
@@ -105,14 +132,7 @@ class Downloads:
                     await writer.write(data, size)
                     written += size
                     moved(size)
-        if written != blob.size:
-            raise _mismatch(
-                container, blob, f"{written} bytes arrived, and the listing has {blob.size}"
-            )
-        md5 = writer.md5.digest()
-        if blob.md5 is not None and md5 != blob.md5:
-            raise _mismatch(container, blob, "its MD5 differs from that of the listing")
-        return md5
+        return written, writer.md5.digest()
 
     async def _parts(self, container: str, blob: Blob) -> AsyncGenerator[list[bytes], None]:
         """The bytes of a blob, about one MiB at a time, of one version of it."""
@@ -209,9 +229,13 @@ class PartWriter:
     def _write(self, data: list[bytes]) -> None:
         for piece in data:
             self.md5.update(piece)
-            view = memoryview(piece)
-            while view:
-                view = view[self._target.write(view) :]
+            _write_all(self._target, piece)
+
+
+def _write_all(target: FileIO, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[target.write(view) :]
 
 
 def _mismatch(container: str, blob: Blob, reason: str) -> ServiceError:

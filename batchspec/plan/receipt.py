@@ -89,13 +89,13 @@ def receipt_results(head: str) -> str:
     return found if isinstance(found, str) else ""
 
 
-def receipt_line(entry: DownloadedFile, folder: Path) -> str:
-    """The line of one file; its path is relative to ``folder``, the folder of the receipt."""
+def receipt_line(entry: DownloadedFile, path: str) -> str:
+    """The line of one file; ``path`` is its path relative to the folder of the receipt."""
     return json.dumps(
         {
             "container": entry.container,
             "blob": entry.blob,
-            "path": os.path.relpath(entry.path, folder),
+            "path": path,
             "size": entry.size,
             "md5": entry.md5.hex(),
             **({"work": entry.work} if entry.work else {}),

@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchspec.apply.download import safe_path
+from batchspec.apply.download import ResultPaths
 from batchspec.diagnostics import ServiceError
 
 
 def test_folders_are_kept_unless_flat(tmp_path: Path) -> None:
-    assert safe_path(tmp_path, "a/b c.txt", flat=False) == tmp_path / "a" / "b c.txt"
-    assert safe_path(tmp_path, "a/b c.txt", flat=True) == tmp_path / "b c.txt"
+    assert ResultPaths(tmp_path, flat=False).path("a/b c.txt") == tmp_path / "a" / "b c.txt"
+    assert ResultPaths(tmp_path, flat=True).path("a/b c.txt") == tmp_path / "b c.txt"
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/passwd", "..", "", "a\\b", "a\0b"])
 def test_a_name_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ServiceError):
-        safe_path(tmp_path, name, flat=False)
+        ResultPaths(tmp_path, flat=False).path(name)
 
 
 def test_a_link_that_leads_out_is_refused(tmp_path: Path) -> None:
@@ -28,14 +28,29 @@ def test_a_link_that_leads_out_is_refused(tmp_path: Path) -> None:
     inside.mkdir()
     (inside / "link").symlink_to(tmp_path)
     with pytest.raises(ServiceError):
-        safe_path(inside, "link/x", flat=False)
+        ResultPaths(inside, flat=False).path("link/x")
+
+
+def test_a_link_beside_other_results_is_refused(tmp_path: Path) -> None:
+    """The folder is resolved once, and each name in it is looked at."""
+    inside = tmp_path / "results"
+    inside.mkdir()
+    paths = ResultPaths(inside, flat=False)
+    assert paths.path("a") == inside / "a"
+    (inside / "link").symlink_to(tmp_path / "outside")
+    with pytest.raises(ServiceError):
+        paths.path("link")
+    (inside / "folder").symlink_to(tmp_path)
+    with pytest.raises(ServiceError):
+        paths.path("folder/b")
+    assert paths.path("b") == inside / "b"
 
 
 @given(st.text(min_size=1, max_size=40))
 def test_no_name_leads_out(name: str) -> None:
     folder = Path("/somewhere/results")
     try:
-        place = safe_path(folder, name, flat=False)
+        place = ResultPaths(folder, flat=False).path(name)
     except ServiceError:
         return
     assert place.resolve().is_relative_to(folder)
@@ -44,10 +59,10 @@ def test_no_name_leads_out(name: str) -> None:
 @pytest.mark.parametrize("name", [".git/hooks/x", "a/.GIT/config", ".batchspec/x/results.jsonl"])
 def test_no_result_in_folders_of_git_and_batchspec(name: str, tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="leads into"):
-        safe_path(tmp_path, name, flat=False)
+        ResultPaths(tmp_path, flat=False).path(name)
 
 
 def test_no_result_in_git_by_the_folder(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="leads into"):
-        safe_path(tmp_path / ".git" / "hooks", "pre-commit", flat=True)
-    assert safe_path(tmp_path, ".gitignore", flat=False) == tmp_path / ".gitignore"
+        ResultPaths(tmp_path / ".git" / "hooks", flat=True).path("pre-commit")
+    assert ResultPaths(tmp_path, flat=False).path(".gitignore") == tmp_path / ".gitignore"

@@ -44,7 +44,9 @@ def test_files_in_the_folder_of_a_receipt_are_results(
     receipt = receipt_path(it.path, it.name)
     receipt.parent.mkdir(parents=True)
     entry = DownloadedFile("out", "b.txt", tmp_path / folder / "b.txt", 1, b"")
-    receipt.write_text(f"{receipt_head('job', '')}\n{receipt_line(entry, receipt.parent)}\n")
+    receipt.write_text(
+        f"{receipt_head('job', '')}\n{receipt_line(entry, f'../../{folder}/b.txt')}\n"
+    )
     assert bool(occupied(it)) is expected
 
 
@@ -57,7 +59,10 @@ def test_results_that_are_gone_or_edited_are_missing(tmp_path: Path) -> None:
         DownloadedFile("out", name, folder / name, 1, hashlib.md5(b"x").digest(), f"{work:014x}")
         for work, name in enumerate(("same", "edited", "gone"), 1)
     ]
-    lines = [receipt_head("job", ""), *(receipt_line(each, receipt.parent) for each in entries)]
+    lines = [
+        receipt_head("job", ""),
+        *(receipt_line(each, f"../../results/{each.blob}") for each in entries),
+    ]
     receipt.write_text("".join(f"{line}\n" for line in lines))
     (folder / "same").write_text("x")
     (folder / "edited").write_text("mine")
