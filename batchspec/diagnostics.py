@@ -15,6 +15,7 @@ from enum import StrEnum
 from urllib.parse import quote, quote_plus
 
 from batchspec.exit_codes import Exit
+from batchspec.frozen import frozen
 
 
 class Severity(StrEnum):
@@ -44,7 +45,7 @@ class Place:
     length: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Diagnostic:
     """One error or warning: what (``summary``), why (``detail``), ``where``, and the ``fix``.
 
@@ -185,7 +186,7 @@ class Diagnostics:
             raise SpecError(*self.found)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Secret:
     """A value that must not be shown: its text forms are ``***``; :meth:`reveal` returns it."""
 

@@ -6,14 +6,15 @@ Those that a plan depends on are in :mod:`batchspec.plan.observed`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from batchspec.diagnostics import Diagnostic
+from batchspec.frozen import frozen
 from batchspec.plan.observed import TaskFacts
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskCounts:
     """Get Task Counts: ``completed`` is ``succeeded + failed``; preparing counts as running."""
 
@@ -37,7 +38,7 @@ class TaskCounts:
         return self.active + self.running + self.completed
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeFacts:
     """A node of a pool: its state, and the exit code and failure of its start task.
 
@@ -51,7 +52,7 @@ class NodeFacts:
     started: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PreparationFacts:
     """The state of the preparation task of a job on one node.
 
@@ -66,7 +67,7 @@ class PreparationFacts:
     ended: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskTimes:
     """When a task started and ended, each ``None`` until it has."""
 
@@ -75,7 +76,7 @@ class TaskTimes:
     ended: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskRecord:
     """A task with the facts that the record of a run contains besides those of ``facts``.
 
@@ -92,7 +93,7 @@ class TaskRecord:
     requeued: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeRecord:
     """A node of a pool with the facts that the record of a run contains.
 
@@ -113,7 +114,7 @@ class NodeRecord:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskSince:
     """A task, and the time at which it entered its present state."""
 
@@ -121,7 +122,7 @@ class TaskSince:
     since: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskAdded:
     """The result of adding one task: ``problem`` is ``None`` if it is in the job.
 
@@ -133,7 +134,7 @@ class TaskAdded:
     problem: Diagnostic | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskWaiting:
     """A task that has not started, and what it waits for: ids, and ranges of ids, ends included.
 
@@ -146,7 +147,7 @@ class TaskWaiting:
     slots: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FilePart:
     """Bytes of a file or blob; ``length`` is the present length of the whole."""
 
@@ -154,7 +155,7 @@ class FilePart:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeFile:
     """A file of a task or node: ``name`` is its path, ``modified`` when it was last changed."""
 
@@ -163,7 +164,7 @@ class NodeFile:
     modified: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskDetails:
     """One task, with the location of its logs.
 
@@ -175,7 +176,7 @@ class TaskDetails:
     kept: tuple[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ContainerProperties:
     """A container of the account, with its metadata; ``modified`` is when it was last changed."""
 

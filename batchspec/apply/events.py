@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from batchspec.diagnostics import Diagnostic
+from batchspec.frozen import frozen
 
 
 class Outcome(StrEnum):
@@ -28,7 +29,7 @@ class Outcome(StrEnum):
     SCHEDULED = "scheduled"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunStarted:
     """A run began: which spec, which account, and how many steps."""
 
@@ -39,7 +40,7 @@ class RunStarted:
     steps: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepStarted:
     """A step began. ``items`` and ``size`` are the work to do, as far as it is known."""
 
@@ -50,7 +51,7 @@ class StepStarted:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepProgress:
     """The progress of a step: ``done`` of ``items``, ``moved`` bytes of ``size``.
 
@@ -65,7 +66,7 @@ class StepProgress:
     growing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodesSeen:
     """The nodes of a pool by state, e.g. ``{"idle": 2, "starting": 1}``, of ``target`` requested.
 
@@ -82,7 +83,7 @@ class NodesSeen:
     service_time: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PricesSeen:
     """The price of a node of ``vm_size`` per hour, in ``currency``; for specs with ``cost``.
 
@@ -98,7 +99,7 @@ class PricesSeen:
     unknown: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TasksSeen:
     """The tasks of a job by state. ``left`` is the time until the limit, in seconds."""
 
@@ -111,7 +112,7 @@ class TasksSeen:
     left: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StagesSeen:
     """The tasks of each stage of a job; ``final`` when it has ended. For specs with several stages.
 
@@ -125,7 +126,7 @@ class StagesSeen:
     final: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunningTask:
     """A task that runs on ``node`` since ``seconds``, by the service's clock."""
 
@@ -134,7 +135,7 @@ class RunningTask:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LongestSeen:
     """The tasks that have run longest, at most three, the longest first.
 
@@ -145,7 +146,7 @@ class LongestSeen:
     tasks: tuple[RunningTask, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FailedTasks:
     """How many tasks failed for a cause, a word that ``retry --cause`` accepts, and one of them."""
 
@@ -154,7 +155,7 @@ class FailedTasks:
     task: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FailuresSeen:
     """The failed tasks of a job by cause, the most frequent first.
 
@@ -165,7 +166,7 @@ class FailuresSeen:
     causes: tuple[FailedTasks, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskFailed:
     """A task failed: the reason, and the last lines of its stderr (empty if there are none)."""
 
@@ -178,7 +179,7 @@ class TaskFailed:
     node: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeFailed:
     """A node accepts no tasks: its state, its start task's exit code and last lines of stderr."""
 
@@ -190,7 +191,7 @@ class NodeFailed:
     stderr: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ScheduleSeen:
     """The state of a job schedule; ``next_run`` is the time of its next job, if there is one."""
 
@@ -200,7 +201,7 @@ class ScheduleSeen:
     recent_job: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Waiting:
     """A cause why a run, or part of it, waits, or the end of that cause (``resolved``).
 
@@ -219,14 +220,14 @@ class Waiting:
     resolved: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Noticed:
     """A finding or an error that the user should know, but that does not fail the run."""
 
     problem: Diagnostic
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepDone:
     """A step succeeded after ``seconds``. ``note`` is a remark, e.g. ``already existed``."""
 
@@ -239,7 +240,7 @@ class StepDone:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepFailed:
     """A step failed."""
 
@@ -250,7 +251,7 @@ class StepFailed:
     problem: Diagnostic
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepSkipped:
     """A step was not run.
 
@@ -264,7 +265,7 @@ class StepSkipped:
     because: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunEnded:
     """The run ended. ``left`` names what stays in the account (``pool topn`` ...).
 
@@ -307,7 +308,7 @@ Emit: TypeAlias = Callable[[Event], None]
 """Where events go."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stamped:
     """An event with its number (from 1) and its time (UTC), given once, before any consumer."""
 

@@ -7,8 +7,9 @@ run; this one serves the embedded service, and adds announced dates that an acco
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import date
+
+from batchspec.frozen import frozen
 
 CHECKED = date(2026, 12, 1)
 """When this table was last compared with its sources; a test fails six months later."""
@@ -20,7 +21,7 @@ DOCKER = "DockerCompatible"
 """The capability of images with a container engine."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Image:
     """An image by its names in the REST API; ``ends`` is the end of its support by Batch."""
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from difflib import get_close_matches
 from functools import cache
+
+from batchspec.frozen import frozen
 
 CHECKED = date(2026, 12, 1)
 """When this table was last compared with its sources; a test fails six months later."""
@@ -169,7 +170,7 @@ def _day(year: int, month: int, day: int) -> datetime:
     return datetime(year, month, day, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Retirement:
     """Sizes by the pattern of their names, and the day on which Azure retires them."""
 

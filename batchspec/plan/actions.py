@@ -8,11 +8,12 @@ iterated when the step is performed, so a step over a million files is as small 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
 
+from batchspec.frozen import frozen
 from batchspec.plan.observed import LocalFile, Stream
 from batchspec.plan.outputs import Outputs
 from batchspec.plan.stage_tasks import StageTotals
@@ -20,7 +21,7 @@ from batchspec.plan.tasks import Task
 from batchspec.spec import Record
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CreateContainer:
     """Create a blob container for the spec ``user``, or use it if it exists in the meantime.
 
@@ -34,7 +35,7 @@ class CreateContainer:
     applied: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UseContainer:
     """Record in the metadata of a container that the spec ``user`` uses it.
 
@@ -46,7 +47,7 @@ class UseContainer:
     applied: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReleaseContainer:
     """Remove the spec ``user`` from the recorded users of a container that other specs use."""
 
@@ -54,7 +55,7 @@ class ReleaseContainer:
     user: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UploadFiles:
     """Upload files to a container; ``size`` is their sum in bytes."""
 
@@ -63,7 +64,7 @@ class UploadFiles:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UploadPackage:
     """Upload a version of an application package; ``size`` is the sum of its files in bytes.
 
@@ -78,7 +79,7 @@ class UploadPackage:
     is_archive: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CreatePool:
     """Create a pool. ``sas`` is how long the URLs in the body must stay valid.
 
@@ -92,7 +93,7 @@ class CreatePool:
     control_plane: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UpdatePool:
     """Change properties of a pool in place: ``patch`` is the body of Update Pool.
 
@@ -107,7 +108,7 @@ class UpdatePool:
     control_plane: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RestartNodes:
     """Restart these nodes of a pool, so that their start task runs again."""
 
@@ -115,7 +116,7 @@ class RestartNodes:
     nodes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResizePool:
     """Resize a pool. ``timeout`` (ISO 8601) is how long that may take."""
 
@@ -126,7 +127,7 @@ class ResizePool:
     control_plane: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ScalePool:
     """Enable autoscale, with an evaluation every ``interval`` (ISO 8601); ``None``: disable it."""
 
@@ -136,7 +137,7 @@ class ScalePool:
     control_plane: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReplacePool:
     """Delete a pool, wait until it is deleted, and create it again.
 
@@ -150,7 +151,7 @@ class ReplacePool:
     deletes_by_control_plane: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WaitForPool:
     """Wait until a node of the pool can run tasks, or it is certain that none can."""
 
@@ -158,7 +159,7 @@ class WaitForPool:
     nodes: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CreateJob:
     """Create a job, in a later second than that of ``after``.
 
@@ -171,7 +172,7 @@ class CreateJob:
     after: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReplaceJob:
     """Terminate the job ``ended``, wait until it is completed, and create the next one."""
 
@@ -181,7 +182,7 @@ class ReplaceJob:
     sas: timedelta
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TerminateTasks:
     """End tasks of an earlier version of the spec, and wait until none of them runs.
 
@@ -196,7 +197,7 @@ class TerminateTasks:
     replaced: Stream[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeleteOutputs:
     """Delete the blobs of a container that tasks of an earlier version wrote.
 
@@ -207,7 +208,7 @@ class DeleteOutputs:
     works: Stream[str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UpdateJob:
     """Change properties of a job in place: ``patch`` is the body of Update Job."""
 
@@ -215,7 +216,7 @@ class UpdateJob:
     patch: Record
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CreateSchedule:
     """Create a job schedule. ``sas`` is how long the URLs in the body must stay valid."""
 
@@ -224,7 +225,7 @@ class CreateSchedule:
     sas: timedelta
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UpdateSchedule:
     """Change a job schedule in place: ``patch`` is the body of Update Job Schedule."""
 
@@ -233,7 +234,7 @@ class UpdateSchedule:
     sas: timedelta
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReplaceSchedule:
     """Delete a job schedule with its jobs, wait until it is deleted, and create it again."""
 
@@ -242,7 +243,7 @@ class ReplaceSchedule:
     sas: timedelta
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SubmitTasks:
     """Add the tasks of a stage to a job, in the order of the stream.
 
@@ -257,7 +258,7 @@ class SubmitTasks:
     arriving: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RetryTasks:
     """Reactivate failed tasks of an active job."""
 
@@ -266,14 +267,14 @@ class RetryTasks:
     tasks: Stream[Task]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CloseJob:
     """Let the job end when all its tasks are completed; no tasks are added afterwards."""
 
     job: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WaitForTasks:
     """Wait until ``tasks`` tasks of a job are completed, or until ``limit`` has passed.
 
@@ -304,7 +305,7 @@ class WaitForTasks:
     stages: tuple[StageTotals, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DownloadResults:
     """Download blobs to a folder; ``job`` is the job they are the results of.
 
@@ -332,7 +333,7 @@ class DownloadResults:
     sources: Stream[Path] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeletePool:
     """Delete a pool and wait until it is deleted; ``forced``: also if another job uses it."""
 
@@ -341,21 +342,21 @@ class DeletePool:
     forced: bool = field(default=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeleteJob:
     """Delete a job with its tasks and wait until it is deleted."""
 
     job: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeleteSchedule:
     """Delete a job schedule with all its jobs and wait until it is deleted."""
 
     schedule: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeleteContainers:
     """Delete containers with their blobs.
 

@@ -8,10 +8,11 @@ those of the tasks of the spec or, with the user's consent, those of the run in 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from batchspec.diagnostics import Diagnostic, UsageError
+from batchspec.frozen import frozen
 from batchspec.plan.actions import DeleteContainers, DeletePool, WaitForTasks
 from batchspec.plan.cleanup import (
     cleanup_steps,
@@ -210,7 +211,7 @@ def _plan(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunVersion:
     """Whose results are downloaded.
 

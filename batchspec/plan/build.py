@@ -8,9 +8,10 @@ shows it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError, counted
+from batchspec.frozen import frozen
 from batchspec.plan.actions import (
     CreateJob,
     CreatePool,
@@ -220,7 +221,7 @@ def _replaced_job(
     return ReplacedJob(job, reason) if reason else None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Run:
     """The steps of a run. ``pool`` is the body of Create Pool."""
 

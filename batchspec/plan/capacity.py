@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
 from batchspec.catalog import vm_sizes
 from batchspec.diagnostics import Diagnostic
+from batchspec.frozen import frozen
 from batchspec.plan.observed import PoolFacts
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AccountResource:
     """A Batch account as Azure Resource Manager describes it. Absent is ``None`` or empty.
 
@@ -41,7 +42,7 @@ class AccountResource:
     jobs: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VmSize:
     """A VM size of the region: ``cores`` are those that are available, ``memory`` is in GB.
 
@@ -71,7 +72,7 @@ class VmSize:
         return f"{self.name.lower()} ({', '.join(part for part in parts if part)})"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PoolCores:
     """The cores that a pool has or has requested, whichever are more.
 
@@ -84,7 +85,7 @@ class PoolCores:
     spot: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Capacity:
     """What an account allows, and what its pools use.
 
@@ -146,7 +147,7 @@ class Capacity:
                 yield PoolCores(pool.id, vm_sizes.family_key(self.family(size)), dedicated, spot)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CoreLimit:
     """A quota of cores: what it is of, how many there are, and how many other pools use.
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from urllib.parse import unquote, urlsplit
 
 from batchspec.diagnostics import Secret
+from batchspec.frozen import frozen
 from batchspec.spec import BlobUrl, Record, Template, Text, Value, duration, thaw
 
 
@@ -109,7 +109,7 @@ _EXACT = frozenset({"commandLine", "value", "filePath", "autoScaleFormula", "dis
 """Members whose text counts to the letter."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Difference:
     """A property (a dotted path in REST names) with its wanted and its existing value."""
 

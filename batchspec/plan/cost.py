@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from math import ceil
 
 from batchspec.catalog import NODE_ALLOCATION
+from batchspec.frozen import frozen
 from batchspec.plan.actions import RetryTasks, SubmitTasks, WaitForTasks
 from batchspec.plan.observed import AccountNames, EarlierRun, Observed, PoolFacts, totals
 from batchspec.plan.plan import NodeRelease, Step
@@ -51,7 +51,7 @@ class End(StrEnum):
     """The pool is not created by the spec, and its end is not known."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Amounts:
     """Three numbers in the same unit; ``None``: not known, or of the most: not bounded."""
 
@@ -73,7 +73,7 @@ NOTHING = Amounts(0.0, 0.0, 0.0)
 NOT_KNOWN = Amounts(None, None, None)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeCost:
     """Nodes of one kind: ``nodes`` are the smallest and the largest number (``None``: any)."""
 
@@ -89,7 +89,7 @@ class NodeCost:
         return self.price if isinstance(self.price, Unknown) else None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OtherCost:
     """Something beside nodes; ``rate`` is its key, ``reason`` why its cost is not known."""
 
@@ -99,7 +99,7 @@ class OtherCost:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Estimate:
     """What a run costs in ``currency``, before taxes, at list prices.
 
@@ -136,7 +136,7 @@ class Estimate:
         return tuple(other for other in self.others if other.reason)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeRange:
     """How many nodes of each kind a pool can have, and what follows from its formula.
 
@@ -224,7 +224,7 @@ def uploaded_gb(observed: Observed) -> float:
     return sum(totals(facts.files)[1] for facts in observed.containers.values()) / _GB
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Run:
     """The inputs of an estimate; ``uploaded`` is in GB."""
 

@@ -16,9 +16,10 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
 
+from batchspec.frozen import frozen
 from batchspec.plan.metadata import why_stopped
 from batchspec.plan.observed import JobFacts, TaskFacts
 from batchspec.spec import Spec
@@ -189,7 +190,7 @@ NAMED_NODES = 10
 """How many nodes a record names; the others are counted."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeFailure:
     """Nodes of a pool on which a task of the node failed alike.
 
@@ -256,7 +257,7 @@ def _failure(row: Mapping[str, Any]) -> NodeFailure | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Selection:
     """Failed tasks: of ``causes`` and with ``ids`` (lower case), each empty for all.
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from batchspec.diagnostics import Secret
+from batchspec.frozen import frozen
 from batchspec.plan.identity import content_digest, covered, digest, image_of, with_sources
 from batchspec.plan.items import items
 from batchspec.plan.observed import Observed
@@ -36,7 +36,7 @@ _NAMES = {
 """The properties of a task that its work covers, in words."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ingredient:
     """A part of a spec that work depends on; ``stage`` and ``container`` are empty if of none."""
 

@@ -13,6 +13,7 @@ from decimal import Decimal
 from fnmatch import fnmatchcase
 from itertools import islice
 
+from batchspec.frozen import frozen
 from batchspec.plan.lazy import First, Mapped
 from batchspec.plan.observed import Blob, LocalFile, Observed, Stream
 from batchspec.spec import (
@@ -32,7 +33,7 @@ from batchspec.spec import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """A file or blob of an item; ``container`` is a key. ``ours``: this spec uploads it."""
 
@@ -43,7 +44,7 @@ class Source:
     ours: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Item:
     """The variables for the templates of a task, words for its id, and its files."""
 
@@ -143,7 +144,7 @@ def _file_item(container: str, source: Source) -> Item:
     return Item({"file": file}, (str(file["stem"]),), (source,))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Grouped:
     """Items of several files each; the last may have fewer."""
 
@@ -167,7 +168,7 @@ class _Grouped:
 # --- numbers and combinations ------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Numbers:
     """The numbers of a range. Integers stay integers; steps of 0.1 add up exactly, as decimals."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from batchspec.diagnostics import Diagnostics, counted
+from batchspec.frozen import frozen
 from batchspec.plan.actions import (
     CloseJob,
     CreateJob,
@@ -151,7 +152,7 @@ _PREPARATION_CHANGED = "its preparation task or its files have changed"
 _SIZE = "poolInfo.autoPoolSpecification."
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JobChange:
     """``patch`` is what can be changed in place, ``reason`` why; both are empty if nothing can.
 

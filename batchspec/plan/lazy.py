@@ -6,20 +6,20 @@ import struct
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Generic, TypeVar
 
+from batchspec.frozen import frozen
 from batchspec.plan.observed import Blob, LocalFile, Stream
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FilterMapped(Generic[T, U]):
     """The results of a function for the members of a stream, without ``None``.
 
@@ -37,7 +37,7 @@ class FilterMapped(Generic[T, U]):
         return self.length
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mapped(Generic[T, U]):
     """The results of a function for each member of a stream."""
 
@@ -51,7 +51,7 @@ class Mapped(Generic[T, U]):
         return len(self.source)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class First(Generic[T]):
     """The first members of a stream, at most ``most``; no others are created or counted."""
 
@@ -65,7 +65,7 @@ class First(Generic[T]):
         return sum(1 for _ in self)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FilesToUpload:
     """The files of a container that are new or whose content changed, in order of their names.
 

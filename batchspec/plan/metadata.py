@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from batchspec.frozen import frozen
 from batchspec.plan.identity import content_digest, digest, is_log, rows_digest
 from batchspec.plan.observed import Blob, ContainerFacts, JobFacts, Observed
 from batchspec.spec import (
@@ -43,7 +44,7 @@ Equal versions make equal tasks, so that a job without tasks can be compared, to
 """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Provenance:
     """Who applied a spec, according to metadata; fields are empty or ``None`` if not recorded."""
 

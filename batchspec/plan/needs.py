@@ -12,9 +12,10 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain
 
+from batchspec.frozen import frozen
 from batchspec.plan.observed import Marks, Stream
 from batchspec.plan.tasks import Task
 from batchspec.spec import Record, Stage, Value, wrapped
@@ -60,7 +61,7 @@ def link(
     return linked
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Linked:
     """A stage's tasks, each waiting for ``waits``, and then its joins: a stream.
 
@@ -111,7 +112,7 @@ def _without(ids: Value, numbers: tuple[int, ...]) -> Iterator[Value]:
         yield Record(start=start, end=end)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Tree:
     """``last`` are the ids to wait for; ``joins`` are the tasks in between."""
 
@@ -119,7 +120,7 @@ class _Tree:
     joins: Stream[Task] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Joins:
     """The joins of a stage, by level, as a stream. Only the ids of joins are in memory."""
 

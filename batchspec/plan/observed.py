@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from batchspec.diagnostics import Diagnostic, StalePlanError
+from batchspec.frozen import frozen
 from batchspec.spec import Record
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ UNHEALTHY = (START_TASK_FAILED, NODE_UNUSABLE)
 """The states of a node that accepts no tasks until a client acts."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Marks:
     """The digests in the display name of a task, which identify its item and its work.
 
@@ -89,7 +90,7 @@ class Stream(Protocol[T_co]):
     def __len__(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AccountNames:
     """The names of an account, which contain no secret; ``target`` is ``local`` or ``azure``."""
 
@@ -98,7 +99,7 @@ class AccountNames:
     storage: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Origin:
     """Who runs a spec, and from where: ``user@host``, and a digest of the host and the spec's path.
 
@@ -138,7 +139,7 @@ def file_changed(file: LocalFile, why: str) -> StalePlanError:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Blob:
     """A blob as listed; ``md5`` is ``None`` if the service has none.
 
@@ -152,7 +153,7 @@ class Blob:
     work: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ContainerFacts:
     """A container of the spec: ``metadata`` is ``None`` when it does not exist.
 
@@ -170,7 +171,7 @@ class ContainerFacts:
         return self.metadata is not None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoredPackage:
     """A version of an application package in the account.
 
@@ -185,7 +186,7 @@ class StoredPackage:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PackageFacts:
     """An application package of the spec: its files, and its version in the account, if any.
 
@@ -197,7 +198,7 @@ class PackageFacts:
     stored: StoredPackage | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PoolFacts:
     """An existing pool. ``properties`` is Get Pool's body; counts are of nodes.
 
@@ -247,7 +248,7 @@ class PoolFacts:
         return self.target_dedicated + self.target_spot
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JobFacts:
     """An existing job. ``properties`` is Get Job's body.
 
@@ -266,7 +267,7 @@ class JobFacts:
     scheduling_error: tuple[str, str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ScheduleFacts:
     """An existing job schedule. ``properties`` is Get Job Schedule's body.
 
@@ -284,7 +285,7 @@ class ScheduleFacts:
     ended: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskFacts:
     """An existing task: ``succeeded`` is ``None`` until it is completed.
 
@@ -334,7 +335,7 @@ class TaskIndex(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SupportedImage:
     """An image that the account supports, as List Supported Images returns it."""
 
@@ -349,7 +350,7 @@ class SupportedImage:
     version: str = "latest"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Receipt:
     """The files of earlier downloads of this spec that are unchanged on the disk.
 
@@ -376,7 +377,7 @@ class Receipt:
     first_edited: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Usage:
     """How much of its quotas the account uses.
 
@@ -387,7 +388,7 @@ class Usage:
     jobs: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EarlierRun:
     """What an earlier job of the spec shows about the time that a run takes, in seconds.
 
@@ -403,7 +404,7 @@ class EarlierRun:
     after: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CostFacts:
     """Facts for an estimate: the prices of the pool's nodes, and the last run that is known."""
 
@@ -411,7 +412,7 @@ class CostFacts:
     earlier: EarlierRun | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Observed:
     """All facts that a plan depends on.
 

@@ -5,8 +5,9 @@ A separate module, because ``--help`` needs it and must not import the planner.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from batchspec.frozen import frozen
 
 
 class Part(StrEnum):
@@ -16,7 +17,7 @@ class Part(StrEnum):
     JOB = "job"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PlanOptions:
     """``rerun``: run finished tasks again. ``replace``: create these parts again.
 

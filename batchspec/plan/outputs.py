@@ -11,6 +11,7 @@ from functools import cached_property
 from hashlib import blake2b
 from os.path import commonprefix
 
+from batchspec.frozen import frozen
 from batchspec.plan.identity import is_log
 from batchspec.plan.metadata import WorkSet, container_of, destination_of, is_stale, work_number
 from batchspec.plan.observed import Blob, Observed, Stream
@@ -77,7 +78,7 @@ class Promise:
         return _digest(self.container, self.blob)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outputs:
     """The promises of all tasks of a run, as a stream.
 

@@ -5,7 +5,7 @@ service releases the nodes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from math import ceil
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from batchspec.catalog import NODE_RELEASE
 from batchspec.diagnostics import Diagnostic, Place, Severity
+from batchspec.frozen import frozen
 from batchspec.plan.actions import (
     Action,
     CreateJob,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from batchspec.plan.cost import Estimate
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeRelease:
     """What delays the release of nodes after the job.
 
@@ -89,7 +90,7 @@ class Gate(StrEnum):
     """When all other steps have ended, successfully or not, and the user agrees."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """One step. ``after`` are the ids of steps to wait for; ``items`` counts files, tasks or nodes.
 
@@ -124,7 +125,7 @@ class Fact(NamedTuple):
     parts: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """A whole plan. ``digest`` is the spec's, ``fingerprint`` that of the ``snapshot``.
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from batchspec.diagnostics import Diagnostic, Secret, SpecError, StalePlanError, redact
+from batchspec.frozen import frozen
 from batchspec.plan.assemble import ABSENT
 from batchspec.plan.options import Part, PlanOptions
 from batchspec.plan.plan import Fact, Plan
@@ -24,7 +24,7 @@ _FORM = "batchspec-plan"
 _VERSION = 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SavedPlan:
     """A plan file: ``spec`` is the path of the spec, ``variables`` those that are no secret.
 

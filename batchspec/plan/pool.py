@@ -8,9 +8,10 @@ A difference while the digests are equal is drift: another client changed the po
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from batchspec.diagnostics import Diagnostics, abridged, counted
+from batchspec.frozen import frozen
 from batchspec.plan.actions import (
     CreatePool,
     ReplacePool,
@@ -119,7 +120,7 @@ _UNSEEN = {
 """Changes that only a digest shows: content of files, removed properties."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PoolChange:
     """How a pool changes (``NOW``, ``REBOOT`` or ``REPLACE``), and why.
 

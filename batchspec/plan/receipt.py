@@ -10,19 +10,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
 from batchspec.diagnostics import counted
+from batchspec.frozen import frozen
 from batchspec.plan.observed import LocalFile, Observed, Stream
 from batchspec.spec import Rows, Spec
 
 _VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DownloadedFile:
     """A result on the disk: its blob, path, size in bytes and MD5.
 
@@ -143,7 +143,7 @@ PROTECTED = frozenset({".git", ".batchspec"})
 """Folders in which no result is written: a file there could run a program, or forge a receipt."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SourceFiles:
     """The spec, its files of rows, and the files that it uploads: a stream of paths."""
 

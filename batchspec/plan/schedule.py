@@ -7,9 +7,10 @@ Changes apply to jobs that start afterwards; a running job stays as it is.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError, UsageError, abridged
+from batchspec.frozen import frozen
 from batchspec.plan.actions import CreateSchedule, ReplaceSchedule, UpdateSchedule, WaitForPool
 from batchspec.plan.assemble import assemble
 from batchspec.plan.changes import SCHEDULE, ChangeMethod, Difference, differences
@@ -152,7 +153,7 @@ _POOL_CHANGED = "the pool of the schedule changed"
 _SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ScheduleChange:
     """Why a schedule changes. ``patch`` is the update; if empty, the schedule is replaced."""
 

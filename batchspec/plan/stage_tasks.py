@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import astuple, field, replace
 from datetime import datetime
 from enum import Enum, auto
 
+from batchspec.frozen import frozen
 from batchspec.plan.failures import Selection
 from batchspec.plan.lazy import FilterMapped, Mapped
 from batchspec.plan.metadata import STAGES
@@ -23,7 +24,7 @@ from batchspec.plan.tasks import Task
 from batchspec.spec import Spec, Stage
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StageTasks:
     """A stage's tasks: how many there are, are done, are in progress; those to submit or retry.
 
@@ -93,7 +94,7 @@ _DONE = frozenset({_Class.DONE_HERE, _Class.DONE_BEFORE})
 _KEPT = _DONE | {_Class.IN_PROGRESS}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Classified:
     """The class of a task: ``facts`` are of the newest task of its item, if one counts.
 
@@ -107,7 +108,7 @@ class _Classified:
     other: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskClassifier:
     """Decides what happens to the tasks of a stage by their facts.
 
@@ -246,7 +247,7 @@ def state_of(facts: TaskFacts) -> str:
     return "active" if facts.state == "active" else "running"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Survey:
     """The result of one pass over a stage's tasks.
 
@@ -386,7 +387,7 @@ def _ids_here(classifier: TaskClassifier) -> Callable[[Task], str | None]:
     return pick
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StageTotals:
     """The numbers of a stage in the plan.
 
@@ -402,7 +403,7 @@ class StageTotals:
     failed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StageCounts:
     """The tasks of a stage over all jobs of the run.
 

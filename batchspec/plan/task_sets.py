@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
+from batchspec.frozen import frozen
 from batchspec.plan.failures import Selection
 from batchspec.plan.ingredients import changes_of_stage, definitions
 from batchspec.plan.metadata import (
@@ -43,7 +44,7 @@ _LONGEST_BASE = 60
 """Job ids have at most 64 characters, including suffixes such as ``-r2``."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReplacedJob:
     """An open job that another one replaces, and the reason."""
 
@@ -51,7 +52,7 @@ class ReplacedJob:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EarlierTasks:
     """Tasks of an earlier version of the spec that are ended before others are submitted.
 
@@ -74,7 +75,7 @@ class EarlierTasks:
         return self.running + self.waiting + self.ended
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskSets:
     """All tasks to be done. ``job`` is the job's id, ``open_job`` its facts if it exists.
 
@@ -322,7 +323,7 @@ def _read(found: Iterable[Survey]) -> frozenset[str]:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Works:
     """The digests of the work of all tasks of a run: a stream."""
 
@@ -395,7 +396,7 @@ def _with_superseded(found: Survey, index: TaskIndex, job: str) -> StageTasks:
     return replace(found.work, superseded=max(0, stay))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Joins:
     """The joins that the spec needs and that are in the job."""
 
@@ -417,7 +418,7 @@ class _Joins:
                         yield facts
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Kept:
     """The ids of the tasks of an open job that are not of an earlier version: a stream."""
 
@@ -433,7 +434,7 @@ class _Kept:
         return sum(each.states.total() for each in self.surveys) + self.joins.states().total()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Replaced:
     """The ids of the tasks of an open job that new tasks of the same id replace: a stream."""
 

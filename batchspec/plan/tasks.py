@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice
 from typing import TypeAlias
 from urllib.parse import quote
 
 from batchspec.diagnostics import Diagnostic, SpecError
+from batchspec.frozen import frozen
 from batchspec.plan.identity import VALID, Identity, covered, task_id, words_of
 from batchspec.plan.items import Item, items
 from batchspec.plan.managed_identity import authorized
@@ -101,7 +102,7 @@ _ITSELF = "\ue000task.id\ue000"
 """The placeholder of ``task.id`` until the id is known; from the private use area of Unicode."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Task:
     """One task: ``body`` is the body of Create Task without the ``dependsOn`` of the stage's needs.
 
@@ -128,7 +129,7 @@ def expand(spec: Spec, stage: Stage, observed: Observed, *, windows: bool) -> Ex
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Expansion:
     """A stage's tasks: a :class:`~batchspec.plan.observed.Stream`."""
 

@@ -14,12 +14,12 @@ import re
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from batchspec.catalog.vm_sizes import is_well_formed
+from batchspec.frozen import frozen
 from batchspec.pricing.model import NodeKind, NodePrices, NodeType, Price, PriceTable, Unknown
 from batchspec.pricing.retail import PricesUnavailableError
 from batchspec.pricing.rows import choose_all, deciding
@@ -32,7 +32,7 @@ _VERSION = 1
 _UNSAFE = re.compile(r"[^a-z0-9_-]")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """The rows of one size in one region, and when they were read."""
 
@@ -40,7 +40,7 @@ class Entry:
     rows: tuple[Mapping[str, object], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PriceCache:
     """Entries in a folder, one file each. A folder that cannot be written only costs requests."""
 

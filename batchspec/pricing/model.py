@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
+
+from batchspec.frozen import frozen
 
 USD = "USD"
 """The currency of Azure's prices; those in other currencies are converted for reference."""
@@ -22,7 +24,7 @@ class NodeKind(StrEnum):
     SPOT = "spot"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeType:
     """What is priced. ``size`` is a VM size in any case; ``region`` is empty if it is not known."""
 
@@ -31,7 +33,7 @@ class NodeType:
     windows: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Price:
     """The price of a node for an hour; ``source`` is where it is from, with its date."""
 
@@ -40,7 +42,7 @@ class Price:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unknown:
     """No price is known: ``reason`` is a part of a sentence, ``fix`` what to do about it."""
 
@@ -48,7 +50,7 @@ class Unknown:
     fix: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodePrices:
     """The prices of one type of node, by kind."""
 
@@ -61,7 +63,7 @@ class NodePrices:
         return self.dedicated if kind is NodeKind.DEDICATED else self.spot
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PriceTable:
     """Prices that the user gives: per hour, by VM size in lower case and by kind."""
 

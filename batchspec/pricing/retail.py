@@ -13,7 +13,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import Message
 from email.utils import parsedate_to_datetime
@@ -21,6 +20,7 @@ from typing import IO
 from urllib.parse import quote, urlsplit
 
 from batchspec.catalog.vm_sizes import arm_name
+from batchspec.frozen import frozen
 
 API = "https://prices.azure.com/api/retail/prices"
 _VERSION = "2023-01-01-preview"
@@ -36,14 +36,14 @@ class PricesUnavailableError(Exception):
     """The API gave no complete answer; the message is a part of a sentence."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RetailPrices:
     """A client of the API. ``monotonic`` and ``sleep`` are in seconds, ``now`` is the time."""
 

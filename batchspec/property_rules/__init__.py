@@ -9,9 +9,9 @@ that need the account.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 
+from batchspec.frozen import frozen
 from batchspec.property_rules.arm_pool import ForeignPropertyError, arm_names, arm_pool, batch_pool
 from batchspec.property_rules.job import JOB, TASKS
 from batchspec.property_rules.machine import MACHINE
@@ -43,7 +43,7 @@ __all__ = [
 PROPERTY_RULES: tuple[PropertyRule, ...] = (*POOL, *MACHINE, *NETWORK, *JOB, *TASKS)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Violation:
     """A property that breaks a rule.
 

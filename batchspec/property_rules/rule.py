@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from typing import Final, Literal, TypeAlias
+
+from batchspec.frozen import frozen
 
 
 class _Unknown(Enum):
@@ -19,7 +20,7 @@ UNKNOWN: Final = _Unknown.UNKNOWN
 varies from task to task. A rule never reports it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Properties:
     """An object of a request: the name of its model in the SDK, and its members by REST name."""
 
@@ -75,7 +76,7 @@ Path: TypeAlias = tuple["str | int", ...]
 """REST names and indexes of lists, from the object that a rule checks."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """One property that breaks a rule. ``message`` has REST names in backticks.
 
@@ -96,7 +97,7 @@ INVALID, MISSING = "InvalidPropertyValue", "MissingRequiredProperty"
 """Error codes of the service. A property that is required and absent has the second one."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PropertyRule:
     """A rule that the Batch reference states about properties of one object.
 

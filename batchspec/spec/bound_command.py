@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import TypeAlias
 
 from batchspec.diagnostics import SpecError
+from batchspec.frozen import frozen
 from batchspec.spec.model import Command, Shell
 from batchspec.spec.template import evaluate, looked_up, parts, places
 from batchspec.spec.values import LIMIT, Quoted, Quoting, Template, Text
@@ -26,7 +27,7 @@ _LARGEST = 1 << 63
 """Larger numbers are left to ``command_line``, which may refuse them."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _BoundText:
     """A template with the values that all tasks share.
 
@@ -61,7 +62,7 @@ class _BoundText:
         return "".join(found)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BoundCommand:
     """A command with the values that all tasks share; ``shared`` are their names."""
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from batchspec.diagnostics import Diagnostic, Severity
+from batchspec.frozen import frozen
 from batchspec.spec.convert import iso
 from batchspec.spec.validator_messages import did_you_mean, listed
 from batchspec.spec.yaml_tree import Node, made
@@ -46,7 +47,7 @@ class Scenario(StrEnum):
         return self in (Scenario.WORKDAY, Scenario.WORKDAY_WITH_OFFPEAK)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Scale:
     """The members of ``nodes: {scale: ...}``.
 
@@ -198,7 +199,7 @@ _HELD = re.compile(
 _TIMED_SPOT = re.compile(r"^\$TargetLowPriorityNodes = busy \? (\d+) : (\d+);$", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ScaleRange:
     """The nodes of a formula of this module, and how long they stay without tasks.
 

@@ -8,20 +8,21 @@ form.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from batchspec.diagnostics import Diagnostic, Place, Secret
+from batchspec.frozen import frozen
 from batchspec.spec.values import Record, Template, Value
 
 if TYPE_CHECKING:
     from batchspec.pricing import PriceTable
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UploadGlob:
     """One entry of ``containers.NAME.upload``.
 
@@ -37,7 +38,7 @@ class UploadGlob:
     content_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Container:
     """A blob container: ``key`` is its name in the spec, ``id`` its name in the account.
 
@@ -54,7 +55,7 @@ class Container:
     implied: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Package:
     """An application package: a version of the application ``name``, with these files.
 
@@ -82,7 +83,7 @@ class PoolKind(StrEnum):
     JOB = "job"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ImageAlias:
     """An ``image:`` alias, resolved from the account's list of supported images."""
 
@@ -90,7 +91,7 @@ class ImageAlias:
     where: Place
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pool:
     """The pool. ``properties`` is the body of Create Pool without the result of ``image``.
 
@@ -109,7 +110,7 @@ class Pool:
     auto: Record = field(default_factory=Record)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Job:
     """The job. ``properties`` is the body of Create Job without the pool.
 
@@ -129,12 +130,12 @@ class Job:
     release_containers: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Once:
     """No ``for_each``: one task."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EachFile:
     """``{files: CONTAINER}``: the files that this spec uploads there, ``group`` files per task."""
 
@@ -143,7 +144,7 @@ class EachFile:
     group: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EachBlob:
     """``{blobs: CONTAINER}``: the existing blobs of the container."""
 
@@ -153,7 +154,7 @@ class EachBlob:
     group: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NumberRange:
     """``[start, stop, step]``: the numbers from ``start`` to ``stop``, exclusive."""
 
@@ -162,7 +163,7 @@ class NumberRange:
     step: int | float = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Matrix:
     """All combinations of the axes, the last one fastest; ``exclude`` removes, ``include`` adds."""
 
@@ -171,7 +172,7 @@ class Matrix:
     include: tuple[Record, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rows:
     """``{rows: FILE}``: one task per row; the columns (or keys) are the variables."""
 
@@ -179,14 +180,14 @@ class Rows:
     where: Place
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EachNumber:
     """``{range: [start, stop, step]}``: the variable is ``value``."""
 
     numbers: NumberRange
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EachValue:
     """``{list: [...]}``: the variable is ``value``; keys of an object are also variables."""
 
@@ -205,7 +206,7 @@ class Shell(StrEnum):
     """No shell: the service splits the command line."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Command:
     """A command line before its templates are evaluated.
 
@@ -218,7 +219,7 @@ class Command:
     arguments: tuple[Template, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stage:
     """One entry of ``tasks``: a source of items, and the task to create for each item.
 
@@ -250,7 +251,7 @@ class When(StrEnum):
     ASK = "ask"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """One entry of ``results``: the files to download and their folder. ``container`` is a key."""
 
@@ -262,7 +263,7 @@ class Result:
     overwrite: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cleanup:
     """What is deleted at the end, after the results are downloaded."""
 
@@ -271,7 +272,7 @@ class Cleanup:
     pool: When = When.NEVER
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OtherRates:
     """What the user expects to pay beside the price of nodes; ``None``: not known.
 
@@ -285,7 +286,7 @@ class OtherRates:
     egress_per_gb: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cost:
     """The ``cost`` section. Amounts are in ``currency``.
 
@@ -310,7 +311,7 @@ class NotifyWhen(StrEnum):
     ON_FAILURE = "on_failure"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Webhook:
     """What receives the summary of a run with POST.
 
@@ -323,7 +324,7 @@ class Webhook:
     headers: Mapping[str, Secret] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Notify:
     """The ``notify`` section. ``command`` is a complete command line of this machine.
 
@@ -336,7 +337,7 @@ class Notify:
     when: NotifyWhen = NotifyWhen.ALWAYS
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spec:
     """A complete spec.
 

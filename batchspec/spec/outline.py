@@ -6,10 +6,10 @@ The spec may be incomplete or wrong, and its parameters need no values.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from batchspec.diagnostics import SpecError
+from batchspec.frozen import frozen
 from batchspec.spec.yaml_parser import parse, read_source
 
 _LARGEST = 64 * 1024
@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """A valid name; records are in a folder with this name, which another text could leave."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outline:
     """The name of a spec, empty if none is valid, and the keys of its sections in their order."""
 

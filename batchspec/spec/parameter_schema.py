@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from batchspec.frozen import frozen
 from batchspec.spec.validator_messages import TYPE_NAMES
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _SIMPLE_TYPES: Mapping[str, tuple[type, ...]] = {
 _BOUNDS = ("minimum", "maximum")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mismatch:
     """Why a value does not match a schema.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from batchspec.diagnostics import (
@@ -24,6 +24,7 @@ from batchspec.diagnostics import (
     SpecError,
     UsageError,
 )
+from batchspec.frozen import frozen
 from batchspec.spec.parameter_schema import (
     declaration_mismatch,
     fits_simple,
@@ -53,7 +54,7 @@ _ANNOTATIONS = ("secret", "key_vault", "examples", "default", "title", "descript
 """Members of a declaration that do not restrict the value."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Given:
     """A value; ``where`` is its position in a file, ``source`` the option or variable with it."""
 

@@ -10,12 +10,13 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
 from batchspec.diagnostics import Diagnostic, Diagnostics, Place, Secret, SpecError
+from batchspec.frozen import frozen
 from batchspec.spec import build
 from batchspec.spec.formulas import formula_rules, with_pool_end
 from batchspec.spec.model import Container, Cost, Notify, Package, Spec
@@ -291,7 +292,7 @@ def document(found: Rendered) -> dict[str, object]:
     return plain
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Names:
     """What templates call the containers (by id) and secrets (by identity) of a spec."""
 

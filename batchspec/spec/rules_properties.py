@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from itertools import takewhile
 
 from batchspec.diagnostics import Diagnostic, Place, Severity
+from batchspec.frozen import frozen
 from batchspec.property_rules import (
     UNKNOWN,
     Path,
@@ -29,7 +30,7 @@ from batchspec.spec.values import Record, Template, Value
 from batchspec.spec.yaml_tree import Node
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """An expanded part: its place in the spec, and the model of the SDK that it becomes.
 

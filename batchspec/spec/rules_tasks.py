@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
 from batchspec.diagnostics import Diagnostic, Place
+from batchspec.frozen import frozen
 from batchspec.property_rules import UNKNOWN, Properties
 from batchspec.spec.rules_properties import Part, properties_of
 from batchspec.spec.validator_messages import did_you_mean
@@ -154,7 +154,7 @@ _JOB_ACTIONS = frozenset({"terminate", "disable", "none"})
 _WILDCARD = re.compile(r"[*?\[]|\{\{")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Pool:
     """What tasks need to know of the pool that the spec creates."""
 

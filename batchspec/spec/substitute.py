@@ -13,10 +13,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from batchspec.diagnostics import Diagnostic, Diagnostics, SpecError
+from batchspec.frozen import frozen
 from batchspec.spec.convert import check_command, command_line, command_of, for_each, template_of
 from batchspec.spec.model import (
     EachBlob,
@@ -183,7 +184,7 @@ _WINDOWS_MARKS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rendered:
     """A tree with its templates filled in, before short forms are expanded.
 
@@ -322,7 +323,7 @@ def _is_wrong(node: Node) -> bool:
     return node.wrong or any(map(_is_wrong, (*node.members.values(), *node.items)))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Substitution:
     """Fills in templates from ``scope``. Without a scope it only checks them."""
 

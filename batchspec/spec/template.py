@@ -19,6 +19,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from batchspec.diagnostics import Diagnostic, Place, Secret, SpecError
+from batchspec.frozen import frozen
 from batchspec.spec.insertion import (
     DOUBLE,
     NESTED_DOUBLE,
@@ -75,7 +76,7 @@ _WORDS = frozenset(("and", "else", "false", "if", "in", "is", "none", "not", "or
 """Words that are not names in Jinja, in any case."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Names:
     """The names that a template can use, with their members; ``open``: any name is allowed."""
 

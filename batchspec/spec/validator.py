@@ -18,12 +18,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from batchspec.diagnostics import Diagnostic, Diagnostics, Secret, nearest
+from batchspec.frozen import frozen
 from batchspec.spec import validator_messages as messages
 from batchspec.spec.convert import duration, is_too_long, iso, moment, suggested, template_of
 from batchspec.spec.values import Kind, Record, Text, Value
@@ -137,7 +138,7 @@ def typed(text: str | Text, kind: Kind) -> Value:
     return result if kind.becomes is None else kind.becomes[result]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Validator:
     problems: Diagnostics
 

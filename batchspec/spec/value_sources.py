@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from batchspec.diagnostics import Diagnostic, Secret, nearest
+from batchspec.frozen import frozen
 from batchspec.spec.yaml_tree import Node
 
 PREFIX = "BATCHSPEC_VAR_"
@@ -19,7 +20,7 @@ ReadValue: TypeAlias = Callable[[str, str], str]
 """Returns the value of a secret from its name and ``@FILE`` or ``-``; raises ``UsageError``."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ValueSources:
     """Where values of parameters come from, beside their declarations.
 

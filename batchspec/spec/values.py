@@ -12,12 +12,13 @@ import json
 import re
 import shlex
 from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping, ValuesView
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from types import BuiltinMethodType
 from typing import Any, Literal, NamedTuple, NoReturn, TypeAlias
 
 from batchspec.diagnostics import Place, Secret
+from batchspec.frozen import frozen
 
 
 class Quoting(StrEnum):
@@ -51,7 +52,7 @@ class UnquotableError(ValueError):
         self.fix = fix
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BlobUrl:
     """The URL of a container or of a blob in it.
 
@@ -70,7 +71,7 @@ class BlobUrl:
         return f"<sas>{name}" if self.permissions else f"<url>{name}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Quoted:
     """A string that is quoted as one argument after it is resolved."""
 
@@ -82,7 +83,7 @@ Piece: TypeAlias = str | BlobUrl | Secret | Quoted
 """A part of a :class:`Text`."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Text:
     """A string with pieces that are resolved at submission."""
 
@@ -219,7 +220,7 @@ def _in_windows(value: str) -> str:
     return value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kind:
     """What the schema expects where a template is written.
 
@@ -244,7 +245,7 @@ class Target(StrEnum):
     URL = "url"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Template:
     """A ``{{ ... }}`` text of a stage that is evaluated for every task.
 

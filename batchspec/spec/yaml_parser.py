@@ -20,6 +20,7 @@ from typing import BinaryIO, NoReturn
 import yaml
 
 from batchspec.diagnostics import Diagnostic, Diagnostics, Place, Severity, SpecError, redact
+from batchspec.frozen import frozen
 from batchspec.spec.yaml_tree import Node, Scalar
 
 LARGEST = 1024 * 1024
@@ -32,7 +33,7 @@ _WIDE = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _START = "Check the path, or create a spec with `batchspec init`."
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """The text of ``file`` (the path as the user wrote it).
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
 from batchspec.diagnostics import Place
+from batchspec.frozen import frozen
 from batchspec.spec.values import Kind, Text
 
 _POSITION_DEPTH = 8
@@ -22,7 +23,7 @@ _NO_POSITIONS = frozenset({"for_each"})
 Scalar: TypeAlias = "str | int | float | bool | Text | None"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Node:
     """A scalar, a list or a mapping, with its position.
 

@@ -47,7 +47,7 @@ def test_the_contracts_name_every_package() -> None:
         assert set(contract["source_modules"]) == packages - {allowed}, contract["id"]
     (alone,) = [c for c in CONTRACTS if c["id"] == "local-alone"]
     # The client and the service share the language of formulas, and the facts about Azure.
-    shared = {"batchspec.autoscale", "batchspec.catalog", "batchspec.property_rules"}
+    shared = {f"batchspec.{name}" for name in ("autoscale", "catalog", "frozen", "property_rules")}
     allowed_packages = {"batchspec.local", *shared}
     assert set(alone["forbidden_modules"]) == packages - allowed_packages
 

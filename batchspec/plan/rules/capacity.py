@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
 from batchspec.catalog import vm_sizes
 from batchspec.diagnostics import Diagnostic, abridged, counted
+from batchspec.frozen import frozen
 from batchspec.plan.actions import (
     CreateJob,
     CreatePool,
@@ -40,7 +40,7 @@ _SHOWN = 5
 _KEYS = ("nodes", "target_dedicated_nodes", "target_low_priority_nodes", "auto_scale_formula")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Demand:
     """Nodes of one kind at their largest number; 1 if a custom formula decides it."""
 
@@ -322,7 +322,7 @@ def job_quota_reached(context: RuleContext, steps: Sequence[Step]) -> Iterator[F
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _ResourceCount:
     """Pools, or active jobs and schedules: those that exist, and the ``total`` with new ones.
 

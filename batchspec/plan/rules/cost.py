@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
 from batchspec.diagnostics import Diagnostics
+from batchspec.frozen import frozen
 from batchspec.plan.cost import End, Estimate, estimate, most_cost, uploaded_gb
 from batchspec.plan.observed import CostFacts, Observed
 from batchspec.plan.plan import Step
@@ -199,7 +200,7 @@ def fit_to_bound(spec: Spec, observed: Observed, problems: Diagnostics) -> Spec:
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shortened:
     """What was changed: the time limit and the largest number of nodes, before and after."""
 
@@ -207,7 +208,7 @@ class Shortened:
     nodes: tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Fit:
     """The inputs; ``bound`` is an amount, ``uploaded`` in GB."""
 

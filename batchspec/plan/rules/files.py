@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import PurePosixPath
 
 from batchspec.diagnostics import Place
+from batchspec.frozen import frozen
 from batchspec.plan.lazy import duplicates
 from batchspec.plan.rules.image import runs_windows
 from batchspec.plan.rules.rule import (
@@ -39,7 +39,7 @@ _FILE = re.compile(r"\bfiles?\b")
 _URL = re.compile(r"\burl\b|_url\b")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeFile:
     """A file on a node: its path there, its source, and what identifies its content.
 

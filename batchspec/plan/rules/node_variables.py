@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from batchspec.diagnostics import Place, nearest
+from batchspec.frozen import frozen
 from batchspec.plan.rules.image import runs_windows
 from batchspec.plan.rules.rule import (
     ERROR,
@@ -98,7 +99,7 @@ _OTHER_SHELL = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Source:
     """A text that the node expands variables in; ``where`` is its position in the spec.
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec
 
 from batchspec.diagnostics import Diagnostic, Place, Severity
+from batchspec.frozen import frozen
 from batchspec.plan.observed import Observed
 from batchspec.spec import PoolKind, Record, Spec, Stage, scale_bounds, scale_range
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from batchspec.plan.capacity import AccountResource
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RuleContext:
     """``body`` is the pool as Create Pool takes it; that of a pool marked ``existing`` is empty."""
 
@@ -121,7 +122,7 @@ WARNING, NOTE = Severity.WARNING, Severity.NOTE
 P = ParamSpec("P")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """One violation of a rule: what happened, where, and a more specific fix than the rule's."""
 
@@ -131,7 +132,7 @@ class Finding:
     fix: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule(Generic[P]):
     """A check with its metadata; calling it returns the diagnostics of all violations.
 
@@ -158,7 +159,7 @@ class Rule(Generic[P]):
         return Diagnostic(self.code, found.summary, found.detail, found.where, fix, self.severity)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RuleGroup:
     """Rules about one subject, in the order of ``docs/findings.md``.
 
@@ -215,7 +216,7 @@ _CAPITAL = re.compile(r"(?<=[a-z0-9])[A-Z]")
 _LAST = re.compile(r"(?:\.[^.\[\]]+|\[\d+\])$")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskBody:
     """A body of a task as the spec describes it; ``path`` is that of its keys in the spec.
 

@@ -1,7 +1,4 @@
-"""Rules about single tasks: every task is created and checked once before anything is sent.
-
-Tasks are checked one by one and are not kept in memory.
-"""
+"""Rules about single tasks, which are created and checked one by one before anything is sent."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from batchspec.diagnostics import Diagnostic, Place, SpecError, counted
+from batchspec.frozen import frozen
 from batchspec.plan.items import Item, items
 from batchspec.plan.lazy import are_distinct, duplicates
 from batchspec.plan.observed import Observed
@@ -400,7 +398,7 @@ def _ids(
             yield task.id.lower()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Limits:
     """The limits of a stage's tasks.
 

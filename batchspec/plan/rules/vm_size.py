@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 
 from batchspec.catalog import vm_sizes
 from batchspec.diagnostics import Diagnostic, counted
+from batchspec.frozen import frozen
 from batchspec.plan.capacity import VmSize
 from batchspec.plan.cost import node_range
 from batchspec.plan.plan import Step
@@ -172,7 +172,7 @@ _GPU_DRIVER = re.compile(r"(nvidia|amd)gpudriver", re.IGNORECASE)
 """Types of the VM extensions that install the driver of a GPU (publisher Microsoft.HpcCompute)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Asked:
     """What a pool asks of its size: in words, where in the pool, and which sizes have it."""
 

@@ -1,0 +1,116 @@
+"""A decorator like ``dataclass(frozen=True, slots=True)`` that takes a third of its time.
+
+Python compiles six methods for such a class. A command imports some 300 classes, which was a
+quarter of its start. Here only ``__init__`` is compiled; classes share the code of other methods.
+``dataclasses.replace``, ``fields`` and ``asdict`` work as with any dataclass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, FrozenInstanceError, dataclass, field, fields
+from operator import attrgetter
+from typing import Any, TypeVar, dataclass_transform
+
+_T = TypeVar("_T")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field, Field))
+def frozen(cls: type[_T]) -> type[_T]:
+    """Make a class a frozen dataclass with slots.
+
+    Methods of the class are kept. Its base classes have no fields, or are made by ``frozen``.
+    """
+    own = vars(cls).keys()
+    made = dataclass(init=False, repr=False, eq=False, slots=True)(cls)
+    found = fields(made)  # type: ignore[arg-type]
+    methods = {
+        "__init__": _init(made, found),
+        "__repr__": _repr(tuple(each.name for each in found if each.repr)),
+        "__getstate__": _get_state,
+        "__setstate__": _set_state,
+        **_comparison(found),
+        **_REFUSED,
+    }
+    for name, method in methods.items():
+        if name not in own:
+            setattr(made, name, method)
+    return made
+
+
+def _init(cls: type[object], found: Sequence[Field[Any]]) -> Callable[..., None]:
+    """Compile ``__init__``: it sets the fields, and calls ``__post_init__`` if there is one."""
+    values: dict[str, object] = {"_set": object.__setattr__}
+    parameters, lines = ["self"], []
+    for each in found:
+        name, default, given = each.name, f"_of_{each.name}", each.name
+        if each.default is not MISSING:
+            values[default] = each.default
+            parameter = f"{name}={default}"
+        elif each.default_factory is not MISSING:
+            values[default] = each.default_factory
+            values["_absent"] = MISSING
+            parameter = f"{name}=_absent"
+            given = f"{default}() if {name} is _absent else {name}"
+        else:
+            parameter = name
+        if each.init:
+            parameters.append(parameter)
+        elif parameter is name:
+            continue
+        else:
+            given = default if each.default is not MISSING else f"{default}()"
+        lines.append(f"_set(self, {name!r}, {given})")
+    if hasattr(cls, "__post_init__"):
+        lines.append("self.__post_init__()")
+    body = "; ".join(lines) or "pass"
+    exec(f"def __init__({', '.join(parameters)}): {body}", values)  # noqa: S102 - names of fields
+    method: Any = values["__init__"]
+    method.__qualname__ = f"{cls.__qualname__}.__init__"
+    return method  # type: ignore[no-any-return]
+
+
+def _repr(names: Sequence[str]) -> Callable[[object], str]:
+    def __repr__(self: object) -> str:  # noqa: N807
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"{type(self).__qualname__}({shown})"
+
+    return __repr__
+
+
+def _comparison(found: Sequence[Field[Any]]) -> dict[str, Callable[..., object]]:
+    """``__eq__`` and ``__hash__``: of a type, and of the values of the fields that are compared."""
+    compared = _values([each.name for each in found if each.compare])
+    hashed = _values(
+        [each.name for each in found if (each.compare if each.hash is None else each.hash)]
+    )
+
+    def __eq__(self: object, other: object) -> bool:  # noqa: N807
+        if type(other) is not type(self):
+            return NotImplemented
+        return bool(compared(self) == compared(other))
+
+    def __hash__(self: object) -> int:  # noqa: N807
+        return hash(hashed(self))
+
+    return {"__eq__": __eq__, "__hash__": __hash__}
+
+
+def _values(names: Sequence[str]) -> Callable[[object], object]:
+    return attrgetter(*names) if names else (lambda _: ())
+
+
+def _refuse(self: object, name: str, *_: object) -> None:
+    raise FrozenInstanceError(f"cannot assign to or delete field {name!r} of {type(self).__name__}")
+
+
+_REFUSED = {"__setattr__": _refuse, "__delattr__": _refuse}
+
+
+def _get_state(self: Any) -> list[object]:
+    return [getattr(self, each.name) for each in fields(self)]
+
+
+def _set_state(self: Any, state: Sequence[object]) -> None:
+    for each, value in zip(fields(self), state, strict=True):
+        object.__setattr__(self, each.name, value)
