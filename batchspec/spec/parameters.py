@@ -21,6 +21,7 @@ from batchspec.diagnostics import (
     MissingSecret,
     Place,
     Secret,
+    Severity,
     SpecError,
     UsageError,
 )
@@ -39,6 +40,7 @@ from batchspec.spec.value_sources import (
     is_in_vault,
     is_reference,
     missing_value,
+    resembles_reference,
 )
 from batchspec.spec.values import Value, freeze
 from batchspec.spec.yaml_parser import LONGEST_NUMBER, parse, read_source
@@ -142,6 +144,8 @@ def _secret(
     elif isinstance(given.value, str) and is_in_vault(given.value):
         problems.add(_no_reference(name, given.source or f"`{name}`", node))
         return None
+    elif isinstance(given.value, str) and resembles_reference(given.value):
+        problems.add(_unknown_vault(name, given, node))
     if not isinstance(given.value, str):
         problems.add(
             Diagnostic(
@@ -171,6 +175,19 @@ def _no_reference(name: str, what: str, node: Node) -> Diagnostic:
         where=_without_text(node.name, node),
         fix=f"Use the output of `az keyvault secret show --vault-name VAULT --name {name} "
         "--query id --output tsv`.",
+    )
+
+
+def _unknown_vault(name: str, given: _Given, node: Node) -> Diagnostic:
+    """The warning that a value is used as it is; it may be secret, and is not part of the text."""
+    return Diagnostic(
+        "unknown-vault",
+        f"{given.source or f'`{name}`'} resembles the URL of a secret in a key vault, but its host"
+        " is not one of Azure Key Vault: the URL itself is the value",
+        where=_without_text(given.where or node.name, node),
+        fix=f"For the value in the vault, use the output of `az keyvault secret show --vault-name"
+        f" VAULT --name {name} --query id --output tsv`.",
+        severity=Severity.WARNING,
     )
 
 

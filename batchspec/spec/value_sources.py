@@ -111,10 +111,21 @@ def is_reference(text: str) -> bool:
 
 def is_in_vault(text: str) -> bool:
     """Whether a text is a URL of anything in a key vault."""
-    if not text.startswith("https://"):
-        return False
+    return _host(text).endswith(tuple(f".{suffix}" for suffix in _VAULTS))
+
+
+_SECRET_PATH = re.compile(r"/secrets/[A-Za-z0-9-]{1,127}(?:/[A-Za-z0-9]{1,64})?/?")
+
+
+def resembles_reference(text: str) -> bool:
+    """Whether a text is the URL of a secret in a key vault except for its host."""
+    return bool(_host(text)) and _SECRET_PATH.fullmatch(urlsplit(text.strip()).path) is not None
+
+
+def _host(text: str) -> str:
+    """The host of a URL; empty if a text is none."""
     try:
-        host = urlsplit(text).hostname or ""
+        url = urlsplit(text.strip())
+        return (url.hostname or "") if url.scheme in {"http", "https"} else ""
     except ValueError:
-        return False
-    return host.endswith(tuple(f".{suffix}" for suffix in _VAULTS))
+        return ""

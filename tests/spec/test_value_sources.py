@@ -218,11 +218,21 @@ def test_a_token_is_sent_to_no_other_host(tmp_path: Path, url: str) -> None:
     declared = SECRET.replace("}", f", key_vault: '{url}'}}")
     (found,) = problems(tmp_path, declared, ValueSources(), needs_secrets=False)
     assert "`key_vault` of `token` is not the URL of a secret in a key vault" in found.summary
-    if "azure.net/" in url and url.startswith("https:"):
+    if "azure.net/" in url:
         (found,) = problems(tmp_path, SECRET, ValueSources({"token": url}))
         assert found.summary == "--var token is not the URL of a secret in a key vault"
     else:
-        assert value(read(tmp_path, SECRET, ValueSources({"token": url}))) == url
+        spec = read(tmp_path, SECRET, ValueSources({"token": url}))
+        assert value(spec) == url
+        assert [found.code for found in spec.warnings] == ["unknown-vault"]
+        assert url not in str(spec.warnings)
+
+
+@pytest.mark.parametrize("text", ["https://hooks.example.com/services/T0/x", "/secrets/token", "x"])
+def test_other_values_are_used_without_a_warning(tmp_path: Path, text: str) -> None:
+    spec = read(tmp_path, SECRET, ValueSources({"token": text}))
+    assert value(spec) == text
+    assert not spec.warnings
 
 
 def test_where_a_value_comes_from_is_not_part_of_the_digest(tmp_path: Path) -> None:
