@@ -39,7 +39,7 @@ def test_results_of_another_version_are_a_question(near: Workplace) -> None:
     written(other, COPY.replace("WORD", "second"), TWO)
     for verb in ("download", "attach"):
         said = ok(other.run(verb, other.spec), 2)
-        assert "the run in the account is of another version of the spec: applied by" in said
+        assert "the run in the account belongs to another version of the spec: applied by" in said
         assert "from another folder of this host" in said
         quiet = other.run(verb, other.spec, "--progress", "json")
         assert "another version of the spec" in ok(quiet, 2)

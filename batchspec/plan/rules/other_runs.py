@@ -227,7 +227,7 @@ def other_pool(spec: Spec, observed: Observed, steps: Iterable[Step]) -> Iterato
     if changes:
         applied = applied_text(read_provenance(facts.metadata), observed.origin.by)
         yield Finding(
-            f"the pool {facts.id!r} is of another run of {spec.name!r}: {applied}",
+            f"the pool {facts.id!r} belongs to another run of {spec.name!r}: {applied}",
             spec.pool.where,
             "This plan would " + "; ".join(changes),
         )
@@ -245,7 +245,7 @@ def other_deletions(spec: Spec, observed: Observed, steps: Iterable[Step]) -> It
                     applied = applied_text(read_provenance(record), observed.origin.by)
                     yield other_containers.report(
                         Finding(
-                            f"containers are of another run of {spec.name!r}: {applied}",
+                            f"the containers belong to another run of {spec.name!r}: {applied}",
                             spec.containers[keys[0]].where,
                             ", ".join(map(spec.container_id, keys)),
                         )
@@ -256,8 +256,8 @@ def other_deletions(spec: Spec, observed: Observed, steps: Iterable[Step]) -> It
                     applied = applied_text(read_provenance(metadata), observed.origin.by)
                     yield other_pool.report(
                         Finding(
-                            f"the pool {observed.pool.id!r} is of another run of {spec.name!r}:"
-                            f" {applied}",
+                            f"the pool {observed.pool.id!r} belongs to another run of"
+                            f" {spec.name!r}: {applied}",
                             spec.pool.where,
                         )
                     )

@@ -37,7 +37,7 @@ RUN = RuleGroup("Run", "Earlier and concurrent runs, and options of the command 
 def other_version(spec: Spec, observed: Observed, job: JobFacts) -> Iterator[Finding]:
     """The run that ``download`` or ``attach`` found, of which ``job`` is the newest job."""
     yield Finding(
-        "the run in the account is of another version of the spec:"
+        "the run in the account belongs to another version of the spec:"
         f" {_applied(observed, job.metadata)}",
         spec.place("name"),
         f"job {job.id}, created at {job.created:%Y-%m-%d %H:%M} UTC",
@@ -160,8 +160,8 @@ def results_missing(spec: Spec, observed: Observed, results: list[Result]) -> It
         "results in the account have not been downloaded",
         results[0].where,
         _containers(spec, results),
-        f"`batchspec {verb}` downloads them, with `-y` also if the run is of another version of"
-        " the spec; `batchspec destroy --force` deletes them anyway.",
+        f"`batchspec {verb}` downloads them, with `-y` also if the run belongs to another version"
+        " of the spec; `batchspec destroy --force` deletes them anyway.",
     )
 
 
@@ -237,7 +237,7 @@ def job_open(job: JobFacts, *, scheduled: bool) -> Iterator[Finding]:
 )
 def part_of_run(job: JobFacts) -> Iterator[Finding]:
     """``attach`` to a job that does not contain all tasks of the run."""
-    yield Finding(f"the job {job.id!r} contains only a part of the run: clean-up is skipped")
+    yield Finding(f"the job {job.id!r} contains only part of the run: clean-up is skipped")
 
 
 @RUN.rule(

@@ -99,7 +99,7 @@ def vm_size_without_spot(context: RuleContext) -> Iterator[Finding]:
     size = _offered(context)
     if size is not None and not size.spot and NodeKind.SPOT in node_range(context).kinds:
         yield Finding(
-            f"there are no Spot nodes of the VM size {size.name.lower()!r}",
+            f"the VM size {size.name.lower()!r} has no Spot nodes",
             context.at_pool(*_KEYS),
         )
 
