@@ -138,16 +138,11 @@ def slug(text: str, longest: int = 64) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "-", text).strip("-")[:longest].rstrip("-")
 
 
-def text(node: Node) -> str:
-    """The value as a string."""
-    return node.value.shown if isinstance(node.value, Text) else str(node.value)
-
-
 def patterns(node: Node | None) -> tuple[str, ...]:
     """One glob pattern or a list of them."""
     if node is None:
         return ()
-    return tuple(text(item) for item in node.items) if node.items else (text(node),)
+    return tuple(item.shown for item in node.items or (node,))
 
 
 def frozen(node: Node) -> Value:
@@ -186,20 +181,19 @@ def for_each(node: Node | None, folder: Path) -> ForEach:  # noqa: PLR0911 - one
     if node is None:
         return Once()
     if (files := node.get("files")) is not None:
-        return EachFile(text(files), patterns(node.get("match")), _group(node))
+        return EachFile(files.shown, patterns(node.get("match")), _group(node))
     if (blobs := node.get("blobs")) is not None:
-        prefix = node.get("prefix")
         match = patterns(node.get("match"))
-        return EachBlob(text(blobs), text(prefix) if prefix else "", match, _group(node))
+        return EachBlob(blobs.shown, node.string("prefix"), match, _group(node))
     if (matrix := node.get("matrix")) is not None:
         axes = tuple((name, _axis(axis)) for name, axis in matrix.members.items())
-        return Matrix(axes, _records(node.get("exclude")), _records(node.get("include")))
+        return Matrix(axes, _records(node, "exclude"), _records(node, "include"))
     if (rows := node.get("rows")) is not None:
-        return Rows(folder / text(rows), rows.where)
+        return Rows(folder / rows.shown, rows.where)
     if (numbers := node.get("range")) is not None:
         return EachNumber(_range(numbers))
     values = node.get("list")
-    return EachValue(tuple(frozen(item) for item in values.items)) if values else Once()
+    return EachValue(tuple(map(frozen, values.items))) if values is not None else Once()
 
 
 def _group(node: Node) -> int | None:
@@ -209,7 +203,7 @@ def _group(node: Node) -> int | None:
 
 def _axis(node: Node) -> tuple[Value, ...] | NumberRange:
     numbers = node.get("range")
-    return _range(numbers) if numbers is not None else tuple(frozen(item) for item in node.items)
+    return _range(numbers) if numbers is not None else tuple(map(frozen, node.items))
 
 
 def _range(node: Node) -> NumberRange:
@@ -218,8 +212,8 @@ def _range(node: Node) -> NumberRange:
     return NumberRange(*numbers[:3]) if len(numbers) > 1 else NumberRange(0, 0)
 
 
-def _records(node: Node | None) -> tuple[Record, ...]:
-    found = (frozen(item) for item in node.items) if node else ()
+def _records(node: Node, key: str) -> tuple[Record, ...]:
+    found = map(frozen, node.sequence(key))
     return tuple(item for item in found if isinstance(item, Record))
 
 

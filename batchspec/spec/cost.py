@@ -23,18 +23,16 @@ def build_cost(node: Node | None, folder: Path) -> Cost | None:
     if node is None:
         return None
     amount, named = _amount(node.get("max"))
-    given = node.get("currency")
-    currency = named or (str(given.value) if given is not None else USD)
-    region, rates, exceeded = node.get("region"), node.get("rates"), node.get("on_exceed")
+    currency = named or node.string("currency", default=USD)
     prices = _prices(node.get("prices"), folder)
     return Cost(
         where=node.name,
         currency=currency,
         max=amount,
-        shorten=exceeded is not None and exceeded.value == "shorten",
-        region=str(region.value) if region is not None else "",
+        shorten=node.string("on_exceed") == "shorten",
+        region=node.string("region"),
         prices=parse_table(prices.plain(), currency) if prices else PriceTable(currency),
-        rates=OtherRates(**{name: _number(rates, name) for name in _RATES}),
+        rates=OtherRates(**{name: _number(node.get("rates", name)) for name in _RATES}),
     )
 
 
@@ -146,8 +144,7 @@ def _parsed(text: str) -> tuple[float | None, str | None]:
     return amount, match[2]
 
 
-def _number(rates: Node | None, name: str) -> float | None:
-    node = rates.get(name) if rates is not None else None
+def _number(node: Node | None) -> float | None:
     value = node.value if node is not None else None
     return float(value) if isinstance(value, int | float) else None
 

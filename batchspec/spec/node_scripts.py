@@ -170,8 +170,7 @@ def _not_on_windows(key: str, node: Node, *, windows: bool) -> Iterator[Diagnost
 
 def _requirements(python: Node, folder: Path, problems: Diagnostics) -> tuple[str, ...]:
     """The requirements, one to a line, without comments."""
-    packages, file = python.get("packages"), python.get("requirements")
-    items = packages.items if packages is not None else ()
+    items, file = python.sequence("packages"), python.get("requirements")
     problems.extend(map(_secret, (item for item in items if isinstance(item.value, Text))))
     found = [(item.text or "", item) for item in items]
     if file is not None and file.text:

@@ -37,16 +37,14 @@ def build_notify(node: Node) -> Notify:
 
 
 def _webhook(node: Node) -> Webhook:
-    url, headers = node.get("url") or node, node.get("headers")
+    url = node.get("url") or node
     # The host of a URL with a secret counts as written if the slash after it is.
     begin = url.value.pieces[0] if isinstance(url.value, Text) else f"{url.value}/"
     server = _SERVER.match(begin) if isinstance(begin, str) else None
     return Webhook(
         url=_secret(url),
         server=server[1] if server is not None else "",
-        headers={name: _secret(value) for name, value in headers.members.items()}
-        if headers is not None
-        else {},
+        headers={name: _secret(value) for name, value in node.mapping("headers").items()},
     )
 
 
@@ -87,8 +85,7 @@ def notify_rules(node: Node) -> Iterator[Diagnostic]:
         )
     if hook is not None and not hook.wrong:
         yield from _url_rules(hook.get("url") or hook)
-        headers = hook.get("headers")
-        for name, value in (headers.members if headers is not None else {}).items():
+        for name, value in hook.mapping("headers").items():
             yield from _header_rules(name, value)
 
 

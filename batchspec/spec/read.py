@@ -19,7 +19,7 @@ from batchspec.diagnostics import Diagnostic, Diagnostics, Place, Secret, SpecEr
 from batchspec.frozen import frozen
 from batchspec.spec import build
 from batchspec.spec.formulas import formula_rules, with_pool_end
-from batchspec.spec.model import Container, Cost, Notify, Package, Spec
+from batchspec.spec.model import Container, Cost, Notify, Spec
 from batchspec.spec.node_scripts import with_node_scripts
 from batchspec.spec.parameters import read_parameters
 from batchspec.spec.rows import read_json
@@ -99,8 +99,6 @@ def _built(
     containers = _containers(found, folder)
     ids = {key: container.id for key, container in containers.items()}
     ends = ends_job(root.members["job"])
-    description, results, tasks = (root.get(key) for key in ("description", "results", "tasks"))
-    identity = root.get("storage", "identity")
     return Spec(
         path=path,
         name=name,
@@ -111,15 +109,17 @@ def _built(
         job=build.job(root.members["job"], name),
         stages=tuple(
             build.stage(key, node, folder, ids, ends_job=ends)
-            for key, node in (tasks.members if tasks else {}).items()
+            for key, node in root.mapping("tasks").items()
         ),
-        description=str(description.plain()) if description is not None else "",
-        results=tuple(build.result(item, folder) for item in results.items) if results else (),
+        description=root.string("description"),
+        results=tuple(build.result(item, folder) for item in root.sequence("results")),
         cleanup=build.cleanup(root.get("cleanup")),
-        storage_identity=str(identity.plain()) if identity is not None else "",
+        storage_identity=root.string("storage", "identity"),
         cost=_cost(root, folder),
         notify=_notify(root),
-        packages=_packages(root, folder),
+        packages={
+            key: build.package(key, node, folder) for key, node in root.mapping("packages").items()
+        },
         warnings=warnings,
         places=places,
     )
@@ -139,12 +139,6 @@ def _notify(root: Node) -> Notify | None:
     from batchspec.spec.notify import build_notify  # noqa: PLC0415 - start time
 
     return build_notify(root.members["notify"])
-
-
-def _packages(root: Node, folder: Path) -> dict[str, Package]:
-    packages = root.get("packages")
-    members = packages.members if packages is not None else {}
-    return {name: build.package(name, node, folder) for name, node in members.items()}
 
 
 def _containers(found: Rendered, folder: Path) -> dict[str, Container]:
@@ -217,8 +211,7 @@ def _checked(
             )
         )
     root = validated(written, problems)
-    parameters = root.get("parameters")
-    declared = parameters.members if parameters is not None else {}
+    declared = root.mapping("parameters")
     values = read_parameters(declared, sources, problems, needs_secrets=needs_secrets)
     found = rendered(root, source, values, tuple(declared), path.parent, problems=problems)
     for rule in _RULES:
@@ -280,7 +273,7 @@ def document(found: Rendered) -> dict[str, object]:
     """
     containers = found.root.members["containers"].members.items()
     names = _Names(
-        {_id(key, node): key for key, node in containers},
+        {node.string("id", default=key): key for key, node in containers},
         {id(value): name for name, value in found.parameters.items() if isinstance(value, Secret)},
     )
     plain = {key: _plain(node, names) for key, node in found.root.members.items()}
@@ -352,11 +345,6 @@ _ONLY_JSON = re.compile("[\x7f\x85\u2028\u2029\ufeff]")
 
 _WIDEST = 10_000
 """Do not fold lines, so that commands can be copied."""
-
-
-def _id(key: str, node: Node) -> str:
-    id_ = node.get("id")
-    return str(id_.value) if id_ is not None else key
 
 
 def _set(declared: Node, value: Value) -> dict[str, object]:

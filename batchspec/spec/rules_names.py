@@ -67,10 +67,9 @@ def _id(node: Node, key: str) -> Iterator[Diagnostic]:
 
 
 def _containers(root: Node) -> Iterator[Diagnostic]:
-    containers = root.get("containers")
     seen: dict[str, str] = {}
-    for key, node in (containers.members if containers else {}).items():
-        yield from _metadata(node.get("metadata"))
+    for key, node in root.mapping("containers").items():
+        yield from _metadata(node)
         id_ = node.get("id")
         if id_ is not None and (id_.text is None or id_.template is not None):
             continue
@@ -88,10 +87,10 @@ def _containers(root: Node) -> Iterator[Diagnostic]:
             yield _bad_container(given, where, has_id=id_ is not None)
 
 
-def _metadata(node: Node | None) -> Iterator[Diagnostic]:
+def _metadata(container: Node) -> Iterator[Diagnostic]:
     """Storage transfers metadata as HTTP headers. "Names must adhere to the naming rules for C#
     identifiers"; for values that are not ASCII it reports a wrong signature."""
-    for name, value in (node.members if node is not None else {}).items():
+    for name, value in container.mapping("metadata").items():
         if not _METADATA.fullmatch(name):
             yield Diagnostic(
                 "bad-container-metadata",
@@ -128,9 +127,8 @@ def _bad_container(given: str, where: Place, *, has_id: bool) -> Diagnostic:
 
 
 def _stage_names(root: Node) -> Iterator[Diagnostic]:
-    tasks = root.get("tasks")
     seen: dict[str, str] = {}
-    for name, node in (tasks.members if tasks else {}).items():
+    for name, node in root.mapping("tasks").items():
         if (first := seen.get(name.lower())) is not None:
             yield Diagnostic(
                 "same-id",
@@ -159,7 +157,7 @@ def _secrets(root: Node) -> Iterator[Diagnostic]:
 
 def _references(root: Node) -> Iterator[Diagnostic]:
     """Every container and stage that is referred to must be in the spec."""
-    containers = _members(root, "containers")
+    containers = root.mapping("containers")
     for node in _named_containers(root):
         if isinstance(node.value, Text):
             yield Diagnostic(
@@ -182,33 +180,24 @@ def _references(root: Node) -> Iterator[Diagnostic]:
     yield from _needs(root)
 
 
-def _members(root: Node, key: str) -> Mapping[str, Node]:
-    node = root.get(key)
-    return node.members if node is not None else {}
-
-
 def _named_containers(root: Node) -> Iterator[Node]:
     """Every reference to a container of the spec."""
     for path in _TASKS:
-        yield from _resources(root.get(*path))
-    for stage in _members(root, "tasks").values():
+        yield from _resources(root, *path)
+    for stage in root.mapping("tasks").values():
         yield from _resources(stage)
-        outputs = stage.get("outputs")
-        for output in outputs.items if outputs else ():
+        for output in stage.sequence("outputs"):
             yield from _present(output.get("container"))
         yield from _present(stage.get("logs", "container"))
         yield from _present(stage.get("for_each", "files"))
         yield from _present(stage.get("for_each", "blobs"))
-    results = root.get("results")
-    for result in results.items if results else ():
+    for result in root.sequence("results"):
         yield from _present(result.get("container"))
 
 
-def _resources(task: Node | None) -> Iterator[Node]:
-    resources = task.get("resources") if task else None
-    for item in resources.items if resources else ():
-        if not item.is_collection:
-            yield item
+def _resources(node: Node, *path: str) -> Iterator[Node]:
+    """The containers among the ``resources`` of the task at a path of keys."""
+    return (item for item in node.sequence(*path, "resources") if not item.is_collection)
 
 
 def _present(node: Node | None) -> Iterator[Node]:
@@ -218,13 +207,12 @@ def _present(node: Node | None) -> Iterator[Node]:
 
 def _uploads(root: Node, containers: Mapping[str, Node]) -> Iterator[Diagnostic]:
     """``for_each: {files: X}`` requires ``upload`` in X."""
-    for stage in _members(root, "tasks").values():
+    for stage in root.mapping("tasks").values():
         files = stage.get("for_each", "files")
         container = containers.get(files.text or "") if files is not None else None
         if files is None or container is None:
             continue
-        upload = container.get("upload")
-        if upload is None or not upload.items:
+        if not container.sequence("upload"):
             yield Diagnostic(
                 "no-upload",
                 f"`for_each.files` needs uploads, and the spec uploads nothing to `{files.text}`",
@@ -235,12 +223,11 @@ def _uploads(root: Node, containers: Mapping[str, Node]) -> Iterator[Diagnostic]
 
 
 def _needs(root: Node) -> Iterator[Diagnostic]:
-    stages = _members(root, "tasks")
+    stages = root.mapping("tasks")
     waits: dict[str, list[tuple[str, Node]]] = {}
     for name, stage in stages.items():
-        needs = stage.get("needs")
         waits[name] = []
-        for item in needs.items if needs else ():
+        for item in stage.sequence("needs"):
             if item.text in stages:
                 waits[name].append((item.text or "", item))
             elif item.text is not None and item.template is None:
@@ -285,8 +272,7 @@ _VERSION = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 def _packages(root: Node) -> Iterator[Diagnostic]:
     """Packages without files, names and versions that the service refuses, and unknown names."""
-    packages = root.get("packages")
-    known = packages.members if packages is not None else {}
+    known = root.mapping("packages")
     ids: dict[str, str] = {}
     for name, package in known.items():
         other = ids.setdefault(name.lower(), name)
@@ -300,11 +286,8 @@ def _packages(root: Node) -> Iterator[Diagnostic]:
             )
         if not package.wrong:
             yield from _package(name, package)
-    stages = root.get("tasks")
-    parts = [root.get("pool"), *(stages.members.values() if stages is not None else ())]
-    for part in parts:
-        names = part.get("packages") if part is not None else None
-        for item in names.items if names is not None else ():
+    for part in (root.mapping("pool"), *(node.members for node in root.mapping("tasks").values())):
+        for item in part["packages"].items if "packages" in part else ():
             if item.text is None or item.template is not None or item.text in known:
                 continue
             yield Diagnostic(

@@ -172,7 +172,7 @@ def _scenario(scale: Node) -> Iterator[Diagnostic]:
                 severity=Severity.WARNING,
             )
     for key, shortest in (("hours", 1), ("days", 0)):
-        first, last = pair(scale.get(key), (0, shortest))
+        first, last = pair(scale, key, (0, shortest))
         if last - first < shortest and key not in unused:
             yield Diagnostic(
                 "out-of-range", f"`{key}` ends before it begins", where=scale.members[key].where
@@ -356,8 +356,7 @@ _SHOW_ID = "az identity show --resource-group GROUP --name NAME --query id --out
 def identity_rules(root: Node) -> Iterator[Diagnostic]:
     """Ids that are no identities, and uses of identities that the nodes do not have."""
     pool, storage = root.get("pool"), root.get("storage", "identity")
-    ids = pool.get("identity", "ids") if pool is not None else None
-    attached = ids.items if ids is not None else ()
+    attached = root.sequence("pool", "identity", "ids")
     for node in (*([storage] if storage is not None else []), *attached):
         yield from _resource_id(node)
     if pool is None or pool.wrong or pool.get("existing") is not None:

@@ -46,7 +46,7 @@ class Part:
 
 def parts_of(complete: Rendered) -> Iterator[Part]:
     """The pool, the job, its schedule, and the stages of an expanded spec; none that is missing."""
-    pool, job, tasks = (complete.root.get(key) for key in ("pool", "job", "tasks"))
+    pool, job = complete.root.get("pool"), complete.root.get("job")
     if pool is not None and pool.members and pool.get("existing") is None:
         yield _pool(pool, windows=complete.windows)
     if job is not None and job.members:
@@ -57,7 +57,7 @@ def parts_of(complete: Rendered) -> Iterator[Part]:
             path = ("job", "schedule")
             yield Part(path, "BatchJobScheduleConfiguration", scheduled)
             yield Part(path, "BatchJobScheduleCreateOptions", scheduled)
-    for name, stage in (tasks.members if tasks is not None else {}).items():
+    for name, stage in complete.root.mapping("tasks").items():
         yield Part(("tasks", name), "BatchTaskCreateOptions", stage)
 
 

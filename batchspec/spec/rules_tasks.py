@@ -23,8 +23,7 @@ _MOST_WITH_EXCLUDE = 1_000_000
 
 def stage_rules(root: Node) -> Iterator[Diagnostic]:
     """Properties of stages that the service refuses, and mistakes in their items."""
-    tasks = root.get("tasks")
-    for stage in (tasks.members if tasks else {}).values():
+    for stage in root.mapping("tasks").values():
         yield from _command(stage)
         yield from _id(stage)
         yield from _items(root, stage)
@@ -68,8 +67,7 @@ def _id(stage: Node) -> Iterator[Diagnostic]:
 
 def _items(root: Node, stage: Node) -> Iterator[Diagnostic]:
     parameters = root.get("parameters")
-    matrix = stage.get("for_each", "matrix")
-    for name, axis in (matrix.members if matrix else {}).items():
+    for name, axis in stage.mapping("for_each", "matrix").items():
         if name in ("exclude", "include"):
             yield Diagnostic(
                 "not-an-axis",
@@ -85,7 +83,7 @@ def _items(root: Node, stage: Node) -> Iterator[Diagnostic]:
                 fix="Rename the axis.",
             )
         yield from _range(axis.get("range"))
-    if matrix is not None:
+    if (matrix := stage.get("for_each", "matrix")) is not None:
         excludes = stage.get("for_each", "exclude") is not None
         yield from _combinations(matrix, _MOST_WITH_EXCLUDE if excludes else _MOST)
     yield from _range(stage.get("for_each", "range"))
@@ -300,9 +298,8 @@ def _same_blob(stage: Node) -> Iterator[Diagnostic]:
     each = stage.get("for_each")
     if each is None or _is_one_item(each.get("list")):
         return
-    short, long = stage.get("outputs"), stage.get("output_files")
-    outputs = [(each.get("files"), each.get("path")) for each in (short.items if short else ())]
-    for each in long.items if long else ():
+    outputs = [(each.get("files"), each.get("path")) for each in stage.sequence("outputs")]
+    for each in stage.sequence("output_files"):
         url = each.get("destination", "container", "container_url")
         if url is None or url.template is None:
             outputs.append((each.get("file_pattern"), each.get("destination", "container", "path")))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from batchspec.spec.convert import duration, iso, text, wrapped
+from batchspec.spec.convert import duration, iso, wrapped
 from batchspec.spec.formulas import IDLE, INTERVAL, Scale, Scenario
 from batchspec.spec.substitute import LOGS_KEY, WRITE, Rendered, logs_container
 from batchspec.spec.template import EXPRESSION
@@ -66,9 +66,9 @@ def _common(task: Node) -> Node:
     if (resources := task.get("resources")) is not None:
         files = [item for item in resources.items if item.is_collection]
         names = [item for item in resources.items if not item.is_collection]
-        given = task.get("resource_files")
         if files:
-            members["resource_files"] = made([*(given.items if given else ()), *files], resources)
+            given = task.sequence("resource_files")
+            members["resource_files"] = made([*given, *files], resources)
         members["resources"] = made(names, resources)
     return task.with_(**members)
 
@@ -124,12 +124,11 @@ def expanded_stage(
     if (instances := stage.get("instances")) is not None:
         members["multi_instance_settings"] = _instances(instances, windows=windows)
     if (outputs := stage.get("outputs")) is not None:
-        given = stage.get("output_files")
         if any(_has_no_long_form(item) for item in outputs.items):
             members["outputs"] = outputs  # all of them, to keep their order
         else:
             files = [_output(item, containers) for item in outputs.items]
-            members["output_files"] = made([*(given.items if given else ()), *files], outputs)
+            members["output_files"] = made([*stage.sequence("output_files"), *files], outputs)
     return stage.with_(**members)
 
 
@@ -146,9 +145,8 @@ def expand_deferred(stage: Node, containers: dict[str, str], *, ends_job: bool) 
         )
         members["exit_conditions"] = _exit_conditions(codes, ends_job)
     if (outputs := stage.get("outputs")) is not None:
-        given = stage.get("output_files")
         files = [_output(_with_condition(item), containers) for item in outputs.items]
-        members["output_files"] = made([*(given.items if given else ()), *files], outputs)
+        members["output_files"] = made([*stage.sequence("output_files"), *files], outputs)
     return stage.with_(**members)
 
 
@@ -323,13 +321,12 @@ def ends_job(job: Node) -> bool:
     return mode is not None and mode.value in ("terminate", _FAILURE["terminate"])
 
 
-def referring(node: Node, packages: Node | None) -> Node:
+def referring(node: Node, packages: Mapping[str, Node]) -> Node:
     """A pool or stage whose ``packages`` are references to their versions."""
     names = node.get("packages")
     if names is None:
         return node
-    known = packages.members if packages is not None else {}
-    found = ((item, known.get(item.text or "")) for item in names.items)
+    found = ((item, packages.get(item.text or "")) for item in names.items)
     references = [
         made({"application_id": item, "version": package.members["version"]}, item)
         for item, package in found
@@ -387,24 +384,23 @@ def _nodes(nodes: Node, *, slots: int) -> dict[str, Node | None]:
 
 def _formula(scale: Node, slots: int) -> str:
     least = number(scale, "min", 0)
-    given, prefer, scenario = scale.get("idle"), scale.get("prefer"), scale.get("scenario")
-    idle = duration(given.text or "") if given is not None else None
+    scenario = scale.get("scenario")
+    idle = duration(scale.string("idle"))
     chosen = scenario.value if scenario is not None else None
     defaults = Scale(least, max(least, number(scale, "max", 0)), 0, idle or IDLE, slots)
     return replace(
         defaults,
         most_spot=number(scale, "spot_max", 0),
-        prefers_spot=prefer is not None and prefer.value == "spot",
+        prefers_spot=scale.string("prefer") == "spot",
         scenario=Scenario(chosen) if isinstance(chosen, str) else defaults.scenario,
-        days=pair(scale.get("days"), defaults.days),
-        hours=pair(scale.get("hours"), defaults.hours),
+        days=pair(scale, "days", defaults.days),
+        hours=pair(scale, "hours", defaults.hours),
     ).formula
 
 
-def pair(node: Node | None, default: tuple[int, int]) -> tuple[int, int]:
+def pair(node: Node, key: str, default: tuple[int, int]) -> tuple[int, int]:
     """The two numbers of a list; ``default`` if it is missing or invalid."""
-    values = [item.value for item in node.items] if node is not None else []
-    match values:
+    match [item.value for item in node.sequence(key)]:
         case [int(first), int(second)]:
             return first, second
     return default
@@ -416,7 +412,7 @@ def expanded(found: Rendered) -> Rendered:
     containers = _containers(found)
     ids = {key: _container_id(key, node) for key, node in containers.members.items()}
     pool, job, tasks = root.get("pool"), root.get("job"), root.get("tasks")
-    packages = root.get("packages")
+    packages = root.mapping("packages")
     ends = job is not None and ends_job(job)
     stages = {
         name: expanded_stage(
@@ -425,7 +421,7 @@ def expanded(found: Rendered) -> Rendered:
             windows=found.windows,
             ends_job=ends,
         )
-        for name, node in (tasks.members if tasks else {}).items()
+        for name, node in root.mapping("tasks").items()
     }
     members = {**root.members, "containers": containers}
     if pool is not None and pool.members and pool.get("existing") is None:
@@ -449,7 +445,7 @@ def _containers(found: Rendered) -> Node:
 def _container_id(key: str, node: Node) -> str:
     """The name in the account of a container, as far as it is known."""
     id_ = node.get("id")
-    return key if id_ is None or id_.wrong or id_.text == "" else text(id_)
+    return key if id_ is None or id_.wrong or id_.text == "" else id_.shown
 
 
 def _with_id(node: Node, name: str) -> Node:

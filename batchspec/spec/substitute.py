@@ -267,8 +267,7 @@ def _text(root: Node, *path: str) -> str:
 def _needs_logs_container(root: Node, filler: _Substitution) -> bool:
     """Whether a stage keeps its logs without naming a container."""
     quiet = replace(filler, problems=Diagnostics())
-    tasks = root.get("tasks")
-    for stage in (tasks.members if tasks else {}).values():
+    for stage in root.mapping("tasks").values():
         logs = stage.get("logs")
         if logs is None or not (logs.members or quiet.fill(logs).value is False):
             return True

@@ -83,6 +83,11 @@ class Node:
         return self.value if isinstance(self.value, str) else None
 
     @property
+    def shown(self) -> str:
+        """The value as a string; deferred parts as placeholders."""
+        return self.value.shown if isinstance(self.value, Text) else str(self.value)
+
+    @property
     def template(self) -> str | None:
         """The text of a template that is not filled in yet, otherwise ``None``."""
         unfilled = isinstance(self.value, str) and not self.filled and "{{" in self.value
@@ -116,6 +121,21 @@ class Node:
         for key in path:
             node = node.members.get(key) if node else None
         return node
+
+    def mapping(self, *path: str) -> Mapping[str, Node]:
+        """The members of the mapping at a path of keys; none if there is no mapping."""
+        found = self.get(*path)
+        return found.members if found is not None else {}
+
+    def sequence(self, *path: str) -> tuple[Node, ...]:
+        """The items of the list at a path of keys; none if there is no list."""
+        found = self.get(*path)
+        return found.items if found is not None else ()
+
+    def string(self, *path: str, default: str = "") -> str:
+        """The value at a path of keys as a string; ``default`` if there is none."""
+        found = self.get(*path)
+        return found.shown if found is not None else default
 
     def with_(self, **named: Node | None) -> Node:
         """A copy of a mapping with these members set; ``None`` removes a member."""
