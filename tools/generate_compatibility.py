@@ -88,7 +88,8 @@ _BEHAVIOUR = """\
   Batch" (`docs/local.md`). An elevated task is root; a user has no name in `/etc/passwd`; a pool
   has no user on two nodes. Otherwise processes run as the user who started the service, and
   `userIdentity` and the elevation level are only stored and returned. Users of a node sign in to
-  its SSH server, on a port of 127.0.0.1; their sessions run as the user of the service.
+  its SSH server, on a port of 127.0.0.1; if the service runs as root, their sessions run as
+  separate users.
 - **Node logs.** `upload_node_logs` replies before the upload, as recorded, and a failed upload is
   only in `daemon.log`. The file is `agent-debug.log`; recordings have four files, whose names are
   not documented.

@@ -173,7 +173,7 @@ async def serve(
     ):
         url = url_of(listening)
         agent = f"batchspec {version('batchspec')}"
-        ssh = SshServers(config.data, _finder(store, clock))
+        ssh = SshServers(config.data, _finder(store, clock, config.users), config.users)
         context = Context(
             store,
             config.account,
@@ -231,7 +231,9 @@ async def _serving(
         yield servers
 
 
-def _finder(store: Store, clock: Clock) -> Callable[[str, str, str], NodeUser | None]:
+def _finder(
+    store: Store, clock: Clock, ids: UserIds | None
+) -> Callable[[str, str, str], NodeUser | None]:
     """Finds the account with a name of a node of a pool, unless it has expired."""
 
     def find(pool_id: str, node_id: str, name: str) -> NodeUser | None:
@@ -239,7 +241,12 @@ def _finder(store: Store, clock: Clock) -> Callable[[str, str, str], NodeUser | 
         if node is None or node.state in WITHOUT_LOGIN:
             return None
         users = users_of(node, clock.now())
-        return read_user(users[name]) if name in users else None
+        if name not in users:
+            return None
+        user = read_user(users[name])
+        if ids is None:
+            return user
+        return replace(user, runs_as=ids.of_login(name, node.seq, admin=user.admin))
 
     return find
 

@@ -4,8 +4,9 @@ Each data folder has a range of user ids of its own, from :data:`_FIRST` on, whe
 and no container manager allots any (systemd, ``UIDS-GIDS.md``). The users are only numbers:
 nothing is written to ``/etc/passwd``, and there is nothing to delete with a node. Within the range
 each task has an id (auto-user with scope ``task``), and each node some more: for its tasks with
-scope ``pool``, for its start task, for each named user and for the preparation and release task of
-each job. Ids are used again after 262,144 tasks and 1,023 nodes. An elevated user is root.
+scope ``pool``, for its start task, for each named user, for each user who signs in, and for the
+preparation and release task of each job. Ids are used again after 262,144 tasks and 1,023 nodes. An
+elevated user is root.
 
 All these users are in one group, the last id of the range, as the users of a node on Azure are in
 one. Only this group can enter the data folder. What a user may access follows the article "Run
@@ -22,6 +23,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +40,7 @@ _RANGES = 500
 _TASKS = 1 << 18
 _SIZE = 2 * _TASKS
 _NODES, _NODE_SIZE = 1023, 256
-_START, _NAMED, _JOBS = 1, 2, 130
+_START, _NAMED, _LOGINS, _JOBS = 1, 2, 66, 130
 AUTO_USER = "_azbatch"
 """The name of auto-users that are not elevated."""
 _PRIVATE, _READABLE, _WRITABLE = 0o700, 0o750, 0o770
@@ -137,6 +139,16 @@ class UserIds:
         uid = own if by_task else self._of_node(node, 0)
         return TaskUser(AUTO_USER, uid, self.group)
 
+    def of_login(self, name: str, node: int, *, admin: bool) -> TaskUser:
+        """The user of the sessions of ``name`` on the node with the ``seq`` ``node``.
+
+        Two names share an id with a probability of 1 in 64.
+        """
+        if admin:
+            return TaskUser(name, 0, 0)
+        at = _LOGINS + zlib.crc32(name.encode(errors="surrogatepass")) % (_JOBS - _LOGINS)
+        return TaskUser(name, self._of_node(node, at), self.group)
+
     def _named(self, name: str, accounts: Sequence[Mapping[str, Any]], node: int) -> TaskUser:
         for at, account in enumerate(accounts):
             if account["name"] != name:
@@ -144,7 +156,7 @@ class UserIds:
             if _is_elevated(account):
                 return TaskUser(name, 0, 0)
             given = account.get("linuxUserConfiguration", {})
-            uid = given.get("uid", self._of_node(node, _NAMED + at % (_JOBS - _NAMED)))
+            uid = given.get("uid", self._of_node(node, _NAMED + at % (_LOGINS - _NAMED)))
             return TaskUser(name, uid, given.get("gid", self.group), (self.group,))
         raise UnknownUserError(name)
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import importlib
+import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,6 +21,7 @@ import pytest
 from batchspec.local.agent import USERS, SshServers
 from batchspec.local.agent.node_login import NodeUser, hash_password, read_public_key
 from batchspec.local.model import NodeState
+from batchspec.local.task_users import UserIds, is_root, separate
 from tests.local.engine_stub import NOW
 from tests.local.engines import pool, processes_of, running_with_engine, wait_until
 from tests.local.running import Service
@@ -290,6 +294,98 @@ def is_open(port: int) -> bool:
         return True
 
     return asyncio.run(attempt())
+
+
+@pytest.fixture
+def separate_place() -> Iterator[tuple[Place, UserIds]]:
+    """A service that runs tasks and sessions as separate users, with the umask of the daemon."""
+    if not is_root():
+        pytest.skip("only root can start processes of other users")
+    folder, before = Path(tempfile.mkdtemp(dir="/tmp")), os.umask(0o077)
+    try:
+        ids = separate(folder, [folder]).ids
+        assert ids is not None
+        with running_with_engine(folder, users=ids) as service:
+            yield with_node(service), ids
+    finally:
+        os.umask(before)
+        shutil.rmtree(folder)
+
+
+def test_sessions_and_transfers_have_the_rights_of_their_user(
+    separate_place: tuple[Place, UserIds], tmp_path: Path
+) -> None:
+    place, ids = separate_place
+    data = place.service.data
+    (data / "secret").write_text("s")
+    place.add("ann", sshPublicKey=PUBLIC)
+    place.add("eve", sshPublicKey=PUBLIC, isAdmin=True)
+    (tmp_path / "f").write_text("content")
+
+    async def use() -> None:
+        async with place.connect("ann", client_keys=[KEY]) as connection:
+            uid = int((await connection.run("id -u")).stdout)
+            assert ids.first < uid < ids.group
+            script = f"id -g; cat; cat {data}/secret || echo refused; touch shared/s || echo no"
+            shown = await connection.run(script, input="typed\n")
+            assert shown.stdout.splitlines() == [f"{ids.group}", "typed", "refused"]
+            assert (place.root / "shared" / "s").stat().st_uid == uid
+            typed = await connection.run("tty; id -u", term_type="xterm")
+            assert typed.stdout.splitlines()[0].startswith("/dev/pts/")
+            assert typed.stdout.splitlines()[1] == str(uid)
+            async with connection.start_sftp_client() as files:
+                await files.put(tmp_path / "f", "shared/f")
+                assert (place.root / "shared" / "f").stat().st_uid == uid
+                assert sorted(await files.listdir("shared")) == [".", "..", "f", "s"]
+                assert await files.realpath("shared") == str(place.root / "shared")
+                for refused in (
+                    files.get(f"{data}/secret", tmp_path / "s"),
+                    files.put(tmp_path / "f", f"{place.root}/f"),
+                    files.remove(f"{data}/secret"),
+                    files.rename(f"{data}/secret", "shared/secret"),
+                    files.chmod(f"{data}/secret", 0o777),
+                    files.symlink("x", f"{data}/link"),
+                    files.mkdir(f"{data}/d"),
+                    files.listdir(f"{data}/ssh-keys"),
+                ):
+                    with pytest.raises(asyncssh.SFTPError, match=r"denied|permitted"):
+                        await refused
+        async with place.connect("eve", client_keys=[KEY]) as connection:
+            shown = await connection.run(f"id -u; cat {data}/secret")
+            assert shown.stdout == "0\ns"
+
+    asyncio.run(use())
+
+
+def test_wrong_passwords_are_limited_in_time() -> None:
+    now = 0.0
+    wrong = ssh_protocol().WrongPasswords(lambda: now)
+    assert all(wrong.may_try("ann") for _ in range(12))
+    assert not wrong.may_try("ann")
+    assert wrong.may_try("bob")
+    now = 299.0
+    assert not wrong.may_try("ann")
+    now = 301.0
+    assert wrong.may_try("ann")
+    wrong.forget("ann")
+    assert all(wrong.may_try("ann") for _ in range(12))
+    assert not wrong.may_try("ann")
+
+
+def test_new_connections_get_no_further_passwords(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh_protocol(), "_MAX_WRONG", 2)
+    place.add("lim", password=SECRET, sshPublicKey=PUBLIC)
+    assert place.accepts("lim", password=SECRET)
+    assert not place.accepts("lim", password="wrong")
+    assert not place.accepts("lim", password="wrong")
+    assert not place.accepts("lim", password=SECRET)
+    assert place.accepts("lim", client_keys=[KEY])
+
+
+def ssh_protocol() -> Any:
+    return importlib.import_module("batchspec.local.agent.ssh_protocol")
 
 
 def test_remote_login_settings(service: Service) -> None:

@@ -30,6 +30,8 @@ from typing import Any, Protocol, cast
 from batchspec.local.agent.processes import Processes
 from batchspec.local.model import Node, NodeState, Wire, node_root
 from batchspec.local.process import TAG_VARIABLE, process_tag
+from batchspec.local.safe_paths import open_directory
+from batchspec.local.task_users import TaskUser, UserIds
 from batchspec.local.wire import read_time
 
 USERS = "users"
@@ -44,12 +46,14 @@ class NodeUser:
     """An account of a node until it ``expires``.
 
     ``password`` is a salted hash, ``public_key`` the text of the request; ``None`` if the account
-    has none.
+    has none. ``runs_as`` is the user of its processes and files, ``None`` that of the service.
     """
 
     expires: datetime
     password: str | None = None
     public_key: str | None = None
+    admin: bool = False
+    runs_as: TaskUser | None = None
 
     def has_password(self, password: str) -> bool:
         """Whether ``password`` is that of the account; takes about 50 ms."""
@@ -113,7 +117,12 @@ def users_of(node: Node, now: datetime) -> dict[str, Wire]:
 
 def read_user(stored: Wire) -> NodeUser:
     """An account, as :func:`users_of` returns it."""
-    return NodeUser(read_time(stored["expires"]), stored.get("password"), stored.get("public_key"))
+    return NodeUser(
+        read_time(stored["expires"]),
+        stored.get("password"),
+        stored.get("public_key"),
+        admin=stored.get("admin", False),
+    )
 
 
 def _stored(user: Any) -> dict[str, Any]:
@@ -147,7 +156,8 @@ class LoginNode:
 
     ``root`` is the directory of the node, ``key`` the file of the private host key, which is
     created if it does not exist. ``sessions`` is a folder for the pipes of sessions. ``find_user``
-    returns the account with a name, unless it has expired.
+    returns the account with a name, unless it has expired. ``group`` is the group of its users, if
+    they are separate ones.
     """
 
     root: Path
@@ -156,6 +166,7 @@ class LoginNode:
     find_user: Callable[[str], NodeUser | None]
     processes: Processes
     tag: str
+    group: int = 0
 
 
 class SshServer(Protocol):
@@ -182,9 +193,18 @@ class _Listener:
 class SshServers:
     """The SSH servers of all nodes of a service on the data folder ``data``."""
 
-    def __init__(self, data: Path, find_user: Callable[[str, str, str], NodeUser | None]) -> None:
-        """``find_user`` returns the account of a pool, a node and a name; see LoginNode."""
+    def __init__(
+        self,
+        data: Path,
+        find_user: Callable[[str, str, str], NodeUser | None],
+        users: UserIds | None = None,
+    ) -> None:
+        """``find_user`` returns the account of a pool, a node and a name; see LoginNode.
+
+        ``users`` are the ids of the users of sessions, if they are separate users.
+        """
         self._data = data
+        self._users = users
         self._find_user = find_user
         self._tag = process_tag(data)
         self._processes = Processes({TAG_VARIABLE: self._tag})
@@ -207,6 +227,9 @@ class SshServers:
         found = self._listeners.get(_key(pool_id, node_id))
         if found is not None and not found.has_failed():
             return found.port
+        folders = None if self._users is None else self._users.folders
+        with open_directory(self._data, [_SESSIONS], own=True, owner=folders):
+            pass
         listening = _listen(port)
         bound: int = listening.getsockname()[1]
         node = LoginNode(
@@ -216,6 +239,7 @@ class SshServers:
             find_user=lambda name: self._find_user(pool_id, node_id, name),
             processes=self._processes,
             tag=self._tag,
+            group=0 if self._users is None else self._users.group,
         )
         starting = asyncio.create_task(_start(node, listening), name=f"ssh {node_id}")
         self._listeners[_key(pool_id, node_id)] = _Listener(bound, starting, node.key)

@@ -1,8 +1,9 @@
 """The SSH server of one node, with asyncssh: who may sign in, sessions, file transfer.
 
 A session is a run of the host (:mod:`host`), so that none of its processes outlives it or the
-service. It runs as the user of the service and starts in the directory of the node. As on Azure,
-it has none of the variables of tasks. Forwarding of ports and agents is refused.
+service. It starts in the directory of the node, as the user of its account if the service runs as
+root, as do transfers of files. As on Azure, it has none of the variables of tasks. Forwarding of
+ports and agents is refused.
 
 The input and output of a session are pipes, or a terminal. The program opens them by their paths;
 the service has the other ends.
@@ -14,24 +15,30 @@ import asyncio
 import contextlib
 import fcntl
 import itertools
+import logging
 import os
 import socket
 import struct
 import tempfile
 import termios
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from io import FileIO
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import asyncssh
 
 from batchspec.local.agent.node_login import LoginNode, NodeUser, SshServer, refuse_password
 from batchspec.local.agent.processes import Exited, Killed, ProcessEnd, Processes, Program
 from batchspec.local.process import TAG_VARIABLE
+from batchspec.local.task_users import TaskUser, file_access_of
 
 _CONTROL_D = b"\x04"
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 class Streams:
@@ -116,10 +123,12 @@ async def _ready(
 class Pipes(Streams):
     """Named pipes in a new directory in ``folder``, for binary data."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, user: TaskUser | None) -> None:
+        """``user`` is that of the program; ``None`` is that of the service."""
         super().__init__()
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         directory = Path(self._opened.enter_context(tempfile.TemporaryDirectory(dir=folder)))
+        self._owner = (-1, -1) if user is None else (user.uid, user.gid)
+        os.chown(directory, *self._owner)
         self.paths = (directory / "in", directory / "out", directory / "err")
         # Both ends are open here while the program runs: a pipe without a writer is at its end, and
         # without a reader writing fails.
@@ -129,6 +138,7 @@ class Pipes(Streams):
 
     def _make(self, path: Path) -> tuple[FileIO, FileIO]:
         os.mkfifo(path, 0o600)
+        os.chown(path, *self._owner)
         reader = self._open(FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb"))
         return reader, self._open(FileIO(os.open(path, os.O_WRONLY | os.O_NONBLOCK), "wb"))
 
@@ -136,10 +146,13 @@ class Pipes(Streams):
 class Terminal(Streams):
     """A pseudo-terminal, for interactive programs."""
 
-    def __init__(self) -> None:
+    def __init__(self, user: TaskUser | None) -> None:
+        """``user`` is that of the program; ``None`` is that of the service."""
         super().__init__()
         ours, theirs = (FileIO(descriptor, "r+b") for descriptor in os.openpty())
         self.terminal = Path(os.ttyname(theirs.fileno()))
+        if user is not None:
+            os.fchown(theirs.fileno(), user.uid, user.gid)
         self._input = self._open(ours)
         self._outputs = (ours,)
         self._program_ends = (self._open(theirs),)
@@ -157,6 +170,8 @@ class Terminal(Streams):
 _MAX_PASSWORDS = 6
 """Passwords that one connection may try, as in OpenSSH."""
 _LOGIN_SECONDS = 60
+_MAX_WRONG, _WRONG_SECONDS = 12, 300.0
+"""Wrong passwords for one user of a node within this time, whatever the connections."""
 _NOT_RUN = 255
 """The exit code of ssh for a program of which no exit code is known."""
 _SIZE = 1 << 16
@@ -197,6 +212,7 @@ class _Server:
     def __init__(self, node: LoginNode) -> None:
         self._node = node
         self._connections: set[asyncssh.SSHServerConnection] = set()
+        self._wrong = WrongPasswords(time.monotonic)
         self._acceptor: asyncssh.SSHAcceptor | None = None
 
     async def listen(self, listening: socket.socket, key: asyncssh.SSHKey) -> None:
@@ -204,9 +220,9 @@ class _Server:
         self._acceptor = await asyncssh.listen(
             sock=listening,
             server_host_keys=[key],
-            server_factory=lambda: _Connection(node, self._connections),
+            server_factory=lambda: _Connection(node, self._connections, self._wrong),
             process_factory=lambda process: _run(node, process),
-            sftp_factory=lambda channel: _Files(channel, node.root),
+            sftp_factory=lambda channel: _Files(channel, node),
             allow_scp=True,
             encoding=None,
             line_editor=False,
@@ -228,11 +244,49 @@ class _Server:
         await asyncio.gather(*(connection.wait_closed() for connection in open_))
 
 
+class WrongPasswords:
+    """The attempts to sign in to a node with a password, by name of the user.
+
+    After 12 wrong ones within 5 minutes, further ones of this user are refused until the first is
+    5 minutes old; keys are not affected. Names without a user count too, so that names cannot be
+    guessed. ``clock`` returns seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._tried: dict[str, list[float]] = {}
+
+    def may_try(self, name: str) -> bool:
+        """Whether a password may be compared; it counts as wrong until :meth:`forget`."""
+        start = self._clock() - _WRONG_SECONDS
+        recent = {
+            known: [one for one in tried if one > start] for known, tried in self._tried.items()
+        }
+        self._tried = {known: tried for known, tried in recent.items() if tried}
+        tried = self._tried.setdefault(name, [])
+        if len(tried) >= _MAX_WRONG:
+            return False
+        tried.append(self._clock())
+        if len(tried) == _MAX_WRONG:
+            _log.warning("%d wrong passwords for a user of a node: no more for a while", _MAX_WRONG)
+        return True
+
+    def forget(self, name: str) -> None:
+        """The user has signed in."""
+        self._tried.pop(name, None)
+
+
 class _Connection(asyncssh.SSHServer):
     """One connection: authentication by the accounts of the node."""
 
-    def __init__(self, node: LoginNode, connections: set[asyncssh.SSHServerConnection]) -> None:
+    def __init__(
+        self,
+        node: LoginNode,
+        connections: set[asyncssh.SSHServerConnection],
+        wrong: WrongPasswords,
+    ) -> None:
         self._node = node
+        self._wrong = wrong
         self._connections = connections
         self._own: asyncssh.SSHServerConnection | None = None
         self._tried = 0
@@ -257,10 +311,13 @@ class _Connection(asyncssh.SSHServer):
 
     async def validate_password(self, username: str, password: str) -> bool:
         self._tried += 1
-        if self._tried > _MAX_PASSWORDS:
+        if self._tried > _MAX_PASSWORDS or not self._wrong.may_try(username):
             return False
         user = self._node.find_user(username)
-        return await asyncio.to_thread(_is_right, user, password)
+        right = await asyncio.to_thread(_is_right, user, password)
+        if right:
+            self._wrong.forget(username)
+        return right
 
 
 def _is_right(user: NodeUser | None, password: str) -> bool:
@@ -271,17 +328,40 @@ def _is_right(user: NodeUser | None, password: str) -> bool:
 
 
 class _Files(asyncssh.SFTPServer):
-    """File transfer: relative paths are below the directory of the node, as in a session."""
+    """File transfer as the user of the account, with paths as in a session."""
 
-    def __init__(self, channel: asyncssh.SSHServerChannel[bytes], root: Path) -> None:
+    def __init__(self, channel: asyncssh.SSHServerChannel[bytes], node: LoginNode) -> None:
         super().__init__(channel)
-        self._root = os.fsencode(root)
+        self._root = os.fsencode(node.root)
+        user = node.find_user(channel.get_extra_info("username"))
+        if user is None:  # it has been deleted since it signed in
+            raise asyncssh.SFTPPermissionDenied("The account does not exist.")
+        for name in _FILE_OPERATIONS:
+            act = partial(_act_as, user.runs_as, node.group, getattr(super(), name))
+            setattr(self, name, act)
+        # Without this method, asyncssh lists in a coroutine, which cannot act as another user.
+        self.listdir = partial(_act_as, user.runs_as, node.group, self._list)
+
+    def _list(self, path: bytes) -> list[bytes]:
+        return [b".", b"..", *os.listdir(self.map_path(path))]  # noqa: PTH208  bytes
 
     def map_path(self, path: bytes) -> bytes:
         return os.path.join(self._root, path)  # noqa: PTH118  bytes
 
     def reverse_map_path(self, path: bytes) -> bytes:
         return path
+
+
+_FILE_OPERATIONS = (
+    "open", "open56", "stat", "lstat", "setstat", "lsetstat", "fsetstat", "statvfs", "remove",
+    "mkdir", "rmdir", "realpath", "readlink", "symlink", "link", "rename", "posix_rename",
+)  # fmt: skip
+"""The methods of ``SFTPServer`` that need rights; what is open is read and written without."""
+
+
+def _act_as(user: TaskUser | None, group: int, operation: Callable[..., T], *given: Any) -> T:
+    with file_access_of(user, group):
+        return operation(*given)
 
 
 async def _run(node: LoginNode, process: asyncssh.SSHServerProcess[bytes]) -> None:
@@ -291,10 +371,18 @@ async def _run(node: LoginNode, process: asyncssh.SSHServerProcess[bytes]) -> No
         process.exit(1)
         return
     key = f"ssh{next(_numbers)}"
-    with Pipes(node.sessions) if process.term_type is None else Terminal() as streams:
+    account = node.find_user(process.get_extra_info("username"))
+    if account is None:  # it has been deleted since it signed in
+        process.exit(_NOT_RUN)
+        return
+    user = account.runs_as
+    streams: Streams
+    with Pipes(node.sessions, user) if process.term_type is None else Terminal(user) as streams:
         if process.term_type is not None:
             streams.resize(*process.term_size)
-        running = asyncio.create_task(node.processes.run(key, _program(node, process, streams)))
+        running = asyncio.create_task(
+            node.processes.run(key, _program(node, process, streams, user))
+        )
         leaving = asyncio.create_task(process.wait_closed())
         passing_input = asyncio.create_task(_pass_input(streams, process, node.processes, key))
         passing = asyncio.create_task(_pass_outputs(streams, process))
@@ -361,7 +449,10 @@ def _exit_code(ended: ProcessEnd | BaseException) -> int:
 
 
 def _program(
-    node: LoginNode, process: asyncssh.SSHServerProcess[bytes], streams: Streams
+    node: LoginNode,
+    process: asyncssh.SSHServerProcess[bytes],
+    streams: Streams,
+    user: TaskUser | None,
 ) -> Program:
     shell = "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
     name = process.get_extra_info("username")
@@ -381,5 +472,12 @@ def _program(
     argv = [shell, "-l"] if command is None else [shell, "-c", command]
     stdin, stdout, stderr = streams.paths
     return Program(
-        argv, environment, node.root, stdout, stderr, stdin=stdin, terminal=streams.terminal
+        argv,
+        environment,
+        node.root,
+        stdout,
+        stderr,
+        stdin=stdin,
+        terminal=streams.terminal,
+        user=user,
     )

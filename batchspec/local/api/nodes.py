@@ -464,7 +464,7 @@ def _known(context: Context, request: Request) -> tuple[Node, dict[str, Wire], s
 
 
 def _account(given: Mapping[str, Any], now: datetime) -> Wire:
-    """What is stored of a user: the time of expiry, a hash of the password, the public key.
+    """What is stored of a user: time of expiry, hash of the password, public key, `isAdmin`.
 
     Raises:
         Fault: the time has passed, or the key is none. Whether Azure refuses such a key is not
@@ -479,6 +479,7 @@ def _account(given: Mapping[str, Any], now: datetime) -> Wire:
         "expires": _expiry(given, now),
         "password": hash_password(given.get("password", "")),
         "public_key": given.get("sshPublicKey"),
+        "admin": given.get("isAdmin"),
     }
     return {name: value for name, value in stored.items() if value is not None}
 

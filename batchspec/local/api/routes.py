@@ -56,7 +56,7 @@ _METRICS = (
     "samples of processors, memory, disks and networks are those of this machine for all nodes; "
     "there are none of `$WallClockSeconds`"
 )
-_USERS = "`isAdmin` has no effect: sessions run as the user who started the service"
+_USERS = "`isAdmin` has an effect if the service runs as root; see `docs/local.md`"
 _IMAGES = f"{len(IMAGES)} common images; a pool can name other images of publishers with images"
 _LOGS = "one file, `agent-debug.log`, whatever the times: the runs and states of the node"
 _EXTENSIONS = "extensions of the pool, as failed: nodes are not virtual machines"
