@@ -23,12 +23,13 @@ if TYPE_CHECKING:
         jobs_of,
         observe,
         owned_resources,
+        package_users,
+        packages_of,
     )
     from batchspec.observe.cost import cost_per_hour, observe_cost
-    from batchspec.observe.disk import scan
+    from batchspec.observe.disk import bad_archives, scan
     from batchspec.observe.failures import Failure, failures_of, tasks_alike
     from batchspec.observe.file_cache import FileCache, create_state_folder
-    from batchspec.observe.packages import bad_archives, package_users, packages_of
     from batchspec.observe.spool import Spool, Working, silent
     from batchspec.observe.stored_files import (
         FileSource,
@@ -108,12 +109,11 @@ __all__ = [
 
 _MODULES = {
     **dict.fromkeys(("Kind", "OwnedResource", "counted_jobs", "jobs_of"), "account"),
-    **dict.fromkeys(("observe", "owned_resources"), "account"),
+    **dict.fromkeys(("observe", "owned_resources", "package_users", "packages_of"), "account"),
     **dict.fromkeys(("cost_per_hour", "observe_cost"), "cost"),
-    **dict.fromkeys(("scan",), "disk"),
+    **dict.fromkeys(("bad_archives", "scan"), "disk"),
     **dict.fromkeys(("Failure", "failures_of", "tasks_alike"), "failures"),
     **dict.fromkeys(("FileCache", "create_state_folder"), "file_cache"),
-    **dict.fromkeys(("bad_archives", "package_users", "packages_of"), "packages"),
     **dict.fromkeys(("Spool", "Working", "silent"), "spool"),
     **dict.fromkeys(("NodeOutput", "OutputFile", "TaskInJob", "Unstartable"), "task_output"),
     **dict.fromkeys(("find_node_output", "find_task", "find_unstartable"), "task_output"),

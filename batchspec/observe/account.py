@@ -1,4 +1,4 @@
-"""Reads the account: what the plan of a spec depends on, and an inventory of all specs.
+"""Reads the account: what a plan depends on, users of packages, and an inventory of all specs.
 
 The inventory lists the resources that batchspec created, recognised by the name of the spec in
 their metadata. A resource is in use while an open job or an active job schedule needs it.
@@ -7,14 +7,15 @@ their metadata. A resource is in use while an open job or an active job schedule
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
 import re
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from batchspec.account import Account, ContainerProperties, find_pool_user, read_capacity
-from batchspec.observe.packages import packages_of
 from batchspec.observe.results import occupied, read_receipt, unwritable
 from batchspec.observe.spool import Spool, Working, silent
 from batchspec.plan import OPEN, job_base, package_references
@@ -34,11 +35,12 @@ from batchspec.plan.observed import (
     JobFacts,
     Observed,
     Origin,
+    PackageFacts,
     PoolFacts,
     ScheduleFacts,
     Stream,
 )
-from batchspec.spec import Container, PoolKind, Record, Rows, Spec, read_rows
+from batchspec.spec import Container, Package, PoolKind, Record, Rows, Spec, Value, read_rows
 
 _REPORTED = 500
 """The blobs or tasks after which it is reported how many there are so far."""
@@ -378,3 +380,75 @@ def _pool_of(job: JobFacts) -> str:
 
 def _moment(text: object) -> datetime | None:
     return datetime.fromisoformat(text) if isinstance(text, str) else None
+
+
+async def packages_of(
+    spec: Spec, account: Account, spool: Spool, working: Working
+) -> dict[str, PackageFacts]:
+    """The packages by name.
+
+    Raises:
+        ServiceError: the account refused, or could not be reached.
+    """
+    found = {}
+    for name, package in spec.packages.items():
+        working(f"reading package {name}")
+        files = spool.files(package.source.key)
+        stored = await account.applications.get_package(name, package.version)
+        found[name] = PackageFacts(files, _content(package, spool), stored)
+    return found
+
+
+def _content(package: Package, spool: Spool) -> str:
+    """A digest of the paths, contents and modes of the files; of an archive its content."""
+    digest = hashlib.sha256(b"archive" if package.is_archive else b"files")
+    for file in spool.files(package.source.key):
+        name = b"" if package.is_archive else os.fsencode(file.blob)
+        mode = b"x" if not package.is_archive and os.access(file.path, os.X_OK) else b"-"
+        digest.update(b"%d:%s%s%s" % (len(name), name, mode, file.md5))
+    return digest.hexdigest()
+
+
+async def package_users(account: Account, name: str, version: str) -> AsyncIterator[str]:
+    """The pools, open jobs and their tasks that refer to a version of an application package.
+
+    A reference without a version is one to the default version, and counts.
+
+    Raises:
+        ServiceError: the account refused, or could not be reached.
+    """
+
+    def refers(body: Value) -> bool:
+        return any(_is_reference(each, name, version) for each in _references(body))
+
+    async for pool in account.pools.list():
+        if pool.state != "deleting" and refers(pool.properties):
+            yield f"pool {pool.id}"
+    async for job in account.jobs.list():
+        if job.state not in OPEN:
+            continue
+        if refers(job.properties):
+            yield f"job {job.id}"
+            continue
+        async for task in account.tasks.list_bodies(job.id):
+            if task.get("state") != "completed" and refers(task):
+                yield f"task {task['id']} of job {job.id}"
+                break
+
+
+def _references(body: Value) -> Iterator[Record]:
+    """Each reference to an application package in a body, also in tasks within it."""
+    if isinstance(body, Record):
+        for key, value in body.items():
+            if key == "applicationPackageReferences" and isinstance(value, tuple):
+                yield from (each for each in value if isinstance(each, Record))
+            else:
+                yield from _references(value)
+
+
+def _is_reference(reference: Record, name: str, version: str) -> bool:
+    # Clients may refer to an application by its resource id.
+    application = str(reference.get("applicationId", "")).rpartition("/")[2]
+    found = reference.get("version")
+    same = found is None or str(found).lower() == version.lower()
+    return same and application.lower() == name.lower()

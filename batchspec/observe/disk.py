@@ -1,7 +1,7 @@
 """The files of a spec on this disk that are to be uploaded.
 
 Makes no requests. All problems of files to upload are collected: a pattern without a match, a file
-that cannot be read, two files for one blob, an invalid blob name.
+that cannot be read, two files for one blob, an invalid blob name, an archive that is damaged.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from batchspec.diagnostics import Diagnostic, Diagnostics
 from batchspec.observe.file_cache import FileCache
 from batchspec.observe.spool import FileRow, Spool, Working, silent
 from batchspec.plan.observed import LocalFile
-from batchspec.spec import Container, UploadGlob
+from batchspec.spec import Container, Spec, UploadGlob
 
 _CHUNK = 1 << 20
 _SMALL = 64 << 10
@@ -365,3 +365,19 @@ def _folders(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iter
     yield folder
     for name in below:
         yield from _folders(root, os.path.join(folder, name), above | {key})  # noqa: PTH118
+
+
+def bad_archives(spec: Spec, spool: Spool) -> Iterator[Diagnostic]:
+    """Archives that nodes could not unpack; the service accepts them. Reads only their end."""
+    import zipfile  # noqa: PLC0415 - few specs have archives
+
+    for package in spec.packages.values():
+        for file in spool.files(package.source.key) if package.is_archive else ():
+            if not zipfile.is_zipfile(file.path):
+                yield Diagnostic(
+                    "bad-package",
+                    f"the file {str(file.path)!r} of the package `{package.name}` is not a zip"
+                    " archive",
+                    where=package.where,
+                    fix="Create it again, or let batchspec build the archive: `files: [PATTERN]`.",
+                )
