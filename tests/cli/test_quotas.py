@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import re
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from batchspec.cloud.pipeline import LOGGER
+from batchspec.pricing import RetailPrices
 from tests.cli.conftest import MIXED, Inside, Workplace
 
 
@@ -75,3 +79,78 @@ def test_a_pool_that_exists_as_it_is_needs_no_quota(
     assert "mixed" in done.text
     assert "/pools/mixed -> 200" in caplog.text
     assert "/subscriptions" not in caplog.text
+
+
+PLAIN = """\
+version: 1
+name: plain
+pool: {vm_size: standard_d2s_v5, nodes: 1, image: ubuntu-24.04}
+job: {max_wall_clock_time: 10m}
+tasks: {say: {command: echo done, logs: false}}
+cleanup: {job: always}
+"""
+RUN = ["jobs", "jobschedules/plain", "pools/plain", "supportedimages"]
+"""What every plan of a new run without containers reads, sorted."""
+COUNTS = ["jobs", "jobschedules", "pools"]
+"""The objects that count toward a quota."""
+FACTS = ["batchAccounts", "pools", "virtualMachineSkus"]
+"""The facts of the account: its quotas, what its pools use of them, and the VM sizes."""
+
+
+@pytest.mark.parametrize(
+    ("target", "requests"), [("local", RUN), ("azure", sorted([*RUN, *COUNTS, *FACTS]))]
+)
+def test_a_spec_without_identity_packages_and_cost_sends_no_request_for_them(
+    on_azure: Inside,
+    target: str,
+    requests: list[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(RetailPrices, "rows", None)
+    (on_azure.folder / "plain.yaml").write_text(PLAIN, encoding="utf-8")
+    with caplog.at_level(logging.DEBUG, LOGGER.name):
+        done = on_azure.run("plan", "plain.yaml", "--target", target)
+    assert done.code == 0, done.text
+    sent = [_resource(message) for message in caplog.messages]
+    assert sorted(sent) == requests
+
+
+def _resource(message: str) -> str:
+    """What the request of a line of the log reads: its path, at Resource Manager the type."""
+    path = re.sub(r"^GET [^/]+/([^ ?]+).*", r"\1", message)
+    if not path.startswith("subscriptions/"):
+        return path
+    return "batchAccounts" if "/batchAccounts/" in path else path.rpartition("/")[2]
+
+
+OPTIONAL = (
+    *("azure.mgmt.batch", "azure.identity", "azure.keyvault", "msal"),
+    *("batchspec.api.prices", "batchspec.observe.cost", "batchspec.pricing.retail"),
+    *("batchspec.apply.packages", "batchspec.render.cost"),
+)
+"""Modules of the control plane, of sign-ins, prices, packages and costs."""
+
+
+@pytest.mark.parametrize(
+    ("command", "target", "loaded"),
+    [("plan", "local", []), ("apply", "local", []), ("plan", "azure", ["azure.mgmt.batch"])],
+)
+def test_a_spec_without_identity_packages_and_cost_imports_nothing_for_them(
+    on_azure: Inside, command: str, target: str, loaded: list[str]
+) -> None:
+    """The account facts of a plan on Azure are read with azure-mgmt-batch."""
+    assert all(find_spec(name) for name in OPTIONAL)
+    (on_azure.folder / "plain.yaml").write_text(PLAIN, encoding="utf-8")
+    program = (
+        "import sys\n"
+        "from batchspec.cli.main import main\n"
+        "try: code = main()\n"
+        "except SystemExit as end: code = end.code\n"
+        f"print(code or 0, sorted(sys.modules.keys() & set({OPTIONAL!r})), file=sys.stderr)\n"
+    )
+    line = [sys.executable, "-c", program, command, "plain.yaml", "--target", target]
+    done = subprocess.run(
+        line, cwd=on_azure.folder, env=on_azure.environ, text=True, capture_output=True, check=False
+    )
+    assert done.stderr.splitlines()[-1:] == [f"0 {loaded}"], done.stdout + done.stderr
