@@ -125,11 +125,11 @@ def _resource(message: str) -> str:
 
 
 OPTIONAL = (
-    *("azure.mgmt.batch", "azure.identity", "azure.keyvault", "msal"),
+    *("azure.mgmt.batch", "azure.identity", "msal", "batchspec.cloud.key_vault"),
     *("batchspec.api.prices", "batchspec.observe.cost", "batchspec.pricing.retail"),
-    *("batchspec.apply.packages", "batchspec.render.cost"),
+    "batchspec.render.cost",
 )
-"""Modules of the control plane, of sign-ins, prices, packages and costs."""
+"""Modules of the control plane, of sign-ins, key vaults, prices and costs."""
 
 
 @pytest.mark.parametrize(
