@@ -209,7 +209,7 @@ def _not_stored(pool: str, error: ServiceError) -> Diagnostic:
         "node-output-not-stored",
         f"the output of failed start tasks of the pool {pool!r} was not stored",
         detail=error.problems[0].summary,
-        fix="It is on the nodes until the pool is deleted: `batchspec logs --start-task NODE`.",
+        fix="Read it before the pool is deleted: `batchspec logs --start-task NODE`.",
         severity=Severity.WARNING,
     )
 

@@ -142,7 +142,7 @@ def _missing_input(stage: str, blob: str) -> ServiceError:
     problem = Diagnostic(
         "inputs-missing",
         f"tasks of {stage} were not submitted: their input {blob!r} was not uploaded",
-        fix="Fix the error of the upload and apply again.",
+        fix="Fix the cause of the failed upload and apply again.",
     )
     return ServiceError(problem, code="inputs-missing")
 

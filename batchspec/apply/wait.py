@@ -426,6 +426,6 @@ def _not_ended(job: str, state: str) -> Diagnostic:
     return Diagnostic(
         "job-not-ended",
         f"the job {job!r} is still {state} half an hour after its end was requested",
-        fix="A task or a release task may not stop. Check with `batchspec status`; "
+        fix="A task or a release task does not stop. Check with `batchspec status`; "
         "`batchspec destroy` deletes the job.",
     )

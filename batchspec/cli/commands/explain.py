@@ -74,7 +74,9 @@ def _unknown(code: str, known: Iterable[str]) -> Diagnostic:
     return Diagnostic(
         "command-line",
         f"there is no code {code!r}",
-        fix=f"Did you mean `{near}`?" if near is not None else "`batchspec explain` lists all.",
+        fix=f"Did you mean `{near}`?"
+        if near is not None
+        else "`batchspec explain` lists all codes.",
     )
 
 

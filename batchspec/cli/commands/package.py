@@ -139,7 +139,7 @@ async def delete(
             Diagnostic(
                 "no-package",
                 f"the account has no version {version!r} of the application {name!r}",
-                fix="`batchspec package list` shows what there is.",
+                fix="`batchspec package list` lists the versions in the account.",
             )
         )
     out(f"deleted version {version} of application {name}")
