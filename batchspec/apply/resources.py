@@ -19,7 +19,7 @@ from batchspec.apply.record import forget_pool_output, keep_pool_output
 from batchspec.apply.tasks import end_job
 from batchspec.apply.wait import wait_until_deleted
 from batchspec.diagnostics import ConflictError, Diagnostic, ServiceError, Severity, counted
-from batchspec.plan import created_meanwhile, pool_in_use
+from batchspec.plan import created_meanwhile, pool_in_use, replaced_pool_in_use
 from batchspec.plan.actions import (
     CreateContainer,
     CreateJob,
@@ -43,6 +43,7 @@ from batchspec.plan.actions import (
     UseContainer,
 )
 from batchspec.plan.metadata import (
+    SPEC,
     WorkSet,
     applied_to,
     is_other_run,
@@ -143,8 +144,16 @@ async def _restart(pool: str, nodes: Sequence[str] | None, context: StepContext)
 
 
 async def replace_pool(action: ReplacePool, context: StepContext) -> StepResult:
-    """Delete a pool and create it with other properties."""
+    """Delete a pool and create it with other properties.
+
+    Raises:
+        ConflictError: tasks of another spec run on the pool, and the user does not agree.
+    """
     world = context.world
+    spec = metadata_of(action.body).get(SPEC)
+    user = await find_pool_user(world.account, action.pool, str(spec))
+    if user is not None:
+        await _accept(next(replaced_pool_in_use(action.pool, user)), world)
     await _pools(world, action.deletes_by_control_plane).delete(action.pool)
     await _until_pool_deleted(action.pool, world)
     await forget_pool_output(action.pool, world, context.emit)

@@ -58,7 +58,11 @@ if TYPE_CHECKING:
     from batchspec.plan.rules.account import package_references
     from batchspec.plan.rules.checks import check_offline
     from batchspec.plan.rules.data import OUTPUT_MISSING, output_missing
-    from batchspec.plan.rules.other_runs import created_meanwhile, pool_in_use
+    from batchspec.plan.rules.other_runs import (
+        created_meanwhile,
+        pool_in_use,
+        replaced_pool_in_use,
+    )
     from batchspec.plan.rules.registry import GROUPS, RULES
     from batchspec.plan.stage_tasks import StageCounts, count_stages, read_recorded
     from batchspec.plan.task_sets import OPEN, job_base, newest_open
@@ -120,6 +124,7 @@ __all__ = [
     "read_plan_file",
     "read_recorded",
     "region_of",
+    "replaced_pool_in_use",
     "saved_plan",
 ]
 
@@ -138,7 +143,7 @@ _NAMES = {
     "rules.account": "package_references",
     "rules.checks": "check_offline",
     "rules.data": "OUTPUT_MISSING output_missing",
-    "rules.other_runs": "created_meanwhile pool_in_use",
+    "rules.other_runs": "created_meanwhile pool_in_use replaced_pool_in_use",
     "rules.registry": "GROUPS RULES",
     "stage_tasks": "StageCounts count_stages read_recorded",
     "task_sets": "OPEN job_base newest_open",

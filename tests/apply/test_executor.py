@@ -42,6 +42,7 @@ from batchspec.plan.actions import (
     DeleteJob,
     DeletePool,
     DownloadResults,
+    ReplacePool,
     SubmitTasks,
     UploadFiles,
     WaitForPool,
@@ -247,6 +248,27 @@ async def test_destroy_keeps_a_pool_that_another_spec_has_started_to_use(
         [] if forced else ["in_use", "pool"]
     )
     assert ended(events).left == (() if forced else ("pool", "containers"))
+
+
+@pytest.mark.parametrize("agreed", [False, True])
+async def test_a_pool_that_runs_tasks_of_another_spec_is_replaced_after_a_question(
+    agreed: bool, tmp_path: Path
+) -> None:
+    other = JobFacts("other", "active", START, Record(), {SPEC: "other"}, pool="p")
+    account = FakeAccount(other_jobs=(other,), task_ids={"other": ["t"]}, answers=[agreed])
+    before = Record(id="p", vmSize="a")
+    await account.pools.create(before, HOUR)
+    body = Record(id="p", vmSize="b", metadata=(Record(name=SPEC, value="topn"),))
+    plan = plan_of([step("pool", ReplacePool("p", body, HOUR), verb=Verb.REPLACE)])
+    events, code = await events_of(plan, account, tmp_path)
+    assert [problem.summary for problem in account.asked if isinstance(problem, Diagnostic)] == [
+        "the pool 'p' would be replaced: tasks of the job 'other' of the spec 'other' have not"
+        " ended"
+    ]
+    assert account.pool_bodies == {"p": body if agreed else before}
+    assert (code is Exit.DONE) == agreed
+    failed = [event.problem.code for event in events if isinstance(event, StepFailed)]
+    assert failed == ([] if agreed else ["replaced-pool-in-use"])
 
 
 @pytest.mark.parametrize(

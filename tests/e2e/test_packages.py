@@ -7,6 +7,7 @@ import zipfile
 
 from tests.e2e.conftest import Workplace
 from tests.e2e.test_ownership import batch, containers
+from tests.e2e.test_tutorial import counted, written
 
 OWN = """\
 version: 1
@@ -117,3 +118,34 @@ def test_a_missing_package_is_found_before_anything_is_created(place: Workplace)
     (folder / "2.0.zip").rename(folder / "1.0.zip")
     done = place.run("apply", place.spec)
     assert done.code == 0, done.text
+
+
+def test_the_tutorial_runs_with_a_package_in_place_of_the_uploaded_program(
+    place: Workplace,
+) -> None:
+    place.edit("  application:\n    upload: [../task_app/topn.py] ", "  # ")
+    files = "files: [../task_app/topn.py]"
+    place.edit("\npool:\n", f'\npackages: {{topn: {{version: "1", {files}}}}}\npool:\n')
+    place.edit(
+        '  start_task:\n    command: cp topn.py "$AZ_BATCH_NODE_SHARED_DIR/"\n'
+        "    resources: [application] ",
+        "  packages: [topn]\n  # ",
+    )
+    place.edit('"$AZ_BATCH_NODE_SHARED_DIR/topn.py"', '"$AZ_BATCH_APP_PACKAGE_topn_1/topn.py"')
+    planned = place.run("plan", place.spec)
+    assert planned.code == 0, planned.text
+    assert "package topn" in planned.out
+    done = place.run("apply", place.spec)
+    assert done.code == 0, done.text
+    inputs = sorted((place.folder / "specs" / "data").glob("*.txt"))
+    assert len(inputs) == 3
+    for path in inputs:
+        assert written(place.results / f"{path.name}.top.txt") == counted(path, 3)
+    assert "Nothing to do" in place.run("apply", place.spec).out
+    assert place.run("destroy", place.spec, "-y").code == 0
+    client = batch(place)
+    assert not list(client.list_pools())
+    assert not list(client.list_jobs())
+    # Packages are of the account, not of a run.
+    assert all(name.startswith("app-topn-") for name in containers(place))
+    assert client.get_application("topn").versions == ["1"]

@@ -66,6 +66,7 @@ ELSEWHERE = {
     "not-a-file": (DISK, ""),
     "not-readable": (SOURCE, ""),
     "not-utf8": (SOURCE, ""),
+    "replaced-pool-in-use": (ROOT / "tests/apply/test_executor.py", ""),
     "request-too-large": (HERE, ""),
     "result-edited": (ROOT / "tests/plan/test_outputs.py", ""),
     "rows-encoding": (ROWS, '"UTF-16"'),

@@ -321,12 +321,29 @@ def created_meanwhile(kind: str, name: str, metadata: Mapping[str, str]) -> Diag
 )
 def pool_in_use(pool: str, job: JobFacts) -> Iterator[Finding]:
     """A job of another spec or client with tasks that have not ended."""
-    user = job.metadata.get(SPEC)
-    of = f"of the spec {user!r}" if user else "of another client"
     yield Finding(
-        f"the pool {pool!r} is kept: tasks of the job {job.id!r} {of} have not ended",
+        f"the pool {pool!r} is kept: {_tasks_of(job)} have not ended",
         detail="Its nodes are billed as long as they exist.",
     )
+
+
+@OTHER_RUNS.rule(
+    "replaced-pool-in-use",
+    QUESTION,
+    title="A pool on which tasks of another spec run would be replaced",
+    why="The service puts running tasks back to waiting when their pool is deleted; they start"
+    " again on the new pool.",
+    fix="Run the command again when that job has ended. Answer yes (`-y`) to replace the pool now.",
+)
+def replaced_pool_in_use(pool: str, job: JobFacts) -> Iterator[Finding]:
+    """A job of another spec or client with tasks that have not ended."""
+    yield Finding(f"the pool {pool!r} would be replaced: {_tasks_of(job)} have not ended")
+
+
+def _tasks_of(job: JobFacts) -> str:
+    user = job.metadata.get(SPEC)
+    of = f"of the spec {user!r}" if user else "of another client"
+    return f"tasks of the job {job.id!r} {of}"
 
 
 def _states(observed: Observed, job: JobFacts) -> Counter[str]:
