@@ -25,6 +25,8 @@ from batchspec.spec import Cost, OtherRates, PoolKind, Record, Spec, When, durat
 
 START = timedelta(minutes=5)
 """Assumed time from the allocation of a node to its first task, without an earlier run."""
+_SOONEST = timedelta(minutes=1)
+"""Tasks that start sooner after the creation of their job run on nodes that existed before."""
 RELEASE = timedelta(minutes=10)
 """Assumed time until the service has released nodes that it is to release, at most."""
 _CLEANUP = timedelta(minutes=2)
@@ -305,6 +307,10 @@ class _Run:
             return 0.0
         if earlier is None:
             return START / _HOUR
+        on_azure = self.observed.account.target == "azure"
+        if on_azure and timedelta(seconds=earlier.before) < _SOONEST:
+            # The nodes of the earlier run existed, and those of this one do not.
+            return NODE_ALLOCATION / _HOUR
         if pool is not None and nodes.scales:
             # The tasks also waited for the next evaluation of the formula, without nodes.
             return min(timedelta(seconds=earlier.before), NODE_ALLOCATION) / _HOUR

@@ -292,3 +292,17 @@ def test_tasks_start_at_once_on_nodes_that_exist(tmp_path: Path) -> None:
     assert estimate is not None
     assert estimate.lifetime.least == 0
     assert estimate.lifetime.expected == pytest.approx((2 * 1000 + 20) / 3600)
+
+
+@pytest.mark.parametrize(("target", "seconds"), [("azure", 226), ("local", 2)])
+def test_new_nodes_are_allocated_although_those_of_the_earlier_run_existed(
+    target: str, seconds: int, tmp_path: Path
+) -> None:
+    """The embedded service allocates nodes at once."""
+    case = {"spec": SPEC.replace("results:", "cost: {}\nresults:"), "target": target}
+    cost = {"dedicated": 0.5, "earlier": {**EARLIER, "before": 2.0}}
+    with situation({**case, "change": AUTO, "cost": cost}, tmp_path) as found:
+        estimate = build_plan(found.spec, found.observed).estimate
+    assert estimate is not None
+    hours = (seconds + 2 * 1000 + 20 + 80) / 3600
+    assert estimate.lifetime.expected == pytest.approx(hours)
