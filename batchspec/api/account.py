@@ -145,14 +145,15 @@ def azure_account(environ: Mapping[str, str]) -> AzureAccount:
 
 
 def local_account(endpoints: local.Endpoints) -> LocalAccount:
-    """The account of the embedded service at these endpoints."""
+    """The account of the embedded service at these endpoints; without keys if it refuses them."""
+    keys = not endpoints.simulation.entra_only
     return LocalAccount(
         batch_url=endpoints.batch_url,
         batch_account=endpoints.batch_account,
-        batch_key=Secret(endpoints.batch_key),
+        batch_key=Secret(endpoints.batch_key) if keys else None,
         blob_url=endpoints.blob_url,
         blob_account=endpoints.blob_account,
-        blob_key=Secret(endpoints.blob_key),
+        blob_key=Secret(endpoints.blob_key) if keys else None,
         token=Secret(endpoints.token),
     )
 

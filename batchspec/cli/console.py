@@ -182,6 +182,7 @@ def simulation_of(simulation: Simulation) -> LocalSimulation:
         allocation=simulation.allocation_text,
         chaos=simulation.faults.text,
         seed=simulation.faults.seed,
+        entra_only=simulation.entra_only,
     )
 
 

@@ -75,15 +75,16 @@ _EMULATOR_KEY = (
 class LocalAccount:
     """The embedded service and its blob storage, both at http URLs of the loopback interface.
 
-    ``token`` is the bearer token of the service, which the control plane requires.
+    ``token`` is the bearer token of the service, which the control plane requires. Without a key
+    (``None``), the service and its storage get it, too.
     """
 
     batch_url: str
     batch_account: str
-    batch_key: Secret
+    batch_key: Secret | None
     blob_url: str
     blob_account: str
-    blob_key: Secret
+    blob_key: Secret | None
     subscription: str = "00000000-0000-0000-0000-000000000000"
     resource_group: str = "batchspec"
     token: Secret | None = None
@@ -176,11 +177,14 @@ def account_from(
         PUBLIC,
     )
     blob_url, blob_account, blob_key = _storage(environment, cloud.suffix, found)
-    _check_transport("AZURE_BATCH_ENDPOINT", batch_url, batch_key, found)
-    _check_transport("AZURE_STORAGE_CONNECTION_STRING", blob_url, blob_key, found)
     manager = _manager(environment, found)
     loopback = any(is_loopback(url) for url in (batch_url, blob_url, manager))
     token = _token(environment, read_file, found) if loopback else None
+    for name, url, key in (
+        ("AZURE_BATCH_ENDPOINT", batch_url, batch_key),
+        ("AZURE_STORAGE_CONNECTION_STRING", blob_url, blob_key),
+    ):
+        _check_transport(name, url, key or (token if is_loopback(url) else None), found)
     if found:
         raise UsageError(*found)
     return AzureAccount(
@@ -339,7 +343,10 @@ def _storage(
             )
         )
     key = _key(environment, "AZURE_STORAGE_KEY", found)
-    return f"https://{account}.blob.{suffix}", account, key
+    url = _given(environment, "AZURE_STORAGE_SERVICE_ENDPOINT").rstrip("/")
+    if url and not _is_url("AZURE_STORAGE_SERVICE_ENDPOINT", url, found):
+        url = ""
+    return url or f"https://{account}.blob.{suffix}", account, key
 
 
 def _connection_string(

@@ -52,12 +52,20 @@ class ListedBlob:
 
 
 class _AttemptHeaders(SansIOHTTPPolicy[Any, Any]):
-    """The headers of one attempt: the service refuses a date older than 15 minutes."""
+    """The headers of one attempt: the service refuses a date older than 15 minutes.
+
+    ``given`` are those of every request of the client.
+    """
+
+    def __init__(self, given: Mapping[str, str]) -> None:
+        super().__init__()
+        self._given = given
 
     def on_request(self, request: PipelineRequest[Any]) -> None:
         headers = request.http_request.headers
         headers["x-ms-date"] = formatdate(time.time(), usegmt=True)
         headers["x-ms-client-request-id"] = str(uuid.uuid4())
+        headers.update(self._given)
 
 
 class BlobRequests:
@@ -65,10 +73,12 @@ class BlobRequests:
 
     def __init__(self, service: BlobServiceClient, retry: RetryPolicy) -> None:
         self._service = service
-        # The SDK has no public names for its connections and for the policy that signs. A policy
-        # belongs to one pipeline.
+        # The SDK has no public names for its connections, its headers, and the policy that signs. A
+        # policy belongs to one pipeline.
         transport: Any = service._pipeline._transport
-        policies: Any = (retry, _AttemptHeaders(), copy.copy(service._credential_policy))
+        headers: Any = service._config.headers_policy
+        signing = copy.copy(service._credential_policy)
+        policies: Any = (retry, _AttemptHeaders(headers.headers), signing)
         self._pipeline: AsyncPipeline[HttpRequest, AsyncHttpResponse]
         self._pipeline = AsyncPipeline(transport, policies)
 

@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from azure.batch.aio import BatchClient
-from azure.core.credentials import AzureNamedKeyCredential
+from azure.core.credentials import AzureKeyCredential, AzureNamedKeyCredential
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.core.exceptions import AzureError
 from azure.storage.blob.aio import BlobServiceClient
@@ -20,7 +21,12 @@ from azure.storage.blob.aio import BlobServiceClient
 from batchspec.cloud.account import API_VERSION, PUBLIC, AnyAccount, AzureAccount, AzureCloud
 from batchspec.cloud.account_facts import Images, Quotas
 from batchspec.cloud.client import AccountClient
-from batchspec.cloud.control_plane import ControlPlane, local_token, management_client
+from batchspec.cloud.control_plane import (
+    ControlPlane,
+    LocalTokenPolicy,
+    local_token,
+    management_client,
+)
 from batchspec.cloud.errors import no_manager_credential, translate
 from batchspec.cloud.jobs import Jobs, JobSchedules
 from batchspec.cloud.packages import Applications
@@ -61,14 +67,16 @@ async def connect(
     batch_time, blob_time = (ServiceTime(timing.monotonic, now) for _ in range(2))
     async with AsyncExitStack() as stack:
         token: Any = None
-        if account.batch_key is None or account.blob_key is None:
+        if (account.batch_key or local_token(account, account.batch_url)) is None or (
+            account.blob_key or local_token(account, account.blob_url)
+        ) is None:
             token = await stack.enter_async_context(
                 credential() if credential else create_credential(_cloud(account))
             )
         client = await stack.enter_async_context(
             BatchClient(
                 account.batch_url,
-                _batch_credential(account, token),
+                **_batch_credential(account, token),
                 api_version=API_VERSION,
                 credential_scopes=[f"{_cloud(account).audience}/.default"],
                 per_call_policies=[NormalizeUrlPolicy()],
@@ -85,7 +93,7 @@ async def connect(
         service = await stack.enter_async_context(
             BlobServiceClient(
                 account.blob_url,
-                credential=_blob_credential(account, token),
+                **_blob_credential(account, token, account.blob_url),
                 retry_policy=blob_retry(),
                 transport=transport(account.blob_url, limits, verify),
                 max_single_put_size=BLOCK,
@@ -120,7 +128,10 @@ async def connect(
             )
 
         def blob_options(url: str) -> dict[str, Any]:
-            return {"retry_policy": blob_retry(), "transport": transport(url, limits, verify)}
+            options = {"retry_policy": blob_retry(), "transport": transport(url, limits, verify)}
+            if not urlsplit(url).query:  # no SAS: Batch signs in to the storage, and so do clients
+                options |= _blob_credential(account, token, url)
+            return options
 
         pools = Pools(batch)
         control_plane = ControlPlane(account, connect_manager, batch, pools.get)
@@ -144,16 +155,27 @@ async def connect(
         )
 
 
-def _batch_credential(account: AnyAccount, token: Any) -> Any:
-    if account.batch_key is None:
-        return token
-    return AzureNamedKeyCredential(account.batch_account, account.batch_key.reveal())
+def _batch_credential(account: AnyAccount, token: Any) -> dict[str, Any]:
+    """The options of the client of the Batch service that authenticate it."""
+    if account.batch_key is not None:
+        key = AzureNamedKeyCredential(account.batch_account, account.batch_key.reveal())
+        return {"credential": key}
+    if local := local_token(account, account.batch_url):
+        # The client requires a credential, and ignores it beside a policy.
+        unused = AzureKeyCredential(local.reveal())
+        return {"credential": unused, "authentication_policy": LocalTokenPolicy(local)}
+    return {"credential": token}
 
 
-def _blob_credential(account: AnyAccount, token: Any) -> Any:
-    if account.blob_key is None:
-        return token
-    return {"account_name": account.blob_account, "account_key": account.blob_key.reveal()}
+def _blob_credential(account: AnyAccount, token: Any, url: str) -> dict[str, Any]:
+    """The options of a client of the Storage account at ``url`` that authenticate it."""
+    if account.blob_key is not None:
+        name, key = account.blob_account, account.blob_key.reveal()
+        return {"credential": {"account_name": name, "account_key": key}}
+    if local := local_token(account, url):
+        # The client of the SDK refuses a credential with tokens for an http URL.
+        return {"headers": {"Authorization": f"Bearer {local.reveal()}"}}
+    return {"credential": token}
 
 
 def _cloud(account: AnyAccount) -> AzureCloud:

@@ -224,6 +224,9 @@ _BY_STATUS = {
 }
 """The error code of an answer without one: HEAD has no body, and gateways send their own pages."""
 
+_KEY_REFUSED = re.compile(r"The specified type of authentication SharedKey is not allowed [^.]*\.")
+"""In the details of an account that allows Microsoft Entra ID only, and of pools that need it."""
+
 _CONFIDENTIAL = frozenset({"AuthenticationErrorDetail"})
 """Details that are not shown: this one quotes the signature of the request."""
 
@@ -265,6 +268,10 @@ def to_diagnostic(response: ErrorResponse, subject: str) -> Diagnostic:
     detail = [f"{response.code}: {more}" if more and more != response.code else response.code]
     values = dict(response.values)
     name = _property_name(values)
+    if found := _KEY_REFUSED.search(values.get("AuthenticationErrorDetail", "")):
+        summary = "the Batch account does not allow account keys for this request"
+        fix = "Unset AZURE_BATCH_ACCESS_KEY, and run `az login`"
+        detail = [f"{response.code}: {found[0]}"]
     if response.code == "AuthorizationFailed":
         fix = _missing_role(response.message) or fix
     if name and response.code in _OF_PROPERTY:

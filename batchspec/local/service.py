@@ -60,7 +60,7 @@ class ServiceConfig:
     managed identities, ``limits`` apply to every task. ``trust`` are the files with which nodes
     trust the certificate of the services, if they use https. ``users`` are the ids of the users of
     tasks, if they run as separate users. With ``fuse``, nodes mount containers as FUSE file systems
-    where the machine can do so.
+    where the machine can do so. With ``entra_only``, the account and its storage refuse their keys.
     ``unread`` is how long a requested resize lasts at least if no client reads the pool,
     ``node_state`` how long a node is at least ``creating``, ``starting`` or ``leavingpool``.
     """
@@ -81,6 +81,7 @@ class ServiceConfig:
     trust: TrustFiles | None = None
     users: UserIds | None = None
     fuse: bool = False
+    entra_only: bool = False
     unread: timedelta = timedelta(seconds=2)
     node_state: timedelta = timedelta(milliseconds=20)
 
@@ -135,7 +136,8 @@ def storage_of(config: ServiceConfig) -> StorageAccount | None:
     """The auto-storage account; ``None`` without one."""
     if config.storage is None:
         return None
-    return StorageAccount.read(config.storage, config.storage_aliases, config.identities)
+    token = config.token if config.entra_only else ""
+    return StorageAccount.read(config.storage, config.storage_aliases, config.identities, token)
 
 
 def applications_of(config: ServiceConfig) -> Applications:
@@ -186,6 +188,7 @@ async def serve(
             config.faults,
             storage_of(config),
             clock.now(),
+            config.entra_only,
         )
         # Dates of signatures are real time, whatever the speed of the service's clock.
         former = FormerClients(config.data)

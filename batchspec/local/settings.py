@@ -28,6 +28,7 @@ from batchspec.local.startup import LocalError
 SPEED, ALLOCATION = "BATCHSPEC_LOCAL_SPEED", "BATCHSPEC_LOCAL_ALLOCATION"
 CHAOS, SEED = "BATCHSPEC_LOCAL_CHAOS", "BATCHSPEC_LOCAL_SEED"
 HTTPS = "BATCHSPEC_LOCAL_HTTPS"
+AUTH = "BATCHSPEC_LOCAL_AUTH"
 TASK_USERS = "BATCHSPEC_LOCAL_TASK_USERS"
 FUSE = "BATCHSPEC_LOCAL_FUSE"
 
@@ -50,10 +51,12 @@ class SimulationOptions:
     allocation: str | None = None
     chaos: str | None = None
     seed: int | None = None
+    auth: str | None = None
 
     def __bool__(self) -> bool:
         """Whether any option is set."""
-        return any(one is not None for one in (self.speed, self.allocation, self.chaos, self.seed))
+        options = (self.speed, self.allocation, self.chaos, self.seed, self.auth)
+        return any(one is not None for one in options)
 
 
 NO_OPTIONS = SimulationOptions()
@@ -64,12 +67,14 @@ class Simulation:
     """The conditions under which a service runs.
 
     ``speed`` is the factor by which the service's time is faster than real time; ``allocation`` is
-    how much of that time passes before a new node starts.
+    how much of that time passes before a new node starts. With ``entra_only``, both accounts refuse
+    their keys, and signatures of them, as accounts that allow Microsoft Entra ID only.
     """
 
     speed: float = 1.0
     allocation: timedelta = timedelta()
     faults: FaultInjection = NO_FAULTS
+    entra_only: bool = False
 
     @property
     def release(self) -> timedelta:
@@ -100,7 +105,8 @@ class Simulation:
         )
         seed = _parse_seed(environ.get(SEED, "")) if options.seed is None else options.seed
         named = environ.get(CHAOS, "") if options.chaos is None else options.chaos
-        return cls(speed, allocation, parse_fault_injection(named, seed))
+        auth = environ.get(AUTH, "") if options.auth is None else options.auth
+        return cls(speed, allocation, parse_fault_injection(named, seed), _parse_auth(auth))
 
     def options(self) -> tuple[str, ...]:
         """The conditions as options of the daemon."""
@@ -109,7 +115,13 @@ class Simulation:
             f"--allocation={self.allocation_text}",
             f"--chaos={self.faults.text}",
             f"--seed={self.faults.seed}",
+            f"--auth={self.auth}",
         )
+
+    @property
+    def auth(self) -> str:
+        """What the accounts accept, as the value of the option."""
+        return "entra" if self.entra_only else "keys"
 
     @property
     def allocation_text(self) -> str:
@@ -125,6 +137,8 @@ class Simulation:
             parts.append(f"allocation of a node: {self.allocation_text}")
         faults = self.faults
         parts.append(f"chaos: {faults.text} (seed {faults.seed})" if faults else "no chaos")
+        if self.entra_only:
+            parts.append("Microsoft Entra ID only")
         return "; ".join(parts)
 
 
@@ -151,6 +165,16 @@ def _parse_allocation(text: str) -> timedelta:
             f"The allocation delay is not valid: {error}.",
             fix="Set a duration such as 0, 20s, 226s or 4m",
         ) from error
+
+
+def _parse_auth(text: str) -> bool:
+    if text in {"", "keys", "entra"}:
+        return text == "entra"
+    raise LocalError(
+        "auth-unreadable",
+        f"The authentication {text!r} is neither keys nor entra.",
+        fix=f"Set --auth or {AUTH} to keys or entra",
+    )
 
 
 def _parse_seed(text: str) -> int:

@@ -35,9 +35,10 @@ def phase_text(phase: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LocalSimulation:
-    """The simulated time and the fault injection of the service.
+    """The simulated time, the fault injection and the authentication of the service.
 
-    ``time`` is its clock, ``allocation`` the time to start a node by that clock.
+    ``time`` is its clock, ``allocation`` the time to start a node by that clock. ``entra_only``:
+    the accounts refuse their keys.
     """
 
     speed: float
@@ -46,6 +47,7 @@ class LocalSimulation:
     seed: int
     time: datetime | None = None
     ahead: bool = False
+    entra_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ def local_status_json(status: LocalStatus) -> str:
             "allocation": simulation and simulation.allocation,
             "chaos": simulation and (simulation.chaos or None),
             "seed": simulation and simulation.seed,
+            "auth": simulation and ("entra" if simulation.entra_only else "keys"),
             "time": simulation and simulation.time and simulation.time.astimezone(UTC).isoformat(),
             "first_user_id": status.first_user_id,
             "tasks_run_as_root": status.root_reason or None,
@@ -174,6 +177,8 @@ def _simulation_rows(simulation: LocalSimulation | None) -> Mapping[str, str]:
         rows["time"] = f"real; {nodes}"
     if simulation.chaos:
         rows["chaos"] = f"{simulation.chaos} (seed {simulation.seed})"
+    if simulation.entra_only:
+        rows["auth"] = "Microsoft Entra ID only: the accounts refuse their keys"
     return rows
 
 
@@ -182,9 +187,13 @@ def _second(at: datetime) -> str:
 
 
 def simulation_notice(simulation: LocalSimulation) -> str:
-    """A line about simulated time and fault injection; empty without them."""
-    rows = "; ".join(f"{name}: {value}" for name, value in _simulation_rows(simulation).items())
-    return f"the embedded service simulates time or faults ({flat(rows)})" if rows else ""
+    """A line about what differs from a service without options; empty if nothing does."""
+    rows = dict(_simulation_rows(simulation))
+    notices = [f"accepts {rows.pop('auth')}"] if simulation.entra_only else []
+    if rows:
+        shown = "; ".join(f"{name}: {value}" for name, value in rows.items())
+        notices.insert(0, f"simulates time or faults ({flat(shown)})")
+    return f"the embedded service {', and '.join(notices)}" if notices else ""
 
 
 def started_text(

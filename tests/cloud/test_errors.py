@@ -108,6 +108,18 @@ async def test_the_signature_of_the_request_is_not_shown(
     assert (caught.value.__suppress_context__, caught.value.__cause__) == (True, None)
 
 
+async def test_an_account_that_refuses_its_key(cloud: AccountClient, server: Scripted) -> None:
+    """The text is that of Azure/BatchExplorer#239 and MicrosoftDocs/azure-docs#51092."""
+    for why in ("for this account", "when external resources of type Compute are linked"):
+        reason = f"The specified type of authentication SharedKey is not allowed {why}."
+        reply = refusal(403, "AuthenticationFailed", "no", AuthenticationErrorDetail=reason)
+        error, problem = await refused(cloud, server, reply)
+        assert error.code == "AuthenticationFailed"
+        assert "does not allow account keys" in problem.summary
+        assert problem.detail == f"AuthenticationFailed: {reason}"
+        assert problem.fix == "Unset AZURE_BATCH_ACCESS_KEY, and run `az login`"
+
+
 async def test_a_url_in_a_message_is_redacted(cloud: AccountClient, server: Scripted) -> None:
     reply = refusal(400, "InvalidPropertyValue", "bad: https://x/c?sv=1&sig=S1GNATURE")
     error, problem = await refused(cloud, server, reply)

@@ -1,4 +1,4 @@
-"""The tutorial on a pool with a managed identity: no key and no signature is sent."""
+"""The tutorial on accounts that refuse their keys: with a managed identity, and without one."""
 
 from __future__ import annotations
 
@@ -6,15 +6,35 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from azure.batch import BatchClient
+from azure.core.credentials import AzureKeyCredential
+from azure.core.pipeline.policies import HeadersPolicy
 from azure.core.pipeline.transport import AioHttpTransport
 
 from tests.e2e.conftest import Workplace
-from tests.e2e.test_tutorial import client_of, counted, written
+from tests.e2e.test_tutorial import counted, written
 
 IDENTITY = (
     "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/batchspec/providers"
     "/Microsoft.ManagedIdentity/userAssignedIdentities/nodes"
 )
+
+
+@pytest.fixture
+def place(separate_place: Workplace) -> Workplace:
+    """A service that refuses the keys of its accounts."""
+    separate_place.environ["BATCHSPEC_LOCAL_AUTH"] = "entra"
+    return separate_place
+
+
+def client_of(place: Workplace) -> BatchClient:
+    """A client that sends the token of the service over http."""
+    ends = place.endpoints()
+    return BatchClient(
+        ends.batch_url,
+        AzureKeyCredential("unused"),  # type: ignore[arg-type]  the policy authenticates
+        authentication_policy=HeadersPolicy({"Authorization": f"Bearer {ends.token}"}),
+    )
 
 
 @pytest.fixture
@@ -40,6 +60,18 @@ def with_identity(place: Workplace) -> None:
         'env: {OUTPUT_URL: "{{ containers.output.write_url }}"}',
         'outputs: [{files: "*.top.txt", container: output}]',
     )
+
+
+def test_the_tutorial_runs_without_keys(place: Workplace, sent: list[str]) -> None:
+    """As it is: URLs are signed with a user delegation key."""
+    done = place.run("apply", place.spec)
+    assert done.code == 0, done.text
+    assert "the accounts refuse their keys" in done.err
+    [one, *_] = sorted((place.folder / "specs" / "data").glob("*.txt"))
+    assert written(place.results / f"{one.name}.top.txt") == counted(one, 3)
+    assert "Nothing to do" in place.run("apply", place.spec).out
+    assert place.run("destroy", place.spec, "-y").code == 0
+    assert len([line for line in sent if "comp=userdelegationkey" in line]) == 1
 
 
 def test_the_tutorial_runs_without_signatures(place: Workplace, sent: list[str]) -> None:
@@ -68,4 +100,4 @@ def test_the_tutorial_runs_without_signatures(place: Workplace, sent: list[str])
     managed = [line.split("?")[0] for line in sent if "/batchAccounts/" in line]
     assert [line.split(" ")[0] for line in managed] == ["PUT", "GET", "PATCH", "DELETE"]
     assert not [line for line in sent if "/pools" in line and line.startswith("POST")]
-    assert not [line for line in sent if "sig=" in line]
+    assert not [line for line in sent if "sig=" in line or "userdelegationkey" in line]

@@ -178,7 +178,7 @@ def running(
         urls.append(url)
         ready.set()
 
-    settings = ServiceConfig(data=data, account=ACCOUNT, key=KEY, token=TOKEN, **config)
+    settings = ServiceConfig(data=data, account=ACCOUNT, key=KEY, **{"token": TOKEN, **config})
     task = loop.create_task(serve(settings, announce, make_engine=make_engine))
 
     def run() -> None:

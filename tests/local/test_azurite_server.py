@@ -71,6 +71,9 @@ def script(launch: LaunchOptions, tmp_path: Path, source: str) -> LaunchOptions:
     """Launch options that run a script instead of Azurite."""
     entry = tmp_path / "main.js"
     entry.write_text(source)
+    constants = tmp_path / "utils" / "constants.js"
+    constants.parent.mkdir()
+    constants.write_text('exports.USERDELEGATIONKEY_SIGNING_SEED = "";')
     return replace(launch, installed=Installation(tmp_path, entry, "0"))
 
 

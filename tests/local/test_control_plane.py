@@ -33,7 +33,7 @@ def test_the_account_is_found_by_its_name_and_in_the_lists(
     assert found.provisioning_state == "Succeeded"
     assert found.pool_allocation_mode == "BatchService"
     assert found.public_network_access == "Enabled"
-    assert found.allowed_authentication_modes == ["SharedKey"]
+    assert found.allowed_authentication_modes == ["SharedKey", "AAD"]
     assert found.auto_storage is None
     assert [each.id for each in arm.batch_account.list()] == [found.id]
     assert [each.id for each in arm.batch_account.list_by_resource_group(GROUP)] == [found.id]

@@ -227,7 +227,8 @@ def test_conditions_are_options_of_the_daemon() -> None:
 
 def test_an_announcement_has_the_conditions_and_an_older_one_none(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    expected = Simulation(60, timedelta(seconds=226), parse_fault_injection("bad-day", 7))
+    faults = parse_fault_injection("bad-day", 7)
+    expected = Simulation(60, timedelta(seconds=226), faults, entra_only=True)
     now = datetime(2026, 1, 1, tzinfo=UTC)
     told = Announcement("http://b", "http://s", 1, now, "0", expected, timedelta(hours=3))
     write_announcement(home, told)

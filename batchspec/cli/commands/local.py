@@ -77,6 +77,17 @@ def start(
             show_default=False,
         ),
     ] = None,
+    auth: Annotated[
+        str | None,
+        typer.Option(
+            "--auth",
+            metavar="KIND",
+            envvar="BATCHSPEC_LOCAL_AUTH",
+            help="What the accounts accept: keys (and tokens), or entra: tokens only, as accounts "
+            "that allow Microsoft Entra ID only. [default: keys]",
+            show_default=False,
+        ),
+    ] = None,
     https: Annotated[
         bool,
         typer.Option(
@@ -94,7 +105,7 @@ def start(
     from batchspec.local.settings import SimulationOptions
     from batchspec.render.local import started_text
 
-    options = SimulationOptions(speed, allocation, chaos, seed)
+    options = SimulationOptions(speed, allocation, chaos, seed, auth)
     endpoints = start_service(show_phase, port=port, options=options, https=https)
     if json:
         return status(Format.JSON)

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
-import hmac
 import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -28,11 +26,12 @@ import aiohttp
 from aiohttp.abc import ResolveResult
 from yarl import URL
 
+from batchspec.local.sas import account_sas, delegated_sas, sas_time, service_sas
 from batchspec.local.settings import FULL_ACCESS, IdentityRights
 
-_SAS_VERSION = "2021-12-02"
 _LIFETIME = timedelta(days=7)
 _MOUNT_LIFETIME = timedelta(days=3650)
+_SKEW = timedelta(minutes=15)
 _ALL, _ALL_AND_DELETE = "racwl", "racwdl"
 
 
@@ -128,7 +127,9 @@ class StorageAccount:
     """A storage account and its key.
 
     ``endpoint`` is the blob endpoint that nodes use, ``aliases`` are other ones of the account; all
-    without a final slash. ``rights`` are those of managed identities.
+    without a final slash. ``rights`` are those of managed identities. With a ``token``, the account
+    refuses its key: identities sign with user delegation keys, and the Batch account itself sends
+    the token.
     """
 
     name: str
@@ -137,6 +138,7 @@ class StorageAccount:
     aliases: tuple[str, ...] = ()
     now: Callable[[], datetime] = field(default=_now, repr=False)
     rights: IdentityRights = FULL_ACCESS
+    token: str = field(repr=False, default="")
 
     @classmethod
     def read(
@@ -144,6 +146,7 @@ class StorageAccount:
         connection_string: str,
         aliases: tuple[str, ...] = (),
         rights: IdentityRights = FULL_ACCESS,
+        token: str = "",
     ) -> Self:
         """The account of a connection string, which must have a ``BlobEndpoint``.
 
@@ -156,7 +159,7 @@ class StorageAccount:
         try:
             name, key = parts["AccountName"], parts["AccountKey"]
             endpoint = parts["BlobEndpoint"].rstrip("/")
-            return cls(name, endpoint, key, aliases, rights=rights)
+            return cls(name, endpoint, key, aliases, rights=rights, token=token)
         except KeyError as error:
             raise ValueError(f"the connection string has no {error.args[0]}") from None
 
@@ -171,8 +174,9 @@ class StorageAccount:
         if sas is not None:
             return f"{self.endpoint}/{name}?{sas.removeprefix('?')}"
         # A mount stays as long as its node, and files in it can be deleted.
-        expiry = _stamp(self.now() + _MOUNT_LIFETIME)
-        return f"{self.endpoint}/{name}?{self._signed(name, 'c', _ALL_AND_DELETE, '', expiry)}"
+        expiry = sas_time(self.now() + _MOUNT_LIFETIME)
+        signer = self if key is None else replace(self, token="")
+        return f"{self.endpoint}/{name}?{signer._signed(name, 'c', _ALL_AND_DELETE, '', expiry)}"
 
     def identity(self, url: str) -> str:
         """``url`` with a SAS, if it is in this account and has none."""
@@ -196,42 +200,35 @@ class StorageAccount:
     def blob(
         self, container: str, name: str, permissions: str, start: datetime, expiry: datetime
     ) -> str:
-        """The URL of a blob of this account, with a SAS for it alone."""
+        """The URL of a blob of this account, with a SAS for it alone if the account has SAS."""
         url = f"{self.endpoint}/{container}/{quote(name, safe='')}"
+        if self.token:
+            return url
         place = f"{container}/{name}"
-        return f"{url}?{self._signed(place, 'b', permissions, _stamp(start), _stamp(expiry))}"
+        return f"{url}?{self._signed(place, 'b', permissions, sas_time(start), sas_time(expiry))}"
 
     def administration(self, container: str) -> str:
-        """The URL of a container with an account SAS to create and delete it."""
-        expiry = _stamp(self.now() + _LIFETIME)
-        permissions, types = "cwd", "co"
-        text = [self.name, permissions, "b", types, "", expiry, "", "", _SAS_VERSION, "", ""]
-        fields = {"sv": _SAS_VERSION, "ss": "b", "srt": types, "sp": permissions, "se": expiry}
-        return f"{self.endpoint}/{container}?{urlencode({**fields, 'sig': self._signature(text)})}"
+        """The URL of a container; with an account SAS to create and delete it if there are SAS."""
+        url = f"{self.endpoint}/{container}?restype=container"
+        if self.token:
+            return url
+        expiry = sas_time(self.now() + _LIFETIME)
+        return f"{url}&{account_sas(self.name, self.key, 'cwd', 'co', expiry)}"
 
     def _sas(self, container: str) -> str:
-        return self._signed(container, "c", _ALL, "", _stamp(self.now() + _LIFETIME))
+        return self._signed(container, "c", _ALL, "", sas_time(self.now() + _LIFETIME))
 
     def _signed(self, place: str, kind: str, permissions: str, start: str, expiry: str) -> str:
-        # String to sign of a service SAS, version 2020-12-06 and later.
         resource = f"/blob/{self.name}/{place}"
-        text = [permissions, start, expiry, resource, "", "", "", _SAS_VERSION, kind, *[""] * 7]
-        fields = {"sv": _SAS_VERSION, "sr": kind, "sp": permissions, "st": start, "se": expiry}
-        signed = {name: value for name, value in fields.items() if value}
-        return urlencode({**signed, "sig": self._signature(text)})
-
-    def _signature(self, text: Sequence[str]) -> str:
-        digest = hmac.new(base64.b64decode(self.key), "\n".join(text).encode(), hashlib.sha256)
-        return base64.b64encode(digest.digest()).decode()
+        if self.token:
+            validity = sas_time(self.now() - _SKEW), expiry
+            return delegated_sas(self.key, resource, kind, permissions, validity)
+        return service_sas(self.key, resource, kind, permissions, (start, expiry))
 
 
-def _stamp(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-# Neither the client nor the signature uses azure-storage-blob as ``cloud`` does: its import would
-# take half as long as that of the whole service. The client must also stream to file descriptors
-# that the node opened safely (docs/adr/0012-own-parts-of-the-embedded-service.md).
+# This client does not use azure-storage-blob as ``cloud`` does: its import would take half as long
+# as that of the whole service. It also streams to file descriptors that the node opened safely
+# (docs/adr/0012-own-parts-of-the-embedded-service.md).
 
 
 _VERSION = "2023-11-03"
@@ -306,10 +303,15 @@ class BlobClient:
         self,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
         authority: Path | None = None,
+        token: str = "",
     ) -> None:
-        """``authority`` is a certificate that is trusted beside those that the system trusts."""
+        """``authority`` is a certificate that is trusted beside those that the system trusts.
+
+        Every request carries the bearer ``token``, if there is one.
+        """
         self._pause = pause
         self._authority = authority
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
@@ -400,13 +402,13 @@ class BlobClient:
         return await self._try(partial(self._put, place, body, headers))
 
     async def create_container(self, url: str) -> None:
-        """Create the container at ``url``, if it does not exist.
+        """Create the container at ``url`` with ``restype=container``, if it does not exist.
 
         Raises:
             StorageError: it cannot be created.
         """
         try:
-            await self._try(partial(self._put, _with_query(url, restype="container"), b"", {}))
+            await self._try(partial(self._put, url, b"", {}))
         except StorageError as error:
             if error.code != "ContainerAlreadyExists":
                 raise
@@ -465,7 +467,7 @@ class BlobClient:
                     limit=32, ssl=self._tls() or True, resolver=_Resolver()
                 ),
                 auto_decompress=False,
-                headers={"Accept-Encoding": "identity"},
+                headers={"Accept-Encoding": "identity", **self._headers},
             )
         return self._session
 

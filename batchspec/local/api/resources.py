@@ -58,7 +58,8 @@ _UNKNOWN_START = datetime(1970, 1, 1, tzinfo=UTC)
 class Context:
     """What every operation needs; ``base_url`` has no trailing slash, ``faults`` has the quotas.
 
-    ``storage`` is the auto-storage account, ``started`` when the service started.
+    ``storage`` is the auto-storage account, ``started`` when the service started. ``entra_only``:
+    the key of the account is refused.
     """
 
     store: Store
@@ -72,6 +73,7 @@ class Context:
     faults: FaultInjection = NO_FAULTS
     storage: StorageAccount | None = None
     started: datetime = _UNKNOWN_START
+    entra_only: bool = False
 
     def root(self, pool_id: str, node_id: str) -> Path:
         """The root directory of a node."""

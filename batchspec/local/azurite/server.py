@@ -14,6 +14,7 @@ from typing import Self
 
 from batchspec.local.azurite.installation import Installation, NodeJs
 from batchspec.local.process import die_with_parent
+from batchspec.local.sas import delegation_seed
 from batchspec.local.startup import LocalError, last_lines
 
 STOP_SECONDS = 10.0
@@ -28,6 +29,7 @@ _READY = re.compile(
 _HTTPS_READY = re.compile(rb"^https is served on port (\d+)$", re.MULTILINE)
 _SIGTERM_REPORT = Path(__file__).with_name("report_sigterm_handler.js")
 _HTTPS_LISTENER = Path(__file__).with_name("https_listener.js")
+_AUTHENTICATION = Path(__file__).with_name("authentication.js")
 _POLL = 0.01
 
 
@@ -52,7 +54,8 @@ class LaunchOptions:
     ``location`` is the folder of the blobs; ``None`` keeps them in memory. ``port`` 0 is any free
     port. ``account`` with ``key`` (base64) is the only account: the well-known development account
     does not exist. ``log`` receives all output. ``inherit`` are descriptors that Azurite inherits.
-    ``https`` is a second port; without it Azurite serves http only.
+    ``https`` is a second port; without it Azurite serves http only. ``token`` is the bearer token
+    that is accepted (empty: none is); with ``entra_only``, signatures of the key are refused.
     """
 
     node: NodeJs
@@ -64,14 +67,18 @@ class LaunchOptions:
     port: int = 0
     inherit: tuple[int, ...] = ()
     https: HttpsListener | None = None
+    token: str = field(repr=False, default="")
+    entra_only: bool = False
 
     def command(self, port: int) -> list[str]:
-        """The command line; it does not contain the key."""
+        """The command line; it contains neither the key nor the token."""
         where = ["--location", os.fspath(self.location)] if self.location else None
         return [
             os.fspath(self.node.executable),
             "--require",
             os.fspath(_SIGTERM_REPORT),
+            "--require",
+            os.fspath(_AUTHENTICATION),
             *(["--require", os.fspath(_HTTPS_LISTENER)] if self.https else []),
             os.fspath(self.installed.entry),
             "--blobHost",
@@ -94,7 +101,17 @@ class LaunchOptions:
             kept["BATCHSPEC_HTTPS"] = json.dumps(listener, default=os.fspath)
             # Azurite fetches the source of a copy, which may be one of its own https URLs.
             kept["NODE_EXTRA_CA_CERTS"] = os.fspath(self.https.authority)
-        return kept | {"AZURITE_ACCOUNTS": f"{self.account}:{self.key}"}
+        authentication = {
+            "account": self.account,
+            "key": self.key,
+            "seed": delegation_seed(self.key),
+            "token": self.token,
+            "entraOnly": self.entra_only,
+        }
+        return kept | {
+            "AZURITE_ACCOUNTS": f"{self.account}:{self.key}",
+            "BATCHSPEC_AUTHENTICATION": json.dumps(authentication),
+        }
 
 
 class AzuriteServer:

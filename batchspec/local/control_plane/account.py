@@ -32,6 +32,7 @@ from batchspec.local.control_plane.arm import (
     resource_id,
 )
 from batchspec.local.fault_injection import FaultInjection, QuotaKind
+from batchspec.local.sas import ZERO_ID
 from batchspec.local.settings import REGION
 from batchspec.local.store import (
     ApplicationRecord,
@@ -94,7 +95,9 @@ def _account(context: Context) -> dict[str, Any]:
                     "Microsoft.Storage", "storageAccounts", storage.name
                 ),
                 "lastKeySync": write_time(context.started),
-                "authenticationMode": "StorageKeys",
+                "authenticationMode": "BatchAccountManagedIdentity"
+                if context.entra_only
+                else "StorageKeys",
             }
         }
     )
@@ -114,10 +117,17 @@ def _account(context: Context) -> dict[str, Any]:
             "publicNetworkAccess": "Enabled",
             "privateEndpointConnections": [],
             "encryption": {"keySource": "Microsoft.Batch"},
-            "allowedAuthenticationModes": ["SharedKey"],
+            "allowedAuthenticationModes": ["AAD"] if context.entra_only else ["SharedKey", "AAD"],
         },
-        "identity": {"type": "None"},
+        "identity": _identity(context),
     }
+
+
+def _identity(context: Context) -> dict[str, Any]:
+    """The identity with which an account without keys signs in to its storage."""
+    if not context.entra_only:
+        return {"type": "None"}
+    return {"type": "SystemAssigned", "principalId": ZERO_ID, "tenantId": ZERO_ID}
 
 
 def _quotas(faults: FaultInjection) -> dict[str, Any]:
@@ -235,7 +245,7 @@ def delete_application(context: Context, request: Request) -> Reply | Callable[[
     storage, container = context.storage, record.container
     if storage is None or container is None:
         return Reply(200)
-    return partial(_delete, storage.administration(container) + "&restype=container")
+    return partial(_delete, storage, storage.administration(container))
 
 
 def put_package(context: Context, request: Request) -> Reply | Callable[[], Reply]:
@@ -250,7 +260,7 @@ def put_package(context: Context, request: Request) -> Reply | Callable[[], Repl
     url = storage.administration(container)
 
     def create() -> Reply:
-        _with_storage(lambda client: client.create_container(url))
+        _with_storage(storage, lambda client: client.create_container(url))
         if record.container is None:
             context.applications.save(record.id, record.modified, {"container": container})
         changed = context.applications.save_version(record.id, name, request.now, activated=False)
@@ -279,7 +289,7 @@ def activate_package(context: Context, request: Request) -> Callable[[], Reply]:
     target = context.applications.package_path(record.id, version.name)
 
     def activate() -> Reply:
-        _fetch(url, target)
+        _fetch(storage, url, target)
         changed = context.applications.save_version(
             record.id, version.name, request.now, activated=True
         )
@@ -316,7 +326,7 @@ def delete_package(context: Context, request: Request) -> Reply | Callable[[], R
     if storage is None or container is None:
         return Reply(200)
     start, end = storage.now() - _SAS_BEFORE, storage.now() + _SAS_FOR
-    return partial(_delete, storage.blob(container, version.name, "d", start, end))
+    return partial(_delete, storage, storage.blob(container, version.name, "d", start, end))
 
 
 def _read(request: Request) -> dict[str, Any]:
@@ -377,12 +387,12 @@ def _container_name(application: str) -> str:
     return f"app-{name}-{uuid.uuid4().hex}" if name else f"app-{uuid.uuid4().hex}"
 
 
-def _fetch(url: str, target: Path) -> None:
+def _fetch(storage: StorageAccount, url: str, target: Path) -> None:
     """Copy the blob at ``url`` to ``target``, which is complete at any time."""
     file, name = tempfile.mkstemp(prefix=".package-", dir=target.parent)
     beside = Path(name)
     try:
-        _with_storage(lambda client: client.download(url, file))
+        _with_storage(storage, lambda client: client.download(url, file))
         beside.replace(target)
     except StorageError as error:
         if error.status == 404:
@@ -393,16 +403,18 @@ def _fetch(url: str, target: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _delete(url: str) -> Reply:
-    _with_storage(lambda client: client.delete(url))
+def _delete(storage: StorageAccount, url: str) -> Reply:
+    _with_storage(storage, lambda client: client.delete(url))
     return Reply(200)
 
 
-def _with_storage(request: Callable[[BlobClient], Awaitable[None]]) -> None:
+def _with_storage(
+    storage: StorageAccount, request: Callable[[BlobClient], Awaitable[None]]
+) -> None:
     """Send a request to the storage; for a thread without an event loop."""
 
     async def run() -> None:
-        client = BlobClient()
+        client = BlobClient(token=storage.token)
         try:
             await request(client)
         finally:
@@ -444,14 +456,19 @@ def _write(context: Context, record: ApplicationRecord) -> dict[str, Any]:
 def _write_package(
     context: Context, record: ApplicationRecord, version: ApplicationVersion, *, upload: bool
 ) -> dict[str, Any]:
-    """A version; the URL allows to write unless the application refuses updates (recorded)."""
+    """A version; the URL allows to write unless the application refuses updates (recorded).
+
+    It has no SAS if the account signs in to its storage ("autoStorage", authenticationMode).
+    """
     properties: dict[str, Any] = {}
     storage = context.storage
     if storage is not None and record.container is not None:
         now = storage.now()
         place = (record.container, version.name, "rw" if upload else "r")
         url = storage.blob(*place, now - _SAS_BEFORE, now + _SAS_FOR)
-        properties |= {"storageUrl": url, "storageUrlExpiry": write_time(now + _SAS_FOR)}
+        properties["storageUrl"] = url
+        if not storage.token:
+            properties["storageUrlExpiry"] = write_time(now + _SAS_FOR)
     properties["state"] = "Pending" if version.activated is None else "Active"
     if version.activated is not None:
         properties |= {"format": "zip", "lastActivationTime": write_time(version.activated)}

@@ -148,6 +148,8 @@ def _run_locked(
             key=account.blob_key,
             log=home.azurite_log,
             location=home.blobs,
+            token=account.token,
+            entra_only=settings.simulation.entra_only,
             port=last.blob,
             inherit=(azurite_lock.fileno,),
             https=HttpsListener(
@@ -269,6 +271,7 @@ async def _work(
         allocation=simulation.allocation,
         release=simulation.release,
         faults=simulation.faults,
+        entra_only=simulation.entra_only,
         trust=listeners.trust,
         users=separation.ids,
         fuse=settings.fuse,

@@ -121,6 +121,7 @@ def write_announcement(home: Home, announcement: Announcement) -> None:
             "allocation": simulation.allocation_text,
             "chaos": simulation.faults.text,
             "seed": simulation.faults.seed,
+            "auth": simulation.auth,
         },
         "ahead": announcement.ahead.total_seconds(),
         "https": announcement.https and asdict(announcement.https),

@@ -31,6 +31,7 @@ from batchspec.local.control_plane import (
     check_token,
     error_reply,
     find_control_plane_route,
+    is_bearer,
     is_control_plane,
     reply_headers,
     resource_type,
@@ -58,6 +59,9 @@ from batchspec.local.wire import (
 
 MAX_BODY = 1024 * 1024
 """Maximum size of a request body in bytes: the documented limit for a collection of tasks."""
+
+KEY_REFUSED = "The specified type of authentication SharedKey is not allowed for this account."
+"""``AuthenticationErrorDetail`` of an account that refuses its key (Azure/BatchExplorer#239)."""
 
 _LOG = logging.getLogger("batchspec.local.http")
 
@@ -139,7 +143,7 @@ class App:
         text = _ascii(query)
         signed = SignedRequest(method, path, text, headers)
         try:
-            check_signature(signed, self.context.account, self.key, self.wall())
+            self._authenticate(signed)
         except SignatureError as error:
             raise Fault(
                 "AuthenticationFailed", ("AuthenticationErrorDetail", error.detail)
@@ -154,6 +158,19 @@ class App:
         body = await _read_body(headers, receive)
         request = self._request(match, scope, headers, options, body=body, request_id=request_id)
         return await self._handle(match.route, request, lambda reply: self._content(headers, reply))
+
+    def _authenticate(self, request: SignedRequest) -> None:
+        """Check the signature or the token of a request.
+
+        Raises:
+            SignatureError: they are wrong, or the account refuses its key.
+        """
+        header = request.headers.get("authorization", "")
+        if is_bearer(header, self.token):
+            return
+        if self.context.entra_only and header.lower().startswith("sharedkey "):
+            raise SignatureError(KEY_REFUSED)
+        check_signature(request, self.context.account, self.key, self.wall())
 
     async def _answer_control_plane(
         self, scope: Message, headers: Mapping[str, str], receive: Receive, request_id: str
