@@ -121,6 +121,7 @@ class _Run:
     step_ended: dict[str, asyncio.Event] = field(default_factory=dict)
     started_ids: set[str] = field(default_factory=set)
     done_ids: set[str] = field(default_factory=set)
+    kept_ids: set[str] = field(default_factory=set)
     conflict: str = ""
     outcome: Outcome | None = None
     exit_code: Exit = Exit.SERVICE
@@ -210,6 +211,8 @@ class _Run:
             await self._wait_for_work(step)
         reason = await self._skip_reason(step)
         if reason:
+            if reason == _IN_USE:
+                self.kept_ids.add(step.id)
             self.remaining.skipped(step.action)
             self.emit(StepSkipped(step.id, step.verb, step.subject, reason))
         else:
@@ -241,10 +244,16 @@ class _Run:
             return self.conflict
         success = step.gate is Gate.SUCCESS
         reason = str(self.outcome or "") if success else self._missing_results(step.action)
-        reason = reason or await self._in_use(step.action)
+        reason = reason or self._read_by_kept_pool(step) or await self._in_use(step.action)
         if not reason and step.gate is Gate.ASK and not await self._agreed(step):
             return "declined"
         return reason
+
+    def _read_by_kept_pool(self, step: Step) -> str:
+        """The deletion of a pool that is kept and whose nodes read containers; empty if none."""
+        if not isinstance(step.action, DeleteContainers) or not step.action.read_by_nodes:
+            return ""
+        return next((name for name in step.after if name in self.kept_ids), "")
 
     async def _in_use(self, action: Action | None) -> str:
         """Whether an action would delete a pool that another job uses; empty if not."""

@@ -361,10 +361,13 @@ class DeleteContainers:
     """Delete containers with their blobs.
 
     If other specs than ``user`` use a container by then, only the record of the use is removed.
+    ``read_by_nodes``: nodes of the pool read one of them when they start, so that a pool that is
+    kept for another job needs them.
     """
 
     containers: tuple[str, ...]
     user: str = field(default="", compare=False)
+    read_by_nodes: bool = field(default=False, compare=False)
 
 
 Action: TypeAlias = (

@@ -235,9 +235,10 @@ def _containers(
     )
     if rule is When.NEVER or not ours:
         return
+    read = {spec.container_id(key) for key in spec.pool.start_containers}
     yield Step(
         "cleanup:containers",
-        DeleteContainers(ours, spec.name),
+        DeleteContainers(ours, spec.name, not read.isdisjoint(ours)),
         Verb.DELETE,
         containers_subject(ours),
         _why(rule),

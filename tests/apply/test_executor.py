@@ -226,6 +226,30 @@ async def test_clean_up_keeps_a_pool_that_runs_tasks_of_another_spec(
     )
 
 
+@pytest.mark.parametrize("read", [False, True])
+async def test_clean_up_keeps_containers_that_the_nodes_of_a_kept_pool_read(
+    read: bool, tmp_path: Path
+) -> None:
+    """Nodes that the other spec still gets would not start without them."""
+    other = JobFacts("other", "active", START, Record(), {SPEC: "other"}, pool="p")
+    account = FakeAccount(other_jobs=(other,), task_ids={"other": ["t"]})
+    whole = tutorial(tmp_path)
+    plan = replace(
+        whole,
+        steps=tuple(
+            replace(one, action=replace(one.action, read_by_nodes=read))
+            if isinstance(one.action, DeleteContainers)
+            else one
+            for one in whole.steps
+        ),
+    )
+    events, code = await events_of(plan, account, tmp_path)
+    assert code is Exit.DONE
+    assert bool(account.stored) == read
+    skipped = [event.because for event in events if isinstance(event, StepSkipped)]
+    assert skipped == ["in_use", *(["delete-pool"] if read else [])]
+
+
 @pytest.mark.parametrize("forced", [False, True])
 async def test_destroy_keeps_a_pool_that_another_spec_has_started_to_use(
     forced: bool, tmp_path: Path

@@ -27,3 +27,13 @@ def test_every_job_of_the_run_stays(rules: str, stays: list[str], tmp_path: Path
         plan = build_plan(found.spec, found.observed)
     assert [step.subject for step in plan.stays][: len(stays) or None] == stays
     assert not {step.id for step in plan.stays} & {step.id for step in plan.steps}
+
+
+@pytest.mark.parametrize("start_task", [True, False])
+def test_clean_up_knows_whether_nodes_read_a_container(start_task: bool, tmp_path: Path) -> None:
+    read = ", resources: [application]}"
+    change = {} if start_task else {read: "}"}
+    with situation({"change": change}, tmp_path) as found:
+        plan = build_plan(found.spec, found.observed)
+    (deletion,) = [step.action for step in plan.steps if step.id == "cleanup:containers"]
+    assert getattr(deletion, "read_by_nodes", None) == start_task
