@@ -115,7 +115,8 @@ _EXPIRY = re.compile(r"[?&]se=([^&\s\"']+)")
     title="The run may last longer than URLs can be signed for",
     why="Without the storage account's key, URLs are signed with a user delegation key, which"
     " expires after seven days.",
-    fix="Decrease `max_wall_clock_time`, or set AZURE_STORAGE_KEY.",
+    fix="Decrease `max_wall_clock_time`, let the nodes authenticate with `storage.identity`, or set"
+    " AZURE_STORAGE_KEY if the account allows keys.",
 )
 def sas_too_long(context: RuleContext) -> Iterator[Finding]:
     """Signed URLs that must be valid for longer than the account allows."""
@@ -126,7 +127,7 @@ def sas_too_long(context: RuleContext) -> Iterator[Finding]:
     scheduled = spec.job.schedule is not None
     earlier = (
         "Use an earlier `until` and extend it later, let the nodes authenticate with"
-        " `storage.identity`, or set AZURE_STORAGE_KEY."
+        " `storage.identity`, or set AZURE_STORAGE_KEY if the account allows keys."
     )
     yield Finding(
         f"the nodes need signed URLs for {_days(needed)}; without the storage account's key they"
@@ -134,6 +135,45 @@ def sas_too_long(context: RuleContext) -> Iterator[Finding]:
         context.at_job(*(_UNTIL_KEYS if scheduled else _LIMIT_KEYS)),
         fix=earlier if scheduled else "",
     )
+
+
+_KEY_MOUNTS = ("azureBlobFileSystemConfiguration", "azureFileShareConfiguration")
+_NO_SHARES = (
+    "A file share is mounted with a key only: use a container,"
+    " `azure_blob_file_system_configuration` with an `identity_reference`."
+)
+
+
+@ACCESS.check(
+    "mount-needs-key",
+    WARNING,
+    title="A mount uses a key of a storage account that may refuse keys",
+    why="The plan signs in without the key of the storage account. An account without shared keys"
+    " answers `KeyBasedAuthenticationNotPermitted`, and the nodes become unusable.",
+    fix="Attach an identity to the pool with `identity`, and mount the container with"
+    " `identity_reference: {resource_id: ID}` in place of `account_key`.",
+)
+def mount_needs_key(context: RuleContext) -> Iterator[Finding]:
+    """Mounts of the run's storage account with its key, if the client has no key."""
+    mounts = context.body.get("mountConfiguration")
+    if context.observed.longest_sas is None or not isinstance(mounts, tuple):
+        return
+    # A host such as NAME.blob.core.windows.net, or an address with the name as its path.
+    names = re.split(r"[./]", context.observed.account.storage.lower())
+    for mount in mounts:
+        for kind in _KEY_MOUNTS:
+            given = mount.get(kind) if isinstance(mount, Record) else None
+            if not isinstance(given, Record) or "accountKey" not in given:
+                continue
+            account = str(given.get("accountName", ""))
+            if account.lower() in names:
+                path = given.get("relativeMountPath", "")
+                yield Finding(
+                    f"the mount {str(path)!r} uses a key of the storage account {account}, which"
+                    " may allow identities only",
+                    context.at_pool("mount_configuration"),
+                    fix="" if kind == _KEY_MOUNTS[0] else _NO_SHARES,
+                )
 
 
 def _days(length: timedelta) -> str:
