@@ -10,6 +10,7 @@ request was carried out and its answer was lost. The metadata of the object deci
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -77,6 +78,24 @@ def json_of(response: Any, _model: object, _headers: object) -> Json:
     return cast(Json, response.http_response.json())
 
 
+async def post_json(client: BatchClient, path: str, body: object) -> Json:
+    """Send a body in a POST request; the JSON of the answer.
+
+    Raises:
+        AzureError: the service refused, or did not answer.
+    """
+    request = HttpRequest(
+        "POST",
+        _endpoint_url(f"{path}?api-version={API_VERSION}"),
+        headers=_JSON,
+        content=json.dumps(body, separators=(",", ":")).encode("ascii"),
+    )
+    response = await client.send_request(request)
+    if response.status_code != 200:
+        raise HttpResponseError(response=response)
+    return cast(Json, response.json())
+
+
 async def list_items(
     client: BatchClient,
     path: str,
@@ -142,6 +161,7 @@ def _is_page(body: object) -> bool:
 
 
 _ACCEPT = {"Accept": "application/json"}
+_JSON = {**_ACCEPT, "Content-Type": "application/json; odata=minimalmetadata"}
 
 
 def _endpoint_url(target: str) -> str:

@@ -35,6 +35,7 @@ from batchspec.cloud.rest import (
     list_files,
     list_items,
     path_segment,
+    post_json,
     read_part,
     read_tail,
     status_code,
@@ -136,10 +137,9 @@ class Tasks:
         return True
 
     async def _send(self, job_id: str, chunk: list[dict[str, Any]]) -> Sequence[Json]:
-        body: Any = {"value": chunk}
-        answer: Any = await self._connection.client.create_task_collection(
-            job_id, body, cls=json_of
-        )
+        # The method of the SDK creates a model of each result even if none is asked for.
+        path = f"/jobs/{path_segment(job_id)}/addtaskcollection"
+        answer = await post_json(self._connection.client, path, {"value": chunk})
         return cast(Sequence[Json], answer.get("value") or ())
 
     async def reactivate(self, job_id: str, task_id: str) -> None:

@@ -222,7 +222,11 @@ def _add_file(hasher: hashlib._Hash, name: str, size: int, md5: bytes | None) ->
 
 
 def _canonical(value: Value) -> bytes:
-    return json.dumps(thaw(value, Text.identity), sort_keys=True).encode()
+    return _sorted(thaw(value, Text.identity)).encode()
+
+
+_sorted = json.JSONEncoder(sort_keys=True).encode
+"""The JSON of a plain value; ``json.dumps`` would create an encoder for each."""
 
 
 def task_id(stage: str, item: Item, digest: str) -> str:

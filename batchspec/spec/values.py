@@ -368,7 +368,11 @@ def thaw(value: Value, text: Callable[[Text], str]) -> object:
     Raises:
         TypeError: the value contains a :class:`Template`.
     """
-    match value:
+    match value:  # The most frequent types first; Record is last, because its check is slow.
+        case str() | int() | float() | None:
+            return value
+        case tuple():
+            return [thaw(item, text) for item in value]
         case Text():
             return text(value)
         case BlobUrl() | Secret():
@@ -377,9 +381,6 @@ def thaw(value: Value, text: Callable[[Text], str]) -> object:
             raise TypeError(f"a template was not evaluated: {value.source!r}")
         case Record():
             return {key: thaw(item, text) for key, item in value.items()}
-        case tuple():
-            return [thaw(item, text) for item in value]
-    return value
 
 
 LIMIT = 1_000_000
