@@ -22,6 +22,7 @@ from batchspec.apply.events import Emit, Outcome, StepProgress
 from batchspec.apply.monitor import Monitor
 from batchspec.apply.ports import World
 from batchspec.diagnostics import BatchspecError, Diagnostic, ServiceError
+from batchspec.frozen import frozen
 from batchspec.plan import Step, containers_subject
 from batchspec.plan.actions import (
     Action,
@@ -37,7 +38,7 @@ from batchspec.plan.actions import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepContext:
     """A step, and what all steps of a run share.
 
@@ -62,7 +63,7 @@ class StepContext:
         return Progress(self.step, self.emit, now, items or 0, size, growing=growing)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepResult:
     """How a step that did not fail ended.
 

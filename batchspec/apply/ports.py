@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from batchspec.account import Account, NodeRecord, TaskRecord
 from batchspec.apply.concurrency import Cancellation
 from batchspec.apply.record import NodeLogs
 from batchspec.diagnostics import Diagnostic
+from batchspec.frozen import frozen
 from batchspec.plan.observed import JobFacts
 
 
@@ -37,7 +38,7 @@ class Clock(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Deletion:
     """A deletion to be confirmed at the end of a run; ``subject`` is, for example, ``pool topn``.
 
@@ -119,7 +120,7 @@ _SAME_TIME = timedelta(seconds=2)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class World:
     """Everything outside a run that it uses.
 

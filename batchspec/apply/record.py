@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from batchspec.apply.events import Emit, Noticed
 from batchspec.diagnostics import BatchspecError, Diagnostic, ServiceError, Severity, redact
+from batchspec.frozen import frozen
 from batchspec.plan import Plan
 from batchspec.plan.actions import (
     Action,
@@ -59,7 +60,7 @@ _STORED = 10
 """How many different failures are stored; the others are ignored."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FailedOnNode:
     """A start or preparation task that failed; ``directory`` is that of its files on the node."""
 

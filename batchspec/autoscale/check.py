@@ -7,7 +7,6 @@ functions are those of the evaluation. Both branches of a conditional are checke
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
 
@@ -51,6 +50,7 @@ from batchspec.autoscale.values import (
     truth,
     type_name,
 )
+from batchspec.frozen import frozen
 
 
 class FormulaCheck(Enum):
@@ -68,7 +68,7 @@ class FormulaCheck(Enum):
     """A name that the service accepts, but that has been replaced."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FormulaProblem:
     """A problem of a formula at a position; ``text`` is what is written there.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from batchspec.autoscale.functions import Function, call_method, functions
@@ -35,6 +34,7 @@ from batchspec.autoscale.values import (
     truth,
     type_name,
 )
+from batchspec.frozen import frozen
 
 DEDICATED, SPOT, OPTION = "TargetDedicatedNodes", "TargetLowPriorityNodes", "NodeDeallocationOption"
 ALIASES = {"TargetDedicated": DEDICATED, "TargetLowPriority": SPOT}
@@ -80,7 +80,7 @@ CONSTANTS: Mapping[str, Value] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FormulaInputs:
     """What a formula can read. ``rand`` returns numbers from 0 to 1."""
 
@@ -91,7 +91,7 @@ class FormulaInputs:
     rand: Callable[[], float]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Evaluation:
     """The result of a formula. With an ``error`` the targets are the previous ones.
 

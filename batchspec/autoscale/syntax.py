@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
 
+from batchspec.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Position:
     """A line and a column of the source, counted from 1."""
 
@@ -56,7 +57,7 @@ class FormulaSyntaxError(FormulaError):
         self.expected = expected
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Number:
     """A literal double."""
 
@@ -64,7 +65,7 @@ class Number:
     value: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class String:
     """A literal string."""
 
@@ -72,7 +73,7 @@ class String:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Name:
     """A variable or constant; ``dollar`` means that it was written with a ``$``."""
 
@@ -81,7 +82,7 @@ class Name:
     dollar: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unary:
     """``-x`` or ``!x``."""
 
@@ -90,7 +91,7 @@ class Unary:
     operand: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Binary:
     """Two operands. ``&&`` and ``||`` evaluate the second only if they need it."""
 
@@ -100,7 +101,7 @@ class Binary:
     right: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Conditional:
     """``test ? yes : no``; only one of the two branches is evaluated."""
 
@@ -110,7 +111,7 @@ class Conditional:
     no: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Call:
     """A function call."""
 
@@ -119,7 +120,7 @@ class Call:
     arguments: tuple[Expression, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Member:
     """A member of a value: of a timestamp (``.hour``), or with arguments a method of a metric."""
 
@@ -132,7 +133,7 @@ class Member:
 Expression: TypeAlias = Number | String | Name | Unary | Binary | Conditional | Call | Member
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Statement:
     """``target = value``, or a value for its effect (``stop()``)."""
 
@@ -140,7 +141,7 @@ class Statement:
     value: Expression
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Formula:
     """A formula: statements in the order of the source."""
 
@@ -163,7 +164,7 @@ _LEVELS = (("||",), ("&&",), ("==", "!="), ("<", "<=", ">", ">="), ("+", "-"), (
 """Binary operators from the loosest to the tightest binding."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Token:
     kind: str
     text: str

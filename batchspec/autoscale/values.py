@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
+
+from batchspec.frozen import frozen
 
 _EPOCH = datetime(1, 1, 1, tzinfo=UTC)
 _MAX_TICKS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1) * 10
@@ -26,14 +27,14 @@ class FormulaValueError(Exception):
     """Values do not go together; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Interval:
     """A timeinterval."""
 
     ticks: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Timestamp:
     """A time in whole ticks since the year 1, which a double could not count exactly."""
 
@@ -70,7 +71,7 @@ class Timestamp:
         return float(getattr(moment, name))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Series:
     """The samples of a metric, oldest first, each with its time."""
 

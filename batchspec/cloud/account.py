@@ -8,16 +8,16 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
 from batchspec.diagnostics import Diagnostic, Secret, UsageError
+from batchspec.frozen import frozen
 from batchspec.plan.observed import AccountNames
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AzureCloud:
     """An Azure cloud: the DNS suffix of its Storage and the token audience of its Batch service.
 
@@ -71,7 +71,7 @@ _EMULATOR_KEY = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LocalAccount:
     """The embedded service and its blob storage, both at http URLs of the loopback interface.
 
@@ -100,7 +100,7 @@ class LocalAccount:
         return AccountNames("local", self.batch_account, self.blob_account)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AzureAccount:
     """A Batch account and a Storage account on Azure.
 

@@ -14,7 +14,6 @@ import copy
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode
@@ -26,6 +25,7 @@ from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.core.rest import HttpRequest
 
 from batchspec.cloud.pipeline import RetryPolicy
+from batchspec.frozen import frozen
 from batchspec.plan.observed import LocalFile
 from batchspec.version import __version__
 
@@ -40,7 +40,7 @@ _PAGE = 5000
 """Blobs in an answer; the largest number that the service accepts."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ListedBlob:
     """A blob of a listing; ``md5`` is in Base64 and ``modified`` an HTTP date, empty if absent."""
 

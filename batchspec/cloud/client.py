@@ -8,7 +8,6 @@ import random as random_module
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from batchspec.apply.events import Waiting
 from batchspec.cloud.account import AnyAccount
 from batchspec.cloud.timing import Limits, Timing
 from batchspec.diagnostics import Diagnostic
+from batchspec.frozen import frozen
 from batchspec.plan.observed import AccountNames
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from batchspec.cloud.timing import ServiceTime
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AccountClient:
     """An open account. Implements :class:`batchspec.account.Account`.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -40,6 +39,7 @@ from batchspec.cloud.tasks import Tasks
 from batchspec.cloud.timing import Limits, RateLimiter, ServiceTime, Timing
 from batchspec.cloud.transfer import BLOCK
 from batchspec.diagnostics import Diagnostic, ServiceError
+from batchspec.frozen import frozen
 
 if TYPE_CHECKING:
     from azure.mgmt.batch.aio import BatchManagementClient
@@ -182,7 +182,7 @@ def _cloud(account: AnyAccount) -> AzureCloud:
     return account.cloud if isinstance(account, AzureAccount) else PUBLIC
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Probe:
     """The answer of a service to one cheap request, for ``batchspec doctor``.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,6 +21,7 @@ from batchspec.cloud.facts import Json, account_resource, vm_size
 from batchspec.cloud.pools import ArmPools
 from batchspec.cloud.rest import BatchConnection, json_of, list_pages, path_segment
 from batchspec.diagnostics import Diagnostic, Secret, ServiceError
+from batchspec.frozen import frozen
 from batchspec.plan.capacity import AccountResource, VmSize
 from batchspec.plan.observed import PoolFacts
 
@@ -44,7 +44,7 @@ _PARALLEL = 8
 """How many subscriptions are searched at a time."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BatchResource:
     """A Batch account as a resource: the client of its subscription, its resource group and name.
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
 from batchspec.cloud.account import is_loopback
 from batchspec.diagnostics import Diagnostic, ServiceError, redact
+from batchspec.frozen import frozen
 from batchspec.plan.failures import RESIZE_FIX
 
 _KEYS = (
@@ -231,7 +232,7 @@ _CONFIDENTIAL = frozenset({"AuthenticationErrorDetail"})
 """Details that are not shown: this one quotes the signature of the request."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ErrorResponse:
     """An error of a service: its code, the HTTP status, message, details, and the request id."""
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote, urlencode, urlsplit
@@ -35,6 +35,7 @@ from batchspec.cloud.pipeline import track_attempts
 from batchspec.cloud.sas import SasSigner
 from batchspec.cloud.timing import Limits, RateLimiter, ServiceTime, Timing, Transition
 from batchspec.diagnostics import ConflictError, Diagnostic, ServiceError, Severity, redact
+from batchspec.frozen import frozen
 from batchspec.plan import created_meanwhile
 from batchspec.plan.metadata import DIGEST, SPEC, from_elsewhere
 from batchspec.plan.observed import JobFacts, PoolFacts, ScheduleFacts
@@ -52,7 +53,7 @@ _BEFORE = 8192
 """Bytes read before the end of a file that is wanted; a signature has less than 1,000."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BatchConnection:
     """An open Batch account: its client, its signer, its limits, and the time at the service."""
 
@@ -341,7 +342,7 @@ the answer to HEAD has no body and no error code."""
 _ATTEMPTS = 4
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RemoteFile:
     """A file of a task or of a node: the requests for its properties and its content."""
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import email.utils
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from batchspec.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Limits:
     """Upper bounds of waiting, in seconds. Nothing in this package waits without one of them.
 
@@ -43,7 +44,7 @@ class Limits:
     longest_pause: float = 120.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Timing:
     """Monotonic seconds, a sleep, and a random number in [0, 1)."""
 

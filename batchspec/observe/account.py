@@ -11,11 +11,12 @@ import hashlib
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 
 from batchspec.account import Account, ContainerProperties, find_pool_user, read_capacity
+from batchspec.frozen import frozen
 from batchspec.observe.results import occupied, read_receipt, unwritable
 from batchspec.observe.spool import Spool, Working, silent
 from batchspec.plan import OPEN, job_base, package_references
@@ -272,7 +273,7 @@ class Kind(StrEnum):
     CONTAINER = "container"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OwnedResource:
     """A resource that a spec created.
 

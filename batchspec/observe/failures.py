@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from batchspec.account import Account, NodeFacts, TaskDetails
 from batchspec.diagnostics import ServiceError
+from batchspec.frozen import frozen
 from batchspec.observe.task_output import (
     OutputFile,
     TaskInJob,
@@ -68,7 +69,7 @@ _SAME = frozenset({"timeout", "preempted"})
 _OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failure:
     """A group of failed tasks (or nodes): their cause, how many, the first of them, a sample.
 
@@ -105,7 +106,7 @@ class Failure:
         return self.cause in NODE_CAUSES
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Failed:
     """A failed task: its job, and whether a newer job of the run exists."""
 

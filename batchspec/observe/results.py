@@ -6,9 +6,9 @@ import hashlib
 import os
 from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+from batchspec.frozen import frozen
 from batchspec.observe.spool import Spool
 from batchspec.plan.metadata import work_number
 from batchspec.plan.observed import Receipt
@@ -127,7 +127,7 @@ def read_receipt(spec: Spec, spool: Spool) -> Receipt | None:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DownloadedPaths:
     """The files on the disk that a receipt lists, each with the work that wrote it: a stream.
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
 
+from batchspec.frozen import frozen
 from batchspec.plan.observed import Blob, LocalFile, Marks, TaskFacts
 
 _TABLES = """
@@ -163,7 +163,7 @@ class Spool:
         return int(self._db.execute("SELECT count(DISTINCT id) FROM task").fetchone()[0])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Files:
     """A stream of the files of a container."""
 
@@ -178,7 +178,7 @@ class Files:
         return self.spool.count("file", self.container)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Blobs:
     """A stream of the blobs of a container."""
 
@@ -197,7 +197,7 @@ class Blobs:
         return self.spool.count("blob", self.container)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tasks:
     """The tasks of every job of a run."""
 
@@ -234,7 +234,7 @@ class Tasks:
         return Works(self.spool)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Works:
     """The works of the newest task of each item: a stream."""
 

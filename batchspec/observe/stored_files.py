@@ -7,12 +7,12 @@ task or a node, each by its id or a unique part of it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from batchspec.account import Account, FilePart
 from batchspec.diagnostics import Diagnostic, UsageError
+from batchspec.frozen import frozen
 from batchspec.observe.account import counted_jobs, jobs_of
 from batchspec.observe.task_output import TaskInJob, find_task, get_task, pool_of
 from batchspec.plan.observed import JobFacts
@@ -31,7 +31,7 @@ class SourceKind(StrEnum):
     NODE = "node"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoredFile:
     """A file or blob: ``size`` in bytes, ``modified`` (UTC) if it is known."""
 
@@ -40,7 +40,7 @@ class StoredFile:
     modified: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FileSource:
     """A container, or a task of the job ``parent``, or a node of the pool ``parent``."""
 

@@ -14,6 +14,7 @@ from datetime import datetime
 
 from batchspec.account import Account, FilePart, TaskDetails
 from batchspec.diagnostics import Diagnostic, UsageError
+from batchspec.frozen import frozen
 from batchspec.plan import OPEN
 from batchspec.plan.failures import (
     FAILURE_RECORD,
@@ -41,7 +42,7 @@ _STARTING = frozenset({"creating", "starting", "waitingforstarttask", "rebooting
 """The states of a node whose start task may still write."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskInJob:
     """A task and its job."""
 
@@ -49,7 +50,7 @@ class TaskInJob:
     seen: TaskDetails
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unstartable:
     """Why a waiting task can no longer start.
 
@@ -327,7 +328,7 @@ def pool_of(spec: Spec, jobs: Sequence[JobFacts]) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeOutput:
     """A file of the start task of ``node``.
 

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
 from batchspec.account import Account, TaskDetails
+from batchspec.frozen import frozen
 from batchspec.observe.task_output import TaskInJob, output_of_task
 from batchspec.spec import Spec
 
@@ -45,7 +46,7 @@ async def patterns_with_tasks(
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskOutput:
     """Bytes that a task has written to one of its files; empty when the file is complete."""
 
@@ -54,7 +55,7 @@ class TaskOutput:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StartedTasks:
     """The tasks of a job whose ids match one of ``patterns`` (``map-*``), as they start.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
+from batchspec.frozen import frozen
 from batchspec.plan import NOT_KNOWN, Amounts, End, Estimate, NodeCost, Plan
 from batchspec.pricing import NodePrices, Price
 from batchspec.render import units
@@ -243,7 +243,7 @@ def cost_json(plan: Plan, runs: Sequence[ActualRun], prices: NodePrices) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ActualRun:
     """A recorded run: when it began, and its node-hours by VM size and kind."""
 

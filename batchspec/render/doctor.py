@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from batchspec.diagnostics import Diagnostic, abridged
+from batchspec.frozen import frozen
 from batchspec.plan.capacity import AccountResource, Capacity
 from batchspec.plan.observed import SupportedImage
 from batchspec.render import units
@@ -33,7 +33,7 @@ class Level(StrEnum):
     FAIL = "fail"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Check:
     """A check with its result; ``fix`` is what to do if it is not ok."""
 

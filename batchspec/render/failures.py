@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from batchspec.diagnostics import Diagnostic, redact
+from batchspec.frozen import frozen
 from batchspec.observe import Failure
 from batchspec.plan.observed import AccountNames, TaskFacts
 from batchspec.render import units
@@ -36,7 +36,7 @@ _NODE_TASKS = {
 """The key of the spec to fix for a failed task of the nodes."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failures:
     """The failed tasks and nodes of a run, by cause.
 

@@ -6,10 +6,10 @@ The values are passed in: this package does not import the embedded service.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from batchspec.frozen import frozen
 from batchspec.render.output import flat, json_text
 from batchspec.render.style import Style
 
@@ -33,7 +33,7 @@ def phase_text(phase: str) -> str:
     return f"{_PHASES.get(phase, flat(phase).replace('-', ' '))} ..."
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LocalSimulation:
     """The simulated time, the fault injection and the authentication of the service.
 
@@ -50,7 +50,7 @@ class LocalSimulation:
     entra_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LocalHttps:
     """The https addresses of the service and the certificate of the authority to trust."""
 
@@ -66,7 +66,7 @@ class LocalHttps:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LocalStatus:
     """The status of the service; what is known only while it runs is ``None`` otherwise.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import assert_never
@@ -12,6 +12,7 @@ from batchspec.apply import events
 from batchspec.apply.events import Outcome, Stamped
 from batchspec.diagnostics import Diagnostic
 from batchspec.exit_codes import Exit
+from batchspec.frozen import frozen
 from batchspec.plan import Verb
 from batchspec.pricing import NodePrices
 from batchspec.render.diagnostics import diagnostic_json
@@ -44,7 +45,7 @@ class StepState(StrEnum):
     SKIPPED = "skipped"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StepReport:
     """A step with its state; ``seconds`` is 0 for one that was skipped."""
 
@@ -58,7 +59,7 @@ class StepReport:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskTally:
     """The number of tasks of a run by state, as last reported."""
 
@@ -69,7 +70,7 @@ class TaskTally:
     failed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """A whole run. ``outcome`` is ``None`` before it ends (or without an end).
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
+from batchspec.frozen import frozen
 from batchspec.plan import actions
 from batchspec.plan.actions import Action
 from batchspec.property_rules import arm_pool
@@ -21,7 +21,7 @@ from batchspec.render.output import clean, json_text
 from batchspec.spec import Record, thaw
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """One request: ``body`` is JSON or ``None``; ``more`` is how many of its kind follow."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from batchspec.account import TaskCounts
 from batchspec.apply.events import FailedTasks, RunningTask, Waiting
 from batchspec.diagnostics import Diagnostic, counted
+from batchspec.frozen import frozen
 from batchspec.plan.observed import AccountNames, ScheduleFacts
 from batchspec.render import units
 from batchspec.render.diagnostics import diagnostic_json
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from batchspec.pricing import Price, Unknown
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Status:
     """A run as it is now; a pool, job or schedule that does not exist is ``None``.
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TextIO
 
+from batchspec.frozen import frozen
 from batchspec.plan import Verb
 from batchspec.render.output import encodes
 
@@ -25,7 +25,7 @@ _CODES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Style:
     """Adds a colour to a text if ``on``."""
 
@@ -49,7 +49,7 @@ def wants_color(stream: TextIO, environ: Mapping[str, str]) -> bool:
     return stream.isatty() and environ.get("TERM") != "dumb"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Symbols:
     """One set of symbols, each one cell wide; those of ``verbs`` have up to three cells."""
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, TypeVar
 
 from batchspec.account import NodeRecord, TaskRecord
 from batchspec.diagnostics import redact
+from batchspec.frozen import frozen
 from batchspec.plan.failures import cause_of
 from batchspec.plan.observed import JobFacts
 from batchspec.render.progress.json_stream import moment
@@ -22,7 +23,7 @@ _VERSION = 1
 """The version of the files, which a removed or changed key raises."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecordHead:
     """What a file of a record is about: ``kind`` (``tasks``, ``nodes``) and the job or pool ``id``.
 
@@ -46,7 +47,7 @@ class RecordHead:
         return self.kind == "tasks" and self.state == "completed"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskRow:
     """A task of a record. Times are RFC 3339 in UTC; empty if it has not started or ended.
 
@@ -74,7 +75,7 @@ class TaskRow:
     ended: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NodeRow:
     """A node of a record. Times are RFC 3339 in UTC, empty if unknown; ``pool`` is of its file.
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 
 from batchspec.apply.events import Waiting
 from batchspec.exit_codes import Exit
+from batchspec.frozen import frozen
 from batchspec.plan.failures import OTHER_FIX
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CauseKind:
     """A kind of cause.
 
@@ -32,7 +33,7 @@ class CauseKind:
     terminates_job: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cause:
     """Why a run, or a part of it, waits.
 

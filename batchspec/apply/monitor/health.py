@@ -23,6 +23,7 @@ from batchspec.account import (
     TaskWaiting,
     read_capacity,
 )
+from batchspec.frozen import frozen
 from batchspec.plan import Plan
 from batchspec.plan.actions import RestartNodes, WaitForPool, WaitForTasks
 from batchspec.plan.capacity import QUOTA_ERRORS, Capacity
@@ -38,7 +39,7 @@ NODES_LIMIT = timedelta(hours=2)
 """How long a plan without a job to wait for waits for nodes."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Watched:
     """The pool and job to watch; empty if there is none or its id is not known yet.
 
@@ -74,7 +75,7 @@ def watched_of(plan: Plan) -> Watched:
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StuckTasks:
     """Why none of the waiting tasks can ever start; each pair is an example.
 
@@ -91,7 +92,7 @@ class StuckTasks:
     circle: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SlowTask:
     """A task that runs far longer than the ``longest`` of those that have succeeded took."""
 
@@ -103,7 +104,7 @@ class SlowTask:
 NO_TASKS = TaskCounts(0, 0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Health:
     """The state of a run at the service's time ``at``.
 

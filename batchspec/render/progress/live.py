@@ -11,7 +11,6 @@ import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from threading import Event, Lock, Thread
 from typing import TextIO, cast
@@ -22,6 +21,7 @@ from rich.text import Text
 from batchspec.apply import events
 from batchspec.apply.events import Stamped
 from batchspec.diagnostics import Diagnostic
+from batchspec.frozen import frozen
 from batchspec.plan import Verb
 from batchspec.plan.observed import AccountNames
 from batchspec.render import run_text, units
@@ -172,7 +172,7 @@ def _done_facts(row: StepRow) -> Iterator[str]:
         yield flat(row.note)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Size:
     """Columns and lines of the terminal."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from rich.text import Text
 
 from batchspec.apply.events import NodesSeen
 from batchspec.diagnostics import Severity
+from batchspec.frozen import frozen
 from batchspec.plan.failures import last_line
 from batchspec.render import units
 from batchspec.render.node_hours import node_prices, spent
@@ -20,7 +20,7 @@ from batchspec.render.run_text import elapsed_text, node_state_text
 from batchspec.render.style import Symbols
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """A part of a bar: its symbol, colour and name, and the number that it stands for."""
 

@@ -14,6 +14,7 @@ from typing import assert_never
 from batchspec.apply import events
 from batchspec.apply.events import NodeFailed, Stamped, TaskFailed
 from batchspec.diagnostics import Diagnostic
+from batchspec.frozen import frozen
 from batchspec.plan import Verb
 from batchspec.render import run_text, units
 from batchspec.render.node_hours import NodeTime
@@ -178,7 +179,7 @@ class StepRow:
     rate: Rate = field(default_factory=Rate)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FailureGroup:
     """``count`` tasks (or nodes, as ``noun`` says) that failed for a ``cause``; one is ``example``.
 
@@ -202,7 +203,7 @@ class FailureGroup:
         return flat(f"{self.cause} ({self.example}{more})")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskLine:
     """The tasks of a stage, or of a job, at a moment. ``left`` is the time left in seconds.
 

@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 from batchspec.apply import events
 from batchspec.apply.events import Outcome, Stamped
+from batchspec.frozen import frozen
 from batchspec.plan import Verb
 from batchspec.render.node_hours import added
 from batchspec.render.report import Phase, Report, StepState, Tally
@@ -27,7 +28,7 @@ POINTS = 400
 """The largest number of points of a curve."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Span:
     """When a step ran, in seconds since the start of the run."""
 
@@ -36,7 +37,7 @@ class Span:
     end: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Point:
     """The tasks of the run at a moment: succeeded, failed, running, waiting."""
 
@@ -52,7 +53,7 @@ class Point:
         return self.succeeded + self.failed + self.running + self.active
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Timeline:
     """A run: its report, the times of its steps, and its tasks over time."""
 
@@ -93,7 +94,7 @@ def _thinned(points: list[Point]) -> tuple[Point, ...]:
     return tuple(kept if not points or kept[-1] is points[-1] else [*kept, points[-1]])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Attempt:
     """A recorded run of a command; ``id`` is what ``report --run`` takes.
 
@@ -195,7 +196,7 @@ OUTLIERS = 10
 """How many of the longest tasks of a stage are compared with the others and named."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskFile:
     """The tasks of a job as read at one time; ``lines`` opens the lines after the head."""
 
@@ -203,7 +204,7 @@ class TaskFile:
     lines: Callable[[], AbstractContextManager[Iterator[str]]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Applied:
     """What an attempt applied, without secrets: the spec, its parameters and the plan as text."""
 
@@ -213,7 +214,7 @@ class Applied:
     plan: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RunHistory:
     """Everything that is known about a run.
 
@@ -416,7 +417,7 @@ class TaskTotals:
             use.last = max(use.last, end or began)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SizeUse:
     """How many nodes of a VM size and kind were seen, and the hours of tasks over all slots."""
 

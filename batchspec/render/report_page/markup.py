@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from html import escape
 
+from batchspec.frozen import frozen
 from batchspec.render.output import clean
 from batchspec.render.run_text import tail_lines
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cell:
     """A cell of a table: its text, a style class, and the full text of a shortened one."""
 
