@@ -17,7 +17,7 @@ formula needs. The functions of formulas import ``statistics``."""
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["apply", "--help"], ["validate", "specs/topn.yaml"], ["schema"]],
+    [["--version"], ["--help"], ["apply", "--help"], ["validate", "specs/topn.yaml"], ["schema"]],
     ids=" ".join,
 )
 def test_offline_commands_import_no_client(arguments: list[str]) -> None:
