@@ -54,8 +54,8 @@ def identities(pool: Record) -> tuple[str, ...]:
 
 def caseless_identity(pool: Record) -> Record:
     """The properties of a pool for a digest: resource ids have no case."""
-    identity = pool.get("identity")
-    if not isinstance(identity, Record):
+    identity = pool.record("identity")
+    if not identity:
         return pool
     ids = tuple(Record(resourceId=name.lower()) for name in identities(pool))
     return pool.with_(identity=identity.with_(userAssignedIdentities=ids))

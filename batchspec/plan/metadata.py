@@ -307,17 +307,13 @@ STAMP = "batchspec_work"
 _HEADER = f"x-ms-meta-{STAMP}"
 
 
-def stamped(files: Value, work: str) -> Value:
+def stamped(files: tuple[Value, ...], work: str) -> tuple[Value, ...]:
     """Output files that stamp what they upload; logs are left as they are."""
-    if not isinstance(files, tuple):
-        return files
     return tuple(file if is_log(file) else _stamped(file, work) for file in files)
 
 
-def unstamped(files: Value) -> Value:
+def unstamped(files: tuple[Value, ...]) -> tuple[Value, ...]:
     """Output files without their stamps."""
-    if not isinstance(files, tuple):
-        return files
     return tuple(_stamped(file, None) for file in files)
 
 

@@ -86,7 +86,7 @@ def job_manager_task(
     # The schedule's digest covers the work; marks and stamps would only repeat every change of it.
     return first.body.with_(
         displayName=stage.body.string("displayName"),
-        outputFiles=unstamped(first.body.get("outputFiles")),
+        outputFiles=unstamped(first.body.array("outputFiles")) or None,
         killJobOnCompletion=False,
         runExclusive=False,
     )

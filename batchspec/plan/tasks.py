@@ -241,7 +241,7 @@ class TaskFactory:
         given = filled.string("displayName")
         shown = given if given is not None else words_of(self._stage.name, item)
         body = {"id": name, "commandLine": made, **filled, "displayName": marks.named(shown)}
-        if outputs := filled.get("outputFiles"):
+        if outputs := filled.array("outputFiles"):
             body["outputFiles"] = stamped(self._placed(outputs), marks.work)
         if resources := self._resources(filled, item):
             body["resourceFiles"] = resources
@@ -249,7 +249,7 @@ class TaskFactory:
         made_body = with_variables(authorized(Record(body), self._spec.storage_identity))
         return Task(name, self._stage.name, index, made_body, inputs, marks)
 
-    def _placed(self, files: Value) -> Value:
+    def _placed(self, files: tuple[Value, ...]) -> tuple[Value, ...]:
         """Output files whose names contain characters that are wildcards in a pattern.
 
         The pattern escapes them, which makes the path of its destination a folder.
@@ -257,7 +257,7 @@ class TaskFactory:
         Raises:
             SpecError: such a file is renamed, which a pattern cannot express.
         """
-        if not isinstance(files, tuple) or self._fill is None:
+        if self._fill is None:
             return files
         return tuple(
             self._with_folder(file) if isinstance(file, Record) else file for file in files

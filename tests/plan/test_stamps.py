@@ -17,7 +17,7 @@ LOG = Record(
 
 
 def test_outputs_are_stamped_and_logs_are_not() -> None:
-    output, log = stamped((OUTPUT, LOG), "0123456789abcd")  # type: ignore[misc]
+    output, log = stamped((OUTPUT, LOG), "0123456789abcd")
     assert isinstance(output, Record) and isinstance(log, Record)
     target = output["destination"]["container"]  # type: ignore[index]
     header = Record(name="x-ms-meta-batchspec_work", value="0123456789abcd")
@@ -30,7 +30,7 @@ def test_headers_of_the_spec_stay() -> None:
     own = Record(name="x-ms-meta-mine", value="1")
     target = Record(containerUrl="https://example.org/c", uploadHeaders=(own,))
     given = OUTPUT.with_(destination=Record(container=target))
-    (output,) = stamped((given,), "0123456789abcd")  # type: ignore[misc]
+    (output,) = stamped((given,), "0123456789abcd")
     headers = output["destination"]["container"]["uploadHeaders"]  # type: ignore[index, call-overload]
     assert headers[0] == own and len(headers) == 2
     assert unstamped((output,)) == (given,)
