@@ -35,7 +35,7 @@ from pathlib import Path
 
 from batchspec.cli import main as cli
 from batchspec.diagnostics import BatchspecError
-from batchspec.spec import read_spec
+from batchspec.spec import ValueSources, read_spec
 from tests.spec.empty_account import plan
 from tests.spec.hostile_inputs import Case, case
 
@@ -119,10 +119,7 @@ def check(found: Case) -> str:
         _limit(SECONDS)
         plan(
             read_spec(
-                found.spec,
-                variables=variables,
-                variable_files=found.variable_files,
-                needs_secrets=False,
+                found.spec, ValueSources(variables, found.variable_files), needs_secrets=False
             ),
             on_tasks=_allow,
         )

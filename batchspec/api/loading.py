@@ -94,7 +94,7 @@ def value_sources(options: RunOptions, fetched: Mapping[str, Secret] | None = No
 
 def _read(options: RunOptions, fetched: Mapping[str, Secret], needs_secrets: bool) -> Spec:
     sources = value_sources(options, fetched)
-    return read_spec(options.path, sources=sources, needs_secrets=needs_secrets)
+    return read_spec(options.path, sources, needs_secrets=needs_secrets)
 
 
 def _saved_plan(path: Path) -> Diagnostic | None:

@@ -69,25 +69,17 @@ class FlawedSpecError(SpecError):
 
 
 def read_spec(
-    path: Path,
-    *,
-    variables: Mapping[str, str] | None = None,
-    variable_files: Sequence[Path] = (),
-    sources: ValueSources | None = None,
-    needs_secrets: bool = True,
+    path: Path, sources: ValueSources | None = None, *, needs_secrets: bool = True
 ) -> Spec:
-    """Read a spec with its parameters.
+    """Read a spec with its parameters, whose values come from ``sources`` and their defaults.
 
-    A value of ``variables`` takes precedence over ``variable_files``, a later file over an earlier
-    one, and each of them over the default. ``sources`` are given instead of both if there are more.
     Unless ``needs_secrets``, secret parameters do not need a value.
 
     Raises:
         FlawedSpecError: the spec has errors; carries all of them in the order of their positions.
         SpecError: the file cannot be read, or is not YAML.
     """
-    given = sources or ValueSources(variables or {}, variable_files)
-    complete, warnings, places = _read(path, given, needs_secrets)
+    complete, warnings, places = _read(path, sources or ValueSources(), needs_secrets)
     return _built(path, complete, warnings, places)
 
 
@@ -148,13 +140,7 @@ def _containers(found: Rendered, folder: Path) -> dict[str, Container]:
     }
 
 
-def expanded_document(
-    path: Path,
-    *,
-    variables: Mapping[str, str] | None = None,
-    variable_files: Sequence[Path] = (),
-    sources: ValueSources | None = None,
-) -> dict[str, object]:
+def expanded_document(path: Path, sources: ValueSources | None = None) -> dict[str, object]:
     """The spec as plain data: parameters set, short forms expanded, secrets as templates.
 
     The result is a valid spec of the same run. Secret parameters do not need a value.
@@ -162,8 +148,7 @@ def expanded_document(
     Raises:
         SpecError: as :func:`read_spec`.
     """
-    given = sources or ValueSources(variables or {}, variable_files)
-    found, _, _ = _read(path, given, False)
+    found, _, _ = _read(path, sources or ValueSources(), False)
     return document(found)
 
 

@@ -24,7 +24,7 @@ from batchspec.apply.events import Outcome, TaskFailed
 from batchspec.diagnostics import Diagnostic, Secret, conceal
 from batchspec.render import Report
 from batchspec.render.report import TaskTally
-from batchspec.spec import Notify, NotifyWhen, Webhook, read_spec
+from batchspec.spec import Notify, NotifyWhen, ValueSources, Webhook, read_spec
 from tests.e2e.conftest import Workplace
 
 TOKEN = "Marked-Secret-4711"
@@ -289,7 +289,7 @@ def test_the_section_as_it_is_read(tmp_path: Path) -> None:
 
     def read(section: str) -> Notify:
         path.write_text(plain + section)
-        spec = read_spec(path, variables={"chat": f"https://example.com/{TOKEN}"})
+        spec = read_spec(path, ValueSources({"chat": f"https://example.com/{TOKEN}"}))
         assert spec.notify is not None
         assert TOKEN not in repr(spec)
         return spec.notify

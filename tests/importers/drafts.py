@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from batchspec.importers import import_documents
-from batchspec.spec import Spec, read_spec
+from batchspec.spec import Spec, ValueSources, read_spec
 from tests.spec.empty_account import plan
 
 
@@ -44,7 +44,7 @@ def imported(
     assert "sig=" not in text
     spec_file = folder / "spec.yaml"
     spec_file.write_text(text, encoding="utf-8")
-    spec = read_spec(spec_file, variables=variables, needs_secrets=False)
+    spec = read_spec(spec_file, ValueSources(variables), needs_secrets=False)
     if plans:
         plan(spec)
     return Imported(text, yaml.safe_load(text), spec)

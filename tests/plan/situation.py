@@ -81,7 +81,17 @@ from batchspec.plan.schedule import job_manager_task, schedule_body
 from batchspec.plan.task_sets import build_task_sets
 from batchspec.plan.tasks import expand
 from batchspec.pricing import NodePrices, NodeType, Price, Unknown
-from batchspec.spec import Package, Record, Rows, Spec, freeze, read_rows, read_spec, thaw
+from batchspec.spec import (
+    Package,
+    Record,
+    Rows,
+    Spec,
+    ValueSources,
+    freeze,
+    read_rows,
+    read_spec,
+    thaw,
+)
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -207,7 +217,7 @@ def _written(
         if content is not None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(content, encoding="utf-8")
-    spec = read_spec(path, variables=variables)
+    spec = read_spec(path, ValueSources(variables))
     problems = Diagnostics()
     with Spool() as spool:
         packages = (package.source for package in spec.packages.values())

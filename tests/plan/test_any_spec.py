@@ -14,7 +14,7 @@ from batchspec.plan.observed import AccountNames, ContainerFacts, Observed
 from batchspec.plan.rules.files import item_not_there, same_file
 from batchspec.plan.rules.rule import RuleContext
 from batchspec.plan.rules.tasks import check_tasks
-from batchspec.spec import Record, Rows, Spec, read_rows, read_spec
+from batchspec.spec import Record, Rows, Spec, ValueSources, read_rows, read_spec
 from tests.spec.test_mutations import GOOD, SECRETS, as_text, trees
 
 
@@ -33,7 +33,7 @@ def test_unchanged(path: Path) -> None:
 
 def is_answered(path: Path, given: dict[str, str]) -> None:
     try:
-        spec = read_spec(path, variables=given)
+        spec = read_spec(path, ValueSources(given))
         world = observed(spec)
     except SpecError:
         return

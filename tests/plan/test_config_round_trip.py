@@ -20,6 +20,7 @@ from batchspec.spec import (
     Record,
     Rows,
     Spec,
+    ValueSources,
     dump_document,
     expanded_document,
     read_rows,
@@ -47,18 +48,18 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_gallery(name: str, form: str, gallery: Path) -> None:
     path, given = gallery / name, VARIABLES.get(name, {})
     before, text = content(path, given), path.read_text("utf-8")
-    printed = dump_document(expanded_document(path, variables=given), form)
+    printed = dump_document(expanded_document(path, ValueSources(given)), form)
     try:
         path.write_text(printed, "utf-8")
         assert content(path, given) == before
-        assert dump_document(expanded_document(path, variables=given), form) == printed
+        assert dump_document(expanded_document(path, ValueSources(given)), form) == printed
     finally:
         path.write_text(text, "utf-8")
 
 
 def content(path: Path, given: Mapping[str, str]) -> object:
     """Everything that a plan is made of, and its tasks, without positions."""
-    spec = read_spec(path, variables=given)
+    spec = read_spec(path, ValueSources(given))
     problems = Diagnostics()
     with Spool() as spool:
         scan(spec.containers.values(), spool, problems)

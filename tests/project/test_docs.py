@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from batchspec.spec import read_spec
+from batchspec.spec import ValueSources, read_spec
 from tests.docs.pages import DOCS, Block, blocks, pages
 
 GENERATED_OR_TESTED = {"spec.md"}
@@ -49,7 +49,7 @@ def test_a_yaml_block_is_a_valid_spec(block: Block, tmp_path: Path) -> None:
     path.write_text(completed(block), "utf-8")
     parameters = (yaml.safe_load(block.text) or {}).get("parameters", {})
     given = {name: "1" for name, schema in parameters.items() if "default" not in schema}
-    read_spec(path, variables=given)
+    read_spec(path, ValueSources(given))
 
 
 def test_yaml_blocks_that_are_no_specs_can_be_read() -> None:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from batchspec.plan import check_offline
-from batchspec.spec import read_spec
+from batchspec.spec import ValueSources, read_spec
 
 ROOT = Path(__file__).parents[2]
 SPECS = sorted((ROOT / "specs").glob("*.yaml"))
@@ -48,12 +48,12 @@ GIVEN = {"secret.yaml": {"signing_key": "0123456789abcdef"}}
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda path: path.name)
 def test_every_spec_is_valid(spec: Path) -> None:
-    assert not read_spec(spec, variables=GIVEN.get(spec.name, {})).warnings
+    assert not read_spec(spec, ValueSources(GIVEN.get(spec.name, {}))).warnings
 
 
 @pytest.mark.parametrize("spec", [*SPECS, *STARTERS], ids=lambda path: path.parent.name + path.name)
 def test_no_command_contains_a_signed_url_or_a_secret(spec: Path) -> None:
-    checked = read_spec(spec, variables=GIVEN.get(spec.name, {}))
+    checked = read_spec(spec, ValueSources(GIVEN.get(spec.name, {})))
     found = check_offline(checked, dict.fromkeys(checked.containers, ()), NOW, tasks=False)
     assert "secret-in-command" not in {problem.code for problem in found}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from batchspec.spec import dump_document, expanded_document, read_spec
+from batchspec.spec import ValueSources, dump_document, expanded_document, read_spec
 
 GOOD = Path(__file__).parent / "good"
 NAMES = sorted(path.stem for path in GOOD.glob("*.yaml"))
@@ -25,7 +25,7 @@ GIVEN = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_expansion(name: str) -> None:
-    document = expanded_document(GOOD / f"{name}.yaml", variables=GIVEN.get(name))
+    document = expanded_document(GOOD / f"{name}.yaml", ValueSources(GIVEN.get(name, {})))
     text = dump_document(document, "yaml")
     golden = GOOD / f"{name}.config.txt"
     if os.environ.get("BATCHSPEC_ACCEPT"):
@@ -38,11 +38,11 @@ def test_expansion(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_printed_is_the_same_spec(name: str, tmp_path: Path) -> None:
     """Secrets are templates; they need no value to be printed."""
-    first, given = GOOD / f"{name}.yaml", GIVEN.get(name)
+    first, given = GOOD / f"{name}.yaml", GIVEN.get(name, {})
     again = tmp_path / f"{name}.yaml"
     again.write_text(dump_document(expanded_document(first), "yaml"), encoding="utf-8")
-    assert expanded_document(again) == expanded_document(first, variables=given)
-    one, two = read_spec(first, variables=given), read_spec(again, variables=given)
+    assert expanded_document(again) == expanded_document(first, ValueSources(given))
+    one, two = read_spec(first, ValueSources(given)), read_spec(again, ValueSources(given))
     assert one.digest == two.digest
     assert one.pool.properties == two.pool.properties
     assert one.job.properties == two.job.properties

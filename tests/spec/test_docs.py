@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from batchspec.spec import read_spec
+from batchspec.spec import ValueSources, read_spec
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "spec.md").read_text("utf-8"), re.DOTALL)
@@ -57,7 +57,7 @@ def test_example(block: str, tmp_path: Path) -> None:
     (tmp_path / "runs.csv").write_text("who,score\nme,1\n")
     path.write_text(block + ("\n" + yaml.safe_dump(rest, sort_keys=False) if rest else ""))
     given = {"registry_password": "x"} if "registry_password" in block else {}
-    assert bool(read_spec(path, variables=given).stages) is not managed
+    assert bool(read_spec(path, ValueSources(given)).stages) is not managed
 
 
 def test_every_section_of_a_spec_is_shown() -> None:

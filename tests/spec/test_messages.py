@@ -14,7 +14,7 @@ import pytest
 
 from batchspec.diagnostics import Diagnostic, SpecError
 from batchspec.render import diagnostics_text
-from batchspec.spec import read_spec
+from batchspec.spec import ValueSources, read_spec
 
 CASES = Path(__file__).parent / "cases"
 NAMES = sorted(path.stem for path in CASES.glob("*.yaml"))
@@ -28,7 +28,7 @@ def problems(name: str) -> tuple[Diagnostic, ...]:
     words = shlex.split(path.read_text("utf-8").partition("\n")[0].removeprefix("#"), posix=False)
     variables = dict(word.split("=", 1) for word in words if "=" in word)
     with pytest.raises(SpecError) as caught:
-        read_spec(path, variables=variables)
+        read_spec(path, ValueSources(variables))
     return caught.value.problems
 
 

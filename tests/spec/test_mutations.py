@@ -18,7 +18,7 @@ from jsonschema import Draft7Validator
 
 from batchspec.diagnostics import Diagnostics, SpecError
 from batchspec.render import diagnostics_text
-from batchspec.spec import Spec, expanded_document, load_schema, read_spec
+from batchspec.spec import Spec, ValueSources, expanded_document, load_schema, read_spec
 from batchspec.spec.convert import LONGEST
 from batchspec.spec.validator import validated
 from batchspec.spec.yaml_parser import parse, source
@@ -171,7 +171,10 @@ def answered(factory: Any, text: str, name: object = "") -> None:
     given = SECRETS.get(str(name), {})
     is_answered(
         path,
-        lambda: (expanded_document(path, variables=given), read_spec(path, variables=given))[1],
+        lambda: (
+            expanded_document(path, ValueSources(given)),
+            read_spec(path, ValueSources(given)),
+        )[1],
     )
 
 

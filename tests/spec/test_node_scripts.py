@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from batchspec.diagnostics import SpecError
-from batchspec.spec import Spec, command_line, read_spec, spec_scope
+from batchspec.spec import Spec, ValueSources, command_line, read_spec, spec_scope
 
 SPEC = """\
 version: 1
@@ -122,7 +122,7 @@ def test_a_requirement_with_a_secret_is_refused(tmp_path: Path) -> None:
     secret = "parameters: {token: {type: string, secret: true}}\n"
     path.write_text(text + secret, encoding="utf-8")
     with pytest.raises(SpecError) as error:
-        read_spec(path, variables={"token": "hunter2"}, needs_secrets=True)
+        read_spec(path, ValueSources({"token": "hunter2"}), needs_secrets=True)
     assert ["contains a secret" in each.summary for each in error.value.problems] == [True]
 
 

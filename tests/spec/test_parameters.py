@@ -13,6 +13,7 @@ from batchspec.spec import (
     Spec,
     Text,
     Value,
+    ValueSources,
     dump_document,
     expanded_document,
     read_spec,
@@ -33,7 +34,7 @@ def spec(
     for number, text in enumerate(files):
         paths.append(tmp_path / f"{number}.yaml")
         paths[-1].write_text(text)
-    return read_spec(path, variables=given, variable_files=paths)
+    return read_spec(path, ValueSources(given, paths))
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_a_secret_is_sent_and_never_shown(tmp_path: Path) -> None:
     assert "hunter2" not in str(thaw(settings, lambda text: text.shown))
     assert isinstance(settings, tuple)
     assert all(isinstance(s["value"], Text) for s in settings if isinstance(s, Record))
-    shown = expanded_document(tmp_path / "spec.yaml", variables={"token": "hunter2"})
+    shown = expanded_document(tmp_path / "spec.yaml", ValueSources({"token": "hunter2"}))
     assert "hunter2" not in dump_document(shown, "yaml")
 
 

@@ -28,6 +28,7 @@ from batchspec.spec import (
     Template,
     Text,
     Value,
+    ValueSources,
     When,
     read_spec,
     thaw,
@@ -202,7 +203,7 @@ def test_a_parameter_decides_whether_logs_are_kept(tmp_path: Path, value: str, k
         "version: 1\nname: topn\nparameters: {keep: {type: boolean, default: true}}\n"
         f"{rest}tasks: {{run: {{command: echo, logs: '{{{{ keep }}}}'}}}}\n"
     )
-    found = read_spec(path, variables={"keep": value})
+    found = read_spec(path, ValueSources({"keep": value}))
     assert ("logs" in found.containers) is kept
     assert (found.stages[0].logs is not None) is kept
 

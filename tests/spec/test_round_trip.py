@@ -23,6 +23,7 @@ from azure.batch._utils.model_base import SdkJSONEncoder
 from batchspec.spec import (
     BlobUrl,
     Value,
+    ValueSources,
     definition,
     duration,
     iso,
@@ -181,7 +182,7 @@ def read(tmp_path: Path, **parts: object) -> Any:
     }
     path = tmp_path / "whole.yaml"
     path.write_text(yaml.safe_dump({**spec, **parts}, sort_keys=False))
-    return read_spec(path, variables={"password": SECRET})
+    return read_spec(path, ValueSources({"password": SECRET}))
 
 
 @pytest.mark.parametrize("turn", TURNS, ids=range(len(TURNS)))

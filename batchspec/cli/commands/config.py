@@ -32,6 +32,6 @@ def config(
     from batchspec.spec import dump_document, expanded_document
 
     options = run_options(spec, variables, variable_files)
-    document = expanded_document(spec, sources=value_sources(options))
+    document = expanded_document(spec, value_sources(options))
     out(dump_document(document, document_format.value).removesuffix("\n"))
     return Exit.DONE
