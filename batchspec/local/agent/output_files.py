@@ -38,6 +38,7 @@ class _Upload:
     blob: str
     container: str
     headers: Mapping[str, str]
+    pattern: str
     denied: StorageError | None = None
 
 
@@ -55,6 +56,10 @@ def select_outputs(
     ]
 
 
+_PARALLEL = 4
+"""How many files of a task are uploaded at a time."""
+
+
 async def upload_all(  # noqa: PLR0917
     outputs: Sequence[Mapping[str, Any]],
     directory: Path,
@@ -70,30 +75,29 @@ async def upload_all(  # noqa: PLR0917
     in ``fileuploadout.txt`` and ``fileuploaderr.txt`` in the task directory. Files are found and
     opened within the context that ``access`` makes, with the rights of the task's user.
     """
-    sent: list[str] = []
-    first: Failure | None = None
     with access():
         logs = [_open_log(directory / name) for name in (UPLOAD_LOG, UPLOAD_ERROR_LOG)]
+    sent: list[str] = []
+    first: Failure | None = None
     with logs[0] as out, logs[1] as err:
+        uploads: list[_Upload] = []
         for output in outputs:
             pattern = expand_variables(output["filePattern"], environment)
-            found = 0
-            uploads = await asyncio.to_thread(
-                _uploads, output, pattern, directory / "wd", node_storage, access
-            )
-            for upload in uploads:
-                found += 1
-                try:
-                    await _upload(upload, storage, access)
-                except (StorageError, OSError, UnicodeEncodeError) as error:
-                    why = _failure(upload, output["filePattern"], error)
-                    first = first or why
-                    err.write(f"{upload.file}: {why.code}: {error}\n")
-                else:
-                    sent.append(upload.blob)
-                    out.write(f"{upload.file} -> {upload.blob}\n")
+            found = await _uploads(output, pattern, directory / "wd", node_storage, access)
             if not found:
                 out.write(f"no file matches {output['filePattern']}\n")
+            uploads += found
+        for start in range(0, len(uploads), _PARALLEL):
+            some = uploads[start : start + _PARALLEL]
+            errors = await asyncio.gather(*(_try_upload(each, storage, access) for each in some))
+            for upload, error in zip(some, errors, strict=True):
+                if error is None:
+                    sent.append(upload.blob)
+                    out.write(f"{upload.file} -> {upload.blob}\n")
+                else:
+                    why = _failure(upload, error)
+                    first = first or why
+                    err.write(f"{upload.file}: {why.code}: {error}\n")
     return tuple(sent), first
 
 
@@ -103,13 +107,14 @@ def _open_log(path: Path) -> Any:
     return os.fdopen(os.open(path, flags, 0o644), "w", encoding="utf-8", errors="replace")
 
 
-def _uploads(
+async def _uploads(
     output: Mapping[str, Any],
     pattern: str,
     base: Path,
     node_storage: NodeStorage,
     access: Access,
 ) -> list[_Upload]:
+    """The files of an output; ``pattern`` is its pattern with the values of variables."""
     target = output["destination"]["container"]
     container, denied = target["containerUrl"], None
     if "identityReference" in target:
@@ -119,19 +124,37 @@ def _uploads(
             denied = error
     path = (target.get("path") or "").strip("/")
     headers = {entry["name"]: entry.get("value", "") for entry in target.get("uploadHeaders", ())}
-    found = []
-    with access():
-        for file, below in find_files(pattern, base):
-            joined = "/".join(filter(None, (path, below)))
-            name = joined if has_wildcard(pattern) else path or file.name
-            found.append(_Upload(file, name, container, headers, denied))
-    return found
+    wild = has_wildcard(pattern)
+
+    def find() -> list[_Upload]:
+        found = []
+        with access():
+            for file, below in find_files(pattern, base):
+                joined = "/".join(filter(None, (path, below)))
+                name = joined if wild else path or file.name
+                upload = _Upload(file, name, container, headers, output["filePattern"], denied)
+                found.append(upload)
+        return found
+
+    # Without a wildcard, one file is looked at, which takes less time than another thread.
+    return await asyncio.to_thread(find) if wild else find()
 
 
 _NO_BLOB_NAME = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")
 """Characters that a blob name cannot contain ("Naming and Referencing Containers, Blobs, and
 Metadata"). Azurite stores such a name and answers every later listing of the container with 500."""
 _LONGEST = 1024
+
+
+async def _try_upload(
+    upload: _Upload, storage: BlobClient, access: Access
+) -> StorageError | OSError | UnicodeEncodeError | None:
+    """Upload a file; returns why that is not possible."""
+    try:
+        await _upload(upload, storage, access)
+    except (StorageError, OSError, UnicodeEncodeError) as error:
+        return error
+    return None
 
 
 async def _upload(upload: _Upload, storage: BlobClient, access: Access) -> None:
@@ -147,9 +170,7 @@ async def _upload(upload: _Upload, storage: BlobClient, access: Access) -> None:
         os.close(source)
 
 
-def _failure(
-    upload: _Upload, pattern: str, error: StorageError | OSError | UnicodeEncodeError
-) -> Failure:
+def _failure(upload: _Upload, error: StorageError | OSError | UnicodeEncodeError) -> Failure:
     code = "FileUploadMiscError"
     if isinstance(error, StorageError):
         if error.status in {401, 403}:
@@ -159,7 +180,7 @@ def _failure(
     return failure(
         code,
         FilePath=str(upload.file),
-        FilePattern=pattern,
+        FilePattern=upload.pattern,
         FileDestination=without_query(upload.container),
     )
 

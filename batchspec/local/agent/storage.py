@@ -230,13 +230,12 @@ class StorageAccount:
 # as that of the whole service. It also streams to file descriptors that the node opened safely
 # (docs/adr/0012-own-parts-of-the-embedded-service.md).
 
-
 _VERSION = "2023-11-03"
 _CHUNK = 1 << 18
+_SMALL = 64 << 10
+"""Bytes; a file up to this size is read without another thread."""
 _MAX_SINGLE_UPLOAD = 8 << 20
-"""Bytes; a file up to this size is uploaded in one request, a larger one in blocks of at least
-this size.
-"""
+"""Bytes; a file up to this size is uploaded in one request, a larger one in blocks."""
 _MAX_BLOCKS = 50_000
 _ATTEMPTS = 4
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
@@ -385,7 +384,10 @@ class BlobClient:
         """
         size = os.fstat(source).st_size
         if size <= _MAX_SINGLE_UPLOAD:
-            data = await asyncio.to_thread(os.pread, source, size, 0)
+            if size <= _SMALL:
+                data = os.pread(source, size, 0)
+            else:
+                data = await asyncio.to_thread(os.pread, source, size, 0)
             typed = {**headers, "x-ms-blob-type": "BlockBlob"}
             return await self._try(partial(self._put, url, data, typed))
         length = max(_MAX_SINGLE_UPLOAD, -(-size // _MAX_BLOCKS))
