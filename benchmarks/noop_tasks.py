@@ -1,18 +1,20 @@
 """The overhead of a task over its process: no-op tasks, ``xargs`` and GNU parallel.
 
-    python benchmarks/noop_tasks.py [--tasks N] [--slots K] [--rounds N] [--json]
+    python benchmarks/noop_tasks.py [--tasks N] [--slots K] [--rounds N] [--users] [--json]
 
 Each round runs ``true`` N times, K at a time: as tasks of one job on one node of the embedded
 service, from the moment the job is enabled until all are completed; with ``xargs -P``; and with GNU
 ``parallel`` if it is installed. A task has a directory with its output in files, a separate
 environment, a record in a database that survives a SIGKILL, and a supervisor that ends all its
 processes; the ratio is their cost. Processor time is measured beside elapsed time, because other
-work of the machine affects it less. ``TMPDIR`` selects the disk.
+work of the machine affects it less. ``TMPDIR`` selects the disk. With ``--users``, as root, each
+round also runs the tasks on a second service, as separate users.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -28,6 +30,7 @@ from socket_client import Service, pool
 
 XARGS, PARALLEL = "xargs -P", "GNU parallel"
 TASKS, ADDING = "tasks of the service", "(adding them)"
+USERS = "tasks as separate users"
 
 
 @dataclass(frozen=True)
@@ -76,23 +79,36 @@ def _of_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def measure(folder: Path, tasks: int, slots: int, rounds: int) -> dict[str, list[Took]]:
+def measure(
+    folder: Path, tasks: int, slots: int, rounds: int, *, users: bool
+) -> dict[str, list[Took]]:
     """The times by name, one for each round, after a warm-up round."""
     commands = {XARGS: ["xargs", "-n", "1", "-P", str(slots), "true"]}
     if shutil.which("parallel"):
         commands[PARALLEL] = ["parallel", "--will-cite", "-j", str(slots), "true"]
-    taken: dict[str, list[Took]] = {name: [] for name in (*commands, TASKS, ADDING)}
-    with Service(folder) as service:
-        service.ask("POST", "/pools", {**pool("p", 1), "taskSlotsPerNode": slots})
-        while not service.ask("GET", "/pools/p/nodes?$filter=state eq 'idle'")["value"]:
-            time.sleep(0.02)
+    rows = (*commands, TASKS, ADDING, *([USERS] if users else []))
+    taken: dict[str, list[Took]] = {name: [] for name in rows}
+    with contextlib.ExitStack() as stack:
+        service = stack.enter_context(Service(folder / "one"))
+        _start_node(service, slots)
+        separate = stack.enter_context(Service(folder / "two", "users")) if users else None
+        if separate is not None:
+            _start_node(separate, slots)
         for number in range(rounds + 1):
             once = {name: by_command(line, tasks) for name, line in commands.items()}
             once[ADDING], once[TASKS] = by_service(service, f"j{number}", tasks)
+            if separate is not None:
+                _, once[USERS] = by_service(separate, f"j{number}", tasks)
             if number:
                 for name, took in once.items():
                     taken[name].append(took)
     return taken
+
+
+def _start_node(service: Service, slots: int) -> None:
+    service.ask("POST", "/pools", {**pool("p", 1), "taskSlotsPerNode": slots})
+    while not service.ask("GET", "/pools/p/nodes?$filter=state eq 'idle'")["value"]:
+        time.sleep(0.02)
 
 
 def main() -> None:
@@ -101,10 +117,17 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, default=1000)
     parser.add_argument("--slots", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--users", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        taken = measure(Path(folder), options.tasks, options.slots, max(1, options.rounds))
+        taken = measure(
+            Path(folder),
+            options.tasks,
+            options.slots,
+            max(1, options.rounds),
+            users=options.users,
+        )
     floor = taken[XARGS]
     rows = {
         name: {

@@ -24,7 +24,16 @@ PROGRAM = f"""
 import asyncio, sys
 from pathlib import Path
 from batchspec.local.service import ServiceConfig, serve
-config = ServiceConfig(data=Path(sys.argv[1]), account="bench", key={KEY!r})
+from batchspec.local.task_users import separate
+data = Path(sys.argv[1])
+users = None
+if "users" in sys.argv[2:]:
+    data.mkdir()
+    found = separate(data, [data.parent, data])
+    if found.ids is None:
+        sys.exit(found.reason or "only root can start processes of other users")
+    users = found.ids
+config = ServiceConfig(data=data, account="bench", key={KEY!r}, users=users)
 asyncio.run(serve(config, lambda url: print(url, flush=True)))
 """
 VERSION = "api-version=2025-06-01"
@@ -33,8 +42,9 @@ VERSION = "api-version=2025-06-01"
 class Service:
     """The Batch service in a subprocess, and one connection to it."""
 
-    def __init__(self, data: Path) -> None:
-        command = [sys.executable, "-c", PROGRAM, str(data)]
+    def __init__(self, data: Path, *options: str) -> None:
+        """``options`` may contain ``users``: tasks run as separate users, which needs root."""
+        command = [sys.executable, "-c", PROGRAM, str(data), *options]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         parts = urlsplit(self.process.stdout.readline().strip())

@@ -257,6 +257,15 @@ def _switch(code: str, variable: str, subject: str, value: int) -> ErrorCode:
     )
 
 
+def _option(name: str, subject: str, values: str) -> ErrorCode:
+    return ErrorCode(
+        f"{name}-unreadable",
+        f"The {subject} of the embedded service is not valid",
+        f"It is {values}.",
+        f"Fix `--{name}` or BATCHSPEC_LOCAL_{name.upper()}.",
+    )
+
+
 LOCAL = ErrorGroup(
     "The embedded service",
     (
@@ -393,24 +402,10 @@ LOCAL = ErrorGroup(
         _switch("https-unreadable", "HTTPS", "https", 1),
         _switch("task-users-unreadable", "TASK_USERS", "separate users of tasks", 0),
         _switch("fuse-unreadable", "FUSE", "FUSE file systems of nodes", 0),
-        ErrorCode(
-            "speed-unreadable",
-            "The speed is not valid",
-            "It is a number from 1 to 3600.",
-            "Fix `--speed` or BATCHSPEC_LOCAL_SPEED.",
-        ),
-        ErrorCode(
-            "allocation-unreadable",
-            "The allocation delay is not valid",
-            "It is a duration.",
-            "Write it as in `20s` or `4m`.",
-        ),
-        ErrorCode(
-            "chaos-unreadable",
-            "The faults to inject are not valid",
-            "docs/local.md lists the faults and profiles.",
-            "Fix `--chaos` or `--seed`.",
-        ),
+        _option("speed", "speed", "a number from 1 to 3600"),
+        _option("allocation", "allocation delay", "a duration such as `20s` or `4m`"),
+        _option("auth", "authentication", "`keys` or `entra`"),
+        _option("chaos", "list of faults", "the name of a profile, or faults as in docs/local.md"),
         ErrorCode(
             "already-running",
             "The service is already running",

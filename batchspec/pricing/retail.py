@@ -43,6 +43,9 @@ class _Answer:
     body: bytes
 
 
+_LATE = "it did not answer in time"
+
+
 @frozen
 class RetailPrices:
     """A client of the API. ``monotonic`` and ``sleep`` are in seconds, ``now`` is the time."""
@@ -93,7 +96,7 @@ class RetailPrices:
         while True:
             left = deadline - self.monotonic()
             if left <= 0:
-                raise PricesUnavailableError("it did not answer in time")
+                raise PricesUnavailableError(_LATE)
             answer = _get(url, left)
             if answer.status == http.client.OK:
                 return _parsed(answer.body)
@@ -139,6 +142,8 @@ def _get(url: str, timeout: float) -> _Answer:
     except (OSError, http.client.HTTPException, ValueError) as error:
         # The address of a proxy in the environment can be wrong.
         reason = getattr(error, "reason", None) or error
+        if isinstance(reason, TimeoutError):
+            raise PricesUnavailableError(_LATE) from error
         text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
         raise PricesUnavailableError(f"it cannot be reached ({text})") from error
 

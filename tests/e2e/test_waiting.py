@@ -343,7 +343,7 @@ def test_a_busy_service_is_an_event_of_the_run(site_with: Callable[[str], Site])
     assert done.code == 0, done.err
     busy = done.cause("service-busy")
     assert busy["subject"].startswith("service ") and "is busy" in busy["summary"]
-    (events,) = site.place.folder.rglob("events.jsonl")
+    (events,) = site.place.folder.glob(".batchspec/*/runs/*/events.jsonl")
     assert '"service-busy"' in events.read_text(encoding="utf-8")
 
 
