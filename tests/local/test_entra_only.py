@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import hmac
 import json
 import re
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from azure.batch import BatchClient
@@ -251,21 +251,45 @@ def test_signatures_with_a_user_delegation_key(kind: str, request: pytest.Fixtur
     assert code_of(lambda: list(other.list_blobs()))[0] == 403
 
 
-@pytest.mark.parametrize("kind", ["both", "keys"])
-def test_a_user_delegation_key_cannot_be_derived_from_what_is_public(
-    kind: str, request: pytest.FixtureRequest
+def test_a_user_delegation_key_is_of_one_service(
+    both: local.Endpoints, keys: local.Endpoints
 ) -> None:
-    """Azurite derives it from a constant in its source."""
-    endpoints: local.Endpoints = request.getfixturevalue(kind)
-    with with_token(endpoints) as store:
-        store.create_container("forged")
-    key = delegated(endpoints)
-    signed_values = [key.signed_oid, key.signed_tid, key.signed_start, key.signed_expiry, "b"]
-    text = "\n".join([*map(str, signed_values), str(key.signed_version)])
-    seed = b"azurite-user-delegation-signing-seed-v1"
-    key.value = base64.b64encode(hmac.new(seed, text.encode(), hashlib.sha256).digest()).decode()
-    forged = signed(endpoints, "forged", "rl", user_delegation_key=key)
-    assert code_of(lambda: list(forged.list_blobs()))[0] == 403
+    for endpoints, other in ((both, keys), (keys, both)):
+        with with_token(endpoints) as store:
+            store.create_container("delegated")
+        accepted = signed(endpoints, "delegated", "rl", user_delegation_key=delegated(endpoints))
+        assert list(accepted.list_blobs()) == []
+        foreign = signed(endpoints, "delegated", "rl", user_delegation_key=delegated(other))
+        assert code_of(lambda refused=foreign: list(refused.list_blobs()))[0] == 403
+
+
+def raw_answer(endpoints: local.Endpoints, head: str, body: bytes = b"") -> str:
+    """Send a request with a token to the storage, end the sending side, and read the answer."""
+    at = urlsplit(endpoints.blob_url)
+    assert at.hostname
+    lines = [head, f"Host: {at.netloc}", f"Authorization: Bearer {endpoints.token}"]
+    content = "\r\n".join([*lines, "", ""]).encode() + body
+    with socket.create_connection((at.hostname, at.port or 80), timeout=10) as connection:
+        connection.sendall(content)
+        connection.shutdown(socket.SHUT_WR)
+        received = b""
+        while part := connection.recv(65536):
+            received += part
+    return received.decode()
+
+
+def test_a_malformed_request_with_a_token_is_refused(keys: local.Endpoints) -> None:
+    """And Azurite continues after one that is malformed, too long or incomplete."""
+    account = urlsplit(keys.blob_url).path.strip("/")
+    delegate = f"POST /{account}/?restype=service&comp=userdelegationkey HTTP/1.1\r\n"
+    answer = raw_answer(keys, f"GET /{account}/box?prefix=%E0%A4%A HTTP/1.1\r\nConnection: close")
+    assert " 400 " in answer and "InvalidQueryParameterValue" in answer
+    long = b"x" * 70_000
+    answer = raw_answer(keys, f"{delegate}Content-Length: {len(long)}", long)
+    assert " 413 " in answer and "RequestBodyTooLarge" in answer
+    raw_answer(keys, f"{delegate}Content-Length: 100", b"<KeyInfo>")
+    with with_token(keys) as store:
+        assert store.get_user_delegation_key(now() - HOUR, now() + HOUR).value
 
 
 def test_a_user_delegation_key_is_valid_for_seven_days_at_most(both: local.Endpoints) -> None:

@@ -2,10 +2,12 @@
 //
 // - A bearer token is accepted if it is the token of the embedded service. The request is then
 //   signed with the account key.
-// - User delegation keys are derived from a secret. Azurite derives them from a constant in its
-//   source, with which every user of the machine could sign.
+// - User delegation keys are derived from the secret of this service, so that the keys of one service
+//   are not valid in another.
 // - With `entraOnly`, signatures of the account key are refused, as by a Storage account whose
 //   property `allowSharedKeyAccess` is false.
+//
+// No request ends Azurite: one that is malformed, too long or incomplete is refused or dropped.
 //
 // Reads account, key (base64), seed, token and entraOnly from BATCHSPEC_AUTHENTICATION (JSON).
 const crypto = require("crypto");
@@ -15,6 +17,7 @@ const path = require("path");
 const { account, key, seed, token, entraOnly } = JSON.parse(process.env.BATCHSPEC_AUTHENTICATION);
 const zeroId = "00000000-0000-0000-0000-000000000000";
 const mostDays = 7;
+const mostBytes = 64 * 1024; // of the body of a request for a user delegation key
 
 const hmac = (secret, text) => crypto.createHmac("sha256", secret).update(text, "utf8").digest("base64");
 
@@ -55,12 +58,20 @@ function authenticate(request, response) {
       "www-authenticate header.");
   }
   if (request.method === "POST" && query.get("comp") === "userdelegationkey") {
-    delegate(request, response);
+    // It rejects if the client closes the connection before the body is complete.
+    delegate(request, response).catch(() => response.destroy());
     return true;
   }
   request.headers["x-ms-date"] ??= new Date().toUTCString();
-  request.headers.authorization =
-    `SharedKey ${account}:${hmac(Buffer.from(key, "base64"), stringToSign(request))}`;
+  let text;
+  try {
+    text = stringToSign(request);
+  } catch (error) {
+    if (!(error instanceof URIError)) throw error;
+    return refuse(request, response, 400, "InvalidQueryParameterValue",
+      "Value for one of the query parameters specified in the request URI is invalid.");
+  }
+  request.headers.authorization = `SharedKey ${account}:${hmac(Buffer.from(key, "base64"), text)}`;
   return false;
 }
 
@@ -94,8 +105,19 @@ function stringToSign(request) {
 
 /** Answer Get User Delegation Key. */
 async function delegate(request, response) {
-  let body = "";
-  for await (const part of request) body += part;
+  const parts = [];
+  let length = 0;
+  for await (const part of request) {
+    parts.push(part);
+    length += part.length;
+    if (length > mostBytes) {
+      response.setHeader("Connection", "close");
+      refuse(request, response, 413, "RequestBodyTooLarge",
+        "The request body is too large and exceeds the maximum permissible limit.");
+      return;
+    }
+  }
+  const body = Buffer.concat(parts).toString("utf8");
   const element = (name) => new RegExp(`<${name}>([^<]+)</${name}>`).exec(body)?.[1] ?? "";
   const [start, expiry] = [element("Start") || new Date().toISOString(), element("Expiry")];
   const days = (Date.parse(expiry) - Math.max(Date.now(), Date.parse(start))) / 86_400_000;
