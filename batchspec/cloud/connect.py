@@ -38,7 +38,7 @@ from batchspec.cloud.storage import Blobs, Containers
 from batchspec.cloud.tasks import Tasks
 from batchspec.cloud.timing import Limits, RateLimiter, ServiceTime, Timing
 from batchspec.cloud.transfer import BLOCK
-from batchspec.diagnostics import Diagnostic, ServiceError
+from batchspec.diagnostics import Diagnostic, Secret, ServiceError
 from batchspec.frozen import frozen
 
 if TYPE_CHECKING:
@@ -62,79 +62,30 @@ async def connect(
     # (azure.batch._utils.model_base).
     logging.getLogger("azure").setLevel(logging.CRITICAL + 1)
     verify: bool | str = str(ca_file) if ca_file else True
-    # One limiter for each service: one can be busy while the other is not.
-    batch_limiter, blob_limiter = RateLimiter(limits, timing), RateLimiter(limits, timing)
-    batch_time, blob_time = (ServiceTime(timing.monotonic, now) for _ in range(2))
     async with AsyncExitStack() as stack:
-        token: Any = None
-        if (account.batch_key or local_token(account, account.batch_url)) is None or (
-            account.blob_key or local_token(account, account.blob_url)
-        ) is None:
-            token = await stack.enter_async_context(
-                credential() if credential else create_credential(_cloud(account))
-            )
-        client = await stack.enter_async_context(
-            BatchClient(
-                account.batch_url,
-                **_batch_credential(account, token),
-                api_version=API_VERSION,
-                credential_scopes=[f"{_cloud(account).audience}/.default"],
-                per_call_policies=[NormalizeUrlPolicy()],
-                retry_policy=RetryPolicy(
-                    batch_limiter, limits, timing, batch_time, notice, stopped=stopped
-                ),
-                transport=transport(account.batch_url, limits, verify),
-            )
+        clients = _Clients(
+            account,
+            limits=limits,
+            timing=timing,
+            now=now,
+            notice=notice,
+            credential=credential,
+            verify=verify,
+            stopped=stopped,
+            stack=stack,
         )
-
-        def blob_retry() -> RetryPolicy:
-            return RetryPolicy(blob_limiter, limits, timing, blob_time, notice, stopped=stopped)
-
-        service = await stack.enter_async_context(
-            BlobServiceClient(
-                account.blob_url,
-                **_blob_credential(account, token, account.blob_url),
-                retry_policy=blob_retry(),
-                transport=transport(account.blob_url, limits, verify),
-                max_single_put_size=BLOCK,
-            )
-        )
+        if not clients.has_own_credential(account.batch_key, account.batch_url) or (
+            not clients.has_own_credential(account.blob_key, account.blob_url)
+        ):
+            await clients.sign_in()
+        batch_limiter, batch_time = clients.batch
+        client = await stack.enter_async_context(clients.batch_client())
+        service = await stack.enter_async_context(clients.blob_service())
+        blob_limiter, blob_time = clients.storage
         signer = SasSigner(account, service, blob_time.now)
         batch = BatchConnection(client, signer, batch_limiter, limits, timing, batch_time)
-        manager_limiter = RateLimiter(limits, timing)
-
-        async def connect_manager(subscription: str) -> BatchManagementClient:
-            nonlocal token
-            if token is None and local_token(account, account.manager_url) is None:
-                token = await stack.enter_async_context(
-                    credential() if credential else create_credential(_cloud(account))
-                )
-            return await stack.enter_async_context(
-                management_client(
-                    account,
-                    subscription,
-                    credential=token,
-                    retry=RetryPolicy(
-                        manager_limiter,
-                        limits,
-                        timing,
-                        ServiceTime(timing.monotonic, now),
-                        notice,
-                        stopped=stopped,
-                        no_token=no_manager_credential,
-                    ),
-                    transport=transport(account.manager_url, limits, verify),
-                )
-            )
-
-        def blob_options(url: str) -> dict[str, Any]:
-            options = {"retry_policy": blob_retry(), "transport": transport(url, limits, verify)}
-            if not urlsplit(url).query:  # no SAS: Batch signs in to the storage, and so do clients
-                options |= _blob_credential(account, token, url)
-            return options
-
         pools = Pools(batch)
-        control_plane = ControlPlane(account, connect_manager, batch, pools.get)
+        control_plane = ControlPlane(account, clients.connect_manager, batch, pools.get)
         yield AccountClient(
             names=account.names,
             longest_sas=signer.longest,
@@ -145,13 +96,112 @@ async def connect(
             job_schedules=JobSchedules(batch),
             tasks=Tasks(batch),
             images=Images(batch),
-            applications=Applications(batch, control_plane, blob_options),
+            applications=Applications(batch, control_plane, clients.blob_options),
             quotas=Quotas(batch),
             containers=Containers(service, limits, timing),
-            blobs=Blobs(service, blob_retry(), blob_limiter, timing),
+            blobs=Blobs(service, clients.retry_policy(clients.storage), blob_limiter, timing),
             connection=batch,
             service=service,
             storage_time=blob_time,
+        )
+
+
+class _Clients:
+    """Creates the clients of one account; ``stack`` closes the credential and the manager's client.
+
+    ``batch``, ``storage`` and ``manager`` are the rate limiter and the clock of each service: one
+    service can be busy while the others are not.
+    """
+
+    def __init__(
+        self,
+        account: AnyAccount,
+        *,
+        limits: Limits,
+        timing: Timing,
+        now: Callable[[], datetime],
+        notice: Notice,
+        credential: Callable[[], AsyncTokenCredential] | None,
+        verify: bool | str,
+        stopped: Callable[[], Diagnostic | None],
+        stack: AsyncExitStack,
+    ) -> None:
+        self._account, self._limits, self._timing = account, limits, timing
+        self._notice, self._stopped = notice, stopped
+        self._credential, self._verify, self._stack = credential, verify, stack
+        self._token: AsyncTokenCredential | None = None
+        self.batch, self.storage, self.manager = (
+            (RateLimiter(limits, timing), ServiceTime(timing.monotonic, now)) for _ in range(3)
+        )
+
+    def has_own_credential(self, key: Secret | None, url: str) -> bool:
+        """Whether the service at ``url`` needs no Microsoft Entra credential."""
+        return (key or local_token(self._account, url)) is not None
+
+    async def sign_in(self) -> None:
+        """Create the Microsoft Entra credential; a second call has no effect."""
+        if self._token is None:
+            create = self._credential or (lambda: create_credential(_cloud(self._account)))
+            self._token = await self._stack.enter_async_context(create())
+
+    def retry_policy(self, service: tuple[RateLimiter, ServiceTime], **options: Any) -> RetryPolicy:
+        """A retry policy for one client of a service; ``options`` are those of its class."""
+        limiter, time = service
+        return RetryPolicy(
+            limiter,
+            self._limits,
+            self._timing,
+            time,
+            self._notice,
+            stopped=self._stopped,
+            **options,
+        )
+
+    def batch_client(self) -> BatchClient:
+        account = self._account
+        return BatchClient(
+            account.batch_url,
+            **_batch_credential(account, self._token),
+            api_version=API_VERSION,
+            credential_scopes=[f"{_cloud(account).audience}/.default"],
+            per_call_policies=[NormalizeUrlPolicy()],
+            retry_policy=self.retry_policy(self.batch),
+            transport=transport(account.batch_url, self._limits, self._verify),
+        )
+
+    def blob_service(self) -> BlobServiceClient:
+        account = self._account
+        return BlobServiceClient(
+            account.blob_url,
+            **_blob_credential(account, self._token, account.blob_url),
+            retry_policy=self.retry_policy(self.storage),
+            transport=transport(account.blob_url, self._limits, self._verify),
+            max_single_put_size=BLOCK,
+        )
+
+    def blob_options(self, url: str) -> dict[str, Any]:
+        """The options of a blob client for ``url``, which can have a SAS."""
+        options = {
+            "retry_policy": self.retry_policy(self.storage),
+            "transport": transport(url, self._limits, self._verify),
+        }
+        if not urlsplit(url).query:  # no SAS: Batch signs in to the storage, and so do clients
+            options |= _blob_credential(self._account, self._token, url)
+        return options
+
+    async def connect_manager(self, subscription: str) -> BatchManagementClient:
+        """Open the client of the control plane; the first one signs in if necessary."""
+        account = self._account
+        if not self.has_own_credential(None, account.manager_url):
+            await self.sign_in()
+        return await self._stack.enter_async_context(
+            management_client(
+                account,
+                subscription,
+                credential=self._token,
+                retry=self.retry_policy(self.manager, no_token=no_manager_credential),
+                transport=transport(account.manager_url, self._limits, self._verify),
+            )
         )
 
 
