@@ -91,7 +91,7 @@ _KINDS = (
     CauseKind(
         "job-unschedulable",
         "job",
-        "The service cannot start the job: its own pool cannot be created, for example because "
+        "The service cannot start the job: its auto pool cannot be created, for example because "
         "of a quota or an invalid formula (`schedulingError`).",
         "Fix the reported cause and apply again.",
         ends_when="nothing runs",
@@ -145,7 +145,7 @@ _KINDS = (
     CauseKind(
         "nodes-starting",
         "pool",
-        "Nodes are being allocated or are starting; none accepts tasks.",
+        "Nodes are being allocated or are starting. No node accepts tasks.",
         "The service usually allocates a node in 2 to 13 minutes. If it takes longer, request "
         "another `vm_size` or region.",
         shown_after=timedelta(minutes=10),
@@ -184,13 +184,13 @@ _KINDS = (
         "nodes-offline",
         "pool",
         "Another client has disabled scheduling on the nodes.",
-        "Enable it: `az batch node scheduling enable --pool-id POOL --node-id NODE`.",
+        "Enable scheduling: `az batch node scheduling enable --pool-id POOL --node-id NODE`.",
     ),
     CauseKind(
         "nodes-lost",
         "pool",
         "The service has lost contact with the nodes.",
-        "The service waits for them. Restart one that stays unknown: "
+        "The service waits for the nodes. If a node stays `unknown`, restart it: "
         "`az batch node reboot --pool-id POOL --node-id NODE`.",
     ),
     CauseKind(
@@ -223,7 +223,7 @@ _KINDS = (
         "job",
         "The remaining tasks wait for a task that does not exist.",
         "Correct the id in `depends_on`, or add the task, and apply again.",
-        ends_when="nothing else can run, and no more tasks come",
+        ends_when="nothing else can run, and all tasks are submitted",
         terminates_job=True,
     ),
     CauseKind(
@@ -231,7 +231,7 @@ _KINDS = (
         "job",
         "The remaining tasks wait for each other.",
         "Correct `depends_on` or `needs` and apply again.",
-        ends_when="nothing else can run, and no more tasks come",
+        ends_when="nothing else can run, and all tasks are submitted",
         terminates_job=True,
     ),
     CauseKind(
@@ -239,7 +239,7 @@ _KINDS = (
         "job",
         "The remaining tasks need more slots than a node of the pool has.",
         "Lower `slots` of the task, or raise `task_slots_per_node` of the pool.",
-        ends_when="nothing else can run, and no more tasks come",
+        ends_when="nothing else can run, and all tasks are submitted",
         terminates_job=True,
     ),
     CauseKind(
@@ -260,19 +260,19 @@ _KINDS = (
     CauseKind(
         "service-busy",
         "service",
-        "The service answers that it is busy (429 or 503); requests are repeated.",
+        "The service answers that it is busy (429 or 503). batchspec repeats its requests.",
         "Wait. The run continues when the service answers.",
     ),
     CauseKind(
         "service-failing",
         "service",
-        "The service answers with errors (500, 502, 504); requests are repeated.",
+        "The service answers with errors (500, 502, 504). batchspec repeats its requests.",
         "Wait. The run continues when the service answers.",
     ),
     CauseKind(
         "service-silent",
         "service",
-        "The service does not answer; requests are repeated.",
+        "The service does not answer. batchspec repeats its requests.",
         "Check the network. The run continues when the service answers.",
     ),
 )

@@ -50,16 +50,16 @@ _POOL, _NODE = "/pools/{poolId}", "/pools/{poolId}/nodes/{nodeId}"
 _JOB, _TASK = "/jobs/{jobId}", "/jobs/{jobId}/tasks/{taskId}"
 _SCHEDULE = "/jobschedules/{jobScheduleId}"
 _CERTIFICATE = "/certificates()"
-_STATS = "`$expand=stats`: operations are calls to read and write, also of files in memory"
-_POOL_STATS = "`$expand=stats`: `resourceStats` are those of this machine while the pool has nodes"
+_STATS = "`$expand=stats`: I/O operations are read and write calls, also those of cached files"
+_POOL_STATS = "`$expand=stats`: `resourceStats` describe this machine while the pool has nodes"
 _METRICS = (
-    "samples of processors, memory, disks and networks are those of this machine for all nodes; "
-    "there are none of `$WallClockSeconds`"
+    "samples of processors, memory, disks and networks describe this machine, for all nodes; "
+    "there are no samples of `$WallClockSeconds`"
 )
 _USERS = "`isAdmin` has an effect if the service runs as root; see `docs/local.md`"
-_IMAGES = f"{len(IMAGES)} common images; a pool can name other images of publishers with images"
-_LOGS = "one file, `agent-debug.log`, whatever the times: the runs and states of the node"
-_EXTENSIONS = "extensions of the pool, as failed: nodes are not virtual machines"
+_IMAGES = f"{len(IMAGES)} common images; a pool can name other images of the same publishers"
+_LOGS = "one file, `agent-debug.log`, for any time range: the runs and states of the node"
+_EXTENSIONS = "extensions of the pool are shown as failed: nodes are not virtual machines"
 
 
 def _settings(kind: str) -> str:

@@ -189,7 +189,7 @@ _NO_IDENTITY = "nodes have no managed identity: images are pulled without signin
 _SYSTEM = "nodes run the operating system of this machine"
 _NETWORK = "nodes share the network of this machine"
 _MOUNT = "file systems are mounted as folders; see `docs/local.md`"
-_USER = "processes run as the user who started the service, unless that is root"
+_USER = "processes run as the user who started the service, unless the service runs as root"
 
 WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
     "pool": {
@@ -217,7 +217,7 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
         ),
         "virtualMachineConfiguration/licenseType": _SYSTEM,
         "virtualMachineConfiguration/diskEncryptionConfiguration": (
-            "files are in the data folder; its disk is encrypted or not"
+            "the encryption of files depends on the disk of the data folder"
         ),
         "virtualMachineConfiguration/nodePlacementConfiguration": "all nodes are on this machine",
         "virtualMachineConfiguration/osDisk": _SYSTEM,
