@@ -71,8 +71,8 @@ same with `/resourceGroups/{group}`, and `ACCOUNT` for `GROUP/batchAccounts/NAME
   `ConditionNotMet`, as on the data plane. `PropertyPath` names an item of a list as
   `userAccounts[0].name`.
 - **Resize.** The start time of the last resize is the time of the last change of the pool.
-- **Packages.** These requests get 409 `OperationInvalidForCurrentState` with the reason: an update of
-  a version that does not allow updates, an activation without an upload, the deletion of an
+- **Packages.** These requests get 409 `OperationInvalidForCurrentState` with the reason: an update
+  of a version that does not allow updates, an activation without an upload, the deletion of an
   application that has packages, and a version in an account without storage. The codes of the real
   service are unknown. A version can be deleted while pools refer to it; nodes that start later
   become unusable.
@@ -196,7 +196,8 @@ STORAGE_CLIENTS = (
 )
 """Storage clients: the package, and the file of ``tests/interop`` with its version."""
 
-_STORAGE_CLIENTS = """\ For each of these clients of the storage service, CI runs the commands in
+_STORAGE_CLIENTS = """\
+For each of these clients of the storage service, CI runs the commands in
 `docs/how-to/storage-clients.md`. Storage Explorer does not run in CI.
 
 | storage client | runs in CI |
@@ -212,7 +213,8 @@ properties of the body with their types. {apply:,} recordings apply, and {share}
 test requires at least 95% and a reason for each difference. The results by family of operations:
 """
 
-_CHECKED = """\ The tests of the service check all other requests and replies against the published
+_CHECKED = """\
+The tests of the service check all other requests and replies against the published
 OpenAPI description. Unknown properties are errors; enum values match in any case. The real service
 deviates from its description in two places, and the embedded service does the same: it returns user
 accounts of a pool without the required `password`, and applications that have no display name

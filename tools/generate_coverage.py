@@ -70,7 +70,7 @@ ROOTS = (
         "job",
         "job",
         {
-            "pool_info": "the pool of the spec: its id, or the auto pool above if it has a `lifetime`",
+            "pool_info": "the pool of the spec: its id, or with a `lifetime` the auto pool above",
         },
     ),
     Root(

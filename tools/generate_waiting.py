@@ -30,13 +30,13 @@ produces each cause.
 ## The deadline
 
 A run has one deadline: the creation time of its job plus `job.max_wall_clock_time`. It is a time on
-the clock of the Batch service, which batchspec reads from the `Date` header of replies; the clock of
-your machine has no influence. At the deadline, batchspec terminates the job if the service has not
-terminated it already, and cleans up as the spec requests. The run ends with exit code 7 and reports
-the cause for which it was waiting.
+the clock of the Batch service, which batchspec reads from the `Date` header of replies; the clock
+of your machine has no influence. At the deadline, batchspec terminates the job if the service has
+not terminated it already, and cleans up as the spec requests. The run ends with exit code 7 and
+reports the cause for which it was waiting.
 
-Every other wait has a separate limit. If a wait exceeds its limit, the run ends with exit code 4 and
-reports the object that it waited for:
+Every other wait has a separate limit. If a wait exceeds its limit, the run ends with exit code 4
+and reports the object that it waited for:
 
 | wait | limit |
 | --- | --- |
@@ -60,17 +60,17 @@ the job. Tasks that only link stages (`-join-` in their ids) are only in the tot
 
 ## The causes
 
-When a run makes no progress, batchspec shows the cause within two polls: as `waits` in the live view,
-in plain output and in `batchspec status`, as `waiting` in `batchspec status --format json`, and in
-the report. If no progress is possible, the run ends early with the cause. Otherwise it waits, at most
-until the deadline. If another client ended the job before its tasks were completed, the run ends
-with exit code 3 and reports the `terminateReason` of the job.
+When a run makes no progress, batchspec shows the cause within two polls: as `waits` in the live
+view, in plain output and in `batchspec status`, as `waiting` in `batchspec status --format json`,
+and in the report. If no progress is possible, the run ends early with the cause. Otherwise it
+waits, at most until the deadline. If another client ended the job before its tasks were completed,
+the run ends with exit code 3 and reports the `terminateReason` of the job.
 
-`--progress json` and the recorded run contain an event of the type `waiting` with the fields `code`,
-`subject` (the object, such as `pool topn`), `summary`, `detail`, `since` (on the clock of the
-service), `action` (what to do), `ends` (whether this cause ends the run) and `resolved`. `code` and
-`subject` identify a cause. It is reported again when its text changes, and with `resolved: true` (and
-no text) when it no longer applies.
+`--progress json` and the recorded run contain an event of the type `waiting` with the fields
+`code`, `subject` (the object, such as `pool topn`), `summary`, `detail`, `since` (on the clock of
+the service), `action` (what to do), `ends` (whether this cause ends the run) and `resolved`. `code`
+and `subject` identify a cause. It is reported again when its text changes, and with `resolved:
+true` (and no text) when it no longer applies.
 """
 
 
