@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
+import itertools
 import os
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +20,7 @@ from hypothesis import strategies as st
 from batchspec.local.agent.node_logs import NodeLogs
 from batchspec.local.agent.output_files import (
     UPLOAD_ERROR_LOG,
+    UPLOAD_LOG,
     compile_pattern,
     find_files,
     has_wildcard,
@@ -202,7 +207,7 @@ async def test_a_file_that_cannot_be_a_blob_does_not_stop_the_others(
     sent = []
 
     class Storage:
-        async def upload(self, source: int, url: str, headers: object) -> str:
+        async def upload_bytes(self, data: bytes, url: str, headers: object) -> str:
             sent.append(url)
             return ""
 
@@ -221,3 +226,46 @@ async def test_a_file_that_cannot_be_a_blob_does_not_stop_the_others(
     assert len(sent) == 1
     assert why is not None and why.code == "FileUploadMiscError"
     assert "400 InvalidUri" in (tmp_path / UPLOAD_ERROR_LOG).read_text()
+
+
+_ONE_FILE = {"filePattern": "../stdout.txt", "destination": {"container": {"containerUrl": "c"}}}
+
+
+@pytest.mark.parametrize("call", range(4))
+async def test_files_that_cannot_be_opened_at_once_do_not_block_the_service(
+    call: int, tmp_path: Path
+) -> None:
+    """In another thread are: creation of the logs, search, reading of a file, lines of the logs."""
+    entered, end = threading.Event(), threading.Event()
+    calls = itertools.count()
+
+    @contextmanager
+    def access() -> Iterator[None]:
+        if next(calls) == call:
+            entered.set()
+            assert end.wait(60)
+        yield
+
+    class Storage:
+        async def upload_bytes(self, data: bytes, url: str, headers: object) -> str:
+            return ""
+
+    (tmp_path / "wd").mkdir()
+    (tmp_path / "stdout.txt").write_text("x")
+    uploading = asyncio.create_task(
+        upload_all([_ONE_FILE], tmp_path, {}, Storage(), None, access)  # type: ignore[arg-type]
+    )
+    while not entered.is_set():
+        await asyncio.sleep(0.001)
+    end.set()
+    assert await uploading == (("stdout.txt",), None)
+    assert "stdout.txt -> stdout.txt" in (tmp_path / UPLOAD_LOG).read_text()
+
+
+async def test_a_pipe_in_the_place_of_the_log_of_uploads_is_an_error(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / UPLOAD_LOG)
+    with pytest.raises(OSError, match=UPLOAD_LOG):
+        await asyncio.wait_for(
+            upload_all([_ONE_FILE], tmp_path, {}, None, None),  # type: ignore[arg-type]
+            60,
+        )

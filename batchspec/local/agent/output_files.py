@@ -14,13 +14,19 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from batchspec.local.agent.launch import Failure, failure, without_query
 from batchspec.local.agent.processes import expand_variables
-from batchspec.local.agent.storage import BlobClient, NodeStorage, StorageError, blob_url
+from batchspec.local.agent.storage import (
+    MAX_SINGLE_UPLOAD,
+    BlobClient,
+    NodeStorage,
+    StorageError,
+    blob_url,
+)
 
 _CONDITIONS: Mapping[str, tuple[bool, ...]] = {
     "tasksuccess": (True,),
@@ -73,46 +79,81 @@ async def upload_all(  # noqa: PLR0917
 
     A file that cannot be uploaded does not keep others from being uploaded. The uploads are logged
     in ``fileuploadout.txt`` and ``fileuploaderr.txt`` in the task directory. Files are found and
-    opened within the context that ``access`` makes, with the rights of the task's user.
+    opened within the context that ``access`` makes, with the rights of the task's user. This is
+    done in threads: a task's files may be in a file system that does not answer.
+
+    Raises:
+        OSError: the logs of the uploads cannot be written.
     """
-    with access():
-        logs = [_open_log(directory / name) for name in (UPLOAD_LOG, UPLOAD_ERROR_LOG)]
+    logs = _Logs(directory, access)
+    files = directory / "wd"
+
+    def find() -> list[_Upload]:
+        logs.create()
+        found = []
+        with access():
+            for output in outputs:
+                pattern = expand_variables(output["filePattern"], environment)
+                uploads = _uploads(output, pattern, files, node_storage)
+                if not uploads:
+                    logs.out.append(f"no file matches {output['filePattern']}")
+                found += uploads
+        return found
+
+    uploads = await asyncio.to_thread(find)
     sent: list[str] = []
     first: Failure | None = None
-    with logs[0] as out, logs[1] as err:
-        uploads: list[_Upload] = []
-        for output in outputs:
-            pattern = expand_variables(output["filePattern"], environment)
-            found = await _uploads(output, pattern, directory / "wd", node_storage, access)
-            if not found:
-                out.write(f"no file matches {output['filePattern']}\n")
-            uploads += found
+    try:
         for start in range(0, len(uploads), _PARALLEL):
             some = uploads[start : start + _PARALLEL]
             errors = await asyncio.gather(*(_try_upload(each, storage, access) for each in some))
             for upload, error in zip(some, errors, strict=True):
                 if error is None:
                     sent.append(upload.blob)
-                    out.write(f"{upload.file} -> {upload.blob}\n")
+                    logs.out.append(f"{upload.file} -> {upload.blob}")
                 else:
                     why = _failure(upload, error)
                     first = first or why
-                    err.write(f"{upload.file}: {why.code}: {error}\n")
+                    logs.err.append(f"{upload.file}: {why.code}: {error}")
+    finally:
+        await asyncio.to_thread(logs.write)
     return tuple(sent), first
 
 
-def _open_log(path: Path) -> Any:
-    # A task may have created a link there; it is not followed.
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
-    return os.fdopen(os.open(path, flags, 0o644), "w", encoding="utf-8", errors="replace")
+@dataclass(frozen=True, slots=True)
+class _Logs:
+    """The lines of the logs of the uploads of a task in ``directory``."""
+
+    directory: Path
+    access: Access
+    out: list[str] = field(default_factory=list)
+    err: list[str] = field(default_factory=list)
+
+    def create(self) -> None:
+        """Create both files, empty."""
+        with self.access():
+            for name in (UPLOAD_LOG, UPLOAD_ERROR_LOG):
+                os.close(self._open(name))
+
+    def write(self) -> None:
+        """Write the lines."""
+        for name, lines in ((UPLOAD_LOG, self.out), (UPLOAD_ERROR_LOG, self.err)):
+            if not lines:
+                continue
+            with self.access():
+                descriptor = self._open(name)
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
+                file.writelines(f"{line}\n" for line in lines)
+
+    def _open(self, name: str) -> int:
+        # A task may have created a link there, which is not followed, or a pipe, which without
+        # O_NONBLOCK would wait for a reader.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
+        return os.open(self.directory / name, flags, 0o644)
 
 
-async def _uploads(
-    output: Mapping[str, Any],
-    pattern: str,
-    base: Path,
-    node_storage: NodeStorage,
-    access: Access,
+def _uploads(
+    output: Mapping[str, Any], pattern: str, base: Path, node_storage: NodeStorage
 ) -> list[_Upload]:
     """The files of an output; ``pattern`` is its pattern with the values of variables."""
     target = output["destination"]["container"]
@@ -125,19 +166,12 @@ async def _uploads(
     path = (target.get("path") or "").strip("/")
     headers = {entry["name"]: entry.get("value", "") for entry in target.get("uploadHeaders", ())}
     wild = has_wildcard(pattern)
-
-    def find() -> list[_Upload]:
-        found = []
-        with access():
-            for file, below in find_files(pattern, base):
-                joined = "/".join(filter(None, (path, below)))
-                name = joined if wild else path or file.name
-                upload = _Upload(file, name, container, headers, output["filePattern"], denied)
-                found.append(upload)
-        return found
-
-    # Without a wildcard, one file is looked at, which takes less time than another thread.
-    return await asyncio.to_thread(find) if wild else find()
+    found = []
+    for file, below in find_files(pattern, base):
+        joined = "/".join(filter(None, (path, below)))
+        name = joined if wild else path or file.name
+        found.append(_Upload(file, name, container, headers, output["filePattern"], denied))
+    return found
 
 
 _NO_BLOB_NAME = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")
@@ -162,12 +196,42 @@ async def _upload(upload: _Upload, storage: BlobClient, access: Access) -> None:
         raise StorageError(400, "InvalidUri")
     if upload.denied is not None:
         raise upload.denied
-    with access():
-        source = os.open(upload.file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    url = blob_url(upload.container, upload.blob)
+    reading = asyncio.ensure_future(asyncio.to_thread(_read, upload.file, access))
     try:
-        await storage.upload(source, blob_url(upload.container, upload.blob), upload.headers)
+        content = await asyncio.shield(reading)
+    except asyncio.CancelledError:
+        reading.add_done_callback(_close)
+        raise
+    if isinstance(content, bytes):
+        await storage.upload_bytes(content, url, upload.headers)
+        return
+    try:
+        await storage.upload(content, url, upload.headers)
     finally:
-        os.close(source)
+        os.close(content)
+
+
+def _read(path: Path, access: Access) -> bytes | int:
+    """The content of a file; its descriptor if it is large."""
+    with access():
+        source = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    keep = False
+    try:
+        size = os.fstat(source).st_size
+        keep = size > MAX_SINGLE_UPLOAD
+        return source if keep else os.pread(source, size, 0)
+    finally:
+        if not keep:
+            os.close(source)
+
+
+def _close(reading: asyncio.Future[bytes | int]) -> None:
+    """Close the file that was opened for an upload that has been cancelled."""
+    if not reading.cancelled() and reading.exception() is None:
+        content = reading.result()
+        if isinstance(content, int):
+            os.close(content)
 
 
 def _failure(upload: _Upload, error: StorageError | OSError | UnicodeEncodeError) -> Failure:

@@ -232,9 +232,7 @@ class StorageAccount:
 
 _VERSION = "2023-11-03"
 _CHUNK = 1 << 18
-_SMALL = 64 << 10
-"""Bytes; a file up to this size is read without another thread."""
-_MAX_SINGLE_UPLOAD = 8 << 20
+MAX_SINGLE_UPLOAD = 8 << 20
 """Bytes; a file up to this size is uploaded in one request, a larger one in blocks."""
 _MAX_BLOCKS = 50_000
 _ATTEMPTS = 4
@@ -382,15 +380,11 @@ class BlobClient:
             StorageError: it cannot be written.
             OSError: the file cannot be read.
         """
-        size = os.fstat(source).st_size
-        if size <= _MAX_SINGLE_UPLOAD:
-            if size <= _SMALL:
-                data = os.pread(source, size, 0)
-            else:
-                data = await asyncio.to_thread(os.pread, source, size, 0)
-            typed = {**headers, "x-ms-blob-type": "BlockBlob"}
-            return await self._try(partial(self._put, url, data, typed))
-        length = max(_MAX_SINGLE_UPLOAD, -(-size // _MAX_BLOCKS))
+        size = (await asyncio.to_thread(os.fstat, source)).st_size
+        if size <= MAX_SINGLE_UPLOAD:
+            data = await asyncio.to_thread(os.pread, source, size, 0)
+            return await self.upload_bytes(data, url, headers)
+        length = max(MAX_SINGLE_UPLOAD, -(-size // _MAX_BLOCKS))
         names = []
         for number, start in enumerate(range(0, size, length)):
             name = base64.b64encode(f"{number:08}".encode()).decode()
@@ -402,6 +396,11 @@ class BlobClient:
         body = f'<?xml version="1.0" encoding="utf-8"?><BlockList>{listing}</BlockList>'.encode()
         place = _with_query(url, comp="blocklist")
         return await self._try(partial(self._put, place, body, headers))
+
+    async def upload_bytes(self, data: bytes, url: str, headers: Mapping[str, str]) -> str:
+        """As :meth:`upload`, in one request."""
+        typed = {**headers, "x-ms-blob-type": "BlockBlob"}
+        return await self._try(partial(self._put, url, data, typed))
 
     async def create_container(self, url: str) -> None:
         """Create the container at ``url`` with ``restype=container``, if it does not exist.
