@@ -10,7 +10,6 @@ request was carried out and its answer was lost. The metadata of the object deci
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -39,7 +38,7 @@ from batchspec.frozen import frozen
 from batchspec.plan import created_meanwhile
 from batchspec.plan.metadata import DIGEST, SPEC, from_elsewhere
 from batchspec.plan.observed import JobFacts, PoolFacts, ScheduleFacts
-from batchspec.spec import Record, thaw
+from batchspec.spec import Record, json_texts, thaw
 
 if TYPE_CHECKING:
     from azure.batch.aio import BatchClient
@@ -69,6 +68,11 @@ class BatchConnection:
         signer = await self.signer.for_lifetime(sas) if sas else self.signer.unsigned
         return cast(dict[str, Any], thaw(record, lambda text: text.resolve(signer)))
 
+    async def request_texts(self, records: Sequence[Record], sas: timedelta) -> list[str]:
+        """The JSON texts of :meth:`request_body`."""
+        signer = await self.signer.for_lifetime(sas) if sas else self.signer.unsigned
+        return json_texts(records, lambda text: text.resolve(signer))
+
     def transition(self) -> Transition:
         """A new bounded wait for an object whose state refuses a request."""
         return Transition(self.limits, self.timing)
@@ -79,8 +83,8 @@ def json_of(response: Any, _model: object, _headers: object) -> Json:
     return cast(Json, response.http_response.json())
 
 
-async def post_json(client: BatchClient, path: str, body: object) -> Json:
-    """Send a body in a POST request; the JSON of the answer.
+async def post_json(client: BatchClient, path: str, text: str) -> Json:
+    """Send a JSON text (ASCII) in a POST request; the JSON of the answer.
 
     Raises:
         AzureError: the service refused, or did not answer.
@@ -89,7 +93,7 @@ async def post_json(client: BatchClient, path: str, body: object) -> Json:
         "POST",
         _endpoint_url(f"{path}?api-version={API_VERSION}"),
         headers=_JSON,
-        content=json.dumps(body, separators=(",", ":")).encode("ascii"),
+        content=text.encode("ascii"),
     )
     response = await client.send_request(request)
     if response.status_code != 200:

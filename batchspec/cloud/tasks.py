@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from azure.core.exceptions import AzureError
 
@@ -42,7 +42,7 @@ from batchspec.cloud.rest import (
 )
 from batchspec.diagnostics import Diagnostic, ServiceError, counted
 from batchspec.plan.observed import TaskFacts
-from batchspec.spec import Record, freeze
+from batchspec.spec import Record, freeze, record_id
 
 _FAILED = "state eq 'completed' and executionInfo/result eq 'failure'"
 _SUCCEEDED = "state eq 'completed' and executionInfo/result eq 'success'"
@@ -51,6 +51,13 @@ _RUNNING = "state eq 'running' or state eq 'preparing'"
 _ENDED = frozenset({"JobCompleted", "JobBeingTerminated"})
 _TASK_ENDED = frozenset({"TaskCompleted", "JobCompleted", "JobBeingTerminated"})
 _NOT_FAILED = frozenset({"TaskNotCompleted", "TaskSucceeded"})
+
+
+class _Body(NamedTuple):
+    """The body of a task to add, as JSON."""
+
+    id: str
+    text: str
 
 
 class Tasks:
@@ -73,12 +80,13 @@ class Tasks:
         Raises:
             ServiceError: the whole request is refused; some of the tasks may be in the job.
         """
-        bodies = [await self._connection.request_body(task, sas) for task in tasks]
+        texts = await self._connection.request_texts(tasks, sas)
+        bodies = [_Body(record_id(task), text) for task, text in zip(tasks, texts, strict=True)]
         added: dict[str, TaskAdded] = {}
         left, failures, since = bodies, 0, self._connection.timing.monotonic()
         while left:
             problem = await self._send_all(job_id, left, added)
-            left = [body for body in left if body["id"] not in added]
+            left = [body for body in left if body.id not in added]
             if not left:
                 break
             failures += 1
@@ -89,10 +97,10 @@ class Tasks:
             ):
                 raise problem or _no_result(job_id, len(left))
             await self._connection.timing.sleep(wait)
-        return [added[body["id"]] for body in bodies]
+        return [added[body.id] for body in bodies]
 
     async def _send_all(
-        self, job_id: str, bodies: Sequence[dict[str, Any]], added: dict[str, TaskAdded]
+        self, job_id: str, bodies: Sequence[_Body], added: dict[str, TaskAdded]
     ) -> ServiceError | None:
         """Send tasks once and add the results to ``added``; the last server error, if any."""
         chunks = [list(bodies)]
@@ -110,7 +118,7 @@ class Tasks:
                 if status_code(error) != 413 and error_code(error) != "RequestBodyTooLarge":
                     raise translate(error, f"job {job_id}") from None
                 if len(chunk) == 1:
-                    name = chunk[0]["id"]
+                    name = chunk[0].id
                     problem_of_task = translate(error, f"task {name}").problems[0]
                     added[name] = TaskAdded(name, problem=problem_of_task)
                     continue
@@ -123,7 +131,7 @@ class Tasks:
         return problem
 
     async def _all_exist(
-        self, job_id: str, chunk: Sequence[Mapping[str, Any]], added: dict[str, TaskAdded]
+        self, job_id: str, chunk: Sequence[_Body], added: dict[str, TaskAdded]
     ) -> bool:
         """Whether a job that accepts no more tasks has all of these.
 
@@ -131,15 +139,16 @@ class Tasks:
         the service carried out after the client had given it up.
         """
         for body in chunk:
-            if await self.get(job_id, body["id"]) is None:
+            if await self.get(job_id, body.id) is None:
                 return False
-        added.update((body["id"], TaskAdded(body["id"], existed=True)) for body in chunk)
+        added.update((body.id, TaskAdded(body.id, existed=True)) for body in chunk)
         return True
 
-    async def _send(self, job_id: str, chunk: list[dict[str, Any]]) -> Sequence[Json]:
+    async def _send(self, job_id: str, chunk: Sequence[_Body]) -> Sequence[Json]:
         # The method of the SDK creates a model of each result even if none is asked for.
         path = f"/jobs/{path_segment(job_id)}/addtaskcollection"
-        answer = await post_json(self._connection.client, path, {"value": chunk})
+        text = f'{{"value":[{",".join([body.text for body in chunk])}]}}'
+        answer = await post_json(self._connection.client, path, text)
         return cast(Sequence[Json], answer.get("value") or ())
 
     async def reactivate(self, job_id: str, task_id: str) -> None:
@@ -299,13 +308,13 @@ def _odata_time(at: datetime) -> str:
 
 
 def _add_results(
-    chunk: Sequence[Mapping[str, Any]], answer: Sequence[Json], added: dict[str, TaskAdded]
+    chunk: Sequence[_Body], answer: Sequence[Json], added: dict[str, TaskAdded]
 ) -> ServiceError | None:
     """Add the results of an answer, except for tasks with a server error; the last such error."""
     results = {str(result.get("taskId", "")).lower(): result for result in answer}
     problem: ServiceError | None = None
     for body in chunk:
-        name = body["id"]
+        name = body.id
         result = results.get(name.lower())
         if result is None:
             continue

@@ -142,21 +142,29 @@ class Identity:
 
         ``task.id`` stands for itself in both where it is generated, since it is not known yet.
         """
+        text = command if isinstance(command, str) else command.identity()
+        own = None if value is None else _canonical(value)
+        return self.marks_of(self.work(text, own, item.sources), item, index)
+
+    def marks_of(self, work: str, item: Item, index: int) -> Marks:
+        """The marks of one task with this digest of its work."""
         hasher = self._items.copy()
         hasher.update(_item_key(item))
         if self._indexed:
             hasher.update(b"\x00%d" % index)
         content = _content(item.sources) if item.sources else ""
-        text = command if isinstance(command, str) else command.identity()
-        work = self.work(text, value, item.sources)
         return Marks(hasher.hexdigest()[:_DIGEST], content, work, self._stage)
 
-    def work(self, command: str, value: Value, sources: Iterable[Source]) -> str:
-        """The digest of the work of one task; ``command`` is the identity of its command line."""
+    def work(self, command: str, own: bytes | None, sources: Iterable[Source]) -> str:
+        """The digest of the work of one task.
+
+        ``command`` is the identity of its command line, ``own`` the canonical JSON of what of its
+        body is its own.
+        """
         hasher = self._shared.copy()
         hasher.update(command.encode("utf-8", "surrogatepass"))
-        if value is not None:
-            hasher.update(b"\x00" + _canonical(value))
+        if own is not None:
+            hasher.update(b"\x00" + own)
         for source in sources:
             _add_file(hasher, source.blob, source.size, source.md5)
         return hasher.hexdigest()[:_DIGEST]

@@ -307,7 +307,7 @@ STAMP = "batchspec_work"
 _HEADER = f"x-ms-meta-{STAMP}"
 
 
-def stamped(files: tuple[Value, ...], work: str) -> tuple[Value, ...]:
+def stamped(files: tuple[Value, ...], work: Value) -> tuple[Value, ...]:
     """Output files that stamp what they upload; logs are left as they are."""
     return tuple(file if is_log(file) else _stamped(file, work) for file in files)
 
@@ -317,7 +317,7 @@ def unstamped(files: tuple[Value, ...]) -> tuple[Value, ...]:
     return tuple(_stamped(file, None) for file in files)
 
 
-def _stamped(file: Value, work: str | None) -> Value:
+def _stamped(file: Value, work: Value) -> Value:
     target = destination_of(file)
     if target is None or not isinstance(file, Record):
         return file
@@ -396,12 +396,12 @@ class Written:
     def lacks(self, body: Record, work: str, among: frozenset[str]) -> bool:
         """Whether what a task of that work wrote to one of these containers (keys) is gone.
 
-        ``body`` is that of Create Task.
+        ``body`` is that of Create Task. Its members are not read if there are no containers.
 
         Where a blob in the container has no stamp, its task is unknown, and nothing is missing.
         """
         ids = {self.spec.container_id(key): key for key in among}
-        for container in containers_written(body):
+        for container in containers_written(body) if ids else ():
             key = ids.get(container)
             if key is not None:
                 works, unknown = self._of(key)

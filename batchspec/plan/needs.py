@@ -18,7 +18,7 @@ from itertools import chain
 from batchspec.frozen import frozen
 from batchspec.plan.observed import Marks, Stream
 from batchspec.plan.tasks import Task
-from batchspec.spec import Record, Stage, Value, wrapped
+from batchspec.spec import FilledRecord, JsonTemplate, Record, Stage, Value, wrapped
 
 ROOM = 60_000
 """Characters of ids in one ``dependsOn``, quotes and commas counted; the service takes 64,000."""
@@ -76,22 +76,36 @@ class Linked:
     numbers: tuple[int, ...] = ()
 
     def __iter__(self) -> Iterator[Task]:
-        return chain(map(self._waiting, self.tasks), self.joins)
+        tasks: Iterable[Task] = self.tasks
+        if self.waits or self.done:
+            templates: dict[JsonTemplate, JsonTemplate] = {}
+            tasks = (self._waiting(task, templates) for task in tasks)
+        return chain(tasks, self.joins)
 
     def __len__(self) -> int:
         return len(self.tasks) + len(self.joins)
 
-    def _waiting(self, task: Task) -> Task:
-        if not self.waits and (task.body.get("dependsOn") is None or not self.done):
+    def _waiting(self, task: Task, templates: dict[JsonTemplate, JsonTemplate]) -> Task:
+        """The task with its dependencies; ``templates`` are those of bodies with them."""
+        body = task.body
+        if isinstance(body, FilledRecord) and "dependsOn" not in body.template.names:
+            if not self.waits:
+                return task
+            waits = Record(taskIds=self.waits)
+            if (template := templates.get(body.template)) is None:
+                template = body.template.with_member("dependsOn", waits)
+                templates[body.template] = template
+            return replace(task, body=body.extended(template, dependsOn=waits))
+        if not self.waits and body.get("dependsOn") is None:
             return task
-        own = task.body.record("dependsOn")
+        own = body.record("dependsOn")
         left = [name for name in own.array("taskIds") if not self._is_done(name)]
         own = own.with_(taskIds=(*left, *self.waits) or None)
         ranges = own.get("taskIdRanges")
         if self.done and isinstance(ranges, tuple):
             parts = tuple(part for each in ranges for part in _without(each, self.numbers))
             own = own.with_(taskIdRanges=parts or None)
-        return replace(task, body=task.body.with_(dependsOn=own if len(own) else None))
+        return replace(task, body=body.with_(dependsOn=own if len(own) else None))
 
     def _is_done(self, name: Value) -> bool:
         return isinstance(name, str) and name.lower() in self.done

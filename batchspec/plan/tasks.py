@@ -22,6 +22,16 @@ from batchspec.plan.managed_identity import authorized
 from batchspec.plan.metadata import destination_of, stamped
 from batchspec.plan.observed import UNMARKED, ContainerFacts, LocalFile, Marks, Observed, Stream
 from batchspec.plan.rules.signed_urls import with_variables
+from batchspec.plan.task_template import (
+    COMMAND,
+    ID,
+    ITSELF,
+    NAME,
+    WORK,
+    Draft,
+    TaskTemplate,
+    has_template,
+)
 from batchspec.spec import (
     READ,
     BlobUrl,
@@ -98,8 +108,6 @@ NAMED = 32_768
 resourceFiles cannot be more than 32768 characters", BatchExplorer#30)."""
 SIGNED = 470
 """Characters of a resource file without its blob's name, at most: with a user delegation SAS."""
-_ITSELF = "\ue000task.id\ue000"
-"""The placeholder of ``task.id`` until the id is known; from the private use area of Unicode."""
 
 
 @frozen
@@ -166,6 +174,7 @@ class TaskFactory:
             )
         )
         command = (stage.command.template, *stage.command.arguments)
+        self._command_templates = command
         self._renamed = any(mentions(template, "task") for template in command)
         self._indexed = any(mentions(template, "index") for template in command)
         self._command = bind_command(stage.command, self._scope, windows=windows)
@@ -179,6 +188,23 @@ class TaskFactory:
         # What a stage reads of those it needs follows from what they are.
         for needed in (other for other in spec.stages if other.name in stage.needs):
             self._identity.share(_all_work(expand(spec, needed, observed, windows=windows)))
+        self._template = self._task_template() if has_template(stage, self._command) else None
+
+    def _task_template(self) -> TaskTemplate:
+        stage = self._stage
+        parts = (*self._command_templates, stage.body)
+        return TaskTemplate(
+            stage,
+            self._assembled(ID, COMMAND, stage.body, shown=NAME, work=WORK),
+            self._identity,
+            self._scope,
+            command=self._command,
+            covered=covered(stage.body) if self._covered is not None else None,
+            windows=self._windows,
+            has_identity=bool(self._spec.storage_identity),
+            names_task=any(mentions(part, "task") for part in parts),
+            names_index=any(mentions(part, "index") for part in parts),
+        )
 
     @property
     def names_ids(self) -> bool:
@@ -212,6 +238,18 @@ class TaskFactory:
         """The digest of the work of a task, from :meth:`command_identity`."""
         return self._identity.work(identity, None, item.sources)
 
+    def draft(self, index: int, item: Item) -> Draft | None:
+        """What differs in the task of an item, if nothing else can be wrong in it.
+
+        ``None`` if :meth:`task` has to create the task.
+        """
+        if self._template is None or self._template.renames or self._has_files(item):
+            return None
+        try:
+            return self._template.draft(index, item, self._own_id(index, item))
+        except SpecError:
+            return None  # Raised again when the task is created.
+
     def task(self, index: int, item: Item) -> Task:
         """The task of an item.
 
@@ -219,16 +257,45 @@ class TaskFactory:
             SpecError: a template fails for the item, or gives an invalid id.
         """
         try:
-            return self._task(index, item)
+            return self._from_template(index, item) or self._task(index, item)
         except SpecError as error:
             raise SpecError(
                 *(_at_item(problem, index, item) for problem in error.problems)
             ) from None
 
+    def _from_template(self, index: int, item: Item) -> Task | None:
+        """The task of an item, made with the template of the stage, if that is possible."""
+        if self._template is None or self._has_files(item):
+            return None
+        try:
+            found = self._template.filled(
+                index, item, self._own_id(index, item), partial(self._made_body, index, item)
+            )
+        except SpecError:
+            return None  # Raised again when the task is created object by object.
+        if found is None:
+            return None
+        name, marks, body = found
+        return Task(name, self._stage.name, index, body, _inputs(item), marks)
+
+    def _made_body(self, index: int, item: Item) -> Record:
+        return self._task(index, item).body
+
+    def _has_files(self, item: Item) -> bool:
+        """Whether the files of an item are those of its task."""
+        return bool(item.sources) and self._stage.resources is None
+
+    def _own_id(self, index: int, item: Item) -> str | None:
+        """The id that the spec sets."""
+        if self._stage.id is None:
+            return None
+        return _own_id(self._stage.id, {**self._scope, "index": index, **item.variables})
+
     def _task(self, index: int, item: Item) -> Task:
+        """The task of an item, created object by object."""
         scope = {**self._scope, "index": index, **item.variables}
-        own = None if self._stage.id is None else _own_id(self._stage.id, scope)
-        draft = {"task": {"id": own or _ITSELF}, **scope}
+        own = self._own_id(index, item)
+        draft = {"task": {"id": own or ITSELF}, **scope}
         made = command_line(self._stage.command, draft, windows=self._windows)
         value = self._covered(draft) if self._covered else None
         marks = self._identity.marks(made, value, item, index)
@@ -240,14 +307,33 @@ class TaskFactory:
         assert isinstance(filled, Record)
         given = filled.string("displayName")
         shown = given if given is not None else words_of(self._stage.name, item)
-        body = {"id": name, "commandLine": made, **filled, "displayName": marks.named(shown)}
+        body = self._assembled(
+            name,
+            made,
+            filled,
+            shown=marks.named(shown),
+            work=marks.work,
+            files=tuple(self._files(item)) if self._has_files(item) else (),
+        )
+        return Task(name, self._stage.name, index, body, _inputs(item), marks)
+
+    def _assembled(
+        self,
+        name: Value,
+        command: Value,
+        filled: Record,
+        *,
+        shown: Value,
+        work: Value,
+        files: tuple[Value, ...] = (),
+    ) -> Record:
+        """The body of a task; ``files`` are those of its item."""
+        body = {"id": name, "commandLine": command, **filled, "displayName": shown}
         if outputs := filled.array("outputFiles"):
-            body["outputFiles"] = stamped(self._placed(outputs), marks.work)
-        if resources := self._resources(filled, item):
+            body["outputFiles"] = stamped(self._placed(outputs), work)
+        if resources := (*filled.array("resourceFiles"), *self._shared, *files):
             body["resourceFiles"] = resources
-        inputs = tuple((source.container, source.blob) for source in item.sources if source.ours)
-        made_body = with_variables(authorized(Record(body), self._spec.storage_identity))
-        return Task(name, self._stage.name, index, made_body, inputs, marks)
+        return with_variables(authorized(Record(body), self._spec.storage_identity))
 
     def _placed(self, files: tuple[Value, ...]) -> tuple[Value, ...]:
         """Output files whose names contain characters that are wildcards in a pattern.
@@ -282,10 +368,6 @@ class TaskFactory:
             )
         return file.with_(destination=Record(container=target.with_(path=folder or None)))
 
-    def _resources(self, body: Record, item: Item) -> tuple[Value, ...]:
-        files = self._files(item) if self._stage.resources is None else self._shared
-        return (*body.array("resourceFiles"), *files)
-
     def _files(self, item: Item) -> Iterator[Record]:
         """The item's files: one by its name, several by their paths, so that all differ."""
         for source in item.sources:
@@ -293,6 +375,10 @@ class TaskFactory:
             path = source.blob.rpartition("/")[2] if alone else source.blob
             url = BlobUrl(self._spec.container_id(source.container), source.blob, "r")
             yield Record(httpUrl=url, filePath=path)
+
+
+def _inputs(item: Item) -> tuple[tuple[str, str], ...]:
+    return tuple((source.container, source.blob) for source in item.sources if source.ours)
 
 
 def container_resources(

@@ -65,7 +65,12 @@ from batchspec.spec.values import (
 )
 
 if TYPE_CHECKING:
-    from batchspec.spec.bound_command import BoundCommand, bind_command
+    from batchspec.spec.bound_command import (
+        BoundCommand,
+        BoundTemplate,
+        bind_command,
+        bind_template,
+    )
     from batchspec.spec.convert import command_line, duration, iso, slug, wrapped
     from batchspec.spec.cost import with_estimate, with_max
     from batchspec.spec.formulas import (
@@ -77,6 +82,13 @@ if TYPE_CHECKING:
         scaled_down,
     )
     from batchspec.spec.insertion import literal_name
+    from batchspec.spec.json_template import (
+        FilledRecord,
+        JsonTemplate,
+        json_string,
+        json_texts,
+        record_id,
+    )
     from batchspec.spec.node_scripts import without_clean
     from batchspec.spec.outline import Outline, read_outline
     from batchspec.spec.parameters import RESERVED
@@ -117,6 +129,7 @@ __all__ = [
     "WRITE",
     "BlobUrl",
     "BoundCommand",
+    "BoundTemplate",
     "Cleanup",
     "Command",
     "Container",
@@ -125,10 +138,12 @@ __all__ = [
     "EachFile",
     "EachNumber",
     "EachValue",
+    "FilledRecord",
     "FlawedSpecError",
     "ForEach",
     "ImageAlias",
     "Job",
+    "JsonTemplate",
     "Kind",
     "Matrix",
     "Notify",
@@ -164,6 +179,7 @@ __all__ = [
     "When",
     "advice_on",
     "bind_command",
+    "bind_template",
     "canonical_json",
     "command_line",
     "definition",
@@ -175,6 +191,8 @@ __all__ = [
     "file_item",
     "freeze",
     "iso",
+    "json_string",
+    "json_texts",
     "literal_name",
     "load_schema",
     "place_of_property",
@@ -184,6 +202,7 @@ __all__ = [
     "read_outline",
     "read_rows",
     "read_spec",
+    "record_id",
     "resolved",
     "scale_bounds",
     "scale_range",
@@ -204,11 +223,12 @@ __all__ = [
 ]
 
 _NAMES = {
-    "bound_command": "BoundCommand bind_command",
+    "bound_command": "BoundCommand BoundTemplate bind_command bind_template",
     "convert": "command_line duration iso slug wrapped",
     "cost": "with_estimate with_max",
     "formulas": "Scale ScaleRange Scenario scale_bounds scale_range scaled_down",
     "insertion": "literal_name",
+    "json_template": "FilledRecord JsonTemplate json_string json_texts record_id",
     "node_scripts": "without_clean",
     "outline": "Outline read_outline",
     "parameters": "RESERVED",

@@ -1,14 +1,15 @@
-"""The identities of commands in which only plain values differ from task to task.
+"""Commands and other templates in which only plain values differ from task to task.
 
-A plan identifies every task, of which there may be a million, but needs their command lines only
-when it submits them. What all tasks share is filled in once, and what is left is to insert texts.
-Whatever else a command contains is left to :func:`~batchspec.spec.convert.command_line`.
+There may be a million tasks. What all of them share is filled in once, and what is left is to
+insert texts. Everything else that a command contains is left to
+:func:`~batchspec.spec.convert.command_line`, and everything else that a template contains to
+:func:`~batchspec.spec.template.evaluate`.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import groupby
 from typing import TypeAlias
@@ -71,8 +72,13 @@ class BoundCommand:
     is_list: bool
     shared: frozenset[str]
 
+    @property
+    def deferred(self) -> bool:
+        """Whether the command line is a text that is resolved at submission."""
+        return any(each.deferred for each in self.texts)
+
     def identity(self, variables: Mapping[str, object]) -> str | None:
-        """The identity of the command line with these values.
+        """The identity of the command line with these values: unless deferred, the line itself.
 
         ``None`` if ``command_line`` has to create it: a value is not a plain one, is missing or has
         the name of a shared one, or an error has to be reported.
@@ -91,6 +97,44 @@ class BoundCommand:
         if self.shell is Shell.NONE:
             return script
         return _SHELL + _argument(script, deferred=self.texts[0].deferred)
+
+
+@frozen
+class BoundTemplate:
+    """A template with the values that all tasks share; ``shared`` are their names."""
+
+    text: _BoundText
+    shared: frozenset[str]
+
+    def filled(self, variables: Mapping[str, object]) -> str | None:
+        """The text with these values.
+
+        ``None`` if ``evaluate`` has to create it: a value is not a plain one, is missing or has the
+        name of a shared one, or an error has to be reported.
+        """
+        if not self.shared.isdisjoint(variables):
+            return None
+        text = self.text.identity(variables)
+        return None if text is None or len(text) > LIMIT else text
+
+
+def bind_template(template: Template, scope: Mapping[str, object]) -> BoundTemplate | None:
+    """A template with the values of a scope that all tasks share.
+
+    ``None`` for a template that only ``evaluate`` can fill in: with expressions other than names,
+    with secrets or URLs, or with values that are escaped.
+    """
+    text = _bind(template, scope, None)
+    if text is None or text.deferred:
+        return None
+    return BoundTemplate(text, _shared_names((template,), scope))
+
+
+def _shared_names(templates: Iterable[Template], scope: Mapping[str, object]) -> frozenset[str]:
+    """The names of a scope that templates with nothing but paths use."""
+    found = (parts(template.source) or () for template in templates)
+    names = {part[0] for each in found for part in each if isinstance(part, tuple)}
+    return frozenset(names & scope.keys())
 
 
 def bind_command(
@@ -113,10 +157,8 @@ def bind_command(
         texts.append(text)
     if quoting is not None and not templates[0].source.strip():
         return None  # An empty command stays empty.
-    found = (parts(template.source) or () for template in templates)
-    names = {part[0] for each in found for part in each if isinstance(part, tuple)}
     return BoundCommand(
-        tuple(texts), command.shell, command.template is None, frozenset(names & scope.keys())
+        tuple(texts), command.shell, command.template is None, _shared_names(templates, scope)
     )
 
 

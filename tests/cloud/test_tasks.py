@@ -14,9 +14,19 @@ from hypothesis import strategies as st
 
 from batchspec.account import TaskAdded
 from batchspec.cloud import AccountClient, Limits, LocalAccount, open_account
-from batchspec.diagnostics import Secret, ServiceError
+from batchspec.diagnostics import Place, Secret, ServiceError
 from batchspec.plan.observed import Marks, TaskFacts
-from batchspec.spec import BlobUrl, Quoted, Quoting, Record, Text
+from batchspec.spec import (
+    BlobUrl,
+    FilledRecord,
+    JsonTemplate,
+    Quoted,
+    Quoting,
+    Record,
+    Template,
+    Text,
+    json_string,
+)
 from tests.cloud.conftest import KEY, Time, listening
 from tests.cloud.scripted import RESET, Asked, Reply, Scripted, refusal
 
@@ -55,6 +65,29 @@ def sent(server: Scripted) -> list[list[str]]:
 
 async def add(cloud: AccountClient, records: Sequence[Record]) -> Sequence[TaskAdded]:
     return await cloud.tasks.create_collection("j", records, HOUR)
+
+
+def filled(name: str) -> Record:
+    """A task whose members are made only if they are read."""
+    url = Text((BlobUrl("out", None, "cw"),))
+    text, other, keys = (Template(each, Place("run.yaml", 1, 1)) for each in ("a", "b", "c"))
+    value = Record(id=text, commandLine="date +%s", url=url, other=other, keys=(keys, None, 1.5))
+    template = JsonTemplate.of(value, {text: 0, other: 1, keys: 2})
+    made = value.with_(id=name, other=url, keys=("é%s", None, 1.5))
+    return FilledRecord(name, template, (f'"{name}"', url, json_string("é%s")), lambda: made)
+
+
+async def test_texts_of_tasks_are_sent_as_they_are(cloud: AccountClient, server: Scripted) -> None:
+    server.on("POST", ADD, answering(success))
+    bodies = [filled("a"), Record(id="b", commandLine="x"), filled("c")]
+    answers = await add(cloud, bodies)
+    assert [answer.id for answer in answers] == ["a", "b", "c"]
+    await add(cloud, [Record(body) for body in bodies])
+    first, again = server.requests("POST", ADD)
+    assert first.body == again.body
+    task, _, _ = first.json["value"]
+    assert task["commandLine"] == "date +%s"
+    assert "sig=" in task["other"] and task["url"] == task["other"]
 
 
 async def test_one_request_in_order(cloud: AccountClient, server: Scripted) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 
 from batchspec.diagnostics import SpecError
+from batchspec.plan import tasks
 from batchspec.plan.observed import AccountNames, ContainerFacts, Observed
 from batchspec.plan.rules.files import item_not_there, same_file
 from batchspec.plan.rules.rule import RuleContext
@@ -40,7 +42,11 @@ def is_answered(path: Path, given: dict[str, str]) -> None:
     context = RuleContext(spec, world, Record())
     found = [*same_file(context), *item_not_there(context)]
     for stage in spec.stages:
-        found += check_tasks(spec, stage, world, windows=bool(spec.pool.windows))
+        windows = bool(spec.pool.windows)
+        errors = check_tasks(spec, stage, world, windows=windows)
+        with patch.object(tasks, "has_template", lambda *_: False):
+            assert errors == check_tasks(spec, stage, world, windows=windows)
+        found += errors
     assert all(p.where is not None or p.code == "more-faults" for p in found), found
 
 

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchspec.plan import Task
+from batchspec.plan import tasks as plan_tasks
 from batchspec.plan.needs import ROOM, link
 from batchspec.plan.observed import Stream
-from batchspec.spec import Record, Stage
-from tests.plan.making import stage
+from batchspec.spec import EachNumber, FilledRecord, NumberRange, Record, Stage, json_texts
+from tests.plan.making import observed, spec, stage
 
 LONGEST = "x" * 48
 
@@ -185,3 +186,15 @@ def test_tasks_of_earlier_jobs_are_not_waited_for() -> None:
     tasks = {"last": Many("last", 1, Record(dependsOn=only))}
     (task,) = link(stages, tasks, ids, windows=False, elsewhere=done)["last"]
     assert "dependsOn" not in task.body
+
+
+def test_dependencies_are_part_of_the_text_of_a_body() -> None:
+    one = EachNumber(NumberRange(0, 1))
+    stages = stage("run", one, name="a"), stage("run {{ value }}", one, name="b", needs=("a",))
+    made = {
+        it.name: plan_tasks.expand(spec(*stages), it, observed(), windows=False) for it in stages
+    }
+    (task,) = linked(stages, made)["b"]
+    assert isinstance(task.body, FilledRecord)
+    assert waits(task)
+    assert json_texts([task.body], str) == json_texts([Record(task.body)], str)

@@ -21,16 +21,19 @@ from batchspec.spec import (
     EachFile,
     EachNumber,
     EachValue,
+    Kind,
     NumberRange,
     Record,
     Rows,
     Shell,
     Stage,
+    Template,
     Value,
 )
 from tests.plan.making import WHERE, blob, local_file, observed, spec, stage, template
 
 TEN = EachNumber(NumberRange(0, 10))
+SLOTS = Kind("required_slots", {"type": "integer"}, WHERE)
 
 
 def errors_of(
@@ -211,24 +214,55 @@ def test_tasks_that_differ_in_commands_alone_are_checked_without_being_created(
     "members",
     [
         {"id": template("t-{{ value }}")},
-        {"command": template("run {{ value }} {{ task.id }}")},
+        {"id": template("t-{{ value }}"), "command": template("run {{ value }} {{ task.id }}")},
         {"body": Record(displayName=template("{{ value }}"))},
         {"body": Record(environmentSettings=(Record(name="A", value=template("{{ value }}")),))},
+    ],
+)
+def test_tasks_that_differ_in_strings_alone_are_checked_without_being_created(
+    created: list[int], members: dict[str, Any]
+) -> None:
+    assert errors_of(stage_with(members)) == ()
+    assert created == [0]
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"command": template("run {{ value }} {{ task.id }}")},
+        {"body": Record(resourceFiles=(Record(httpUrl="u", filePath=template("{{ value }}")),))},
+        {"body": Record(requiredSlots=Template("{{ value }}", WHERE, SLOTS))},
     ],
 )
 def test_tasks_with_more_of_their_own_are_created(
     created: list[int], members: dict[str, Any]
 ) -> None:
-    command = Command(Shell.DEFAULT, members.pop("command", template("run {{ value }}")))
-    assert errors_of(replace(stage("run", TEN), command=command, **members)) == ()
+    errors_of(stage_with(members))
     assert created == list(range(10))
+
+
+def stage_with(members: dict[str, Any]) -> Stage:
+    command = Command(Shell.DEFAULT, members.pop("command", template("run {{ value }}")))
+    return replace(stage("run", TEN), command=command, **members)
+
+
+def test_a_string_that_makes_a_task_too_large_is_found(created: list[int]) -> None:
+    body = Record(environmentSettings=tuple(variable(name) for name in "AB"))
+    values = ("a", "b" * 400_000, "c" * 499_000, "d" * 500_000, "é" * 90_000)
+    found = errors_of(stage("run", EachValue(values), body=body))
+    assert [problem.code for problem in found] == ["task-too-large", "task-too-large"]
+    assert created == [0, 2, 3, 4]
+
+
+def variable(name: str) -> Record:
+    return Record(name=name, value=template("{{ value }}"))
 
 
 def test_a_command_that_may_be_wrong_is_created(created: list[int]) -> None:
     values = ("a", "b" * 131_071, "c", None, "d" * 7_000)
     found = errors_of(stage("run {{ value }}", EachValue(values)))
     assert [problem.code for problem in found] == ["command-too-long", "template-value"]
-    assert created == [0, 1, 3, 4]
+    assert created == [0, 1, 3]
 
 
 def test_equal_work_with_other_words_is_not_the_same_task() -> None:

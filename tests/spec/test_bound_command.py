@@ -15,7 +15,9 @@ from batchspec.spec import (
     Template,
     Text,
     bind_command,
+    bind_template,
     command_line,
+    evaluate,
 )
 
 WHERE = Place("run.yaml", 1, 1, "")
@@ -72,6 +74,25 @@ def test_the_identity_is_that_of_the_command_line(
     if found is not None:
         made = command_line(given_command, {**SHARED, **variables}, windows=False)
         assert found == (made.identity() if isinstance(made, Text) else made)
+
+
+@given(TEXTS, VALUES, VALUES)
+@example("{{ a }}/{{ number }}", 3, "")
+@example('{"a": "{{ a }}"}', '"', "")
+def test_a_bound_template_has_the_text_of_the_template(text: str, a: object, b: object) -> None:
+    bound = bind_template(Template(text, WHERE), SHARED)
+    variables = {"a": a, "row": Record(b=b)}  # type: ignore[arg-type]
+    found = None if bound is None else bound.filled(variables)
+    if found is not None:
+        assert found == evaluate(Template(text, WHERE), {**SHARED, **variables})
+
+
+def test_templates_with_plain_values_are_bound() -> None:
+    bound = bind_template(Template("{{ name }}/{{ a }}%", WHERE), SHARED)
+    assert bound is not None
+    assert bound.filled({"a": 3}) == "a run/3%"
+    assert bound.filled({"a": 3, "name": "another"}) is None
+    assert bind_template(Template("{{ params.key }}", WHERE), SHARED) is None
 
 
 @pytest.mark.parametrize(

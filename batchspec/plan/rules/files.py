@@ -21,6 +21,7 @@ from batchspec.plan.rules.rule import (
     RuleContext,
     RuleGroup,
 )
+from batchspec.plan.tasks import Task
 from batchspec.spec import (
     EXPRESSION,
     BlobUrl,
@@ -35,6 +36,8 @@ from batchspec.spec import (
 
 FILES = RuleGroup("Files on nodes", "Resource files of tasks, and the paths that they have there.")
 
+_BAD = re.compile(r"[\x00-\x1f\x7f]")
+_BAD_ON_WINDOWS = re.compile(r'[\x00-\x1f\x7f<>"|?*]|(?<=.):')
 _FILE = re.compile(r"\bfiles?\b")
 _URL = re.compile(r"\burl\b|_url\b")
 
@@ -199,3 +202,46 @@ def _source(url: Value) -> str:
         case Template(source=source):
             return source
     return str(url)
+
+
+@FILES.rule(
+    "leaves-directory",
+    ERROR,
+    title="A resource file would be outside the task's working directory",
+    why="The service rejects the task.",
+    fix="Use a relative path without `..`.",
+)
+def leaves_directory(task: Task, where: Place) -> Iterator[Finding]:
+    """Resource files of a task with such a path."""
+    for file in task.body.records("resourceFiles"):
+        path = file.get("filePath")
+        if isinstance(path, str) and _leaves(path):
+            yield Finding(
+                f"the file {path!r} of task {task.id} is outside its working directory", where
+            )
+
+
+@FILES.rule(
+    "bad-file-path",
+    ERROR,
+    title="A resource file has a path that the node cannot create",
+    why='File names on Windows cannot contain `< > : " | ? *`, and no name can contain a control'
+    " character.",
+    fix="Use another `file_path`, for example with `| slug`.",
+)
+def bad_file_path(task: Task, where: Place, *, windows: bool) -> Iterator[Finding]:
+    """Resource files of a task with characters that a file name cannot contain."""
+    bad = _BAD_ON_WINDOWS if windows else _BAD
+    for file in task.body.records("resourceFiles"):
+        path = file.get("filePath")
+        if isinstance(path, str) and (match := bad.search(path)):
+            yield Finding(
+                f"the file {path!r} of task {task.id} cannot be created: its name contains"
+                f" {match.group()!r}",
+                where,
+            )
+
+
+def _leaves(path: str) -> bool:
+    parts = PurePosixPath(path.replace("\\", "/"))
+    return not parts.name or parts.is_absolute() or ".." in parts.parts

@@ -134,6 +134,15 @@ def command_room(like: Record, longest: int) -> int:
     return max(0, min(longest - urls, MAX_REQUEST - size_of(like) - _NAMES) // _QUOTED)
 
 
+def room_for_strings(like: Record) -> int:
+    """How many bytes the command and other strings of a task may have for certain.
+
+    ``like`` is the body of a task of which others differ in these only. Its own strings are part of
+    its size, so that there is more room than this.
+    """
+    return max(0, MAX_REQUEST - size_of(like) - _NAMES)
+
+
 def has_room(identity: str, room: int) -> bool:
     """Whether the command with this identity (``Text.identity``) is short enough for certain."""
     return len(identity) * (1 if identity.isascii() else _ESCAPED) <= room

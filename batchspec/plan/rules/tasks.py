@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice, takewhile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeAlias
 
 from batchspec.diagnostics import Diagnostic, Place, SpecError, counted
-from batchspec.frozen import frozen
 from batchspec.plan.items import Item, items
 from batchspec.plan.lazy import are_distinct, duplicates
 from batchspec.plan.observed import Observed
 from batchspec.plan.rules.data import same_outputs
-from batchspec.plan.rules.files import NodeFile, conflict, named_files, node_path, same_file
-from batchspec.plan.rules.references import prefixes_of_tasks, reserved_id, special_ids
 from batchspec.plan.rules.requests import (
-    CMD_LINE,
-    PROGRAM_LINE,
-    SH_ARGUMENT,
-    command_room,
-    command_too_long,
     has_room,
-    long_command,
-    task_too_large,
+    room_for_strings,
 )
 from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleGroup
-from batchspec.plan.tasks import Expansion, Task, expand, filler
+from batchspec.plan.rules.task_limits import TaskLimits, limits_of
+from batchspec.plan.task_template import Draft
+from batchspec.plan.tasks import Expansion, Task, expand
 from batchspec.spec import (
     EachBlob,
-    PoolKind,
-    Record,
     Rows,
-    Shell,
     Spec,
     Stage,
-    Template,
-    Value,
-    task_findings,
-    too_many_slots,
-    varying_members,
 )
 
 TASKS = RuleGroup(
@@ -51,11 +35,8 @@ TASKS = RuleGroup(
     " have is reported once; of different errors, those of the first five tasks.",
 )
 
-_BAD = re.compile(r"[\x00-\x1f\x7f]")
-_BAD_ON_WINDOWS = re.compile(r'[\x00-\x1f\x7f<>"|?*]|(?<=.):')
 _NO_WORK = 1 << 60
 """Digests of work are smaller numbers."""
-_GENERATED = re.compile(r"-[0-9a-f]{14}$")
 _REPORTED = 5
 """How many tasks with an error are reported one by one."""
 
@@ -68,7 +49,7 @@ def check_tasks(
     Temporary files are created in ``folder``, if necessary.
     """
     tasks = expand(spec, stage, observed, windows=windows)
-    scan = _Scan(_limits(spec, stage, observed, windows=windows))
+    scan = _Scan(limits_of(spec, stage, observed, windows=windows))
     pairs = list(_equal(tasks, scan, folder))
     if not len(tasks):
         return (*no_items(stage), *no_items_now(stage))
@@ -121,18 +102,24 @@ class _Scan:
     """Checks tasks one by one and keeps different errors of the first few.
 
     ``first`` are the errors as they are first found, ``counts`` how many tasks have them, and
-    ``unreported`` how many tasks have only others.
+    ``unreported`` how many tasks have only others. ``room``: see :func:`room_for_strings`; 0 if all
+    tasks have to be created.
     """
 
-    limits: _Limits
+    limits: TaskLimits
     first: dict[_Error, Diagnostic] = field(default_factory=dict)
     counts: Counter[_Error] = field(default_factory=Counter)
     tasks: int = 0
     unreported: int = 0
+    room: int = 0
 
     def ids(self, tasks: Expansion) -> Iterator[str]:
         """The ids of the tasks that can be created, as the service compares them."""
         for index, item in enumerate(tasks.items):
+            draft = self._draft(tasks, index, item)
+            if draft is not None and draft.own is not None:
+                yield draft.own.lower()
+                continue
             task = self._checked(tasks, index, item)
             # A name that keeps the position, and equals no id.
             yield f"\0{index}" if task is None else task.id.lower()
@@ -149,10 +136,27 @@ class _Scan:
             if text is not None and has_room(text, room):
                 yield int(factory.work(text, item), 16)
                 continue
+            draft = self._draft(tasks, index, item)
+            if draft is not None:
+                yield int(draft.work, 16)
+                continue
             task = self._checked(tasks, index, item)
             yield _NO_WORK + index if task is None else int(task.marks.work, 16)
             if index == 0 and task is not None and not self.counts and factory.only_commands_differ:
                 room = self.limits.room_for_command(task)
+
+    def _draft(self, tasks: Expansion, index: int, item: Item) -> Draft | None:
+        """What a task has of its own, if it certainly has no errors; ``None`` otherwise.
+
+        The first task is created and checked. If it has no errors, of others like it only the size
+        and the id can be wrong.
+        """
+        if not self.room:
+            return None
+        draft = tasks.maker.draft(index, item)
+        if draft is None or not self.limits.allow(draft, self.room):
+            return None
+        return draft
 
     def _checked(self, tasks: Expansion, index: int, item: Item) -> Task | None:
         """A task, whose errors are kept; ``None`` if it cannot be created."""
@@ -164,6 +168,8 @@ class _Scan:
         error_found = next(self.limits.errors(task), None)
         if error_found is not None:
             self._keep(error_found)
+        elif index == 0 and not self.limits.vary:
+            self.room = room_for_strings(task.body)
         return task
 
     def _keep(self, *problems: Diagnostic) -> None:
@@ -313,49 +319,6 @@ def tasks_not_checked(
             )
 
 
-@TASKS.rule(
-    "leaves-directory",
-    ERROR,
-    title="A resource file would be outside the task's working directory",
-    why="The service rejects the task.",
-    fix="Use a relative path without `..`.",
-)
-def leaves_directory(task: Task, where: Place) -> Iterator[Finding]:
-    """Resource files of a task with such a path."""
-    for file in task.body.records("resourceFiles"):
-        path = file.get("filePath")
-        if isinstance(path, str) and _leaves(path):
-            yield Finding(
-                f"the file {path!r} of task {task.id} is outside its working directory", where
-            )
-
-
-@TASKS.rule(
-    "bad-file-path",
-    ERROR,
-    title="A resource file has a path that the node cannot create",
-    why='File names on Windows cannot contain `< > : " | ? *`, and no name can contain a control'
-    " character.",
-    fix="Use another `file_path`, for example with `| slug`.",
-)
-def bad_file_path(task: Task, where: Place, *, windows: bool) -> Iterator[Finding]:
-    """Resource files of a task with characters that a file name cannot contain."""
-    bad = _BAD_ON_WINDOWS if windows else _BAD
-    for file in task.body.records("resourceFiles"):
-        path = file.get("filePath")
-        if isinstance(path, str) and (match := bad.search(path)):
-            yield Finding(
-                f"the file {path!r} of task {task.id} cannot be created: its name contains"
-                f" {match.group()!r}",
-                where,
-            )
-
-
-def _leaves(path: str) -> bool:
-    parts = PurePosixPath(path.replace("\\", "/"))
-    return not parts.name or parts.is_absolute() or ".." in parts.parts
-
-
 def _first(pairs: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """The first pairs; the rest is consumed too, so that every task is checked."""
     for count, pair in enumerate(pairs):
@@ -396,103 +359,3 @@ def _ids(
     for stage in stages:
         for task in expand(spec, stage, observed, windows=windows):
             yield task.id.lower()
-
-
-@frozen
-class _Limits:
-    """The limits of a stage's tasks.
-
-    ``command`` is the longest command line. ``slots`` is the template of slots that differ between
-    tasks, and ``max_slots`` how many a node has; ``None`` if there is nothing to check. ``mixed``
-    tasks have files of their own besides others, which are specified at ``files``; ``windows``
-    ignores case in file names. ``reserved`` are the ids of special tasks of the job.
-    ``prefixes`` checks prefixes of blobs that differ between tasks.
-    """
-
-    stage: Stage
-    command: int
-    slots: Template | None
-    max_slots: int
-    varies: frozenset[str]
-    mixed: bool
-    files: Place
-    windows: bool
-    reserved: Mapping[str, str]
-    prefixes: Callable[[Record], Iterator[Diagnostic]] | None
-
-    def room_for_command(self, like: Task) -> int:
-        """The room for commands of tasks like this one, which has no errors (``command_room``).
-
-        0 if something else can be wrong in a task of the stage.
-        """
-        if self.slots or self.varies or self.mixed or self.prefixes is not None:
-            return 0
-        if any(map(_GENERATED.search, self.reserved)):
-            return 0
-        return command_room(like.body, self.command)
-
-    def errors(self, task: Task) -> Iterator[Diagnostic]:
-        """What is wrong with a task."""
-        where = self.stage.where
-        yield from task_too_large(task.id, task.body, where)
-        command = long_command(f"task {task.id}", task.body["commandLine"], self.command, where)
-        yield from map(command_too_long.report, command)
-        yield from self._slots(task)
-        if self.varies:
-            for found in task_findings(task.body, self.stage, self.varies):
-                yield replace(found, detail=f"In task {task.id}.")
-        yield from leaves_directory(task, where)
-        if self.prefixes is not None:
-            yield from self.prefixes(task.body)
-        yield from bad_file_path(task, where, windows=self.windows)
-        if (special := self.reserved.get(task.id.lower())) is not None:
-            at = self.stage.id.where if self.stage.id is not None else where
-            yield from reserved_id(task.id, special, at)
-        if self.mixed:
-            yield from self._same_file(task)
-
-    def _slots(self, task: Task) -> Iterator[Diagnostic]:
-        slots = task.body.get("requiredSlots") if self.slots else None
-        if self.slots is not None and isinstance(slots, int) and slots > self.max_slots:
-            where = self.slots.kind.where if self.slots.kind else self.slots.where
-            yield too_many_slots(slots, self.max_slots, where, f"task {task.id}")
-
-    def _same_file(self, task: Task) -> Iterator[Diagnostic]:
-        seen: dict[str, NodeFile] = {}
-        for file in named_files(task.body):
-            before = seen.setdefault(node_path(file, windows=self.windows), file)
-            if before.content != file.content:
-                yield same_file.report(conflict(f"task {task.id}", before, file, self.files))
-
-
-def _limits(spec: Spec, stage: Stage, observed: Observed, *, windows: bool) -> _Limits:
-    """The limits of a stage's tasks on the nodes of the spec's pool."""
-    slots, most = stage.body.get("requiredSlots"), spec.pool.properties.get("taskSlotsPerNode")
-    created = spec.pool.kind is not PoolKind.EXISTING
-    at = f"tasks.{stage.name}"
-    return _Limits(
-        stage,
-        _longest_command(stage, windows=windows),
-        slots if created and isinstance(slots, Template) else None,
-        most if isinstance(most, int) else 1,
-        varying_members(stage),
-        _is_mixed(stage, stage.body.get("resourceFiles"), windows=windows),
-        spec.place(f"{at}.resource_files", f"{at}.resources") or stage.where,
-        windows,
-        special_ids(spec),
-        prefixes_of_tasks(spec, stage, observed),
-    )
-
-
-def _is_mixed(stage: Stage, files: Value, *, windows: bool) -> bool:
-    """Whether named files may conflict with other files of a single task."""
-    return files is not None and (
-        stage.resources is None or filler(files, windows=windows) is not None
-    )
-
-
-def _longest_command(stage: Stage, *, windows: bool) -> int:
-    if not windows:
-        return SH_ARGUMENT
-    by_cmd = stage.command.template and stage.command.shell is Shell.DEFAULT
-    return CMD_LINE if by_cmd else PROGRAM_LINE

@@ -1,0 +1,276 @@
+"""The bodies of a stage's tasks as one JSON text with a few strings for each task.
+
+Most tasks of a stage differ in some strings only. Their texts are made with one format instead of
+object by object, in a fifth of the time. Tasks for which that is not certain (a URL or a secret in
+the command, a file of their own, an error) are left to :class:`~batchspec.plan.tasks.TaskFactory`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
+
+from batchspec.diagnostics import Place
+from batchspec.frozen import frozen
+from batchspec.plan.identity import Identity, task_id, words_of
+from batchspec.plan.items import Item
+from batchspec.plan.metadata import destination_of
+from batchspec.plan.observed import Marks
+from batchspec.spec import (
+    BoundCommand,
+    BoundTemplate,
+    FilledRecord,
+    JsonTemplate,
+    Quoting,
+    Record,
+    Stage,
+    Template,
+    Text,
+    Value,
+    bind_template,
+    command_line,
+    evaluate,
+    json_string,
+    literal_name,
+)
+
+Scope: TypeAlias = Mapping[str, object]
+ID, COMMAND, NAME, WORK = (
+    Template(name, Place("", 0, 0)) for name in ("id", "command", "name", "work")
+)
+"""Stand for the id, the command line, the display name and the digest of the work of a task."""
+_GIVEN = (ID, COMMAND, NAME, WORK)
+_SIGNED = 470
+"""Characters of a signature, at most: of a user delegation SAS."""
+ITSELF = "\ue000task.id\ue000"
+"""The placeholder of ``task.id`` until the id is known; from the private use area of Unicode."""
+
+
+@frozen
+class Draft:
+    """What a task has of its own, except for what follows from its id.
+
+    ``own`` is the id that the spec sets. ``strings`` are the values of the templates of the body,
+    as JSON unless they are resolved at submission; ``size`` is at least the number of their bytes
+    in the body. ``shown`` is the display name, if the spec gives one.
+    """
+
+    own: str | None
+    command: str
+    strings: tuple[str | Text, ...]
+    shown: str | None
+    work: str
+    size: int
+
+
+class TaskTemplate:
+    """The body of a stage's tasks."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        body: Record,
+        identity: Identity,
+        scope: Scope,
+        *,
+        command: BoundCommand | None,
+        covered: Record | None,
+        windows: bool,
+        has_identity: bool,
+        names_task: bool,
+        names_index: bool,
+    ) -> None:
+        """Encode what tasks share.
+
+        ``body`` is that of Create Task with the templates of the stage, and with :data:`ID`,
+        :data:`COMMAND`, :data:`NAME` and :data:`WORK`. ``covered`` is what of the stage's body the
+        digest of the work covers, if tasks differ in it. ``has_identity``: nodes access the account
+        with an identity. ``names_task`` and ``names_index``: templates may use these variables.
+        """
+        self._stage = stage
+        self._identity = identity
+        self._command = command
+        self._scope = scope
+        self._windows = windows
+        self._names_task = names_task
+        self._names_more = names_task or names_index
+        quoting = Quoting.WINDOWS if windows else Quoting.POSIX
+        own = [each for each in dict.fromkeys(_templates(body)) if each not in _GIVEN]
+        patterns = {file.get("filePattern") for file in body.records("outputFiles")}
+
+        def string(each: Template) -> _String:
+            bound = bind_template(each, scope)
+            return _String(
+                each, bound, quoting, is_pattern=each in patterns, has_identity=has_identity
+            )
+
+        self._own = tuple(map(string, own))
+        name = stage.body.get("displayName")
+        self._name = string(name) if isinstance(name, Template) else None
+        self._shown = stage.body.string("displayName")
+        numbers = {each: number for number, each in enumerate((*_GIVEN, *own))}
+        self._body = JsonTemplate.of(body, numbers)
+        self._covered = None
+        if covered is not None:
+            text = JsonTemplate.of(covered, numbers, canonical=True)
+            self._covered = text.format(Text.identity), text.arguments
+
+    @property
+    def renames(self) -> bool:
+        """Whether more than the id follows from the digest of the work."""
+        return self._names_task and self._stage.id is None
+
+    def draft(self, index: int, item: Item, own: str | None) -> Draft | None:
+        """What the task of an item has of its own; ``own`` is the id that the spec sets.
+
+        ``None`` if the task cannot be made with this template.
+
+        Raises:
+            SpecError: a template fails for the item.
+        """
+        found = self._filled(index, item, own or ITSELF)
+        if found is None:
+            return None
+        command, strings, shown = found
+        covered = None
+        if self._covered is not None:
+            text, arguments = self._covered
+            given = [
+                each if isinstance(each, str) else json_string(each.identity()) for each in strings
+            ]
+            covered = (text % arguments(("", "", "", "", *given))).encode()
+        work = self._identity.work(command, covered, item.sources)
+        size = len(json_string(command)) + sum(
+            map(_size, self._body.arguments(("", "", "", "", *strings)))
+        )
+        return Draft(own, command, strings, shown, work, size)
+
+    def filled(
+        self, index: int, item: Item, own: str | None, make: Callable[[], Record]
+    ) -> tuple[str, Marks, FilledRecord] | None:
+        """The id, marks and body of the task of an item, see :meth:`draft`."""
+        draft = self.draft(index, item, own)
+        if draft is None:
+            return None
+        name = own or task_id(self._stage.name, item, draft.work)
+        command, strings, shown = draft.command, draft.strings, draft.shown
+        if self.renames:
+            found = self._filled(index, item, name)
+            if found is None:
+                return None
+            command, strings, shown = found
+        marks = self._identity.marks_of(draft.work, item, index)
+        if shown is None:
+            shown = words_of(self._stage.name, item)
+        given = map(json_string, (name, command, marks.named(shown), draft.work))
+        arguments = self._body.arguments((*given, *strings))
+        return name, marks, FilledRecord(name, self._body, arguments, make)
+
+    def _filled(
+        self, index: int, item: Item, name: str
+    ) -> tuple[str, tuple[str | Text, ...], str | None] | None:
+        """The command, the strings and the display name of the task with this id."""
+        variables = item.variables
+        if self._names_more:
+            variables = {"task": {"id": name}, "index": index, **variables}
+        command = self._command.identity(variables) if self._command is not None else None
+        if command is None:
+            scope = {**self._scope, **variables}
+            line = command_line(self._stage.command, scope, windows=self._windows)
+            if not isinstance(line, str):
+                return None
+            command = line
+        strings: list[str | Text] = []
+        for each in self._own:
+            text = each.filled(variables, self._scope)
+            if isinstance(text, str):
+                strings.append(json_string(text))
+            elif text is None:
+                return None
+            else:
+                strings.append(text)
+        shown = self._shown
+        if self._name is not None:
+            text = self._name.filled(variables, self._scope)
+            shown = text if isinstance(text, str) else None
+        return command, tuple(strings), shown
+
+
+@frozen
+class _String:
+    """A template that is filled in for one task after another."""
+
+    template: Template
+    bound: BoundTemplate | None
+    shell: Quoting
+    is_pattern: bool
+    has_identity: bool
+
+    def filled(self, variables: Scope, scope: Scope) -> str | Text | None:
+        """The text; ``None`` if other properties may depend on it."""
+        text: str | Text | None = self.bound.filled(variables) if self.bound is not None else None
+        if text is None:
+            text = evaluate(self.template, {**scope, **variables}, shell=self.shell)
+        if self.is_pattern and (not isinstance(text, str) or _decides(text)):
+            return None
+        # With an identity, URLs are not signed, and objects with URLs name the identity.
+        return None if self.has_identity and not isinstance(text, str) else text
+
+
+def _size(string: str | Text) -> int:
+    """At least as many bytes as a string has as JSON."""
+    if isinstance(string, str):
+        return len(string)
+    return len(json_string(string.shown)) + sum(_SIGNED for _ in string.urls())
+
+
+def _decides(pattern: str) -> bool:
+    """Whether an output with this pattern may be a log, or need a folder as its destination."""
+    return pattern.startswith("..") or "[" in pattern
+
+
+def has_template(stage: Stage, command: BoundCommand | None) -> bool:
+    """Whether the bodies of a stage's tasks differ in strings only, as far as is known."""
+    if command is not None and command.deferred:
+        return False
+    if "id" in stage.body or "commandLine" in stage.body:
+        return False
+    if any(template.kind is not None for template in _templates(stage.body)):
+        return False
+    return not any(map(_is_renamed, stage.body.records("outputFiles"))) and not any(
+        isinstance(each.get("registryServer"), Template) for each in _records(stage.body)
+    )
+
+
+def _is_renamed(file: Record) -> bool:
+    """Whether an output file may get another path or other headers than it has in the stage."""
+    target = destination_of(file)
+    headers = target.records("uploadHeaders") if target is not None else ()
+    return literal_name(file.string("filePattern") or "") is not None or any(
+        isinstance(header.get("name"), Template) for header in headers
+    )
+
+
+def _templates(value: Value) -> Iterator[Template]:
+    """All templates in a value."""
+    match value:
+        case Template():
+            yield value
+        case tuple():
+            for item in value:
+                yield from _templates(item)
+        case Record():
+            for item in value.values():
+                yield from _templates(item)
+
+
+def _records(value: Value) -> Iterator[Record]:
+    """All objects in a value, and the value itself."""
+    match value:
+        case tuple():
+            for item in value:
+                yield from _records(item)
+        case Record():
+            yield value
+            for item in value.values():
+                yield from _records(item)
