@@ -1,38 +1,39 @@
-"""Count the words of a text file and keep the most frequent: ``topn.py FILE N [CONTAINER_URL]``.
+"""Count the words of a text file and write the most frequent: ``topn.py FILE N [CONTAINER_URL]``.
 
 Without ``CONTAINER_URL``, the environment variable ``OUTPUT_URL`` is used. Prefer it on a shared
 machine: other users can list command lines, but not the environment of a process.
 
-The task application of ``specs/topn.yaml``. It runs on a compute node, which has nothing but a
-Python (3.8 or newer), so it uses the standard library alone and is one file.
+This is the task program of ``specs/topn.yaml``. A compute node has only Python (3.8 or later), so
+the program is one file and uses only the standard library.
 
-What is a word
-    A letter or digit of any script (Unicode categories L and N), with the letters, digits and
-    combining marks (M) that follow it, and with single apostrophes between two such pieces:
-    ``don't`` is one word, ``'tis`` is ``tis``, ``well-known`` are two. The typographic apostrophe
-    U+2019 is the same as the plain one. Words are compared without case and in composed form: NFC
-    of the casefolded NFD. Of a word longer than 256 characters the first 256 count.
+Words
+    A word starts with a letter or digit of any script (Unicode categories L and N), followed by
+    letters, digits and combining marks (M). Single apostrophes can join such parts: ``don't`` is
+    one word, ``'tis`` is ``tis``, ``well-known`` is two words. The typographic apostrophe U+2019
+    counts as the ASCII one. Words are compared without case and in composed form: NFC of the
+    casefolded NFD. Only the first 256 characters of a word count.
 
-In which order
-    The greatest count first; words of equal count by their code points.
+Order
+    By count, the largest first; words with equal counts by their code points.
 
-How the file is read
-    In blocks, so that memory grows with the number of different words and not with the file; a
-    large UTF-8 file by all processors of the node, a part each. A byte order mark shows UTF-8,
-    UTF-16 or UTF-32; without one the text is UTF-8. A text that is not valid UTF-8 is read as
-    windows-1252, and a damaged one with a mark with U+FFFD in the place of what cannot be read;
-    both are reported on standard error and in the result.
+Reading
+    The file is read in blocks, so memory grows with the number of different words and not with
+    the size of the file. All processors of the node share a large UTF-8 file. A byte order mark
+    identifies UTF-8, UTF-16 or UTF-32; without one the text is read as UTF-8. A text that is not
+    valid UTF-8 is read as windows-1252. In a damaged text with a byte order mark, U+FFFD replaces
+    what cannot be decoded. Standard error and the result report both cases.
 
-What comes out
-    One line starting with ``#`` about the file, then a line ``word<TAB>count`` for each word, in
-    UTF-8, on standard output and in a result named like the file with ``.top.txt`` added. Without a
-    URL the result stands beside the file. With a URL it becomes a block blob of that container,
-    named by the file's path: relative to the working directory if it lies inside, else the whole
-    path without its root, so that two files never share a result.
+Output
+    One line that starts with ``#`` describes the file. Then each word has a line
+    ``word<TAB>count``. The output is UTF-8. It is written to standard output and to a result with
+    the name of the file and ``.top.txt``. Without a URL the result is next to the file. With a URL
+    it is a block blob of that container. The name of the blob is the path of the file: relative to
+    the working directory if the file is in it, otherwise the full path without its root, so that
+    two files never have the same result.
 
 Exit codes
-    0 done; 1 the file cannot be read, or the result cannot be written or uploaded; 2 the command
-    line is wrong; 130 interrupted. The URL is a secret: no message contains it.
+    0: done. 1: the file cannot be read, or the result cannot be written or uploaded. 2: the
+    command line is wrong. 130: interrupted. The URL is a secret: messages do not contain it.
 """
 
 from __future__ import annotations
@@ -61,19 +62,19 @@ from pathlib import Path, PurePath
 from typing import Callable, Iterable, Iterator, Mapping, NamedTuple
 
 BLOCK = 1 << 16
-"""Bytes read at a time: few enough for the cache of a processor."""
+"""Bytes per read. They fit into the cache of a processor."""
 
 PART = 1 << 24
-"""Bytes that a process counts at least, and that the spellings it keeps have at most."""
+"""The minimum number of bytes per process, and the maximum size of the spellings in memory."""
 
 LONGEST = 256
-"""Characters of a word that count. Keeps a file of one endless word from filling the memory."""
+"""Characters of a word that count. A file of one endless word does not fill the memory."""
 
 ATTEMPTS = 7
 TIMEOUT = 60.0
 LONGEST_PAUSE = 300.0
 
-_MARKS = (  # The longer mark first: that of UTF-32 starts with that of UTF-16.
+_MARKS = (  # The longer mark first: the one of UTF-32 starts with the one of UTF-16.
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -83,15 +84,15 @@ _MARKS = (  # The longer mark first: that of UTF-32 starts with that of UTF-16.
 
 
 class TaskError(Exception):
-    """A failure with a message for the user, free of the URL. Ends the program with exit code 1."""
+    """A failure with a message for users, without the URL. The program exits with code 1."""
 
 
 class UsageError(Exception):
-    """The command line is wrong. Ends the program with exit code 2."""
+    """The command line is wrong. The program exits with code 2."""
 
 
 class Encoding(NamedTuple):
-    """How a file is read: the codec, its error handler, and what to say where that was a guess."""
+    """How a file is read: the codec, its error handler, and a remark if the codec is a guess."""
 
     codec: str
     errors: str = "strict"
@@ -99,14 +100,14 @@ class Encoding(NamedTuple):
 
 
 def _combining_marks() -> str:
-    """All characters of the categories Mn, Mc and Me, as the inside of a character class.
+    """The characters of the categories Mn, Mc and Me, as the content of a character class.
 
-    ``re`` knows no categories, and its ``\\w`` leaves marks out, which would cut every Hindi word
-    and every decomposed accent in two. They all lie in these two stretches.
+    ``re`` does not support categories, and its ``\\w`` does not match marks: it would split Hindi
+    words and decomposed accents. All marks are in these two ranges.
     """
     spans: list[list[int]] = []
-    for stretch in (range(0x300, 0x20000), range(0xE0100, 0xE01F0)):
-        for code in stretch:
+    for codes in (range(0x300, 0x20000), range(0xE0100, 0xE01F0)):
+        for code in codes:
             if unicodedata.category(chr(code))[0] == "M":
                 if spans and spans[-1][1] == code - 1:
                     spans[-1][1] = code
@@ -121,24 +122,23 @@ _WORD = re.compile(_PIECE + "(?:['\u2019]" + _PIECE + ")*")
 
 def folded(word: str) -> str:
     """The form in which words are compared and shown."""
-    apart = unicodedata.normalize("NFD", word[:LONGEST].rstrip("'\u2019"))
-    return unicodedata.normalize("NFC", apart.casefold()).replace("\u2019", "'")
+    decomposed = unicodedata.normalize("NFD", word[:LONGEST].rstrip("'\u2019"))
+    return unicodedata.normalize("NFC", decomposed.casefold()).replace("\u2019", "'")
 
 
-# How words are counted quickly. In UTF-8 an ASCII byte is always a character by itself, so a text
-# can be cut at the ASCII characters that are in no word without decoding it: `translate` replaces
-# them with line feeds, and capital letters with small ones, and `Counter` counts the lines, one
-# object at a time. Most of the spellings that this finds are plain ASCII words. Only the others
-# (with an apostrophe, or with letters or punctuation outside ASCII) are decoded and cut by the
-# pattern, each spelling once.
+# In UTF-8, an ASCII byte is always a complete character. A text can therefore be split at the ASCII
+# characters that are in no word, without decoding. `translate` replaces these with line feeds, and
+# uppercase letters with lowercase letters; `Counter` counts the lines, one object at a time. Most
+# spellings are plain ASCII words. Only the others (with an apostrophe, or with letters or
+# punctuation outside ASCII) are decoded and split by the pattern, each spelling once.
 _KEPT = (string.digits + string.ascii_letters + "'").encode() + bytes(range(0x80, 0x100))
 _SEPARATED = bytes(byte if byte in _KEPT else ord("\n") for byte in range(0x100)).lower()
 
 
 def count_words(blocks: Iterable[bytes]) -> Counter[str]:
-    """Count the words of a UTF-8 text that comes in blocks, wherever the blocks were cut.
+    """Count the words of a UTF-8 text in blocks; a block can end within a word or a character.
 
-    Raises UnicodeError where the text is not valid UTF-8.
+    Raises UnicodeError if the text is not valid UTF-8.
     """
     words: Counter[str] = Counter()
     spellings: Counter[bytes] = Counter()
@@ -149,7 +149,7 @@ def count_words(blocks: Iterable[bytes]) -> Counter[str]:
         end = text.rfind(b"\n") + 1
         rest = text[end:]
         if len(rest) > BLOCK:
-            rest = _cut_endless(words, rest)
+            rest = _split_endless(words, rest)
         spellings.update(io.BytesIO(text[:end]))
         size += len(block)
         if size > PART:
@@ -174,10 +174,10 @@ def _add(words: Counter[str], spellings: Mapping[bytes, int]) -> None:
                 words[folded(word)] += times
 
 
-def _cut_endless(words: Counter[str], text: bytes) -> bytes:
-    """Add the words of a text without any ASCII separator, except an end that may go on.
+def _split_endless(words: Counter[str], text: bytes) -> bytes:
+    """Add the words of a text without ASCII separators, except an end that can continue.
 
-    Such a text has another script and punctuation, or is one endless word. Returns that end.
+    Such a text has another script and punctuation, or is one endless word. Returns the end.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
     decoded = decoder.decode(text)
@@ -190,16 +190,16 @@ def _cut_endless(words: Counter[str], text: bytes) -> bytes:
 
 
 def _unfinished(text: str, last: str) -> str:
-    """The end of the text that more text could make a longer word; ``last`` is its last word."""
+    """The end of the text that more text can make longer; ``last`` is the last word of the text."""
     rest = next((last + end for end in ("", "'", "\u2019") if text.endswith(last + end)), "")
     if len(rest) <= LONGEST:
         return rest
-    # What counts of it, and what decides how it goes on; the filler keeps the two one word.
+    # The characters that count, and the one that decides how the word continues. The 0 joins them.
     return rest[:LONGEST] + "0" + rest[-1]
 
 
 def most_frequent(words: Counter[str], number: int) -> list[tuple[str, int]]:
-    """The ``number`` most frequent words with their counts; fewer where there are fewer words."""
+    """The ``number`` most frequent words with their counts, or all if there are fewer."""
     return heapq.nsmallest(number, words.items(), key=lambda item: (-item[1], item[0]))
 
 
@@ -216,7 +216,7 @@ def read_blocks(path: Path, start: int = 0, stop: int | None = None) -> Iterator
 
 
 def as_utf8(blocks: Iterable[bytes], encoding: Encoding) -> Iterator[bytes]:
-    """A text of another encoding in UTF-8. Raises UnicodeError where it is not text."""
+    """A text of another encoding, in UTF-8. Raises UnicodeError if it cannot be decoded."""
     decoder = codecs.getincrementaldecoder(encoding.codec)(encoding.errors)
     for block in blocks:
         yield decoder.decode(block).encode("utf-8")
@@ -224,7 +224,7 @@ def as_utf8(blocks: Iterable[bytes], encoding: Encoding) -> Iterator[bytes]:
 
 
 def count_utf8(path: Path, processes: int) -> Counter[str]:
-    """Count the words of a UTF-8 file; of a large one each process counts a part."""
+    """Count the words of a UTF-8 file. Each process counts a part of a large file."""
     starts = _starts(path, processes)
     stops = [*starts[1:], None]
     if len(starts) == 1:
@@ -242,7 +242,7 @@ def count_part(path: Path, start: int, stop: int | None) -> Counter[str]:
 
 
 def _starts(path: Path, parts: int) -> list[int]:
-    """Where up to ``parts`` parts of a file start: at ASCII characters that are in no word."""
+    """The offsets of up to ``parts`` parts of a file: ASCII characters that are in no word."""
     size = path.stat().st_size
     parts = min(parts, size // PART)
     starts = [0]
@@ -263,7 +263,7 @@ def processors() -> int:
 
 
 def count_file(path: Path) -> tuple[Counter[str], Encoding]:
-    """Count the words of a file, and say how it was read. Raises OSError."""
+    """Count the words of a file; returns them with its encoding. Raises OSError and TaskError."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise TaskError("it is not a regular file")
     with path.open("rb") as file:
@@ -275,16 +275,16 @@ def count_file(path: Path) -> tuple[Counter[str], Encoding]:
             return count_utf8(path, processors()), first
         return count_words(as_utf8(read_blocks(path), first)), first
     except UnicodeError:
-        # Half of the words are counted already: begin again, so that one rule reads the whole file.
+        # A part is counted already. Start again, so that the whole file is read with one codec.
         if marked:
-            second = Encoding(marked, "replace", "damaged, U+FFFD where it cannot be read")
+            second = Encoding(marked, "replace", "damaged, U+FFFD where it cannot be decoded")
         else:
-            second = Encoding("windows-1252", "replace", "a guess, since it is not valid UTF-8")
+            second = Encoding("windows-1252", "replace", "a guess: it is not valid UTF-8")
         return count_words(as_utf8(read_blocks(path), second)), second
 
 
 def result_text(name: str, number: int, words: Counter[str], encoding: Encoding) -> str:
-    """The result as it is printed and kept: see the module's docstring."""
+    """The text of the result, as the docstring of the module describes it."""
     shown = "".join(char if char.isprintable() else "?" for char in name)
     read_as = encoding.codec.replace("-sig", "")
     remark = f" ({encoding.remark})" if encoding.remark else ""
@@ -295,19 +295,19 @@ def result_text(name: str, number: int, words: Counter[str], encoding: Encoding)
 
 
 def blob_name(path: Path) -> str:
-    """Where in the container the result of this file goes."""
-    # Not resolve(): a link is named by where it stands, which is what the command line said.
+    """The name of the blob for the result of this file."""
+    # Not resolve(): the name of a link is the path on the command line.
     whole = PurePath(os.path.abspath(path))  # noqa: PTH100
-    here = Path.cwd()
+    folder = Path.cwd()
     try:
-        parts = whole.relative_to(here).parts
+        parts = whole.relative_to(folder).parts
     except ValueError:
         parts = (whole.drive.rstrip(":"), *whole.parts[1:])
     return "/".join(part for part in parts if part) + ".top.txt"
 
 
-def write_beside(path: Path, body: bytes) -> Path:
-    """Put the result beside the file, whole or not at all."""
+def write_next_to(path: Path, body: bytes) -> Path:
+    """Write the result next to the file, completely or not at all."""
     target = path.with_name(path.name + ".top.txt")
     partial = path.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -327,9 +327,9 @@ def blob_url(container_url: str, name: str) -> str:
 
 
 def upload(url: str, body: bytes, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Put the body into a blob. Busy services and broken connections are tried again.
+    """Write the body to a blob. Retries if the service is busy or the connection is lost.
 
-    Raises TaskError when the service refuses, or does not answer after all attempts.
+    Raises TaskError if the service refuses the request, or if all attempts fail.
     """
     checksum = base64.b64encode(hashlib.md5(body).digest()).decode("ascii")
     headers = {
@@ -341,7 +341,7 @@ def upload(url: str, body: bytes, sleep: Callable[[float], None] = time.sleep) -
         request = urllib.request.Request(url, data=body, headers=headers, method="PUT")
         asked: float | None = None
         try:
-            # urllib follows no redirect of a PUT, so that the SAS goes to no other host.
+            # urllib does not follow the redirect of a PUT: the SAS goes to this host only.
             with urllib.request.urlopen(request, timeout=TIMEOUT):
                 return
         except urllib.error.HTTPError as error:
@@ -352,20 +352,20 @@ def upload(url: str, body: bytes, sleep: Callable[[float], None] = time.sleep) -
                 raise TaskError(f"the upload was refused ({failure})") from None
             asked = _asked_pause(error.headers.get("Retry-After", ""), time.time())
         except (OSError, http.client.HTTPException) as error:
-            # Of these only the kind is told: the text of some of them contains the URL.
+            # Only the type is reported: the text of some of them contains the URL.
             cause = error.reason if isinstance(error, urllib.error.URLError) else error
             failure = type(cause).__name__
             if isinstance(cause, ssl.SSLCertVerificationError):
                 raise TaskError("the server's certificate is not trusted") from None
         if attempt < ATTEMPTS:
             pause = min(LONGEST_PAUSE, 2.0 ** (attempt - 1) if asked is None else asked)
-            say(f"upload: {failure}; attempt {attempt + 1} in {pause:.0f} s")
+            report(f"upload: {failure}; attempt {attempt + 1} in {pause:.0f} s")
             sleep(pause)
-    raise TaskError(f"the upload failed {ATTEMPTS} times, at last with {failure}")
+    raise TaskError(f"the upload failed {ATTEMPTS} times, most recently with {failure}")
 
 
 def _asked_pause(header: str, now: float) -> float | None:
-    """Seconds to wait by a ``Retry-After`` header (a number or a date), if it says so."""
+    """Seconds to wait by a ``Retry-After`` header (number or date); ``None`` without one."""
     if re.fullmatch("[0-9]{1,9}", header):
         return float(header)
     try:
@@ -374,13 +374,13 @@ def _asked_pause(header: str, now: float) -> float | None:
         return None
 
 
-def say(message: str) -> None:
-    """One line on standard error."""
+def report(message: str) -> None:
+    """Print one line on standard error."""
     print("topn: " + message, file=sys.stderr, flush=True)
 
 
 def read_arguments(arguments: list[str]) -> tuple[Path, int, str]:
-    """FILE, N and the container's URL (empty if not given), checked. Raises UsageError."""
+    """FILE, N and the URL of the container (empty without one). Raises UsageError."""
     if len(arguments) not in (2, 3):
         raise UsageError(f"{len(arguments)} arguments")
     name = "CONTAINER_URL" if len(arguments) == 3 else "OUTPUT_URL"
@@ -396,12 +396,12 @@ def read_arguments(arguments: list[str]) -> tuple[Path, int, str]:
         except ValueError:
             sound = False
         if not sound or not re.fullmatch(r"[!-~]+", url):
-            raise UsageError(f"{name} must be a whole http or https URL")
+            raise UsageError(f"{name} must be a complete http or https URL")
     return Path(file), int(number), url
 
 
 def run(arguments: list[str]) -> None:
-    """Do what the command line says. Raises UsageError, TaskError and OSError."""
+    """Run the command line. Raises UsageError, TaskError and OSError."""
     path, number, url = read_arguments(arguments)
     try:
         words, encoding = count_file(path)
@@ -409,7 +409,7 @@ def run(arguments: list[str]) -> None:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise TaskError(f"cannot read {path}: {reason}") from None
     if encoding.remark:
-        say(f"{path} is read as {encoding.codec}: {encoding.remark}")
+        report(f"{path} is read as {encoding.codec}: {encoding.remark}")
     text = result_text(path.name, number, words, encoding)
     body = text.encode("utf-8")
     if url:
@@ -417,35 +417,35 @@ def run(arguments: list[str]) -> None:
         try:
             address = blob_url(url, name)
         except UnicodeEncodeError:
-            raise TaskError("the file's name is not valid UTF-8") from None
+            raise TaskError("the name of the file is not valid UTF-8") from None
         upload(address, body)
     else:
         try:
-            name = str(write_beside(path, body))
+            name = str(write_next_to(path, body))
         except OSError as error:
             raise TaskError(f"cannot write the result: {error.strerror}") from None
     print(text, end="", flush=True)
-    say(f"the result is in {name}")
+    report(f"the result is in {name}")
 
 
 def main(arguments: list[str]) -> int:
-    """The boundary: every failure becomes one line on standard error and an exit code."""
+    """Run, report a failure in one line on standard error, and return the exit code."""
     for stream in (sys.stdout, sys.stderr):
-        # A node may run in a locale that cannot show every word.
+        # The locale of a node may not be able to show every word.
         getattr(stream, "reconfigure", lambda **_: None)(errors="backslashreplace")
     try:
         run(arguments)
     except UsageError as error:
-        say(f"{error}; usage: python topn.py FILE N [CONTAINER_URL]")
+        report(f"{error}; usage: python topn.py FILE N [CONTAINER_URL]")
         return 2
     except TaskError as error:
-        say(str(error))
+        report(str(error))
         return 1
     except KeyboardInterrupt:
-        say("interrupted")
+        report("interrupted")
         return 130
     except Exception as error:  # noqa: BLE001 - the text of an exception may contain the URL
-        say(f"failed: {type(error).__name__}")
+        report(f"failed: {type(error).__name__}")
         return 1
     return 0
 

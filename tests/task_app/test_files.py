@@ -78,7 +78,7 @@ def test_other_texts_are_read_as_windows_1252_and_that_is_said_twice(tmp_path: P
     done = command("oak.txt", 9, cwd=tmp_path)
     assert done.returncode == 0
     assert "zoë's\t30000\n" in done.stdout
-    assert "(a guess, since it is not valid UTF-8)" in done.stdout.partition("\n")[0]
+    assert "(a guess: it is not valid UTF-8)" in done.stdout.partition("\n")[0]
     assert "is read as windows-1252" in done.stderr
 
 

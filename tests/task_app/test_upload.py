@@ -57,7 +57,7 @@ def test_a_wrong_url_in_the_environment_is_a_wrong_command_line(tmp_path: Path) 
     url = f"nothing?sig={SECRET}"
     done = command("a.txt", 1, cwd=tmp_path, env={**os.environ, "OUTPUT_URL": url})
     assert done.returncode == 2
-    assert "OUTPUT_URL must be a whole http or https URL" in done.stderr
+    assert "OUTPUT_URL must be a complete http or https URL" in done.stderr
     assert SECRET not in done.stderr
 
 
@@ -126,7 +126,7 @@ def test_a_service_that_stays_busy_ends_in_exit_code_1(tmp_path: Path, blobs: Bl
     assert done.returncode == 1
     assert len(blobs.puts) == 7
     assert done.stdout == ""
-    assert done.stderr.endswith("the upload failed 7 times, at last with 503 ServerBusy\n")
+    assert done.stderr.endswith("the upload failed 7 times, most recently with 503 ServerBusy\n")
     assert shows_no_url(done, blobs.url)
 
 
@@ -171,7 +171,9 @@ def test_a_server_that_is_not_there_is_told_by_the_kind_of_failure(topn: ModuleT
         pauses: list[float] = []
         with pytest.raises(topn.TaskError) as caught:
             topn.upload(url, b"x", sleep=pauses.append)
-    assert str(caught.value) == "the upload failed 7 times, at last with ConnectionRefusedError"
+    assert (
+        str(caught.value) == "the upload failed 7 times, most recently with ConnectionRefusedError"
+    )
     assert pauses == [1, 2, 4, 8, 16, 32]
 
 
