@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from batchspec.account.resources import Account
 from batchspec.diagnostics import BatchspecError, Diagnostic, Severity
-from batchspec.plan import region_of
 from batchspec.plan.capacity import AccountResource, Capacity, VmSize
 from batchspec.plan.metadata import SPEC
 from batchspec.plan.observed import JobFacts, PoolFacts
@@ -61,6 +60,8 @@ _Read = tuple[AccountResource | None, Mapping[str, VmSize] | None, Diagnostic | 
 
 async def _read(account: Account) -> _Read:
     """The account, the sizes of its region, and why one of them is not known."""
+    from batchspec.plan import region_of  # noqa: PLC0415 - imports the estimate of costs
+
     plane, region = account.control_plane, region_of(account.names)
     resource: AccountResource | None = None
     try:

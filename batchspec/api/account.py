@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from batchspec import local
 from batchspec.api.options import Target
-from batchspec.apply.events import Waiting
 from batchspec.cloud import (
     AccountClient,
     AnyAccount,
@@ -22,6 +21,9 @@ from batchspec.cloud import (
 )
 from batchspec.diagnostics import Diagnostic, Secret, ServiceError, UsageError, conceal
 from batchspec.spec import Spec
+
+if TYPE_CHECKING:
+    from batchspec.apply.events import Waiting
 
 _AZURE_VARIABLES = ("AZURE_BATCH_ACCOUNT", "AZURE_BATCH_ENDPOINT")
 

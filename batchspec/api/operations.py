@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from batchspec.api.account import Notices
 from batchspec.api.options import RunOptions, Target, variable_text
@@ -19,7 +20,6 @@ from batchspec.diagnostics import (
     StalePlanError,
     UsageError,
 )
-from batchspec.observe import Failure, counted_jobs, failures_of, find_task, pool_of, tasks_alike
 from batchspec.plan import (
     NO_OPTIONS,
     NO_SUCH_STEP,
@@ -33,7 +33,6 @@ from batchspec.plan import (
     detached,
     has_retries,
     newest_open,
-    no_run,
     saved_plan,
 )
 from batchspec.plan.failures import (
@@ -43,8 +42,10 @@ from batchspec.plan.failures import (
     UNUSABLE,
 )
 from batchspec.plan.observed import NODE_UNUSABLE, START_TASK_FAILED
-from batchspec.render import no_such_failure, not_failed
 from batchspec.spec import PREFIX, PoolKind, Record, Spec, environment_variable, thaw
+
+if TYPE_CHECKING:
+    from batchspec.observe import Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +230,9 @@ async def prepare_retry(
         UsageError: the spec has no run, or no failed task has such a cause or id.
         SpecError, ServiceError: as :func:`prepare_plan`.
     """
+    from batchspec.observe import counted_jobs
+    from batchspec.plan import no_run
+
     async with open_session(options, notices, needs_secrets=True, estimate=True) as session:
         if session.spec.job.schedule is None and not counted_jobs(session.observed.jobs):
             # The states of tasks are deleted with their job, by clean-up or `destroy`.
@@ -249,12 +253,16 @@ async def prepare_retry(
 
 async def _failures(session: Session) -> Sequence[Failure]:
     """The failures of the run by cause."""
+    from batchspec.observe import counted_jobs, failures_of, pool_of
+
     jobs = counted_jobs(session.observed.jobs)
     return await failures_of(session.spec, jobs, pool_of(session.spec, jobs), session.cloud)
 
 
 def _no_such_failure(causes: Sequence[str], found: Sequence[Failure]) -> Diagnostic:
     """The error: no failure has one of these causes; with the causes that exist."""
+    from batchspec.render import no_such_failure
+
     return no_such_failure(causes, found, look="batchspec failures", apply="batchspec apply")
 
 
@@ -264,6 +272,9 @@ async def _selection(session: Session, causes: Sequence[str], names: Sequence[st
     Raises:
         UsageError: there is no such task, or it did not fail.
     """
+    from batchspec.observe import counted_jobs, find_task, tasks_alike
+    from batchspec.render import not_failed
+
     jobs = counted_jobs(session.observed.jobs)
     ids: set[str] = set()
     for name in names:

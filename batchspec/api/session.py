@@ -10,18 +10,20 @@ from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanag
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from batchspec import local
 from batchspec.api.account import Notices, open_target
 from batchspec.api.loading import load_spec, load_spec_and_files
 from batchspec.api.options import RunOptions, Target
-from batchspec.apply.events import Emit, Waiting
 from batchspec.cloud import AccountClient
 from batchspec.diagnostics import BatchspecError, Diagnostic, SpecError
 from batchspec.observe import Spool, observe
 from batchspec.plan.observed import Observed, Origin
 from batchspec.spec import Rows, Spec
+
+if TYPE_CHECKING:
+    from batchspec.apply.events import Emit, Waiting
 
 OpenTarget: TypeAlias = Callable[
     [Target | None, Mapping[str, str], Notices], AbstractAsyncContextManager[AccountClient]

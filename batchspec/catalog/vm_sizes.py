@@ -153,15 +153,12 @@ _CORES_OF_NUMBER: Mapping[str, Mapping[int, int]] = {
 """Series whose number is not that of cores: A of version 1, D before version 3, G (recorded)."""
 
 
-_FAMILIES = tuple(
-    (re.compile(pattern), name)
-    for pattern, name in (
-        (r"basic_a\d+", "basicAFamily"),
-        (r"standard_a[0-7]", "standardA0_A7Family"),
-        (r"standard_a\d+m_v2", "standardAv2Family"),
-        (r"standard_m\d+(-\d+)?[lmt]?s?", "standardMSFamily"),
-        (r"standard_m\d+(-\d+)?ms_v2", "standardMSv2Family"),
-    )
+_FAMILIES = (
+    (r"basic_a\d+", "basicAFamily"),
+    (r"standard_a[0-7]", "standardA0_A7Family"),
+    (r"standard_a\d+m_v2", "standardAv2Family"),
+    (r"standard_m\d+(-\d+)?[lmt]?s?", "standardMSFamily"),
+    (r"standard_m\d+(-\d+)?ms_v2", "standardMSv2Family"),
 )
 """Families that do not have the name of their sizes (recorded)."""
 
@@ -267,7 +264,7 @@ def family(size: str) -> str:
     :func:`family_key`: their spelling varies.
     """
     for pattern, irregular in _FAMILIES:
-        if pattern.fullmatch(size.lower()):
+        if re.fullmatch(pattern, size.lower()):
             return irregular
     match = _PARTS.fullmatch(size.lower())
     if match is None:

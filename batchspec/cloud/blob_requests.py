@@ -24,17 +24,15 @@ from azure.core.pipeline import AsyncPipeline, PipelineRequest
 from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.core.rest import HttpRequest
 
-from batchspec.cloud.pipeline import RetryPolicy
+from batchspec.cloud.pipeline import USER_AGENT, RetryPolicy
 from batchspec.frozen import frozen
 from batchspec.plan.observed import LocalFile
-from batchspec.version import __version__
 
 if TYPE_CHECKING:
     from azure.core.rest import AsyncHttpResponse
     from azure.storage.blob.aio import BlobServiceClient
 
 _DEFAULT_TYPE = "application/octet-stream"
-_AGENT = f"batchspec/{__version__}"
 
 _PAGE = 5000
 """Blobs in an answer; the largest number that the service accepts."""
@@ -156,7 +154,7 @@ class BlobRequests:
         url = f"{self._service.url.rstrip('/')}/{quote(path, safe='~/')}"
         if query:
             url += f"?{urlencode(query, quote_via=quote)}"
-        headers = {"x-ms-version": self._service.api_version, "User-Agent": _AGENT, **headers}
+        headers = {"x-ms-version": self._service.api_version, "User-Agent": USER_AGENT, **headers}
         request = HttpRequest(method, url, headers=headers, content=data)
         return (await self._pipeline.run(request, stream=stream)).http_response
 

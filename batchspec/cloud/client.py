@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchspec.apply.events import Waiting
 from batchspec.cloud.account import AnyAccount
 from batchspec.cloud.timing import Limits, Timing
 from batchspec.diagnostics import Diagnostic
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
     from azure.storage.blob.aio import BlobServiceClient
 
+    from batchspec.apply.events import Waiting
     from batchspec.cloud.account_facts import Images, Quotas
     from batchspec.cloud.control_plane import ControlPlane
     from batchspec.cloud.jobs import Jobs, JobSchedules

@@ -29,7 +29,13 @@ from batchspec.cloud.control_plane import (
 from batchspec.cloud.errors import no_manager_credential, translate
 from batchspec.cloud.jobs import Jobs, JobSchedules
 from batchspec.cloud.packages import Applications
-from batchspec.cloud.pipeline import NormalizeUrlPolicy, Notice, RetryPolicy, transport
+from batchspec.cloud.pipeline import (
+    USER_AGENT,
+    NormalizeUrlPolicy,
+    Notice,
+    RetryPolicy,
+    transport,
+)
 from batchspec.cloud.pools import Nodes, Pools
 from batchspec.cloud.rest import BatchConnection
 from batchspec.cloud.sas import SasSigner
@@ -162,6 +168,7 @@ class _Clients:
         return BatchClient(
             account.batch_url,
             **_batch_credential(account, self._token),
+            base_user_agent=USER_AGENT,
             api_version=API_VERSION,
             credential_scopes=[f"{_cloud(account).audience}/.default"],
             per_call_policies=[NormalizeUrlPolicy()],
@@ -174,6 +181,7 @@ class _Clients:
         return BlobServiceClient(
             account.blob_url,
             **_blob_credential(account, self._token, account.blob_url),
+            base_user_agent=USER_AGENT,
             retry_policy=self.retry_policy(self.storage),
             transport=transport(account.blob_url, self._limits, self._verify),
             max_single_put_size=BLOCK,
@@ -182,6 +190,7 @@ class _Clients:
     def blob_options(self, url: str) -> dict[str, Any]:
         """The options of a blob client for ``url``, which can have a SAS."""
         options = {
+            "base_user_agent": USER_AGENT,
             "retry_policy": self.retry_policy(self.storage),
             "transport": transport(url, self._limits, self._verify),
         }

@@ -18,6 +18,7 @@ from azure.core.pipeline import policies
 from batchspec.cloud.account import PUBLIC, AnyAccount, AzureAccount, LocalAccount, is_loopback
 from batchspec.cloud.errors import translated
 from batchspec.cloud.facts import Json, account_resource, vm_size
+from batchspec.cloud.pipeline import USER_AGENT
 from batchspec.cloud.pools import ArmPools
 from batchspec.cloud.rest import BatchConnection, json_of, list_pages, path_segment
 from batchspec.diagnostics import Diagnostic, Secret, ServiceError
@@ -305,7 +306,7 @@ def management_client(
     pipeline: Sequence[Any] = (
         policies.RequestIdPolicy(),
         policies.HeadersPolicy(),
-        policies.UserAgentPolicy(sdk_moniker="mgmt-batch"),
+        policies.UserAgentPolicy(USER_AGENT),
         policies.ContentDecodePolicy(),
         retry,
         authentication,

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import platform
+import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
@@ -28,12 +30,14 @@ from azure.core.pipeline.policies import AsyncHTTPPolicy, SansIOHTTPPolicy
 from azure.core.pipeline.transport import AioHttpTransport, AsyncHttpTransport
 from yarl import URL
 
-from batchspec.apply.events import Waiting
-from batchspec.apply.monitor import CAUSES
 from batchspec.cloud.account import is_loopback
 from batchspec.cloud.errors import no_credential, unreachable
 from batchspec.cloud.timing import Limits, RateLimiter, ServiceTime, Timing, until
 from batchspec.diagnostics import Diagnostic, ServiceError
+from batchspec.version import __version__
+
+if TYPE_CHECKING:
+    from batchspec.apply.events import Waiting
 
 LOGGER = logging.getLogger("batchspec.requests")
 """A line for each attempt of a request, without secrets, for ``--debug``."""
@@ -87,6 +91,9 @@ class NormalizeUrlPolicy(SansIOHTTPPolicy[Any, Any]):
         request.http_request.url = str(URL(request.http_request.url))
 
 
+USER_AGENT = f"batchspec/{__version__} Python/{platform.python_version()} ({sys.platform})"
+"""What the clients call themselves. For its own text, the SDK runs ``uname -p`` in each process."""
+
 _BLOCK = 256 * 1024
 """In bytes. Streamed answers are read in pieces of up to this size."""
 
@@ -131,7 +138,7 @@ def _public_url(url: str) -> str:
     return f"{parts.netloc}{parts.path}" + (f"?{'&'.join(shown)}" if shown else "")
 
 
-Notice: TypeAlias = Callable[[Waiting], None]
+Notice: TypeAlias = "Callable[[Waiting], None]"
 """Is called when a service makes requests wait, and when it answers again."""
 
 # Options of the Storage SDK for its own retry policy. The secondary region is never read: it may be
@@ -311,8 +318,12 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
         self._reported_at = now
         if self._reported is not None and self._reported.code == code:
             return
+        # Most commands report no wait.
+        from batchspec.apply.events import Waiting  # noqa: PLC0415
+        from batchspec.apply.monitor import CAUSES  # noqa: PLC0415
+
         if self._reported is not None:
-            self._notice(Waiting(self._reported.code, self._reported.subject, resolved=True))
+            self._notice(_end(self._reported))
         host = urlsplit(request.http_request.url).netloc
         summary = f"{host} {_SUMMARIES[code]}; the request is repeated"
         action = CAUSES[code].action
@@ -322,8 +333,13 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
     def _resolve(self, sent: float) -> None:
         """Report that the service answers again, by a request that was sent after the report."""
         if self._reported is not None and sent > self._reported_at:
-            self._notice(Waiting(self._reported.code, self._reported.subject, resolved=True))
+            self._notice(_end(self._reported))
             self._reported = None
+
+
+def _end(wait: Waiting) -> Waiting:
+    """The end of a wait."""
+    return type(wait)(wait.code, wait.subject, resolved=True)
 
 
 def _is_unsent(error: AzureError) -> bool:

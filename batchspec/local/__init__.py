@@ -1,8 +1,9 @@
 """The embedded Batch service and its blob store: start, status, stop.
 
 This is the public interface, for batchspec and for other programs. The package imports nothing of
-batchspec except ``autoscale``, ``catalog`` and ``property_rules``. Importing it loads neither the
-HTTP server nor the engine, which run in the daemon, a separate process.
+batchspec except ``autoscale``, ``catalog``, ``property_rules`` and ``frozen``. Importing it loads
+neither the HTTP server nor the engine, which run in the daemon, a separate process, and not what
+only a start needs.
 
     endpoints = start()
     client = BatchClient(
@@ -15,15 +16,13 @@ from __future__ import annotations
 import os
 import sys
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from batchspec.local.azurite import AzuriteStatus, find_nodejs
-from batchspec.local.azurite import azurite_status as _azurite_status
-from batchspec.local.azurite import install as _install
 from batchspec.local.daemon import (
     Demands,
     Endpoints,
-    Format,
     Home,
     State,
     Status,
@@ -32,10 +31,12 @@ from batchspec.local.daemon import (
     start_daemon,
     stop_daemon,
 )
-from batchspec.local.daemon import env as _env
-from batchspec.local.daemon import variables as _variables
 from batchspec.local.settings import NO_OPTIONS, Settings, Simulation, SimulationOptions
 from batchspec.local.startup import LocalError, Notify, StartupPhase
+
+if TYPE_CHECKING:
+    from batchspec.local.azurite import AzuriteStatus
+    from batchspec.local.daemon import Format
 
 __all__ = [
     "NO_OPTIONS",
@@ -140,12 +141,16 @@ def variables(endpoints: Endpoints, *, now: datetime | None = None) -> dict[str,
 
     They contain a SAS that is valid for 30 days from ``now``, by default the current time.
     """
-    return _variables(endpoints, now or datetime.now(UTC))
+    from batchspec.local import daemon  # noqa: PLC0415
+
+    return daemon.variables(endpoints, now or datetime.now(UTC))
 
 
 def env(endpoints: Endpoints, format: Format, *, now: datetime | None = None) -> str:  # noqa: A002
     """:func:`variables` as text in ``format``, one variable per line."""
-    return _env(endpoints, format, now or datetime.now(UTC))
+    from batchspec.local import daemon  # noqa: PLC0415
+
+    return daemon.env(endpoints, format, now or datetime.now(UTC))
 
 
 def install(*, notify: Notify = _ignore) -> Path:
@@ -154,9 +159,11 @@ def install(*, notify: Notify = _ignore) -> Path:
     Raises:
         LocalError: there is no Node.js, or npm cannot install Azurite.
     """
+    from batchspec.local import azurite  # noqa: PLC0415 - only an installation needs it
+
     settings = _settings(None)
-    return _install(
-        find_nodejs(settings),
+    return azurite.install(
+        azurite.find_nodejs(settings),
         settings.cache,
         search_path=settings.path,
         environ=dict(os.environ),
@@ -178,7 +185,9 @@ def azurite_status() -> AzuriteStatus:
     Raises:
         LocalError: Node.js or npm is missing; the fix shows how to install it.
     """
-    return _azurite_status(_settings(None))
+    from batchspec.local import azurite  # noqa: PLC0415 - as in `install`
+
+    return azurite.azurite_status(_settings(None))
 
 
 def _settings(
@@ -195,3 +204,10 @@ def _settings(
 
 def _home(data: Path | None) -> Home:
     return Home(_settings(data).data)
+
+
+def __getattr__(name: str) -> object:
+    modules = {"AzuriteStatus": "azurite", "Format": "daemon"}
+    if name not in modules:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{modules[name]}"), name)

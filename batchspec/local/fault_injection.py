@@ -19,7 +19,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from difflib import get_close_matches
 from enum import StrEnum
@@ -27,6 +26,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from batchspec.catalog.vm_sizes import family_key
+from batchspec.frozen import frozen
 from batchspec.local.startup import LocalError
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h)", re.ASCII)
@@ -111,7 +111,7 @@ DEFAULT_DURATIONS: Mapping[FaultKind, timedelta] = {
 """The kinds that have a duration, and its default."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FaultRule:
     """One kind of fault: its probability in percent, and its duration if it has one.
 
@@ -131,7 +131,7 @@ class FaultRule:
         return f"{self.kind}{at}={self.percent:g}%{duration}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Quota:
     """A quota of the account; that of dedicated cores can be limited to one VM ``family``."""
 
@@ -146,7 +146,7 @@ class Quota:
         return f"{self.kind}{at}={self.limit}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FaultInjection:
     """The injected faults. ``quotas`` limit the account; ``seed`` selects the random numbers.
 

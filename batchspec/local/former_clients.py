@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from batchspec.frozen import frozen
+
 _LOG = logging.getLogger("batchspec.local.http")
 _FILE = "former-clients.json"
 _MOST = 50
@@ -27,7 +29,7 @@ _PRODUCTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FormerClient:
     """A client, by the product in its user agent, and the api-version that it speaks."""
 

@@ -20,10 +20,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from batchspec.frozen import frozen
 
 if sys.platform != "win32":
     import fcntl
@@ -146,7 +147,7 @@ _EXITING = 0x4
 """``PF_EXITING`` among a process's flags, of Linux's ``sched.h``."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Process:
     """A process id and the start time ``born``, by which two processes with the same id differ."""
 
@@ -296,7 +297,7 @@ def kill_orphans(data: Path) -> int:
     return len(stopped)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Process:
     pid: int
     state: str

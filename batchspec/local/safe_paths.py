@@ -11,10 +11,11 @@ import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
+
+from batchspec.frozen import frozen
 
 MAX_DEPTH = 100
 """Maximum depth of a recursive listing, which keeps one descriptor open for each level."""
@@ -29,7 +30,7 @@ class OutsideError(Exception):
     """The path leads out of the directory, or is neither a file nor a directory."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """A file or directory; ``name`` is its path relative to the root, with ``/``."""
 
@@ -40,7 +41,7 @@ class Entry:
     mode: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Owner:
     """The owner of what is created: ids of user and group. ``mode`` is that of directories."""
 
@@ -70,7 +71,7 @@ def split(path: str) -> tuple[str, ...]:
     return parts
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Root:
     """The directory with the components ``below`` in ``base``, which tasks cannot change.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Self
@@ -16,6 +15,7 @@ from typing import Self
 import platformdirs
 
 from batchspec.catalog import NODE_ALLOCATION, NODE_RELEASE
+from batchspec.frozen import frozen
 from batchspec.local.fault_injection import (
     NO_FAULTS,
     FaultInjection,
@@ -43,7 +43,7 @@ clock.
 """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SimulationOptions:
     """Options of the user; the environment sets those that are ``None``."""
 
@@ -62,7 +62,7 @@ class SimulationOptions:
 NO_OPTIONS = SimulationOptions()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Simulation:
     """The conditions under which a service runs.
 
@@ -192,7 +192,7 @@ MEMORY, PROCESSES = "BATCHSPEC_LOCAL_TASK_MEMORY", "BATCHSPEC_LOCAL_TASK_PROCESS
 _SIZE = re.compile(r"(\d{1,15})([KMGT]?)", re.ASCII | re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Limits:
     """Limits of a task: memory in bytes and number of processes; ``None`` is no limit."""
 
@@ -231,7 +231,7 @@ def _read(name: str, text: str, *, units: bool = True) -> int | None:
     return value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TrustFiles:
     """Files with which clients trust the certificate of the services, in PEM format.
 
@@ -252,7 +252,7 @@ class TrustFiles:
         return dict.fromkeys(names, str(self.bundle))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settings:
     """The settings of an embedded service.
 
@@ -321,7 +321,7 @@ _IDENTITY = re.compile(r"([\w.-]{1,128})\s*=\s*(.*)", re.ASCII)
 _RIGHT = re.compile(r"(\*|[a-z0-9$][a-z0-9-]{0,62})\s*:\s*(read|write)", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IdentityRights:
     """The rights of managed identities: which identity may read or write which container.
 

@@ -26,10 +26,10 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from batchspec.frozen import frozen
 from batchspec.local.safe_paths import Owner
 from batchspec.local.settings import TASK_USERS
 
@@ -49,7 +49,7 @@ NODE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PROBE = 'cd "$1" || exit 3; test -x "$2" || exit 4'
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TaskUser:
     """A user: ids of user and group, and the ids of its other groups; ``uid`` 0 is elevated."""
 
@@ -67,7 +67,7 @@ class UnknownUserError(Exception):
     """The pool has no user account with this name."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Owners:
     """The owners of a task's ``directory``, and of the ``folders`` of the service above it."""
 
@@ -75,7 +75,7 @@ class Owners:
     folders: Owner
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UserIds:
     """The range of ids of a data folder; it begins with ``first``."""
 
@@ -168,7 +168,7 @@ def _is_elevated(account: Mapping[str, Any]) -> bool:
     return bool(account.get("elevationLevel", "nonadmin").lower() == "admin")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Separation:
     """Whether tasks run as separate users: their ``ids``, or the reason why not.
 

@@ -17,6 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, field
+from functools import cache
 from typing import Any
 
 from batchspec.frozen import frozen
@@ -77,33 +78,36 @@ _LONGEST_LINE = 200
 """Characters of a line that are compared and shown."""
 _SHORTEST_NAME = 4
 """Characters; shorter words are in too many others to be masked as names."""
-_NOISE = re.compile(
-    r"""\s+at\s            # a frame of a Java or JavaScript stack trace
+_NOISE = r"""\s+at\s            # a frame of a Java or JavaScript stack trace
     | \s+File\s"           # one of a Python traceback
     | \s*\.\.\.\s\d+\smore # Java, too
     | \s*\|?\s*[~^]+       # what points at a column of the line before
     | \s*Traceback\s
     | \s*note:\s           # what Rust and GCC add
     | \s*exit\sstatus\s\d+$
-    """,
-    re.VERBOSE,
-)
+    """
 """Lines of a stack trace and closing remarks, which do not describe the error."""
 _TIME = r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)?"
-_MASKS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>)\]]+", re.IGNORECASE), "<url>"),
-    (re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE), "<id>"),
-    (re.compile(_TIME), "<time>"),
-    (re.compile(r"\b\d\d?:\d\d(?::\d\d(?:[.,]\d+)?)\b"), "<time>"),
-    (re.compile(r"(?<![\w])[A-Za-z]:\\[^\s'\"<>|:,;)\]]+"), "<path>"),
-    (re.compile(r"(?<![\w<])(?:~|\.{1,2})?/[^\s'\"<>|:,;)\]]+"), "<path>"),
-    (re.compile(r"(?<![\w<./-])[\w.-]+(?:/[\w.-]+)+"), "<path>"),
-    (re.compile(r"\btvm[a-z]*-[\w-]+"), "<node>"),
-    (re.compile(r"\b0x[0-9a-f]+\b", re.IGNORECASE), "<n>"),
-    (re.compile(r"\b(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{7,}\b", re.IGNORECASE), "<id>"),
-    (re.compile(r"(?<![A-Za-z<])[-+]?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?", re.IGNORECASE), "<n>"),
-    (re.compile(r"\d+"), "<n>"),
-)
+_FIRST_MASKS, _OTHER_MASKS = slice(6), slice(6, None)
+
+
+@cache
+def _masks() -> tuple[tuple[re.Pattern[str], str], ...]:
+    """What is masked, in order; compiled with the first failure."""
+    return (
+        (re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>)\]]+", re.IGNORECASE), "<url>"),
+        (re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE), "<id>"),
+        (re.compile(_TIME), "<time>"),
+        (re.compile(r"\b\d\d?:\d\d(?::\d\d(?:[.,]\d+)?)\b"), "<time>"),
+        (re.compile(r"(?<![\w])[A-Za-z]:\\[^\s'\"<>|:,;)\]]+"), "<path>"),
+        (re.compile(r"(?<![\w<])(?:~|\.{1,2})?/[^\s'\"<>|:,;)\]]+"), "<path>"),
+        (re.compile(r"(?<![\w<./-])[\w.-]+(?:/[\w.-]+)+"), "<path>"),
+        (re.compile(r"\btvm[a-z]*-[\w-]+"), "<node>"),
+        (re.compile(r"\b0x[0-9a-f]+\b", re.IGNORECASE), "<n>"),
+        (re.compile(r"\b(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{7,}\b", re.IGNORECASE), "<id>"),
+        (re.compile(r"(?<![A-Za-z<])[-+]?\d+(?:[.,]\d+)*(?:e[-+]?\d+)?", re.IGNORECASE), "<n>"),
+        (re.compile(r"\d+"), "<n>"),
+    )
 
 
 def last_line(text: str) -> str:
@@ -114,7 +118,8 @@ def last_line(text: str) -> str:
     """
     lines = [line for line in text.splitlines() if line.strip()]
     for line in reversed(lines):
-        if not _NOISE.match(line) and any(character.isalpha() for character in line):
+        has_word = any(character.isalpha() for character in line)
+        if has_word and not re.match(_NOISE, line, re.VERBOSE):
             return line.strip()
     return lines[-1].strip() if lines else ""
 
@@ -126,12 +131,12 @@ def signature(text: str, *names: str) -> str:
     :func:`distinctive_parts`.
     """
     line = last_line(text)[: 2 * _LONGEST_LINE]
-    for pattern, mask in _MASKS[:6]:
+    for pattern, mask in _masks()[_FIRST_MASKS]:
         line = pattern.sub(mask, line)
     for name in sorted(set(names), key=len, reverse=True):
         if len(name) >= _SHORTEST_NAME:
             line = re.sub(rf"(?<![\w<]){re.escape(name)}(?![\w>])", "<id>", line)
-    for pattern, mask in _MASKS[6:]:
+    for pattern, mask in _masks()[_OTHER_MASKS]:
         line = pattern.sub(mask, line)
     line = re.sub(r"(<\w+>)(?:[-_.]?\1)+", r"\1", line)
     return line[:_LONGEST_LINE].strip()

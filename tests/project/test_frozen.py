@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, asdict, astuple, dataclass, field, fields, replace
@@ -73,6 +74,22 @@ def test_values(decorate: Callable[[type[Any]], type[Any]]) -> None:
             pass
         case _:
             pytest.fail("no positional patterns")
+
+
+@BOTH
+def test_a_derived_class_is_used_before_its_base(
+    decorate: Callable[[type[Any]], type[Any]],
+) -> None:
+    base, derived, _ = _classes(decorate)
+
+    class Plain(base):  # type: ignore[misc]
+        pass
+
+    assert list(inspect.signature(Plain).parameters) == ["name", "sizes", "secret", "note"]
+    assert Plain("a").name == "a"
+    assert derived("a", [1], extra=2).total == 4
+    assert base("a", [1]).sizes == [1]
+    assert base.__init__.__qualname__.endswith("__init__")
 
 
 @BOTH

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from batchspec import local
 
 ROOT = Path(__file__).parents[2]
 LATE = ("azure", "aiohttp", "uvicorn", "cryptography", "msal", "asyncio", "pydantic", "rich")
@@ -28,6 +31,31 @@ def test_validate_imports_nothing_of_steps_accounts_and_runs() -> None:
     packages = ("api.session", "apply.executor", "cloud", "local", "plan.build", "plan.actions")
     unneeded = tuple(f"batchspec.{name}" for name in (*packages, "plan.cost", "pricing", "render"))
     assert imported(["validate", "specs/topn.yaml"], unneeded) == "0 []"
+
+
+def test_a_plan_imports_nothing_of_a_start_and_of_runs(
+    shared_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("specs", "task_app"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    local.start(shared_home)
+    monkeypatch.setenv("BATCHSPEC_LOCAL_HOME", str(shared_home))
+    unneeded = (
+        "apply.executor",
+        "apply.monitor",
+        "local.agent",
+        "local.azurite",
+        "local.daemon.client_access",
+        "local.wire",
+        "observe.failures",
+        "observe.task_output",
+        "plan.attach",
+        "render.questions",
+        "render.report",
+    )
+    modules = (*SELDOM, *(f"batchspec.{name}" for name in unneeded))
+    plan = ["plan", str(tmp_path / "specs" / "topn.yaml")]
+    assert imported(plan, (*modules, "azure.core", "azure.mgmt")) == "0 ['azure.core']"
 
 
 def test_a_simple_spec_is_read_without_optional_libraries() -> None:

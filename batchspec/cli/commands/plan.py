@@ -48,8 +48,6 @@ async def plan(
 ) -> int:
     """Show the steps in order, each with its reason. Changes nothing in the account."""
     from batchspec.api import prepare_plan
-    from batchspec.plan import plan_file_text
-    from batchspec.render import plan_saved
 
     options = run_options(spec, variables, variable_files, target, max_cost=max_cost)
     plan_options = PlanOptions(rerun=rerun, replace=frozenset(replace or ()), step=step)
@@ -57,6 +55,9 @@ async def plan(
         async with prepare_plan(options, plan_options, ConsoleNotices(options)) as prepared:
             show_plan(prepared.plan, output_format, verbose=verbose)
             if out is not None:
+                from batchspec.plan import plan_file_text
+                from batchspec.render import plan_saved
+
                 _write(out, plan_file_text(prepared.saved()))
                 err(plan_saved(out))
     except SpecError as error:

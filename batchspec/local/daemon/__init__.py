@@ -4,7 +4,9 @@ In: `Settings`. Out: the `Endpoints` of a running service. :mod:`.serve` is the 
 other modules run in the processes that use it and must stay quick to import.
 """
 
-from batchspec.local.daemon.client_access import Format, env, variables
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from batchspec.local.daemon.control import (
     Demands,
     ReadinessReporter,
@@ -26,6 +28,9 @@ from batchspec.local.daemon.status import (
     read_status,
     write_announcement,
 )
+
+if TYPE_CHECKING:
+    from batchspec.local.daemon.client_access import Format, env, variables
 
 __all__ = [
     "Account",
@@ -50,3 +55,10 @@ __all__ = [
     "variables",
     "write_announcement",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Few clients ask for variables of other clients.
+    if name not in {"Format", "env", "variables"}:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.client_access"), name)

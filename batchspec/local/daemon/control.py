@@ -17,17 +17,19 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from batchspec.local.azurite import STOP_SECONDS, NodeJs, find_nodejs, install
+from batchspec.frozen import frozen
 from batchspec.local.daemon.home import Account, Home
 from batchspec.local.daemon.status import Endpoints, read_announcement
 from batchspec.local.fault_injection import check_operations
 from batchspec.local.process import Lock, Process, held, kill_orphans, unmount_below, wait_free
 from batchspec.local.settings import Settings, Simulation
 from batchspec.local.startup import LocalError, Notify, StartupPhase, last_lines
+
+if TYPE_CHECKING:
+    from batchspec.local.azurite import NodeJs
 
 
 class ReadinessReporter:
@@ -86,7 +88,7 @@ _FAILED_START_SECONDS = 15.0
 _START_POLL = 0.02
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Demands:
     """What a service that already runs must have to be used.
 
@@ -115,6 +117,9 @@ def start_daemon(settings: Settings, demands: Demands, *, notify: Notify) -> End
     with exclusive(home, notify):
         if endpoints := _await_running(home, demands):
             return endpoints
+        # Clients of a running service do not need it.
+        from batchspec.local.azurite import find_nodejs, install  # noqa: PLC0415
+
         node = find_nodejs(settings)
         install(
             node,
@@ -406,6 +411,8 @@ def end_orphans(home: Home) -> bool:
 def _end_azurite(home: Home) -> bool:
     if not held(home.azurite_lock):
         return False
+    from batchspec.local.azurite import STOP_SECONDS  # noqa: PLC0415  as in start_daemon
+
     azurite = Process.read(home.azurite_lock)
     for number, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
         # Linux sent it SIGTERM when the daemon ended. After a second SIGTERM it would exit at once

@@ -10,10 +10,11 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Self
 
+from batchspec.frozen import frozen
 from batchspec.local.startup import LocalError
 from batchspec.local.task_users import private_mode
 
@@ -21,7 +22,7 @@ _TRASH = "trash-"
 _STATE_FOLDERS = ("batch", "blobs")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Home:
     """The data folder of one local account; it contains all of its state."""
 
@@ -203,7 +204,7 @@ _KEY_BYTES = 64  # as long as Azure's
 _TOKEN_BYTES = 48
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Account:
     """Names and credentials of the Batch account and the storage account; keys are base64.
 

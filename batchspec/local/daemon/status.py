@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from batchspec.frozen import frozen
 from batchspec.local.daemon.home import Account, Home, write_private
 from batchspec.local.former_clients import FormerClient, read_former_clients
 from batchspec.local.process import Process, held
@@ -18,7 +19,7 @@ from batchspec.local.settings import REAL_TIME, Simulation, SimulationOptions, T
 from batchspec.local.task_users import ALL_AS_SERVICE, Separation, UserIds
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HttpsEndpoints:
     """The https addresses of a service, and the files with which clients trust its certificate."""
 
@@ -27,7 +28,7 @@ class HttpsEndpoints:
     trust: TrustFiles
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Endpoints:
     """Addresses and credentials of the Batch service and its storage; keys are base64.
 
@@ -76,7 +77,7 @@ def connection_string(url: str, account: str, key: str) -> str:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Announcement:
     """What the daemon publishes about itself while it is ready; it contains no key.
 
@@ -114,7 +115,7 @@ class Announcement:
 def write_announcement(home: Home, announcement: Announcement) -> None:
     """Write the announcement atomically."""
     simulation = announcement.simulation
-    data = {name: getattr(announcement, name) for name in Announcement.__slots__} | {
+    data = {each.name: getattr(announcement, each.name) for each in fields(announcement)} | {
         "started": announcement.started.isoformat(),
         "simulation": {
             "speed": simulation.speed,
@@ -176,7 +177,7 @@ class State(StrEnum):
     """It was killed and left files or processes; ``start`` and ``stop`` clean them up."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Status:
     """The status of the service.
 
