@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from hashlib import blake2b
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -26,13 +26,13 @@ from batchspec.apply.context import Progress, StepContext, StepResult
 from batchspec.apply.events import Emit, Noticed
 from batchspec.apply.ports import World
 from batchspec.apply.private_files import open_private, private_folder
+from batchspec.apply.safe_path import UNSAFE, ResultPaths, not_downloaded
 from batchspec.diagnostics import Diagnostic, DiskError, ServiceError, Severity, counted
 from batchspec.plan.actions import DownloadResults
 from batchspec.plan.metadata import WorkSet
 from batchspec.plan.observed import Blob
 from batchspec.plan.receipt import (
     NAMED_FILES,
-    PROTECTED,
     DownloadedFile,
     receipt_entries,
     receipt_head,
@@ -42,9 +42,6 @@ from batchspec.plan.receipt import (
     receipt_prefix,
     superseded_files,
 )
-
-UNSAFE = "unsafe-result"
-"""The code of the errors of blobs that are not downloaded although all others are."""
 
 _WORKERS = 16
 """Measured: with more, small files are slower again on one core of the client."""
@@ -117,7 +114,7 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
                 if error.errno not in _NAME_ERRORS or not action.to.is_dir():
                     raise
                 reason = error.strerror or str(error)
-                refused.append(_not_downloaded(blob.name, reason, _OTHER_NAME, _BAD_NAME))
+                refused.append(not_downloaded(blob.name, reason, _OTHER_NAME, _BAD_NAME))
             progress.finish()
 
         await for_each(
@@ -216,7 +213,7 @@ class _Download:
         container = self.action.container
         path = self._paths.path(blob.name)
         if self.action.flat and path.name in self._taken:
-            raise _not_downloaded(
+            raise not_downloaded(
                 blob.name,
                 f"another result has the name {path.name} too",
                 "Remove `flat: true` from `results`, or exclude one of the blobs with `match`.",
@@ -233,7 +230,7 @@ class _Download:
                 digest = _digest(path, size) or b""
                 return DownloadedFile(container, blob.name, path, size, digest, blob.work)
             if self._is_source(path):
-                raise _not_downloaded(
+                raise not_downloaded(
                     blob.name,
                     f"it would replace {path.name}, a file of the spec",
                     "Use another folder in `results.to`, or exclude the blob with `match`.",
@@ -275,60 +272,6 @@ async def _matching(
         if matches and not older(blob):
             progress.items += 1
             yield blob
-
-
-class ResultPaths:
-    """The paths below ``folder`` to which blobs are downloaded; ``flat`` drops their folders."""
-
-    def __init__(self, folder: Path, *, flat: bool) -> None:
-        self._folder, self._flat = folder, flat
-        self._root = Path(os.path.realpath(folder))
-        self._parent: tuple[str, ...] | None = None
-        self._real_parent = ""
-
-    def path(self, name: str) -> Path:
-        """The path of a blob.
-
-        Raises:
-            ServiceError: the name leads out of the folder (``..``, a root, a drive or a symbolic
-                link) or into one of :data:`PROTECTED`, or is not a valid file name.
-        """
-        if not name or "\0" in name or "\\" in name:
-            raise _unsafe(name)
-        parts = PurePosixPath(name).parts
-        if self._flat:
-            parts = parts[-1:]
-        if not parts or any(part in {"..", "/"} or Path(part).drive for part in parts):
-            raise _unsafe(name)
-        path = self._folder.joinpath(*parts)
-        # A listing has the blobs of a folder in a row: it is resolved for the first of them.
-        if parts[:-1] != self._parent:
-            self._parent, self._real_parent = parts[:-1], os.path.realpath(path.parent)
-        real = Path(self._real_parent, parts[-1])
-        if real.is_symlink():
-            real = Path(os.path.realpath(real))
-        if not real.is_relative_to(self._root):
-            raise _unsafe(name)
-        if any(part.lower() in PROTECTED for part in real.parts):
-            raise _not_downloaded(
-                name,
-                "its path leads into `.git` or `.batchspec`",
-                "Use another folder in `results.to`, or exclude the blob with `match`.",
-            )
-        return path
-
-
-def _not_downloaded(name: str, reason: str, fix: str, detail: str = "") -> ServiceError:
-    summary = f"the blob {name!r} was not downloaded: {reason}"
-    return ServiceError(Diagnostic(UNSAFE, summary, detail=detail, fix=fix), code=UNSAFE)
-
-
-def _unsafe(name: str) -> ServiceError:
-    return _not_downloaded(
-        name,
-        "its name leads out of the results folder",
-        "Rename the blob, or exclude it with `match`.",
-    )
 
 
 @asynccontextmanager

@@ -1,35 +1,49 @@
 """Put Blob, Get Blob and List Blobs as single requests, through a short pipeline.
 
 The convenience methods of the SDK take most of the time of a small file: they create a client for
-each blob and serialize some forty options, and its pipeline has sixteen policies. A download of the
-SDK reads a blob by ranges into memory; here it is one stream. A listing of the SDK fills some fifty
-attributes of each blob, which takes ten times as long as to parse the XML
-(``benchmarks/rows_transfers.py``).
+each blob and serialize some forty options, its pipeline has sixteen policies, and its answers copy
+their headers into a dictionary that is written in Python. A download of the SDK reads a blob by
+ranges into memory; here it is one stream. A listing of the SDK fills some fifty attributes of each
+blob, which takes ten times as long as to parse the XML (``benchmarks/rows_transfers.py``).
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
+import hashlib
+import hmac
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from email.utils import formatdate
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode
 from xml.etree import ElementTree
 
-from azure.core.exceptions import DecodeError, HttpResponseError
-from azure.core.pipeline import AsyncPipeline, PipelineRequest
-from azure.core.pipeline.policies import SansIOHTTPPolicy
-from azure.core.rest import HttpRequest
+import aiohttp
+from azure.core.exceptions import (
+    DecodeError,
+    HttpResponseError,
+    IncompleteReadError,
+    ServiceRequestError,
+    ServiceRequestTimeoutError,
+    ServiceResponseError,
+    ServiceResponseTimeoutError,
+)
+from azure.core.pipeline import PipelineContext, PipelineRequest, PipelineResponse
+from azure.core.pipeline.policies import AsyncHTTPPolicy
+from azure.storage.blob._shared.authentication import SharedKeyCredentialPolicy
+from yarl import URL
 
 from batchspec.cloud.pipeline import USER_AGENT, RetryPolicy
 from batchspec.frozen import frozen
 from batchspec.plan.observed import LocalFile
 
 if TYPE_CHECKING:
-    from azure.core.rest import AsyncHttpResponse
+    from azure.core.pipeline.transport import AioHttpTransport
     from azure.storage.blob.aio import BlobServiceClient
 
 _DEFAULT_TYPE = "application/octet-stream"
@@ -49,21 +63,174 @@ class ListedBlob:
     metadata: Mapping[str, str]
 
 
-class _AttemptHeaders(SansIOHTTPPolicy[Any, Any]):
+@contextlib.contextmanager
+def _sdk_errors() -> Iterator[None]:
+    """Raise the exceptions of aiohttp as those that the SDK raises for them."""
+    try:
+        yield
+    except aiohttp.ClientPayloadError as error:
+        raise IncompleteReadError(error, error=error) from error
+    except aiohttp.ClientResponseError as error:
+        raise ServiceResponseError(error, error=error) from error
+    except aiohttp.ConnectionTimeoutError as error:
+        raise ServiceRequestTimeoutError(error, error=error) from error
+    except TimeoutError as error:
+        raise ServiceResponseTimeoutError(error, error=error) from error
+    except aiohttp.ClientError as error:
+        raise ServiceRequestError(error, error=error) from error
+
+
+class BlobAnswer:
+    """An answer, as the policies of the SDK expect it; ``content`` is empty until it is read.
+
+    The bytes are those that the service stores, also of a blob with a Content-Encoding: the listing
+    has their length and MD5.
+    """
+
+    __slots__ = ("_answer", "content", "headers", "location_mode", "reason", "status_code")
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self._answer = answer
+        self.status_code = answer.status
+        self.reason = answer.reason
+        self.headers: Mapping[str, str] = answer.headers
+        self.content = b""
+        self.location_mode = ""
+
+    async def read(self) -> bytes:
+        """The whole body.
+
+        Raises:
+            AzureError: the answer was interrupted.
+        """
+        with _sdk_errors():
+            self.content = await self._answer.read()
+        return self.content
+
+    async def read_part(self) -> bytes:
+        """The bytes that have arrived, without a copy; empty at the end of the body.
+
+        Raises:
+            AzureError: the answer was interrupted.
+        """
+        with _sdk_errors():
+            data, _ = await self._answer.content.readchunk()
+        return data
+
+    async def close(self) -> None:
+        """Return the connection to the pool, or close it if the body has not been read."""
+        self._answer.close()
+
+
+class _Request:
+    """A request as the policies of the SDK expect it; ``url`` is that which is sent."""
+
+    __slots__ = ("content", "headers", "method", "target", "url")
+
+    def __init__(
+        self, method: str, target: URL, headers: dict[str, str], content: bytes | None
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.url = str(target)
+        self.headers = headers
+        self.content = content
+
+
+class _Sender(AsyncHTTPPolicy[Any, Any]):
+    """The last policy: sends over the connections of a client of the SDK, with its time limits."""
+
+    def __init__(self, sdk: Any) -> None:
+        super().__init__()
+        self._sdk: AioHttpTransport = sdk
+        config = self._sdk.connection_config
+        self._options: dict[str, Any] = {
+            "timeout": aiohttp.ClientTimeout(
+                sock_connect=config.timeout, sock_read=config.read_timeout
+            ),
+            "allow_redirects": False,
+            # Azure Storage signs the header, and aiohttp adds it to requests without content.
+            "skip_auto_headers": ("Content-Type",),
+            "ssl": self._sdk._build_ssl_config(cert=config.cert, verify=config.verify),
+        }
+
+    async def send(self, request: PipelineRequest[Any]) -> PipelineResponse[Any, Any]:
+        session: aiohttp.ClientSession = self._sdk.session
+        sent: _Request = request.http_request
+        with _sdk_errors():
+            answer = BlobAnswer(
+                await session.request(
+                    sent.method,
+                    sent.target,
+                    headers=sent.headers,
+                    data=sent.content,
+                    **self._options,
+                )
+            )
+        # Here, so that the request is repeated if its answer is interrupted.
+        if not request.context.options["stream"]:
+            await answer.read()
+        return PipelineResponse(sent, answer, request.context)
+
+
+class _Attempt(AsyncHTTPPolicy[Any, Any]):
     """The headers of one attempt: the service refuses a date older than 15 minutes.
 
     ``given`` are those of every request of the client.
     """
 
-    def __init__(self, given: Mapping[str, str]) -> None:
+    def __init__(self, given: Mapping[str, str], sign: Callable[[_Request], None] | None) -> None:
         super().__init__()
         self._given = given
+        self._sign = sign
 
-    def on_request(self, request: PipelineRequest[Any]) -> None:
-        headers = request.http_request.headers
-        headers["x-ms-date"] = formatdate(time.time(), usegmt=True)
-        headers["x-ms-client-request-id"] = str(uuid.uuid4())
-        headers.update(self._given)
+    async def send(self, request: PipelineRequest[Any]) -> PipelineResponse[Any, Any]:
+        sent: _Request = request.http_request
+        sent.headers["x-ms-date"] = formatdate(time.time(), usegmt=True)
+        sent.headers["x-ms-client-request-id"] = str(uuid.uuid4())
+        sent.headers.update(self._given)
+        if self._sign is not None:
+            self._sign(sent)
+        return await self.next.send(request)
+
+
+_SIGNED = (
+    "Content-Encoding",
+    "Content-Language",
+    "Content-Length",
+    "Content-MD5",
+    "Content-Type",
+    "Date",
+    "If-Modified-Since",
+    "If-Match",
+    "If-None-Match",
+    "If-Unmodified-Since",
+    "Range",
+)
+"""The headers of the string to sign, in its order (REST reference, Authorize with Shared Key)."""
+
+
+class _SharedKey:
+    """Signs a request with the key of the account; all headers are written as in the reference."""
+
+    def __init__(self, account: str, key: str) -> None:
+        self._account = account
+        self._keyed = hmac.new(base64.b64decode(key), digestmod=hashlib.sha256)
+
+    def __call__(self, request: _Request) -> None:
+        headers, target = request.headers, request.target
+        lines = [request.method, *(headers.get(name, "") for name in _SIGNED)]
+        if lines[3] == "0":
+            lines[3] = ""
+        names = sorted(name for name in headers if name.startswith("x-ms-"))
+        lines += [f"{name}:{headers[name]}" for name in names]
+        lines.append(f"/{self._account}{target.raw_path}")
+        if target.raw_query_string:
+            lines += [f"{name.lower()}:{value}" for name, value in sorted(target.query.items())]
+        keyed = self._keyed.copy()
+        keyed.update("\n".join(lines).encode())
+        signature = base64.b64encode(keyed.digest()).decode("ascii")
+        headers["Authorization"] = f"SharedKey {self._account}:{signature}"
 
 
 class BlobRequests:
@@ -71,14 +238,20 @@ class BlobRequests:
 
     def __init__(self, service: BlobServiceClient, retry: RetryPolicy) -> None:
         self._service = service
-        # The SDK has no public names for its connections, its headers, and the policy that signs. A
-        # policy belongs to one pipeline.
-        transport: Any = service._pipeline._transport
-        headers: Any = service._config.headers_policy
-        signing = copy.copy(service._credential_policy)
-        policies: Any = (retry, _AttemptHeaders(headers.headers), signing)
-        self._pipeline: AsyncPipeline[HttpRequest, AsyncHttpResponse]
-        self._pipeline = AsyncPipeline(transport, policies)
+        self._base = service.url.rstrip("/")
+        # The SDK has no public names for its connections, its headers, and the policy that signs.
+        sdk: Any = service
+        signing: Any = sdk._credential_policy
+        key = isinstance(signing, SharedKeyCredentialPolicy)
+        sign = _SharedKey(signing.account_name, signing.account_key) if key else None
+        policies: list[Any] = [retry, _Attempt(sdk._config.headers_policy.headers, sign)]
+        if signing is not None and not key:
+            # A policy belongs to one pipeline.
+            policies.append(copy.copy(signing))
+        policies.append(_Sender(sdk._pipeline._transport))
+        for policy, following in pairwise(policies):
+            policy.next = following
+        self._first = retry
 
     async def put(self, container: str, file: LocalFile, data: bytes) -> None:
         """Write a block blob with the content of a file. The service checks and keeps its MD5.
@@ -99,9 +272,7 @@ class BlobRequests:
         if response.status_code != 201:
             raise _error(response)
 
-    async def get(
-        self, container: str, name: str, *, start: int = 0, etag: str = ""
-    ) -> AsyncHttpResponse:
+    async def get(self, container: str, name: str, *, start: int = 0, etag: str = "") -> BlobAnswer:
         """The answer with the bytes of a blob from ``start`` on, not yet read; close it.
 
         With an ``etag``, only that version of the blob.
@@ -150,20 +321,24 @@ class BlobRequests:
         *,
         query: Mapping[str, str] | None = None,
         stream: bool = False,
-    ) -> AsyncHttpResponse:
-        url = f"{self._service.url.rstrip('/')}/{quote(path, safe='~/')}"
+    ) -> BlobAnswer:
+        url = f"{self._base}/{quote(path, safe='~/')}"
         if query:
             url += f"?{urlencode(query, quote_via=quote)}"
         headers = {"x-ms-version": self._service.api_version, "User-Agent": USER_AGENT, **headers}
-        request = HttpRequest(method, url, headers=headers, content=data)
-        return (await self._pipeline.run(request, stream=stream)).http_response
+        request: Any = _Request(method, URL(url), headers, data)
+        context = PipelineContext(None, stream=stream)
+        answer: BlobAnswer
+        answer = (await self._first.send(PipelineRequest(request, context))).http_response
+        return answer
 
 
-def _xml(response: AsyncHttpResponse) -> ElementTree.Element:
+def _xml(response: BlobAnswer) -> ElementTree.Element:
     try:
         return ElementTree.fromstring(response.content)  # noqa: S314 - of the service
     except ElementTree.ParseError:
-        raise DecodeError("The answer is not XML.", response=response) from None
+        answer: Any = response
+        raise DecodeError("The answer is not XML.", response=answer) from None
 
 
 def _listed(page: ElementTree.Element) -> Iterator[ListedBlob]:
@@ -186,9 +361,10 @@ def _listed(page: ElementTree.Element) -> Iterator[ListedBlob]:
         )
 
 
-def _error(response: AsyncHttpResponse) -> HttpResponseError:
+def _error(response: BlobAnswer) -> HttpResponseError:
     """The error of an answer whose body has been read."""
-    error = HttpResponseError(_message(response.content) or response.reason, response=response)
+    answer: Any = response
+    error = HttpResponseError(_message(response.content) or response.reason, response=answer)
     error.error_code = response.headers.get("x-ms-error-code", "")  # type: ignore[attr-defined]
     return error
 

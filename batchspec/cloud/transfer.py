@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 from azure.core.exceptions import AzureError, HttpResponseError
 from azure.storage.blob import BlobBlock, ContentSettings
 
-from batchspec.cloud.blob_requests import BlobRequests
+from batchspec.cloud.blob_requests import BlobAnswer, BlobRequests
 from batchspec.cloud.errors import error_response
 from batchspec.cloud.timing import Timing
 from batchspec.diagnostics import Diagnostic, ServiceError, SpecError
@@ -111,11 +111,26 @@ class Downloads:
     ) -> tuple[int, bytes]:
         """Write a blob to ``part`` at once; its size and MD5."""
         with part.open("wb", buffering=0) as target:
-            async with contextlib.aclosing(self._parts(container, blob)) as parts:
-                data = b"".join([piece async for pieces in parts for piece in pieces])
+            data = await self._read_small(container, blob)
             _write_all(target, data)
         moved(len(data))
         return len(data), hashlib.md5(data, usedforsecurity=False).digest()
+
+    async def _read_small(self, container: str, blob: Blob) -> bytes:
+        """The bytes of a blob, usually in one answer."""
+        if not blob.size:
+            return b""
+        answer = await self._requests.get(container, blob.name)
+        try:
+            _check_length(container, blob, answer, 0)
+            return await answer.read()
+        except AzureError:
+            pass
+        finally:
+            await answer.close()
+        await self._timing.sleep(self._delay(1))
+        async with contextlib.aclosing(self._parts(container, blob, failures=1)) as parts:
+            return b"".join([piece async for pieces in parts for piece in pieces])
 
     async def _download_large(
         self, container: str, blob: Blob, part: Path, moved: Callable[[int], None]
@@ -134,9 +149,11 @@ class Downloads:
                     moved(size)
         return written, writer.md5.digest()
 
-    async def _parts(self, container: str, blob: Blob) -> AsyncGenerator[list[bytes], None]:
+    async def _parts(
+        self, container: str, blob: Blob, failures: int = 0
+    ) -> AsyncGenerator[list[bytes], None]:
         """The bytes of a blob, about one MiB at a time, of one version of it."""
-        start, etag, failures = 0, "", 0
+        start, etag = 0, ""
         while start < blob.size:
             arrived = start
             try:
@@ -160,17 +177,11 @@ class Downloads:
         """The bytes of one answer from ``start`` on, each part with the ETag of the blob."""
         answer = await self._requests.get(container, blob.name, start=start, etag=etag)
         try:
-            length = start + int(answer.headers.get("Content-Length", -1))
-            if length != blob.size:
-                raise _mismatch(
-                    container, blob, f"it has {length} bytes, and the listing has {blob.size}"
-                )
+            _check_length(container, blob, answer, start)
             etag = answer.headers["ETag"]
             waiting: list[bytes] = []
             size = 0
-            # Without decompression: the listing has the length and the MD5 of the stored bytes,
-            # also for a blob with a Content-Encoding.
-            async for data in answer.iter_raw():
+            while data := await answer.read_part():
                 waiting.append(data)
                 size += len(data)
                 if size >= PART:
@@ -180,6 +191,13 @@ class Downloads:
                 yield etag, waiting
         finally:
             await answer.close()
+
+
+def _check_length(container: str, blob: Blob, answer: BlobAnswer, start: int) -> None:
+    """Raise ServiceError if an answer from ``start`` on does not end where the blob does."""
+    length = start + int(answer.headers.get("Content-Length", -1))
+    if length != blob.size:
+        raise _mismatch(container, blob, f"it has {length} bytes, and the listing has {blob.size}")
 
 
 class PartWriter:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchspec.apply.download import ResultPaths
+from batchspec.apply.safe_path import ResultPaths
 from batchspec.diagnostics import ServiceError
 
 
@@ -44,6 +45,31 @@ def test_a_link_beside_other_results_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ServiceError):
         paths.path("folder/b")
     assert paths.path("b") == inside / "b"
+
+
+def a_path(paths: ResultPaths, name: str) -> Path | None:
+    try:
+        return paths.path(name)
+    except ServiceError:
+        return None
+
+
+_LAST = st.sampled_from(["x", ".", "..", "", ".git", ".GIT", "a b", "é", "c:", "x/..", "link", "/"])
+_FOLDER = st.sampled_from(["", "a", "a/b", "a//b", ".", "..", ".git", "/", "out", "in"])
+
+
+@given(st.lists(st.builds("{}/{}".format, _FOLDER, _LAST) | _LAST, max_size=6), st.booleans())
+def test_a_path_does_not_depend_on_the_names_before_it(names: list[str], flat: bool) -> None:
+    with TemporaryDirectory() as outside:
+        folder = Path(outside, "results")
+        (folder / "a").mkdir(parents=True)
+        (folder / "out").symlink_to(outside)
+        (folder / "in").symlink_to(folder / "a")
+        (folder / "a" / "link").symlink_to(Path(outside, "file"))
+        (folder / "link").symlink_to(folder / "a" / "x")
+        paths = ResultPaths(folder, flat=flat)
+        for name in names:
+            assert a_path(paths, name) == a_path(ResultPaths(folder, flat=flat), name)
 
 
 @given(st.text(min_size=1, max_size=40))

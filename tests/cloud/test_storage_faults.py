@@ -9,13 +9,18 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 import pytest
+from azure.core.pipeline import PipelineContext, PipelineRequest
+from azure.core.pipeline.transport import AioHttpTransport
+from azure.core.rest import HttpRequest
+from azure.storage.blob._shared.authentication import SharedKeyCredentialPolicy
 
 from batchspec.cloud import AccountClient
 from batchspec.diagnostics import ServiceError
 from batchspec.plan.observed import Blob, LocalFile
-from tests.cloud.conftest import BLOCK, Time
+from tests.cloud.conftest import BLOCK, KEY, Time
 from tests.cloud.scripted import RESET, Asked, Reply, Scripted, storage_refusal
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
@@ -235,6 +240,51 @@ async def test_the_rest_of_an_interrupted_answer_is_requested(
     assert first.headers["x-ms-range"] != later[-1].headers["x-ms-range"]
     # The rest must be of the version of the first bytes.
     assert {asked.headers["If-Match"] for asked in (first, *later)} == {'"1"'}
+
+
+async def test_a_small_blob_whose_answer_is_interrupted(
+    cloud: AccountClient, server: Scripted, tmp_path: Path, clock: Time
+) -> None:
+    content = os.urandom(1000)
+    whole = served(content)
+
+    def broken(asked: Asked) -> Reply:
+        reply = whole(asked)
+        return Reply(reply.status, reply.body, reply.headers, cut=10)
+
+    server.on("GET", BLOB, broken, broken, RESET, whole)
+    blob = Blob("f", len(content), hashlib.md5(content).digest())
+    moved: list[int] = []
+    assert await cloud.blobs.download("data", blob, tmp_path / "part", moved.append) == blob.md5
+    assert (tmp_path / "part").read_bytes() == content
+    assert sum(moved) == len(content)
+    assert len(clock.slept) == 3
+
+
+async def test_requests_are_signed_as_those_of_the_sdk(
+    cloud: AccountClient, server: Scripted, tmp_path: Path
+) -> None:
+    name = "a folder/ü+,&=(1):x.dat"
+    content = b"content"
+    file = LocalFile(name, str(tmp_path / "f"), len(content), hashlib.md5(content).digest())
+    file.path.write_bytes(content)
+    server.on("PUT", "/store/data/.+", CREATED)
+    server.on("GET", "/store/data/.+", Reply(200, content[:3]), served(content))
+    server.on("GET", "/store/data", Reply(200, b"<EnumerationResults/>"))
+    await cloud.blobs.upload("data", file, nothing)
+    empty = LocalFile(name, os.devnull, 0, hashlib.md5(b"").digest())
+    await cloud.blobs.upload("data", empty, nothing)
+    with pytest.raises(ServiceError, match="differs from the listing"):
+        await cloud.blobs.download("data", Blob(name, 7, None), tmp_path / "part", nothing)
+    assert [blob async for blob in cloud.blobs.list("data", name)] == []
+    signing = SharedKeyCredentialPolicy("store", KEY.reveal())
+    for asked in server.asked:
+        url = f"{server.url}{asked.path}?{urlencode(asked.query, quote_via=quote)}"
+        headers = {key: value for key, value in asked.headers.items() if key != "Authorization"}
+        request = HttpRequest(asked.method, url, headers=headers)
+        signing.on_request(PipelineRequest(request, PipelineContext(AioHttpTransport())))
+        assert request.headers["Authorization"] == asked.headers["Authorization"]
+    assert len(server.asked) == 4
 
 
 async def test_answers_that_always_break_off_end_the_download(
