@@ -19,7 +19,6 @@ from batchspec.autoscale.evaluate import (
     SPOT,
     check_target,
 )
-from batchspec.autoscale.functions import METHODS, call_method, functions
 from batchspec.autoscale.syntax import (
     Binary,
     Call,
@@ -38,6 +37,7 @@ from batchspec.autoscale.syntax import (
 )
 from batchspec.autoscale.values import (
     MEMBERS,
+    METHODS,
     SECOND,
     FormulaValueError,
     Interval,
@@ -46,6 +46,8 @@ from batchspec.autoscale.values import (
     Value,
     apply_binary,
     apply_unary,
+    call_method,
+    functions,
     last_sample,
     truth,
     type_name,

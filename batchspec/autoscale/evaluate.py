@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
-from batchspec.autoscale.functions import Function, call_method, functions
 from batchspec.autoscale.syntax import (
     Binary,
     Call,
@@ -24,12 +23,15 @@ from batchspec.autoscale.syntax import (
 from batchspec.autoscale.values import (
     SECOND,
     FormulaValueError,
+    Function,
     Interval,
     Series,
     Timestamp,
     Value,
     apply_binary,
     apply_unary,
+    call_method,
+    functions,
     last_sample,
     truth,
     type_name,

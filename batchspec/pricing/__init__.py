@@ -28,9 +28,15 @@ from batchspec.pricing.model import (
 )
 
 if TYPE_CHECKING:
-    from batchspec.pricing.lookup import PATIENCE, PriceCache, PriceSource, find_prices
-    from batchspec.pricing.retail import PricesUnavailableError, RetailPrices
-    from batchspec.pricing.rows import choose, choose_all
+    from batchspec.pricing.lookup import (
+        PATIENCE,
+        PriceCache,
+        PriceSource,
+        PricesUnavailableError,
+        RetailPrices,
+        find_prices,
+    )
+    from batchspec.pricing.model import choose, choose_all
 
 __all__ = [
     "PATIENCE",
@@ -53,9 +59,8 @@ __all__ = [
 ]
 
 _NAMES = {
-    "lookup": "PATIENCE PriceCache PriceSource find_prices",
-    "retail": "PricesUnavailableError RetailPrices",
-    "rows": "choose choose_all",
+    "lookup": "PATIENCE PriceCache PriceSource PricesUnavailableError RetailPrices find_prices",
+    "model": "choose choose_all",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 

@@ -1,34 +1,225 @@
-"""The price of nodes: from the user's table, the cache on disk, or the API, in this order.
+"""The price of nodes: from the user's table, the cache on disk, or the Retail Prices API.
 
-An entry of the cache counts for a day; when the API cannot be reached, an older one is used and its
-date shown.
+``GET https://prices.azure.com/api/retail/prices`` needs no account and no key, and returns pages of
+rows with a ``NextPageLink``. Values in its filter are case-sensitive since version
+2023-01-01-preview. One size in one region is one page; longer walks lose rows
+(microsoft/finops-toolkit issue 2164), so that there is a bound.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import re
 import tempfile
 import threading
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from email.message import Message
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import IO, Protocol, TypeVar
+from urllib.parse import quote, urlsplit
 
-from batchspec.catalog.vm_sizes import is_well_formed
+from batchspec.catalog.vm_sizes import arm_name, is_well_formed
 from batchspec.frozen import frozen
-from batchspec.pricing.model import NodeKind, NodePrices, NodeType, Price, PriceTable, Unknown
-from batchspec.pricing.retail import PricesUnavailableError
-from batchspec.pricing.rows import choose_all, deciding
+from batchspec.pricing.model import (
+    NodeKind,
+    NodePrices,
+    NodeType,
+    Price,
+    PriceTable,
+    Unknown,
+    choose_all,
+    deciding,
+)
+
+API = "https://prices.azure.com/api/retail/prices"
+_API_VERSION = "2023-01-01-preview"
+_MOST_PAGES = 20
+_MOST_BYTES = 16 << 20
+_BUSY = {429, 500, 502, 503, 504}
+"""Statuses after which the same request may succeed."""
+_FIRST_PAUSE = 0.5
+"""Seconds before the first repetition, if the service names no time; then twice as long."""
+
+
+class PricesUnavailableError(Exception):
+    """The API gave no complete answer; the message is a part of a sentence."""
+
+
+@frozen
+class _Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+_LATE = "it did not answer in time"
+
+
+@frozen
+class RetailPrices:
+    """A client of the API. ``monotonic`` and ``sleep`` are in seconds, ``now`` is the time."""
+
+    url: str = API
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    def rows(
+        self, size: str, region: str, currency: str, seconds: float
+    ) -> list[Mapping[str, object]]:
+        """Every row for a VM size in a region; blocks for about ``seconds`` at most.
+
+        Raises:
+            PricesUnavailableError: the API cannot be reached, or its answer is not complete.
+        """
+        deadline = self.monotonic() + seconds
+        link: str | None = self._first(size, region, currency)
+        rows: list[Mapping[str, object]] = []
+        for _ in range(_MOST_PAGES):
+            page = self._page(link, deadline)
+            items, link = page.get("Items"), _next_link(page, self.url)
+            if not isinstance(items, list):
+                raise PricesUnavailableError("its answer has no list of prices")
+            rows += [row for row in items if isinstance(row, dict)]
+            if link is None:
+                return rows
+        raise PricesUnavailableError(f"its answer has more than {_MOST_PAGES} pages")
+
+    def _first(self, size: str, region: str, currency: str) -> str:
+        clauses = {
+            "serviceName": "Virtual Machines",
+            "armRegionName": region.lower(),
+            "armSkuName": arm_name(size),
+            "priceType": "Consumption",
+        }
+        found = " and ".join(f"{name} eq {_literal(value)}" for name, value in clauses.items())
+        return (
+            f"{self.url}?api-version={_API_VERSION}&currencyCode={quote(_literal(currency))}"
+            f"&meterRegion={quote(_literal('primary'))}&$filter={quote(found)}"
+        )
+
+    def _page(self, url: str | None, deadline: float) -> Mapping[str, object]:
+        """One page, requested again while the service is busy."""
+        assert url is not None
+        pause = _FIRST_PAUSE
+        while True:
+            left = deadline - self.monotonic()
+            if left <= 0:
+                raise PricesUnavailableError(_LATE)
+            answer = _get(url, left)
+            if answer.status == http.client.OK:
+                return _parsed(answer.body)
+            wait = _wait(answer, pause, self.now())
+            if answer.status not in _BUSY:
+                raise PricesUnavailableError(f"it answered with HTTP status {answer.status}")
+            if wait >= deadline - self.monotonic():
+                raise PricesUnavailableError(
+                    f"it is busy (HTTP status {answer.status}); it may answer in {wait:.0f} s"
+                )
+            self.sleep(wait)
+            pause *= 2
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The API does not redirect; a sign-in page of a network does."""
+
+    def redirect_request(  # noqa: PLR0917 - the signature of the base class
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: Message,
+        newurl: str,
+    ) -> None:
+        """Treat a redirection as an error."""
+
+
+def _get(url: str, timeout: float) -> _Answer:
+    """One request; the proxy is that of the environment."""
+    try:
+        request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 - `API`, or a page of it
+        opener = urllib.request.build_opener(_NoRedirect)
+        with opener.open(request, timeout=timeout) as response:
+            body = response.read(_MOST_BYTES + 1)
+            if len(body) > _MOST_BYTES:
+                raise PricesUnavailableError("its answer is too long")
+            return _Answer(response.status, dict(response.headers), body)
+    except urllib.error.HTTPError as error:
+        with error:
+            return _Answer(error.code, dict(error.headers), b"")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        # The address of a proxy in the environment can be wrong.
+        reason = getattr(error, "reason", None) or error
+        if isinstance(reason, TimeoutError):
+            raise PricesUnavailableError(_LATE) from error
+        text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+        raise PricesUnavailableError(f"it cannot be reached ({text})") from error
+
+
+def _parsed(body: bytes) -> Mapping[str, object]:
+    try:
+        page = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise PricesUnavailableError("its answer is not JSON") from error
+    if not isinstance(page, dict):
+        raise PricesUnavailableError("its answer is not an object")
+    return page
+
+
+def _next_link(page: Mapping[str, object], url: str) -> str | None:
+    """The link to the next page, unchanged; it may name the port of the same server."""
+    link = page.get("NextPageLink")
+    if not isinstance(link, str) or not link:
+        return None
+    try:
+        same = _server(link) == _server(url)
+    except ValueError:
+        same = False
+    if not same:
+        raise PricesUnavailableError("its next page is on another server")
+    return link
+
+
+def _server(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    default = {"https": 443, "http": 80}.get(parts.scheme)
+    return parts.scheme, parts.hostname, parts.port or default
+
+
+def _wait(answer: _Answer, pause: float, now: datetime) -> float:
+    """Seconds until the next request: as the service says, in seconds or as a date."""
+    text = next((v for k, v in answer.headers.items() if k.lower() == "retry-after"), "")
+    if text.strip().isdecimal():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return pause
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(pause, (moment - now).total_seconds())
+
+
+def _literal(text: str) -> str:
+    """A string of OData."""
+    return "'" + text.replace("'", "''") + "'"
+
 
 FRESH = timedelta(days=1)
 """How long rows count without asking again."""
 RETRY = timedelta(minutes=10)
 """How long the API is not asked again after it could not be reached."""
-_VERSION = 1
+_CACHE_FORMAT = 1
 _UNSAFE = re.compile(r"[^a-z0-9_-]")
 
 
@@ -50,7 +241,7 @@ class PriceCache:
         """The stored rows, however old they are; ``None`` without any, or if they are damaged."""
         stored = self._load(self._path(node, currency))
         at, rows = _moment(stored.get("at")), stored.get("rows")
-        if stored.get("version") != _VERSION or at is None or not isinstance(rows, list):
+        if stored.get("version") != _CACHE_FORMAT or at is None or not isinstance(rows, list):
             return None
         if at > now + FRESH:
             # The clock was wrong when they were stored: they would never be read again.
@@ -61,7 +252,7 @@ class PriceCache:
         self, node: NodeType, currency: str, rows: Sequence[Mapping[str, object]], now: datetime
     ) -> None:
         """Store rows that were read now."""
-        entry = {"version": _VERSION, "at": now.isoformat(), "rows": list(deciding(rows))}
+        entry = {"version": _CACHE_FORMAT, "at": now.isoformat(), "rows": list(deciding(rows))}
         self._store(self._path(node, currency), entry)
 
     def failed_recently(self, now: datetime) -> str:
@@ -128,7 +319,7 @@ Rows = Sequence[Mapping[str, object]]
 
 
 class PriceSource(Protocol):
-    """The API: see :class:`~batchspec.pricing.retail.RetailPrices`."""
+    """The API: see :class:`~batchspec.pricing.lookup.RetailPrices`."""
 
     def rows(self, size: str, region: str, currency: str, seconds: float) -> Rows:
         """Every row for a VM size in a region."""

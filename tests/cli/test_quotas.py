@@ -126,7 +126,7 @@ def _resource(message: str) -> str:
 
 OPTIONAL = (
     *("azure.mgmt.batch", "azure.identity", "msal", "batchspec.cloud.key_vault"),
-    *("batchspec.api.prices", "batchspec.observe.cost", "batchspec.pricing.retail"),
+    *("batchspec.api.prices", "batchspec.observe.cost", "batchspec.pricing.lookup"),
     "batchspec.render.cost",
 )
 """Modules of the control plane, of sign-ins, key vaults, prices and costs."""
