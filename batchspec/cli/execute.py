@@ -19,9 +19,18 @@ from types import FrameType
 from batchspec.api import Execution, Session, SystemClock, first_error
 from batchspec.apply import POLL_INTERVAL, Cancellation
 from batchspec.apply.events import Event, Noticed, Outcome, RunEnded, Stamped, TasksSeen
-from batchspec.cli.activity import clear_activity
-from batchspec.cli.confirm import RunQuestions, confirm_plan, needs_confirmation
-from batchspec.cli.console import out, out_bytes, show_diagnostics, show_plan, use_color, width
+from batchspec.cli.console import (
+    RunQuestions,
+    clear_activity,
+    confirm_plan,
+    needs_confirmation,
+    out,
+    out_bytes,
+    show_diagnostics,
+    show_plan,
+    use_color,
+    width,
+)
 from batchspec.cli.options import Format, ProgressKind
 from batchspec.cli.resume_command import Again, completed_event, resume_command
 from batchspec.diagnostics import Diagnostic, ServiceError, Severity

@@ -14,7 +14,6 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort
 
-from batchspec.cli.activity import clear_activity
 from batchspec.cli.command_line import CommandLine, OutputClosedError, show_help
 from batchspec.cli.commands.apply import apply
 from batchspec.cli.commands.attach import attach
@@ -40,6 +39,7 @@ from batchspec.cli.commands.status import status
 from batchspec.cli.commands.stop import stop
 from batchspec.cli.commands.validate import validate
 from batchspec.cli.completion import is_completing
+from batchspec.cli.console import clear_activity
 from batchspec.cli.resume_command import select
 from batchspec.diagnostics import BatchspecError, Diagnostic, UsageError, redact
 from batchspec.exit_codes import Exit

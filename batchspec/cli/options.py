@@ -13,7 +13,6 @@ from typing import Annotated, BinaryIO, TypeAlias
 import typer
 
 from batchspec.api import RunOptions, Target
-from batchspec.cli.activity import show_activity
 from batchspec.cli.completion import complete_step, complete_variable
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.plan import Part
@@ -146,6 +145,8 @@ def run_options(
     Raises:
         UsageError: a ``--var`` option is wrong.
     """
+    from batchspec.cli.console import show_activity
+
     show_activity(f"reading {path.name}")
     files = tuple(variable_files or ())
     given = variables_of(variables or ())
@@ -195,8 +196,7 @@ class ValueReader:
     def _prompt(self, name: str) -> str:
         from getpass import getpass
 
-        from batchspec.cli.activity import clear_activity
-        from batchspec.cli.confirm import ctrl_c_raises
+        from batchspec.cli.console import clear_activity, ctrl_c_raises
 
         clear_activity()
         with ctrl_c_raises():

@@ -6,8 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from batchspec.cli.activity import clear_activity, show_activity
-from batchspec.cli.console import out
+from batchspec.cli.console import clear_activity, out, show_activity
 from tests.cli.conftest import Workplace
 from tests.e2e.terminal import answered
 from tests.render.terminal import Terminal
@@ -17,7 +16,7 @@ from tests.render.terminal import Terminal
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     terminal = Terminal(40, 5)
     # Between the phases of a test, pytest replaces the streams of `sys`.
-    monkeypatch.setattr("batchspec.cli.activity.sys", SimpleNamespace(stderr=terminal))
+    monkeypatch.setattr("batchspec.cli.console.sys", SimpleNamespace(stderr=terminal))
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setattr("time.monotonic", lambda: 7.0)

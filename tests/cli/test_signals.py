@@ -106,7 +106,7 @@ def test_ctrl_c_at_a_question_is_no_answer_and_ends_at_once() -> None:
     """The handling of Ctrl-C of a running loop would wait for a line that is never entered."""
     program = (
         "import asyncio\n"
-        "from batchspec.cli.confirm import confirm\n"
+        "from batchspec.cli.console import confirm\n"
         "async def ask():\n"
         "    confirm('Sure? ', default=False)\n"
         "asyncio.run(ask())\n"

@@ -29,7 +29,7 @@ async def attach(
 ) -> int:
     """Watch a run in progress: wait, download the results, clean up. Submits nothing."""
     from batchspec.api import Files, open_session
-    from batchspec.cli.confirm import confirm_plan
+    from batchspec.cli.console import confirm_plan
     from batchspec.cli.execute import execute
     from batchspec.cli.resume_command import always_resume_with
     from batchspec.plan import build_attach

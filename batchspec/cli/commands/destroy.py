@@ -39,7 +39,7 @@ async def destroy(
 ) -> int:
     """Delete what the spec created in the account, and nothing else."""
     from batchspec.api import prepare_destroy
-    from batchspec.cli.confirm import confirm_plan
+    from batchspec.cli.console import confirm_plan
     from batchspec.cli.execute import execute
     from batchspec.cli.resume_command import always_resume_with
     from batchspec.render.questions import nothing_to_delete

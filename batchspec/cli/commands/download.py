@@ -27,7 +27,7 @@ async def download(
 ) -> int:
     """Download the results that exist now. Changes nothing in the account."""
     from batchspec.api import Files, open_session
-    from batchspec.cli.confirm import confirm_plan
+    from batchspec.cli.console import confirm_plan
     from batchspec.cli.execute import execute
     from batchspec.cli.resume_command import always_resume_with
     from batchspec.plan import build_download

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batchspec.cli.command_line import CommandLine, show_help
-from batchspec.cli.confirm import agreed
-from batchspec.cli.console import out, show_phase, simulation_of, use_color
+from batchspec.cli.console import agreed, out, show_phase, simulation_of, use_color
 from batchspec.cli.options import Format, TextOrJson, Yes
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.exit_codes import Exit

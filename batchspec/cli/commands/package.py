@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batchspec.cli.command_line import CommandLine, show_help
-from batchspec.cli.confirm import agreed
-from batchspec.cli.console import ConsoleNotices, out
+from batchspec.cli.console import ConsoleNotices, agreed, out
 from batchspec.cli.options import (
     Format,
     SpecFile,

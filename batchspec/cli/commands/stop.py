@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batchspec.cli.completion import complete_task
-from batchspec.cli.confirm import agreed
-from batchspec.cli.console import ConsoleNotices, out
+from batchspec.cli.console import ConsoleNotices, agreed, out
 from batchspec.cli.options import (
     SpecFile,
     TargetOption,
