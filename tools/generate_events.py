@@ -18,7 +18,7 @@ from typing import get_args
 from generated import main
 
 from batchspec.apply.events import Event, Outcome
-from batchspec.render.progress.json_stream import STREAM, event_name
+from batchspec.render.json_lines import STREAM, event_name
 
 TARGET = Path(__file__).parent.parent / "docs" / "events.md"
 

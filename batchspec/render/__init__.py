@@ -46,7 +46,23 @@ if TYPE_CHECKING:
         inventory_json,
         inventory_text,
     )
-    from batchspec.render.output import NodeIds, json_text, wrap
+    from batchspec.render.json_lines import (
+        JsonView,
+        NodeRow,
+        RecordHead,
+        TaskRow,
+        node_row,
+        nodes_head,
+        read_head,
+        read_nodes,
+        read_record,
+        read_tasks,
+        recorded_failures,
+        row_line,
+        task_row,
+        tasks_head,
+    )
+    from batchspec.render.output import NodeIds, json_text, symbols_for, wants_color, wrap
     from batchspec.render.plan import (
         cost_markdown,
         plan_json,
@@ -55,7 +71,6 @@ if TYPE_CHECKING:
         refusal_markdown,
     )
     from batchspec.render.progress import Kind, View, is_live, open_view
-    from batchspec.render.progress.json_stream import JsonView, read_record, recorded_failures
     from batchspec.render.progress.screen import Page
     from batchspec.render.report import Report, StepState, Tally
     from batchspec.render.report_export import (
@@ -81,7 +96,6 @@ if TYPE_CHECKING:
         task_rows_json,
         task_rows_text,
     )
-    from batchspec.render.style import symbols_for, wants_color
     from batchspec.render.summary import (
         command_not_notified,
         files_exist,
@@ -97,19 +111,6 @@ if TYPE_CHECKING:
         summary_line,
         summary_text,
         webhook_not_notified,
-    )
-    from batchspec.render.task_records import (
-        NodeRow,
-        RecordHead,
-        TaskRow,
-        node_row,
-        nodes_head,
-        read_head,
-        read_nodes,
-        read_tasks,
-        row_line,
-        task_row,
-        tasks_head,
     )
     from batchspec.render.units import transferred
 
@@ -209,10 +210,13 @@ _NAMES = {
     "inventory": (
         "containers_json containers_text file_line files_json inventory_json inventory_text"
     ),
-    "output": "NodeIds json_text wrap",
+    "json_lines": (
+        "JsonView NodeRow RecordHead TaskRow node_row nodes_head read_head read_nodes "
+        "read_record read_tasks recorded_failures row_line task_row tasks_head"
+    ),
+    "output": "NodeIds json_text symbols_for wants_color wrap",
     "plan": "cost_markdown plan_json plan_markdown plan_text refusal_markdown",
     "progress": "Kind View is_live open_view",
-    "progress.json_stream": "JsonView read_record recorded_failures",
     "progress.screen": "Page",
     "report": "Report StepState Tally",
     "report_export": "report_as_json run_as_trace tasks_as_csv",
@@ -221,15 +225,10 @@ _NAMES = {
     ),
     "run_text": "account_line page_written",
     "status": "Status status_json status_text task_rows_json task_rows_text",
-    "style": "symbols_for wants_color",
     "summary": (
         "command_not_notified files_exist files_written folder_unwritable next_commands "
         "not_notified notification_text plan_saved record_unwritable spec_imported stopping "
         "summary_line summary_text webhook_not_notified"
-    ),
-    "task_records": (
-        "NodeRow RecordHead TaskRow node_row nodes_head read_head read_nodes read_tasks row_line "
-        "task_row tasks_head"
     ),
     "units": "transferred",
 }

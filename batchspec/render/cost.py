@@ -9,11 +9,9 @@ from batchspec.frozen import frozen
 from batchspec.plan import NOT_KNOWN, Amounts, End, Estimate, NodeCost, Plan
 from batchspec.pricing import NodePrices, Price
 from batchspec.render import units
-from batchspec.render.node_hours import added, price_of, spent
-from batchspec.render.output import flat, json_text, wrap
-from batchspec.render.report import Report
+from batchspec.render.output import Style, flat, json_text, wrap
+from batchspec.render.report import Report, added, price_of, spent
 from batchspec.render.run_text import account_line
-from batchspec.render.style import Style
 
 _NUMBERS = ("least", "expected", "most")
 

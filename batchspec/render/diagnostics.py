@@ -8,8 +8,7 @@ from itertools import accumulate
 
 from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.render import units
-from batchspec.render.output import NodeIds, clean, flat
-from batchspec.render.style import Style
+from batchspec.render.output import NodeIds, Style, clean, flat
 
 _TAB = 4
 _ORDER = tuple(Severity)

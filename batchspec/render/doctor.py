@@ -11,8 +11,7 @@ from batchspec.frozen import frozen
 from batchspec.plan.capacity import AccountResource, Capacity
 from batchspec.plan.observed import SupportedImage
 from batchspec.render import units
-from batchspec.render.output import clean, flat, json_text
-from batchspec.render.style import Style
+from batchspec.render.output import Style, clean, flat, json_text
 
 _CLOCK_WARNING = timedelta(minutes=2)
 _CLOCK_FAILURE = timedelta(minutes=15)

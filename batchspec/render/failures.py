@@ -9,9 +9,8 @@ from batchspec.frozen import frozen
 from batchspec.observe import Failure
 from batchspec.plan.observed import AccountNames, TaskFacts
 from batchspec.render import units
-from batchspec.render.output import NodeIds, flat, json_text, wrap
+from batchspec.render.output import NodeIds, Style, flat, json_text, wrap
 from batchspec.render.run_text import account_line, first_sentence, tail_lines
-from batchspec.render.style import Style
 
 CAUSES = {
     "timeout": "reached the time limit",

@@ -10,11 +10,10 @@ from batchspec.plan.observed import AccountNames
 from batchspec.pricing import Price, Unknown
 from batchspec.render import units
 from batchspec.render.diagnostics import cell_width
-from batchspec.render.output import flat, json_text
-from batchspec.render.progress.json_stream import moment
+from batchspec.render.json_lines import moment
+from batchspec.render.output import Style, flat, json_text
 from batchspec.render.questions import cost_text
 from batchspec.render.run_text import account_line
-from batchspec.render.style import Style
 
 _HEAD = ("kind", "id", "spec", "state", "age")
 

@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from batchspec.frozen import frozen
-from batchspec.render.output import flat, json_text
-from batchspec.render.style import Style
+from batchspec.render.output import Style, flat, json_text
 
 _PHASES: Mapping[str, str] = {
     "waiting": "waiting for another command that is starting the embedded service",

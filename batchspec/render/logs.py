@@ -11,8 +11,7 @@ from batchspec.observe import TaskOutput, Unstartable
 from batchspec.plan.failures import cause_of
 from batchspec.plan.observed import TaskFacts
 from batchspec.render import units
-from batchspec.render.output import clean, flat
-from batchspec.render.style import Style
+from batchspec.render.output import Style, clean, flat
 
 _LONGEST = 1 << 16
 """A longer line, in bytes, is passed on before it ends."""

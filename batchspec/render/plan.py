@@ -16,10 +16,9 @@ from batchspec.render.diagnostics import (
     diagnostic_text,
     severity_counts,
 )
-from batchspec.render.output import clean, flat, json_text, wrap
+from batchspec.render.output import UNICODE, Style, Symbols, clean, flat, json_text, wrap
 from batchspec.render.request_preview import request_lines
 from batchspec.render.run_text import account_line, action_name, gate_text, phrase, quantity
-from batchspec.render.style import UNICODE, Style, Symbols
 
 VERB_COUNTS = {
     Verb.CREATE: "to create",

@@ -11,11 +11,11 @@ import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 
+from batchspec.render.json_lines import NodeRow, TaskRow
 from batchspec.render.output import json_text
 from batchspec.render.report import StepState, report_json
 from batchspec.render.report_page.history import RunHistory, combined_report, seconds_of
 from batchspec.render.run_text import phrase
-from batchspec.render.task_records import NodeRow, TaskRow
 
 _TASK_FIELDS = tuple(field.name for field in fields(TaskRow))
 _NODE_FIELDS = tuple(field.name for field in fields(NodeRow))

@@ -14,8 +14,8 @@ from batchspec.frozen import frozen
 from batchspec.plan.observed import AccountNames, ScheduleFacts
 from batchspec.render import units
 from batchspec.render.diagnostics import diagnostic_json
-from batchspec.render.output import NodeIds, flat, json_text
-from batchspec.render.progress.json_stream import moment
+from batchspec.render.json_lines import TaskRow, moment
+from batchspec.render.output import NodeIds, Style, flat, json_text
 from batchspec.render.report import waiting_json
 from batchspec.render.run_text import (
     account_line,
@@ -25,8 +25,6 @@ from batchspec.render.run_text import (
     stage_lines,
     task_parts,
 )
-from batchspec.render.style import Style
-from batchspec.render.task_records import TaskRow
 
 if TYPE_CHECKING:
     from batchspec.pricing import Price, Unknown

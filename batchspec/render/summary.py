@@ -12,7 +12,7 @@ from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.plan import Verb
 from batchspec.render import units
 from batchspec.render.diagnostics import cell_width
-from batchspec.render.output import NodeIds, clean, flat, json_text, wrap
+from batchspec.render.output import NodeIds, Style, clean, flat, json_text, wrap
 from batchspec.render.questions import left_lines
 from batchspec.render.report import Report, StepState, report_json
 from batchspec.render.run_text import (
@@ -22,7 +22,6 @@ from batchspec.render.run_text import (
     task_cause,
     task_parts,
 )
-from batchspec.render.style import Style
 
 
 def summary_text(

@@ -39,7 +39,7 @@ from batchspec.observe import Spool, observe, observe_cost
 from batchspec.plan import Estimate, PlanOptions, build_plan
 from batchspec.pricing import PriceCache
 from batchspec.render import Report, Tally
-from batchspec.render.node_hours import spent
+from batchspec.render.report import spent
 from batchspec.spec import Spec, read_spec
 from tests.local.running import ACCOUNT, KEY
 

@@ -14,10 +14,8 @@ import batchspec
 
 ROOT = Path(__file__).parents[2]
 
-LONG_FILES: dict[str, str] = {
-    "batchspec/local/agent/host.py": "one program, which imports nothing of the package",
-}
-"""Files that may be longer than 500 lines, each with the reason."""
+LONG_FILES: dict[str, str] = {}
+"""Files that may be longer, each with the reason."""
 
 REGISTRIES = re.compile(
     r"https?://[^\s\"'/]*(?:pypi|pythonhosted|npmjs|yarnpkg|debian\.org)", re.IGNORECASE
@@ -35,10 +33,15 @@ def tracked(*patterns: str) -> list[Path]:
 
 
 def test_no_file_is_too_long() -> None:
+    """Nine modules in ten have at most 500 lines, and none has more than 600."""
+    modules = tracked("batchspec/**.py")
+    lengths = sorted(len(path.read_text(encoding="utf-8").splitlines()) for path in modules)
+    assert lengths[len(lengths) * 9 // 10] <= 500
     long = {
         path.relative_to(ROOT).as_posix(): lines
-        for path in tracked("batchspec/**.py", "task_app/*.py", "tools/*.py", "benchmarks/*.py")
-        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 500
+        for path in (*modules, *tracked("task_app/*.py", "tools/*.py", "benchmarks/*.py"))
+        if (lines := len(path.read_text(encoding="utf-8").splitlines()))
+        > (600 if path in modules else 500)
     }
     assert set(long) - set(LONG_FILES) == set(), long
     assert set(LONG_FILES) - set(long) == set(), "no longer long: remove it from the list"

@@ -16,7 +16,7 @@ from batchspec.render import (
     merged_nodes,
     row_line,
 )
-from batchspec.render.progress.json_stream import moment
+from batchspec.render.json_lines import moment
 from batchspec.render.report_page import pack_tasks
 from batchspec.render.report_page.history import (
     OUTLIERS,

@@ -13,10 +13,10 @@ from rich.console import Console
 
 from batchspec.apply import events as e
 from batchspec.apply.events import Stamped
+from batchspec.render.output import ASCII, UNICODE, Symbols
 from batchspec.render.progress.live import LiveView, Size, console_on, frame
 from batchspec.render.progress.screen import BYTES_PER_SECOND, FRAMES_PER_SECOND
 from batchspec.render.progress.state import LiveState
-from batchspec.render.style import ASCII, UNICODE, Symbols
 from tests.render import golden
 from tests.render.recordings import RECORDINGS, START
 from tests.render.terminal import Terminal

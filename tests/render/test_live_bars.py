@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchspec.apply.events import NodesSeen
+from batchspec.render.output import UNICODE
 from batchspec.render.progress.live_tasks import node_parts, shares, strip
 from batchspec.render.progress.state import Rate, Throttle
-from batchspec.render.style import UNICODE
 from tests.render.recordings import START
 
 counts = st.lists(st.integers(0, 10**7), min_size=1, max_size=8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from batchspec.pricing import NodePrices, NodeType, Price, Unknown
-from batchspec.render.node_hours import price_of
+from batchspec.render.report import price_of
 
 PRICES = NodePrices(
     NodeType("Standard_D2s_v5", "westeurope"), Price(0.1, "USD", "table"), Unknown("no row")

@@ -21,6 +21,7 @@ from batchspec.plan import Gate, Outputs, Step, Verb
 from batchspec.plan.actions import Action
 from batchspec.plan.stage_tasks import StageTotals
 from batchspec.render import Kind, open_view
+from batchspec.render.output import ASCII, UNICODE, Style, Symbols
 from batchspec.render.plan import VERB_COUNTS, VERB_STYLES
 from batchspec.render.progress.live import LiveView, console_on
 from batchspec.render.report import Phase, fold, phase_of
@@ -33,7 +34,6 @@ from batchspec.render.run_text import (
     phrase,
     quantity,
 )
-from batchspec.render.style import ASCII, UNICODE, Style, Symbols
 from batchspec.spec import Record
 from tests.render.plans import FILE, TASK
 from tests.render.recordings import RECORDINGS, START, kinds

@@ -13,8 +13,8 @@ from batchspec.diagnostics import Diagnostic, Place, Severity
 from batchspec.plan import Verb
 from batchspec.render import plan_json, plan_markdown, plan_text
 from batchspec.render.diagnostics import cell_width
+from batchspec.render.output import ASCII
 from batchspec.render.plan import plan_summary
-from batchspec.render.style import ASCII
 from tests.render import golden
 from tests.render.plans import HERE, PLANS
 

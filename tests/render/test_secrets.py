@@ -29,11 +29,10 @@ from batchspec.render import (
 )
 from batchspec.render.diagnostics import diagnostic_text
 from batchspec.render.local import LocalStatus, local_status_json, local_status_text
-from batchspec.render.output import clean
+from batchspec.render.output import UNICODE, clean
 from batchspec.render.progress.live import LiveView, console_on
 from batchspec.render.questions import delete_question, plan_question, unanswered
 from batchspec.render.report import fold, report_json
-from batchspec.render.style import UNICODE
 from tests.render.plans import HERE, PLANS
 from tests.render.recordings import START
 from tests.render.terminal import Terminal

@@ -23,10 +23,9 @@ from batchspec.apply.events import (
     TaskFailed,
     Waiting,
 )
-from batchspec.render.output import NodeIds
-from batchspec.render.progress.json_stream import JsonView
+from batchspec.render.json_lines import JsonView
+from batchspec.render.output import NodeIds, symbols_for, wants_color
 from batchspec.render.progress.line_views import PlainView, QuietView
-from batchspec.render.style import symbols_for, wants_color
 
 
 class Kind(StrEnum):

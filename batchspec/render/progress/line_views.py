@@ -11,10 +11,9 @@ from batchspec.apply import events
 from batchspec.apply.events import Stamped
 from batchspec.render import run_text, units
 from batchspec.render.diagnostics import diagnostic_text
-from batchspec.render.output import LineWriter, flat
+from batchspec.render.output import LineWriter, Style, flat
 from batchspec.render.progress.state import FailureGroups, Rate, Throttle
 from batchspec.render.run_text import phrase
-from batchspec.render.style import Style
 
 _LONG = 60
 """Seconds after which a running task is worth a line."""

@@ -26,14 +26,13 @@ from batchspec.plan import Verb
 from batchspec.plan.observed import AccountNames
 from batchspec.render import run_text, units
 from batchspec.render.diagnostics import diagnostic_text
-from batchspec.render.output import flat, wrap
+from batchspec.render.output import Symbols, flat, wants_color, wrap
 from batchspec.render.progress import live_tasks
 from batchspec.render.progress.live_tasks import bar, cut, flowed, sides
 from batchspec.render.progress.screen import FRAMES_PER_SECOND, Screen
 from batchspec.render.progress.state import FailureGroup, LiveState, StepRow
 from batchspec.render.report import StepState
 from batchspec.render.run_text import account_line, phrase, tail_lines
-from batchspec.render.style import Symbols, wants_color
 
 _MOVING = frozenset({Verb.UPLOAD, Verb.DOWNLOAD, Verb.SUBMIT})
 """The verbs with a bar from the start; other steps get one with their first progress event."""

@@ -13,11 +13,10 @@ from batchspec.diagnostics import Severity
 from batchspec.frozen import frozen
 from batchspec.plan.failures import last_line
 from batchspec.render import units
-from batchspec.render.node_hours import node_prices, spent
-from batchspec.render.output import flat, wrap
+from batchspec.render.output import Symbols, flat, wrap
 from batchspec.render.progress.state import LiveState, TaskLine
+from batchspec.render.report import node_prices, spent
 from batchspec.render.run_text import elapsed_text, node_state_text
-from batchspec.render.style import Symbols
 
 
 @frozen

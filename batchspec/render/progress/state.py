@@ -17,9 +17,8 @@ from batchspec.diagnostics import Diagnostic
 from batchspec.frozen import frozen
 from batchspec.plan import Verb
 from batchspec.render import run_text, units
-from batchspec.render.node_hours import NodeTime
 from batchspec.render.output import flat
-from batchspec.render.report import StepState
+from batchspec.render.report import NodeTime, StepState
 from batchspec.render.run_text import failure_lines, node_cause, task_cause
 
 _WINDOW = timedelta(seconds=30)

@@ -20,6 +20,7 @@ from functools import cache
 from html import escape
 from pathlib import Path
 
+from batchspec.render.json_lines import TaskRow
 from batchspec.render.output import NodeIds, clean, clean_json, flat
 from batchspec.render.report_page import sections
 from batchspec.render.report_page.history import (
@@ -36,7 +37,6 @@ from batchspec.render.report_page.history import (
     seconds_of,
 )
 from batchspec.render.run_text import outcome_text, phrase
-from batchspec.render.task_records import TaskRow
 
 __all__ = [
     "Applied",

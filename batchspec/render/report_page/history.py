@@ -20,9 +20,8 @@ from batchspec.apply import events
 from batchspec.apply.events import Outcome, Stamped
 from batchspec.frozen import frozen
 from batchspec.plan import Verb
-from batchspec.render.node_hours import added
-from batchspec.render.report import Phase, Report, StepState, Tally
-from batchspec.render.task_records import NodeRow, RecordHead, TaskRow, read_tasks
+from batchspec.render.json_lines import NodeRow, RecordHead, TaskRow, read_tasks
+from batchspec.render.report import Phase, Report, StepState, Tally, added
 
 POINTS = 400
 """The largest number of points of a curve."""

@@ -1,26 +1,25 @@
-"""The sections of the page, each with the tables that need no script."""
+"""The sections of the page, each with its tables and places for charts. Texts are escaped here."""
 
 from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from html import escape
 
 from batchspec.apply.events import NodeFailed, Waiting
 from batchspec.diagnostics import Diagnostic
+from batchspec.frozen import frozen
 from batchspec.plan import Verb
 from batchspec.plan.failures import NODE_CAUSES
 from batchspec.plan.observed import AccountNames
 from batchspec.pricing import NodeKind, Price, Unknown
 from batchspec.render import units
 from batchspec.render.failures import CAUSES
-from batchspec.render.node_hours import price_of
+from batchspec.render.json_lines import NodeRow, moment
 from batchspec.render.output import NodeIds, clean, flat, json_text
-from batchspec.render.progress.json_stream import moment
-from batchspec.render.report import Report, StepReport, StepState
-from batchspec.render.report_page import markup
+from batchspec.render.report import Report, StepReport, StepState, price_of
 from batchspec.render.report_page.history import (
     Attempt,
     CauseTotals,
@@ -33,7 +32,6 @@ from batchspec.render.report_page.history import (
     seconds_of,
     use_by_size,
 )
-from batchspec.render.report_page.markup import Cell
 from batchspec.render.run_text import (
     account_line,
     first_sentence,
@@ -43,10 +41,96 @@ from batchspec.render.run_text import (
     phrase,
     skipped_text,
     stage_lines,
+    tail_lines,
     task_cause,
     task_parts,
 )
-from batchspec.render.task_records import NodeRow
+
+
+@frozen
+class Cell:
+    """A cell of a table: its text, a style class, and the full text of a shortened one."""
+
+    text: str
+    kind: str = ""
+    title: str = ""
+
+
+def table(
+    caption: str, heads: Sequence[str], rows: Iterable[Sequence[str | Cell]]
+) -> Iterator[str]:
+    """A table that scrolls sideways where it is too wide; nothing without rows.
+
+    Columns whose name starts with ``#`` contain numbers. The first column names the row.
+    """
+    lines = [_row(row, heads) for row in rows]
+    if not lines:
+        return
+    label = escape(caption)
+    yield f'<div class="scroll" role="region" aria-label="{label}" tabindex="0"><table>'
+    yield f"<caption>{label}</caption>\n<thead><tr>"
+    for head in heads:
+        kind = ' class="number"' if head.startswith("#") else ""
+        yield f'<th scope="col"{kind}>{escape(head.removeprefix("#"))}</th>'
+    yield "</tr></thead>\n<tbody>"
+    yield from lines
+    yield "</tbody></table></div>"
+
+
+def _row(row: Sequence[str | Cell], heads: Sequence[str]) -> str:
+    cells = []
+    for number, (value, head) in enumerate(zip(row, heads, strict=True)):
+        cell = value if isinstance(value, Cell) else Cell(value)
+        kinds = [*(["number"] if head.startswith("#") else []), *([cell.kind] if cell.kind else [])]
+        kind = f' class="{" ".join(kinds)}"' if kinds else ""
+        title = f' title="{escape(cell.title)}"' if cell.title else ""
+        name = 'th scope="row"' if number == 0 else "td"
+        cells.append(f"<{name}{kind}{title}>{escape(cell.text)}</{name[:2]}>")
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def folded(title: str, lines: Iterable[str], *, opened: bool = False) -> Iterator[str]:
+    """A part that is shown on request; nothing if it is empty."""
+    body = list(lines)
+    if body:
+        yield f"<details{' open' if opened else ''}><summary>{escape(title)}</summary>"
+        yield from body
+        yield "</details>"
+
+
+def definitions(values: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Names with their texts; those without a text are left out."""
+    yield "<dl>"
+    for name, text in values:
+        if text:
+            yield f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>"
+    yield "</dl>"
+
+
+def command(text: str) -> str:
+    """A command that can be copied."""
+    return f'<code class="command">{escape(clean(text))}</code>'
+
+
+def output(text: str) -> Iterator[str]:
+    """The last lines of an output; nothing if it is empty."""
+    lines = [line.removeprefix("  | ").removeprefix("  |") for line in tail_lines(text)]
+    if lines:
+        yield f'<pre class="output">{escape(chr(10).join(lines))}</pre>'
+
+
+def listing(text: str) -> str:
+    """A text with its lines as they are."""
+    return f"<pre>{escape(clean(text).rstrip())}</pre>"
+
+
+def chart(key: str, label: str) -> str:
+    """The place of a chart, which the scripts draw; without scripts it is not shown."""
+    return (
+        f'<figure class="chart" id="{key}-chart" data-label="{escape(label)}" hidden></figure>'
+        '<noscript><p class="dim">The chart needs scripts; the table below does not.</p></noscript>'
+    )
+
 
 _MOMENTS = 12
 """Rows of the table beside the chart of concurrency."""
@@ -58,7 +142,7 @@ def facts(report: Report) -> Iterator[str]:
     """The account, times and totals of the run."""
     account = AccountNames(report.target, report.batch, report.storage)
     moved = ((report.uploaded, "up"), (report.downloaded, "down"))
-    yield from markup.definitions(
+    yield from definitions(
         (
             ("account", account_line(account)),
             ("started", moment(report.began) if report.began else ""),
@@ -87,7 +171,7 @@ def attempts(found: Sequence[Attempt]) -> Iterator[str]:
     """The attempts, if there are several."""
     if len(found) < 2:
         return
-    yield from markup.table(
+    yield from table(
         "Attempts",
         ("attempt", "run id", "started", "#duration", "ended", "#exit code"),
         (
@@ -122,7 +206,7 @@ def notices(found: Sequence[Attempt], ids: NodeIds) -> Iterator[str]:
             yield from lines
             yield from _left(report)
         else:
-            yield from markup.folded(f"Problems{suffix}", lines)
+            yield from folded(f"Problems{suffix}", lines)
 
 
 def _problem(problem: Diagnostic) -> str:
@@ -158,7 +242,7 @@ def failures(history: RunHistory, totals: TaskTotals, ids: NodeIds) -> Iterator[
     if not found:
         for task in last.failures:
             yield f"<h3>{escape(flat(f'{task.task}: {task_cause(task)}'))}</h3>"
-            yield from markup.output(task.stderr)
+            yield from output(task.stderr)
         more = last.tasks.failed - len(last.failures)
         if last.failures and more > 0:
             yield f"<p>... and {more:,} more</p>"
@@ -179,17 +263,17 @@ def _cause(cause: str, group: CauseTotals, history: RunHistory, ids: NodeIds) ->
     sample = next((task for task in group.ids if history.outputs.get(task)), None)
     if sample is not None:
         yield f'<p class="dim">The last lines of stderr.txt of {escape(flat(sample))}:</p>'
-        yield from markup.output(history.outputs[sample])
+        yield from output(history.outputs[sample])
     if cause not in NODE_CAUSES:
         last = history.attempts[-1].timeline.report
         kept = history.retries and not deleted_job(last)
         words = ("retry", "--cause", cause) if kept else ("apply",)
-        yield f"<p>Run them again: {markup.command(history.command(*words))}</p>"
+        yield f"<p>Run them again: {command(history.command(*words))}</p>"
 
 
 def _node_failure(node: NodeFailed, ids: NodeIds) -> Iterator[str]:
     yield f"<h3>{escape(f'node {flat(ids(node.node))}: {ids(node_cause(node))}')}</h3>"
-    yield from markup.output(node.stderr)
+    yield from output(node.stderr)
 
 
 def _ordered(totals: TaskTotals, report: Report) -> list[tuple[str, StageTotals]]:
@@ -207,7 +291,7 @@ def _quantile(stage: StageTotals, share: float) -> str:
 
 def stages(totals: TaskTotals, report: Report) -> Iterator[str]:
     """The tasks of each stage by state, and their durations."""
-    yield from markup.table(
+    yield from table(
         "Tasks of each stage",
         (
             "stage",
@@ -243,7 +327,7 @@ def timeline(history: RunHistory, totals: TaskTotals, ids: NodeIds) -> Iterator[
     """When tasks ran on which node; the table has the sums of each node."""
     if not totals.nodes:
         return
-    yield markup.chart("timeline", "Tasks over time, a row for each node")
+    yield chart("timeline", "Tasks over time, a row for each node")
     start = history.began
     used = sorted(totals.nodes.items(), key=lambda item: item[1].first)
     rows = (
@@ -258,8 +342,8 @@ def timeline(history: RunHistory, totals: TaskTotals, ids: NodeIds) -> Iterator[
         for name, use in used[:_MOST_NODES]
     )
     heads = ("node", "#tasks", "#failed", "#first start", "#last end", "#time of tasks")
-    lines = [*markup.table("Tasks of each node", heads, rows), *_more(len(used))]
-    yield from markup.folded("Tasks of each node as a table", lines)
+    lines = [*table("Tasks of each node", heads, rows), *_more(len(used))]
+    yield from folded("Tasks of each node as a table", lines)
 
 
 def _more(nodes: int) -> Iterator[str]:
@@ -275,7 +359,7 @@ def concurrency(history: RunHistory, totals: TaskTotals) -> Iterator[str]:
     points = any(attempt.timeline.points for attempt in history.attempts)
     if not started and not points:
         return
-    yield markup.chart("concurrency", "Running and waiting tasks over time")
+    yield chart("concurrency", "Running and waiting tasks over time")
     if not started:
         return
     first, last = min(created[:1] + started[:1]), max(started[-1:] + ended[-1:])
@@ -290,30 +374,30 @@ def concurrency(history: RunHistory, totals: TaskTotals) -> Iterator[str]:
         for at in moments
     )
     heads = ("time since the start", "#running", "#waiting", "#ended")
-    lines = markup.table("Running and waiting tasks", heads, rows)
-    yield from markup.folded("Running and waiting tasks as a table", lines)
+    lines = table("Running and waiting tasks", heads, rows)
+    yield from folded("Running and waiting tasks as a table", lines)
 
 
 def durations(totals: TaskTotals) -> Iterator[str]:
     """The distribution of the durations, and the tasks that took much longer than the others."""
     if not any(stage.durations for stage in totals.stages.values()):
         return
-    yield markup.chart("durations", "How many tasks took how long")
+    yield chart("durations", "How many tasks took how long")
     outliers = [
         (flat(task), flat(name), units.duration(took), units.duration(stage.quantile(0.5)))
         for name, stage in sorted(totals.stages.items())
         for took, task in stage.outliers()
     ]
     heads = ("task", "stage", "#duration", "#median of the stage")
-    yield from markup.table("Tasks that took much longer than the others", heads, outliers)
+    yield from table("Tasks that took much longer than the others", heads, outliers)
     shares = (0.0, 0.25, 0.5, 0.75, 0.95, 1.0)
     rows = (
         (flat(name) or "(none)", *(_quantile(stage, share) for share in shares))
         for name, stage in sorted(totals.stages.items())
     )
     columns = ("stage", "#shortest", "#25 %", "#median", "#75 %", "#95 %", "#longest")
-    lines = markup.table("Durations of each stage", columns, rows)
-    yield from markup.folded("Durations of each stage as a table", lines)
+    lines = table("Durations of each stage", columns, rows)
+    yield from folded("Durations of each stage as a table", lines)
 
 
 def tasks(totals: TaskTotals) -> Iterator[str]:
@@ -344,7 +428,7 @@ def _hours_and_cost(history: RunHistory, totals: TaskTotals, report: Report) -> 
         "#nodes",
         "#hours of tasks",
     )
-    yield from markup.table("Node hours and cost by VM size", heads, rows)
+    yield from table("Node hours and cost by VM size", heads, rows)
     yield f'<p class="dim">{escape(_how_measured(report, left=("", "") in use))}</p>'
 
 
@@ -408,8 +492,8 @@ def nodes(history: RunHistory, totals: TaskTotals, report: Report, ids: NodeIds)
         "#exit code",
         "#tasks",
     )
-    lines = [*markup.table("Nodes", heads, rows[:_MOST_NODES]), *_more(len(rows))]
-    yield from markup.folded(f"Nodes and start tasks ({len(rows):,})", lines, opened=len(rows) <= 8)
+    lines = [*table("Nodes", heads, rows[:_MOST_NODES]), *_more(len(rows))]
+    yield from folded(f"Nodes and start tasks ({len(rows):,})", lines, opened=len(rows) <= 8)
 
 
 def _node_row(node: NodeRow, use: NodeUse | None, ids: NodeIds) -> tuple[str | Cell, ...]:
@@ -433,7 +517,7 @@ def _node_row(node: NodeRow, use: NodeUse | None, ids: NodeIds) -> tuple[str | C
 def steps(found: Sequence[Attempt]) -> Iterator[str]:
     """The steps of each attempt with the transferred files, the newest attempt first."""
     if any(attempt.timeline.spans for attempt in found):
-        yield markup.chart("steps", "Steps over time")
+        yield chart("steps", "Steps over time")
     for number, attempt in reversed(list(enumerate(found, start=1))):
         timeline = attempt.timeline
         names = {step.step: phrase(step.verb, step.subject) for step in timeline.report.steps}
@@ -441,7 +525,7 @@ def steps(found: Sequence[Attempt]) -> Iterator[str]:
         caption = f"Steps of attempt {number}" if len(found) > 1 else "Steps"
         heads = ("step", "state", "#start", "#time", "#items", "#size", "#rate", "note")
         rows = (_step_row(step, names, begun) for step in timeline.report.steps)
-        yield from markup.table(caption, heads, rows)
+        yield from table(caption, heads, rows)
 
 
 def _step_row(
@@ -471,13 +555,13 @@ def applied(history: RunHistory) -> Iterator[str]:
         suffix = f" of attempt {number}" if len(history.attempts) > 1 else ""
         parameters = [(name, _value(value)) for name, value in found.parameters.items()]
         if parameters:
-            table = markup.table(f"Parameters{suffix}", ("parameter", "value"), parameters)
-            yield from markup.folded(f"Parameters{suffix}", table)
+            caption = f"Parameters{suffix}"
+            yield from folded(caption, table(caption, ("parameter", "value"), parameters))
         if found.plan:
-            yield from markup.folded(f"Plan{suffix}", [markup.listing(found.plan)])
+            yield from folded(f"Plan{suffix}", [listing(found.plan)])
         if found.spec:
             name = flat(found.path)
-            yield from markup.folded(f"Spec{suffix}: {name}", [markup.listing(found.spec)])
+            yield from folded(f"Spec{suffix}: {name}", [listing(found.spec)])
 
 
 def _value(value: object) -> str:
