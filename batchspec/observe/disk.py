@@ -112,8 +112,22 @@ class _Reader:
     def read_all(self, entry: UploadGlob) -> Iterator[FileRow | Diagnostic]:
         """The files that match an entry, in the order of the glob."""
         waiting: deque[_Read | Future[_Read]] = deque()
+        read: _Read | Future[_Read]
+        known = None if self._cache is None else self._cache.get
         for path, blob, facts in _matches(entry):
-            read = self._start(entry, path, blob, facts)
+            problem = _problem(entry, path, blob, facts)
+            if problem is not None:
+                read = problem
+            else:
+                assert isinstance(facts, os.stat_result)
+                if known is not None and (md5 := known(path, facts)) is not None:
+                    row = blob, path, facts.st_size, md5, entry.content_type
+                    if not waiting:
+                        yield row
+                        continue
+                    read = row, None
+                else:
+                    read = self._start(entry, path, blob, facts.st_size)
             if not waiting and not isinstance(read, Future):
                 yield self._finish(read)
                 continue
@@ -123,18 +137,8 @@ class _Reader:
         for last in waiting:
             yield self._finish(last)
 
-    def _start(
-        self, entry: UploadGlob, path: str, blob: str, facts: os.stat_result | OSError
-    ) -> _Read | Future[_Read]:
-        if len(blob) > _LONGEST_NAME or _SUSPECT.search(blob):
-            return _name_problem(entry, Path(path), blob)
-        if isinstance(facts, OSError):
-            return _unreadable(entry, Path(path), facts)
-        if not stat.S_ISREG(facts.st_mode):
-            return _not_a_file(entry, Path(path))
-        if self._cache is not None and (md5 := self._cache.get(path, facts)) is not None:
-            return (blob, path, facts.st_size, md5, entry.content_type), None
-        if self._contents and facts.st_size > _SMALL:
+    def _start(self, entry: UploadGlob, path: str, blob: str, size: int) -> _Read | Future[_Read]:
+        if self._contents and size > _SMALL:
             return self._threads.submit(_read, entry, path, blob, self._contents)
         return _read(entry, path, blob, self._contents)
 
@@ -146,6 +150,22 @@ class _Reader:
         if self._cache is not None and facts is not None:
             self._cache.add(facts, row[3])
         return row
+
+
+def _problem(
+    entry: UploadGlob, path: str, blob: str, facts: os.stat_result | OSError
+) -> Diagnostic | None:
+    """Why a file cannot be uploaded, as far as its name and its facts show it."""
+    # Nearly all names pass these tests, which take less time than the pattern.
+    if len(blob) > _LONGEST_NAME or (
+        not (blob.isprintable() and "\\" not in blob and ".." not in blob) and _SUSPECT.search(blob)
+    ):
+        return _name_problem(entry, Path(path), blob)
+    if isinstance(facts, OSError):
+        return _unreadable(entry, Path(path), facts)
+    if not stat.S_ISREG(facts.st_mode):
+        return _not_a_file(entry, Path(path))
+    return None
 
 
 def _read(entry: UploadGlob, path: str, blob: str, contents: bool) -> _Read:
@@ -181,22 +201,69 @@ def _matches(entry: UploadGlob) -> Iterator[tuple[str, str, os.stat_result | OSE
     start = f"{fixed}/" if fixed else ""
     # Without such parts, what follows the fixed part is the blob's name.
     plain = os.sep == "/" and not {"", ".", ".."} & set(entry.pattern[len(start) :].split("/"))
-    for match in glob_matches(entry.root, entry.pattern):
-        path = above + match
+    for match, facts in _files(entry.root, entry.pattern, above):
+        exact = plain and match.startswith(start)
+        below = match[len(start) :] if exact else _relative(match, fixed)
+        if entry.exclude:
+            name = below.rpartition("/")[2]
+            if any(fnmatchcase(name, x) or fnmatchcase(below, x) for x in entry.exclude):
+                continue
+        yield above + match, entry.prefix + below, facts
+
+
+def _files(root: Path, pattern: str, above: str) -> Iterator[tuple[str, os.stat_result | OSError]]:
+    """The matches of a pattern that are no folders, with their facts; ``above`` is before them."""
+    head, recursive, tail = pattern.partition("**")
+    if recursive and tail in {"", "/*"} and (not head or head.endswith("/")):
+        for folder in _starts(root, head):
+            yield from _tree(root, folder, frozenset())
+        return
+    for match in glob_matches(root, pattern):
         facts: os.stat_result | OSError
         try:
-            facts = os.stat(path)  # noqa: PTH116
+            facts = os.stat(above + match)  # noqa: PTH116
         except OSError as error:
             facts = error
         else:
             if stat.S_ISDIR(facts.st_mode):
                 continue
-        exact = plain and match.startswith(start)
-        below = match[len(start) :] if exact else _relative(match, fixed)
-        name = below.rpartition("/")[2]
-        if any(fnmatchcase(name, x) or fnmatchcase(below, x) for x in entry.exclude):
-            continue
-        yield path, entry.prefix + below, facts
+        yield match, facts
+
+
+def _tree(
+    root: Path, folder: str, above: frozenset[tuple[int, int]]
+) -> Iterator[tuple[str, os.stat_result | OSError]]:
+    """The files in a folder and in all folders in it, as :func:`glob_matches` finds them.
+
+    Each folder is read once, and no name is compared with a pattern.
+    """
+    path = root / folder
+    start = os.path.join(folder, "")  # noqa: PTH118  (as `glob` does)
+    below = []
+    facts: os.stat_result | OSError
+    try:
+        of_folder = path.stat()
+        key = (of_folder.st_dev, of_folder.st_ino)
+        if key in above:
+            return
+        with os.scandir(path) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.startswith("."):
+                    continue
+                if _is_folder(entry):
+                    below.append(name)
+                    continue
+                try:
+                    facts = entry.stat()
+                except OSError as error:
+                    facts = error
+                yield start + name, facts
+    except OSError:
+        # Like `glob`, ignore a folder that cannot be read.
+        return
+    for name in sorted(below):
+        yield from _tree(root, start + name, above | {key})
 
 
 def _relative(match: str, fixed: str) -> str:
@@ -339,12 +406,24 @@ def glob_matches(root: Path, pattern: str) -> Iterator[str]:
         return
     at = parts.index("**")
     head, tail = "".join(f"{part}/" for part in parts[:at]), "/".join(parts[at + 1 :]) or "*"
-    starts = glob.iglob(head, root_dir=root) if head else [""]  # noqa: PTH207
-    for start in starts:
+    for start in _starts(root, head):
         for folder in _folders(root, start, frozenset()):
             above = os.path.join(folder, "")  # noqa: PTH118  (as `glob` does)
             for match in glob_matches(root / folder, tail):
                 yield above + match
+
+
+def _starts(root: Path, head: str) -> Iterable[str]:
+    """The folders that match the part of a pattern before ``**``."""
+    return glob.iglob(head, root_dir=root) if head else [""]  # noqa: PTH207
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        # A link that leads to itself; one that leads nowhere is no error here.
+        return False
 
 
 def _folders(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
@@ -354,7 +433,9 @@ def _folders(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iter
         facts = path.stat()
         with os.scandir(path) as entries:
             below = sorted(
-                entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()
+                entry.name
+                for entry in entries
+                if not entry.name.startswith(".") and _is_folder(entry)
             )
     except OSError:
         # Like `glob`, ignore a folder that cannot be read.

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
+from itertools import chain
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
 
@@ -150,8 +152,7 @@ class Spool:
         """
         cursor = self._db.cursor()
         cursor.execute(query, values)
-        while batch := cursor.fetchmany(_BATCH):
-            yield from batch
+        return chain.from_iterable(iter(partial(cursor.fetchmany, _BATCH), []))
 
     def count(self, table: str, container: str) -> int:
         """How many rows of a container a table has."""
@@ -172,7 +173,9 @@ class Files:
 
     def __iter__(self) -> Iterator[LocalFile]:
         query = "SELECT blob, path, size, md5, type FROM file WHERE container=? ORDER BY blob"
-        return map(LocalFile._make, self.spool.rows(query, (self.container,)))
+        # `LocalFile._make` is a function in Python, which a million files would call.
+        make: Callable[[tuple[object, ...]], LocalFile] = partial(tuple.__new__, LocalFile)
+        return map(make, self.spool.rows(query, (self.container,)))
 
     def __len__(self) -> int:
         return self.spool.count("file", self.container)

@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from itertools import islice
 
 from batchspec.plan.items import Item, Source
 from batchspec.plan.observed import ContainerFacts, LocalFile, Marks, Observed
@@ -50,11 +51,16 @@ def rows_digest(rows: Iterable[Record]) -> str:
     return hasher.hexdigest()
 
 
+_BATCH = 1000
+"""Files that are hashed together, which takes less time than one by one."""
+
+
 def content_digest(files: Iterable[LocalFile]) -> str:
     """A digest of files by name and content."""
     hasher = hashlib.sha256()
-    for file in files:
-        hasher.update(file.blob.encode() + b"\0" + file.md5)
+    rest = iter(files)
+    while some := [blob.encode() + b"\0" + md5 for blob, _, _, md5, _ in islice(rest, _BATCH)]:
+        hasher.update(b"".join(some))
     return hasher.hexdigest()[:_LENGTH]
 
 

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from hashlib import blake2b
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Generic, TypeVar
@@ -94,10 +94,14 @@ def pair(files: Stream[LocalFile], blobs: Stream[Blob]) -> Iterator[tuple[LocalF
     """
     there = iter(blobs)
     blob = next(there, None)
-    for file in files:
+    rest = iter(files)
+    for file in rest if blob is not None else ():
         while blob is not None and blob.name < file.blob:
             blob = next(there, None)
         yield file, blob if blob is not None and blob.name == file.blob else None
+        if blob is None:
+            break
+    yield from zip(rest, repeat(None))
 
 
 def same(file: LocalFile, blob: Blob | None) -> bool:

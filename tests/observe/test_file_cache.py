@@ -180,7 +180,7 @@ def test_only_its_owner_can_read_the_cache(folder: Path, read: list[int]) -> Non
 def test_a_cache_of_another_version_or_too_large_starts_again(
     folder: Path, read: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("_VERSION", 2), ("_MOST", 0)):
+    for name, value in (("_VERSION", 3), ("_MOST", 0)):
         scanned(folder, cache(folder))
         read.clear()
         monkeypatch.setattr(file_cache, name, value)
@@ -197,6 +197,36 @@ def test_a_damaged_cache_is_replaced(folder: Path, read: list[int], damage: byte
     read.clear()
     scanned(folder, cache(folder))
     assert read == []
+
+
+def test_a_row_of_another_form_is_a_damage(folder: Path, read: list[int]) -> None:
+    scanned(folder, cache(folder))
+    with sqlite3.connect(folder / ".batchspec" / "files.sqlite3") as db:
+        db.execute("UPDATE block SET files = x'00'")
+    db.close()
+    for expected in ([10, 70_000], [10, 70_000], []):
+        read.clear()
+        scanned(folder, cache(folder))
+        assert sorted(read) == expected
+
+
+def test_files_of_many_blocks_are_found(
+    folder: Path, read: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_cache, "_BLOCK_BITS", 2)
+    monkeypatch.setattr(file_cache, "_BLOCKS", 3)
+    monkeypatch.setattr(file_cache, "_BATCH", 7)
+    for number in range(100):
+        (folder / "data" / f"{number:03}").write_text(f"{number}")
+    scanned(folder, cache(folder))
+    monkeypatch.setattr(file_cache, "_BATCH", 1)
+    scanned(folder, cache(folder))
+    read.clear()
+    scanned(folder, cache(folder))
+    assert read == []
+    (folder / "data" / "050").write_text("fifty")
+    scanned(folder, cache(folder))
+    assert read == [5]
 
 
 def test_a_folder_without_a_place_for_it_has_no_cache(folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.observe.disk import glob_matches
+from batchspec.observe.disk import _files, glob_matches
 
 FILES = (
     "a.txt",
@@ -45,6 +45,23 @@ def test_the_files_are_those_of_glob(folder: Path, pattern: str) -> None:
     for whole in (pattern, f"{folder}/{pattern}"):
         expected = glob.glob(whole, root_dir=folder, recursive=True)  # noqa: PTH207
         assert files(folder, glob_matches(folder, whole)) == files(folder, expected)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_files_have_the_facts_of_their_paths(folder: Path, pattern: str) -> None:
+    (folder / "d" / "loop.txt").symlink_to("loop.txt")
+    (folder / "d" / "up").symlink_to("..")
+    for whole in (pattern, f"{folder}/{pattern}"):
+        above = "" if whole is not pattern else f"{folder}/"
+        found = list(_files(folder, whole, above))
+        names = [name for name, _ in found]
+        matches = [m for m in glob_matches(folder, whole) if not (folder / m).is_dir()]
+        assert sorted(map(os.path.normpath, names)) == sorted(map(os.path.normpath, matches))
+        for name, facts in found:
+            if isinstance(facts, OSError):
+                assert not (folder / name).exists()
+            else:
+                assert os.path.samestat(facts, (folder / name).stat())
 
 
 def files(folder: Path, names: object) -> list[str]:
