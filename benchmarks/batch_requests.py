@@ -34,3 +34,24 @@ def signed_headers(
     key = base64.b64decode(environ["AZURE_BATCH_ACCESS_KEY"])
     mac = base64.b64encode(hmac.new(key, text.encode(), hashlib.sha256).digest()).decode()
     return {**headers, "authorization": f"SharedKey {account}:{mac}"}
+
+
+def task_body(number: int, container: str) -> dict[str, object]:
+    """A task like those that batchspec adds; ``container`` is a URL."""
+    return {
+        "id": f"work-{number}",
+        "commandLine": f"/bin/sh -c 'work --number {number}'",
+        "displayName": f"work {number} [work item 0123456789abcdef work 0123456789abcdef]",
+        "environmentSettings": [
+            {"name": "NUMBER", "value": str(number)},
+            {"name": "MODE", "value": "fast"},
+        ],
+        "resourceFiles": [{"storageContainerUrl": container}],
+        "outputFiles": [
+            {
+                "filePattern": "out/*.txt",
+                "destination": {"container": {"containerUrl": container, "path": str(number)}},
+                "uploadOptions": {"uploadCondition": "tasksuccess"},
+            }
+        ],
+    }

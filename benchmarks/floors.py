@@ -12,6 +12,7 @@ import csv
 import hashlib
 import importlib
 import io
+import itertools
 import json
 import os
 import string
@@ -121,7 +122,7 @@ def job(name: str) -> None:
         pass
 
 
-def post(listing: str, job: str) -> None:
+def post(job: str, listing: str) -> None:
     """Send bodies of Add Task Collection, one in a line, 16 at a time."""
     from batch_requests import VERSION, signed_headers
 
@@ -139,8 +140,57 @@ def post(listing: str, job: str) -> None:
         _each((line.rstrip(b"\n") for line in file), send)
 
 
-def sdk(listing: str, job: str) -> None:
-    """Add the same tasks with the client library, with 8 requests at a time."""
+def submit(job: str, number: str, container: str) -> None:
+    """Do what batchspec does at the least, with its libraries.
+
+    Make each body in a loop, send them with the client library's own requests, 16 at a time, and
+    read the ids of all tasks.
+    """
+    import azure.storage.blob.aio
+    import typer
+    import yaml
+    from azure.batch.aio import BatchClient
+    from azure.core.credentials import AzureNamedKeyCredential
+    from azure.core.rest import HttpRequest
+    from batch_requests import VERSION, task_body
+
+    del azure, typer, yaml  # Imported for the time that it takes.
+    key = AzureNamedKeyCredential(
+        os.environ["AZURE_BATCH_ACCOUNT"], os.environ["AZURE_BATCH_ACCESS_KEY"]
+    )
+    head = {"Content-Type": "application/json; odata=minimalmetadata"}
+    numbers = iter(range(int(number)))
+
+    async def worker(client: BatchClient) -> None:
+        while chunk := [task_body(each, container) for each in itertools.islice(numbers, 100)]:
+            text = f'{{"value":[{",".join(map(json.dumps, chunk))}]}}'
+            url = f"{{endpoint}}/jobs/{job}/addtaskcollection?{VERSION}"
+            request = HttpRequest("POST", url, headers=head, content=text.encode())
+            answer = await client.send_request(request)
+            answer.raise_for_status()
+            found = {each["taskId"] for each in answer.json()["value"] if "error" not in each}
+            if found != {each["id"] for each in chunk}:
+                raise SystemExit("a task was refused")
+
+    async def run() -> None:
+        async with BatchClient(os.environ["AZURE_BATCH_ENDPOINT"], key) as client:
+            await asyncio.gather(*(worker(client) for _ in range(_AT_ONCE)))
+            target, found = f"/jobs/{job}/tasks?$select=id&{VERSION}", 0
+            while target:
+                answer = await client.send_request(HttpRequest("GET", "{endpoint}" + target))
+                answer.raise_for_status()
+                page = answer.json()
+                found += len(page["value"])
+                link = urllib.parse.urlsplit(page.get("odata.nextLink", ""))
+                target = f"{link.path}?{link.query}" if link.path else ""
+            if found != int(number):
+                raise SystemExit(f"{found} of {number} tasks")
+
+    asyncio.run(run())
+
+
+def sdk(job: str, listing: str, at_once: str) -> None:
+    """Add the same tasks with the client library, with so many requests at a time."""
     from azure.batch import BatchClient
     from azure.batch.models import BatchTaskCreateOptions
     from azure.core.credentials import AzureNamedKeyCredential
@@ -152,7 +202,7 @@ def sdk(listing: str, job: str) -> None:
     with Path(listing).open("rb") as file:
         bodies = (body for line in file for body in json.loads(line)["value"])
         tasks = [BatchTaskCreateOptions(body) for body in bodies]
-    client.create_tasks(job, tasks, max_concurrency=8)
+    client.create_tasks(job, tasks, max_concurrency=int(at_once))
 
 
 def tasks(job: str, select: str = "") -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import accounts
 from measuring import Contender, Figure, MeasurementError, Row, Setting
 from peers import BATCHSPEC, FLOORS
 from rows_files import make_files
-from slow_network import Proxy, running
+from slow_network import Proxy, running, through
 
 MAKESPAN = """\
 version: 1
@@ -37,14 +37,6 @@ _LATENCY, _RATE = 0.05, 20e6
 _SLOTS, _TASKS, _TASK = 8, 40, 2.0
 _AT_ONCE = 16
 _WATCHED = 60
-
-
-def through(environ: Mapping[str, str], batch: Proxy, blobs: Proxy) -> dict[str, str]:
-    """The variables of the accounts, with the addresses of proxies."""
-    return {
-        name: value.replace(batch.target, batch.url).replace(blobs.target, blobs.url)
-        for name, value in environ.items()
-    }
 
 
 def critical_path(files: int, size: int, allocation: float) -> float:

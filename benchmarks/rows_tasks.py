@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import accounts
+from batch_requests import task_body
 from measuring import Contender, Row, Setting
 from peers import BATCHSPEC, FLOORS, SNAKEMAKE, available
+from slow_network import Proxy, running, through
 
 SUBMIT = """\
 version: 1
@@ -50,30 +53,12 @@ rule one:
     shell: "touch {{output}}"
 """
 _COLLECTION = 100
+_LATENCY = 0.05
 
 
-def _body(number: int, container: str) -> dict[str, object]:
-    """A task like those that batchspec adds."""
-    return {
-        "id": f"work-{number}",
-        "commandLine": f"/bin/sh -c 'work --number {number}'",
-        "displayName": f"work {number} [work item 0123456789abcdef work 0123456789abcdef]",
-        "environmentSettings": [
-            {"name": "NUMBER", "value": str(number)},
-            {"name": "MODE", "value": "fast"},
-        ],
-        "resourceFiles": [{"storageContainerUrl": container}],
-        "outputFiles": [
-            {
-                "filePattern": "out/*.txt",
-                "destination": {"container": {"containerUrl": container, "path": str(number)}},
-                "uploadOptions": {"uploadCondition": "tasksuccess"},
-            }
-        ],
-    }
+def _submit(number: int, *, slow: bool) -> Row:
+    """Adding tasks; ``slow``: each request takes 50 ms longer."""
 
-
-def _submit(number: int) -> Row:
     @contextmanager
     def contenders(setting: Setting) -> Iterator[Sequence[Contender]]:
         (setting.folder / "run.yaml").write_text(SUBMIT.format(number=number))
@@ -81,34 +66,61 @@ def _submit(number: int) -> Row:
         setting.run([*BATCHSPEC, "local", "stop"])
         setting.run([*BATCHSPEC, "local", "start", "--allocation", "24h"])
         container = accounts.create_container(setting, "bench-submit")
-        environ = accounts.accounts(setting)
-        with (setting.folder / "bodies.txt").open("w", encoding="utf-8") as file:
-            for first in range(0, number, _COLLECTION):
-                last = min(first + _COLLECTION, number)
-                tasks = [_body(index, container) for index in range(first, last)]
-                file.write(json.dumps({"value": tasks}) + "\n")
-        jobs = iter(f"bench-{index}" for index in range(1000))
+        direct = accounts.accounts(setting)
+        _write_bodies(setting.folder / "bodies.txt", number, container)
+        if not slow:
+            yield _ways_to_submit(setting, number, container, direct, {})
+        else:
+            batch = Proxy(direct["AZURE_BATCH_ENDPOINT"], _LATENCY)
+            blobs = Proxy(direct["AZURE_STORAGE_SERVICE_ENDPOINT"], _LATENCY)
+            with running(batch, blobs):
+                environ = through(direct, batch, blobs)
+                yield _ways_to_submit(setting, number, container, environ, environ)
+        setting.run([*BATCHSPEC, "local", "stop"])
 
-        def create(kind: str) -> None:
+    if slow:
+        title, size = "add tasks on a slow network", f"{number:,} at 50 ms a request"
+        return Row("submit-slow", title, size, contenders, rounds=3, memory=110)
+    return Row("submit", "add tasks", f"{number:,}", contenders, rounds=3, memory=110)
+
+
+def _write_bodies(path: Path, number: int, container: str) -> None:
+    """Write the bodies of requests, one in a line."""
+    with path.open("w", encoding="utf-8") as file:
+        for first in range(0, number, _COLLECTION):
+            last = min(first + _COLLECTION, number)
+            tasks = [task_body(index, container) for index in range(first, last)]
+            file.write(json.dumps({"value": tasks}) + "\n")
+
+
+def _ways_to_submit(
+    setting: Setting,
+    number: int,
+    container: str,
+    environ: Mapping[str, str],
+    own: Mapping[str, str],
+) -> Sequence[Contender]:
+    """The commands that add tasks; ``own`` are the variables of batchspec's command."""
+    jobs = iter(f"bench-{index}" for index in range(1000))
+
+    def contender(name: str, target: float | None, kind: str, *arguments: str) -> Contender:
+        def create() -> None:
             job = f"{kind}-{next(jobs)}"
             (setting.folder / f"{kind}.job").write_text(job)
             setting.run([*FLOORS, "job", job], **environ)
 
-        def line(kind: str) -> list[str]:
-            program = f'exec {FLOORS[0]} {FLOORS[1]} {kind} bodies.txt "$(cat {kind}.job)"'
-            return ["sh", "-c", program]
+        program = shlex.join([*FLOORS, kind])
+        line = f'exec {program} "$(cat {kind}.job)" {shlex.join(arguments)}'
+        return Contender(name, ["sh", "-c", line], target, environ, create)
 
-        apply = [*BATCHSPEC, "apply", "run.yaml", "-y", "--detach", "--var", "run={round}"]
-        yield (
-            Contender("batchspec apply --detach", apply),
-            Contender(
-                "bodies in plain requests", line("post"), 1.3, environ, lambda: create("post")
-            ),
-            Contender("SDK, create_tasks", line("sdk"), 1.0, environ, lambda: create("sdk")),
-        )
-        setting.run([*BATCHSPEC, "local", "stop"])
-
-    return Row("submit", "add tasks", f"{number:,}", contenders, rounds=3, memory=110)
+    apply = [*BATCHSPEC, "apply", "run.yaml", "-y", "--detach", "--var", "run={round}"]
+    at_once = "16" if own else "8"
+    return (
+        Contender("batchspec apply --detach", apply, environ=own),
+        contender("bodies in plain requests", 1.3, "post", "bodies.txt"),
+        contender("SDK, create_tasks", 1.0, "sdk", "bodies.txt", at_once),
+        contender("a loop with the same libraries", None, "submit", str(number), container),
+    )
 
 
 def _run(number: int, *, logs: bool) -> Row:
@@ -146,5 +158,10 @@ def _forget(folder: Path) -> None:
 
 def rows(*, quick: bool) -> tuple[Row, ...]:
     """The rows of this module; quick: smaller ones."""
-    submitted, run = (2000, 200) if quick else (20_000, 10_000)
-    return (_submit(submitted), _run(run, logs=True), _run(run, logs=False))
+    submitted, slowly, run = (2000, 1000, 200) if quick else (100_000, 10_000, 10_000)
+    return (
+        _submit(submitted, slow=False),
+        _submit(slowly, slow=True),
+        _run(run, logs=True),
+        _run(run, logs=False),
+    )

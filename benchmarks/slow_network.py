@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -145,3 +145,11 @@ def running(*proxies: Proxy) -> Iterator[None]:
         loop, ended = loops[0]
         loop.call_soon_threadsafe(ended.set)
         thread.join()
+
+
+def through(environ: Mapping[str, str], batch: Proxy, blobs: Proxy) -> dict[str, str]:
+    """The variables of the accounts, with the addresses of proxies."""
+    return {
+        name: value.replace(batch.target, batch.url).replace(blobs.target, blobs.url)
+        for name, value in environ.items()
+    }
