@@ -149,7 +149,7 @@ class StalePlanError(BatchspecError):
 
 
 class Diagnostics:
-    """A collector: diagnostics are added as they are found and raised together."""
+    """A collector of diagnostics, which raises all of them together."""
 
     def __init__(self) -> None:
         self._found: list[Diagnostic] = []

@@ -90,7 +90,7 @@ that resumes the run: the same command, without the options that have taken effe
 SIGTERM (from a CI system that cancels its job), a terminal that closes, and a closed output
 (`| head`) stop a run in the same way.
 
-## Files beside a spec
+## Files next to a spec
 
 | file in `.batchspec/NAME/` | content |
 | --- | --- |
@@ -223,7 +223,7 @@ other file exists, the command ends before it writes anything.""",
     "report": """\
 The page needs no other file, and no request leaves it. It shows all attempts at the run: each
 `apply`, `retry` and `attach` from the first until all tasks had ended or the job was deleted. These
-commands and `destroy` write it at their end, beside the record of the newest attempt. The
+commands and `destroy` write it at their end, next to the record of the newest attempt. The
 ids of runs are the names of the folders in `.batchspec/NAME/runs/`; the page lists the ids of its
 attempts.
 

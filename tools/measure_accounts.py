@@ -1,4 +1,4 @@
-"""Start time and memory of accounts of the embedded service that run beside each other.
+"""Start time and memory of accounts of the embedded service that run at the same time.
 
     python tools/measure_accounts.py [--accounts N]
 
@@ -151,7 +151,7 @@ def table(measured: Sequence[Measured]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--accounts", type=int, default=5, help="how many run beside each other")
+    parser.add_argument("--accounts", type=int, default=5, help="number at the same time")
     given = parser.parse_args(arguments)
     local.install()
     with tempfile.TemporaryDirectory() as folder:

@@ -2,7 +2,7 @@
 
     python tools/replay_recordings.py [--all] [--keep COUNTS] [FILE]
 
-FILE is ``real-service.jsonl``; by default the one in ``../shared/recordings`` beside the project.
+FILE is ``real-service.jsonl``; by default the one in ``../shared/recordings`` next to the project.
 ``--keep tools/replay/counts.json`` is for ``tools/generate_compatibility.py``. Exits 1 if a
 difference has no reason, or if fewer than 95 % of the applicable exchanges agree.
 """

@@ -186,7 +186,7 @@ def _start(
 
 
 def _reason(error: Exception) -> str:
-    """Why there was no answer, without the URL and its host."""
+    """Why the webhook did not reply, without the URL and its host."""
     cause = getattr(error, "os_error", error)
     if isinstance(cause, socket.gaierror):
         text = "its name is not known"

@@ -1,4 +1,4 @@
-"""The operations on a run, up to the plan that each carries out. Nothing is changed yet."""
+"""The operations on a run, up to the plan of each operation. Nothing is changed here."""
 
 from __future__ import annotations
 

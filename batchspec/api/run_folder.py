@@ -1,4 +1,4 @@
-"""What is written to ``.batchspec/NAME/`` beside a spec: the records of its runs.
+"""The files in ``.batchspec/NAME/`` next to a spec: the records of its runs.
 
 ``runs/ID/`` is the folder of a run. ``applied.json`` contains the spec, its parameters and the plan
 from the start; beside it are the events of the run and the stderr of its failed tasks.

@@ -101,13 +101,13 @@ class PlanStep:
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What ``apply`` would do, and why. ``apply`` takes it in place of a spec.
+    """What ``apply`` would do, and why. ``apply`` accepts it instead of a spec.
 
     Attributes:
         name: the name of the run.
         account: the names of the Batch and the storage account, and ``local`` or ``azure``.
         steps: in their order.
-        kept: the resources that stay as they are, each with its reason.
+        kept: the resources that do not change, each with its reason.
         findings: warnings, notes, and the questions that ``apply`` asks.
         fingerprint: of everything that the plan depends on.
         markdown: the plan as a table. A notebook shows it.

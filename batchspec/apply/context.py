@@ -58,7 +58,7 @@ class StepContext:
     incomplete: set[str]
 
     def progress(self, *, items: int | None, size: int | None = None) -> Progress:
-        """A progress counter; ``items`` is ``None`` if they are counted as they are found."""
+        """A progress counter; ``items`` is ``None`` if the total is not known in advance."""
         now, growing = self.world.clock.monotonic, items is None
         return Progress(self.step, self.emit, now, items or 0, size, growing=growing)
 
@@ -82,7 +82,7 @@ class StepResult:
 class Progress:
     """Counts the items and bytes of a step; emits at most every ``every`` seconds and at the end.
 
-    With ``growing``, items are counted as they are found, so that ``done == items`` is not the end;
+    With ``growing``, the total still grows, so that ``done == items`` is not the end;
     call :meth:`end` when no more will be found.
     """
 
@@ -268,7 +268,7 @@ Delete: TypeAlias = DeletePool | DeleteJob | DeleteSchedule | DeleteContainers
 class RemainingResources:
     """Records what the steps of a run create: ``created`` by this run, ``absent`` not created.
 
-    An object is identified by the action that deletes it, a container by one of its own.
+    An object is identified by the action that deletes it, a container by a separate action.
     """
 
     world: World

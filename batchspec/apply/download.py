@@ -1,6 +1,6 @@
 """Downloads results, several at a time, and lists them in the receipt of the run.
 
-A result is downloaded to a temporary file beside its path, checked, and renamed. No result is
+A result is downloaded to a temporary file next to its path, checked, and renamed. No result is
 written outside the folder of its ``results`` entry.
 """
 
@@ -176,7 +176,7 @@ class _OlderBlobs:
         return True
 
     def is_of_other_work(self, work: str) -> bool:
-        """Whether the digest of work is known and not of the current version of the spec."""
+        """Whether the digest of work is known and belongs to another version of the spec."""
         if not work or self.action.works is None:
             return False
         if self._works is None:

@@ -271,7 +271,7 @@ class RunEnded:
 
     ``resume`` is the command that resumes an interrupted run; the command line adds it.
     ``released``, for specs with ``cost``, is the time on the service's clock by which the service
-    is expected to have released the nodes, if it does so by itself.
+    is expected to have released the nodes, if it does so without a client.
     """
 
     outcome: Outcome

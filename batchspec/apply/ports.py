@@ -91,7 +91,7 @@ class RunRecord(Protocol):
     async def save_tasks(
         self, job: JobFacts, at: datetime, tasks: AsyncIterator[TaskRecord]
     ) -> Sequence[str]:
-        """Save the tasks of a job as they are at a time of the service.
+        """Save the state of the tasks of a job at a time of the service.
 
         Returns:
             Failed tasks whose output the record lacks: one for each cause, ten at most.
@@ -105,7 +105,7 @@ class RunRecord(Protocol):
     async def save_nodes(
         self, pool_id: str, at: datetime, nodes: AsyncIterator[NodeRecord]
     ) -> None:
-        """Save the nodes of a pool as they are at a time of the service."""
+        """Save the state of the nodes of a pool at a time of the service."""
         ...
 
 

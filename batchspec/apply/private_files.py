@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 STATE_FOLDER = ".batchspec"
-"""The folder beside a spec that contains everything that batchspec writes for itself."""
+"""The folder next to a spec that contains all private files of batchspec."""
 
 
 def private_folder(folder: Path) -> None:

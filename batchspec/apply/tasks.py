@@ -38,7 +38,7 @@ async def submit_tasks(action: SubmitTasks, context: StepContext) -> StepResult:
 
     Raises:
         ServiceError: a task was refused, its inputs were not uploaded, or it is not in the job
-            although the service accepted it. The other tasks are added all the same, so that the
+            although the service accepted it. The other tasks are still added, so that the
             next apply has less to do.
     """
     try:

@@ -1,7 +1,7 @@
 """The waits of a run, and the check of outputs when tasks have succeeded.
 
 Waits for nodes and for tasks end by what the monitor reports. Waits for deletions and for the end
-of a job have limits of their own, which are generous: the nodes of a large pool take minutes to be
+of a job have separate, generous limits: the nodes of a large pool take minutes to be
 deleted, and the release task of a job may run for 15 minutes on each node (the service's limit).
 
 The service's counts may lag behind, its lists do not. Evidence: the descriptions of

@@ -74,7 +74,7 @@ class FormulaCheck(Enum):
 class FormulaProblem:
     """A problem of a formula at a position; ``text`` is what is written there.
 
-    ``known`` are the names of which one is probably meant, as they are written in a formula.
+    ``known`` are the names to suggest, in the spelling of a formula.
     """
 
     check: FormulaCheck

@@ -31,7 +31,7 @@ def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
 def convert_values(params: list[Any], annotations: Mapping[str, Any]) -> list[Any]:
     """Convert the values of these parameters as the annotations say; the parameters.
 
-    Without an annotation, a value remains what it is: a flag or a text.
+    Without an annotation, a value is not converted: it is a flag or a string.
     """
     for param in params:
         param.process_value = partial(_process, param, annotations.get(param.name, str))
@@ -276,7 +276,7 @@ class Command(TyperCommand):
         Raises:
             UsageError: one of them is wrong, missing or unexpected.
         """
-        # Otherwise typer reports them with an exception that has no type of its own.
+        # Otherwise typer reports them with an exception without a separate type.
         ctx.allow_extra_args = True
         if ctx.resilient_parsing and args and args[-1].startswith("-"):
             # The line is being completed. An option without its value ends the parsing of typer,

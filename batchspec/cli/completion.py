@@ -174,7 +174,7 @@ def _outline(ctx: typer.Context) -> Outline:
 def _records(ctx: typer.Context) -> tuple[list[Path], TimeLimit]:
     """The folder with the records of the spec, and the time limit for reading them.
 
-    Without the name of the spec, it is the records of all specs beside it.
+    Without the name of the spec, it contains the records of all specs in the folder.
     """
     from batchspec.api.recorded_names import TimeLimit, recorded_specs, runs_folder
 

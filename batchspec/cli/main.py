@@ -79,7 +79,7 @@ def root(
         bool,
         typer.Option(
             "--debug",
-            help="Log every request, without secrets, to .batchspec/NAME/requests.log beside the "
+            help="Log every request, without secrets, to .batchspec/NAME/requests.log next to the "
             "spec. BATCHSPEC_LOG=debug has the same effect.",
         ),
     ] = False,
@@ -153,7 +153,7 @@ def run() -> int:
     except (KeyboardInterrupt, Abort):
         return Exit.INTERRUPTED
     except OutputClosedError as error:
-        # Without this, Python reports the closed pipe once more when it flushes at exit.
+        # Without this, Python reports the closed pipe again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.INTERRUPTED if error.command in _RUNS else Exit.DONE
     except Exception as error:  # noqa: BLE001 - the outermost boundary: this is a bug

@@ -1,4 +1,4 @@
-"""The log of requests, ``requests.log`` in ``.batchspec/NAME/`` beside a spec."""
+"""The log of requests, ``requests.log`` in ``.batchspec/NAME/`` next to a spec."""
 
 from __future__ import annotations
 

@@ -294,8 +294,8 @@ class BlobRequests:
     async def list(self, container: str, prefix: str) -> AsyncIterator[ListedBlob]:
         """The blobs of a container whose names start with ``prefix``, in pages of the service.
 
-        Raises:
-            AzureError: the service refused, or did not answer; an answer is no listing.
+        Raises: AzureError: the service refused the request or did not reply, or a reply is not a
+            listing.
         """
         query = {"restype": "container", "comp": "list", "include": "metadata"}
         query["maxresults"] = str(_PAGE)

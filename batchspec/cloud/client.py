@@ -81,7 +81,8 @@ def _collector_paused() -> Iterator[None]:
         yield
     finally:
         if gc.get_freeze_count() == 0:
-            # All objects become old ones; otherwise, the next collection would look at each.
+            # All objects move to the old generation; otherwise, the next collection would visit
+            # each of them.
             gc.freeze()
             gc.unfreeze()
         if was_enabled:

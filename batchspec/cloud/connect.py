@@ -220,7 +220,7 @@ def _batch_credential(account: AnyAccount, token: Any) -> dict[str, Any]:
         key = AzureNamedKeyCredential(account.batch_account, account.batch_key.reveal())
         return {"credential": key}
     if local := local_token(account, account.batch_url):
-        # The client requires a credential, and ignores it beside a policy.
+        # The client requires a credential, and ignores it if there is a policy.
         unused = AzureKeyCredential(local.reveal())
         return {"credential": unused, "authentication_policy": LocalTokenPolicy(local)}
     return {"credential": token}

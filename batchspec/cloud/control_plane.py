@@ -284,7 +284,7 @@ def management_client(
     """The client of a subscription at Resource Manager, or at the embedded service.
 
     Args:
-        account: the account; it decides where the requests go, and how they are authenticated.
+        account: the account; it determines the address and the authentication of the requests.
         subscription: the subscription of the operations; empty: only ``send_request`` is used.
         credential: creates the tokens; ignored for the embedded service.
         retry: the retry policy of this project.

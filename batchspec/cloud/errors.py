@@ -304,7 +304,7 @@ _OTHER_NAMES = {
 
 
 def _property_name(values: Mapping[str, str]) -> str:
-    """The name at the Batch service of the property that an error is about; empty if none is.
+    """The name at the Batch service of the property that caused an error; empty if there is none.
 
     Resource Manager adds the path: ``properties.scaleSettings.autoScale.formula``.
     """

@@ -101,7 +101,8 @@ def _read(
 
 
 class _BoundedRetries(RetryPolicy[Any, Any]):
-    """The policy of the SDK, which would wait for days, and fail on a header that is no time."""
+    """Limits the policy of the SDK, which would wait for days and fail on a header that is not a
+    time."""
 
     def get_retry_after(self, response: Any) -> float | None:
         """Seconds that an answer asks for; ``None``: the policy decides."""

@@ -160,8 +160,8 @@ def _parts(
     for name in (given, *others):
         if not environment.get(name, "").strip():
             state = "is empty" if name in environment else "is not set"
-            beside = "" if name == given else f", which {given} requires"
-            yield _problem(f"{name} {state}{beside}", f"Set {name}, or unset {given}")
+            reason = "" if name == given else f", which {given} requires"
+            yield _problem(f"{name} {state}{reason}", f"Set {name}, or unset {given}")
 
 
 def _file(path: str, name: str, is_file: Callable[[str], bool]) -> Iterator[Diagnostic]:

@@ -81,7 +81,7 @@ class Containers:
             except AzureError as error:
                 refusal = translate(error, f"container {container}")
             if refusal.code == "ContainerAlreadyExists":
-                # After a lost answer, it can be the one that this request created.
+                # After a lost reply, this can be the container that the request created.
                 return attempts.unconfirmed and await self.get_metadata(container) == dict(metadata)
             if refusal.code != "ContainerBeingDeleted":
                 raise refusal from None

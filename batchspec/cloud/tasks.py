@@ -145,7 +145,7 @@ class Tasks:
         return True
 
     async def _send(self, job_id: str, chunk: Sequence[_Body]) -> Sequence[Json]:
-        # The method of the SDK creates a model of each result even if none is asked for.
+        # The method of the SDK creates a model of each result even if the caller does not use it.
         path = f"/jobs/{path_segment(job_id)}/addtaskcollection"
         text = f'{{"value":[{",".join([body.text for body in chunk])}]}}'
         answer = await post_json(self._connection.client, path, text)

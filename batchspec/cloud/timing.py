@@ -1,9 +1,9 @@
 """Time in requests: limits of waiting, the rate limiter of a service, and the time at a service.
 
-When the service answers "too many requests" (429, 503), all requests pause, not only the one that
-was refused; afterwards they are sent one at a time, with a gap that shrinks with every success.
-The time at a service is measured from the ``Date`` of its answers and not from the local clock.
-The local clocks, the sleep and the source of randomness are arguments.
+When the service answers "too many requests" (429, 503), all requests pause, not only the request
+that was refused; afterwards they are sent one at a time, with a gap that shrinks with every
+success. The time at a service is measured from the ``Date`` of its answers and not from the local
+clock. The local clocks, the sleep and the source of randomness are arguments.
 """
 
 from __future__ import annotations

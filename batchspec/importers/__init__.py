@@ -91,7 +91,7 @@ def _beside(document: Path, name: str) -> Path:
             Diagnostic(
                 "unknown-document",
                 f"{document.name} names {name!r}, which is outside its folder",
-                fix="Copy the file beside the document, and change `filePath`.",
+                fix="Copy the file into the folder of the document, and change `filePath`.",
             )
         )
     return path

@@ -26,7 +26,7 @@ _NAME = re.compile(
     r"key|secret|token|passw|pwd|credential|signature|sas(?:$|_)|connection_?string", re.IGNORECASE
 )
 _CALL = re.compile(r"\[(?:parameters|variables|concat)\(")
-"""An expression of a template, which is no value."""
+"""An expression of a template instead of a value."""
 _EXPRESSION = r"\{\{(?:(?!\{\{).)*?\}\}"
 """Without another start in it: the time would grow with the square of the length of a text."""
 _SHORT = 8
@@ -79,7 +79,7 @@ class SecretRemoval:
         self._parameters = {_escaped(value): name for value, name in parameters.items()}
         # The longest first: one value can be the start of another.
         values = sorted(self._parameters, key=len, reverse=True)
-        # Expressions last: their own words are no values.
+        # Expressions last: the words in them are not values.
         self._pattern = re.compile("|".join([*map(_pattern, values), _EXPRESSION]), re.DOTALL)
 
     def __call__(self, value: Any) -> Any:

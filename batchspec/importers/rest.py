@@ -216,7 +216,7 @@ def records(value: object) -> list[Mapping[str, Any]]:
 
 
 def member(body: object, name: str) -> Any:
-    """A property by its REST name, whatever the client wrote; ``None`` if there is none."""
+    """A property by its REST name, for each spelling of a client; ``None`` if it does not exist."""
     return _get(body, name)
 
 

@@ -80,7 +80,7 @@ class ShipyardImporter:
         """All files of one configuration. ``job`` selects one of several jobs.
 
         Raises:
-            SpecError: there are several jobs and none is selected, or none has the id.
+            SpecError: there are several jobs and no selection, or no job has the id.
         """
         merged = {key: value for document in found for key, value in document.items()}
         pool = mapping(merged.get("pool_specification"))

@@ -445,7 +445,7 @@ def _length(given: Json) -> int:
     """How many values are combined. A task has at most so many that they are not all in memory.
 
     Raises:
-        ValueError: the length is no number, or too large.
+        ValueError: the length is not a number, or is too large.
     """
     length = int(given["length"])
     if length > _MOST_COMBINED:

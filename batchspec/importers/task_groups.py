@@ -139,7 +139,8 @@ def _shared(lines: Sequence[str]) -> tuple[list[str], list[tuple[str, ...]]] | N
 
 
 def _around(words: Sequence[str]) -> tuple[str, str]:
-    """The prefix and suffix that words share, up to a character that is no digit or letter."""
+    """The prefix and suffix that words share, up to a character that is neither a digit nor a
+    letter."""
     start = _common_prefix(words)
     start = start.rstrip("0123456789.")
     rest = [word[len(start) :] for word in words]
@@ -184,7 +185,7 @@ def number_range(values: Sequence[str]) -> Body | None:
 
 
 def is_log(file: Json) -> bool:
-    """Whether an output stores stdout and stderr, which a stage does by itself."""
+    """Whether an output stores stdout and stderr, which a stage does by default."""
     return bool(member(file, "filePattern") == LOGS)
 
 

@@ -181,7 +181,7 @@ class FaultInjection:
         return found[0] if found and found[0].percent else None
 
     def quota(self, kind: QuotaKind) -> int | None:
-        """A quota of the account; ``None`` is no limit."""
+        """A quota of the account; ``None`` means no limit."""
         mine = (one.limit for one in self.quotas if one.kind is kind and one.family is None)
         return next(mine, None)
 

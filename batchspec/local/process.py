@@ -69,7 +69,7 @@ class Lock:
         return cls(path, descriptor)
 
     def is_in_place(self) -> bool:
-        """Whether the locked file is still the one that other processes find at the path."""
+        """Whether other processes still find the locked file at the path."""
         try:
             return os.path.samestat(os.fstat(self.fileno), self.path.stat())
         except FileNotFoundError:
@@ -267,10 +267,10 @@ def process_tag(data: Path) -> str:
 def kill_orphans(data: Path) -> int:
     """Kill every process with the tag of ``data`` and its descendants; returns how many.
 
-    Normally none is left: the host kills all processes when the service ends. They exist while the
-    host is doing so, and after the host was killed together with the service. The host and every
-    process of a task inherit the tag; its value is made of the path of the data folder, so that
-    other services are not affected. A task may give its processes another environment, so the
+    Normally there are none: the host kills all processes when the service ends. They exist while
+    the host is doing so, and after the host was killed together with the service. The host and
+    every process of a task inherit the tag; its value is made of the path of the data folder, so
+    that other services are not affected. A task may give its processes another environment, so the
     descendants of a tagged process count too.
 
     Returns when they are gone. Call it before anything is started, while holding the lock of the

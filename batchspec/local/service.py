@@ -190,7 +190,7 @@ async def serve(
             clock.now(),
             config.entra_only,
         )
-        # Dates of signatures are real time, whatever the speed of the service's clock.
+        # Dates of signatures are real time, at any speed of the service's clock.
         former = FormerClients(config.data)
         app = App(
             context,

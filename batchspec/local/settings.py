@@ -194,7 +194,7 @@ _SIZE = re.compile(r"(\d{1,15})([KMGT]?)", re.ASCII | re.IGNORECASE)
 
 @frozen
 class Limits:
-    """Limits of a task: memory in bytes and number of processes; ``None`` is no limit."""
+    """Limits of a task: memory in bytes and number of processes; ``None`` means no limit."""
 
     memory: int | None = None
     processes: int | None = None

@@ -1,6 +1,6 @@
-"""What a start reports to the caller: its phases, and the error that ends it.
+"""The values that a start reports to the caller: its phases, and the error that ends it.
 
-Both are values; how they are shown is decided elsewhere.
+The caller decides how to show them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class StartupPhase(StrEnum):
     """A phase of ``install`` or ``start``."""
 
     WAITING = "waiting"
-    """Another process is installing or starting the same thing; this one waits for it."""
+    """Another process is installing or starting the same service; this process waits for it."""
     INSTALLING_AZURITE = "installing-azurite"
     """Happens once for each version of Azurite; needs the npm registry and takes seconds."""
     STARTING = "starting"

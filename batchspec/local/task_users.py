@@ -1,6 +1,6 @@
 """The users that tasks run as: separate ones when the service runs as root on Linux.
 
-Each data folder has a range of user ids of its own, from :data:`_FIRST` on, where no distribution
+Each data folder has a separate range of user ids, from :data:`_FIRST` on, where no distribution
 and no container manager allots any (systemd, ``UIDS-GIDS.md``). The users are only numbers:
 nothing is written to ``/etc/passwd``, and there is nothing to delete with a node. Within the range
 each task has an id (auto-user with scope ``task``), and each node some more: for its tasks with
@@ -124,7 +124,7 @@ class UserIds:
     ) -> TaskUser:
         """The user of a task with this ``body`` on the node with the ``seq`` ``node``.
 
-        ``own`` is the id of its own user, for the scope ``task``.
+        ``own`` is the id of the user of the task alone, for the scope ``task``.
 
         Raises:
             UnknownUserError: the pool has no such account.

@@ -257,7 +257,7 @@ async def _scheduled(schedule_id: str, account: Account) -> tuple[JobFacts, ...]
 
 
 def _is_job_of(job: JobFacts, spec: Spec, base: str) -> bool:
-    """Whether a job is the one that the spec names, or a later one created for it."""
+    """Whether a job is the job that the spec names, or a later job of the run."""
     if job.id.lower() == spec.job.id.lower():
         return True
     later = re.fullmatch(re.escape(base) + r"-r\d+", job.id, re.IGNORECASE)

@@ -427,7 +427,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _folders(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
-    """A folder and all folders in it; ``above`` are the ones that contain it."""
+    """A folder and all folders in it; ``above`` are the folders that contain it."""
     path = root / folder
     try:
         facts = path.stat()

@@ -1,7 +1,7 @@
 """Groups the failed tasks of a run by cause and last line of output, each with one sample.
 
-Tasks are counted as they are listed; for each cause, only the first are kept, and the ends of their
-stderr are read with bounded concurrency. The others are counted under their cause.
+Tasks are counted during the listing; for each cause, only the first tasks are kept, and the ends of
+their stderr are read with bounded concurrency. The others are counted under their cause.
 """
 
 from __future__ import annotations
@@ -201,7 +201,8 @@ async def _causes(spec: Spec, jobs: Sequence[JobFacts], account: Account) -> dic
         if len(found.first) < _READ:
             found.first.append(failed)
     left = _READ
-    # Rare causes first, so that each gets its share and the most frequent one the rest.
+    # Rare causes first, so that each cause gets its share and the most frequent cause gets the
+    # rest.
     for number, cause in enumerate(sorted(causes, key=lambda name: causes[name].count)):
         found = causes[cause]
         if _is_read(cause):

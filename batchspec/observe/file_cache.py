@@ -55,7 +55,7 @@ _GITIGNORE = "# Written by batchspec; do not commit.\n*\n"
 
 
 def create_state_folder(folder: Path) -> None:
-    """Create the folder ``.batchspec`` beside a spec, which version control ignores.
+    """Create the folder ``.batchspec`` next to a spec, which version control ignores.
 
     Raises:
         OSError: it cannot be created.

@@ -1,6 +1,6 @@
 """Temporary storage for files, blobs and tasks, of which there may be millions: an SQLite file.
 
-Rows are written as they are found and can be read in order any number of times, so that a plan
+Rows are written one at a time and can be read in order any number of times, so that a plan
 keeps only the current row in memory. The file has no name and is removed when the process ends.
 """
 

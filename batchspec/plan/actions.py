@@ -279,7 +279,7 @@ class WaitForTasks:
     """Wait until ``tasks`` tasks of a job are completed, or until ``limit`` has passed.
 
     ``pool`` is watched meanwhile: a pool that will never run a task ends the wait. A job that is
-    not ``closed`` may get more tasks, and is waited for until it ends by itself.
+    not ``closed`` may get more tasks; the run waits until another client or the service ends it.
 
     ``kept`` tasks of the run succeeded in earlier jobs and are part of every total. ``superseded``
     tasks of the job succeeded in an earlier version of the spec and are part of none: they are
@@ -311,7 +311,7 @@ class DownloadResults:
 
     Blobs that were last modified before ``since`` are of an earlier run and are not downloaded;
     ``None`` is the creation of the job. ``own`` are the names of the blobs that the spec uploads to
-    the container, which are downloaded whatever their age. A blob with the digest of the work that
+    the container, which are downloaded at any age. A blob with the digest of the work that
     wrote it is downloaded if that work is one of ``works``, if these are known.
     ``outputs`` is what the tasks of the job must have written, where no wait checked it. Unless
     they are ``complete``, more results may come, and the receipt does not name the job. ``entries``

@@ -194,7 +194,7 @@ def _words(size: int | None, content: str) -> str:
 
 ABSENT = "absent"
 _SIZES = frozenset({"targetDedicatedNodes", "targetLowPriorityNodes"})
-"""What a pool that scales itself changes by itself."""
+"""The properties that a pool with a formula changes without a request."""
 _SETTING = frozenset({"name", "value"})
 _WORD = re.compile(r"[^\s\"']+")
 _SIGNATURE = re.compile(r"\bsig=")

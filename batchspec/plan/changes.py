@@ -102,7 +102,7 @@ keeps the limits it was added with, because comparing them requires reading ever
 """
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", re.IGNORECASE)
 _NOT_COMPARED = frozenset({"metadata"})
-"""Members that say who made a thing, not what it is."""
+"""Members that record the creator of an object, not its definition."""
 HIDDEN = frozenset({"password", "accountKey", "sasKey", "protectedSettings"})
 """Members that the service takes and never shows."""
 _EXACT = frozenset({"commandLine", "value", "filePath", "autoScaleFormula", "displayName"})

@@ -93,7 +93,7 @@ class NodeCost:
 
 @frozen
 class OtherCost:
-    """Something beside nodes; ``rate`` is its key, ``reason`` why its cost is not known."""
+    """A cost other than nodes; ``rate`` is its key, ``reason`` why its amount is not known."""
 
     name: str
     rate: str
@@ -129,7 +129,7 @@ class Estimate:
 
     @property
     def included(self) -> tuple[OtherCost, ...]:
-        """What is part of the total beside nodes."""
+        """The parts of the total other than nodes."""
         return tuple(other for other in self.others if not other.reason)
 
     @property
@@ -196,7 +196,8 @@ def node_range(context: RuleContext) -> NodeRange:
 def estimate(
     spec: Spec, observed: Observed, pool: Record, steps: Iterable[Step], *, in_progress: int = 0
 ) -> Estimate | None:
-    """The estimate of a plan with these steps; ``None`` if none is requested or nothing runs.
+    """The estimate of a plan with these steps; ``None`` if no estimate is requested or nothing
+    runs.
 
     ``pool`` is the body of Create Pool; ``in_progress`` tasks are in the job already.
     """

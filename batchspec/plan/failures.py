@@ -199,7 +199,7 @@ NAMED_NODES = 10
 class NodeFailure:
     """Nodes of a pool on which a task of the node failed alike.
 
-    ``node`` is the one whose output is stored, in ``folder`` of its own folder; ``nodes`` are the
+    ``node`` is the node whose output is stored, in ``folder`` of its folder; ``nodes`` are the
     first of all ``count``. ``exit_code`` and ``message`` are the service's about that node.
     """
 

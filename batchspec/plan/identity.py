@@ -94,7 +94,8 @@ _PACKAGES = "applicationPackageReferences"
 _LONGEST_TEXT = 128
 """Characters of the words of a display name that the spec does not give."""
 _LOGS = "../std"
-"""How the patterns of a task's own output begin: standard output and error are beside ``wd``."""
+"""The start of the patterns of a task's own output: standard output and error are next to
+``wd``."""
 
 
 def words_of(stage: str, item: Item) -> str:

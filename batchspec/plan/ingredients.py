@@ -2,7 +2,7 @@
 
 A digest of work shows that a task has changed, not in what. Jobs and pools therefore record a short
 digest of each ingredient; a plan compares them with those of the spec and names the differences.
-Secrets are no ingredients.
+Secrets are not ingredients.
 """
 
 from __future__ import annotations

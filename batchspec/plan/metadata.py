@@ -164,7 +164,7 @@ def from_elsewhere(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
 
 
 def is_other_run(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """Whether metadata of a job are those of another run than the one that wants to create it.
+    """Whether the metadata of a job belong to a run other than the run that creates a job.
 
     For a job or container that another client created after the plan was made: nothing is known of
     its tasks.
@@ -288,7 +288,7 @@ def stop_reason(by: str, reason: str) -> str:
 
 
 def stopped_metadata(job: JobFacts, tasks: Sequence[str], reason: str) -> Record:
-    """The body of Update Job that records why these tasks were ended, beside what is recorded."""
+    """The body of Update Job that adds the reason why these tasks were ended to the metadata."""
     earlier = {name: value for name, value in job.metadata.items() if name.startswith(_STOPPED)}
     added = {f"{_STOPPED}{task}": reason for task in tasks}
     kept = dict([*earlier.items(), *added.items()][-_MOST_STOPPED:])
@@ -308,7 +308,7 @@ _HEADER = f"x-ms-meta-{STAMP}"
 
 
 def stamped(files: tuple[Value, ...], work: Value) -> tuple[Value, ...]:
-    """Output files that stamp what they upload; logs are left as they are."""
+    """Output files that stamp the blobs that they upload; logs do not change."""
     return tuple(file if is_log(file) else _stamped(file, work) for file in files)
 
 

@@ -422,7 +422,7 @@ class Observed:
     ``None`` if nothing was downloaded yet.
 
     ``usage`` is ``None`` if it was not read. ``longest_sas`` is the longest life of a signature;
-    ``None`` is no bound. ``occupied`` are the folders of results that contain other files,
+    ``None`` means no limit. ``occupied`` are the folders of results that contain other files,
     ``unwritable`` those in which no file can be created, with the reason. ``origin`` is the user
     and machine of this client. ``applications`` are the versions of the account's application
     packages by the id of the application; ``None`` if the spec refers to none. ``packages`` are

@@ -130,7 +130,7 @@ class Plan:
     """A whole plan. ``digest`` is the spec's, ``fingerprint`` that of the ``snapshot``.
 
     ``snapshot`` are the facts that the plan is based on, by name. ``kept`` are the resources that
-    stay as they are, each with its reason (verb ``keep``). A ``detached`` plan ends with the
+    do not change, each with its reason (verb ``keep``). A ``detached`` plan ends with the
     submission, a ``scheduled`` one with the schedule, whose jobs follow later. ``stays`` are the
     deletions that ``cleanup`` does not request: what they name is in the account after the run.
     ``places`` are the positions of the keys of the spec by dotted path. ``estimate`` is what the

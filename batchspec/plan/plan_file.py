@@ -26,7 +26,8 @@ _VERSION = 3
 
 @frozen
 class SavedPlan:
-    """A plan file: ``spec`` is the path of the spec, ``variables`` those that are no secret.
+    """A plan file: ``spec`` is the path of the spec, ``variables`` are the variables that are not
+    secret.
 
     ``secrets`` are the names of parameters whose values have to be given again.
     ``snapshot`` is what the plan is based on; ``steps`` are its steps as text, for readers and to

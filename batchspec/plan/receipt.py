@@ -1,4 +1,4 @@
-"""The receipt of a download: ``results.jsonl`` beside the spec lists the results on this disk.
+"""The receipt of a download: ``results.jsonl`` next to the spec lists the results on this disk.
 
 The first line names the job, each other line is a file with its size and MD5. ``apply`` writes
 receipts, ``observe`` reads them and checks the files. Also here: the files of this disk that a run

@@ -1,4 +1,4 @@
-"""What batchspec writes beside a spec is readable by its owner only."""
+"""What batchspec writes next to a spec is readable by its owner only."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def test_a_spec_without_values(mixed: Workplace, tmp_path: Path) -> None:
     done = mixed.run("import", tasks, "-o", tmp_path / "spec.yaml")
     assert done.code == 0
     assert "--var NAME=VALUE" in done.text
-    # The first line names the schema beside the spec, for editors.
+    # The first line names the schema next to the spec, for editors.
     text = (tmp_path / "spec.yaml").read_text(encoding="utf-8")
     assert text.startswith("# yaml-language-server: $schema=batchspec.schema.json\n")
     assert (tmp_path / "batchspec.schema.json").read_text(encoding="utf-8") == schema_text()

@@ -34,7 +34,7 @@ tasks:
 
 
 def written(place: Workplace, text: str, files: dict[str, str] | None = None) -> None:
-    """The spec with the files beside it; tasks wait for the file ``GO``."""
+    """The spec with the files next to it; tasks wait for the file ``GO``."""
     place.spec.write_text(text.replace("GO", str(place.folder / "go")), encoding="utf-8")
     for name, content in (files or {"in/a.txt": "a\n"}).items():
         path = place.spec.parent / name

@@ -1,6 +1,6 @@
 """Checks requests and replies against the published OpenAPI description of the protocol.
 
-The description is expected beside the project (``../shared/openapi``); without it nothing is
+The description is expected next to the project (``../shared/openapi``); without it nothing is
 checked. Unknown properties are violations. Enum values are compared without regard to case, since
 the real service uses other cases than its description. ``DEVIATIONS`` comes from checking 721
 recorded exchanges.

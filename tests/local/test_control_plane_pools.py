@@ -400,7 +400,7 @@ def lower(value: Any) -> Any:
 def test_the_table_of_the_mapping_is_followed() -> None:
     table = Path(__file__).parents[3] / "shared" / "arm" / "pool-mapping.csv"
     if not table.is_file():
-        pytest.skip("the reference of the mapping is not beside the project")
+        pytest.skip("the reference of the mapping is not next to the project")
     with table.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["spec_key"]]
     for row in rows:

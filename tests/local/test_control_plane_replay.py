@@ -179,7 +179,7 @@ class Replay:
 POOL = {"properties": {"vmSize": "standard_d2s_v3", "deploymentConfiguration": MACHINE}}
 
 
-@pytest.mark.skipif(not RECORDINGS.exists(), reason="no recordings beside the project")
+@pytest.mark.skipif(not RECORDINGS.exists(), reason="no recordings next to the project")
 def test_recorded_requests_get_the_recorded_replies(tmp_path: Path, azurite: BlobStore) -> None:
     skipped: Counter[str] = Counter()
     explained: Counter[str] = Counter()

@@ -276,7 +276,7 @@ def test_priority_precedes_age_and_a_job_keeps_its_limit(batch: Service) -> None
     for number in range(4):
         note = "echo $AZ_BATCH_JOB_ID >> $AZ_BATCH_NODE_SHARED_DIR/order"
         alone = "! ls $AZ_BATCH_NODE_SHARED_DIR | grep -q busy"
-        # The first of them lasts until the job of low priority has run beside it.
+        # The first of them lasts until the job of low priority has run next to it.
         beside = "until grep -q low $AZ_BATCH_NODE_SHARED_DIR/order; do sleep 0.01; done"
         inside = f"{alone} && touch $AZ_BATCH_NODE_SHARED_DIR/busy && {beside}"
         done = "rm $AZ_BATCH_NODE_SHARED_DIR/busy"

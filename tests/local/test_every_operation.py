@@ -29,7 +29,7 @@ FORMER = PUBLISHED[0]
 
 pytestmark = pytest.mark.skipif(
     not all((FOLDER / name).is_file() for name in FILES.values()),
-    reason="the published descriptions of the protocol are not beside the project",
+    reason="the published descriptions of the protocol are not next to the project",
 )
 
 

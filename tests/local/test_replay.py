@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 RECORDINGS = ROOT.parent / "shared" / "recordings" / "real-service.jsonl"
 
 
-@pytest.mark.skipif(not RECORDINGS.exists(), reason="no recordings beside the project")
+@pytest.mark.skipif(not RECORDINGS.exists(), reason="no recordings next to the project")
 def test_recorded_requests_get_the_recorded_replies(tmp_path: Path) -> None:
     """A failure prints the table of differences."""
     counts, known = tmp_path / "counts.json", ROOT / "tools" / "replay" / "counts.json"

@@ -262,7 +262,7 @@ def test_a_cache_that_another_process_writes_is_not_waited_for(
     assert read == []
 
 
-def test_commands_use_the_cache_beside_the_spec(folder: Path) -> None:
+def test_commands_use_the_cache_next_to_the_spec(folder: Path) -> None:
     with load_spec_and_files(RunOptions(folder / "spec.yaml", {}, (), None, {})) as (_, spool):
         assert len(spool.files("input")) == 2
     assert (folder / ".batchspec" / "files.sqlite3").exists()

@@ -73,7 +73,7 @@ def test_an_incomplete_line_is_read_later(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.skipif(
-    openapi_description("2025-06-01") is None, reason="no description beside the project"
+    openapi_description("2025-06-01") is None, reason="no description next to the project"
 )
 def test_a_violation_is_reported_once(tmp_path: Path) -> None:
     checker = ConformanceChecker(tmp_path)

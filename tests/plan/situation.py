@@ -1,10 +1,10 @@
-"""A situation as a YAML file: a spec, the files beside it, and the state of the account.
+"""A situation as a YAML file: a spec, the files next to it, and the state of the account.
 
 A case has ``about`` (a sentence) and these optional keys:
 
 ``spec``         text of the spec; by default a small one with three inputs
 ``change``       replacements in the text of the spec, old to new
-``files``        more files beside the spec, path to text; ``null`` removes one
+``files``        more files next to the spec, path to text; ``null`` removes one
 ``containers``   key to ``{by: SPEC, users: [SPEC], blobs: {NAME: TEXT}, work: DIGEST}``;
                  ``as_uploaded`` adds the spec's files, ``work`` is the stamp of the blobs,
                  ``applied_by`` (``user@host``) is another client that used it last
@@ -209,7 +209,7 @@ def _changed(text: str, changes: Mapping[str, str]) -> str:
 def _written(
     text: str, files: Mapping[str, str | None], folder: Path, variables: Mapping[str, str]
 ) -> Iterator[tuple[Spec, Spool]]:
-    """A spec with files beside it, written to ``folder`` and read."""
+    """A spec with files next to it, written to ``folder`` and read."""
     folder.mkdir(exist_ok=True)
     path = folder / "demo.yaml"
     path.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Golden plans: a folder of situations, each beside its printed plan.
+"""Golden plans: a folder of situations, each with its printed plan.
 
 ``BATCHSPEC_ACCEPT=1`` rewrites them; a changed plan is reviewed like code.
 """

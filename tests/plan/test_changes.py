@@ -74,7 +74,7 @@ def test_updated_properties_are_documented_by_the_service(
 ) -> None:
     described = SHARED / "BatchService-2025-06-01.derived.json"
     if not described.exists():
-        pytest.skip("the description of the service does not lie beside the project")
+        pytest.skip("the description of the service is not next to the project")
     found = json.loads(described.read_text("utf-8"))["definitions"][definition]["properties"]
     assert {name for name, how in table.items() if how in UPDATED} == set(found) - more
 
@@ -83,7 +83,7 @@ def test_nodes_restart_for_documented_properties() -> None:
     """Those of the pool's properties that its nodes have from their start."""
     described = SHARED / "BatchService-2025-06-01.derived.json"
     if not described.exists():
-        pytest.skip("the description of the service does not lie beside the project")
+        pytest.skip("the description of the service is not next to the project")
     pool = json.loads(described.read_text("utf-8"))["definitions"]["PoolUpdatePropertiesParameter"]
     assert {name for name, how in POOL.items() if how is ChangeMethod.REBOOT} == set(
         pool["properties"]

@@ -1,4 +1,4 @@
-"""The published rows beside the project, and a server on the loopback interface."""
+"""The published rows next to the project, and a server on the loopback interface."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHARED = Path(__file__).parents[3] / "shared"
 def shared() -> Path:
     """The folder with rows and sizes as Azure published them."""
     if not (_SHARED / "arm").exists():
-        pytest.skip("no published prices beside the project")
+        pytest.skip("no published prices next to the project")
     return _SHARED
 
 

@@ -1,4 +1,4 @@
-"""Expected outputs in files beside the tests; ``BATCHSPEC_ACCEPT=1`` rewrites them."""
+"""Expected outputs in files next to the tests; ``BATCHSPEC_ACCEPT=1`` rewrites them."""
 
 from __future__ import annotations
 

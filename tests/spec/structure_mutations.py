@@ -176,7 +176,7 @@ def move(tree: Tree, path: Path_, rng: random.Random, _: list[tuple[str, Tree]])
 
 
 def repeat(tree: Tree, path: Path_, rng: random.Random, _: list[tuple[str, Tree]]) -> None:
-    """A value many times, or a copy beside it."""
+    """A value many times, or a copy next to it."""
     parent, value = at(tree, path[:-1]), at(tree, path)
     if isinstance(parent, list):
         parent.extend(copied(value) for _ in range(rng.choice((1, 1, 300))))

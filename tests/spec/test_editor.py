@@ -127,7 +127,7 @@ def test_a_description_has_a_link_to_the_reference(editor: Editor) -> None:
 
 
 @pytest.mark.parametrize("template", StarterTemplate, ids=str)
-def test_a_starter_spec_is_checked_by_the_schema_beside_it(
+def test_a_starter_spec_is_checked_by_the_schema_next_to_it(
     editor: Editor, tmp_path: Path, template: StarterTemplate
 ) -> None:
     assert init(tmp_path, template) == 0

@@ -1,4 +1,4 @@
-"""Invalid specs beside their exact messages: ``cases/NAME.yaml`` and ``NAME.txt``.
+"""Invalid specs with their exact messages: ``cases/NAME.yaml`` and ``NAME.txt``.
 
 A first line ``# --var NAME=VALUE ...`` gives variables. ``BATCHSPEC_ACCEPT=1`` rewrites the
 messages; review the changes like code.

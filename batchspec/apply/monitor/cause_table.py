@@ -16,7 +16,7 @@ from batchspec.plan.failures import OTHER_FIX
 class CauseKind:
     """A kind of cause.
 
-    ``resource`` is what it is about: the pool, the job, a task, or the service. ``ends_when`` is
+    ``resource`` is the kind of object: the pool, the job, a task, or the service. ``ends_when`` is
     when it ends the run early; empty: the run waits until the deadline. ``exit`` is the exit code
     of a run that it ends. ``shown_after`` is how long it must last before it is reported, for
     causes that are part of every run. ``terminates_job``: the job is terminated, because none of

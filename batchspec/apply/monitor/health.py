@@ -1,4 +1,4 @@
-"""The state of a run at one poll, as a frozen value, and how it is read.
+"""The state of a run at one poll, as a frozen value, and the functions that read it.
 
 Each poll makes four requests, however many tasks there are: the pool, its node counts, the job, its
 task counts. Lists, filtered and with few fields, are read if counts have changed or no task starts,

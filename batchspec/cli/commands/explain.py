@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A code and what it is (``kind``: a severity, ``cause`` or ``service``).
+    """A code and its kind (``kind``: a severity, ``cause`` or ``service``).
 
     ``effect`` is that of a cause on the run.
 

@@ -79,7 +79,7 @@ async def import_(
 
 
 def _written(path: Path, text: str) -> int:
-    """Write the spec and the schema beside it, and show what `validate` says about the spec."""
+    """Write the spec and the schema next to it, and show the problems that `validate` finds."""
     from batchspec.api import check_spec
     from batchspec.render import folder_unwritable, spec_imported
     from batchspec.spec import schema_text

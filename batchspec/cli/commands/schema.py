@@ -12,7 +12,7 @@ from batchspec.diagnostics import UsageError
 from batchspec.exit_codes import Exit
 
 SCHEMA_FILE = "batchspec.schema.json"
-"""The file beside a spec that its first line names."""
+"""The file next to a spec that its first line names."""
 MODELINE = f"# yaml-language-server: $schema={SCHEMA_FILE}\n"
 """The first line of a spec, by which editors find the schema."""
 

@@ -74,7 +74,7 @@ class NodeTools:
 class Coordination:
     """The coordination command of a multi-instance task, on all its nodes together, for one run.
 
-    It must be closed whatever the outcome. What the command leaves running on a node (such as an
+    It must be closed in every case. What the command leaves running on a node (such as an
     MPI daemon) runs until the task ends. The agent runs the command of the task itself on the
     primary's node. Source: the article "Use multi-instance tasks to run MPI applications".
     """
@@ -108,7 +108,7 @@ class Coordination:
         await self._together(self._run, lambda key, _: self._tools.processes.kill(key))
 
     async def close(self) -> None:
-        """Kill the processes that the coordination left running; none is left when this returns."""
+        """Kill the processes that the coordination left running, and wait until all have ended."""
         leaving = [self._tools.processes.leave(self._key(one)) for one in self._settings.instances]
         await asyncio.gather(*leaving)
 
@@ -209,9 +209,9 @@ class Agent:
     ) -> None:
         """``data`` is the data folder, whose tag all processes get; see ``orphans``.
 
-        ``authority`` is a certificate that downloads and uploads trust beside those of the system.
-        ``users`` are the ids of the users of tasks, if they run as separate users. With ``fuse``,
-        containers are mounted as FUSE file systems where the machine can do so.
+        ``authority`` is a certificate that downloads and uploads trust in addition to those of the
+        system. ``users`` are the ids of the users of tasks, if they run as separate users. With
+        ``fuse``, containers are mounted as FUSE file systems where the machine can do so.
         """
         self._data = data
         self._tag = process_tag(data)
@@ -237,7 +237,7 @@ class Agent:
             await self._containers.remove_orphans()
 
     async def close(self) -> None:
-        """Kill every process and close every connection; none is left when this returns."""
+        """Kill every process and close every connection, and wait until all have ended."""
         await self._processes.close()
         await self.mounts.close()
         await self._blobs.close()
@@ -488,7 +488,7 @@ class Agent:
 
 
 def _final_result(ran: CommandResult, run: _Run) -> CommandResult:
-    """The result of a run that may have been requested to end: a process that exited by itself
+    """The result of a run that may have been requested to end: a process that exited on its own
     before keeps its own result.
     """
     if ran.killed:

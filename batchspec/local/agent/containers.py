@@ -271,7 +271,7 @@ class ContainerError(Exception):
 
 
 class ContainerRun:
-    """The container of one launch; it must be removed whatever the outcome."""
+    """The container of one launch; it must be removed in every case."""
 
     def __init__(
         self,

@@ -196,7 +196,7 @@ some for background processes.
 """
 
 _BLOCK = 512
-"""The unit in bytes in which the system counts I/O, whatever the disk."""
+"""The unit in bytes in which the system counts I/O, for every disk."""
 
 
 WATCH_PAUSE = 0.1
@@ -226,7 +226,7 @@ def acting_as(user: list[Any] | None) -> Iterator[None]:
 
 
 class LimitWatch:
-    """The limits of one run: bytes of memory, number of processes; ``None`` is no limit.
+    """The limits of one run: bytes of memory, number of processes; ``None`` means no limit.
 
     Usage is measured periodically, so that an excess is noticed within :data:`WATCH_PAUSE` and not
     prevented. System limits apply to one process (``RLIMIT_AS``) or to all of a user

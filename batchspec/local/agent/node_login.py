@@ -176,7 +176,7 @@ class SshServer(Protocol):
         """End all connections, and the processes of their sessions."""
 
     async def close(self) -> None:
-        """Stop listening, end all connections and wait until none is left."""
+        """Stop listening, close all connections and wait until they have ended."""
 
 
 @dataclass(slots=True)

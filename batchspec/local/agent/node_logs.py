@@ -1,6 +1,6 @@
 """The log of each node's agent: what it started, how it ended, and the states of the node.
 
-Logs are beside the directories of the nodes, where tasks cannot write. Lines are kept in memory
+Logs are next to the directories of the nodes, where tasks cannot write. Lines are kept in memory
 and written when the service is idle, so that a log costs a task almost nothing.
 """
 

@@ -63,7 +63,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The program exited by itself."""
+    """The program exited without a signal from the agent."""
 
     code: int
 
@@ -108,7 +108,7 @@ class Processes:
         self._own: dict[str, _Host] = {}
 
     def isolate(self, key: str) -> None:
-        """The run ``key``, and those below it (``key/...``), get a host of their own."""
+        """The run ``key``, and those below it (``key/...``), get a separate host."""
         self._own.setdefault(key, _Host(self._environment))
 
     async def rejoin(self, key: str) -> None:
@@ -136,7 +136,7 @@ class Processes:
         return self._host_of(key).used(key)
 
     async def leave(self, key: str) -> None:
-        """Kill the processes that the run ``key`` left running; none is left when this returns."""
+        """Kill the processes that the run ``key`` left running, and wait until all have ended."""
         await self._host_of(key).leave(key)
 
     async def start(self) -> None:
@@ -325,7 +325,7 @@ def split_command_line(command_line: str) -> list[str]:
 
 
 def expand_variables(text: str, environment: Mapping[str, str]) -> str:
-    """``text`` with ``$NAME`` and ``${NAME}`` replaced; unset names stay as they are.
+    """``text`` with ``$NAME`` and ``${NAME}`` replaced; unset names stay unchanged.
 
     A node does this for the ``filePattern`` of an output file, and for no command line.
     """

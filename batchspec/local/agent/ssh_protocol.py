@@ -171,7 +171,7 @@ _MAX_PASSWORDS = 6
 """Passwords that one connection may try, as in OpenSSH."""
 _LOGIN_SECONDS = 60
 _MAX_WRONG, _WRONG_SECONDS = 12, 300.0
-"""Wrong passwords for one user of a node within this time, whatever the connections."""
+"""Wrong passwords for one user of a node within this time, over all connections."""
 _NOT_RUN = 255
 """The exit code of ssh for a program of which no exit code is known."""
 _SIZE = 1 << 16

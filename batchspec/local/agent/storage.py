@@ -302,7 +302,7 @@ class BlobClient:
         authority: Path | None = None,
         token: str = "",
     ) -> None:
-        """``authority`` is a certificate that is trusted beside those that the system trusts.
+        """``authority`` is a certificate that is trusted in addition to those of the system.
 
         Every request carries the bearer ``token``, if there is one.
         """

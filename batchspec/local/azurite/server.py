@@ -35,7 +35,7 @@ _POLL = 0.01
 
 @dataclass(frozen=True, slots=True)
 class HttpsListener:
-    """An https port beside the http port; ``port`` is preferred, 0 is any free port.
+    """An https port in addition to the http port; ``port`` is preferred, 0 is any free port.
 
     ``certificate``, its ``key`` and the certificate of the ``authority`` that issued it are files
     in PEM format.

@@ -176,7 +176,7 @@ def write_json(reply: Reply) -> bytes:
 
 
 def reply_headers(reply: Reply, request_id: str) -> dict[str, str]:
-    """The headers of a reply beside ``Date`` and ``Content-Length``."""
+    """The headers of a reply except ``Date`` and ``Content-Length``."""
     headers = {"x-ms-request-id": request_id, "x-ms-correlation-request-id": request_id}
     if reply.body is not None:
         headers["Content-Type"] = JSON_TYPE

@@ -85,7 +85,7 @@ _fault_log = logging.getLogger("batchspec.local.chaos")
 class NodeDirectories:
     """The directories of all nodes, in the folder ``data``.
 
-    Removal is a rename into ``trash``, which takes no time whatever the size and can be done in a
+    Removal is a rename into ``trash``, which takes no time for any size and can be done in a
     transaction of the store; the trash is emptied in the background. Whatever tasks did to their
     directories, nothing outside of the data folder is touched, and no error is raised: what cannot
     be removed stays and is logged.

@@ -202,7 +202,7 @@ def _end_resize(
     why: tuple[str, str],
     budget: QuotaBudget,
 ) -> Iterator[Decision]:
-    """End the resize: nodes that are not yet starting or leaving stay as they are."""
+    """End the resize: nodes that are not yet starting or leaving do not change."""
     kept = [node for node in leaving if node.state is not NodeState.LEAVING_POOL]
     yield from (CancelNodeRemoval(node) for node in kept)
     unborn = [node for node in staying if node.state is NodeState.CREATING]

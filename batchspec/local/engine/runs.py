@@ -47,7 +47,7 @@ MAX_LOSSES = 5
 fails.
 
 The first loss may be that of another task, since the tasks share a process. After it, each of the
-tasks runs with processes of its own, until one of its runs ends.
+tasks runs with separate processes, until one of its runs ends.
 """
 
 

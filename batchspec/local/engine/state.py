@@ -42,7 +42,8 @@ class Delays:
 
 @dataclass(frozen=True, slots=True)
 class RemainingQuota:
-    """How many more cores of each kind the account's quotas allow; ``None`` is no limit.
+    """The number of further cores of each kind that the account's quotas allow; ``None`` means no
+    limit.
 
     ``families`` has the dedicated cores of the VM families that have a quota.
     """
@@ -95,7 +96,8 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class JobQueue:
-    """A job's next tasks. ``capacity`` is how many more may run at once; ``None`` is no limit.
+    """A job's next tasks. ``capacity`` is the number of further tasks that may run at the same
+    time; ``None`` means no limit.
 
     ``prepared`` is the state of the job's preparation task by node (id in lower case): ``running``,
     ``ready`` or ``failed``.

@@ -1,7 +1,7 @@
 """The records of the service: what the store keeps and the engine and the API read.
 
 A record is frozen. It has the body with which its resource was created, in wire JSON with the
-defaults filled in, and beside it the fields that only the service sets. Ids keep their case; every
+defaults filled in, and the fields that only the service sets. Ids keep their case; every
 look-up ignores it. All times are aware UTC datetimes of the service's clock.
 """
 
@@ -388,7 +388,7 @@ class Counts:
 
     @property
     def completed(self) -> int:
-        """Tasks in state ``completed``, whatever their result."""
+        """Tasks in state ``completed``, with any result."""
         return self.succeeded + self.failed
 
 

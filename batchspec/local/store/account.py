@@ -144,7 +144,8 @@ class Applications:
         return self._place(name) / f"{version}.zip"
 
     def delete_version(self, name: str, version: str) -> None:
-        """Delete a version with its package; a default version that is deleted is no default."""
+        """Delete a version with its package; if it is the default version, there is no default
+        afterwards."""
         application = self._read(self._place(name))
         with self._changing(name) as content:
             known = content.get("versions", {})

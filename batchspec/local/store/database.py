@@ -203,7 +203,8 @@ class Database:
         self._connection.execute("RELEASE part")
 
     def write(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
-        """Run one statement that changes something, in its own transaction if none is open."""
+        """Run one statement that changes something, in a separate transaction if no transaction is
+        open."""
         if self._depth:
             self._wrote = True
             return self._connection.execute(sql, values)

@@ -249,7 +249,7 @@ _SEPARATE = frozenset({"BatchPoolSpecification"})
 """Errors of an auto pool do not fail the request that contains it; its creation checks them."""
 
 _WITHOUT_VALUE = frozenset({"either-or", "missing-key", "wrong-system"})
-"""Codes about the presence of a property; its value is no part of the error."""
+"""Codes about the presence of a property; the error does not contain its value."""
 
 
 def check_rules(model: str, body: Mapping[str, Any], version: str = NEWEST_VERSION) -> None:

@@ -3,7 +3,7 @@
 Rebuilds the string that the client signed from the request as received. Nothing here logs: keys and
 signatures must not be written anywhere.
 
-The format is the one that four Batch clients were observed to send. Where they differ (a missing
+Four Batch clients were observed to send this format. Where they differ (a missing
 body is signed as ``0``, as an empty string, or as the header value), every form is accepted.
 """
 

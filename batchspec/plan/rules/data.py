@@ -333,7 +333,7 @@ def results_unwritable(context: RuleContext, steps: Sequence[Step]) -> Iterator[
     fix="Use a separate folder in `results.to`.",
 )
 def results_folder_used(context: RuleContext, steps: Sequence[Step]) -> Iterator[Finding]:
-    """Folders of results that contain files which are not of an earlier download."""
+    """Folders of results that contain files that an earlier download did not write."""
     downloads = _downloads(steps)
     for result in context.spec.results:
         container = context.spec.container_id(result.container)

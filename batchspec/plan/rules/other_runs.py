@@ -152,7 +152,7 @@ _CHANGES_BLOBS = DeleteContainers | DeleteOutputs | RetryTasks | SubmitTasks | U
 def other_containers(
     spec: Spec, observed: Observed, works: Stream[str], steps: Iterable[Step]
 ) -> Iterator[Finding]:
-    """Containers that were last used from another place, with blobs that are not of this spec.
+    """Containers that another client last used, with blobs that do not belong to this spec.
 
     ``works`` are the digests of the work of all tasks of this spec.
     """

@@ -207,7 +207,7 @@ _SPECIAL = {
     offline=True,
 )
 def dependencies_off(context: RuleContext) -> Iterator[Finding]:
-    """``uses_task_dependencies: false`` beside ``needs`` or ``depends_on``."""
+    """``uses_task_dependencies: false`` together with ``needs`` or ``depends_on``."""
     job = context.spec.job.properties
     depends = [s.name for s in context.spec.stages if s.needs or s.body.get("dependsOn")]
     if depends and job.get("usesTaskDependencies") is False:

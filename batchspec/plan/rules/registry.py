@@ -1,4 +1,4 @@
-"""All rules by code, and what a plan with steps gets from them beside errors."""
+"""All rules by code, and the findings of a plan with steps that are not errors."""
 
 from __future__ import annotations
 

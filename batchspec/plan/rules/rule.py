@@ -174,7 +174,7 @@ class RuleGroup:
     def rule(
         self, code: str, severity: Severity, *, title: str, why: str, fix: str
     ) -> Callable[[Callable[P, Iterable[Finding]]], Rule[P]]:
-        """Add a rule that its caller runs, with arguments of its own."""
+        """Add a rule that its caller runs, with separate arguments."""
 
         def add(check: Callable[P, Iterable[Finding]]) -> Rule[P]:
             rule = Rule(code, severity, title, why, fix, check)

@@ -151,7 +151,7 @@ _NO_SHARES = (
     why="The plan signs in without the key of the storage account. An account without shared keys"
     " answers `KeyBasedAuthenticationNotPermitted`, and the nodes become unusable.",
     fix="Attach an identity to the pool with `identity`, and mount the container with"
-    " `identity_reference: {resource_id: ID}` in place of `account_key`.",
+    " `identity_reference: {resource_id: ID}` instead of `account_key`.",
 )
 def mount_needs_key(context: RuleContext) -> Iterator[Finding]:
     """Mounts of the run's storage account with its key, if the client has no key."""

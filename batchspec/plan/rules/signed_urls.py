@@ -7,7 +7,7 @@ The shell replaces a variable between double quotes with its value and nothing m
 gets the same argument. Digests are of bodies before this change.
 
 Commands for ``cmd`` (which would interpret the ``%`` of a signature), commands without a shell, and
-URLs inserted with ``| raw`` or ``| quote`` (another shell reads them) stay as they are; the rule
+URLs inserted with ``| raw`` or ``| quote`` (another shell reads them) do not change; the rule
 ``secret-in-command`` reports them.
 """
 

@@ -249,7 +249,7 @@ LANGUAGE.describe(
     "requirement-of-a-file",
     ERROR,
     "A requirement of `pool.python` names another file",
-    "The requirements are part of the start task; the files beside the spec are not on the nodes.",
+    "The requirements are part of the start task; nodes do not have the files next to the spec.",
     "Write the packages themselves, or upload the file and install it in `start_task`.",
 )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def count(path: Path) -> None:
-    """Write the counts of a file beside it."""
+    """Write the counts of a file next to it."""
     words = Counter(re.findall(r"\w+", path.read_text(encoding="utf-8").lower()))
     Path(f"{path.name}.part.json").write_text(json.dumps(words), encoding="utf-8")
 

@@ -1,4 +1,5 @@
-"""Measure a text file: ``measure.py FILE ENCODING`` writes ``FILE.measured.txt`` beside it."""
+"""Measure a text file: ``measure.py FILE ENCODING`` writes ``FILE.measured.txt`` next to the
+file."""
 
 from __future__ import annotations
 
