@@ -9,19 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
 
 from batchspec.diagnostics import Diagnostic, SpecError
 from batchspec.importers.az_template import ReadFile, TemplateImporter, is_parameters, is_template
-from batchspec.importers.draft import Draft
+from batchspec.importers.draft import Draft, Json
 from batchspec.importers.rest import RestReader, member, records
 from batchspec.importers.rest_bodies import BodyImporter
 from batchspec.importers.shipyard import ShipyardImporter, is_shipyard
 from batchspec.spec import read_data
 
 __all__ = ["Draft", "import_bodies", "import_documents"]
-
-Json: TypeAlias = Mapping[str, Any]
 
 
 def import_documents(paths: Sequence[Path], *, job: str = "") -> Draft:

@@ -19,6 +19,7 @@ from batchspec.importers.draft import (
     Body,
     Draft,
     Expressions,
+    Json,
     identifier,
     is_secret_name,
     stage_section,
@@ -26,7 +27,6 @@ from batchspec.importers.draft import (
 from batchspec.importers.rest import RestReader, member, read_url, records
 from batchspec.importers.rest_bodies import BodyImporter
 
-Json: TypeAlias = Mapping[str, Any]
 ReadFile: TypeAlias = Callable[[str], object]
 """Reads a JSON file whose path a template names, relative to that template."""
 

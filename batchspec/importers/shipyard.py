@@ -6,12 +6,20 @@ Keys are read from no file: where the credentials have one, the spec has a secre
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
 from batchspec.diagnostics import Diagnostic, SpecError
-from batchspec.importers.draft import JOB, POOL, Body, Draft
-from batchspec.importers.images import container_image, image_members, vm_size_note
+from batchspec.importers.draft import (
+    JOB,
+    POOL,
+    Body,
+    Draft,
+    Json,
+    container_image,
+    image_members,
+    vm_size_note,
+)
 from batchspec.importers.shipyard_tasks import (
     TaskImporter,
     duration,
@@ -23,8 +31,6 @@ from batchspec.importers.shipyard_tasks import (
     resources_of,
 )
 from batchspec.spec import Scenario
-
-Json: TypeAlias = Mapping[str, Any]
 
 _TOPS = frozenset(
     {"batch_shipyard", "global_resources", "pool_specification", "job_specifications"}

@@ -7,20 +7,19 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any
 
 from batchspec.importers.draft import (
     OWN_FILE,
     Body,
     Draft,
     Expressions,
+    Json,
     bash_script,
     shell_script,
     stage_section,
 )
 from batchspec.importers.rest import read_url
-
-Json: TypeAlias = Mapping[str, Any]
 
 _FIELD = re.compile(r"\{\{|\}\}|\{(\w*)(?::0?(\d)d?)?\}")
 _FILE_FIELDS = {

@@ -12,7 +12,7 @@ import pytest
 from batchspec.diagnostics import SpecError
 from batchspec.importers import import_bodies, import_documents
 from batchspec.importers.draft import SecretRemoval
-from batchspec.importers.task_groups import without_number
+from batchspec.importers.rest_bodies import without_number
 from batchspec.spec import command_line, expanded_document, spec_scope
 from tests.importers.drafts import imported
 
