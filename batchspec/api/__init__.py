@@ -55,16 +55,14 @@ if TYPE_CHECKING:
     )
     from batchspec.api.prices import orphan_costs
     from batchspec.api.recorded_names import recorded_runs, runs_folder
-    from batchspec.api.run_folder import (
+    from batchspec.api.run_records import (
         RecordFiles,
         RunFolder,
-        read_costs,
-        read_lines,
-    )
-    from batchspec.api.run_report import (
         missing_facts,
         page_path,
+        read_costs,
         read_history,
+        read_lines,
         report_text,
         write_page,
     )
@@ -173,20 +171,19 @@ _NAMES = {
         "TaskState",
         "variable_text",
     ),
+    "prices": ("orphan_costs",),
     "recorded_names": (
         "recorded_runs",
         "runs_folder",
     ),
-    "run_folder": (
+    "run_records": (
         "RecordFiles",
         "RunFolder",
-        "read_costs",
-        "read_lines",
-    ),
-    "run_report": (
         "missing_facts",
         "page_path",
+        "read_costs",
         "read_history",
+        "read_lines",
         "report_text",
         "write_page",
     ),
@@ -199,8 +196,11 @@ _NAMES = {
         "open_session",
         "origin_of",
     ),
-    "prices": ("orphan_costs",),
-    "status": ("list_tasks", "read_status", "watch_status"),
+    "status": (
+        "list_tasks",
+        "read_status",
+        "watch_status",
+    ),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -11,8 +11,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from batchspec.api.recorded_names import runs_folder
-from batchspec.api.run_folder import PAGE, RecordFiles, RunFolder, applied_text
-from batchspec.api.run_report import read_history, write_page
+from batchspec.api.run_records import (
+    PAGE,
+    RecordFiles,
+    RunFolder,
+    applied_text,
+    read_history,
+    write_page,
+)
 from batchspec.api.session import Session
 from batchspec.apply import POLL_INTERVAL, Cancellation, NodeLogs, RunCancelled, run
 from batchspec.apply.events import Event, Noticed, PricesSeen, RunEnded, Stamp, Stamped
