@@ -71,8 +71,8 @@ if TYPE_CHECKING:
         bind_command,
         bind_template,
     )
+    from batchspec.spec.client_sections import with_estimate, with_max
     from batchspec.spec.convert import command_line, duration, iso, slug, wrapped
-    from batchspec.spec.cost import with_estimate, with_max
     from batchspec.spec.formulas import (
         Scale,
         ScaleRange,
@@ -90,7 +90,7 @@ if TYPE_CHECKING:
         record_id,
     )
     from batchspec.spec.node_scripts import without_clean
-    from batchspec.spec.outline import Outline, read_outline
+    from batchspec.spec.parameter_values import PREFIX, ValueSources, environment_variable
     from batchspec.spec.parameters import RESERVED
     from batchspec.spec.read import (
         FlawedSpecError,
@@ -117,7 +117,7 @@ if TYPE_CHECKING:
         typed,
     )
     from batchspec.spec.validator_messages import advice_on
-    from batchspec.spec.value_sources import PREFIX, ValueSources, environment_variable
+    from batchspec.spec.yaml_parser import Outline, read_outline
 
 __all__ = [
     "EXPRESSION",
@@ -224,13 +224,13 @@ __all__ = [
 
 _NAMES = {
     "bound_command": "BoundCommand BoundTemplate bind_command bind_template",
+    "client_sections": "with_estimate with_max",
     "convert": "command_line duration iso slug wrapped",
-    "cost": "with_estimate with_max",
     "formulas": "Scale ScaleRange Scenario scale_bounds scale_range scaled_down",
     "insertion": "literal_name",
     "json_template": "FilledRecord JsonTemplate json_string json_texts record_id",
     "node_scripts": "without_clean",
-    "outline": "Outline read_outline",
+    "parameter_values": "PREFIX ValueSources environment_variable",
     "parameters": "RESERVED",
     "read": "FlawedSpecError dump_document expanded_document read_data read_spec",
     "rows": "RowFile canonical_json read_rows text_digest",
@@ -241,7 +241,7 @@ _NAMES = {
     "template": "EXPRESSION evaluate position",
     "validator": "definition load_schema resolved schema_text typed",
     "validator_messages": "advice_on",
-    "value_sources": "PREFIX ValueSources environment_variable",
+    "yaml_parser": "Outline read_outline",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 

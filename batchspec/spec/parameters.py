@@ -4,7 +4,7 @@ A ``--var`` value and an environment variable are strings that are parsed by the
 ``--var-file`` is YAML or JSON, and its values have their own types. The value of a secret is not
 part of any message.
 
-A declaration is JSON Schema (:mod:`~batchspec.spec.parameter_schema`).
+A declaration is JSON Schema (:mod:`~batchspec.spec.parameter_values`).
 """
 
 from __future__ import annotations
@@ -26,22 +26,20 @@ from batchspec.diagnostics import (
     UsageError,
 )
 from batchspec.frozen import frozen
-from batchspec.spec.parameter_schema import (
+from batchspec.spec.parameter_values import (
+    ValueSources,
     declaration_mismatch,
+    environment_variable,
     fits_simple,
+    is_in_vault,
+    is_reference,
     is_simple,
+    missing_value,
+    resembles_reference,
     value_mismatch,
 )
 from batchspec.spec.rows import read_json
 from batchspec.spec.validator_messages import TYPE_NAMES, did_you_mean, is_long_number
-from batchspec.spec.value_sources import (
-    ValueSources,
-    environment_variable,
-    is_in_vault,
-    is_reference,
-    missing_value,
-    resembles_reference,
-)
 from batchspec.spec.values import Value, freeze
 from batchspec.spec.yaml_parser import LONGEST_NUMBER, parse, read_source
 from batchspec.spec.yaml_tree import Node

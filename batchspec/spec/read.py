@@ -21,6 +21,7 @@ from batchspec.spec import build
 from batchspec.spec.formulas import formula_rules, with_pool_end
 from batchspec.spec.model import Container, Cost, Notify, Spec
 from batchspec.spec.node_scripts import with_node_scripts
+from batchspec.spec.parameter_values import ValueSources
 from batchspec.spec.parameters import read_parameters
 from batchspec.spec.rows import read_json
 from batchspec.spec.rules_names import name_rules
@@ -30,7 +31,6 @@ from batchspec.spec.rules_tasks import stage_rules, task_rules
 from batchspec.spec.short_forms import ends_job, expanded
 from batchspec.spec.substitute import READ, WRITE, Rendered, rendered
 from batchspec.spec.validator import validated
-from batchspec.spec.value_sources import ValueSources
 from batchspec.spec.values import BlobUrl, Piece, Quoted, Quoting, Text, Value, thaw
 from batchspec.spec.yaml_parser import (
     ambiguous_numbers,
@@ -120,7 +120,7 @@ def _built(
 def _cost(root: Node, folder: Path) -> Cost | None:
     if "cost" not in root.members:
         return None
-    from batchspec.spec.cost import build_cost  # noqa: PLC0415 - start time
+    from batchspec.spec.client_sections import build_cost  # noqa: PLC0415 - start time
 
     return build_cost(root.get("cost"), folder)
 
@@ -128,7 +128,7 @@ def _cost(root: Node, folder: Path) -> Cost | None:
 def _notify(root: Node) -> Notify | None:
     if "notify" not in root.members:
         return None
-    from batchspec.spec.notify import build_notify  # noqa: PLC0415 - start time
+    from batchspec.spec.client_sections import build_notify  # noqa: PLC0415 - start time
 
     return build_notify(root.members["notify"])
 
@@ -202,11 +202,11 @@ def _checked(
     for rule in _RULES:
         problems.extend(rule(found.root))
     if "cost" in found.root.members:
-        from batchspec.spec.cost import cost_rules  # noqa: PLC0415 - start time
+        from batchspec.spec.client_sections import cost_rules  # noqa: PLC0415 - start time
 
         problems.extend(cost_rules(found.root, path.parent))
     if "notify" in found.root.members:
-        from batchspec.spec.notify import notify_rules  # noqa: PLC0415 - start time
+        from batchspec.spec.client_sections import notify_rules  # noqa: PLC0415 - start time
 
         problems.extend(notify_rules(found.root.members["notify"]))
     reported = {problem.where for problem in problems.found}

@@ -10,7 +10,7 @@ names of the REST API; the schema contains both names of every member.
 Why this is not ``jsonschema``: the tree has to be walked with the schema in any case, to convert
 strings, to record what templates stand for and to mark invalid members, and ``jsonschema`` takes
 40-60 ms to import. The tests compare the two on generated specs. ``jsonschema`` checks parameters
-(:mod:`~batchspec.spec.parameter_schema`).
+(:mod:`~batchspec.spec.parameter_values`).
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ Lines that contain a key or a signature are stored redacted. The tree is compose
 events, so that no text can exhaust the stack or the memory. Scalars are resolved by the rules of
 JSON and YAML 1.2, not by the wider rules of YAML 1.1: ``no``, ``0755``, ``1:30`` and ``2026-01-01``
 are strings. Merge keys (``<<``) and aliases are supported; tags and multiple documents are not.
+:func:`read_outline` reads names without the rules of a spec, for shell completion.
 """
 
 from __future__ import annotations
@@ -470,3 +471,38 @@ class _Composer:
     def _fail(self, code: str, summary: str, event: yaml.Event, fix: str = "") -> NoReturn:
         found = Diagnostic(code, summary, where=self._place(event), fix=fix)
         raise SpecError(*self.problems.found, found)
+
+
+_LARGEST = 64 * 1024
+"""Bytes of a spec that is read; a larger one takes longer than a user waits for a completion."""
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""A valid name; records are in a folder with this name, which another text could leave."""
+
+
+@frozen
+class Outline:
+    """The name of a spec, empty if none is valid, and the keys of its sections in their order."""
+
+    name: str = ""
+    parameters: tuple[str, ...] = ()
+    containers: tuple[str, ...] = ()
+    stages: tuple[str, ...] = ()
+
+
+def read_outline(path: Path) -> Outline:
+    """The outline of a spec; an empty one if the file is not YAML, too large or not a file."""
+    try:
+        # Not a pipe or a terminal, which could be waited for.
+        if not path.is_file() or path.stat().st_size > _LARGEST:
+            return Outline()
+        members = parse(read_source(path)).members
+    except (OSError, ValueError, SpecError):
+        return Outline()
+    sections = {key: tuple(node.members) for key, node in members.items()}
+    name = members["name"].value if "name" in members else ""
+    return Outline(
+        name if isinstance(name, str) and _NAME.fullmatch(name) else "",
+        sections.get("parameters", ()),
+        sections.get("containers", ()),
+        sections.get("tasks", ()),
+    )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from batchspec.diagnostics import SpecError
 from batchspec.spec import Record, duration, evaluate, iso, read_spec
 from batchspec.spec.convert import LONGEST, is_too_long, moment
-from batchspec.spec.parameter_schema import declaration_mismatch, value_mismatch
+from batchspec.spec.parameter_values import declaration_mismatch, value_mismatch
 from tests.spec.test_template import template
 
 DOTNET = "P10675199DT2H48M5.4775807S"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 
-from batchspec.spec.parameter_schema import fits_simple, is_simple
+from batchspec.spec.parameter_values import fits_simple, is_simple
 
 SCALARS = st.one_of(
     st.none(),
