@@ -42,7 +42,7 @@ that this page is up to date.
 The service implements the Batch protocol of api-version {newest} and of every earlier version
 since {oldest}, each with the names of that version. It also implements {coming}, as the
 published description announces it. The table of differences is in
-`batchspec/local/wire/versions.py`. Requests with another version get 400
+`batchspec/local/wire/models.py`. Requests with another version get 400
 `InvalidQueryParameterValue`. The service never ignores a part of a request silently. An operation
 that is not supported returns status 501, code `NotImplemented` and the name of the operation. The
 properties that the service stores and returns, but that have no effect on a single machine, are

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from batchspec.api import RunFolder, read_history, read_lines, recorded_runs, runs_folder
-from batchspec.api.run_folder import KEPT
+from batchspec.api.run_records import KEPT
 from batchspec.apply.events import (
     Event,
     Noticed,

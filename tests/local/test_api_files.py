@@ -214,7 +214,7 @@ def test_a_file_removed_during_a_download_arrives_completely(
         (root / "stdout.txt").unlink(missing_ok=True)
         return next(chunks, None)
 
-    monkeypatch.setattr("batchspec.local.http.app._next", late)
+    monkeypatch.setattr("batchspec.local.http._next", late)
     assert service.request("GET", f"{TASK_FILES}/stdout.txt").body == b"hello\n"
     assert service.request("GET", f"{TASK_FILES}/stdout.txt").status == 404
 

@@ -18,8 +18,15 @@ from batchspec.local.wire import (
     properties,
     write_model,
 )
-from batchspec.local.wire.models import all_properties
-from batchspec.local.wire.versions import DIFFERENCES, Added, Former, Removed, Spelled, Values
+from batchspec.local.wire.models import (
+    DIFFERENCES,
+    Added,
+    Former,
+    Removed,
+    Spelled,
+    Values,
+    all_properties,
+)
 from tests.local.engine_stub import NOW, finish, idle_node, start
 from tests.local.running import Service
 

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any
 
-APP = "batchspec.local.http.app"
+APP = "batchspec.local.http"
 FOLDER = os.environ.get("EXCHANGES_OF_TESTS", "")
 
 

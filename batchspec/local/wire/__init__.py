@@ -34,7 +34,18 @@ from batchspec.local.wire.messages import (
     without_secrets,
     write_body,
 )
-from batchspec.local.wire.models import all_properties, model_names, properties, write_model
+from batchspec.local.wire.models import (
+    NEWEST_VERSION,
+    OPERATIONS,
+    VERSIONS,
+    all_properties,
+    check_version,
+    in_versions,
+    is_retiring,
+    model_names,
+    properties,
+    write_model,
+)
 from batchspec.local.wire.odata import (
     Column,
     FieldType,
@@ -64,14 +75,6 @@ from batchspec.local.wire.times import (
     write_duration,
     write_http_date,
     write_time,
-)
-from batchspec.local.wire.versions import (
-    NEWEST_VERSION,
-    OPERATIONS,
-    VERSIONS,
-    check_version,
-    in_versions,
-    is_retiring,
 )
 
 __all__ = [

@@ -16,6 +16,7 @@ from typing import Any
 
 from batchspec.local.wire.fault import FAULTS, Fault, bad_body, bad_property
 from batchspec.local.wire.models import (
+    NEWEST_VERSION,
     all_properties,
     enum_values,
     former_names,
@@ -25,7 +26,6 @@ from batchspec.local.wire.models import (
     put_at,
 )
 from batchspec.local.wire.times import read_time, ticks_of, write_duration
-from batchspec.local.wire.versions import NEWEST_VERSION
 from batchspec.property_rules import (
     PROPERTY_RULES,
     UNKNOWN,

@@ -48,7 +48,7 @@ class Request:
 
     @property
     def version(self) -> str:
-        """Its api-version, one of :data:`batchspec.local.wire.versions.VERSIONS`."""
+        """Its api-version, one of :data:`batchspec.local.wire.models.VERSIONS`."""
         return self.query["api-version"]
 
     @property
