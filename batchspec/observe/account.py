@@ -32,6 +32,7 @@ from batchspec.plan.metadata import (
     scope_is_whole,
 )
 from batchspec.plan.observed import (
+    Blob,
     ContainerFacts,
     JobFacts,
     Observed,
@@ -177,11 +178,15 @@ async def _container(
 
 async def _blobs(container: Container, account: Account, spool: Spool, working: Working) -> None:
     found = 0
+    batch: list[Blob] = []
     async for blob in account.blobs.list(container.id):
-        spool.add_blob(container.key, blob)
-        found += 1
-        if found % _REPORTED == 0:
+        batch.append(blob)
+        if len(batch) == _REPORTED:
+            spool.add_blobs(container.key, batch)
+            found += len(batch)
+            batch.clear()
             working(f"listing blobs of {container.id}", f"{found:,}")
+    spool.add_blobs(container.key, batch)
 
 
 async def _pool(spec: Spec, account: Account, *, work: bool) -> PoolFacts | None:

@@ -90,10 +90,9 @@ class Spool:
         ).fetchone()
         return None if row is None else LocalFile(*row)
 
-    def add_blob(self, container: str, blob: Blob) -> None:
-        """Add a blob."""
-        self._db.execute(
-            "INSERT OR REPLACE INTO blob VALUES (?,?,?,?,?,?)",
+    def add_blobs(self, container: str, blobs: Sequence[Blob]) -> None:
+        """Add blobs."""
+        rows = [
             (
                 container,
                 blob.name,
@@ -101,8 +100,10 @@ class Spool:
                 blob.md5,
                 blob.modified.isoformat() if blob.modified else None,
                 blob.work,
-            ),
-        )
+            )
+            for blob in blobs
+        ]
+        self._db.executemany("INSERT OR REPLACE INTO blob VALUES (?,?,?,?,?,?)", rows)
 
     def has_blob(self, container: str, name: str) -> bool:
         """Whether a blob of that name was added."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import os
@@ -116,7 +117,7 @@ FULL = (
     "<Blob><Name>one</Name><Properties>"
     "<Last-Modified>Tue, 03 Mar 2026 09:08:07 GMT</Last-Modified>"
     "<Content-Length>3</Content-Length><Content-MD5>rL0Y20zC+Fzt72VPzMSk2A==</Content-MD5>"
-    "</Properties><Metadata><batchspec_work>abc</batchspec_work></Metadata></Blob>"
+    "</Properties><Metadata><Blob>metadata</Blob><batchspec_work>abc</batchspec_work></Metadata></Blob>"
 )
 BARE = (
     '<Blob><Name Encoded="true">two%EF%BF%BF%20%25</Name><Properties>'
@@ -150,6 +151,35 @@ async def test_the_pages_of_a_listing(cloud: AccountClient, server: Scripted) ->
     ]
     markers = [asked.query.get("marker", "") for asked in server.asked]
     assert markers == ["", "next page&1", "next page&1"]
+
+
+async def test_the_next_page_is_requested_before_a_page_is_read(
+    cloud: AccountClient, server: Scripted
+) -> None:
+    server.on("GET", "/store/data", listing(FULL * 100, "2"), listing(BARE, "3"), listing(BARE))
+    pages = cloud.blobs.list("data")
+    assert (await anext(pages)).name == "one"
+    async with asyncio.timeout(10):
+        while len(server.asked) < 2:
+            await asyncio.sleep(0.01)
+    await pages.aclose()  # type: ignore[attr-defined]
+    assert len(server.asked) == 2
+
+
+async def test_an_error_of_a_later_page_is_reported_in_its_place(
+    cloud: AccountClient, server: Scripted
+) -> None:
+    refused = storage_refusal(403, "AuthorizationFailure")
+    server.on("GET", "/store/data", listing(FULL + BARE, "2"), refused)
+    found = []
+    with pytest.raises(ServiceError, match="container data"):
+        async for blob in cloud.blobs.list("data"):
+            found.append(blob.name)  # noqa: PERF401 - until the error
+    assert found == ["one", "two\uffff %"]
+    server.on("GET", "/store/other", listing(FULL + BARE, "2"), refused)
+    async for blob in cloud.blobs.list("other"):
+        assert blob.name == "one"
+        break
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", PAGE.format("", "")[:-8].encode()])

@@ -333,10 +333,10 @@ def _container(given: Mapping[str, Any] | None, key: str, spool: Spool) -> Conta
     for name, text in given.get("blobs", {}).items():
         data = text.encode()
         md5, work = hashlib.md5(data).digest(), given.get("work", "")
-        spool.add_blob(key, Blob(name, len(data), md5, work=work))
+        spool.add_blobs(key, [Blob(name, len(data), md5, work=work)])
     if given.get("as_uploaded"):
         for file in spool.files(key):
-            spool.add_blob(key, Blob(file.blob, file.size, file.md5))
+            spool.add_blobs(key, [Blob(file.blob, file.size, file.md5)])
     by = given.get("by", "demo")
     metadata = {OWNER: by} if by else {}
     if "users" in given:
