@@ -26,6 +26,7 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -303,10 +304,7 @@ def file_access_of(user: TaskUser | None, group: int) -> Iterator[None]:
         yield
         return
     # They apply to one thread (setfsuid(2)); changing the effective ids would apply to all.
-    import ctypes  # noqa: PLC0415  not needed to read the status
-
-    libc = ctypes.CDLL(None)
-    libc.setfsuid.restype = ctypes.c_uint32
+    libc = _libc()
     try:
         libc.setfsgid(group)
         libc.setfsuid(user.uid)
@@ -317,3 +315,12 @@ def file_access_of(user: TaskUser | None, group: int) -> Iterator[None]:
     finally:
         libc.setfsuid(0)
         libc.setfsgid(0)
+
+
+@cache
+def _libc() -> Any:
+    import ctypes  # noqa: PLC0415  not needed to read the status
+
+    libc = ctypes.CDLL(None)
+    libc.setfsuid.restype = ctypes.c_uint32
+    return libc

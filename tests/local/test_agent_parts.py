@@ -231,11 +231,14 @@ async def test_a_file_that_cannot_be_a_blob_does_not_stop_the_others(
 _ONE_FILE = {"filePattern": "../stdout.txt", "destination": {"container": {"containerUrl": "c"}}}
 
 
-@pytest.mark.parametrize("call", range(4))
+@pytest.mark.parametrize(("size", "call"), [(1, 0), (1, 1), (1, 2), (1 << 17, 2)])
 async def test_files_that_cannot_be_opened_at_once_do_not_block_the_service(
-    call: int, tmp_path: Path
+    size: int, call: int, tmp_path: Path
 ) -> None:
-    """In another thread are: creation of the logs, search, reading of a file, lines of the logs."""
+    """In another thread are: creation of the logs, search, reading of a file, lines of the logs.
+
+    A small file is read with the search.
+    """
     entered, end = threading.Event(), threading.Event()
     calls = itertools.count()
 
@@ -251,7 +254,7 @@ async def test_files_that_cannot_be_opened_at_once_do_not_block_the_service(
             return ""
 
     (tmp_path / "wd").mkdir()
-    (tmp_path / "stdout.txt").write_text("x")
+    (tmp_path / "stdout.txt").write_text("x" * size)
     uploading = asyncio.create_task(
         upload_all([_ONE_FILE], tmp_path, {}, Storage(), None, access)  # type: ignore[arg-type]
     )

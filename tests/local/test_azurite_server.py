@@ -91,6 +91,33 @@ def test_a_graceful_stop_keeps_recently_acknowledged_writes(launch: LaunchOption
         again.stop()
 
 
+def test_blobs_in_the_saved_index_survive_sigkill(launch: LaunchOptions) -> None:
+    assert launch.location is not None
+    index = launch.location / "__azurite_db_blob__.json"
+    first = AzuriteServer.spawn(launch, port=0)
+    container = client(first.wait_ready()).create_container("data")
+    for number in range(20):
+        container.upload_blob(f"blob-{number}", b"x" * number)
+    until(lambda: index.exists() and "blob-19" in index.read_text())
+    first.process.kill()
+    first.process.wait()
+    second = AzuriteServer.spawn(launch, port=0)
+    container = client(second.wait_ready()).get_container_client("data")
+    found = {
+        blob.name: container.download_blob(blob.name).readall() for blob in container.list_blobs()
+    }
+    assert found == {f"blob-{number}": b"x" * number for number in range(20)}
+    second.stop()
+
+
+def test_it_does_not_wait_for_the_disk_after_each_blob(launch: LaunchOptions) -> None:
+    # A descriptor that does not exist is an error of the real function.
+    line = "require('fs').fdatasync(-1, error => process.exit(error === null ? 0 : 1))"
+    (module,) = (part for part in launch.command(0) if part.endswith("data_sync.js"))
+    node = os.fspath(launch.node.executable)
+    subprocess.run([node, "--require", module, "-e", line], check=True)
+
+
 def test_only_the_key_of_the_account_gives_access(azurite: BlobStore) -> None:
     port = int(azurite.url.rpartition(":")[2].partition("/")[0])
     with BlobServiceClient.from_connection_string(azurite.connection_string) as right:

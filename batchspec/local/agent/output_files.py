@@ -14,7 +14,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -46,6 +46,8 @@ class _Upload:
     headers: Mapping[str, str]
     pattern: str
     denied: StorageError | None = None
+    content: bytes | None = field(default=None, repr=False)
+    """What the file contains, if it has been read already."""
 
 
 def select_outputs(
@@ -62,6 +64,9 @@ def select_outputs(
     ]
 
 
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+_SMALL = 64 << 10
+"""Bytes; the first files up to this size are read when they are found."""
 _PARALLEL = 4
 """How many files of a task are uploaded at a time."""
 
@@ -90,7 +95,7 @@ async def upload_all(  # noqa: PLR0917
 
     def find() -> list[_Upload]:
         logs.create()
-        found = []
+        found: list[_Upload] = []
         with access():
             for output in outputs:
                 pattern = expand_variables(output["filePattern"], environment)
@@ -98,7 +103,7 @@ async def upload_all(  # noqa: PLR0917
                 if not uploads:
                     logs.out.append(f"no file matches {output['filePattern']}")
                 found += uploads
-        return found
+            return [*map(_with_content, found[:_PARALLEL]), *found[_PARALLEL:]]
 
     uploads = await asyncio.to_thread(find)
     sent: list[str] = []
@@ -197,6 +202,9 @@ async def _upload(upload: _Upload, storage: BlobClient, access: Access) -> None:
     if upload.denied is not None:
         raise upload.denied
     url = blob_url(upload.container, upload.blob)
+    if upload.content is not None:
+        await storage.upload_bytes(upload.content, url, upload.headers)
+        return
     reading = asyncio.ensure_future(asyncio.to_thread(_read, upload.file, access))
     try:
         content = await asyncio.shield(reading)
@@ -215,7 +223,7 @@ async def _upload(upload: _Upload, storage: BlobClient, access: Access) -> None:
 def _read(path: Path, access: Access) -> bytes | int:
     """The content of a file; its descriptor if it is large."""
     with access():
-        source = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        source = os.open(path, _FLAGS)
     keep = False
     try:
         size = os.fstat(source).st_size
@@ -224,6 +232,19 @@ def _read(path: Path, access: Access) -> bytes | int:
     finally:
         if not keep:
             os.close(source)
+
+
+def _with_content(upload: _Upload) -> _Upload:
+    """The upload with the content of its file, if that is small: another thread takes longer."""
+    try:
+        source = os.open(upload.file, _FLAGS)
+        try:
+            size = os.fstat(source).st_size
+            return replace(upload, content=os.pread(source, size, 0)) if size <= _SMALL else upload
+        finally:
+            os.close(source)
+    except OSError:
+        return upload  # read again, and reported, when it is uploaded
 
 
 def _close(reading: asyncio.Future[bytes | int]) -> None:

@@ -30,6 +30,7 @@ _HTTPS_READY = re.compile(rb"^https is served on port (\d+)$", re.MULTILINE)
 _SIGTERM_REPORT = Path(__file__).with_name("report_sigterm_handler.js")
 _HTTPS_LISTENER = Path(__file__).with_name("https_listener.js")
 _AUTHENTICATION = Path(__file__).with_name("authentication.js")
+_DATA_SYNC = Path(__file__).with_name("data_sync.js")
 _POLL = 0.01
 
 
@@ -79,6 +80,8 @@ class LaunchOptions:
             os.fspath(_SIGTERM_REPORT),
             "--require",
             os.fspath(_AUTHENTICATION),
+            "--require",
+            os.fspath(_DATA_SYNC),
             *(["--require", os.fspath(_HTTPS_LISTENER)] if self.https else []),
             os.fspath(self.installed.entry),
             "--blobHost",

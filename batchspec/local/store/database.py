@@ -131,6 +131,8 @@ class Database:
             "recursive_triggers = OFF",
             "temp_store = MEMORY",
             "cache_size = -16384",
+            # A checkpoint waits for the disk twice; pages that are written often are merged once.
+            "wal_autocheckpoint = 4000",
         ):
             self._connection.execute(f"PRAGMA {pragma}")
         self._check()
