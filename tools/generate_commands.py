@@ -166,7 +166,7 @@ The causes, which `retry --cause` accepts:
 | --- | --- |
 | `exit-N` | the program ended with exit code N |
 | `timeout` | the task reached its own time limit, or the job reached its limit |
-| `upload` | an output file could not be uploaded, whatever the exit code |
+| `upload` | an output file could not be uploaded, regardless of the exit code |
 | `preempted` | the node was preempted and the task did not run again |
 | `job-ended` | the job was terminated while the task ran |
 | `ended` | a client terminated the task |

@@ -486,7 +486,8 @@ def missing_facts(history: RunHistory) -> Diagnostic | None:
     return Diagnostic(
         "no-task-facts",
         "the record of this run has no facts about its tasks",
-        detail="They are read when a run ends. This one was interrupted or detached, or had none.",
+        detail="The facts are read when a run ends. This run was interrupted or detached, or had no"
+        " tasks.",
         fix="`batchspec status SPEC --tasks all` lists the tasks while their job exists.",
         severity=Severity.NOTE,
     )

@@ -33,7 +33,7 @@ from batchspec.spec import PoolKind, Spec
 
 _CREATE_AGAIN = (
     "Clean-up of the last run or another client deleted it. `batchspec apply` creates it again and "
-    "runs the tasks that are left."
+    "runs the remaining tasks."
 )
 """What to do about the pool of an open job that does not exist, if no failure of it is stored."""
 

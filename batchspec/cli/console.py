@@ -70,7 +70,7 @@ def _write(text: str) -> None:
         sys.stderr.write(text)
         sys.stderr.flush()
     except (OSError, UnicodeEncodeError):
-        # The line is a convenience: a terminal that was closed or cannot show it is no error.
+        # The line is a convenience: a terminal that cannot show it is not an error.
         return
 
 

@@ -63,7 +63,7 @@ COMMANDS = ErrorGroup(
             "notify-command-failed",
             "The command of `notify` did not succeed",
             "It could not be started, ended with an exit code other than 0, or took too long.",
-            "The run is not affected. Run the command by hand with the JSON of "
+            "The run is not affected. Run the command yourself with the JSON of "
             "`batchspec report --format json`.",
             "warning",
         ),
@@ -117,13 +117,13 @@ COMMANDS = ErrorGroup(
         ErrorCode(
             "several-nodes",
             "Several nodes have this part in their ids",
-            "A file is on one node.",
+            "A file belongs to one node.",
             "Write a longer part of the id.",
         ),
         ErrorCode(
             "run-failed",
             "A run that a Python program started has not succeeded",
-            "The exception carries the report of the run.",
+            "The exception contains the report of the run.",
             "Read `report` of the exception, or use `check=False`.",
         ),
         ErrorCode(
@@ -147,8 +147,8 @@ COMMANDS = ErrorGroup(
         ErrorCode(
             "bad-value-source",
             "The value of a secret cannot be read from a file or from standard input",
-            "The file of `--var NAME=@FILE` cannot be read, or several values are to come from"
-            " standard input (`--var NAME=-`), which has only one.",
+            "The file of `--var NAME=@FILE` cannot be read, or several parameters"
+            " use standard input (`--var NAME=-`), which contains only one value.",
             "Fix the path, or set the environment variable BATCHSPEC_VAR_NAME.",
         ),
         ErrorCode(
@@ -254,8 +254,8 @@ COMMANDS = ErrorGroup(
         ErrorCode(
             "nothing-to-retry",
             "No task has failed",
-            "Either all succeeded, the failed ones belong to an earlier version of the spec, or"
-            " they have another cause. The message names the causes of the run.",
+            "All tasks succeeded, or the failed tasks belong to an earlier version of the spec or"
+            " have another cause. The message names the causes of the run.",
             "`batchspec failures SPEC` shows the causes; `batchspec apply SPEC` runs tasks that"
             " have changed or did not run.",
         ),
@@ -355,7 +355,7 @@ RUN = ErrorGroup(
         ErrorCode(
             "time-limit",
             "The time limit of the job has passed",
-            "`max_wall_clock_time` bounds the cost of a run.",
+            "`max_wall_clock_time` limits the cost of a run.",
             "Increase it, and apply again: tasks that succeeded are kept.",
             "warning",
         ),
@@ -382,7 +382,7 @@ RUN = ErrorGroup(
             "result-kept",
             "A file with other content was not overwritten",
             "It may contain your own changes.",
-            "Move it away, or set `overwrite: true` in `results`.",
+            "Move the file, or set `overwrite: true` in `results`.",
             "warning",
         ),
         ErrorCode(

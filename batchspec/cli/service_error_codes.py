@@ -57,7 +57,7 @@ FAILURES = ErrorGroup(
         _cause(
             "upload",
             "An output file of the task could not be uploaded",
-            "Storing its outputs is part of a task, whatever its exit code.",
+            "A task includes the upload of its outputs, regardless of its exit code.",
             "`batchspec failures` shows the message of the service, and the file.",
         ),
         _cause(
@@ -289,7 +289,7 @@ LOCAL = ErrorGroup(
             "azurite-integrity",
             "A package of Azurite does not match its hash",
             "The registry or a proxy changed it; nothing was installed.",
-            "Find out why before you try again.",
+            "Find the cause before you try again.",
         ),
         ErrorCode(
             "cache-unwritable",

@@ -35,9 +35,9 @@ def import_documents(paths: Sequence[Path], *, job: str = "") -> Draft:
         raise SpecError(
             Diagnostic(
                 "unknown-document",
-                f"{names}: a value has another type than the tool writes",
+                f"{names}: a value does not have the type that the tool writes",
                 f"{type(error).__name__}: {error}",
-                fix="Compare the file with what the tool exports.",
+                fix="Compare the file with an export of the tool.",
             )
         ) from None
 
@@ -164,7 +164,7 @@ def _stem(path: Path) -> str:
 def _unknown(path: Path) -> Diagnostic:
     return Diagnostic(
         "unknown-document",
-        f"{path} is of no kind that can be imported",
-        "Known are pools, jobs, job schedules and tasks as JSON, templates of the Azure Batch CLI "
-        "extensions, and the configuration files of batch-shipyard.",
+        f"{path} is not a file that can be imported",
+        "`import` reads pools, jobs, job schedules and tasks as JSON, templates of the Azure Batch "
+        "CLI extensions, and the configuration files of batch-shipyard.",
     )

@@ -164,7 +164,9 @@ class TemplateImporter:
     def _variable(self, name: str) -> Any:
         self._expanded += 1
         if self._expanded > _MOST_EXPANSIONS:
-            raise ValueError(f"variables occur more than {_MOST_EXPANSIONS:,} times in each other")
+            raise ValueError(
+                f"variables are nested more than {_MOST_EXPANSIONS:,} times in each other"
+            )
         return self._filled(self._variables.get(name, ""))
 
     def _joined(self, arguments: str) -> str:

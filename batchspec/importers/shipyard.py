@@ -59,8 +59,8 @@ _JOB_KEYS = frozenset(
     )
 )
 _NO_COUNTERPART = {
-    "ssh": "users of nodes are made with the portal or `az batch node user create`",
-    "rdp": "users of nodes are made with the portal or `az batch node user create`",
+    "ssh": "create users of nodes with the portal or `az batch node user create`",
+    "rdp": "create users of nodes with the portal or `az batch node user create`",
     "remote_access_control": "see `pool.network_configuration`",
     "gpu": "use an image with the driver, or install it in `pool.start_task`",
     "certificates": "certificates were retired on 2024-02-29; use a managed identity",

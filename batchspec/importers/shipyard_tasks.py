@@ -176,7 +176,7 @@ class TaskImporter:
         rows = _rows(sweep, factory)
         if rows is not None:
             if factory.get("random"):
-                self.draft.note(section, "The random values were drawn when this was imported.")
+                self.draft.note(section, "The random values were generated during the import.")
             if len(rows) > _MOST_VALUES:
                 self.draft.note(section, f"Only the first {_MOST_VALUES:,} values are listed.")
             return _list(rows[:_MOST_VALUES])
@@ -260,7 +260,7 @@ class TaskImporter:
             kind = "low_priority" if text.endswith("low_priority") else "dedicated"
             nodes = self._pool.get("vm_count", 1)
             count = int(text) if text.isdecimal() else mapping(nodes).get(kind) or nodes
-            self.draft.note(section, "The number of instances was that of the nodes of the pool.")
+            self.draft.note(section, "The number of instances was the number of nodes of the pool.")
         command = several.get("coordination_command") or "true"
         found: Body = {"count": count if isinstance(count, int) else 1, "command": literal(command)}
         if files := files_of(several):

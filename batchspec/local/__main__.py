@@ -52,10 +52,12 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--allocation", help="time that a node needs to start, such as 30s")
     serve.add_argument("--chaos", help="injected faults: a profile or a list of faults")
     serve.add_argument("--seed", type=int, help="seed of the injected faults")
-    serve.add_argument("--auth", help="what the accounts accept: keys or entra")
+    serve.add_argument("--auth", help="authentication that the accounts accept: keys or entra")
     serve.add_argument("--https", action="store_true", help="also listen on https ports")
     serve.add_argument("--detach", action="store_true", help="run in the background")
-    serve.add_argument("--report", type=int, help="descriptor on which readiness is reported")
+    serve.add_argument(
+        "--report", type=int, help="file descriptor to which the service reports that it is ready"
+    )
     return parser
 
 

@@ -58,7 +58,7 @@ class FormerClients:
         self._seen[key] = client
         if not known:
             _LOG.warning(
-                "%s speaks api-version %s, which Azure Batch will retire", client.name, version
+                "%s uses api-version %s, which Azure Batch will retire", client.name, version
             )
             try:
                 self._write()

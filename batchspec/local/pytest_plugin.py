@@ -13,7 +13,9 @@ import pytest
 from batchspec import local
 
 _CHAOS = "batch_chaos(chaos, seed=0): inject faults into the test's batch_account (`bad-day`, ...)"
-_SPEED = "batch_speed(speed): run the clock of the test's batch_account this many times as fast"
+_SPEED = (
+    "batch_speed(speed): run the clock of the test's batch_account at this multiple of real time"
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -1,7 +1,7 @@
 """The plan of a job schedule and the body of Create Job Schedule. The service creates its jobs.
 
 The plan waits for nothing, downloads nothing and deletes nothing, because jobs keep coming.
-Changes apply to jobs that start afterwards; a running job stays as it is.
+Changes apply to jobs that start afterwards; a running job does not change.
 """
 
 from __future__ import annotations

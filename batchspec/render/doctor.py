@@ -188,7 +188,7 @@ def resource_check(capacity: Capacity, *, keys: bool) -> Check:
         why = problem.summary if problem is not None else ""
         message = f"quotas and settings of the account are not known: {why}"
         return Check(name, Level.WARN, message, problem.fix if problem is not None else "")
-    nodes = "your subscription" if resource.user_subscription else "that of Azure Batch"
+    nodes = "your subscription" if resource.user_subscription else "managed by Azure Batch"
     storage = resource.storage.rpartition("/")[2]
     if storage and resource.storage_authentication:
         storage += f" ({resource.storage_authentication})"

@@ -115,7 +115,7 @@ def _lines(status: LocalStatus, style: Style) -> Iterator[str]:
         if value:
             yield f"{name:<8} {flat(value)}"
     for name, version in status.former_clients:
-        yield f"client   {flat(name)} speaks api-version {flat(version)}, which Azure will retire"
+        yield f"client   {flat(name)} uses api-version {flat(version)}, which Azure will retire"
 
 
 def _users(status: LocalStatus) -> str:

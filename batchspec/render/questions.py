@@ -12,7 +12,7 @@ from batchspec.render import units
 from batchspec.render.output import flat
 
 _COSTS = {
-    "pool": "its nodes are billed as long as it has any",
+    "pool": "its nodes are billed while it has nodes",
     "schedule": "it creates jobs until it is deleted",
     "job": "it costs nothing, but counts toward the quota while it is active",
     "container": "its data is billed as storage",

@@ -155,8 +155,8 @@ _JOB_DELETED: Mapping[str, str] = {
 
 _WITHOUT_FAILURES: Mapping[str, Mapping[str, str]] = {
     "tasks-left": {
-        "apply": "runs the tasks that are left",
-        "retry": "runs only those that failed",
+        "apply": "runs the remaining tasks",
+        "retry": "runs only the failed tasks",
     },
     "output-missing": {
         "logs": "shows what a task wrote",

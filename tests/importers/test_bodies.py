@@ -273,7 +273,7 @@ def test_a_job_schedule(tmp_path: Path) -> None:
 def test_an_unknown_document(tmp_path: Path) -> None:
     path = tmp_path / "other.json"
     path.write_text('{"a": 1}', encoding="utf-8")
-    with pytest.raises(SpecError, match="no kind that can be imported"):
+    with pytest.raises(SpecError, match="is not a file that can be imported"):
         import_documents([path])
 
 
@@ -293,7 +293,7 @@ def test_an_unknown_document(tmp_path: Path) -> None:
 def test_values_of_other_types(document: object, tmp_path: Path) -> None:
     path = tmp_path / "odd.json"
     path.write_text(json.dumps(document), encoding="utf-8")
-    with pytest.raises(SpecError, match=r"odd\.json: a value has another type"):
+    with pytest.raises(SpecError, match=r"odd\.json: a value does not have the type"):
         import_documents([path])
 
 

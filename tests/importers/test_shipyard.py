@@ -211,7 +211,7 @@ def test_random_values_are_drawn_once(drawn: dict[str, Any], tmp_path: Path) -> 
     (stage,) = found.document["tasks"].values()
     assert len(set(stage["for_each"]["list"])) == 5
     assert found.text == imported(tmp_path, documents([task])).text
-    assert "drawn when this was imported" in found.text
+    assert "generated during the import" in found.text
 
 
 def test_limits_dependencies_and_schedules(tmp_path: Path) -> None:

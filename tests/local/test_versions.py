@@ -90,7 +90,7 @@ def test_clients_of_retiring_versions_are_noted_once(
         FormerClient("azure-batch/8.0.0", "2024-02-01.19.0"),
     )
     assert caplog.messages == [
-        f"azure-batch/8.0.0 speaks api-version {version}, which Azure Batch will retire"
+        f"azure-batch/8.0.0 uses api-version {version}, which Azure Batch will retire"
         for version in ("2019-08-01.10.0", "2024-02-01.19.0")
     ]
 

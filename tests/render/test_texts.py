@@ -365,7 +365,7 @@ def test_local_status() -> None:
     assert json.loads(local_status_json(status))["started"] == "2026-01-02T03:04:05+00:00"
     former = replace(status, former_clients=(("azure-batch/8.0.0", "2019-08-01.10.0"),))
     assert local_status_text(former).splitlines()[-1] == (
-        "client   azure-batch/8.0.0 speaks api-version 2019-08-01.10.0, which Azure will retire"
+        "client   azure-batch/8.0.0 uses api-version 2019-08-01.10.0, which Azure will retire"
     )
     assert json.loads(local_status_json(former))["former_clients"] == [
         {"name": "azure-batch/8.0.0", "api_version": "2019-08-01.10.0"}

@@ -36,7 +36,7 @@ async def apply(
         bool,
         typer.Option(
             "--detach",
-            help="Return when every task is submitted; the job ends when its tasks do.",
+            help="Return when all tasks are submitted; the job ends when its tasks are completed.",
         ),
     ] = False,
     follow: Annotated[

@@ -62,7 +62,7 @@ def start(
             metavar="CHAOS",
             envvar="BATCHSPEC_LOCAL_CHAOS",
             help="Fault injection: a profile (bad-day, flaky, spot ...), a list of faults "
-            "(error=5%,preempt=50%:20s,quota=4), or a file with one. [default: no faults]",
+            "(error=5%,preempt=50%:20s,quota=4), or a file that contains it. [default: no faults]",
             show_default=False,
         ),
     ] = None,
@@ -82,8 +82,8 @@ def start(
             "--auth",
             metavar="KIND",
             envvar="BATCHSPEC_LOCAL_AUTH",
-            help="What the accounts accept: keys (and tokens), or entra: tokens only, as accounts "
-            "that allow Microsoft Entra ID only. [default: keys]",
+            help="The authentication of the accounts: keys (keys and tokens) or entra (only tokens "
+            "of Microsoft Entra ID). [default: keys]",
             show_default=False,
         ),
     ] = None,
@@ -92,7 +92,7 @@ def start(
         typer.Option(
             "--https",
             envvar="BATCHSPEC_LOCAL_HTTPS",
-            help="Also listen on https ports, for clients that accept no other. "
+            help="Also listen on https ports, for clients that require https. "
             "`local env` prints their addresses and the certificate. [default: http only]",
             show_default=False,
         ),

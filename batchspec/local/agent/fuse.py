@@ -159,7 +159,7 @@ class _Mount:
         """
         found = _CONTROL.search(self.log.read_text(errors="replace"))
         if found is None:
-            raise FuseError("rclone does not name its address.")
+            raise FuseError("rclone does not print its address.")
         login = base64.b64encode(f"batchspec:{self.password}".encode()).decode()
         request = urllib.request.Request(  # noqa: S310  the address is http
             f"{found[1]}vfs/forget", method="POST", headers={"Authorization": f"Basic {login}"}

@@ -106,7 +106,7 @@ class Mounts:
             self._link(root, settings["relativeMountPath"], target)
         if not any(_containers(mounts)):
             return ""
-        why = "it is switched off" if self._fuse is None else await self._fuse.obstacle()
+        why = "it is disabled" if self._fuse is None else await self._fuse.obstacle()
         kind = f"synchronised folders, not FUSE: {why}" if why else "FUSE file systems by rclone"
         return f"containers are {kind}"
 

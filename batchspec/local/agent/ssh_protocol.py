@@ -268,7 +268,10 @@ class WrongPasswords:
             return False
         tried.append(self._clock())
         if len(tried) == _MAX_WRONG:
-            _log.warning("%d wrong passwords for a user of a node: no more for a while", _MAX_WRONG)
+            _log.warning(
+                "%d wrong passwords for a user of a node: no more are accepted for some time",
+                _MAX_WRONG,
+            )
         return True
 
     def forget(self, name: str) -> None:

@@ -236,7 +236,9 @@ def _public_data(given: Mapping[str, Any]) -> bytes:
         raise bad_property("data", None, "The value must have at most 10 KB.")
     if given.get("certificateFormat", "pfx") == "cer":
         if "password" in given:
-            raise bad_property("password", None, "The format cer has no password.")
+            raise bad_property(
+                "password", None, "A certificate in the format cer cannot have a password."
+            )
         return data
     # Only this needs it, and its import is slow.
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
@@ -247,7 +249,7 @@ def _public_data(given: Mapping[str, Any]) -> bytes:
             data, given.get("password", "").encode() or None
         )
     except ValueError:
-        reason = "The value is no PFX file, or the password is another one."
+        reason = "The value is not a PFX file, or the password is wrong."
         raise bad_property("data", None, reason) from None
     if certificate is None:
         raise bad_property("data", None, "The file contains no certificate.")

@@ -389,7 +389,7 @@ def complete_pool_info(info: Mapping[str, Any], *, scheduled: bool) -> dict[str,
         return dict(info)
     if auto["poolLifetimeOption"] == "jobschedule" and not scheduled:
         raise bad_property(
-            "poolLifetimeOption", "jobschedule", "The value applies to job schedules alone."
+            "poolLifetimeOption", "jobschedule", "The value is valid only for job schedules."
         )
     complete = {**auto, "keepAlive": auto.get("keepAlive", False)}
     try:

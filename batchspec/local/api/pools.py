@@ -253,7 +253,11 @@ def check_sizes(given: Mapping[str, Any]) -> None:
     """
     profile, size = given.get("vmSkuProfile"), given.get("vmSize")
     if (profile is not None) != (str(size).lower() == MIX):
-        raise bad_property("vmSize", size, "A pool with vmSkuProfile, and no other, has size Mix.")
+        raise bad_property(
+            "vmSize",
+            size,
+            "The size Mix requires vmSkuProfile, and vmSkuProfile requires the size Mix.",
+        )
     if profile is not None:
         _check_profile(profile)
     machine = given.get("virtualMachineConfiguration", {})
@@ -273,7 +277,10 @@ def _check_profile(profile: Mapping[str, Any]) -> None:
     for size in sizes:
         if ("rank" in size) != ranked:
             raise bad_property(
-                "rank", None, "Each size has a rank if the strategy is prioritized, and only then."
+                "rank",
+                None,
+                "The sizes must have a rank if the strategy is prioritized, and otherwise "
+                "cannot have one.",
             )
 
 

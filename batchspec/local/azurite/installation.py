@@ -352,7 +352,7 @@ def _npm_error(log: Path, code: int, lock: dict[str, Any]) -> LocalError:
             "azurite-integrity",
             f"A package of {azurite} does not match its hash: {_mismatched(text, lock)}. "
             "Nothing was installed.",
-            fix="The registry or a proxy changed the package. Find out why before you try again",
+            fix="The registry or a proxy changed the package. Find the cause before you try again",
             log=log,
             lines=lines,
         )

@@ -152,7 +152,7 @@ def _batch_pool(body: Mapping[str, Any]) -> dict[str, Any]:
     except ForeignPropertyError as error:
         raise _unknown(error.name) from None
     except TypeError:
-        raise bad_body("A property that must be an object is none.") from None
+        raise bad_body("A property that must be an object has another type.") from None
 
 
 def _unknown(name: str) -> Fault:
@@ -177,7 +177,7 @@ def _identity(given: Mapping[str, Any]) -> dict[str, Any]:
     ids = [each["resourceId"] for each in parsed["userAssignedIdentities"]]
     if parsed["type"] == "None":
         if ids:
-            raise bad_property("type", "None", "An identity of type None has no identities.")
+            raise bad_property("type", "None", "An identity of type None cannot have identities.")
         return {}
     if not ids:
         raise bad_property(

@@ -162,7 +162,7 @@ class Engine:
         except Exception as error:
             if is_corrupt(error):
                 raise
-            _log.exception("a round of the engine failed, and is tried again")
+            _log.exception("a round of the engine failed and will be repeated")
             self._wake.clear()
             self._set_timer(now + _RETRY * self._clock.speed, now)
 
@@ -173,7 +173,7 @@ class Engine:
         except Exception as error:
             if is_corrupt(error):
                 raise
-            _log.exception("a round of the engine failed; its parts are carried out one by one")
+            _log.exception("a round of the engine failed; the engine runs its parts one at a time")
             work = self._work_in_parts(finished, now)
         self._executor.forget(finished)
         self._submit(work.requests)

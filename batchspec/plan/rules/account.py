@@ -76,7 +76,7 @@ def pool_differs(pool: Pool, differences: Sequence[Difference]) -> Iterator[Find
     "pool-drift",
     WARNING,
     title="Another client changed the pool after this spec created it",
-    why="The spec has not changed, so the pool stays as it is. A different number of nodes is a"
+    why="The spec has not changed, so the pool does not change. A different number of nodes is a"
     " step of the plan.",
     fix="`batchspec apply --replace pool` creates it again from the spec.",
 )

@@ -118,7 +118,7 @@ def no_core_quota(context: RuleContext) -> Iterator[Finding]:
 @CAPACITY.rule(
     "core-quota-exceeded",
     WARNING,
-    title="The quota of cores is smaller than the pool at its largest",
+    title="The quota of cores is smaller than the maximum size of the pool",
     why="The service allocates as many nodes as the quota allows (`AccountCoreQuotaReached`,"
     " `AccountLowPriorityCoreQuotaReached`, `AccountVMSeriesCoreQuotaReached`). The cores that"
     " other pools have or have requested count, too.",

@@ -36,7 +36,7 @@ for _code, _title, _why, _fix in (
     ),
     (
         "different-currencies",
-        "The bound and the prices are in different currencies",
+        "The limit and the prices are in different currencies",
         "Amounts in different currencies cannot be compared.",
         "Remove `currency`; the currency of `max` is used for prices, too.",
     ),
@@ -53,9 +53,9 @@ for _code, _title, _why, _fix in (
 @BOUND.rule(
     "cost-above-max",
     ERROR,
-    title="The run could cost more than its bound",
-    why="The bound is compared with the most that the service allows: the largest number of nodes"
-    " until the time limit of the job.",
+    title="The run could cost more than its limit",
+    why="The limit is compared with the maximum that the service allows: the largest number of"
+    " nodes until the time limit of the job.",
     fix="Use a shorter `max_wall_clock_time` or fewer nodes, raise `cost.max`, or write"
     " `on_exceed: shorten`.",
 )
@@ -65,7 +65,7 @@ def cost_above_max(spec: Spec, found: Estimate) -> Iterator[Finding]:
     if bound is not None and most is not None and most > bound:
         each = "each job" if found.each_job else "the run"
         yield Finding(
-            f"{each} could cost {_amount(most)} {found.currency}, more than the bound of"
+            f"{each} could cost {_amount(most)} {found.currency}, more than the limit of"
             f" {_amount(bound)} {found.currency}",
             spec.place("cost.max"),
             fix=_FIT_LESS if spec.cost is not None and spec.cost.shorten else "",
@@ -75,8 +75,8 @@ def cost_above_max(spec: Spec, found: Estimate) -> Iterator[Finding]:
 @BOUND.rule(
     "cost-not-bounded",
     ERROR,
-    title="Nothing in the service bounds what the run costs",
-    why="A bound must also apply when no client is running: the service has to release the nodes by"
+    title="The service does not limit the cost of the run",
+    why="The limit must also apply when no client is running: the service must release the nodes by"
     " itself.",
     fix="Use `pool: {lifetime: job, ...}`, or `nodes: {scale: {max: N}}`.",
 )
@@ -92,7 +92,7 @@ def cost_not_bounded(spec: Spec, found: Estimate) -> Iterator[Finding]:
         reason = "the formula of the pool can request any number of nodes"
     if reason:
         yield Finding(
-            f"the cost of the run is not bounded by the service: {reason}",
+            f"the service does not limit the cost of the run: {reason}",
             spec.place("cost.max") or spec.pool.where,
         )
 
@@ -100,8 +100,8 @@ def cost_not_bounded(spec: Spec, found: Estimate) -> Iterator[Finding]:
 @BOUND.rule(
     "cost-not-known",
     ERROR,
-    title="The run has a cost bound, but its cost is not known",
-    why="Without a price, nothing can be compared with the bound.",
+    title="The run has a cost limit, but its cost is not known",
+    why="Without a price, batchspec cannot compare the cost with the limit.",
     fix="Write the price per hour under `cost.prices`.",
 )
 def cost_not_known(spec: Spec, found: Estimate) -> Iterator[Finding]:
@@ -121,7 +121,7 @@ def cost_not_known(spec: Spec, found: Estimate) -> Iterator[Finding]:
 @BOUND.rule(
     "cost-shortened",
     NOTE,
-    title="The run is shortened so that it costs at most its bound",
+    title="The run is shortened so that it costs at most its limit",
     why="`on_exceed: shorten` lowers the time limit of the job, and then the largest number of"
     " nodes. Tasks that have not ended at the limit are terminated.",
     fix="To run longer or on more nodes, raise `cost.max`.",

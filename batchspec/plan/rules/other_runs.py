@@ -210,7 +210,7 @@ _CHANGES_POOL = ReplacePool | ResizePool | ScalePool | UpdatePool
     QUESTION,
     title="A pool of another run of the same name is changed",
     why="A spec of this name was applied from another folder or host and created the pool. Its"
-    " tasks may be planned for the nodes as they are.",
+    " tasks may depend on the current nodes.",
     fix="Change `name` or the pool's `id` in this spec to use another pool. Answer yes (`-y`) to"
     " change it.",
 )

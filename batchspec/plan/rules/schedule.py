@@ -165,7 +165,7 @@ def schedule_active(spec: Spec, schedule: ScheduleFacts) -> Iterator[Finding]:
     "schedule-drift",
     WARNING,
     title="Another client changed the schedule after this spec created it",
-    why="The spec has not changed, so the schedule stays as it is.",
+    why="The spec has not changed, so the schedule does not change.",
     fix="`batchspec apply --replace job` creates it again from the spec.",
 )
 def schedule_drift(

@@ -370,7 +370,7 @@ for _code, _title, _why, _fix in (
     (
         "template-syntax",
         "The syntax of a template is invalid",
-        "Only an expression can stand in `{{ }}`.",
+        "`{{ }}` can contain only an expression.",
         "Fix the reported position.",
     ),
     (

@@ -212,7 +212,7 @@ def no_items(stage: Stage) -> Iterator[Finding]:
     WARNING,
     title="A stage has no items in this run, so it has no tasks",
     why="No blob in the account matches, or the file has no rows, which may be intended.",
-    fix="Check that the container or the file is the right one.",
+    fix="Check the name of the container or the file.",
 )
 def no_items_now(stage: Stage) -> Iterator[Finding]:
     """A stage without tasks whose items are blobs or rows."""
@@ -286,8 +286,8 @@ def _id_at(tasks: Expansion, index: int) -> str:
 @TASKS.rule(
     "more-faults",
     ERROR,
-    title="More tasks have errors like those reported",
-    why="They are not listed, because the reported ones show the cause.",
+    title="More tasks have the reported errors",
+    why="They are not listed, because the reported errors show the cause.",
     fix="Fix the reported errors, and run `batchspec plan` again.",
 )
 def more_faults(stage: Stage, number: int) -> Iterator[Finding]:

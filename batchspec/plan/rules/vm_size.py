@@ -112,7 +112,7 @@ def _offered(context: RuleContext) -> VmSize | None:
 @VM_SIZE.rule(
     "vm-size-lacks",
     WARNING,
-    title="The VM size lacks what the pool asks for",
+    title="The VM size does not have what the pool requests",
     why="The service lists what each size has in the region (`MaxDataDiskCount`, `GPUs`,"
     " `PremiumIO`, `AcceleratedNetworkingEnabled`, `EncryptionAtHostSupported`,"
     " `EphemeralOSDiskSupported`, `TrustedLaunchDisabled`). The allocation of nodes that ask for"
@@ -138,7 +138,7 @@ def vm_size_lacks(context: RuleContext) -> Iterator[Finding]:
 @VM_SIZE.rule(
     "vm-size-too-small",
     WARNING,
-    title="Containers of tasks ask for more than a node has",
+    title="Containers of tasks request more than a node has",
     why="The options of `docker run` that a task gives (`--cpus`, `--memory`, `--gpus`) are those"
     " of one container; a node runs as many tasks at a time as it has slots. Docker refuses more"
     " cores than there are, and a GPU without one; too little memory ends processes.",

@@ -382,7 +382,7 @@ def durations(totals: TaskTotals) -> Iterator[str]:
     """The distribution of the durations, and the tasks that took much longer than the others."""
     if not any(stage.durations for stage in totals.stages.values()):
         return
-    yield chart("durations", "How many tasks took how long")
+    yield chart("durations", "Number of tasks by duration")
     outliers = [
         (flat(task), flat(name), units.duration(took), units.duration(stage.quantile(0.5)))
         for name, stage in sorted(totals.stages.items())
@@ -459,11 +459,11 @@ def _how_measured(report: Report, *, left: bool) -> str:
     texts = ["Node hours are counted while batchspec watches the run, on the service's clock."]
     if report.release_hours:
         texts.append(
-            f"They contain {report.release_hours:,.3f} for the release of the nodes after the job,"
-            " as expected."
+            f"They include {report.release_hours:,.3f} for the expected release of the nodes after"
+            " the job."
         )
     if left:
-        texts.append("Of nodes that left the pool before the end, the VM size is not recorded.")
+        texts.append("The VM size of nodes that left the pool before the end is not recorded.")
     if report.prices is None:
         texts.append("Without a `cost` section in the spec, no prices are read.")
     else:
