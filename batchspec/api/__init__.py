@@ -16,17 +16,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batchspec.api.account import (
-        NoNotices,
-        Notices,
-        azure_account,
-        local_account,
-        open_target,
-        select_target,
-        service_errors,
-        start_service,
-        stopped_service,
-    )
     from batchspec.api.execution import (
         Execution,
         SystemClock,
@@ -68,12 +57,21 @@ if TYPE_CHECKING:
     )
     from batchspec.api.session import (
         Files,
+        NoNotices,
+        Notices,
         OpenTarget,
         Session,
+        azure_account,
         first_error,
+        local_account,
         no_run_of,
         open_session,
+        open_target,
         origin_of,
+        select_target,
+        service_errors,
+        start_service,
+        stopped_service,
     )
     from batchspec.api.status import (
         list_tasks,
@@ -134,17 +132,6 @@ __all__ = [
 ]
 
 _NAMES = {
-    "account": (
-        "NoNotices",
-        "Notices",
-        "azure_account",
-        "local_account",
-        "open_target",
-        "select_target",
-        "service_errors",
-        "start_service",
-        "stopped_service",
-    ),
     "execution": (
         "Execution",
         "SystemClock",
@@ -189,12 +176,21 @@ _NAMES = {
     ),
     "session": (
         "Files",
+        "NoNotices",
+        "Notices",
         "OpenTarget",
         "Session",
+        "azure_account",
         "first_error",
+        "local_account",
         "no_run_of",
         "open_session",
+        "open_target",
         "origin_of",
+        "select_target",
+        "service_errors",
+        "start_service",
+        "stopped_service",
     ),
     "status": (
         "list_tasks",

@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchspec.api.account import Notices
 from batchspec.api.options import RunOptions, Target, variable_text
-from batchspec.api.session import Files, Session, open_session
+from batchspec.api.session import Files, Notices, Session, open_session
 from batchspec.diagnostics import (
     BatchspecError,
     Diagnostic,

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from batchspec.api.account import NoNotices
 from batchspec.api.execution import Execution, SystemClock, deletes
 from batchspec.api.loading import check_spec
 from batchspec.api.operations import (
@@ -29,6 +28,7 @@ from batchspec.api.operations import (
     saved_options,
 )
 from batchspec.api.options import RunOptions, Target, variable_text
+from batchspec.api.session import NoNotices
 from batchspec.api.status import read_status
 from batchspec.api.values import (
     Answers,

@@ -8,10 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from time import monotonic
 
-from batchspec.api.account import Notices, open_target
 from batchspec.api.loading import load_spec
 from batchspec.api.options import RunOptions, TaskState
-from batchspec.api.session import Files, no_run_of, open_session
+from batchspec.api.session import Files, Notices, no_run_of, open_session, open_target
 from batchspec.apply.events import FailedTasks, RunningTask
 from batchspec.apply.monitor import (
     Cause,

@@ -22,10 +22,9 @@ from batchspec.plan.actions import Action
 from batchspec.plan.stage_tasks import StageTotals
 from batchspec.render import Kind, open_view
 from batchspec.render.output import ASCII, UNICODE, Style, Symbols
-from batchspec.render.plan import VERB_COUNTS, VERB_STYLES
+from batchspec.render.plan import VERB_COUNTS, VERB_STYLES, requests
 from batchspec.render.progress.live import LiveView, console_on
 from batchspec.render.report import Phase, fold, phase_of
-from batchspec.render.request_preview import requests
 from batchspec.render.run_text import (
     PHRASES,
     action_name,
