@@ -51,8 +51,8 @@ class Draft:
     """What a task has of its own, except for what follows from its id.
 
     ``own`` is the id that the spec sets. ``strings`` are the values of the templates of the body,
-    as JSON unless they are resolved at submission; ``size`` is at least the number of their bytes
-    in the body. ``shown`` is the display name, if the spec gives one.
+    as JSON unless they are resolved at submission. ``shown`` is the display name, if the spec gives
+    one.
     """
 
     own: str | None
@@ -60,7 +60,6 @@ class Draft:
     strings: tuple[str | Text, ...]
     shown: str | None
     work: str
-    size: int
 
 
 class TaskTemplate:
@@ -140,10 +139,12 @@ class TaskTemplate:
             ]
             covered = (text % arguments(("", "", "", "", *given))).encode()
         work = self._identity.work(command, covered, item.sources)
-        size = len(json_string(command)) + sum(
-            map(_size, self._body.arguments(("", "", "", "", *strings)))
-        )
-        return Draft(own, command, strings, shown, work, size)
+        return Draft(own, command, strings, shown, work)
+
+    def size(self, draft: Draft) -> int:
+        """At least as many bytes as the command and the strings of a task have in its body."""
+        strings = self._body.arguments(("", "", "", "", *draft.strings))
+        return len(json_string(draft.command)) + sum(map(_size, strings))
 
     def filled(
         self, index: int, item: Item, own: str | None, make: Callable[[], Record]

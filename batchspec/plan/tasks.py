@@ -238,17 +238,18 @@ class TaskFactory:
         """The digest of the work of a task, from :meth:`command_identity`."""
         return self._identity.work(identity, None, item.sources)
 
-    def draft(self, index: int, item: Item) -> Draft | None:
-        """What differs in the task of an item, if nothing else can be wrong in it.
+    def draft(self, index: int, item: Item) -> tuple[Draft, int] | None:
+        """What differs in the task of an item, if nothing else can be wrong in it, and its size.
 
         ``None`` if :meth:`task` has to create the task.
         """
         if self._template is None or self._template.renames or self._has_files(item):
             return None
         try:
-            return self._template.draft(index, item, self._own_id(index, item))
+            draft = self._template.draft(index, item, self._own_id(index, item))
         except SpecError:
             return None  # Raised again when the task is created.
+        return None if draft is None else (draft, self._template.size(draft))
 
     def task(self, index: int, item: Item) -> Task:
         """The task of an item.

@@ -24,6 +24,7 @@ _Path: TypeAlias = tuple[str, ...]
 _SHELL = "/bin/sh -c "
 _BEFORE, _AFTER = Text((Quoted(Text(("?",)), Quoting.POSIX),)).identity().split("?")
 """The identity of an argument that is quoted later."""
+_OBJECTS = (dict, Mapping)
 _LARGEST = 1 << 63
 """Larger numbers are left to ``command_line``, which may refuse them."""
 
@@ -51,7 +52,7 @@ class _BoundText:
             for path in token:
                 value: object = variables
                 for name in path:
-                    if not isinstance(value, dict | Mapping) or name not in value:
+                    if not isinstance(value, _OBJECTS) or name not in value:
                         return None
                     value = value[name]
                 if type(value) is int and -_LARGEST < value < _LARGEST:

@@ -92,12 +92,12 @@ class TaskLimits:
             or filler(files, windows=self.windows) is not None
         )
 
-    def allow(self, draft: Draft, room: int) -> bool:
-        """Whether a task certainly has no errors, if the first one has none and ``vary`` is false.
+    def allow(self, draft: Draft) -> bool:
+        """Whether a task certainly has no errors but in its size.
 
-        ``room`` is that of :func:`room_for_strings` for the first task.
+        That is so if the first task has none and :attr:`vary` is false.
         """
-        if len(json_string(draft.command)) > self.command or draft.size > room:
+        if len(json_string(draft.command)) > self.command:
             return False
         if draft.own is not None:
             return draft.own.lower() not in self.reserved

@@ -153,10 +153,10 @@ class _Scan:
         """
         if not self.room:
             return None
-        draft = tasks.maker.draft(index, item)
-        if draft is None or not self.limits.allow(draft, self.room):
+        found = tasks.maker.draft(index, item)
+        if found is None or found[1] > self.room or not self.limits.allow(found[0]):
             return None
-        return draft
+        return found[0]
 
     def _checked(self, tasks: Expansion, index: int, item: Item) -> Task | None:
         """A task, whose errors are kept; ``None`` if it cannot be created."""
