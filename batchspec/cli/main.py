@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -132,7 +133,11 @@ _RUNS = {"apply", "attach", "retry", "download", "destroy"}
 
 def main() -> None:
     """Run the command of ``sys.argv`` and exit."""
-    sys.exit(int(run()))
+    code = int(run())
+    # When the interpreter ends, it looks for garbage among all objects several times: with those of
+    # the SDKs, this takes a fifth of the processor time of `plan`. Frozen objects are left out.
+    gc.freeze()
+    sys.exit(code)
 
 
 def run() -> int:

@@ -63,6 +63,19 @@ def test_a_simple_spec_is_read_without_optional_libraries() -> None:
     assert imported(["validate", "specs/range.yaml"], SELDOM) == "0 ['jinja2']"
 
 
+def test_the_end_of_a_command_collects_no_garbage() -> None:
+    program = """
+import atexit, gc, sys
+sys.argv = ["batchspec", "--version"]
+atexit.register(lambda: print(gc.get_freeze_count() > 10_000))
+from batchspec.cli.main import main
+main()
+"""
+    line = [sys.executable, "-c", program]
+    done = subprocess.run(line, cwd=ROOT, text=True, capture_output=True, check=True)
+    assert done.stdout.splitlines()[-1] == "True"
+
+
 def imported(arguments: list[str], late: tuple[str, ...]) -> str:
     """The exit code of a command, and which of these libraries and modules it loaded."""
     program = f"""
