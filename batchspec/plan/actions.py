@@ -1,8 +1,8 @@
 """What a step does: a closed union of frozen, complete values.
 
 Bodies are in REST form and may contain deferred texts (:mod:`batchspec.spec.values`). Streams are
-iterated when the step is performed, so a step over a million files is as small as one over three.
-``apply`` performs the actions; nothing here has an effect.
+iterated when the step is performed, so that a step over a million files needs no more memory than a
+step over three files. ``apply`` performs the actions; nothing here has an effect.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class ReplacePool:
 
 @frozen
 class WaitForPool:
-    """Wait until a node of the pool can run tasks, or it is certain that none can."""
+    """Wait until a node of the pool can run tasks, or until it is certain that no node can."""
 
     pool: str
     nodes: int
@@ -174,7 +174,7 @@ class CreateJob:
 
 @frozen
 class ReplaceJob:
-    """Terminate the job ``ended``, wait until it is completed, and create the next one."""
+    """Terminate the job ``ended``, wait until it is completed, and create the next job."""
 
     ended: str
     job: str
@@ -184,7 +184,7 @@ class ReplaceJob:
 
 @frozen
 class TerminateTasks:
-    """End tasks of an earlier version of the spec, and wait until none of them runs.
+    """End tasks of an earlier version of the spec, and wait until they no longer run.
 
     With ``whole`` the job is terminated with all its tasks. Otherwise each task of this spec in it
     is terminated and deleted, unless its id is in ``keep``, or it has succeeded and its id is not
@@ -283,12 +283,11 @@ class WaitForTasks:
 
     ``kept`` tasks of the run succeeded in earlier jobs and are part of every total. ``superseded``
     tasks of the job succeeded in an earlier version of the spec and are part of none: they are
-    subtracted from its counts. ``left`` tasks of the run are not done and
-    in progress: the run is incomplete when this step is done. ``absent`` of them are not in the
-    job, and ``failed_before`` of these failed in earlier jobs; both are part of every total.
-    ``outputs`` is what the tasks
-    promise to have written when all of them have succeeded. ``stages`` are the stages of the spec,
-    where it has several.
+    subtracted from its counts. ``left`` tasks of the run are not done and in progress: the run is
+    incomplete when this step is done. ``absent`` of them are not in the job, and ``failed_before``
+    of these failed in earlier jobs; both are part of every total. ``outputs`` are the outputs that
+    the tasks must have written when all of them have succeeded. ``stages`` are the stages of the
+    spec, if it has several.
     """
 
     job: str
@@ -307,15 +306,15 @@ class WaitForTasks:
 
 @frozen
 class DownloadResults:
-    """Download blobs to a folder; ``job`` is the job they are the results of.
+    """Download blobs to a folder; ``job`` is the job that wrote them.
 
-    Blobs that were last modified before ``since`` are of an earlier run and are not downloaded;
+    Blobs that were last modified before ``since`` belong to an earlier run and are not downloaded;
     ``None`` is the creation of the job. ``own`` are the names of the blobs that the spec uploads to
-    the container, which are downloaded at any age. A blob with the digest of the work that
-    wrote it is downloaded if that work is one of ``works``, if these are known.
-    ``outputs`` is what the tasks of the job must have written, where no wait checked it. Unless
-    they are ``complete``, more results may come, and the receipt does not name the job. ``entries``
-    is the digest of all `results` of the spec. ``sources`` are files that no result replaces.
+    the container, which are downloaded at any age. A blob with the digest of the work that wrote it
+    is downloaded if that work is one of ``works``, if these are known. ``outputs`` are the outputs
+    that the tasks of the job must have written, if no wait checked them. Unless they are
+    ``complete``, more results may come, and the receipt does not name the job. ``entries`` is the
+    digest of all `results` of the spec. ``sources`` are files that no result replaces.
     """
 
     container: str
@@ -360,9 +359,9 @@ class DeleteSchedule:
 class DeleteContainers:
     """Delete containers with their blobs.
 
-    If other specs than ``user`` use a container by then, only the record of the use is removed.
-    ``read_by_nodes``: nodes of the pool read one of them when they start, so that a pool that is
-    kept for another job needs them.
+    If specs other than ``user`` use a container at that time, only the record of the use is
+    removed. ``read_by_nodes``: nodes of the pool read one of them when they start, so that a pool
+    that is kept for another job needs them.
     """
 
     containers: tuple[str, ...]

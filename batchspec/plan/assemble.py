@@ -80,7 +80,7 @@ def _facts(spec: Spec, observed: Observed, steps: Iterable[Step]) -> Iterator[tu
 
 
 def _job_facts(spec: Spec, observed: Observed) -> Iterator[tuple[str, Fact]]:
-    """Jobs, tasks and results; those of a schedule come and go by themselves."""
+    """Jobs, tasks and results; those of a schedule change without a client."""
     names = ", ".join(job.id for job in observed.jobs)
     yield f"the jobs of {spec.job.id}", Fact(names or ABSENT)
     for job in observed.jobs:
@@ -91,7 +91,7 @@ def _job_facts(spec: Spec, observed: Observed) -> Iterator[tuple[str, Fact]]:
 
 
 def _data_facts(spec: Spec, observed: Observed) -> Iterator[tuple[str, Fact]]:
-    """The snapshot that are files and blobs."""
+    """The names of facts about files and blobs."""
     inputs = input_containers(spec)
     for key, container in spec.containers.items():
         facts = observed.containers[key]
@@ -99,7 +99,7 @@ def _data_facts(spec: Spec, observed: Observed) -> Iterator[tuple[str, Fact]]:
         if container.upload:
             yield f"the files for {container.id}", _listing("file", map(_file, facts.files))
         if facts.exists and key in inputs:
-            # What tasks have written changes while they run, as the tasks do.
+            # The outputs of tasks change while the tasks run.
             blobs = (blob for blob in facts.blobs if not blob.work)
             yield f"the blobs of {container.id}", _listing("blob", map(_blob, blobs))
     for name, package in observed.packages.items():
@@ -139,7 +139,7 @@ def _file(file: LocalFile) -> _Member:
 
 
 def _blob(blob: Blob) -> _Member:
-    # Where the service keeps no MD5, a blob that was written again is another.
+    # If the service has no MD5, a blob that was written again counts as a different blob.
     modified = blob.modified.isoformat() if blob.modified else ""
     return blob.name, blob.size, blob.md5.hex() if blob.md5 else modified
 
@@ -162,11 +162,11 @@ _Member: TypeAlias = tuple[str, int | None, str]
 """The name of a file, a blob or a task, its size in bytes if it has one, and what identifies its
 content. A plain tuple, because there may be millions."""
 _BATCH = 1000
-"""Members that are hashed together, which takes less time than one by one."""
+"""Members that are hashed together, which takes less time than one at a time."""
 
 
 def _listing(noun: str, members: Iterable[_Member]) -> Fact:
-    """Their number and total size, and each member if they are few."""
+    """The number and total size of the members, and each member if there are few."""
     count, total, hasher = 0, 0, hashlib.sha256()
     sized = False
     singly: list[_Member] = []
@@ -203,7 +203,7 @@ _LONGEST = 60
 
 
 def pool_fact(pool: PoolFacts | None) -> Fact:
-    """What a pool is."""
+    """The facts about a pool in a snapshot."""
     if pool is None:
         return Fact(ABSENT)
     scales = pool.properties.get("enableAutoScale") is True
@@ -212,17 +212,17 @@ def pool_fact(pool: PoolFacts | None) -> Fact:
 
 
 def job_fact(job: JobFacts) -> Fact:
-    """What a job is."""
+    """The facts about a job in a snapshot."""
     return Fact(job.state, tuple(_parts(job.properties, JOB, job.metadata)))
 
 
 def schedule_fact(schedule: ScheduleFacts) -> Fact:
-    """What a job schedule is."""
+    """The facts about a job schedule in a snapshot."""
     return Fact(schedule.state, tuple(_parts(schedule.properties, SCHEDULE, schedule.metadata)))
 
 
 def value_text(value: Value) -> str:
-    """A value as messages show it: a short value, otherwise ``#`` and a digest."""
+    """A value in the form of messages: a short value, otherwise ``#`` and a digest."""
     match _without_secrets(value):
         case None:
             return "unset"
@@ -262,7 +262,7 @@ def _parts(
     for key in keys:
         if key not in {"id", "metadata"}:
             yield from _flattened(key, properties.get(key))
-    # Another one of the same name is another one.
+    # An object that was created again with the same name is a different object.
     yield from _flattened("creationTime", properties.get("creationTime"))
     for name, text in sorted(metadata.items()):
         yield f"metadata.{name}", value_text(text)
@@ -320,9 +320,9 @@ def _linked(steps: Sequence[Step]) -> tuple[Step, ...]:
 
     The parts of a plan name each other's steps without knowing whether they exist.
 
-    Whatever else the plan creates waits for the first object that it creates: of two runs with one
-    name that start at once, the run that creates this object continues and the other one stops.
-    Without that order each of them can create an object that the other one needs, and both stop.
+    All other objects of the plan wait for the first object that it creates: of two runs with one
+    name that start at once, the run that creates this object continues and the other run stops.
+    Without this order, each run can create an object that the other run needs, and both stop.
     """
     existing = {step.id for step in steps}
     first = next((step.id for step in steps if step.verb is Verb.CREATE), None)
@@ -346,7 +346,7 @@ def only_step(
 ) -> tuple[list[Step], list[Step], Diagnostic]:
     """The step with that id after the steps that it needs, what is kept, and a note on the rest.
 
-    A step that keeps an existing resource needs nothing: it is the only one that is kept.
+    A step that keeps an existing resource needs no other step: only this resource is kept.
 
     Raises:
         UsageError: the plan has no such step.

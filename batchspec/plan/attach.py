@@ -45,7 +45,8 @@ _COMPLETED = "completed"
 
 
 def build_attach(spec: Spec, observed: Observed, tasks: int, *, files: bool = True) -> Plan:
-    """Wait for the newest job, download its results, clean up; ``tasks`` is how many it has now.
+    """Wait for the newest job, download its results, clean up; ``tasks`` is the current number of
+    its tasks.
 
     ``files``: the files of the spec were read. After a job of a schedule nothing is cleaned up,
     because the next job uses the same resources.
@@ -104,7 +105,7 @@ def build_attach(spec: Spec, observed: Observed, tasks: int, *, files: bool = Tr
 
 
 def _release(spec: Spec, observed: Observed) -> NodeRelease | None:
-    """What delays the release of the nodes; only for a spec with ``cost``."""
+    """The delay of the release of the nodes; only for a spec with ``cost``."""
     if spec.cost is None:
         return None
     from batchspec.plan.cost import node_release  # noqa: PLC0415 - start time
@@ -213,13 +214,13 @@ def _plan(
 
 @frozen
 class RunVersion:
-    """Whose results are downloaded.
+    """The tasks whose results are downloaded.
 
     ``works`` are the digests of the work of these tasks, ``None`` if they are not known. ``since``
-    is when the first of them was created. ``outputs`` is what they promise, ``None`` if the files
-    of the spec are not known or the run is of another version. ``succeeded``: all of them have
-    succeeded. ``complete``: none of them is still to run. ``findings`` report a run that
-    is not that of the spec.
+    is the time at which the first of them was created. ``outputs`` are their declared outputs,
+    ``None`` if the files of the spec are not known or the run is of another version. ``succeeded``:
+    all of them have succeeded. ``complete``: all of them have run. ``findings`` report a
+    run that is not that of the spec.
     """
 
     works: Stream[str] | None
@@ -236,7 +237,7 @@ def run_version(spec: Spec, observed: Observed, job: JobFacts, *, files: bool) -
     ``files``: the files of the spec were read; without them, tasks cannot be compared.
     """
     if spec.job.schedule is not None:
-        # Its jobs write to the same containers one after the other, so everything counts.
+        # Its jobs write to the same containers one after the other, so that all blobs count.
         return RunVersion(None, datetime.min.replace(tzinfo=UTC))
     since = _since(observed)
     submitted = observed.tasks.works() if observed.tasks is not None else None
@@ -257,7 +258,7 @@ def run_version(spec: Spec, observed: Observed, job: JobFacts, *, files: bool) -
         sets.since or since,
         promised,
         _has_succeeded(sets),
-        # The next run must not take the receipt for a complete one.
+        # The next run must not treat the receipt as complete.
         complete=not sets.lost,
         findings=tuple(outputs_lost(spec, sets.lost)),
     )
@@ -279,7 +280,7 @@ def find_missing_outputs(spec: Spec, observed: Observed) -> tuple[Diagnostic, ..
 
 
 def _since(observed: Observed) -> datetime:
-    """When the first task whose results count was created, according to the jobs."""
+    """The creation time of the first task whose results count, according to the jobs."""
     whole = [job.created for job in observed.jobs if scope_is_whole(job)]
     return max(whole, default=min(job.created for job in observed.jobs))
 
@@ -296,5 +297,5 @@ def _is_other(sets: TaskSets, new: int) -> bool:
 
 
 def _has_succeeded(sets: TaskSets) -> bool:
-    """Whether all tasks have succeeded, those whose outputs are gone included."""
+    """Whether all tasks have succeeded, including tasks whose outputs no longer exist."""
     return all(stage.done + stage.lost == stage.total for stage in sets.stages)

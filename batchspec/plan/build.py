@@ -1,8 +1,8 @@
 """Spec + Observed → Plan. Pure: equal inputs give equal plans, and nothing is changed.
 
-The pool of a finished run costs money while it has nodes. A smaller size therefore takes effect at
-once, and so does an autoscale formula. Everything else waits until tasks run again, and the plan
-shows it.
+The pool of a finished run costs money while it has nodes. A smaller size and an autoscale formula
+therefore take effect at once. All other changes wait until tasks run again, and the plan shows
+them.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def build_plan(
 ) -> Plan:
     """The plan that brings the account up to date with the spec.
 
-    ``only`` restricts the tasks to these failed ones and what depends on them.
+    ``only`` restricts the tasks to these failed tasks and the tasks that depend on them.
 
     Raises:
         SpecError: the spec cannot be applied to this account; contains every reason.
@@ -209,7 +209,7 @@ def _task_sets(
 def _replaced_job(
     spec: Spec, observed: Observed, pool: Record, options: PlanOptions
 ) -> ReplacedJob | None:
-    """The open job that another one replaces, if necessary."""
+    """The open job that a new job replaces, if necessary."""
     job = newest_open(observed)
     if job is None or job.metadata.get(SPEC) != spec.name:
         return None
@@ -263,7 +263,7 @@ class _Run:
     def _end(
         self, submit: tuple[Step, ...], data: tuple[str, ...], restarts: tuple[str, ...]
     ) -> Iterator[Step]:
-        """From the submission on: close the job, wait for it, download results, clean up."""
+        """The steps from the submission: close the job, wait for it, download results, clean up."""
         spec, observed, tasks = self.spec, self.observed, self.tasks
         # Tasks that link stages are part of the streams and their counts.
         submitted = sum(step.items for step in submit if isinstance(step.action, SubmitTasks))
@@ -295,7 +295,7 @@ class _Run:
         return tuple(result_steps(self.spec, self.observed, job, after, since=since, works=works))
 
     def finished_steps(self, missing: Sequence[MissingOutput]) -> tuple[list[Step], list[Step]]:
-        """The steps if all tasks are done: download what is not here, and clean up.
+        """The steps if all tasks are done: download missing results, and clean up.
 
         ``missing`` are outputs that did not arrive in the account.
         """
@@ -365,7 +365,7 @@ def _with_restart(
     """The steps with a restart of nodes, unless all nodes restart or are replaced.
 
     The start task failed on ``failed`` nodes. The preparation task of the job failed on
-    ``unprepared`` ones: the service starts no task of the job there, and runs the preparation task
+    ``unprepared`` nodes: the service starts no task of the job there, and runs the preparation task
     again after a restart (``BatchJobPreparationTask.rerun_on_node_reboot_after_success``: it always
     runs again unless it succeeded).
     """
@@ -400,7 +400,7 @@ def _with_restart(
 
 
 def _divided(steps: Iterable[Step]) -> tuple[list[Step], list[Step]]:
-    """The steps that do something, and those that keep what exists."""
+    """The steps that change something, and the steps that keep existing resources."""
     mixed = list(steps)
     return (
         [step for step in mixed if step.action is not None],
@@ -409,7 +409,7 @@ def _divided(steps: Iterable[Step]) -> tuple[list[Step], list[Step]]:
 
 
 def _unused_pool_drift(spec: Spec, observed: Observed, body: Record) -> Iterator[Diagnostic]:
-    """What another client changed in the pool; ``body`` is that of Create Pool."""
+    """The properties of the pool that another client changed; ``body`` is that of Create Pool."""
     facts = _own_pool(spec, observed)
     if facts is not None:
         yield from pool_drift(spec.pool, drift(body, facts))
@@ -443,7 +443,8 @@ def _unused_pool_steps(
 
 
 def _is_smaller(body: Record, facts: PoolFacts) -> bool:
-    """Whether the spec has fewer nodes than the pool is to have, and more of no kind."""
+    """Whether the spec requests fewer nodes than the target of the pool, and no more nodes of any
+    kind."""
     wanted, there = target_size(body), existing_size(facts)
     return wanted != there and all(one <= other for one, other in zip(wanted, there, strict=True))
 

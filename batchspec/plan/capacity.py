@@ -1,4 +1,4 @@
-"""What an account allows: its quotas, the VM sizes of its region, and what its pools use."""
+"""The limits of an account: its quotas, the VM sizes of its region, and the use by its pools."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from batchspec.plan.observed import PoolFacts
 
 @frozen
 class AccountResource:
-    """A Batch account as Azure Resource Manager describes it. Absent is ``None`` or empty.
+    """A Batch account as Azure Resource Manager describes it. Absent values are ``None`` or empty.
 
     ``id`` is the resource id, ``state`` the provisioning state. ``user_subscription``: nodes are
-    created in the subscription of the user (``poolAllocationMode``), whose quotas bound the cores;
-    the account has none then. ``authentication`` are the allowed modes, empty if not restricted.
-    ``storage`` is the resource id of the auto-storage account, ``storage_authentication`` how Batch
-    signs in there. ``dedicated_cores``, ``spot_cores``, ``pools`` and ``jobs`` (with schedules) are
-    quotas; ``family_cores`` are those of dedicated cores by
-    :func:`~batchspec.catalog.vm_sizes.family_key`, which hold besides ``dedicated_cores`` if
-    ``families_enforced``.
+    created in the subscription of the user (``poolAllocationMode``), whose quotas limit the cores;
+    the account then has no quota of cores. ``authentication`` are the allowed modes, empty if not
+    restricted. ``storage`` is the resource id of the auto-storage account,
+    ``storage_authentication`` how Batch signs in there. ``dedicated_cores``, ``spot_cores``,
+    ``pools`` and ``jobs`` (with schedules) are quotas; ``family_cores`` are those of dedicated
+    cores by :func:`~batchspec.catalog.vm_sizes.family_key`, which apply in addition to
+    ``dedicated_cores`` if ``families_enforced``.
     """
 
     id: str
@@ -74,7 +74,7 @@ class VmSize:
 
 @frozen
 class PoolCores:
-    """The cores that a pool has or has requested, whichever are more.
+    """The cores that a pool has or has requested, whichever number is larger.
 
     ``family`` is that of its size, as :func:`~batchspec.catalog.vm_sizes.family_key` writes it.
     """
@@ -87,10 +87,9 @@ class PoolCores:
 
 @frozen
 class Capacity:
-    """What an account allows, and what its pools use.
-
-    ``resource`` and ``sizes`` (by name in lower case) are ``None`` if they are not known;
-    ``problem`` is why. ``pools`` are all pools of the account.
+    """The limits of an account, and their use by its pools. ``resource`` and ``sizes`` (by name in
+    lower case) are ``None`` if they are not known; ``problem`` is the reason. ``pools`` are all
+    pools of the account.
     """
 
     resource: AccountResource | None = None
@@ -130,7 +129,8 @@ class Capacity:
         return sorted((size for size in found if size.name.lower() != name.lower()), key=rank)
 
     def used(self, *, without: str = "") -> tuple[PoolCores, ...]:
-        """The cores of each pool that has any, those ``without`` (an id) not, the most first."""
+        """The cores of each pool that has cores, except the pool ``without`` (an id), in descending
+        order."""
         pools = (pool for pool in self.pools if pool.id.lower() != without.lower())
         found = sorted(self._used(pools), key=lambda each: (-each.dedicated - each.spot, each.pool))
         return tuple(found)
@@ -149,9 +149,8 @@ class Capacity:
 
 @frozen
 class CoreLimit:
-    """A quota of cores: what it is of, how many there are, and how many other pools use.
-
-    ``users`` are those pools, each with its cores.
+    """A quota of cores: its name, its value, and the cores that other pools use. ``users`` are
+    those pools, each with its cores.
     """
 
     name: str
@@ -164,17 +163,16 @@ class CoreLimit:
         return sum(cores for _, cores in self.users)
 
     def nodes(self, cores: int) -> int:
-        """How many nodes with this number of cores the quota still allows."""
+        """The number of further nodes with this number of cores that the quota allows."""
         return max(0, self.quota - self.used) // cores
 
 
 def core_limits(
     capacity: Capacity, size: str, *, spot: bool, without: str = ""
 ) -> tuple[CoreLimit, ...]:
-    """The known quotas that bound nodes of a size; ``without`` is the id of a pool to ignore.
-
-    One quota of Spot cores holds for all families. Dedicated cores are bounded by the quota of the
-    account and, where it is enforced, by that of the family.
+    """The known quotas that limit nodes of a size; ``without`` is the id of a pool to ignore. One
+    quota of Spot cores applies to all families. The quota of the account limits dedicated cores,
+    and the quota of the family does if it is enforced.
     """
     resource, used = capacity.resource, capacity.used(without=without)
     if resource is None:
@@ -203,7 +201,7 @@ QUOTA_ERRORS: Mapping[str, str] = {
     "AccountVMSeriesCoreQuotaReached": "dedicated cores of ",
     "AccountLowPriorityCoreQuotaReached": "Spot cores",
 }
-"""Error of a resize → how the name of the quota begins that it is about."""
+"""Error code of a resize → the start of the name of its quota."""
 
 
 def quota_numbers(capacity: Capacity | None, pool: PoolFacts, code: str) -> str:

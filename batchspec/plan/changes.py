@@ -1,4 +1,5 @@
-"""What differs between a request body and an existing resource, and how each property can change.
+"""The differences between a request body and an existing resource, and how each property can
+change.
 
 The tables repeat what the service documents for its update requests (azure-batch 15.1: docstrings
 of ``BatchPoolUpdateOptions``, ``BatchJobUpdateOptions`` and ``BatchJobScheduleUpdateOptions``; REST
@@ -23,20 +24,21 @@ from batchspec.spec import BlobUrl, Record, Template, Text, Value, duration, tha
 
 
 class ChangeMethod(StrEnum):
-    """How a property is changed. The later ones cost more than the earlier."""
+    """How a property is changed. Later members cost more than earlier members."""
 
     NOW = "now"
     """By an update; it takes effect at once."""
     SIZE = "size"
     """By a resize, or by turning automatic scaling on or off."""
     NEXT = "next"
-    """It cannot be changed, and is not worth ending a job for: the next one has it."""
+    """It cannot be changed, and does not justify the end of a job: the next job has the new
+    value."""
     REBOOT = "reboot"
     """By an update; new nodes have it at once, existing ones after a restart."""
     EMPTY = "empty"
-    """By an update while the pool has no node; otherwise another must be created."""
+    """By an update while the pool has no nodes; otherwise the resource must be created again."""
     REPLACE = "replace"
-    """Another must be created."""
+    """The resource must be created again."""
 
 
 POOL: Mapping[str, ChangeMethod] = {
@@ -95,7 +97,8 @@ SCHEDULE: Mapping[str, ChangeMethod] = {
 }
 """Of a job schedule. Changes apply to the jobs that start afterwards."""
 TASK: Mapping[str, ChangeMethod] = {"constraints": ChangeMethod.NEXT}
-"""Of a task only these: its id contains the digest of its work, so other work is another task.
+"""Only these properties of a task: its id contains the digest of its work, so that other work is
+another task.
 
 Update Task accepts ``constraints`` of a task that has not ended. A task in the job nevertheless
 keeps the limits it was added with, because comparing them requires reading every task in full.
@@ -104,9 +107,9 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z", re.IGNORECASE)
 _NOT_COMPARED = frozenset({"metadata"})
 """Members that record the creator of an object, not its definition."""
 HIDDEN = frozenset({"password", "accountKey", "sasKey", "protectedSettings"})
-"""Members that the service takes and never shows."""
+"""Members that the service accepts and never returns."""
 _EXACT = frozenset({"commandLine", "value", "filePath", "autoScaleFormula", "displayName"})
-"""Members whose text counts to the letter."""
+"""Members whose text is compared exactly, including case."""
 
 
 @frozen
@@ -124,7 +127,7 @@ class Difference:
 
     @property
     def property(self) -> str:
-        """The property of the whole that it is in: ``startTask`` of ``startTask.commandLine``."""
+        """The top-level property that contains it: ``startTask`` for ``startTask.commandLine``."""
         return re.split(r"[.\[]", self.path, maxsplit=1)[0]
 
 
@@ -164,7 +167,7 @@ def _equal(key: str, wanted: Value, found: Value) -> bool:
         case str(), str():
             return _same_text(key, wanted, found)
         case ((None | False | ()), None):
-            # The service leaves out what is empty or off.
+            # The service omits properties that are empty or off.
             return True
     return wanted == found
 
@@ -181,7 +184,7 @@ def _same_text(key: str, wanted: str, found: str) -> bool:
 
 
 def _length(text: str) -> timedelta | None:
-    """The length of an ISO 8601 duration; ``None`` if it is none."""
+    """The length of an ISO 8601 duration; ``None`` if the text is not a duration."""
     return duration(text.upper()) if text[:1] in {"P", "p"} else None
 
 

@@ -37,7 +37,7 @@ _GATES = {When.ALWAYS: Gate.END, When.ON_SUCCESS: Gate.SUCCESS, When.ASK: Gate.A
 
 
 def results_digest(spec: Spec) -> str:
-    """A digest of the `results` of a spec: which blobs are downloaded, and to which folders."""
+    """A digest of the `results` of a spec: the blobs to download, and their folders."""
     return digest(
         tuple(
             (
@@ -137,7 +137,7 @@ def result_steps(
 
 
 def verified(step: Step, promised: Outputs | None) -> Step:
-    """A download that first checks whether the tasks have written what they promise."""
+    """A download that first checks whether the tasks have written their outputs."""
     assert isinstance(step.action, DownloadResults)
     return replace(step, action=replace(step.action, outputs=promised))
 
@@ -145,7 +145,7 @@ def verified(step: Step, promised: Outputs | None) -> Step:
 def cleanup_steps(
     spec: Spec, observed: Observed, job: str, after: tuple[str, ...], *, idle: bool
 ) -> Iterator[Step]:
-    """What is deleted at the end: the pool before the containers that its nodes read from.
+    """The deletions at the end: the pool before the containers that its nodes read from.
 
     ``idle``: the plan has no other steps, so only what exists is deleted.
     """
@@ -183,8 +183,8 @@ def cleanup_steps(
 def late_cleanup(spec: Spec, observed: Observed, job: str) -> tuple[Step, ...]:
     """The clean-up of a finished run whose results are on the disk, if it was interrupted before.
 
-    It was if something is to be deleted without a question. Otherwise the questions of ``ask`` have
-    been answered with no, and are not asked again.
+    The clean-up was interrupted if a deletion without a question remains. Otherwise the questions
+    of ``ask`` have been answered with no, and are not asked again.
     """
     steps = tuple(cleanup_steps(spec, observed, job, (), idle=True))
     return steps if any(step.gate is not Gate.ASK for step in steps) else ()
@@ -270,9 +270,10 @@ def _why(rule: When) -> str:
 def build_destroy(spec: Spec, observed: Observed, *, force: bool) -> Plan:
     """Delete schedule, jobs, pool, then containers, each only if this spec created it.
 
-    The schedule is deleted first with its jobs, so that it creates no more; then jobs, so that no
-    task runs while the pool is deleted; the pool before the containers that its nodes read. Unless
-    ``force``, a pool on which tasks of another spec have not ended is kept with these containers.
+    The schedule is deleted first with its jobs, so that it creates no more jobs; then jobs, so that
+    no task runs while the pool is deleted; the pool before the containers that its nodes read.
+    Unless ``force``, a pool on which tasks of another spec have not ended is kept with these
+    containers.
 
     Raises:
         SpecError: results have not been downloaded, and not ``force``.
@@ -321,7 +322,7 @@ def _others(spec: Spec, observed: Observed, steps: Sequence[Step]) -> Iterator[D
 
 
 def _used_by(names: tuple[str, ...]) -> str:
-    """Which other specs use a container that is not deleted."""
+    """The other specs that use a container that is not deleted."""
     if not names:
         return "marked `existing`"
     if len(names) == 1:
@@ -330,7 +331,8 @@ def _used_by(names: tuple[str, ...]) -> str:
 
 
 def _steps(spec: Spec, observed: Observed, user: JobFacts | None, *, force: bool) -> Iterator[Step]:
-    """What is deleted and what is kept; ``user`` is a job of another spec that needs the pool."""
+    """The resources to delete and to keep; ``user`` is a job of another spec that needs the
+    pool."""
     work = tuple(_work(spec, observed))
     yield from work
     before = tuple(step.id for step in work if step.action is not None)

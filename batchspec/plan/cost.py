@@ -1,8 +1,9 @@
-"""What a run costs: the least, the expected and the most. Pure.
+"""The minimum, expected and maximum cost of a run. Pure.
 
-Nodes are billed from their allocation until they are released, whether a task runs or not. The most
-follows from what the service enforces: the time limit of the job, the largest number of nodes, and
-when they are released after the job. The expected cost follows from the times of an earlier run.
+Nodes are billed from their allocation until they are released, whether a task runs or not. The
+maximum follows from the limits that the service enforces: the time limit of the job, the largest
+number of nodes, and the time of their release after the job. The expected cost follows from the
+times of an earlier run.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ START = timedelta(minutes=5)
 _SOONEST = timedelta(minutes=1)
 """Tasks that start sooner after the creation of their job run on nodes that existed before."""
 RELEASE = timedelta(minutes=10)
-"""Assumed time until the service has released nodes that it is to release, at most."""
+"""Assumed maximum time until the service has released nodes."""
 _CLEANUP = timedelta(minutes=2)
 """Expected time until batchspec has seen the end of the job and deleted the pool."""
 _INTERVAL = timedelta(minutes=15)
@@ -55,7 +56,8 @@ class End(StrEnum):
 
 @frozen
 class Amounts:
-    """Three numbers in the same unit; ``None``: not known, or of the most: not bounded."""
+    """Three numbers in the same unit; ``None``: not known; for the maximum: not known or no
+    limit."""
 
     least: float | None
     expected: float | None
@@ -103,13 +105,13 @@ class OtherCost:
 
 @frozen
 class Estimate:
-    """What a run costs in ``currency``, before taxes, at list prices.
+    """The cost of a run in ``currency``, before taxes, at list prices.
 
     ``lifetime`` are hours from the creation of the job until its nodes are released. ``tasks`` is
     ``None`` if their number is not known. ``end``: what ends the nodes. ``stays`` is what the
     nodes that remain after the run cost per hour; ``None`` if their price is not known. ``release``
     is that of :func:`node_release`. ``each_job``: the numbers are for each job of a schedule.
-    ``max`` is the bound of the spec.
+    ``max`` is the limit of the spec.
     """
 
     currency: str
@@ -134,13 +136,13 @@ class Estimate:
 
     @property
     def missing(self) -> tuple[OtherCost, ...]:
-        """What is not part of the total."""
+        """The costs that are not part of the total."""
         return tuple(other for other in self.others if other.reason)
 
 
 @frozen
 class NodeRange:
-    """How many nodes of each kind a pool can have, and what follows from its formula.
+    """The numbers of nodes of each kind that a pool can have, and the properties of its formula.
 
     Nodes stay without tasks for ``idle``, until the next evaluation of the formula, which is every
     ``interval``. ``timed``: their number follows the time, not the tasks. ``held``: all of them
@@ -168,7 +170,7 @@ class NodeRange:
 
     @property
     def kinds(self) -> tuple[NodeKind, ...]:
-        """The kinds of which the pool can have nodes."""
+        """The kinds of nodes that the pool can have."""
         return tuple(kind for kind in NodeKind if self.of(kind)[1] != 0)
 
 
@@ -323,7 +325,7 @@ class _Run:
         return ceil(sum(taken) / len(taken)) if taken else 1
 
     def _size(self, nodes: NodeRange) -> int | None:
-        """How many nodes the tasks of the run need; all of a pool of fixed size."""
+        """The number of nodes that the tasks of the run need; all nodes of a pool of fixed size."""
         least, most = nodes.dedicated
         most_spot = nodes.spot[1]
         if most is None or most_spot is None:
@@ -368,7 +370,7 @@ class _Run:
             yield _other("download of results", "egress_per_gb", rates, self._downloaded())
 
     def _downloaded(self) -> Amounts:
-        """GB of results; what an earlier run left in their containers."""
+        """GB of results: the blobs that an earlier run left in their containers."""
         keys = {result.container for result in self.spec.results}
         blobs = [blob for key in keys for blob in self.observed.containers[key].blobs]
         if not blobs:
@@ -377,7 +379,7 @@ class _Run:
         return Amounts(gb, gb, gb)
 
     def _stays(self, nodes: NodeRange, end: End) -> float | None:
-        """What remains per hour after the run."""
+        """The cost per hour after the run."""
         if end in {End.JOB, End.SCALE, End.CLIENT, End.OTHER}:
             return 0.0
         if nodes.timed:
@@ -431,14 +433,14 @@ def _per_hour(price: Price | Unknown) -> float | None:
 
 
 def _product(count: int | None, hours: float | None) -> float | None:
-    """Nodes times hours; no nodes cost nothing, however long."""
+    """Nodes times hours; without nodes, the product is 0 even if the hours are not known."""
     if count == 0:
         return 0.0
     return None if count is None or hours is None else count * hours
 
 
 def _sum(amounts: Iterable[Amounts]) -> Amounts:
-    """The sum of each number; unknown if one of its parts is."""
+    """The sum of each number; unknown if one of its parts is unknown."""
     found = list(amounts)
 
     def total(parts: Iterable[float | None]) -> float | None:
@@ -477,7 +479,7 @@ def node_type_of(pool: PoolFacts, region: str) -> NodeType:
 
 
 def pool_kinds(spec: Spec, observed: Observed) -> tuple[NodeKind, ...]:
-    """The kinds of which the pool that the spec uses can have nodes."""
+    """The kinds of nodes that the pool of the spec can have."""
     return node_range(_pool(spec, observed)).kinds
 
 
@@ -487,7 +489,7 @@ def _pool(spec: Spec, observed: Observed) -> RuleContext:
 
 
 def most_cost(spec: Spec, observed: Observed, uploaded: float) -> float | None:
-    """The most that a run of the spec can cost; ``None`` if it is not known or not bounded.
+    """The maximum cost of a run of the spec; ``None`` if it is not known or has no limit.
 
     ``uploaded`` are the GB of its inputs.
     """

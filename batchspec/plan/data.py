@@ -34,7 +34,7 @@ from batchspec.spec import Container, EachFile, Package, Spec
 
 
 def container_steps(spec: Spec, observed: Observed, version: str) -> Iterator[Step]:
-    """For each container a step that creates it, uses it, or keeps it.
+    """One step for each container: it creates, uses or keeps the container.
 
     ``version`` is that of the run (:data:`~batchspec.plan.metadata.VERSION`).
     """
@@ -61,7 +61,8 @@ def container_steps(spec: Spec, observed: Observed, version: str) -> Iterator[St
 
 
 def _why_kept(container: Container, facts: ContainerFacts, name: str) -> str:
-    """That it exists, and which other spec created it and may store blobs in it."""
+    """The reason of a container that exists, with the other spec that created it and may store
+    blobs in it."""
     creator = (facts.metadata or {}).get(OWNER, name)
     if container.existing or creator == name:
         return "exists"
@@ -102,7 +103,8 @@ def stale_steps(
 def upload_steps(
     spec: Spec, observed: Observed, work: TaskSets, created: frozenset[str]
 ) -> Iterator[Step]:
-    """For each container with files a step that uploads what is new or changed, or that keeps it.
+    """One step for each container with files: it uploads new and changed files, or keeps the
+    container.
 
     ``created`` are the ids of the steps that create containers.
     """
@@ -132,10 +134,9 @@ def upload_steps(
 def _is_needed(
     spec: Spec, key: str, facts: ContainerFacts, work: TaskSets
 ) -> Callable[[LocalFile], bool]:
-    """Which files of a container are needed.
-
-    All of them, with one exception: clean-up has deleted the container, and only some of the tasks
-    that each read one of its files are left to run.
+    """The files of a container that are needed: all of them, with one exception: clean-up has
+    deleted the container, and only some of the tasks that each read one of its files are left to
+    run.
     """
     readers = [
         stage
@@ -160,7 +161,7 @@ def _is_needed(
 
 
 class _Count:
-    """What is to be uploaded to a container, counted."""
+    """The number of files to upload to a container, by reason."""
 
     def __init__(self) -> None:
         self.new = self.changed = self.unchanged = self.size = 0
@@ -198,7 +199,7 @@ def changed_packages(spec: Spec, packages: Mapping[str, PackageFacts]) -> Iterat
 
 
 def package_steps(spec: Spec, observed: Observed) -> Iterator[Step]:
-    """For each package a step that uploads it, or that keeps its version in the account."""
+    """One step for each package: it uploads the package, or keeps its version in the account."""
     for name, facts in observed.packages.items():
         yield package_step(spec.packages[name], facts)
 

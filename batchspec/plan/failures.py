@@ -36,13 +36,13 @@ PREPARATION_TASK = "preparation-task"
 NODE_CAUSES = frozenset({START_TASK, START_TASK_UNFINISHED, UNUSABLE, PREPARATION_TASK})
 """The causes of nodes; all others are of tasks."""
 BLOCKED = "DependenciesFailed"
-"""Why apply ends a job in which no task can start."""
+"""The reason with which ``apply`` ends a job in which no task can start."""
 UNPREPARED = "PreparationFailed"
-"""Why apply ends a job whose preparation task failed on every node."""
+"""The reason with which ``apply`` ends a job whose preparation task failed on every node."""
 _TIMED_OUT = -1073741510
 """0xC000013A, the documented exit code of a task that ran into its wall-clock limit."""
 AT_LIMIT = frozenset({"MaxWallClockTimeExpiry", "TimeLimit"})
-"""Why a job ended at its time limit; ``apply`` gives the second reason when it ends one."""
+"""The reasons of a job that ended at its time limit; ``apply`` sets the second reason."""
 
 
 def cause_of(task: TaskFacts, job: JobFacts | None = None) -> str:
@@ -93,7 +93,7 @@ _FIRST_MASKS, _OTHER_MASKS = slice(6), slice(6, None)
 
 @cache
 def _masks() -> tuple[tuple[re.Pattern[str], str], ...]:
-    """What is masked, in order; compiled with the first failure."""
+    """The patterns to mask, in order; compiled with the first failure."""
     return (
         (re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s'\"<>)\]]+", re.IGNORECASE), "<url>"),
         (re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE), "<id>"),
@@ -173,14 +173,14 @@ RESIZE_FIX: Mapping[str, str] = {
     "Spot.",
     "ResizeStopped": "Another client stopped the resize. Apply again.",
 }
-"""The code of a resize error → what to do next."""
+"""The code of a resize error → the fix."""
 
 OTHER_FIX = "Request fewer or other nodes, and apply again."
-"""What to do about a resize error with another code."""
+"""The fix of a resize error with another code."""
 
 
 def resize_fix(code: str) -> str:
-    """What to do about a resize error with this code."""
+    """The fix of a resize error with this code."""
     return RESIZE_FIX.get(code, OTHER_FIX)
 
 
@@ -192,12 +192,12 @@ PREPARATION_FOLDER = "preparation"
 """The folder here of the preparation task's output; on a node its path has the ids of the job."""
 OUTPUT_FILES = ("stderr.txt", "stdout.txt")
 NAMED_NODES = 10
-"""How many nodes a record names; the others are counted."""
+"""The number of nodes that a record names; it counts the others."""
 
 
 @frozen
 class NodeFailure:
-    """Nodes of a pool on which a task of the node failed alike.
+    """Nodes of a pool on which a task of the node failed in the same way.
 
     ``node`` is the node whose output is stored, in ``folder`` of its folder; ``nodes`` are the
     first of all ``count``. ``exit_code`` and ``message`` are the service's about that node.
@@ -266,10 +266,10 @@ def _failure(row: Mapping[str, Any]) -> NodeFailure | None:
 class Selection:
     """Failed tasks: of ``causes`` and with ``ids`` (lower case), each empty for all.
 
-    ``jobs`` are the facts of the jobs of the run by id; why a task ended may be why its job did.
-    ``alike`` are the ids (lower case) of tasks that count as being of one of the ``causes``: those
-    of a part of a cause. ``nodes`` are those whose start task failed, ``unprepared`` those on which
-    the preparation task of the open job failed: they restart.
+    ``jobs`` are the facts of the jobs of the run by id; a task can have ended for the same reason
+    as its job. ``alike`` are the ids (lower case) of tasks that count as being of one of the
+    ``causes``: those of a part of a cause. ``nodes`` are those whose start task failed,
+    ``unprepared`` those on which the preparation task of the open job failed: they restart.
     """
 
     causes: frozenset[str] = frozenset()

@@ -78,7 +78,7 @@ def with_sources(value: Value) -> Value:
 
 LONGEST = 64
 VALID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""What the service takes as an id."""
+"""The ids that the service accepts."""
 _DIGEST = 14
 """Hexadecimal digits: 56 bits. Two of a million tasks share a digest once in 144,000 runs."""
 _LONGEST_WORDS = 32
@@ -89,7 +89,7 @@ _COVERED = (
     "multiInstanceSettings",
     "resourceFiles",
 )
-"""What of a task's body is the work itself; its outputs are, too."""
+"""The properties of a task's body that are the work itself; its outputs are, too."""
 _PACKAGES = "applicationPackageReferences"
 _LONGEST_TEXT = 128
 """Characters of the words of a display name that the spec does not give."""
@@ -99,12 +99,12 @@ _LOGS = "../std"
 
 
 def words_of(stage: str, item: Item) -> str:
-    """The display name of a task whose stage gives none."""
+    """The display name of a task whose stage does not set one."""
     return " ".join(" ".join((stage, *item.words)).split())[:_LONGEST_TEXT]
 
 
 def covered(body: Record) -> Record:
-    """What of a task's body its digest covers."""
+    """The properties of a task's body that its digest covers."""
     kept = {key: body[key] for key in _COVERED if key in body}
     if own := tuple(file for file in body.array("outputFiles") if not is_log(file)):
         kept["outputFiles"] = own
@@ -117,7 +117,7 @@ def is_log(file: Value) -> bool:
 
 
 class Identity:
-    """The digests of a stage's tasks. What all of them share is gone through once."""
+    """The digests of a stage's tasks. Common parts are read only once."""
 
     def __init__(self, spec: Spec, stage: Stage, observed: Observed, *, indexed: bool) -> None:
         """``indexed``: ``index`` is part of the identity of the items."""
@@ -136,7 +136,7 @@ class Identity:
         self._shared = hasher
 
     def share(self, value: Value) -> None:
-        """Cover something more that is the same for all tasks."""
+        """Include a further value that is the same for all tasks."""
         self._shared.update(_canonical(value))
 
     @property
@@ -145,7 +145,7 @@ class Identity:
         return self._shared.hexdigest()[:_DIGEST]
 
     def marks(self, command: str | Text, value: Value, item: Item, index: int) -> Marks:
-        """The marks of one task; ``value`` is what of its body is its own.
+        """The marks of one task; ``value`` is the part of its body that other tasks do not share.
 
         ``task.id`` stands for itself in both where it is generated, since it is not known yet.
         """
@@ -165,8 +165,8 @@ class Identity:
     def work(self, command: str, own: bytes | None, sources: Iterable[Source]) -> str:
         """The digest of the work of one task.
 
-        ``command`` is the identity of its command line, ``own`` the canonical JSON of what of its
-        body is its own.
+        ``command`` is the identity of its command line, ``own`` the canonical JSON of the part of
+        its body that other tasks do not share.
         """
         hasher = self._shared.copy()
         hasher.update(command.encode("utf-8", "surrogatepass"))
@@ -231,7 +231,7 @@ def _add_content(hasher: hashlib._Hash, container: Container, facts: ContainerFa
 
 
 def _add_file(hasher: hashlib._Hash, name: str, size: int, md5: bytes | None) -> None:
-    # The service has no MD5 of blobs of many blocks; name and size must do.
+    # The service has no MD5 of blobs of many blocks; name and size identify them.
     hasher.update(f"\x00{name}\x00{size}\x00".encode("utf-8", "surrogatepass"))
     hasher.update(md5 or b"")
 

@@ -1,8 +1,8 @@
 """The ingredients of work, by name: which of them has changed since a job or pool was created.
 
-A digest of work shows that a task has changed, not in what. Jobs and pools therefore record a short
-digest of each ingredient; a plan compares them with those of the spec and names the differences.
-Secrets are not ingredients.
+A digest of work shows that a task has changed, but not which part. Jobs and pools therefore record
+a short digest of each ingredient; a plan compares them with those of the spec and names the
+differences. Secrets are not ingredients.
 """
 
 from __future__ import annotations
@@ -160,10 +160,9 @@ def changes_of_stage(
 
 
 def definitions(spec: Spec, observed: Observed) -> Mapping[str, str]:
-    """For each stage a digest of all that its work depends on, except its own items.
-
-    An item that is added to a stage that it needs runs, and then what needs it; of one that is
-    removed, only the number of the items is evidence.
+    """For each stage, a digest of everything that its work depends on, except its own items. An
+    item that is added to a needed stage runs, and then the tasks that need it. Only the number of
+    items shows that an item was removed.
     """
     found = tuple(ingredients(spec, observed))
     stages = {stage.name: stage for stage in spec.stages}

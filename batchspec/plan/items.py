@@ -111,7 +111,7 @@ def _files(spec: Spec, each: EachFile | EachBlob, observed: Observed) -> Stream[
 
 @dataclass(slots=True)
 class _Chosen:
-    """The files or blobs of a container that a stage has tasks for."""
+    """The files or blobs of a container for which a stage has tasks."""
 
     found: Stream[LocalFile] | Stream[Blob]
     container: str

@@ -1,4 +1,5 @@
-"""The job: the body of Create Job, what differs from an open job, and the steps for its tasks."""
+"""The job: the body of Create Job, its differences from an open job, and the steps for its
+tasks."""
 
 from __future__ import annotations
 
@@ -113,8 +114,8 @@ def _pool_info(spec: Spec, pool: Record) -> Record:
 def fixed_digest(spec: Spec, observed: Observed, body: Record) -> str:
     """A digest of the properties that cannot change after the job was created.
 
-    It includes what the job preparation task does, since a node is prepared once, and what the
-    nodes of an auto pool start with.
+    It includes the job preparation task, because a node is prepared once, and the start
+    configuration of the nodes of an auto pool.
     """
     around = (*spec.job.prepare_containers, *spec.job.release_containers)
     if spec.pool.kind is PoolKind.JOB:
@@ -154,7 +155,8 @@ _SIZE = "poolInfo.autoPoolSpecification."
 
 @frozen
 class JobChange:
-    """``patch`` is what can be changed in place, ``reason`` why; both are empty if nothing can.
+    """``patch`` is the part that can be changed in place, ``reason`` the reason; both are empty if
+    no part can.
 
     ``next`` describes changes that only the next job will have.
     """
@@ -220,7 +222,7 @@ def _method(difference: Difference) -> ChangeMethod:
 
 
 def job_differences(body: Record, there: Record) -> Iterator[Difference]:
-    """Every property in which a job differs from the body; omitted ones have their defaults.
+    """Every property in which a job differs from the body; omitted properties have their defaults.
 
     ``there`` is Get Job's body, or the job specification of a schedule.
     """
@@ -310,7 +312,7 @@ def _records(work: TaskSets, job: JobFacts) -> Iterator[str]:
 def task_steps(
     spec: Spec, work: TaskSets, data: tuple[str, ...], sas: timedelta, *, windows: bool
 ) -> Iterator[Step]:
-    """For each stage the steps that submit and retry tasks, and one that keeps finished tasks.
+    """The steps of each stage that submit and retry tasks, and the step that keeps finished tasks.
 
     ``data`` are the steps that create containers and upload files. A stage with a task for each
     file does not wait for the whole upload: each task is submitted when its file is uploaded.
@@ -375,7 +377,7 @@ def earlier_ids(work: TaskSets) -> tuple[str, ...]:
 
 
 def earlier_steps(observed: Observed, work: TaskSets) -> Iterator[Step]:
-    """The step that ends what the open job contains of an earlier version of the spec."""
+    """The step that ends the tasks of an earlier version of the spec in the open job."""
     earlier = work.earlier
     if earlier is None:
         return
@@ -400,7 +402,7 @@ def earlier_steps(observed: Observed, work: TaskSets) -> Iterator[Step]:
 
 
 def _submitted(job: JobFacts, now: datetime) -> str:
-    """Who submitted a job, and when; without the date if it is today."""
+    """The client that submitted a job, and the time; without the date if it is today."""
     recorded = read_provenance(job.metadata)
     at = (recorded.at or job.created).astimezone(UTC)
     when = f"{at:%H:%M} UTC" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M} UTC"

@@ -53,7 +53,7 @@ class Mapped(Generic[T, U]):
 
 @frozen
 class First(Generic[T]):
-    """The first members of a stream, at most ``most``; no others are created or counted."""
+    """The first members of a stream, at most ``most``; other members are not created or counted."""
 
     source: Stream[T]
     most: int
@@ -123,7 +123,7 @@ def are_distinct(numbers: Iterable[int]) -> bool:
 _RECORD = struct.Struct("16sQ")
 _BUCKETS = 64
 _IN_MEMORY = 100_000
-"""How many keys are kept in memory before they are written to disk: about 20 MB."""
+"""The number of keys in memory before they are written to disk: about 20 MB."""
 
 
 def duplicates(

@@ -21,7 +21,7 @@ def authorized(body: Record, identity: str) -> Record:
     """The body with ``identity`` (a resource id) for blobs of the account and for registries.
 
     Its URLs have no permissions, so they are not signed. An ``identityReference`` and a user name
-    of a registry stay. Without an ``identity`` the body is unchanged.
+    of a registry do not change. Without an ``identity`` the body is unchanged.
     """
     return _of_record(body, Record(resourceId=identity)) if identity else body
 
@@ -53,7 +53,7 @@ def identities(pool: Record) -> tuple[str, ...]:
 
 
 def caseless_identity(pool: Record) -> Record:
-    """The properties of a pool for a digest: resource ids have no case."""
+    """The properties of a pool for a digest: resource ids are not case-sensitive."""
     identity = pool.record("identity")
     if not identity:
         return pool

@@ -1,7 +1,8 @@
 """Metadata that batchspec writes to pools, jobs, job schedules, containers and output blobs.
 
-Names of the entries, who applied a spec (from where, when), which specs use a container, and why a
-user stopped a task. State is in the account: these entries are what the next run reads.
+The names of the entries, the client that applied a spec (origin and time), the specs that use a
+container, and the reason why a user stopped a task. State is in the account: these entries are what
+the next run reads.
 
 The stamp of an output blob is the work that wrote it. The service sets the headers of an output
 file's destination when it uploads the file (``OutputFileBlobContainerDestination.uploadHeaders``).
@@ -34,7 +35,7 @@ from batchspec.spec import (
 BY = "batchspec:by"
 """``user@host`` of the client that created or last updated a pool, a job or a schedule."""
 AT = "batchspec:at"
-"""When a spec was applied: ISO 8601, with the offset from UTC."""
+"""The time at which a spec was applied: ISO 8601, with the offset from UTC."""
 ORIGIN = "batchspec:origin"
 """A digest of that client's host name and the absolute path of its spec."""
 VERSION = "batchspec:version"
@@ -46,7 +47,8 @@ Equal versions make equal tasks, so that a job without tasks can be compared, to
 
 @frozen
 class Provenance:
-    """Who applied a spec, according to metadata; fields are empty or ``None`` if not recorded."""
+    """The client that applied a spec, according to metadata; fields are empty or ``None`` if not
+    recorded."""
 
     by: str
     at: datetime | None
@@ -55,19 +57,19 @@ class Provenance:
 
 
 def provenance(observed: Observed) -> tuple[Record, ...]:
-    """The metadata that record who plans this, and when."""
+    """The metadata that record the client and the time of this plan."""
     pairs = provenance_pairs(observed)
     return tuple(Record(name=name, value=value) for name, value in pairs.items())
 
 
 def provenance_pairs(observed: Observed) -> Mapping[str, str]:
-    """The metadata that record who plans this, and when, by name."""
+    """The metadata that record the client and the time of this plan, by name."""
     pairs = {BY: observed.origin.by, AT: observed.now.isoformat(), ORIGIN: observed.origin.id}
     return {name: value for name, value in pairs.items() if value}
 
 
 def read_provenance(metadata: Mapping[str, str]) -> Provenance:
-    """What the metadata of a pool, a job or a schedule record."""
+    """The provenance in the metadata of a pool, a job or a schedule."""
     try:
         at = datetime.fromisoformat(metadata.get(AT, ""))
     except ValueError:
@@ -76,7 +78,7 @@ def read_provenance(metadata: Mapping[str, str]) -> Provenance:
 
 
 def version(spec: Spec, observed: Observed) -> str:
-    """The value of :data:`VERSION`; goes through all files and rows of the spec once."""
+    """The value of :data:`VERSION`; reads all files and rows of the spec once."""
     files = tuple(content_digest(observed.containers[key].files) for key in spec.containers)
     rows = tuple(
         rows_digest(observed.rows[stage.name])
@@ -158,7 +160,7 @@ def scope_is_whole(job: JobFacts) -> bool:
 
 
 def from_elsewhere(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """Whether metadata name another place than that of this client."""
+    """Whether metadata name an origin other than that of this client."""
     theirs, own = found.get(ORIGIN), wanted.get(ORIGIN)
     return bool(theirs and own) and theirs != own
 
@@ -274,9 +276,10 @@ def _joined_names(names: tuple[str, ...]) -> str:
 
 
 _STOPPED = "batchspec:stopped:"
-"""Metadata of a job: before the id of a task that was ended. The service has no other place."""
+"""Metadata of a job: the prefix of the id of a task that was ended. The service has no other place
+for the reason."""
 _MOST_STOPPED = 50
-"""How many tasks the reason is recorded for; each is an entry of the job's metadata."""
+"""The number of tasks for which the reason is recorded; each is an entry of the job's metadata."""
 _LONGEST_REASON = 400
 """Characters of a reason; the reference gives no limit of ``terminateReason``."""
 
@@ -298,7 +301,7 @@ def stopped_metadata(job: JobFacts, tasks: Sequence[str], reason: str) -> Record
 
 
 def why_stopped(metadata: Mapping[str, str], task: str) -> str:
-    """Why a user ended a task of a job with this metadata; empty if not recorded."""
+    """The reason why a user ended a task of a job with this metadata; empty if not recorded."""
     return metadata.get(f"{_STOPPED}{task}", "")
 
 
@@ -387,18 +390,19 @@ def work_number(work: str) -> int | None:
 
 @dataclass(slots=True)
 class Written:
-    """What is known of the blobs that tasks wrote to the containers of a spec."""
+    """The known facts about the blobs that tasks wrote to the containers of a spec."""
 
     spec: Spec
     containers: Mapping[str, ContainerFacts]
     _known: dict[str, tuple[WorkSet, bool]] = field(default_factory=dict)
 
     def lacks(self, body: Record, work: str, among: frozenset[str]) -> bool:
-        """Whether what a task of that work wrote to one of these containers (keys) is gone.
+        """Whether the outputs that a task of that work wrote to one of these containers (keys) no
+        longer exist.
 
         ``body`` is that of Create Task. Its members are not read if there are no containers.
 
-        Where a blob in the container has no stamp, its task is unknown, and nothing is missing.
+        If a blob in the container has no stamp, its task is unknown, and nothing counts as missing.
         """
         ids = {self.spec.container_id(key): key for key in among}
         for container in containers_written(body) if ids else ():

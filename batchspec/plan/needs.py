@@ -40,10 +40,10 @@ def link(
 ) -> Mapping[str, Stream[Task]]:
     """The tasks of each stage with their dependencies, and the joins that other stages need.
 
-    ``tasks`` are those to submit, ``ids`` those to wait for, both by stage. An id without a task in
-    the job would be waited for forever, so ids of tasks that are done in another job must not be
-    among them. Those are ``elsewhere``, and are removed from ``depends_on``. This function iterates
-    over the ids of a stage that others need, once.
+    ``tasks`` are those to submit, ``ids`` those to wait for, both by stage. The service would wait
+    forever for an id without a task in the job, so ids of tasks that are done in another job must
+    not be among them. Those are ``elsewhere``, and are removed from ``depends_on``. This function
+    iterates over the ids of a stage that others need, once.
     """
     stages = tuple(stages)
     depends = any(stage.body.get("dependsOn") is not None for stage in stages)
@@ -187,7 +187,7 @@ def _tree(
 
 
 def _few(ids: Iterable[str], room: int) -> tuple[str, ...] | None:
-    """The ids if they fit, otherwise ``None``; no more ids are read than fit."""
+    """The ids if they fit, otherwise ``None``; reads only as many ids as fit."""
     found: list[str] = []
     for name in ids:
         room -= len(name) + _AROUND

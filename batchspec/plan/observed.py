@@ -1,7 +1,7 @@
 """Facts about the disk and the account: the input of the planner, made by ``observe``.
 
-Absent is ``None``. What may be large (files, blobs, tasks) is a :class:`Stream`, which can be
-iterated any number of times and is not kept in memory.
+Absent facts are ``None``. Large collections (files, blobs, tasks) are a :class:`Stream`, which can
+be iterated any number of times and is not kept in memory.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Marks:
     stage: str = ""
 
     def named(self, text: str) -> str:
-        """The display name: the text, shortened to what is possible, and the marks."""
+        """The display name: the text, shortened to the limit, and the marks."""
         item = f"{self.item}.{self.content}" if self.content else self.item
         stage = f"{self.stage} " if self.stage else ""
         marks = f"[{stage}item {item} work {self.work}]"
@@ -63,7 +63,7 @@ class Marks:
 
 
 UNMARKED = Marks("", "", "")
-"""The marks of a task that has none: another client made it."""
+"""The marks of a task without marks: another client created it."""
 
 
 def read_marks(display_name: str) -> Marks:
@@ -101,7 +101,8 @@ class AccountNames:
 
 @frozen
 class Origin:
-    """Who runs a spec, and from where: ``user@host``, and a digest of the host and the spec's path.
+    """The client that runs a spec, and its origin: ``user@host``, and a digest of the host and the
+    spec's path.
 
     Both are empty if unknown.
     """
@@ -232,19 +233,20 @@ class PoolFacts:
     def shortfall(self) -> str:
         """The code of the error by which the latest resize failed; empty if it did not.
 
-        An error of before the target was met, or was lowered to what there is, is not one.
+        An error does not count if the target was met afterwards, or was lowered to the current
+        number.
         """
         failed = self.resize_errors and self.allocation == "steady" and self.nodes < self.target
         return self.resize_errors[0][0] if failed else ""
 
     @property
     def nodes(self) -> int:
-        """How many nodes the pool has, dedicated and Spot."""
+        """The current numbers of nodes of the pool, dedicated and Spot."""
         return self.dedicated + self.spot
 
     @property
     def target(self) -> int:
-        """How many nodes the pool is to have, dedicated and Spot."""
+        """The target numbers of nodes of the pool, dedicated and Spot."""
         return self.target_dedicated + self.target_spot
 
 
