@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -60,10 +61,15 @@ def _makespan(files: int, size: int, allocation: int) -> Row:
         batch = Proxy(direct["AZURE_BATCH_ENDPOINT"], _LATENCY, _RATE)
         blobs = Proxy(direct["AZURE_STORAGE_SERVICE_ENDPOINT"], _LATENCY, _RATE)
         apply = [*BATCHSPEC, "apply", "run.yaml", "-y", "--var", "run={round}"]
+
+        def forget() -> None:
+            """Delete the cache of MD5s: each round is the first run of its files."""
+            shutil.rmtree(setting.folder / ".batchspec", ignore_errors=True)
+
         with running(batch, blobs):
             seconds = critical_path(files, size, allocation)
             yield (
-                Contender("batchspec apply", apply, environ=through(direct, batch, blobs)),
+                Contender("batchspec apply", apply, None, through(direct, batch, blobs), forget),
                 Contender("critical path (computed)", (), 1.05, computed=seconds),
             )
         setting.run([*BATCHSPEC, "local", "stop"])
@@ -72,7 +78,7 @@ def _makespan(files: int, size: int, allocation: int) -> Row:
         f"{files:,} x {size / 1e3:.0f} kB at 20 MB/s, 50 ms a request, nodes after {allocation} s,"
         f" {_TASKS} tasks of {_TASK:.0f} s in {_SLOTS} slots"
     )
-    return Row("makespan", "whole run on a slow network", shown, contenders, rounds=0)
+    return Row("makespan", "whole run on a slow network", shown, contenders, rounds=1)
 
 
 def _watch(number: int) -> Row:

@@ -338,6 +338,14 @@ def test_the_poll_interval_is_never_zero() -> None:
     assert max(interval.next("new") for _ in range(20)) == 15.0
 
 
+def test_the_poll_interval_of_a_short_job() -> None:
+    interval = PollInterval(2.0)
+    found = [interval.next(worked, worked) for worked in (0.0, 5.0, 20.0, 60.0, 3600.0)]
+    assert found == [0.5, 0.5, 1.0, 2.0, 2.0]
+    assert [interval.next("new", 20.0) for _ in range(3)] == [1.0, 1.5, 2.25]
+    assert PollInterval(0.1).next(None, 0.0) == 0.1
+
+
 def test_the_poll_interval_of_the_local_target_is_at_most_two_seconds() -> None:
     interval = PollInterval(0.1)
     assert [interval.next(None) for _ in range(2)] == pytest.approx([0.1, 0.15])

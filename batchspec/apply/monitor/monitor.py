@@ -12,6 +12,7 @@ most, and only if counts have changed.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -59,23 +60,32 @@ _LONGEST_INTERVAL = 15.0
 _LONGEST_FACTOR = 20.0
 """With the interval of the local target, 0.1 s, polls are at most 2 s apart."""
 
+_LEAST = 0.5
+"""In seconds: an interval that depends on the running time is not shorter."""
+_DELAY = 1 / 20
+
 
 @dataclass(slots=True)
 class PollInterval:
     """The time between two polls in seconds: ``shortest`` after a change, then longer.
 
-    At most 15 s, and at most 20 times ``shortest``.
+    At most 15 s, and at most 20 times ``shortest``. While tasks have run for a short time only, it
+    starts at a twentieth of that time, so that a short job is not longer by the wait for a poll.
     """
 
     shortest: float
     _seconds: float = field(default=0.0, init=False)
     _last: Hashable = field(default=None, init=False)
 
-    def next(self, state: Hashable) -> float:
-        """The seconds to wait after a poll that returned ``state``."""
+    def next(self, state: Hashable, worked: float = math.inf) -> float:
+        """The seconds to wait after a poll that returned ``state``.
+
+        ``worked`` is for how many seconds tasks have run.
+        """
         longer = self._seconds * 1.5 if state == self._last else 0.0
         longest = max(min(_LONGEST_INTERVAL, _LONGEST_FACTOR * self.shortest), self.shortest)
-        self._seconds = min(max(longer, self.shortest), longest)
+        shortest = min(self.shortest, max(_LEAST, worked * _DELAY))
+        self._seconds = min(max(longer, shortest), longest)
         self._last = state
         return self._seconds
 
@@ -108,6 +118,7 @@ class Monitor:
     _poll_interval: PollInterval = field(init=False)
     _began: datetime = field(init=False)
     _health: Health | None = None
+    _work_began: datetime | None = None
     _pool: PoolFacts | None = None
     _first: dict[tuple[str, str], datetime] = field(default_factory=dict)
     _reported: dict[tuple[str, str], Cause] = field(default_factory=dict)
@@ -126,6 +137,8 @@ class Monitor:
         before = self._health
         health = await poll(self.world.account, self.watched, before, self._began)
         self._health = health
+        if self._work_began is None and (health.counts.running or health.counts.completed):
+            self._work_began = health.at
         if health.pool is not None:
             self._report_earlier(health.pool, health)
             self._pool = health.pool
@@ -146,7 +159,9 @@ class Monitor:
         health = self._health
         assert health is not None
         seen = (health.job and health.job.state, health.counts, tuple(sorted(health.nodes.items())))
-        seconds = self._poll_interval.next((*seen, health.pool and health.pool.allocation))
+        began = self._work_began
+        worked = math.inf if began is None else (health.at - began).total_seconds()
+        seconds = self._poll_interval.next((*seen, health.pool and health.pool.allocation), worked)
         await self.world.clock.sleep(min(seconds, max(health.left, 0.05)))
 
     def _report_earlier(self, pool: PoolFacts, health: Health) -> None:
