@@ -23,7 +23,7 @@ from batchspec.exit_codes import Exit
 ROOT = Path(__file__).parents[2]
 CLI = ROOT.parent / "shared" / "CLI.md"
 NAMED = re.compile(r"(?:`|^|: |\s{2})batchspec ((?:local |package )?[a-z]+)((?: (?!`)[^\s`]+)*)")
-PROSE = {"itself", "needs", "reads", "runs"}
+PROSE = {"deletes", "itself", "needs", "never", "reads", "runs"}
 """Words that follow "batchspec" in sentences."""
 PENDING: set[str] = set()
 """Commands of the interface that are not implemented; an implemented one must leave this set."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import shutil
@@ -125,8 +126,11 @@ class Inside(Workplace):
             self._inside(),
             _written() as (out, err),
         ):
-            with pytest.raises(SystemExit) as ended:
-                main()
+            try:
+                with pytest.raises(SystemExit) as ended:
+                    main()
+            finally:
+                gc.unfreeze()
             sys.stdout.flush()
             sys.stderr.flush()
             # Before the streams go, and the bytes with them.
