@@ -1,9 +1,9 @@
 """The embedded Batch service and its blob store: start, status, stop.
 
 This is the public interface, for batchspec and for other programs. The package imports nothing of
-batchspec except ``autoscale``, ``catalog``, ``property_rules`` and ``frozen``. Importing it loads
-neither the HTTP server nor the engine, which run in the daemon, a separate process, and not what
-only a start needs.
+batchspec except ``autoscale``, ``catalog``, ``property_rules`` and ``frozen``. The HTTP server and
+the engine run in the daemon, a separate process. Importing the package loads neither of them, nor
+the modules that start the daemon.
 
     endpoints = start()
     client = BatchClient(
@@ -75,23 +75,23 @@ def start(
     options: SimulationOptions = NO_OPTIONS,
     https: bool = False,
 ) -> Endpoints:
-    """Return the endpoints of the running embedded service; start it if it does not run.
+    """Return the endpoints of the embedded service; start the service if it is not running.
 
-    ``data`` is the data folder; by default ``BATCHSPEC_LOCAL_HOME``, or else a folder in the user's
-    data folder. ``port`` is the port of the Batch service; 0 is the port of the last run or any
-    free port. Azurite is installed first if necessary. Several processes that call this at the same
-    time get the same service.
+    ``data`` is the data folder: by default ``BATCHSPEC_LOCAL_HOME``, or else a folder in the user's
+    data folder. ``port`` is the port of the Batch service; 0 selects the port of the last run or
+    any free port. Azurite is installed first if necessary. Several processes that call this at the
+    same time get the same service.
 
     ``options`` set the speed of time and the injected faults: ``SimulationOptions(speed=60)``,
     ``SimulationOptions(chaos="bad-day", seed=7)``. The environment (``BATCHSPEC_LOCAL_SPEED`` ...)
-    sets those that are ``None``.
+    sets the options that are ``None``.
 
     With ``https`` the services also listen on https ports, with a certificate that they create; see
     ``Endpoints.https``.
 
     Raises:
-        LocalError: it cannot be installed or started, or it runs with other ``options`` or without
-            ``https``.
+        LocalError: the service cannot be installed or started, or it runs with other ``options`` or
+            without ``https``.
     """
     settings = _settings(data, options, https=https)
     demands = Demands(port, settings.simulation if options else None, https)
@@ -119,10 +119,10 @@ def check_folder(data: Path | None = None) -> None:
 def stop(data: Path | None = None, *, notify: Notify = _ignore) -> bool:
     """Stop the service of ``data``, the processes of its tasks and Azurite without loss of data.
 
-    Returns when they have ended: true if there were any.
+    Returns when they have ended: true if any was running.
 
     Raises:
-        LocalError: it could not be stopped.
+        LocalError: the service cannot be stopped.
     """
     return stop_daemon(_home(data), notify=notify)
 
@@ -131,15 +131,15 @@ def reset(data: Path | None = None, *, notify: Notify = _ignore) -> None:
     """Stop the service of ``data`` and delete its pools, jobs, tasks and blobs; keep its keys.
 
     Raises:
-        LocalError: it could not be stopped, or something could not be deleted.
+        LocalError: the service cannot be stopped, or a file cannot be deleted.
     """
     reset_daemon(_home(data), notify=notify)
 
 
 def variables(endpoints: Endpoints, *, now: datetime | None = None) -> dict[str, str]:
-    """Environment variables for clients of Batch and Storage; they contain the keys.
+    """Environment variables for clients of Batch and Storage, with the keys of both accounts.
 
-    They contain a SAS that is valid for 30 days from ``now``, by default the current time.
+    One of them is a SAS that is valid for 30 days from ``now``, by default the current time.
     """
     from batchspec.local import daemon  # noqa: PLC0415
 
@@ -157,7 +157,7 @@ def install(*, notify: Notify = _ignore) -> Path:
     """Install Azurite before its first use and return its folder. Needs the npm registry once.
 
     Raises:
-        LocalError: there is no Node.js, or npm cannot install Azurite.
+        LocalError: Node.js is missing, or npm cannot install Azurite.
     """
     from batchspec.local import azurite  # noqa: PLC0415 - only an installation needs it
 

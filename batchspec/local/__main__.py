@@ -19,10 +19,10 @@ from batchspec.local.startup import LocalError
 
 
 def main(arguments: list[str]) -> int:
-    """Run the daemon; the exit code is 1 if it could not be started or kept running."""
+    """Run the daemon; return 1 if it cannot start or ends with an error, else 0."""
     given = _parser().parse_args(arguments)
     if given.detach and os.fork():
-        # The child is re-parented, so that the starting process does not have to wait for it.
+        # The parent exits, so that the starting process does not have to wait for the child.
         return 0
     logging.basicConfig(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO
@@ -49,14 +49,14 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--cache", type=Path, help="folder in which Azurite is installed")
     serve.add_argument("--node", type=Path, help="path of Node.js")
     serve.add_argument("--speed", type=float, help="speed of the service's clock; 1 is real time")
-    serve.add_argument("--allocation", help="time that a node needs to start, such as 30s")
+    serve.add_argument("--allocation", help="allocation time of a node, such as 30s")
     serve.add_argument("--chaos", help="injected faults: a profile or a list of faults")
     serve.add_argument("--seed", type=int, help="seed of the injected faults")
     serve.add_argument("--auth", help="authentication that the accounts accept: keys or entra")
     serve.add_argument("--https", action="store_true", help="also listen on https ports")
     serve.add_argument("--detach", action="store_true", help="run in the background")
     serve.add_argument(
-        "--report", type=int, help="file descriptor to which the service reports that it is ready"
+        "--report", type=int, help="file descriptor on which the service reports that it is ready"
     )
     return parser
 

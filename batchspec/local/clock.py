@@ -1,11 +1,10 @@
 """The clock of the service: its time, and timers on it.
 
-Everything in the service that depends on time uses this clock, so that a service can run faster
-than real time: with a ``speed`` of 60 an hour passes in a minute. Processes of tasks are not
-faster.
+All code of the service that depends on time uses this clock, so that a service can run faster than
+real time: with a ``speed`` of 60 an hour passes in a minute. Processes of tasks run in real time.
 
-A service that has run faster is ahead of real time and stays ahead: its time never goes back. The
-offset is kept in a file (:class:`ClockOffset`), from which the next run of the service continues.
+A service that has run faster is ahead of real time and stays ahead: its time never goes back. A
+file keeps the offset (:class:`ClockOffset`); the next run of the service continues from it.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 _MAX_TIMER = 86400.0 * 30
-"""Seconds; the event loop does not accept arbitrarily long timers."""
+"""Seconds; the event loop limits the length of timers."""
 _LEASE, _RENEWAL = 2.0, 0.5
-"""Real seconds for which the file covers the clock in advance, and between two writes of it."""
+"""Real seconds by which the offset in the file is ahead of the clock, and between two writes."""
 
 _MAX_OFFSET = timedelta(days=365_000)
-"""The largest offset that leaves room for the time to pass: a thousand years."""
+"""The largest valid offset, a thousand years; later times would exceed the range of datetime."""
 
 _log = logging.getLogger(__name__)
 
@@ -34,8 +33,8 @@ _log = logging.getLogger(__name__)
 class Clock:
     """Time that passes ``speed`` times as fast as real time and starts ``offset`` ahead of it.
 
-    It never goes back: if the system's time is set back, this time waits for it. ``monotonic``
-    returns real seconds, and ``wall`` the system's time.
+    It never goes back: if the system's time is set back, this clock stops until the system's time
+    has caught up. ``monotonic`` returns real seconds, and ``wall`` the system's time.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class Clock:
         self._until = math.inf
 
     def now(self) -> datetime:
-        """The time; aware and in UTC."""
+        """The time, timezone-aware in UTC."""
         if self._start is None:
             self._latest = max(self._latest, self._wall() + self._offset)
             return self._latest
@@ -75,16 +74,16 @@ class Clock:
         return asyncio.get_running_loop().call_later(seconds, call)
 
     def offset(self, elapsed: float | None = None) -> timedelta:
-        """How far ahead of real time the clock is, now or when ``elapsed`` seconds have passed."""
+        """The lead over real time, now or when ``elapsed`` real seconds have passed."""
         gained = (self.elapsed() if elapsed is None else elapsed) * (self.speed - 1)
         return self._offset + timedelta(seconds=gained)
 
     def stop_at(self, elapsed: float) -> None:
-        """Stop when ``elapsed`` real seconds have passed, unless this is called again before."""
+        """Stop when ``elapsed`` real seconds have passed; a later call sets a later stop."""
         self._until = elapsed
 
     def elapsed(self) -> float:
-        """The real seconds that count since the start."""
+        """The real seconds since the start, up to the stop."""
         return min(self._monotonic() - self._origin, self._until)
 
 
@@ -104,10 +103,10 @@ class ClockOffset:
         self._path = data / "clock.json"
 
     def read(self) -> timedelta:
-        """The offset; zero if the service never ran faster.
+        """The offset; zero if the service never ran faster than real time.
 
         Raises:
-            DamagedClockError: the file has no offset.
+            DamagedClockError: the file has no valid offset.
         """
         try:
             offset = timedelta(seconds=float(json.loads(self._path.read_text())["ahead"]))
@@ -127,11 +126,10 @@ class ClockOffset:
 
     @contextlib.asynccontextmanager
     async def persist(self, clock: Clock) -> AsyncIterator[None]:
-        """Keep the file up to date for ``clock`` in this context, after which the clock is not
-        used.
+        """Keep the file up to date for ``clock`` in this context; then the clock must not be used.
 
-        The offset is written in advance and the clock does not pass what is written. After a
-        SIGKILL the time continues there, at most :data:`_LEASE` real seconds too far.
+        The offset is written in advance, and the clock stops at the written time. After a SIGKILL
+        the next run continues from that time, at most :data:`_LEASE` real seconds too far.
         """
         if clock.speed == 1:
             yield
@@ -143,7 +141,7 @@ class ClockOffset:
         finally:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
-            # The folder may have been deleted, which can be why the service ends.
+            # The folder may be gone; a deleted folder can be the reason why the service ends.
             with contextlib.suppress(FileNotFoundError):
                 self.write(clock.offset())
 
@@ -154,7 +152,7 @@ class ClockOffset:
                 self._write_ahead(clock)
             except OSError as error:
                 # The clock stops until the file can be written again.
-                _log.warning("the time cannot be kept: %s", error.strerror)
+                _log.warning("the offset of the clock cannot be written: %s", error.strerror)
 
     def _write_ahead(self, clock: Clock) -> None:
         # Writing takes time: the clock must stop at the value in the file, not later.

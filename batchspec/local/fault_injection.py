@@ -1,6 +1,6 @@
-"""Fault injection: which faults are injected, how often, and for how long.
+"""Fault injection: the faults, their probability and their duration.
 
-The text of a user is a profile, a list of rules, or a file with rules::
+Users specify a profile, a list of rules, or a file with rules::
 
     bad-day
     throttle=5%:1s,lost@create_task_collection=20%,quota=4
@@ -8,10 +8,10 @@ The text of a user is a profile, a list of rules, or a file with rules::
 
 A rule is ``KIND=P%``, ``KIND=P%:TIME``, ``KIND@OPERATION=P%``, ``quota=N``, ``quota@FAMILY=N``,
 ``transition=TIME`` or a profile. A later rule replaces an earlier one of the same kind and
-operation. In a file each line may have several rules, and a comment after ``#``.
+operation. In a file, a line may have several rules, and a comment after ``#``.
 
-Random numbers depend on a seed and on the name of what they decide, so that a run with the same
-seed gets the same faults, on any machine.
+Each random number depends on a seed and on the name of the decision, so that a run with the same
+seed gets the same faults on any machine.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from batchspec.local.startup import LocalError
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h)", re.ASCII)
 _DURATION_UNITS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
-"""In milliseconds, the finest resolution here."""
+"""In milliseconds, the finest supported resolution."""
 
 
 def parse_duration(text: str) -> timedelta:
@@ -80,7 +80,7 @@ class FaultKind(StrEnum):
 
 
 class QuotaKind(StrEnum):
-    """A quota of the account: of cores, of pools, of active jobs and job schedules together."""
+    """A quota of the account: cores, pools, or the sum of active jobs and job schedules."""
 
     QUOTA = "quota"
     SPOT_QUOTA = "spot-quota"
@@ -89,7 +89,7 @@ class QuotaKind(StrEnum):
 
 
 TRANSITION = "transition"
-"""The item that sets how long the states of pools, jobs and job schedules last."""
+"""The item that sets the minimum duration of transitional states."""
 
 
 REQUEST_FAULTS = (
@@ -100,7 +100,7 @@ REQUEST_FAULTS = (
     FaultKind.LOST,
     FaultKind.SLOW,
 )
-"""The faults of requests, in the order in which they are tried; a request has at most one."""
+"""The faults of requests, in the order of the decision; a request gets at most one fault."""
 
 DEFAULT_DURATIONS: Mapping[FaultKind, timedelta] = {
     FaultKind.THROTTLE: timedelta(seconds=1),
@@ -108,12 +108,12 @@ DEFAULT_DURATIONS: Mapping[FaultKind, timedelta] = {
     FaultKind.PREEMPT: timedelta(seconds=30),
     FaultKind.SLOW_NODE: timedelta(seconds=5),
 }
-"""The kinds that have a duration, and its default."""
+"""The kinds that have a duration, each with its default."""
 
 
 @frozen
 class FaultRule:
-    """One kind of fault: its probability in percent, and its duration if it has one.
+    """One kind of fault with its probability in percent, and its duration for some kinds.
 
     ``operation`` (``create_pool`` ...) limits a fault of requests to that operation.
     """
@@ -133,7 +133,7 @@ class FaultRule:
 
 @frozen
 class Quota:
-    """A quota of the account; that of dedicated cores can be limited to one VM ``family``."""
+    """A quota of the account. A quota of dedicated cores can apply to one VM ``family``."""
 
     kind: QuotaKind
     limit: int
@@ -150,7 +150,7 @@ class Quota:
 class FaultInjection:
     """The injected faults. ``quotas`` limit the account; ``seed`` selects the random numbers.
 
-    ``transition`` is how long pools, jobs and job schedules are at least ``deleting``,
+    ``transition`` is the minimum time that pools, jobs and job schedules are ``deleting``,
     ``terminating`` or ``disabling``.
     """
 
@@ -172,9 +172,7 @@ class FaultInjection:
         return ",".join(items)
 
     def rule(self, kind: FaultKind, operation: str | None = None) -> FaultRule | None:
-        """The rule of ``kind`` for ``operation``; a rule for the operation precedes a general
-        one.
-        """
+        """The rule of ``kind`` for ``operation``, or else the rule for all operations."""
         mine = [one for one in self.rules if one.kind is kind]
         found = [one for one in mine if one.operation == operation]
         found += [one for one in mine if one.operation is None]
@@ -200,22 +198,22 @@ def hash_fraction(seed: int, *words: str | int) -> float:
 
 
 class RandomSource:
-    """The random decisions of one run of the service; counts how often each name occurred."""
+    """The random decisions of one run of the service, with a count of the uses of each name."""
 
     def __init__(self, faults: FaultInjection) -> None:
         self.faults = faults
         self._counts: Counter[tuple[str, ...]] = Counter()
 
     def applies(self, rule: FaultRule, *words: str | int) -> bool:
-        """Whether ``rule`` applies to what ``words`` name."""
+        """Whether ``rule`` applies to the event that ``words`` name."""
         return hash_fraction(self.faults.seed, rule.kind, *words) * 100 < rule.percent
 
     def fraction(self, kind: FaultKind, *words: str | int) -> float:
-        """The fraction of the duration that ``kind`` takes: a number in [0, 1)."""
+        """A fraction of the duration of ``kind`` for the event that ``words`` name, in [0, 1)."""
         return hash_fraction(self.faults.seed, kind, "share", *words)
 
     def next(self, *words: str) -> int:
-        """The number of earlier calls with ``words``: its next ordinal, from 0."""
+        """The number of earlier calls with ``words``."""
         number = self._counts[words]
         self._counts[words] += 1
         return number
@@ -240,7 +238,7 @@ _KINDS = (*FaultKind, *QuotaKind, TRANSITION)
 
 
 def parse_fault_injection(text: str, seed: int = 0) -> FaultInjection:
-    """The fault injection that ``text`` describes; nothing for an empty text.
+    """The fault injection that ``text`` describes; :data:`NO_FAULTS` for an empty text.
 
     Raises:
         LocalError: the text is not valid (``chaos-unreadable``); the fix shows valid text.
@@ -265,7 +263,7 @@ def check_operations(faults: FaultInjection, operations: Iterable[str]) -> None:
     """Check that ``faults`` names only ``operations`` that exist.
 
     Raises:
-        LocalError: it names another one (``chaos-unreadable``).
+        LocalError: it names an unknown operation (``chaos-unreadable``).
     """
     known = sorted(operations)
     for name in {rule.operation for rule in faults.rules} - {None, *known}:
@@ -289,7 +287,7 @@ def _text_or_file(text: str) -> str:
                 _suggestion(named, (*PROFILES, *_KINDS)) or _valid_names(),
             )
         return path.read_text(encoding="utf-8")
-    # The name may be no valid path, the home folder unknown, or the content not UTF-8.
+    # The name can be an invalid path, the home folder unknown, or the content not UTF-8.
     except (OSError, ValueError, RuntimeError) as error:
         why = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise _error(f"The file {named!r} cannot be read: {why}", _valid_names()) from error

@@ -1,6 +1,6 @@
-"""Clients that speak an api-version which Azure Batch will retire.
+"""Clients that use an api-version that Azure Batch will retire.
 
-Each is logged once, and listed in a file of the data folder for ``batchspec local status``.
+Each client is logged once and listed in a file of the data folder for ``batchspec local status``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from batchspec.frozen import frozen
 _LOG = logging.getLogger("batchspec.local.http")
 _FILE = "former-clients.json"
 _MOST = 50
-"""Maximum number of clients that are remembered."""
+"""Maximum number of recorded clients."""
 
 # The products in user agents of known clients, from the most to the least specific.
 _PRODUCTS = (
@@ -31,7 +31,7 @@ _PRODUCTS = (
 
 @frozen
 class FormerClient:
-    """A client, by the product in its user agent, and the api-version that it speaks."""
+    """A client, named by the product in its user agent, and its api-version."""
 
     name: str
     version: str
@@ -39,7 +39,7 @@ class FormerClient:
 
 @dataclass(slots=True)
 class FormerClients:
-    """The clients of one run of the service, in the data folder ``data``."""
+    """The clients of one run of the service; their file is in the data folder ``data``."""
 
     data: Path
     _seen: dict[tuple[str, str], FormerClient] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class FormerClients:
         (self.data / _FILE).unlink(missing_ok=True)
 
     def note(self, headers: Mapping[str, str], version: str) -> None:
-        """Note the client of a request with ``headers`` (lower-case names) and ``version``."""
+        """Record the client of a request with ``headers`` (lower-case names) and ``version``."""
         agent = headers.get("user-agent") or headers.get("x-ms-useragent") or ""
         key = (agent[:512], version)
         if key in self._seen or len(self._seen) >= _MOST:
@@ -82,7 +82,7 @@ def product(agent: str) -> str:
 
 
 def read_former_clients(data: Path) -> tuple[FormerClient, ...]:
-    """The clients that the service in the data folder ``data`` has noted since its start.
+    """The clients that the service of the data folder ``data`` has recorded since its start.
 
     Raises:
         OSError: the file cannot be read.

@@ -1,17 +1,18 @@
 """The HTTP side of the Batch service: ASGI application, fault injection, and server on uvicorn.
 
-In: a `Context` of the API and a loopback socket. Out: replies to authenticated requests. What an
-operation does belongs to the package ``api``. Requests below ``/subscriptions`` are those of the
-control plane: they have another credential, another form of errors, and their own operations.
+In: a `Context` of the API and a loopback socket. Out: replies to authenticated requests. The
+operations are in the package ``api``. Requests below ``/subscriptions`` belong to the control
+plane, with another credential, another form of errors, and other operations.
 
-The order is: signature, route, api-version, body, operation. Nothing of a request is used before
-its signature is verified, and its secrets are never logged. Injected faults are requests that fail,
-are delayed, or whose reply is lost; each is logged. Faults of nodes belong to the engine.
+A request passes these steps: signature, route, api-version, body, operation. No part of a request
+is used before its signature is verified, and its secrets are never logged. An injected fault fails
+a request, delays it, or drops its reply; each fault is logged. Faults of nodes belong to the
+engine.
 
-This is not built on a web framework, since most of it would stay: signatures cover the raw path and
-query, static path segments ignore case, unsupported operations answer 501 by name. Measured with
-Starlette 1.x: 15 to 46 % more time per small request in the application, 5 to 25 % more of the
-whole service, and 60 to 110 ms more start time (docs/adr/0011-asgi-application.md).
+A web framework would replace little of this module: signatures cover the raw path and query, static
+path segments ignore case, and unsupported operations answer 501 by name. Measured with Starlette
+1.x: 15 to 46 % more time per small request in the application, 5 to 25 % more in the whole service,
+and 60 to 110 ms more start time (docs/adr/0011-asgi-application.md).
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ from batchspec.local.wire import (
 )
 
 MAX_BODY = 1024 * 1024
-"""Maximum size of a request body in bytes: the documented limit for a collection of tasks."""
+"""Maximum size of a request body in bytes: the documented limit of a task collection."""
 
 KEY_REFUSED = "The specified type of authentication SharedKey is not allowed for this account."
 """``AuthenticationErrorDetail`` of an account that refuses its key (Azure/BatchExplorer#239)."""
@@ -85,10 +86,10 @@ Send = Callable[[Message], Awaitable[None]]
 class App:
     """The ASGI application of a service.
 
-    ``now`` is the service's clock, which sets the times of resources. ``wall`` is the real time, to
-    which the dates of signatures are compared. ``key`` is the account's key in base64, ``token``
-    the bearer token that is accepted (empty: none is). ``former_clients`` notes clients
-    with api-versions that will be retired.
+    ``now`` is the service's clock, which sets the times of resources. ``wall`` is the real time,
+    for the dates of signatures. ``key`` is the account's key in base64. ``token`` is the accepted
+    bearer token; if it is empty, no token is accepted. ``former_clients`` records clients that use
+    api-versions that Azure Batch will retire.
     """
 
     context: Context
@@ -174,7 +175,7 @@ class App:
         """Check the signature or the token of a request.
 
         Raises:
-            SignatureError: they are wrong, or the account refuses its key.
+            SignatureError: neither is valid, or the account refuses its key.
         """
         header = request.headers.get("authorization", "")
         if is_bearer(header, self.token):
@@ -221,7 +222,9 @@ class App:
     async def _handle(
         self, route: Route, request: Request, write: Callable[[Reply], bytes]
     ) -> tuple[Reply, bytes]:
-        """The reply and its content; a damaged value may be found only when it is written."""
+        """The reply and its content. Writing the content can be the first step to find a damaged
+        value.
+        """
         handler = route.handler
         if handler is None:
             raise not_implemented(f"The operation {route.operation} ({route.note})")
@@ -230,11 +233,11 @@ class App:
         except (Fault, ArmError, OSError):
             raise
         except Exception as error:
-            # A damaged record fails every request that reads it. Without it, the answer is that of
-            # an object that was deleted.
+            # A damaged record fails every request that reads it. Once it is set aside, the reply is
+            # the same as for a deleted object.
             if is_corrupt(error) or not self.context.store.set_aside_damaged(request.now):
                 raise
-            _LOG.exception("request %s met a damaged record", request.id)
+            _LOG.exception("request %s read a damaged record", request.id)
             return await self._call(handler, request, write)
 
     async def _call(
@@ -314,7 +317,7 @@ def _ascii(raw: bytes) -> str:
 
 
 def _parameters(match: Match) -> dict[str, str]:
-    """The decoded variable segments of the path. File names may be any bytes; ids are text."""
+    """The decoded variable segments of the path. File names may contain any byte; ids are text."""
     decoded = {}
     for name, text in match.parameters.items():
         errors = "surrogateescape" if name == "filePath" else "strict"
@@ -356,7 +359,7 @@ def _clean(value: str) -> bytes:
 
 
 class NotLoopbackError(Exception):
-    """The address is not a loopback address; the service would be reachable from the network."""
+    """The address is not a loopback address, so the network could reach the service."""
 
 
 def listen(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
@@ -369,8 +372,8 @@ def listen(port: int = 0, host: str = "127.0.0.1") -> socket.socket:
     if not ipaddress.ip_address(host).is_loopback:
         raise NotLoopbackError(host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol given, asyncio recognises accepted sockets as TCP and sets TCP_NODELAY;
-    # without it each reply takes 40 ms longer.
+    # With the protocol given, asyncio recognises accepted sockets as TCP and sets TCP_NODELAY.
+    # Without TCP_NODELAY each reply takes 40 ms longer.
     found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -411,11 +414,11 @@ class HttpsSocket:
 
 
 _DRAIN = 2
-"""Seconds for requests in progress when the service stops."""
+"""Seconds in which requests in progress can complete when the service stops."""
 
 
 class _Server(uvicorn.Server):
-    """Sets an event when it accepts requests; leaves signals to the process that runs it."""
+    """Sets an event when it accepts requests; installs no signal handlers."""
 
     def __init__(self, answers: asyncio.Event, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -438,10 +441,10 @@ async def serving(
     *,
     tls: TlsFiles | None = None,
 ) -> AsyncIterator[asyncio.Task[None]]:
-    """Serve ``app`` within the context, by https with ``tls``; the task ends only on a failure.
+    """Serve ``app`` within the context, over https with ``tls``; the task ends only on a failure.
 
     ``random`` selects the requests into which faults are injected. On exit, requests in progress
-    are completed and new ones are not accepted.
+    are completed and new requests are not accepted.
     """
 
     def close_connection(scope: Message) -> None:
@@ -459,7 +462,7 @@ async def serving(
             access_log=False,
             log_config=None,
             server_header=False,
-            date_header=False,  # the service's own time, which may not be the wall's
+            date_header=False,  # `App` sets it from the service's clock
             timeout_keep_alive=75,
             timeout_graceful_shutdown=_DRAIN,
             ssl_certfile=tls.certificate if tls else None,
@@ -492,7 +495,7 @@ class FaultInjectionMiddleware:
     """The ASGI application ``app`` with injected faults.
 
     The fault of a request depends on its operation and on the number of earlier requests for that
-    operation, so that a seed always gives the same faults.
+    operation. The same seed always gives the same faults.
     """
 
     def __init__(self, app: App, random: RandomSource, close: CloseConnection) -> None:
@@ -501,7 +504,7 @@ class FaultInjectionMiddleware:
         self._close = close
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer a request, possibly with a fault."""
+        """Answer a request, or inject its fault."""
         operation = _operation(scope)
         rule = None if operation is None else self._next_fault(operation)
         if rule is None:

@@ -1,8 +1,8 @@
-"""Processes: their identity, locks that show whether one runs, and the end of orphans.
+"""Processes: their identity, locks that show whether a process runs, and the end of orphans.
 
-This is neither ``filelock`` nor ``psutil``: child processes inherit a lock, and other processes can
-test it without taking it; a signal must not reach another process that gets the id of one that has
-ended, and the caller must see that a process is exiting
+``filelock`` and ``psutil`` do not meet these requirements: child processes inherit a lock, other
+processes test a lock without taking it, a signal never reaches a new process with the id of an old
+one, and the caller sees that a process is exiting
 (docs/adr/0012-own-parts-of-the-embedded-service.md).
 """
 
@@ -35,10 +35,10 @@ _POLL = 0.01
 class Lock:
     """An exclusive lock on a file, held by this process and each child that inherits ``fileno``.
 
-    The operating system releases it when its last holder ends, however it ends, so that it cannot
-    be stale as a file with a process id can.
+    The operating system releases the lock when its last holder exits or is killed. The lock is
+    never stale, while a file with a process id can be.
 
-    The file stays when the lock is released: if it were removed, two processes could lock two files
+    The file stays when the lock is released. Without the file, two processes could lock two files
     of the same name.
     """
 
@@ -162,7 +162,7 @@ class Process:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """The process that the first line of a file names; ``None`` if it names none."""
+        """The process in the first line of a file; ``None`` if the line contains no process."""
         try:
             pid, _, born = path.read_text().partition("\n")[0].partition(" ")
             return cls(int(pid), born) if born else None
@@ -174,10 +174,10 @@ class Process:
 
     @property
     def ending(self) -> bool:
-        """Whether the process is exiting or has exited; its files are closed while it exits.
+        """Whether the process is exiting or has exited; an exiting process closes its files.
 
-        Only Linux shows that a process is exiting; on other systems it is true once the process is
-        gone.
+        Only Linux shows that a process is exiting. On other systems the value is true once the
+        process is gone.
         """
         if sys.platform != "linux":
             return _born(self.pid) != self.born
@@ -185,14 +185,14 @@ class Process:
         return fields is None or fields[19] != self.born or bool(int(fields[6]) & _EXITING)
 
     def signal(self, number: signal.Signals) -> bool:
-        """Send a signal to this process and to no other; false if it is gone.
+        """Send a signal to exactly this process; false if the process is gone.
 
         Raises:
             PermissionError: the process belongs to another user.
         """
         try:
-            # The descriptor is opened before the start time is compared, so that the id cannot
-            # pass to another process in between.
+            # The descriptor is opened before the start time is compared: from then on the id
+            # cannot pass to another process.
             descriptor = _open(self.pid)
             try:
                 if _born(self.pid) != self.born:
@@ -210,7 +210,7 @@ class Process:
 
 
 def _open(pid: int) -> int | None:
-    """A descriptor of the process; ``None`` where the system has no such descriptors."""
+    """A descriptor of the process; ``None`` if the system has no process descriptors."""
     if sys.platform != "linux":
         return None
     try:
@@ -222,7 +222,7 @@ def _open(pid: int) -> int | None:
 
 
 def _born(pid: int) -> str | None:
-    """The start time of a process in a form that can only be compared; ``None`` if it is gone."""
+    """The start time of a process as opaque text for comparison; ``None`` if it is gone."""
     if sys.platform == "linux":
         fields = _stat(pid)
         return fields[19] if fields else None
@@ -256,7 +256,7 @@ TAG_VARIABLE = "BATCHSPEC_LOCAL_NODE"
 _STOPPED = frozenset("TtZXx")
 _TIMEOUT = 5.0
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
-# A process of another user is not a task's; it counts as gone.
+# PermissionError: a process of another user is not the process of a task; it counts as gone.
 
 
 def process_tag(data: Path) -> str:
@@ -265,25 +265,24 @@ def process_tag(data: Path) -> str:
 
 
 def kill_orphans(data: Path) -> int:
-    """Kill every process with the tag of ``data`` and its descendants; returns how many.
+    """Kill every process with the tag of ``data`` and its descendants; return their number.
 
-    Normally there are none: the host kills all processes when the service ends. They exist while
-    the host is doing so, and after the host was killed together with the service. The host and
-    every process of a task inherit the tag; its value is made of the path of the data folder, so
-    that other services are not affected. A task may give its processes another environment, so the
-    descendants of a tagged process count too.
+    Normally no orphan exists: the host kills all processes when the service ends. Orphans exist
+    while the host kills them, and after the host was killed together with the service. The host and
+    every process of a task inherit the tag. Its value depends on the path of the data folder, so
+    that other services are not affected. A task can start processes with another environment;
+    therefore the descendants of a tagged process are killed too.
 
-    Returns when they are gone. Call it before anything is started, while holding the lock of the
-    folder. It needs ``/proc``; on other systems it does nothing, and a process that outlived its
-    service stays.
+    Returns when the processes are gone. Call it before any process is started, while holding the
+    lock of the folder. It needs ``/proc``; on other systems it does nothing, and orphans stay.
     """
     if sys.platform != "linux":
         return 0
     tag = f"{TAG_VARIABLE}={process_tag(data)}".encode()
     stopped: dict[int, int] = {}
     try:
-        # All are stopped before any is killed, so that none starts another one meanwhile and none
-        # loses the parent by which it is found.
+        # Stop all processes before killing the first: a stopped process starts no others, and each
+        # process keeps the parent by which it is found.
         until = time.monotonic() + _TIMEOUT
         while not _stop_all(tag, stopped) and time.monotonic() < until:
             pass
@@ -308,8 +307,8 @@ class _Process:
 def _stop_all(tag: bytes, stopped: dict[int, int]) -> bool:
     """Stop the processes that are not in ``stopped`` yet; true if none was running.
 
-    ``stopped`` has a descriptor for each process, which refers to that process even if its id is
-    used again.
+    ``stopped`` has a descriptor for each process. A descriptor refers to its process even if the
+    system uses the id again.
     """
     table = {process.pid: process for process in _processes()}
     family = _tagged_tree(table, tag, stopped)
@@ -330,7 +329,7 @@ def _stop_all(tag: bytes, stopped: dict[int, int]) -> bool:
 
 
 def _tagged_tree(table: dict[int, _Process], tag: bytes, stopped: dict[int, int]) -> set[int]:
-    """The tagged or stopped processes and their descendants; without this process and its
+    """The tagged or stopped processes and their descendants, except this process and its
     ancestors.
     """
     children: dict[int, list[int]] = {}
@@ -378,10 +377,10 @@ def _wait_for_exit(descriptors: Iterable[int], until: float) -> None:
 
 
 def die_with_parent() -> Callable[[], None] | None:
-    """A function for the child process that makes the kernel end it with this process.
+    """A function for the child process that makes the kernel end the child with this process.
 
-    Python has no binding of prctl(2). The lookup happens here, before the fork; the child only
-    makes the call.
+    Python has no binding of prctl(2). This process looks up the function before the fork; the child
+    only calls it.
     """
     if sys.platform != "linux":
         return None
@@ -400,13 +399,13 @@ def die_with_parent() -> Callable[[], None] | None:
 
 
 def is_mounted(point: Path) -> bool:
-    """Whether a file system is mounted at ``point``, also one whose program has ended."""
-    # A mount point whose program has ended cannot be resolved itself.
+    """Whether a file system is mounted at ``point``, even if its program has ended."""
+    # The system cannot resolve a mount point whose program has ended, only its parent.
     return point.parent.resolve() / point.name in _mount_points()
 
 
 def unmount(point: Path) -> None:
-    """Unmount a FUSE file system, even if processes still use it; none may be mounted."""
+    """Unmount the FUSE file system at ``point``, if any, even if processes still use it."""
     for program in ("fusermount3", "fusermount"):
         if not is_mounted(point) or (found := shutil.which(program)) is None:
             continue
@@ -419,7 +418,7 @@ def unmount(point: Path) -> None:
 
 
 def unmount_below(folder: Path) -> list[Path]:
-    """Unmount all file systems below ``folder``; those that are still mounted."""
+    """Unmount all file systems below ``folder``; return the mount points that remain."""
     for point in _mounted_below(folder):
         unmount(point)
     return _mounted_below(folder)
@@ -431,7 +430,7 @@ def _mounted_below(folder: Path) -> list[Path]:
 
 
 def _mount_points() -> list[Path]:
-    """All mount points (proc(5), ``mountinfo``); none on other systems than Linux."""
+    """All mount points (proc(5), ``mountinfo``); empty on systems other than Linux."""
     try:
         lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
     except FileNotFoundError:

@@ -19,7 +19,7 @@ _SPEED = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options for the accounts of tests without a mark."""
+    """Add the options for the accounts of tests without a mark."""
     group = parser.getgroup("batchspec", "local Batch accounts")
     group.addoption("--batch-chaos", metavar="CHAOS", help="faults injected into batch_account")
     group.addoption("--batch-seed", metavar="NUMBER", type=int, help="the seed of --batch-chaos")
@@ -35,10 +35,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def batch_account(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[local.Endpoints]:
-    """An empty Batch account with storage, for this test only; it is stopped after the test.
+    """An empty Batch account with storage for this test only; it stops after the test.
 
-    The mark ``batch_chaos`` or the option ``--batch-chaos`` injects faults; the mark
-    ``batch_speed`` sets the speed of its clock.
+    The mark ``batch_chaos`` or the option ``--batch-chaos`` injects faults. The mark
+    ``batch_speed`` sets the speed of the account's clock.
 
     Raises:
         LocalError: the service cannot be started; its code and fix explain why.

@@ -1,7 +1,7 @@
-"""Access to files below a directory, and nowhere else.
+"""Access to files below a directory only.
 
-Paths are opened component by component with directory descriptors, so that neither ``..`` nor a
-symbolic link leads out of the directory, even if a task replaces a component meanwhile.
+Paths are opened component by component with directory descriptors. Neither ``..`` nor a symbolic
+link leads out of the directory, even if a task replaces a component at the same time.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Entry:
 
 @frozen
 class Owner:
-    """The owner of what is created: ids of user and group. ``mode`` is that of directories."""
+    """The owner of new files and directories: ids of user and group, ``mode`` of directories."""
 
     uid: int
     gid: int
@@ -63,7 +63,7 @@ def split(path: str) -> tuple[str, ...]:
     """The components of a relative path.
 
     Raises:
-        OutsideError: it is empty or absolute, or has a ``..`` component or a NUL.
+        OutsideError: the path is empty or absolute, or has a ``..`` component or a NUL.
     """
     parts = tuple(part for part in path.split("/") if part not in ("", "."))
     if not parts or path.startswith("/") or ".." in parts or "\0" in path:
@@ -73,9 +73,9 @@ def split(path: str) -> tuple[str, ...]:
 
 @frozen
 class Root:
-    """The directory with the components ``below`` in ``base``, which tasks cannot change.
+    """The directory with the components ``below`` in ``base``. Tasks cannot change ``base``.
 
-    A task may replace its own or its node's directory by a link; such a link is not followed.
+    A task can replace its directory or its node's directory by a link; the link is not followed.
     """
 
     base: Path
@@ -124,8 +124,8 @@ def open_directory(
 ) -> Iterator[int]:
     """A descriptor of the directory ``parts`` below ``root``; missing components are created.
 
-    A root that is the service's ``own``, where no task creates files, may itself be a link. Those
-    components that belong to root's group, such as new ones, get the ``owner``, if there is one.
+    With ``own``, ``root`` is a directory in which only the service creates files, and may be a
+    link. With an ``owner``, components of root's group, such as new components, get that owner.
 
     Raises:
         OSError: a component is a file or a link, or cannot be created.
@@ -154,10 +154,10 @@ def _open_or_create(name: str, above: int) -> int:
 
 @contextmanager
 def create_file(directory: int, name: str, mode: int, owner: Owner | None = None) -> Iterator[int]:
-    """A descriptor for a new file, which appears as ``name`` completely or not at all.
+    """A descriptor of a new file, which gets its ``name`` once it is complete.
 
     Raises:
-        OSError: it cannot be created, or ``name`` is a directory.
+        OSError: the file cannot be created, or ``name`` is a directory.
     """
     hidden = f".{os.urandom(6).hex()}.part"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -180,7 +180,7 @@ def create_file(directory: int, name: str, mode: int, owner: Owner | None = None
 def read_chunks(file: FileIO, start: int, length: int, size: int) -> Iterator[bytes]:
     """Yield ``length`` bytes of a file from offset ``start`` in chunks of ``size``, then close it.
 
-    If the file shrinks meanwhile, fewer bytes are yielded.
+    If the file becomes shorter during the read, fewer bytes are yielded.
     """
     with file:
         while length > 0 and (chunk := os.pread(file.fileno(), min(size, length), start)):
@@ -241,7 +241,7 @@ def _walk(
             continue
         try:
             below = os.open(name, _DIRECTORY, dir_fd=descriptor)
-        except OSError:  # a file, a link, not readable, or removed meanwhile
+        except OSError:  # a file, a link, not readable, or removed since the listing
             continue
         try:
             rest = after[1:] if name == first else ()
@@ -251,7 +251,7 @@ def _walk(
 
 
 def _look(root: Root, descriptor: int, path: tuple[str, ...]) -> Entry | None:
-    """The entry of one name of a listing; ``None`` if it is not listed or was removed."""
+    """The entry of one name of a listing; ``None`` if it is omitted or was removed."""
     name = "/".join(path)
     with suppress(FileNotFoundError, OutsideError, PermissionError):
         found = os.stat(path[-1], dir_fd=descriptor, follow_symlinks=False)
@@ -266,7 +266,7 @@ def _look(root: Root, descriptor: int, path: tuple[str, ...]) -> Entry | None:
 def _walked(root: Root, parts: tuple[str, ...], *, last: bool = True) -> Iterator[tuple[int, str]]:
     """The directory that contains the last of ``parts``, and the name there, with links resolved.
 
-    ``last``: resolve a link at the end as well.
+    With ``last``, a link at the end is resolved as well.
     """
     todo = list(reversed(parts))
     trail = [root.open()]

@@ -1,8 +1,8 @@
 """Shared access signatures (SAS) of the storage account, each as the query of a URL.
 
 Sources of the strings to sign: "Create an account SAS", "Create a service SAS" and "Create a user
-delegation SAS", versions 2020-12-06 and later. azure-storage-blob is not used, since its import
-takes half as long as that of the whole service.
+delegation SAS", versions 2020-12-06 and later. The import of azure-storage-blob takes half as long
+as the import of the whole service; therefore this module does not use it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 _VERSION = "2021-12-02"
 
 ZERO_ID = "00000000-0000-0000-0000-000000000000"
-"""Tenant and object id of every identity: there is no directory."""
+"""Tenant and object id of every identity, since the service has no directory."""
 
 
 def sas_time(moment: datetime) -> str:
@@ -44,7 +44,7 @@ def service_sas(
         resource: ``/blob/ACCOUNT/CONTAINER`` or ``/blob/ACCOUNT/CONTAINER/BLOB``.
         kind: ``c`` for a container, ``b`` for a blob.
         permissions: letters such as ``rl``.
-        validity: its first moment, which may be empty, and its last one.
+        validity: the start time, which may be empty, and the expiry time.
     """
     start, expiry = validity
     text = [permissions, start, expiry, resource, "", "", "", _VERSION, kind, *[""] * 7]
@@ -59,7 +59,7 @@ def delegated_sas(
 ) -> str:
     """As :func:`service_sas`, signed with a user delegation key that is valid as long as the SAS.
 
-    That key is derived from the seed as by Azurite (``getUserDelegationKeyValue``).
+    The key is derived from the seed in the same way as in Azurite (``getUserDelegationKeyValue``).
     """
     start, expiry = validity
     delegation = [ZERO_ID, ZERO_ID, start, expiry, "b", _VERSION]

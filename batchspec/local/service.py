@@ -50,19 +50,22 @@ _log = logging.getLogger(__name__)
 class ServiceConfig:
     """The configuration of a service.
 
-    ``data`` is the folder of its state, used by no other service. ``key`` is the account's key in
-    base64, ``token`` the bearer token that is accepted (empty: none is); they are never shown.
-    ``storage`` is the connection string of the account's storage for ``autoStorageContainerName``,
-    or ``None``; ``storage_aliases`` are its other addresses.
-    ``speed`` is the ratio of the service's time to real time, ``allocation`` the service's time
-    that a node needs to start, ``release`` that it needs to leave its pool, ``faults`` the injected
-    faults. ``applications`` is the folder of application packages, ``identities`` are the rights of
-    managed identities, ``limits`` apply to every task. ``trust`` are the files with which nodes
-    trust the certificate of the services, if they use https. ``users`` are the ids of the users of
-    tasks, if they run as separate users. With ``fuse``, nodes mount containers as FUSE file systems
-    where the machine can do so. With ``entra_only``, the account and its storage refuse their keys.
-    ``unread`` is how long a requested resize lasts at least if no client reads the pool,
-    ``node_state`` how long a node is at least ``creating``, ``starting`` or ``leavingpool``.
+    ``data`` is the folder of its state; no other service may use it. ``key`` is the account's key
+    in base64. ``token`` is the accepted bearer token; if it is empty, no token is accepted. Neither
+    is ever shown. ``storage`` is the connection string of the account's storage for
+    ``autoStorageContainerName``, or ``None``; ``storage_aliases`` are its other addresses.
+
+    ``speed`` is the ratio of the service's time to real time. ``allocation`` is the service's time
+    that a node needs to start, ``release`` the time that it needs to leave its pool. ``faults`` are
+    the injected faults. ``applications`` is the folder of application packages, ``identities`` are
+    the rights of managed identities, ``limits`` apply to every task.
+
+    ``trust`` are the files by which nodes trust the certificate of the services, with https.
+    ``users`` are the user ids of tasks, if tasks run as separate users. With ``fuse``, nodes mount
+    containers as FUSE file systems if the machine supports FUSE. With ``entra_only``, the account
+    and its storage refuse their keys. ``unread`` is the minimum duration of a requested resize
+    while no client reads the pool. ``node_state`` is the minimum time that a node is ``creating``,
+    ``starting`` or ``leavingpool``.
     """
 
     data: Path
@@ -141,7 +144,7 @@ def storage_of(config: ServiceConfig) -> StorageAccount | None:
 
 
 def applications_of(config: ServiceConfig) -> Applications:
-    """The applications of the account; by default in the data folder."""
+    """The applications of the account, by default in the data folder."""
     return Applications(config.applications or config.data / "applications")
 
 
@@ -153,12 +156,13 @@ async def serve(
     https: HttpsSocket | None = None,
     make_engine: EngineFactory | None = default_engine,
 ) -> None:
-    """Run the service until cancelled; call ``ready`` with its URL once it answers.
+    """Run the service until cancelled; call ``ready`` with its URL once it accepts requests.
 
     It listens on ``listening``, by default on a free loopback port, and on ``https`` if given.
 
     On cancellation, requests in progress are completed, the process groups of all tasks are ended,
-    and the state is saved. Without an engine (``None``, for tests) no intent is carried out.
+    and the state is saved. Without an engine (``make_engine`` is ``None``, for tests) no intent is
+    carried out.
 
     Raises:
         OSError: the data folder cannot be written.
@@ -237,7 +241,7 @@ async def _serving(
 def _finder(
     store: Store, clock: Clock, ids: UserIds | None
 ) -> Callable[[str, str, str], NodeUser | None]:
-    """Finds the account with a name of a node of a pool, unless it has expired."""
+    """A function that finds a user account by pool, node and name, unless it has expired."""
 
     def find(pool_id: str, node_id: str, name: str) -> NodeUser | None:
         node = store.nodes.get(pool_id, node_id)
@@ -289,9 +293,9 @@ def _ssh_ports(store: Store) -> list[tuple[Node, int]]:
 
 @contextlib.asynccontextmanager
 async def _working(engine: Engine | None) -> AsyncIterator[set[asyncio.Task[None]]]:
-    """Run ``engine``, if any; its first step is done when the context is entered.
+    """Run ``engine``, if any; its first step is complete when the context is entered.
 
-    Thus the remains of an earlier run are cleaned up before the first request.
+    The first step cleans up after an earlier run, so that this happens before the first request.
     """
     if engine is None:
         yield set()

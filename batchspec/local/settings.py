@@ -1,7 +1,7 @@
 """Settings of the service: folders, Node.js, limits of tasks, speed of time, injected faults.
 
 The values come from options and from the environment, the rights of managed identities from a file
-(:class:`IdentityRights`). Nothing here touches the disk, except the file that ``chaos`` may name.
+(:class:`IdentityRights`). This module reads no file, except a file of rules that ``chaos`` names.
 """
 
 from __future__ import annotations
@@ -35,12 +35,10 @@ FUSE = "BATCHSPEC_LOCAL_FUSE"
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 RESOURCE_GROUP = "batchspec"
 REGION = "local"
-"""Where the control plane has the account."""
+"""The location of the account in the control plane."""
 
 MAX_SPEED = 3600.0
-"""An hour per second. The processes of tasks run in real time and could not follow a faster
-clock.
-"""
+"""An hour per second. The processes of tasks run in real time and cannot follow a faster clock."""
 
 
 @frozen
@@ -66,9 +64,9 @@ NO_OPTIONS = SimulationOptions()
 class Simulation:
     """The conditions under which a service runs.
 
-    ``speed`` is the factor by which the service's time is faster than real time; ``allocation`` is
-    how much of that time passes before a new node starts. With ``entra_only``, both accounts refuse
-    their keys, and signatures of them, as accounts that allow Microsoft Entra ID only.
+    ``speed`` is the ratio of the service's time to real time; ``allocation`` is the service's time
+    that passes before a new node starts. With ``entra_only``, both accounts accept Microsoft Entra
+    ID only and refuse their keys and signatures made with the keys.
     """
 
     speed: float = 1.0
@@ -78,14 +76,14 @@ class Simulation:
 
     @property
     def release(self) -> timedelta:
-        """How long a node takes to leave a pool, if starting one takes time as on Azure."""
+        """The time that a node needs to leave a pool; zero unless allocation takes time too."""
         return NODE_RELEASE if self.speed != 1 and self.allocation else timedelta()
 
     @classmethod
     def read(cls, environ: Mapping[str, str], options: SimulationOptions) -> Self:
         """The conditions in ``options``, and in ``environ`` where an option is not set.
 
-        With a ``speed`` other than 1, nodes take as long to allocate as on Azure by default.
+        With a ``speed`` other than 1, the allocation of nodes by default takes as long as on Azure.
 
         Raises:
             LocalError: a value is not valid.
@@ -120,7 +118,7 @@ class Simulation:
 
     @property
     def auth(self) -> str:
-        """What the accounts accept, as the value of the option."""
+        """The accepted authentication, as the value of the option."""
         return "entra" if self.entra_only else "keys"
 
     @property
@@ -233,10 +231,10 @@ def _read(name: str, text: str, *, units: bool = True) -> int | None:
 
 @frozen
 class TrustFiles:
-    """Files with which clients trust the certificate of the services, in PEM format.
+    """Files by which clients trust the certificate of the services, in PEM format.
 
-    ``authority`` is the certificate of its issuer, ``bundle`` the same with all authorities that
-    this system trusts.
+    ``authority`` is the certificate of the issuer. ``bundle`` contains it together with all
+    authorities that this system trusts.
     """
 
     authority: Path
@@ -245,7 +243,7 @@ class TrustFiles:
     def variables(self) -> dict[str, str]:
         """The environment variables that make clients trust the certificate.
 
-        They are read by OpenSSL, Go and .NET; by requests, which the Azure CLI uses; by curl; by
+        In order, their readers are: OpenSSL, Go and .NET; requests, which the Azure CLI uses; curl;
         Node.js. All but the last replace the list of the system.
         """
         names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
@@ -260,7 +258,8 @@ class Settings:
     executable from ``BATCHSPEC_NODE``, ``path`` the search path for another Node.js. ``limits``
     apply to every task; ``simulation`` sets the speed of time and the injected faults. With
     ``https`` the services also listen on https ports. Without ``task_users``, tasks run as the user
-    of the service also if that is root. Without ``fuse``, nodes do not mount FUSE file systems.
+    of the service, even if that user is root. Without ``fuse``, nodes do not mount FUSE file
+    systems.
     """
 
     data: Path
@@ -323,18 +322,17 @@ _RIGHT = re.compile(r"(\*|[a-z0-9$][a-z0-9-]{0,62})\s*:\s*(read|write)", re.ASCI
 
 @frozen
 class IdentityRights:
-    """The rights of managed identities: which identity may read or write which container.
+    """The rights of managed identities to read and write containers.
 
-    A user registers them in a file, one identity a line::
+    A user registers them in a file with one identity per line::
 
         # NAME = CONTAINER:RIGHT, ...
         reader = inputs:read, results:write
         admin = *:write
 
-    ``rights``: by name of the identity, by container, whether it may also write.
-
-    ``None``: none are registered, and every identity has full access. Names are in lower case, and
-    the container ``*`` stands for all.
+    ``rights`` maps the name of each identity, in lower case, to its containers, and each container
+    to true if the identity may also write. The container ``*`` stands for all containers. If
+    ``rights`` is ``None``, no rights are registered and every identity has full access.
     """
 
     rights: Mapping[str, Mapping[str, bool]] | None = None
@@ -344,7 +342,7 @@ class IdentityRights:
         """The rights in the text of a file.
 
         Raises:
-            ValueError: a line is not valid; the message has its number.
+            ValueError: a line is not valid; the message contains its number.
         """
         found: dict[str, Mapping[str, bool]] = {}
         for number, line in enumerate(text.splitlines(), 1):

@@ -1,4 +1,4 @@
-"""The values that a start reports to the caller: its phases, and the error that ends it.
+"""What a start reports to the caller: its phases, and the error that ends it.
 
 The caller decides how to show them.
 """
@@ -17,9 +17,9 @@ class StartupPhase(StrEnum):
     WAITING = "waiting"
     """Another process is installing or starting the same service; this process waits for it."""
     INSTALLING_AZURITE = "installing-azurite"
-    """Happens once for each version of Azurite; needs the npm registry and takes seconds."""
+    """Happens once for each version of Azurite; takes seconds and needs the npm registry."""
     STARTING = "starting"
-    """The service and Azurite are being started; takes about a second."""
+    """The service and Azurite are starting; takes about a second."""
 
 
 Notify = Callable[[StartupPhase], None]
@@ -74,7 +74,7 @@ class LocalError(Exception):
 
 
 def last_lines(log: Path) -> tuple[str, ...]:
-    """The last 12 lines of a log that are not empty; none if it cannot be read."""
+    """The last 12 non-empty lines of a log; none if the log cannot be read."""
     try:
         with log.open("rb") as file:
             size = file.seek(0, 2)

@@ -1,17 +1,16 @@
-"""The users that tasks run as: separate ones when the service runs as root on Linux.
+"""The users of tasks: separate users when the service runs as root on Linux.
 
-Each data folder has a separate range of user ids, from :data:`_FIRST` on, where no distribution
-and no container manager allots any (systemd, ``UIDS-GIDS.md``). The users are only numbers:
-nothing is written to ``/etc/passwd``, and there is nothing to delete with a node. Within the range
-each task has an id (auto-user with scope ``task``), and each node some more: for its tasks with
-scope ``pool``, for its start task, for each named user, for each user who signs in, and for the
-preparation and release task of each job. Ids are used again after 262,144 tasks and 1,023 nodes. An
-elevated user is root.
+Each data folder has a separate range of user ids, from :data:`_FIRST` on, where distributions and
+container managers assign no ids (systemd, ``UIDS-GIDS.md``). The users are only numbers: they are
+not in ``/etc/passwd``, and the deletion of a node deletes no user. Each task has an id of the range
+(auto-user with scope ``task``). Each node has further ids: for its tasks with scope ``pool``, its
+start task, each named user, each user who signs in, and the preparation and release task of each
+job. Ids are used again after 262,144 tasks and 1,023 nodes. An elevated user is root.
 
-All these users are in one group, the last id of the range, as the users of a node on Azure are in
-one. Only this group can enter the data folder. What a user may access follows the article "Run
-tasks under user accounts in Batch": its task's directory and ``shared`` are read and written; the
-directories of the start task and of preparation tasks are read, and written by the same user.
+All these users are in one group, the last id of the range, as on a node on Azure. Only this group
+can enter the data folder. Access follows the article "Run tasks under user accounts in Batch": a
+user can read and write the directory of the task and ``shared``. All users can read the directories
+of the start task and of preparation tasks; only the user of the task can write to them.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ _PROBE = 'cd "$1" || exit 3; test -x "$2" || exit 4'
 
 @frozen
 class TaskUser:
-    """A user: ids of user and group, and the ids of its other groups; ``uid`` 0 is elevated."""
+    """A user: the ids of the user, its group and its other groups; ``uid`` 0 is elevated."""
 
     name: str
     uid: int
@@ -84,7 +83,7 @@ class UserIds:
 
     @classmethod
     def of(cls, data: Path) -> Self:
-        """The range of the data folder ``data``; two folders may have the same one."""
+        """The range of the data folder ``data``; two folders can share a range."""
         number = int.from_bytes(hashlib.sha256(os.fsencode(data.resolve())).digest()[:8], "big")
         return cls(_FIRST + number % _RANGES * _SIZE)
 
@@ -100,24 +99,24 @@ class UserIds:
 
     @property
     def shared_folders(self) -> Owner:
-        """The owner of directories of the service in which all tasks can write."""
+        """The owner of directories of the service to which all tasks can write."""
         return Owner(0, self.group, _WRITABLE)
 
     def owners(self, user: TaskUser, *, readable: bool) -> Owners:
-        """The owners of a task's directory; other tasks can read it if it is ``readable``."""
+        """The owners of a task's directory; with ``readable``, other tasks can read it."""
         directory = Owner(user.uid, self.group, _READABLE if readable else _PRIVATE)
         return Owners(directory, self.folders)
 
     def of_task(self, seq: int) -> int:
-        """The id of a task's own user."""
+        """The id of the user of the task ``seq`` alone."""
         return self.first + seq % _TASKS
 
     def of_start_task(self, node: int) -> int:
-        """The id of the own user of the start task on the node with the ``seq`` ``node``."""
+        """The id of the user of the start task alone, on the node with the ``seq`` ``node``."""
         return self._of_node(node, _START)
 
     def of_job_task(self, node: int, job: int, *, release: bool) -> int:
-        """The id of the own user of a job's preparation or release task on a node."""
+        """The id of the user of a job's preparation or release task alone, on a node."""
         return self._of_node(node, _JOBS + job % 63 * 2 + release)
 
     def user(
@@ -141,7 +140,7 @@ class UserIds:
         return TaskUser(AUTO_USER, uid, self.group)
 
     def of_login(self, name: str, node: int, *, admin: bool) -> TaskUser:
-        """The user of the sessions of ``name`` on the node with the ``seq`` ``node``.
+        """The user of the SSH sessions of ``name`` on the node with the ``seq`` ``node``.
 
         Two names share an id with a probability of 1 in 64.
         """
@@ -171,7 +170,7 @@ def _is_elevated(account: Mapping[str, Any]) -> bool:
 
 @frozen
 class Separation:
-    """Whether tasks run as separate users: their ``ids``, or the reason why not.
+    """The ``ids`` of separate users, or the ``reason`` why tasks do not run as separate users.
 
     Both are empty if the service does not run as root.
     """
@@ -181,16 +180,16 @@ class Separation:
 
 
 ALL_AS_SERVICE = Separation()
-"""Tasks run as the user of the service, who is not root."""
+"""Tasks run as the user of the service, which is not root."""
 
 
 def separate_users(
     data: Path, folders: Iterable[Path], bundle: Path | None, *, wanted: bool
 ) -> Separation:
-    """Let the tasks of this service run as separate users, if they are ``wanted`` and possible.
+    """Let the tasks of this service run as separate users, if this is ``wanted`` and possible.
 
-    ``data`` and ``folders`` are those of :func:`separate`, ``bundle`` is a file with certificates
-    that tasks read.
+    ``data`` and ``folders`` are the arguments of :func:`separate`. ``bundle`` is a file with
+    certificates that tasks read.
 
     Raises:
         OSError: a folder or a file cannot be changed.
@@ -209,10 +208,10 @@ def separate_users(
 
 
 def separate(data: Path, folders: Iterable[Path], path: str = NODE_PATH) -> Separation:
-    """Let other users enter the ``folders`` of the service, and try whether they can.
+    """Let other users enter the ``folders`` of the service, and check that they can.
 
-    ``data`` is the folder with the directories of nodes, which is one of them, ``path`` the search
-    path of tasks. If they cannot, the folders stay closed.
+    ``data`` is one of these folders; it contains the directories of nodes. ``path`` is the search
+    path of tasks. If other users cannot enter, the folders become private again.
     """
     if not is_root():
         return ALL_AS_SERVICE
@@ -233,7 +232,7 @@ def separate(data: Path, folders: Iterable[Path], path: str = NODE_PATH) -> Sepa
 
 
 def private_mode(found: os.stat_result) -> int:
-    """The mode of a folder for its owner alone; the users of tasks can still enter it."""
+    """The mode of a private folder; with the group of task users, they can still enter it."""
     return 0o710 if found.st_gid >= _FIRST else 0o700
 
 
@@ -241,7 +240,7 @@ def share_file(path: Path, ids: UserIds) -> None:
     """Let all tasks read a file of the service in a folder that they can enter.
 
     Raises:
-        OSError: it cannot be changed.
+        OSError: the file cannot be changed.
     """
     os.chown(path, 0, ids.group, follow_symlinks=False)
     path.chmod(0o640)
@@ -280,7 +279,7 @@ def _obstacle(ids: UserIds, data: Path, path: str) -> str:
 
 
 def _closed(path: Path, group: int) -> Path:
-    """The first folder above ``path`` that the users cannot enter; ``path`` if none is found."""
+    """The first folder above ``path`` that the users cannot enter, or else ``path``."""
     for folder in (*reversed(path.resolve().parents), path):
         found = folder.stat()
         if not found.st_mode & (0o010 if found.st_gid == group else 0o001):
@@ -289,26 +288,26 @@ def _closed(path: Path, group: int) -> Path:
 
 
 def leave_groups() -> None:
-    """Leave all groups other than the main one of this process; for root they mean nothing."""
+    """Leave all supplementary groups of this process, which root does not need."""
     os.setgroups([])
 
 
 @contextmanager
 def file_access_of(user: TaskUser | None, group: int) -> Iterator[None]:
-    """Within the context this thread opens files with the rights of ``user``, and not as root.
+    """Within the context this thread opens files with the rights of ``user`` instead of root's.
 
-    Nothing may be awaited in it. Without effect for ``None`` and an elevated user. The process must
-    be in no other groups (:func:`leave_groups`), since their rights stay.
+    The context must not contain an ``await``. It has no effect for ``None`` and an elevated user.
+    Call :func:`leave_groups` first, since the rights of supplementary groups stay.
     """
     if user is None or user.uid == 0:
         yield
         return
-    # They apply to one thread (setfsuid(2)); changing the effective ids would apply to all.
+    # setfsuid(2) applies to one thread; the effective ids apply to all threads.
     libc = _libc()
     try:
         libc.setfsgid(group)
         libc.setfsuid(user.uid)
-        # setfsuid(2) reports no error; an id that does not exist leaves the one of before.
+        # setfsuid(2) reports no error; for an invalid id it keeps the previous one.
         if libc.setfsuid(-1) != user.uid:
             raise PermissionError(errno.EPERM, f"files cannot be opened as user {user.uid}")
         yield

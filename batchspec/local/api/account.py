@@ -1,8 +1,8 @@
 """Operations on the account: applications, images, certificates, and retired operations.
 
-The images are those of :mod:`batchspec.catalog.images`. Nodes always run the operating system of
-this machine, whatever image their pool names. Api-versions until 2024-07-01.20.0 have certificates,
-which are kept without private keys and are not installed on nodes.
+The images are from :mod:`batchspec.catalog.images`. Nodes run the operating system of this machine
+for every image. Api-versions until 2024-07-01.20.0 have certificates; the service stores them
+without private keys and does not install them on nodes.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def check_references(
 ) -> None:
     """Check that all referenced packages exist.
 
-    A reference without a version means the default version. If the application has no default
-    version, this is an error only with ``needs_default``: the REST reference requires it for pools,
-    while a task fails when it runs.
+    A reference without a version means the default version. A missing default version is an error
+    only with ``needs_default``: the REST reference requires a default version for pools, while a
+    task without one fails when it runs.
 
     Raises:
         Fault: ``InvalidApplicationPackageReferences``, with a value for each invalid reference.
@@ -80,7 +80,7 @@ def check_references(
 
 
 def _write_application(application: Application) -> dict[str, Any]:
-    """As recorded: without the display name, which only the management plane can set."""
+    """An application as recorded, without its display name, which the control plane sets."""
     return {"id": application.id, "versions": list(application.packages)}
 
 
@@ -137,13 +137,13 @@ def list_node_agent_skus(_context: Context, request: Request) -> Reply:
 
 
 def list_pool_usage_metrics(_context: Context, _request: Request) -> Reply:
-    """``GET /poolusagemetrics``: retired; the error is that of the real service."""
+    """``GET /poolusagemetrics``: retired; it fails with the error of Azure Batch."""
     raise Fault("PoolUsageMetricAPIRetired")
 
 
 _MAX_SIZE = 10 * 1024
 _DELETION = timedelta(seconds=2)
-"""How long a certificate is ``deleting``, in the service's time; recorded: more than a second."""
+"""Time in which a certificate is ``deleting``; recordings have more than a second."""
 _THUMBPRINT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _KEY = re.compile(
     r"\(\s*thumbprintalgorithm=([^,)]*),\s*thumbprint=([^,)]*)\)", re.ASCII | re.IGNORECASE
@@ -157,7 +157,7 @@ _FILTER = {
 
 
 def create_certificate(context: Context, request: Request) -> Reply:
-    """``POST /certificates``: the thumbprint must be that of the data."""
+    """``POST /certificates``: the thumbprint must match the data."""
     given = request.parse_body("CertificateAddParameter")
     thumbprint = given["thumbprint"].replace(" ", "").lower()
     if given["thumbprintAlgorithm"].lower() != THUMBPRINT_ALGORITHM:
@@ -176,7 +176,7 @@ def create_certificate(context: Context, request: Request) -> Reply:
         raise Fault("CertificateBeingDeleted" if deleting else "CertificateExists")
     encoded = base64.b64encode(public).decode()
     context.store.certificates.add(thumbprint, encoded, request.now)
-    # Recorded: only here with capitals.
+    # Recorded: only this URL has capitals.
     key = f"ThumbprintAlgorithm={THUMBPRINT_ALGORITHM},Thumbprint={thumbprint}"
     return created_reply(f"{context.base_url}/certificates({key})", None)
 
@@ -196,7 +196,7 @@ def get_certificate(context: Context, request: Request) -> Reply:
 
 
 def delete_certificate(context: Context, request: Request) -> Reply:
-    """``DELETE /certificates(...)``: it fails later if a pool references the certificate."""
+    """``DELETE /certificates(...)``: the deletion fails later if a pool uses the certificate."""
     certificate = _find(context, request)
     if certificate.state is CertificateState.DELETING:
         raise Fault("CertificateBeingDeleted")
@@ -216,7 +216,7 @@ def cancel_certificate_deletion(context: Context, request: Request) -> Reply:
 
 
 def check_certificates(context: Context, pool: Mapping[str, Any]) -> None:
-    """Check that the certificates exist that the settings of a pool reference.
+    """Check that the certificates in the settings of a pool exist.
 
     Raises:
         Fault: ``InvalidCertificateReferences``, with a value for each invalid reference.
@@ -227,7 +227,7 @@ def check_certificates(context: Context, pool: Mapping[str, Any]) -> None:
 
 
 def _public_data(given: Mapping[str, Any]) -> bytes:
-    """The certificate in DER; of a PFX file, that of its private key."""
+    """The certificate in DER; from a PFX file, the certificate of its private key."""
     try:
         data = base64.b64decode(given["data"], validate=True)
     except (binascii.Error, ValueError):
@@ -240,7 +240,7 @@ def _public_data(given: Mapping[str, Any]) -> bytes:
                 "password", None, "A certificate in the format cer cannot have a password."
             )
         return data
-    # Only this needs it, and its import is slow.
+    # Imported here, since the import is slow and only PFX files need it.
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
     from cryptography.hazmat.primitives.serialization import pkcs12  # noqa: PLC0415
 
@@ -268,7 +268,7 @@ def _find(context: Context, request: Request) -> Certificate:
 
 
 def _settle(context: Context, now: datetime) -> None:
-    """Complete the deletions that are due: no request sees them otherwise."""
+    """Complete the deletions that are due. Each request for certificates calls this first."""
     store = context.store.certificates
     for certificate in store.all():
         if certificate.state is not CertificateState.DELETING:
@@ -283,7 +283,7 @@ def _settle(context: Context, now: datetime) -> None:
 
 
 def _in_use(pools: Iterable[str]) -> dict[str, Any]:
-    """The error of a deletion, from the example of the REST reference."""
+    """The error of a failed deletion, from the example of the REST reference."""
     return {
         "code": "PoolsReferencingCertificate",
         "message": "The specified certificate is being used by the below mentioned pool(s)",

@@ -54,10 +54,11 @@ def enable_pool_auto_scale(context: Context, request: Request) -> Reply:
 
 
 def start_autoscale(context: Context, pool: Pool, given: Mapping[str, Any], now: datetime) -> Pool:
-    """Set the formula or the interval of ``given``, or both, and evaluate it.
+    """Set the formula or the interval in ``given``, or both, and evaluate the formula.
 
     Raises:
-        Fault: the formula is invalid, the pool is being resized, or was set a moment ago.
+        Fault: the formula is invalid, the pool is being resized, or the last change was less than
+            30 seconds ago.
     """
     before = context.store.autoscale.of(pool.id)
     if before is not None and now - before.since < _PAUSE:
@@ -94,7 +95,7 @@ def stop_autoscale(context: Context, pool: Pool, now: datetime) -> Pool:
 
 
 def evaluate_pool_auto_scale(context: Context, request: Request) -> Reply:
-    """``POST /pools/{poolId}/evaluateautoscale``: the result of a formula; changes nothing."""
+    """``POST /pools/{poolId}/evaluateautoscale``: evaluate a formula without a resize."""
     given = request.parse_body("BatchPoolEvaluateAutoScaleOptions")
     pool = find_pool(context, request)
     if pool.autoscale is None:

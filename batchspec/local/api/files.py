@@ -14,20 +14,16 @@ from itertools import islice
 from typing import Any
 from urllib.parse import quote
 
-from batchspec.local.api.resources import Context, find_node, find_parent_task
+from batchspec.local.api.resources import Context, find_node, find_parent_task, read_filter
 from batchspec.local.safe_paths import Entry, OutsideError, Root, opened, read_chunks, remove, walk
 from batchspec.local.wire import (
     Fault,
     FieldType,
-    QueryError,
     Reply,
     Request,
-    bad_query,
-    bind_fields,
     check_conditions,
     empty_reply,
     list_reply,
-    matches_filter,
     write_http_date,
     write_time,
 )
@@ -36,12 +32,12 @@ CHUNK = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?", re.ASCII)
 
 DiskOperation = Callable[[], Reply]
-"""The part of an operation that reads the disk; it runs in a worker thread."""
+"""The part of an operation that uses the disk; it runs in a worker thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileDirectory:
-    """The directory that a request refers to, and the URL of its files."""
+    """The directory of a request, and the URL of its files."""
 
     root: Root
     url: str
@@ -91,13 +87,14 @@ def list_files(directory: FileDirectory, request: Request) -> DiskOperation:
     """``GET .../files``."""
     recursive, limit = request.flag("recursive"), request.max_results()
     after = request.after(file=True)
-    passes = _filter(request)
+    matches = read_filter(request, {"name": FieldType.TEXT})
 
     def work() -> Reply:
         start = tuple(after.split("/")) if after else ()
         try:
             entries = walk(directory.root, recursive=recursive, after=start)
-            found = list(islice(filter(passes, entries), limit + 1))
+            matching = (entry for entry in entries if matches({"name": entry.name}))
+            found = list(islice(matching, limit + 1))
         except FileNotFoundError:
             raise Fault("TaskFilesUnavailable") from None
         link = request.next_link(found[limit - 1].name) if len(found) > limit else None
@@ -105,17 +102,6 @@ def list_files(directory: FileDirectory, request: Request) -> DiskOperation:
         return list_reply(request, "BatchNodeFile", shown, "files", link)
 
     return work
-
-
-def _filter(request: Request) -> Callable[[Entry], bool]:
-    tree = request.filter()
-    if tree is None:
-        return lambda _: True
-    try:
-        fitted = bind_fields(tree, {"name": FieldType.TEXT})
-    except QueryError as error:
-        raise bad_query("$filter", request.query["$filter"], error.reason) from None
-    return lambda entry: matches_filter(fitted, {"name": entry.name})
 
 
 def download_file(directory: FileDirectory, request: Request) -> DiskOperation:
@@ -128,7 +114,7 @@ def download_file(directory: FileDirectory, request: Request) -> DiskOperation:
                 raise Fault("FileNotFound")
             _check(request, entry)
             start, length = _range(request, entry.size)
-            # The reply continues with this file if it is removed or replaced meanwhile.
+            # The reply reads this file to the end, even if a task removes or replaces it.
             file = FileIO(os.dup(descriptor))
         headers = {**_headers(directory, entry), "Content-Length": str(length)}
         return Reply(200, headers=headers, chunks=read_chunks(file, start, length, CHUNK))
@@ -173,7 +159,11 @@ def _find(directory: FileDirectory, path: str) -> Entry:
 
 @contextmanager
 def _opened(directory: FileDirectory, path: str) -> Iterator[tuple[int, Entry]]:
-    """A descriptor of the entry at ``path``. A path outside the directory is ``FileNotFound``."""
+    """The descriptor and the entry of ``path``.
+
+    Raises:
+        Fault: ``FileNotFound``; also for a path outside the directory.
+    """
     with ExitStack() as stack:
         try:
             found = stack.enter_context(opened(directory.root, path))
@@ -187,7 +177,9 @@ def _check(request: Request, entry: Entry) -> None:
 
 
 def _range(request: Request, size: int) -> tuple[int, int]:
-    """Start and length of ``ocp-range``; the whole file without it (status 200 in both cases)."""
+    """Start and length of ``ocp-range``; without the header, of the whole file. The status is 200
+    in both cases.
+    """
     text = request.headers.get("ocp-range")
     if text is None:
         return 0, size
@@ -224,7 +216,7 @@ def _show(directory: FileDirectory, entry: Entry) -> Mapping[str, Any]:
     if not entry.is_directory:
         shown["properties"] = {
             "lastModified": write_time(entry.modified),
-            # A 64-bit number, which the protocol writes as a string.
+            # The protocol writes a 64-bit number as a string.
             "contentLength": str(entry.size),
             "contentType": _type(entry.name),
             "fileMode": _mode(entry),

@@ -1,4 +1,4 @@
-"""Job schedules: operations, validation and defaults, and their JSON."""
+"""Job schedules: operations, validation, defaults, JSON."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def replace_job_schedule(context: Context, request: Request) -> Reply:
 
 
 def disable_job_schedule(context: Context, request: Request) -> Reply:
-    """``POST .../disable``: no job is created until the schedule is enabled."""
+    """``POST .../disable``: the schedule creates no jobs until it is enabled."""
     return _move(context, request, "disable", 204)
 
 
@@ -123,7 +123,7 @@ def _update(
     schedule = find_schedule(context, request)
     next_state(SCHEDULE, "update", schedule.state)
     before = schedule.body
-    # The display name cannot be changed, so a replacement keeps it.
+    # A replacement keeps the display name, which cannot change.
     stays = {name: before[name] for name in (*kept, "displayName") if name in before}
     body = complete_schedule({**stays, **given})
     check_auto_pool(context, body["jobSpecification"]["poolInfo"])
@@ -133,10 +133,10 @@ def _update(
 
 
 def _following(schedule: Schedule, body: Mapping[str, Any], now: datetime) -> datetime | None:
-    """When the next job is due under new settings.
+    """The due time of the next job under new settings.
 
-    Changed times start the schedule again at a ``doNotRunUntil`` after its last job. Without one, a
-    recurrence continues from that job, and a schedule that runs once has run.
+    With changed times, the schedule starts again at a ``doNotRunUntil`` later than its last job.
+    Otherwise a recurrence continues from the last job, and a schedule without recurrence is done.
     """
     when = body["schedule"]
     if when == schedule.body["schedule"]:

@@ -1,6 +1,6 @@
-"""Jobs and their auto pools: operations, validation and defaults, and their JSON.
+"""Jobs and their auto pools: operations, validation, defaults, JSON.
 
-Defaults and the order of properties are those of recorded replies.
+Recorded replies have the same defaults and the same order of properties.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _REPLACED = (
 
 
 def create_job(context: Context, request: Request) -> Reply:
-    """``POST /jobs``. The pool need not exist: the job waits for it."""
+    """``POST /jobs``. The job waits for its pool if the pool does not exist."""
     given = request.parse_body("BatchJobCreateOptions")
     job_id = check_id("id", given.pop("id"))
     if context.store.schedules.get(job_id) is not None:
@@ -138,7 +138,7 @@ def terminate_job(context: Context, request: Request) -> Reply:
 
 
 def disable_job(context: Context, request: Request) -> Reply:
-    """``POST /jobs/{jobId}/disable``: no task starts; ``disableTasks`` applies to running tasks."""
+    """``POST .../disable``: tasks stop starting; ``disableTasks`` applies to running tasks."""
     given = request.parse_body("BatchJobDisableOptions")
     job = find_job(context, request)
     state = next_state(JOB, "disable", job.state)
@@ -175,7 +175,7 @@ def get_job_task_counts(context: Context, request: Request) -> Reply:
 
 
 def list_job_preparation_and_release_task_status(context: Context, request: Request) -> Reply:
-    """``GET .../jobpreparationandreleasetaskstatus``: one entry for each node it has run on."""
+    """``GET .../jobpreparationandreleasetaskstatus``: one entry for each node that ran them."""
     page = read_page(request, PREPARATION_COLUMNS)
     job = find_parent_job(context, request)
     if "jobPreparationTask" not in job.body:
@@ -242,9 +242,9 @@ def _update(
 
 
 def _with_pool(job: Job, given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Check a change of ``poolInfo``: the pool of a job can be changed only while it is disabled.
+    """Check a change of ``poolInfo``: only a disabled job can get another pool.
 
-    Of an auto pool only ``keepAlive`` changes; other settings are ignored (REST reference of
+    In an auto pool only ``keepAlive`` changes; other settings are ignored (REST reference of
     ``BatchJobUpdateOptions``).
     """
     info = given.get("poolInfo", {})
@@ -286,7 +286,7 @@ _LAST = ("onAllTasksComplete", "onTaskFailure")
 
 
 def complete_job(body: Mapping[str, Any], *, scheduled: bool = False) -> dict[str, Any]:
-    """Job settings with all defaults, in the service's order; of a schedule if ``scheduled``.
+    """Job settings with all defaults, in the service's order; ``scheduled`` for a job schedule.
 
     Raises:
         Fault: a setting is invalid or not supported.
@@ -361,9 +361,9 @@ _SENTENCES = {
 
 
 class AutoPoolFault(Fault):
-    """The settings of the pool itself are invalid.
+    """The settings of an auto pool's pool are invalid.
 
-    The service accepts the job nevertheless and completes it with ``scheduling_error``.
+    The service still accepts the job and completes it with ``scheduling_error``.
     """
 
     def __init__(self, fault: Fault) -> None:
@@ -382,7 +382,7 @@ def complete_pool_info(info: Mapping[str, Any], *, scheduled: bool) -> dict[str,
 
     Raises:
         Fault: the lifetime is invalid.
-        AutoPoolFault: the settings of the pool of an auto pool are invalid.
+        AutoPoolFault: the settings of the auto pool's pool are invalid.
     """
     auto = info.get("autoPoolSpecification")
     if auto is None:

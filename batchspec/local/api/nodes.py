@@ -1,7 +1,7 @@
-"""Compute nodes: operations, node users, and their JSON.
+"""Compute nodes: operations, node users, JSON.
 
-The engine carries out what is written here. Users sign in to the SSH server of their node, which
-knows the accounts in the store; passwords are stored as salted hashes.
+Operations write the intent to the store, and the engine carries it out. Users sign in to the SSH
+server of their node with the accounts in the store, which keeps passwords as salted hashes.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def serialize_node(context: Context, pool: Pool, node: Node) -> dict[str, Any]:
 
 
 def _vm_size(pool: Pool) -> str:
-    """The size of the nodes: of a profile, the size of the lowest rank or the first."""
+    """The size of the nodes; from a profile, the size with the lowest rank, or else the first."""
     sizes = pool.body.get("vmSkuProfile", {}).get("vmSizes", ())
     first = min(sizes, key=lambda size: size.get("rank", 0), default=None)
     name: str = pool.body["vmSize"] if first is None else first["name"].lower()
@@ -182,8 +182,8 @@ def _vm_size(pool: Pool) -> str:
 def _endpoints(pool: Pool, node: Node) -> list[dict[str, Any]]:
     """The endpoints of a node: ports of this machine.
 
-    The ports of the pool's endpoint configuration, whether or not a process listens, and that of
-    the node's SSH server, 22 until the server has started.
+    They are the ports in the pool's endpoint configuration, even if no process listens on them, and
+    the port of the node's SSH server, 22 until the server has started.
     """
     network = pool.body.get("networkConfiguration", {}).get("endpointConfiguration", {})
     ports = [
@@ -273,13 +273,13 @@ def reboot_node(context: Context, request: Request) -> Reply:
 
 
 def reimage_node(context: Context, request: Request) -> Reply:
-    """``POST .../reimage``: the node's directories are deleted and created again."""
+    """``POST .../reimage``: the engine deletes the node's directories and creates them again."""
     given = request.parse_optional_body("BatchNodeReimageOptions")
     return _ask(context, request, "reimage", given.get("nodeReimageOption", "requeue"))
 
 
 def deallocate_node(context: Context, request: Request) -> Reply:
-    """``POST .../deallocate``: the node is deallocated until it is started."""
+    """``POST .../deallocate``: the node stays deallocated until it is started."""
     given = request.parse_optional_body("BatchNodeDeallocateOptions")
     return _ask(context, request, "deallocate", given.get("nodeDeallocateOption", "requeue"))
 
@@ -290,7 +290,7 @@ def start_node(context: Context, request: Request) -> Reply:
 
 
 def disable_node_scheduling(context: Context, request: Request) -> Reply:
-    """``POST .../disablescheduling``: no task starts; the option applies to running tasks."""
+    """``POST .../disablescheduling``: tasks stop starting; the option applies to running tasks."""
     given = request.parse_optional_body("BatchNodeDisableSchedulingOptions")
     return _schedule(
         context, request, "disabled", given.get("nodeDisableSchedulingOption", "requeue")
@@ -326,10 +326,10 @@ def _no_login(reason: str) -> Fault:
 
 
 def _open_ssh(context: Context, node: Node, now: datetime) -> int:
-    """Start the SSH server of a node, unless it runs, and store its port.
+    """Start the SSH server of a node, unless it is running, and store its port.
 
     Raises:
-        OSError: it cannot listen.
+        OSError: the server cannot listen.
     """
     last = node.detail.get(SSH_PORT, 0)
     port = context.ssh.open(node.pool_id, node.id, last)
@@ -341,8 +341,8 @@ def _open_ssh(context: Context, node: Node, now: datetime) -> int:
 def upload_node_logs(context: Context, request: Request) -> Reply:
     """``POST .../uploadbatchservicelogs``: the engine uploads the log of the node's agent.
 
-    The reply does not wait for the upload, and an upload that fails is not reported: recordings
-    have replies 200 for containers that do not exist.
+    The reply does not wait for the upload and does not report a failed upload: recordings have
+    replies 200 for containers that do not exist.
     """
     given = request.parse_body("UploadBatchServiceLogsOptions")
     node = _ready(context, request)
@@ -363,7 +363,7 @@ def upload_node_logs(context: Context, request: Request) -> Reply:
 
 
 def list_node_extensions(context: Context, request: Request) -> Reply:
-    """``GET .../extensions``: those of the pool, which do not run here and are shown as failed."""
+    """``GET .../extensions``: the pool's extensions, which do not run here and show as failed."""
     limit = request.max_results()
     found = _extensions(context, request)[:limit]
     return list_reply(request, "BatchNodeVMExtension", found, "extensions", None)
@@ -464,11 +464,11 @@ def _known(context: Context, request: Request) -> tuple[Node, dict[str, Wire], s
 
 
 def _account(given: Mapping[str, Any], now: datetime) -> Wire:
-    """What is stored of a user: time of expiry, hash of the password, public key, `isAdmin`.
+    """The stored properties of a user: time of expiry, hash of the password, public key, `isAdmin`.
 
     Raises:
-        Fault: the time has passed, or the key is none. Whether Azure refuses such a key is not
-            recorded; no user could sign in with it.
+        Fault: the time has passed, or the public key is invalid. No recording shows whether Azure
+            refuses an invalid key; no user could sign in with it.
     """
     if "sshPublicKey" in given and read_public_key(given["sshPublicKey"]) is None:
         reason = (

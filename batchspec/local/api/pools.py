@@ -1,6 +1,6 @@
-"""Pools: operations, validation and defaults, and their JSON.
+"""Pools: operations, validation, defaults, JSON.
 
-Defaults and the order of properties are those of recorded replies.
+Recorded replies have the same defaults and the same order of properties.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def resize_pool(context: Context, request: Request) -> Reply:
 
 
 def start_resize(context: Context, pool: Pool, given: Mapping[str, Any], now: datetime) -> Pool:
-    """Resize ``pool`` to the targets in ``given``; those that are missing stay.
+    """Resize ``pool`` to the targets in ``given``; missing targets stay.
 
     Raises:
         Fault: the pool is being resized.
@@ -233,7 +233,7 @@ def check_empty(context: Context, pool: Pool, names: Iterable[str]) -> None:
 
 
 _KEPT = ("placement", "resiliencyPolicy")
-"""Properties of a machine that an update without them keeps (description of 2026-10-01)."""
+"""Properties of a machine that stay if an update omits them (description of 2026-10-01)."""
 
 
 def _keep_placement(pool: Pool, given: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -382,7 +382,7 @@ _IMAGE_IDS = frozenset({"virtualMachineImageId", "sharedGalleryImageId", "commun
 
 
 def _check_image(image: Mapping[str, Any]) -> None:
-    """Reject an incomplete image, and one whose publisher has no images for Batch: a typing error.
+    """Reject an incomplete image, and an image whose publisher has no images for Batch.
 
     Raises:
         Fault: ``InvalidPropertyValue`` with the recorded message.
@@ -399,7 +399,7 @@ _NO_SUBSCRIPTION = "/subscriptions/00000000-0000-0000-0000-000000000000/"
 
 
 def _check_subscription(name: str, settings: Mapping[str, Any]) -> None:
-    """Reject a resource of the subscription with the id zero, which cannot exist.
+    """Reject a resource of the subscription with the id zero, which does not exist.
 
     Raises:
         Fault: ``InvalidPropertyValue`` with the recorded message.

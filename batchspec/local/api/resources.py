@@ -1,7 +1,7 @@
-"""What operations share: context, the resources they name, lists, common properties, statistics.
+"""Shared parts of operations: context, lookup of resources, lists, common properties, statistics.
 
-Statistics (``$expand=stats``) are sums of the records in the store. The usage of a process is known
-after it has ended. Bytes are those of disks; operations are calls to read and write, of any file.
+Statistics (``$expand=stats``) are sums of the records in the store. They include a process after it
+has ended. Bytes are disk traffic; operations are read and write calls of any file.
 """
 
 from __future__ import annotations
@@ -56,10 +56,11 @@ _UNKNOWN_START = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What every operation needs; ``base_url`` has no trailing slash, ``faults`` has the quotas.
+    """The context of every operation.
 
-    ``storage`` is the auto-storage account, ``started`` when the service started. ``entra_only``:
-    the key of the account is refused.
+    ``base_url`` has no trailing slash. ``faults`` contains the quotas. ``storage`` is the
+    auto-storage account, ``started`` the start time of the service. With ``entra_only``, the
+    account refuses its key.
     """
 
     store: Store
@@ -80,7 +81,7 @@ class Context:
         return node_root(self.data, pool_id, node_id)
 
     def reached(self, kind: QuotaKind, count: Callable[[], int]) -> bool:
-        """Whether a quota of the account is reached; ``count`` counts what it limits."""
+        """Whether a quota of the account is reached; ``count`` returns the current number."""
         limit = self.faults.quota(kind)
         return limit is not None and count() >= limit
 
@@ -106,7 +107,7 @@ def check_id(name: str, value: str) -> str:
 
 
 def find_pool(context: Context, request: Request) -> Pool:
-    """The pool of the request, its conditions checked.
+    """The pool of the request; checks the conditional headers.
 
     Raises:
         Fault: ``PoolNotFound``, ``ConditionNotMet``.
@@ -133,7 +134,7 @@ def find_node(context: Context, request: Request) -> Node:
 
 
 def find_schedule(context: Context, request: Request) -> Schedule:
-    """The job schedule of the request, its conditions checked.
+    """The job schedule of the request; checks the conditional headers.
 
     Raises:
         Fault: ``JobScheduleNotFound``, ``ConditionNotMet``.
@@ -146,7 +147,7 @@ def find_schedule(context: Context, request: Request) -> Schedule:
 
 
 def find_job(context: Context, request: Request) -> Job:
-    """The job of the request, its conditions checked.
+    """The job of the request; checks the conditional headers.
 
     Raises:
         Fault: ``JobNotFound``, ``ConditionNotMet``.
@@ -166,7 +167,7 @@ def find_parent_job(context: Context, request: Request) -> Job:
 
 
 def find_task(context: Context, request: Request) -> Task:
-    """The task of the request, its conditions checked.
+    """The task of the request; checks the conditional headers.
 
     Raises:
         Fault: ``JobNotFound``, ``TaskNotFound``, ``ConditionNotMet``.
@@ -190,10 +191,10 @@ def find_parent_task(context: Context, request: Request) -> Task:
 
 
 def next_state(machine: StateMachine[S], verb: str, state: S) -> S:
-    """What ``verb`` makes of ``state``.
+    """The state after ``verb`` in ``state``.
 
     Raises:
-        Fault: the state machine does not allow it.
+        Fault: the state machine refuses ``verb`` in this state.
     """
     answer = machine.next_state(verb, state)
     if isinstance(answer, Refusal):
@@ -246,8 +247,8 @@ def _json(column: str, path: str, kind: FieldType) -> Column:
     value = f"json_extract({column}, '$.{path}')"
     if kind is not FieldType.TIME:
         return Column(value, kind)
-    # Columns of times have microseconds since 1970; here they are text. SQLite rounds to
-    # milliseconds, so that the fraction is read separately.
+    # Columns of times contain microseconds since 1970; JSON contains text. SQLite rounds seconds to
+    # milliseconds, so the fraction is read separately.
     offset = f"iif(length({value}) > 19 AND substr({value}, -6, 1) IN ('+', '-'), "
     offset += f"substr({value}, -6), '')"
     seconds = f"strftime('%s', substr({value}, 1, 19) || {offset})"
@@ -309,7 +310,7 @@ TASK_COLUMNS: Columns = {
 
 
 def read_page(request: Request, columns: Columns, most: int = MAX_RESULTS) -> Page:
-    """The requested page, plus one row that shows whether there is a next page.
+    """The requested page, plus one row that shows whether a next page exists.
 
     Raises:
         Fault: ``maxresults``, ``$filter`` or ``$skiptoken`` is invalid.
@@ -335,7 +336,7 @@ def page_reply(
     model: str,
     metadata: str,
 ) -> Reply:
-    """The reply with a page of rows; ``key`` returns the sort key of a row."""
+    """The reply with a page of rows. ``key`` returns the sort key of a row."""
     shown = rows[: page.limit - 1]
     link = request.next_link(key(shown[-1])) if len(rows) > len(shown) else None
     return list_reply(request, model, [write(row) for row in shown], metadata, link)
@@ -344,7 +345,7 @@ def page_reply(
 def items_page(
     request: Request, model: str, items: Sequence[Mapping[str, Any]], metadata: str
 ) -> Reply:
-    """One page of a list that is not in the store."""
+    """The reply with one page of a list that is not in the store."""
     shown, link = request.numbered_page(items)
     return list_reply(request, model, shown, metadata, link)
 
@@ -357,14 +358,25 @@ def filtered(
     Raises:
         Fault: the ``$filter`` is invalid.
     """
+    return list(filter(read_filter(request, kinds), items))
+
+
+def read_filter(
+    request: Request, kinds: Mapping[str, FieldType]
+) -> Callable[[Mapping[str, Any]], bool]:
+    """Whether an item matches the request's filter; always true without a filter.
+
+    Raises:
+        Fault: the ``$filter`` is invalid.
+    """
     tree = request.filter()
     if tree is None:
-        return list(items)
+        return lambda _: True
     try:
         fitted = bind_fields(tree, kinds)
     except QueryError as error:
         raise bad_query("$filter", request.query["$filter"], error.reason) from None
-    return [item for item in items if matches_filter(fitted, item)]
+    return lambda item: matches_filter(fitted, item)
 
 
 def common_properties(record: Pool | Job | Schedule, url: str) -> dict[str, Any]:
@@ -447,9 +459,9 @@ def task_stats(context: Context, task: Task, now: datetime) -> dict[str, Any]:
 
 
 def pool_stats(context: Context, pool: Pool, now: datetime) -> dict[str, Any]:
-    """``stats`` of a pool: the core time of dedicated nodes, also of those that have left it.
+    """``stats`` of a pool: the core time of all its dedicated nodes, past and present.
 
-    Resources that were not measured yet are those of an empty range of time.
+    Before the first measurement, the resource statistics are zero.
     """
     alive = context.store.nodes.dedicated_time(pool, now) * cores_of(pool.body["vmSize"])
     span = {"startTime": write_time(pool.created), "lastUpdateTime": write_time(now)}
@@ -463,7 +475,7 @@ def pool_stats(context: Context, pool: Pool, now: datetime) -> dict[str, Any]:
 
 
 def _resources(used: Resources) -> dict[str, Any]:
-    """The resource statistics of a pool: from its first nodes until the last measurement."""
+    """The resource statistics of a pool, from its first nodes to the last measurement."""
     return {
         "startTime": write_time(used.since),
         "lastUpdateTime": write_time(used.until),

@@ -1,7 +1,7 @@
-"""The route table: every operation of the protocol, its handler and how far it is supported.
+"""The route table: every operation of the protocol, its handler and its level of support.
 
 ``docs/compatibility.md`` is generated from this table. An operation without a handler answers 501
-with its name.
+with the name of the operation.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ Support = Literal["full", "partial", "not supported"]
 class Route:
     """One operation: its name in the Python SDK, method, path and handler.
 
-    ``note`` describes what is missing of a partial operation, or why one is not supported.
+    ``note`` describes the missing part of a partial operation, or why an operation is not
+    supported.
     """
 
     operation: str
@@ -50,16 +51,16 @@ _POOL, _NODE = "/pools/{poolId}", "/pools/{poolId}/nodes/{nodeId}"
 _JOB, _TASK = "/jobs/{jobId}", "/jobs/{jobId}/tasks/{taskId}"
 _SCHEDULE = "/jobschedules/{jobScheduleId}"
 _CERTIFICATE = "/certificates()"
-_STATS = "`$expand=stats`: I/O operations are read and write calls, also those of cached files"
+_STATS = "`$expand=stats`: I/O operations are read and write calls, cached files included"
 _POOL_STATS = "`$expand=stats`: `resourceStats` describe this machine while the pool has nodes"
 _METRICS = (
     "samples of processors, memory, disks and networks describe this machine, for all nodes; "
-    "there are no samples of `$WallClockSeconds`"
+    "`$WallClockSeconds` has no samples"
 )
 _USERS = "`isAdmin` has an effect if the service runs as root; see `docs/local.md`"
 _IMAGES = f"{len(IMAGES)} common images; a pool can name other images of the same publishers"
 _LOGS = "one file, `agent-debug.log`, for any time range: the runs and states of the node"
-_EXTENSIONS = "extensions of the pool are shown as failed: nodes are not virtual machines"
+_EXTENSIONS = "extensions of the pool show as failed: nodes are not virtual machines"
 
 
 def _settings(kind: str) -> str:
@@ -76,7 +77,7 @@ ROUTES: tuple[Route, ...] = (
     Route("get_application", "GET", "/applications/{applicationId}",
           account.get_application),
     Route("list_pool_usage_metrics", "GET", "/poolusagemetrics", account.list_pool_usage_metrics,
-          note="retired, as in the real service: `PoolUsageMetricAPIRetired`"),
+          note="retired, as in Azure Batch: `PoolUsageMetricAPIRetired`"),
     Route("create_pool", "POST", "/pools", pools.create_pool, "partial",
           _settings("pool")),
     Route("list_pools", "GET", "/pools", pools.list_pools, "partial", _POOL_STATS),
@@ -169,7 +170,7 @@ ROUTES: tuple[Route, ...] = (
           nodes.enable_node_scheduling),
     Route("get_node_remote_login_settings", "GET", _NODE + "/remoteloginsettings",
           nodes.get_node_remote_login_settings,
-          note="that of the node; 409 `OperationNotValidOnNode` without the extra `local`"),
+          note="409 `OperationNotValidOnNode` without the extra `local`"),
     Route("upload_node_logs", "POST", _NODE + "/uploadbatchservicelogs",
           nodes.upload_node_logs, "partial", _LOGS),
     Route("list_nodes", "GET", _POOL + "/nodes", nodes.list_nodes),
@@ -218,7 +219,7 @@ class Match:
 
 
 class RouteTable:
-    """Finds the routes of requests by method and path; paths are compared in any case."""
+    """Finds the routes of requests by method and path; paths are case-insensitive."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         templates: dict[tuple[str, ...], dict[str, Route]] = {}
@@ -264,7 +265,7 @@ def find_route(method: str, path: str) -> Match:
     segments = path.strip("/").split("/")
     files_at = _files_at(segments)
     if files_at is not None:
-        # The rest is the path of one file, whether or not its slashes are encoded.
+        # The rest is the path of one file; its slashes may be encoded or not.
         segments = [*segments[:files_at], "/".join(segments[files_at:])]
     try:
         match = _TABLE.find(method, segments)

@@ -1,7 +1,7 @@
-"""Settings of pools, jobs and tasks: what has no effect, and the defaults of all kinds of tasks.
+"""Settings of pools, jobs and tasks: the defaults of all kinds of tasks, properties without effect.
 
-``docs/compatibility.md`` is generated from the table. No property is ignored silently: it is
-implemented, or listed in ``WITHOUT_EFFECT`` (stored and returned, with no effect on this machine).
+``docs/compatibility.md`` is generated from the table. Each property is implemented, or listed in
+``WITHOUT_EFFECT``: it is stored and returned, and has no effect on this machine.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _is_url(text: str) -> bool:
 
 
 def complete_identity(identity: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """The user identity of a task with defaults: the pool's non-admin auto-user."""
+    """The user identity of a task with defaults: the non-admin auto-user of the pool."""
     if not identity:
         return _IDENTITY
     if "username" in identity:
@@ -84,7 +84,7 @@ def complete_start_task(task: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def in_order(body: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """``body`` with ``names`` first, in that order, without empty lists, as the service does."""
+    """``body`` in the service's order: ``names`` first, without empty lists."""
     ordered = {name: body[name] for name in names if name in body}
     ordered |= {name: value for name, value in body.items() if name not in ordered}
     return {name: value for name, value in ordered.items() if value != []}
@@ -94,7 +94,7 @@ _FIRST = ("id", "displayName", "commandLine", "resourceFiles", "outputFiles", "e
 
 
 def complete_job_manager(body: Mapping[str, Any], max_retries: int) -> dict[str, Any]:
-    """The job manager task of job settings ``body`` with defaults; empty if there is none.
+    """The job manager task of job settings ``body`` with defaults; empty for other jobs.
 
     ``max_retries`` is the retry count of the job, which the task inherits.
 
@@ -124,7 +124,7 @@ MAX_RELEASE = "PT15M"
 
 
 def complete_preparation_and_release(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The preparation and release task of job settings ``body`` with defaults, where present.
+    """The preparation and release task in job settings ``body``, with defaults.
 
     Raises:
         Fault: a setting is invalid.
@@ -209,7 +209,7 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
         "networkConfiguration/enableAcceleratedNetworking": _NETWORK,
         "virtualMachineConfiguration/imageReference": f"{_SYSTEM} for every image",
         "virtualMachineConfiguration/nodeAgentSKUId": (
-            "there is one node agent; the name only shows whether the image is a Windows image"
+            "all nodes have the same agent; the name only shows whether the image is for Windows"
         ),
         "virtualMachineConfiguration/windowsConfiguration": "there are no Windows nodes",
         "virtualMachineConfiguration/dataDisks": (

@@ -1,6 +1,6 @@
-"""Tasks: operations, validation and defaults, and their JSON.
+"""Tasks: operations, validation, defaults, JSON.
 
-Defaults and the order of properties are those of recorded replies.
+Recorded replies have the same defaults and the same order of properties.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def list_tasks(context: Context, request: Request) -> Reply:
     job = find_parent_job(context, request)
     page = read_page(request, TASK_COLUMNS)
     stats, names = request.expands_stats(), request.select("BatchTask")
-    # Clients poll states to show progress; settings are not decoded for that.
+    # Clients poll states to show progress; these requests do not need the decoded settings.
     bodies = names is None or not names <= SERVICE_PROPERTIES
     return page_reply(
         request,
@@ -120,7 +120,7 @@ def get_task(context: Context, request: Request) -> Reply:
 
 
 def replace_task(context: Context, request: Request) -> Reply:
-    """``PUT /jobs/{jobId}/tasks/{taskId}``: replace the constraints; missing ones are reset."""
+    """``PUT /jobs/{jobId}/tasks/{taskId}``: replace the constraints; reset missing constraints."""
     given = request.parse_body("BatchTask")
     task = find_task(context, request)
     job = find_parent_job(context, request)
@@ -151,13 +151,13 @@ def reactivate_task(context: Context, request: Request) -> Reply:
 
 
 def delete_task(context: Context, request: Request) -> Reply:
-    """``DELETE .../tasks/{taskId}``: takes effect at once; the engine ends the process later."""
+    """``DELETE .../tasks/{taskId}``: delete the task; the engine ends its process later."""
     context.store.tasks.delete(find_task(context, request), request.now)
     return empty_reply(200, None)
 
 
 def list_subtasks(context: Context, request: Request) -> Reply:
-    """``GET .../subtasksinfo``: empty for a task that is not multi-instance."""
+    """``GET .../subtasksinfo``: empty unless the task is a multi-instance task."""
     start = request.start()
     found = context.store.subtasks.of(find_parent_task(context, request))
     end = start + MAX_RESULTS
@@ -323,7 +323,7 @@ def _dependencies(
     needs = tuple(depends.get("taskIds", ()))
     ranges = tuple((part["start"], part["end"]) for part in depends.get("taskIdRanges", ()))
     if (needs or ranges) and not job.body["usesTaskDependencies"]:
-        # The reference has TaskDependenciesNotSpecifiedOnJob; see contract 12.
+        # The REST reference lists TaskDependenciesNotSpecifiedOnJob; see contract 12.
         raise Fault("UnsupportedProperty", ("PropertyName", "dependsOn"))
     if sum(map(len, needs)) > MAX_DEPENDENCY_CHARACTERS:
         raise Fault("TaskDependencyListTooLong")
@@ -340,7 +340,7 @@ def serialize_task(context: Context, task: Task) -> dict[str, Any]:
     if "displayName" in body:
         shown["displayName"] = body["displayName"]
     shown |= {
-        "url": f"{context.base_url}/jobs/{task.job_id}/tasks/{task.id}",
+        "url": _url(context, task),
         "eTag": etag_of(task.modified),
         "creationTime": write_time(task.created),
         "lastModified": write_time(task.modified),
