@@ -218,8 +218,11 @@ class Tasks(Protocol):
         """
         ...
 
-    def list_ids(self, job_id: str) -> AsyncIterator[str]:
-        """The ids of all tasks of a job."""
+    def list_ids(self, job_id: str, first: str = "", before: str = "") -> AsyncIterator[str]:
+        """The ids of the tasks of a job, from ``first`` to the last one before ``before``.
+
+        An empty text is no limit. The service decides how ids are sorted.
+        """
         ...
 
     def list_bodies(self, job_id: str) -> AsyncIterator[Record]:

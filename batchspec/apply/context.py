@@ -11,13 +11,14 @@ import asyncio
 from array import array
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TypeAlias
 
+from batchspec.apply.concurrency import for_each
 from batchspec.apply.events import Emit, Outcome, StepProgress
 from batchspec.apply.monitor import Monitor
 from batchspec.apply.ports import World
@@ -192,8 +193,50 @@ async def _notify(upload: _Upload) -> None:
         upload.changed.notify_all()
 
 
-_ATTEMPTS = 3
+_ATTEMPTS = 4
 """How often the tasks are listed, in case the list lags behind."""
+_AT_ONCE = 16
+"""How many parts of the list are read at the same time."""
+_PART, _PARTS = 800, 64
+"""How many ids a part has, so that it is one page (1,000) if it is larger than expected, and how
+many parts there are at the most: then a part has several pages."""
+_SAMPLE, _STRIDE = 2000, 8
+"""How many ids are kept at the most; at first one of so many."""
+_Range: TypeAlias = tuple[str, str]
+"""The first id, and the first id after it; an empty text is no limit."""
+_WHOLE: Sequence[_Range] = (("", ""),)
+
+
+@dataclass(slots=True)
+class _Ids:
+    """The digests of ids in the order of their submission, and every ``stride``-th id."""
+
+    digests: array[int] = field(default_factory=lambda: array("Q"))
+    sample: list[str] = field(default_factory=list)
+    stride: int = _STRIDE
+
+    def add(self, ids: Iterable[str]) -> None:
+        """Add ids."""
+        for name in ids:
+            if len(self.digests) % self.stride == 0:
+                self.sample.append(name.lower())
+            self.digests.append(_digest(name))
+        if len(self.sample) > _SAMPLE:
+            del self.sample[1::2]
+            self.stride *= 2
+
+    def ranges(self) -> Sequence[_Range]:
+        """Ranges that together contain every id, each with about as many of these ids.
+
+        This does not depend on the order in which the service sorts ids: an id that is not before
+        one limit, but before the next, is between the two.
+        """
+        parts = min(_PARTS, -(-len(self.digests) // _PART))
+        if parts < 2:
+            return _WHOLE
+        ordered = sorted(set(self.sample))
+        bounds = (ordered[len(ordered) * number // parts] for number in range(1, parts))
+        return tuple(pairwise(("", *dict.fromkeys(bounds), "")))
 
 
 @dataclass(slots=True)
@@ -201,14 +244,14 @@ class SubmittedIds:
     """The ids of the tasks that a run has submitted, by job.
 
     Of each id, an 8-byte digest is kept; before the job is closed, its task ids are listed and
-    compared. A million tasks take 8 MB and a thousand requests.
+    compared. A million tasks take 8 MB and a thousand requests, several at a time.
     """
 
-    _digests: dict[str, array[int]] = field(default_factory=dict)
+    _ids: dict[str, _Ids] = field(default_factory=dict)
 
     def add(self, job: str, ids: Iterable[str]) -> None:
         """Add the ids of tasks that the service has accepted."""
-        self._digests.setdefault(job, array("Q")).extend(map(_digest, ids))
+        self._ids.setdefault(job, _Ids()).add(ids)
 
     async def verify(self, job: str, world: World) -> int:
         """Check that the job contains all tasks added since the last check; their number.
@@ -216,30 +259,42 @@ class SubmittedIds:
         Raises:
             ServiceError: some are missing.
         """
-        digests = self._digests.pop(job, array("Q"))
+        ids = self._ids.pop(job, _Ids())
         # Sorted, because an array takes a tenth of the memory of a set; equal ids are adjacent.
-        expected = array("Q", (digest for digest, _ in groupby(sorted(digests))))
+        expected = array("Q", (digest for digest, _ in groupby(sorted(ids.digests))))
         if not expected:
             return 0
-        missing = 0
+        missing, ranges = 0, ids.ranges()
         for attempt in range(_ATTEMPTS):
             if attempt:
                 await world.clock.sleep(world.shortest_poll_interval)
                 world.cancellation.check()
-            missing = await _count_missing(job, expected, world)
+            missing = await _count_missing(job, expected, ranges, world)
             if not missing:
                 return len(expected)
+            ranges = _WHOLE
         raise _missing(job, missing, len(expected))
 
 
-async def _count_missing(job: str, expected: array[int], world: World) -> int:
-    """How many of these digests are of no task of the job."""
+async def _count_missing(
+    job: str, expected: array[int], ranges: Sequence[_Range], world: World
+) -> int:
+    """How many of these digests are of no task that the service lists in these ranges of ids."""
     found = bytearray(len(expected))
-    async for name in world.account.tasks.list_ids(job):
-        digest = _digest(name)
-        at = bisect_left(expected, digest)
-        if at < len(expected) and expected[at] == digest:
-            found[at] = 1
+
+    async def read(ids: _Range) -> None:
+        async for name in world.account.tasks.list_ids(job, *ids):
+            digest = _digest(name)
+            at = bisect_left(expected, digest)
+            if at < len(expected) and expected[at] == digest:
+                found[at] = 1
+
+    try:
+        await for_each(ranges, read, workers=_AT_ONCE, cancellation=world.cancellation)
+    except ServiceError as error:
+        # The service refuses the filter; what it has not listed counts as missing.
+        if error.status != 400 or ranges is _WHOLE:
+            raise
     return found.count(0)
 
 

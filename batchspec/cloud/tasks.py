@@ -198,12 +198,12 @@ class Tasks:
             if not (missing_ok and error.status == 404):
                 raise
 
-    async def list_ids(self, job_id: str) -> AsyncIterator[str]:
-        """The ids of all tasks of the job, streamed."""
-        path = f"/jobs/{path_segment(job_id)}/tasks"
-        with translated(f"job {job_id}"):
-            async for task in list_items(self._connection.client, path, select=("id",)):
-                yield str(task["id"])
+    async def list_ids(self, job_id: str, first: str = "", before: str = "") -> AsyncIterator[str]:
+        """The ids of the tasks of the job, from ``first`` to the last one before ``before``."""
+        limits = ((f"id ge '{first}'", first), (f"id lt '{before}'", before))
+        where = " and ".join(term for term, limit in limits if limit)
+        async for task in self._list(job_id, where, ("id",)):
+            yield str(task["id"])
 
     async def list_bodies(self, job_id: str) -> AsyncIterator[Record]:
         """Every task of the job with all its properties, streamed."""

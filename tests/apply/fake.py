@@ -232,10 +232,11 @@ class FakeTasks(FakeResource):
                 ids.append(name)
         return answers
 
-    async def list_ids(self, job_id: str) -> AsyncIterator[str]:
-        await self.account.call("tasks.list_ids", job_id)
+    async def list_ids(self, job_id: str, first: str = "", before: str = "") -> AsyncIterator[str]:
+        await self.account.call("tasks.list_ids", " ".join(filter(None, (job_id, first, before))))
         for name in self.account.task_ids.get(job_id, ()):
-            yield name
+            if name.lower() >= first and not (before and name.lower() >= before):
+                yield name
 
     async def list(self, job_id: str) -> AsyncIterator[TaskFacts]:
         for name in tuple(self.account.task_ids.get(job_id, ())):

@@ -454,3 +454,20 @@ async def test_only_the_ids_of_tasks_are_requested(cloud: AccountClient, server:
     server.on("GET", "/jobs/j/tasks", first, Reply(body={"value": [{"id": "c"}]}))
     assert [name async for name in cloud.tasks.list_ids("j")] == ["a", "B", "c"]
     assert server.asked[0].query["$select"] == "id"
+
+
+@pytest.mark.parametrize(
+    ("first", "before", "where"),
+    [
+        ("a-1", "b", "id ge 'a-1' and id lt 'b'"),
+        ("", "b", "id lt 'b'"),
+        ("a-1", "", "id ge 'a-1'"),
+        ("", "", None),
+    ],
+)
+async def test_the_ids_of_a_range_are_filtered_by_the_service(
+    cloud: AccountClient, server: Scripted, first: str, before: str, where: str | None
+) -> None:
+    server.on("GET", "/jobs/j/tasks", Reply(body={"value": [{"id": "a-1"}]}))
+    assert [name async for name in cloud.tasks.list_ids("j", first, before)] == ["a-1"]
+    assert server.asked[0].query.get("$filter") == where
