@@ -355,7 +355,7 @@ LOCAL = ErrorGroup(
             "identities-unreadable",
             "The rights of managed identities in the data folder are not valid",
             "The service would give nodes other rights than intended.",
-            "Write one identity a line: `NAME = CONTAINER:read, CONTAINER:write`.",
+            "Write one identity per line: `NAME = CONTAINER:read, CONTAINER:write`.",
         ),
         ErrorCode(
             "data-locked",

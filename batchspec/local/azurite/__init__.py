@@ -1,6 +1,6 @@
 """Azurite, the Azure Storage emulator: Node.js, installation, one running server.
 
-In: `Settings`. Out: an installation and its server process. The daemon restarts it.
+In: `Settings`. Out: an installation and its server process. The daemon restarts the process.
 """
 
 from batchspec.local.azurite.installation import (

@@ -1,8 +1,8 @@
 """Node.js for Azurite, and the installation of Azurite from npm, once for each lock file.
 
-The lock file pins every package by its hash. Telemetry and SQL drivers, which are never enabled,
-are replaced by an empty stub, which saves three quarters of time and disk space. An installation is
-created in a temporary folder and renamed, so that it is always complete.
+The lock file pins every package by its hash. An empty stub replaces telemetry and SQL drivers,
+which are never enabled; this saves three quarters of the time and the disk space. An installation
+is created in a temporary folder and then renamed, so that it is always complete.
 """
 
 from __future__ import annotations
@@ -41,10 +41,12 @@ class NodeJs:
     executable: Path
 
     def npm(self, search_path: str) -> Path:
-        """The ``npm-cli.js`` for this Node.js: its own, that of the wheel, or the one on the path.
+        """The ``npm-cli.js`` for this Node.js.
+
+        The npm of this Node.js precedes the npm on the path, which precedes the npm of the wheel.
 
         Raises:
-            LocalError: there is none (``no-npm``).
+            LocalError: npm is missing (``no-npm``).
         """
         for candidate in _npm_candidates(self.executable, search_path):
             if candidate.is_file():
@@ -57,14 +59,14 @@ class NodeJs:
 
 
 def find_nodejs(settings: Settings) -> NodeJs:
-    """The Node.js to use: ``BATCHSPEC_NODE``, else the wheel's, else the one on the path.
+    """The Node.js to use: from ``BATCHSPEC_NODE``, else from the wheel, else from the path.
 
-    The wheel comes before the path, so that every machine uses the same Node.js. Its version is
-    fixed by the package requirement and is not queried, which saves a process at each start.
+    The wheel precedes the path, so that every machine uses the same Node.js. The package
+    requirement fixes its version; a start does not query the version, which saves a process.
 
     Raises:
-        LocalError: there is none (``no-node``), it is too old (``node-too-old``), or the selected
-            one does not run (``node-broken``).
+        LocalError: Node.js is missing (``no-node``), too old (``node-too-old``), or does not run
+            (``node-broken``).
     """
     if settings.node:
         return NodeJs(_checked(settings.node, "BATCHSPEC_NODE"))
@@ -83,15 +85,15 @@ def find_nodejs(settings: Settings) -> NodeJs:
 
 def _nodejs_advice() -> str:
     command = nodejs_command(Path(sys.prefix), sys.executable)
-    return f"Install one (61 MB): {command}; or set BATCHSPEC_NODE to the path of a Node.js"
+    return f"Install Node.js (61 MB): {command}; or set BATCHSPEC_NODE to its path"
 
 
 def nodejs_command(prefix: Path, python: str) -> str:
     """The command that adds Node.js to an installation of batchspec, as the extra ``local`` does.
 
-    ``prefix`` is the virtual environment, ``python`` its interpreter. Those that uv and pipx create
-    for a tool contain a file with its settings, and need not contain pip; nor does one of
-    ``uv venv``, which is named in its settings.
+    ``prefix`` is the virtual environment, ``python`` its interpreter. Environments of uv and pipx
+    can lack pip. A file in the environment identifies them: ``uv-receipt.toml`` for a tool of uv,
+    ``pipx_metadata.json`` for pipx, and the key ``uv`` in ``pyvenv.cfg`` for ``uv venv``.
     """
     package = shlex.quote(NODEJS_PACKAGE)
     if (prefix / "uv-receipt.toml").is_file() or _created_by_uv(prefix / "pyvenv.cfg"):
@@ -155,7 +157,7 @@ def _reason(error: Exception) -> str:
 def _npm_candidates(executable: Path, search_path: str) -> Iterator[Path]:
     cli = Path("node_modules/npm/bin/npm-cli.js")
     home = executable.resolve().parent
-    # The bin/npm of the wheel does not work (wheels do not keep links), so use the script.
+    # The bin/npm of the wheel does not work, since wheels do not keep links; use the script.
     yield home.parent / "lib" / cli
     yield home.parent / "share/nodejs/npm/bin/npm-cli.js"
     if found := shutil.which("npm", path=search_path):
@@ -165,7 +167,7 @@ def _npm_candidates(executable: Path, search_path: str) -> Iterator[Path]:
 
 
 SHIPPED = Path(__file__).parent
-"""The folder with ``package.json``, its lock and the stub."""
+"""The folder with ``package.json``, its lock file and the stub."""
 
 _FILES = ("package.json", "package-lock.json", ".npmrc", "stub/package.json", "stub/index.js")
 _ENTRY = Path("node_modules/azurite/dist/src/blob/main.js")
@@ -174,7 +176,7 @@ _STAGE = "stage-"
 _TIMEOUT = 600.0
 
 _ENVIRONMENT = {
-    # Trust the certificates of the system: those of company registries are installed there.
+    # Trust the certificates of the system, which include the certificates of company registries.
     "NODE_USE_SYSTEM_CA": "1",
     # With the default timeouts, a name server that does not answer takes 72 s to fail.
     "RES_OPTIONS": "timeout:2 attempts:2",
@@ -205,7 +207,7 @@ def pinned_version() -> str:
 
 
 def expected_installation(cache: Path) -> Installation:
-    """The installation of this release's Azurite in ``cache``, whether or not it exists."""
+    """The installation of this release's Azurite in ``cache``; it may not exist yet."""
     digest = hashlib.sha256((SHIPPED / "package-lock.json").read_bytes()).hexdigest()[:16]
     folder = cache / "azurite" / digest
     return Installation(folder, folder / _ENTRY, pinned_version())
@@ -219,13 +221,13 @@ def is_complete(installation: Installation) -> bool:
 def install(
     node: NodeJs, cache: Path, *, search_path: str, environ: dict[str, str], notify: Notify
 ) -> Installation:
-    """Install Azurite into ``cache`` unless it exists, which needs neither npm nor the network.
+    """Install Azurite into ``cache``. If it is already installed, no npm and no network is needed.
 
-    Several processes may call this at the same time: one installs, the others wait.
+    Several processes can call this at the same time: one installs, the others wait.
 
     Raises:
-        LocalError: there is no npm, the registry cannot be reached, the hash of a package is wrong,
-            or the folder cannot be written; the code and the log show which.
+        LocalError: npm is missing, the registry cannot be reached, the hash of a package is wrong,
+            or the folder cannot be written; the code and the log show the cause.
     """
     installation = expected_installation(cache)
     if is_complete(installation):
@@ -287,7 +289,7 @@ def _alone(path: Path, notify: Notify) -> Iterator[None]:
 
 
 def _clear(parent: Path, installation: Installation) -> None:
-    # This process has the lock, so every stage was left behind by a killed installation.
+    # This process has the lock: every stage belongs to a killed installation.
     for abandoned in parent.glob(f"{_STAGE}*"):
         shutil.rmtree(abandoned)
     if installation.folder.exists():
@@ -409,7 +411,7 @@ def _mismatched(text: str, lock: dict[str, Any]) -> str:
 
 
 def _relevant(lines: Iterable[str]) -> tuple[str, ...]:
-    """The lines of npm about the failure, without stack traces and unrelated advice."""
+    """The lines of npm's output about the failure, without stack traces and unrelated advice."""
     return tuple(
         line
         for line in lines
@@ -419,7 +421,7 @@ def _relevant(lines: Iterable[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class AzuriteStatus:
-    """The Node.js that runs Azurite, the Azurite of this release, and whether it is installed."""
+    """The Node.js that runs Azurite, and the version and the installation of Azurite."""
 
     node: Path
     azurite: str
@@ -431,7 +433,7 @@ def azurite_status(settings: Settings) -> AzuriteStatus:
     """Find Node.js and Azurite without installing anything.
 
     Raises:
-        LocalError: there is no Node.js that can run Azurite, or no npm to install it with.
+        LocalError: no Node.js can run Azurite, or no npm can install it.
     """
     node = find_nodejs(settings)
     installation = expected_installation(settings.cache)

@@ -18,9 +18,9 @@ from batchspec.local.sas import delegation_seed
 from batchspec.local.startup import LocalError, last_lines
 
 STOP_SECONDS = 10.0
-"""Timeout of a graceful stop; a request in progress takes up to 6 s."""
+"""Timeout of a graceful stop in seconds; a request in progress takes up to 6 s."""
 START_SECONDS = 60.0
-"""Timeout of a start, which takes half a second on an idle machine."""
+"""Timeout of a start in seconds; a start takes half a second on an idle machine."""
 
 _READY = re.compile(
     rb"successfully listens on http://127\.0\.0\.1:(\d+)\n.*^SIGTERM is handled$",
@@ -36,7 +36,7 @@ _POLL = 0.01
 
 @dataclass(frozen=True, slots=True)
 class HttpsListener:
-    """An https port in addition to the http port; ``port`` is preferred, 0 is any free port.
+    """An https port in addition to the http port; ``port`` is its preferred number, 0 any free one.
 
     ``certificate``, its ``key`` and the certificate of the ``authority`` that issued it are files
     in PEM format.
@@ -55,8 +55,9 @@ class LaunchOptions:
     ``location`` is the folder of the blobs; ``None`` keeps them in memory. ``port`` 0 is any free
     port. ``account`` with ``key`` (base64) is the only account: the well-known development account
     does not exist. ``log`` receives all output. ``inherit`` are descriptors that Azurite inherits.
-    ``https`` is a second port; without it Azurite serves http only. ``token`` is the bearer token
-    that is accepted (empty: none is); with ``entra_only``, signatures of the key are refused.
+    ``https`` is a second port; without it Azurite serves http only. ``token`` is the accepted
+    bearer token; if it is empty, no token is accepted. With ``entra_only``, Azurite refuses
+    signatures made with the key.
     """
 
     node: NodeJs
@@ -91,18 +92,18 @@ class LaunchOptions:
             *(where or ["--inMemoryPersistence"]),
             "--silent",
             "--disableTelemetry",
-            # Current SDKs send api-versions that Azurite does not know yet and would reject
-            # (Azure/Azurite #2466, #2564, #2651).
+            # Without this option, Azurite rejects the api-versions of current SDKs (Azure/Azurite
+            # #2466, #2564, #2651).
             "--skipApiVersionCheck",
         ]
 
     def environment(self) -> dict[str, str]:
-        """Its complete environment: variables of this process cannot change its behaviour."""
+        """The complete environment. Other variables of this process do not reach Azurite."""
         kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
         if self.https:
             listener = asdict(self.https)
             kept["BATCHSPEC_HTTPS"] = json.dumps(listener, default=os.fspath)
-            # Azurite fetches the source of a copy, which may be one of its own https URLs.
+            # Azurite fetches the source of a copy, which can be an https URL of the same Azurite.
             kept["NODE_EXTRA_CA_CERTS"] = os.fspath(self.https.authority)
         authentication = {
             "account": self.account,
@@ -118,7 +119,7 @@ class LaunchOptions:
 
 
 class AzuriteServer:
-    """An Azurite that this process has started; it ends when this process ends."""
+    """An Azurite process that this process has started; it ends with this process."""
 
     def __init__(
         self, launch: LaunchOptions, process: subprocess.Popen[bytes], offset: int
@@ -129,9 +130,9 @@ class AzuriteServer:
 
     @classmethod
     def spawn(cls, launch: LaunchOptions, *, port: int) -> Self:
-        """Start it; it is ready when :meth:`wait_ready` returns.
+        """Start Azurite, which is ready when :meth:`wait_ready` returns.
 
-        On Linux the kernel ends the server when the thread that called this ends.
+        On Linux the kernel ends Azurite when the calling thread ends.
         """
         descriptor = os.open(launch.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         with os.fdopen(descriptor, "wb") as output:
@@ -144,25 +145,26 @@ class AzuriteServer:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 pass_fds=launch.inherit,
-                # Ctrl-C in a terminal must not end the blob store before its clients.
+                # Ctrl-C in a terminal must not end Azurite before its clients.
                 start_new_session=True,
                 preexec_fn=die_with_parent(),  # noqa: PLW1509  one prepared system call
             )
         return cls(launch, process, offset)
 
     def wait_ready(self, seconds: float = START_SECONDS) -> int:
-        """Wait until it answers, and return its port.
+        """Wait until Azurite is ready, and return its port.
 
-        It is ready when it handles SIGTERM, shortly after the line in its log: only then can it be
-        stopped without loss of data.
+        Azurite is ready when it handles SIGTERM, shortly after it has logged its address. From then
+        on it can be stopped without loss of data.
 
         Raises:
-            LocalError: it ended before it was ready (``azurite-port-taken``, ``azurite-damaged``,
-                ``azurite-exited``) or was not ready in time (``azurite-not-ready``).
+            LocalError: Azurite ended before it was ready (``azurite-port-taken``,
+                ``azurite-damaged``, ``azurite-exited``) or was not ready in time
+                (``azurite-not-ready``).
         """
         until = time.monotonic() + seconds
         while True:
-            # Check for its exit first: its output is then complete.
+            # Check for the exit before reading the output: after an exit the output is complete.
             ended = self.process.poll() is not None
             port = self._ready_port()
             if ended:
@@ -180,7 +182,7 @@ class AzuriteServer:
             time.sleep(_POLL)
 
     def stop(self, seconds: float = STOP_SECONDS) -> bool:
-        """Stop it gracefully; after ``seconds`` kill it, which can lose 5 s of writes.
+        """Stop Azurite gracefully; kill it after ``seconds``, which can lose 5 s of writes.
 
         Returns whether it stopped gracefully, with all data on disk.
         """
@@ -207,12 +209,12 @@ class AzuriteServer:
 
     @property
     def https_port(self) -> int | None:
-        """The https port of a ready Azurite; ``None`` if it serves http only."""
+        """The https port of a ready Azurite; ``None`` for http only."""
         found = _HTTPS_READY.search(self._output())
         return int(found[1]) if found else None
 
     def _exited(self) -> LocalError:
-        # The exit code is not useful: with an unknown option it exits with 0.
+        # The exit code is not useful: with an unknown option Azurite exits with 0.
         output = self._output().decode(errors="replace")
         log, lines = self.launch.log, output.splitlines()[-12:]
         if "EADDRINUSE" in output:

@@ -1,8 +1,8 @@
 """The control plane of the service: Azure Resource Manager for its account.
 
-In: a :class:`Context` and a request below ``/subscriptions``. Out: a reply, or an error. Pools,
-applications and quotas are those of the data plane: operations use its handlers and the same
-store. HTTP does not belong here.
+In: a :class:`Context` and a request below ``/subscriptions``. Out: a reply, or an error. The
+control plane and the data plane share pools, applications and quotas: operations use the functions
+of the data plane and the same store. HTTP does not belong here.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ _POOL = _ACCOUNT + "/pools/{poolName}"
 _APPLICATION = _ACCOUNT + "/applications/{applicationName}"
 _VERSION = _APPLICATION + "/versions/{versionName}"
 _REGION = _SUBSCRIPTION + _PROVIDER + "/locations/{locationName}"
-_SIZES = "cores, generation and end of support; the catalog has no memory and no disks"
+_SIZES = "cores, generation and end of support, without memory and disks"
 _PROPERTIES = "the same properties as `create_pool`; see below"
-_KEYS = "the keys are those of `batchspec local env`"
-_FIXED = "there is one account, which is created with the data folder"
+_KEYS = "`batchspec local env` prints the keys"
+_FIXED = "the service has one account, which is created with the data folder"
 
 
 def _missing(operation: str, method: str, path: str, note: str) -> Route:
@@ -95,7 +95,7 @@ CONTROL_PLANE_ROUTES: tuple[Route, ...] = (
     Route("location.list_supported_virtual_machine_skus", "GET", _REGION + "/virtualMachineSkus",
           account.list_skus, "partial", _SIZES),
 )  # fmt: skip
-"""The operations of the control plane that the service knows by name."""
+"""The operations of the control plane that the service knows."""
 
 
 _TABLE = RouteTable(CONTROL_PLANE_ROUTES)
@@ -105,7 +105,7 @@ def find_control_plane_route(method: str, path: str) -> Match:
     """The route of ``method`` and ``path`` (as sent, percent-encoded).
 
     Raises:
-        ArmError: there is none.
+        ArmError: no route matches.
     """
     try:
         match = _TABLE.find(method, path.strip("/").split("/"))

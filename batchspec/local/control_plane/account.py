@@ -1,11 +1,11 @@
-"""Operations on the account of the service, facts about its region, and application packages.
+"""Operations on the account, its region and its application packages.
 
-Properties and their order are those of recorded replies. Quotas are those of fault injection
-(``--chaos quota=4``); a quota that is not set is :data:`NO_LIMIT`, since nothing enforces it.
+Recorded replies have the same properties in the same order. Fault injection sets the quotas
+(``--chaos quota=4``); a quota that is not set is :data:`NO_LIMIT` and is not enforced.
 
-The data plane and the nodes see the same applications. A client uploads a package to the
-auto-storage account and activates it; activation copies it into the folder of the application, from
-which nodes install it. As recorded, activation does not look into the package.
+The data plane and the nodes use the same applications. A client uploads a package to the
+auto-storage account and activates it. Activation copies the package into the folder of the
+application, from which nodes install it. As recorded, activation does not open the package.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from batchspec.local.wire import (
 )
 
 NO_LIMIT = 1_000_000
-"""What the control plane shows for a quota that is not set."""
+"""The value of a quota that is not set."""
 ACCOUNTS_OF_REGION = 1
 
 
@@ -124,7 +124,7 @@ def _account(context: Context) -> dict[str, Any]:
 
 
 def _identity(context: Context) -> dict[str, Any]:
-    """The identity with which an account without keys signs in to its storage."""
+    """The identity of the account, with which an account without keys signs in to its storage."""
     if not context.entra_only:
         return {"type": "None"}
     return {"type": "SystemAssigned", "principalId": ZERO_ID, "tenantId": ZERO_ID}
@@ -169,7 +169,7 @@ def _skus() -> tuple[dict[str, Any], ...]:
 
 
 def _sku(size: str) -> dict[str, Any]:
-    """A size with those of the recorded capabilities that the catalog of sizes has."""
+    """A size with its capabilities, as far as the catalog of sizes contains them."""
     cores = str(vm_sizes.cores(size))
     generations = ",".join(f"V{number}" for number in (1, 2) if vm_sizes.boots(size, number))
     capabilities = {"vCPUs": cores, "HyperVGenerations": generations, "vCPUsAvailable": cores}
@@ -192,11 +192,11 @@ _PROPERTIES: Mapping[str, type] = {
 }
 _RESOURCE = frozenset({"id", "name", "type", "etag", "systemData", "tags", "properties"})
 _CONTAINER_NAME = 26
-"""How long the part of a container's name from the id of an application may be."""
+"""Maximum length of the application id in the name of a container."""
 
 
 def put_application(context: Context, request: Request) -> Reply:
-    """``PUT .../applications/{applicationName}``: create it, or change the given properties."""
+    """``PUT .../applications/{applicationName}``: create or update the application."""
     name = request.parameters["applicationName"]
     if not is_application_id(name):
         raise _bad_name("applicationName", name)
@@ -235,7 +235,7 @@ def list_applications(context: Context, request: Request) -> Reply:
 
 
 def delete_application(context: Context, request: Request) -> Reply | Callable[[], Reply]:
-    """``DELETE .../applications/{applicationName}``: 204 if there is none."""
+    """``DELETE .../applications/{applicationName}``: 204 if it does not exist."""
     record = context.applications.record(request.parameters["applicationName"])
     if record is None:
         return Reply(204)
@@ -270,7 +270,7 @@ def put_package(context: Context, request: Request) -> Reply | Callable[[], Repl
 
 
 def activate_package(context: Context, request: Request) -> Callable[[], Reply]:
-    """``POST .../versions/{versionName}/activate``: nodes can use the package from now on."""
+    """``POST .../versions/{versionName}/activate``: make the package available to nodes."""
     given = request.json() if request.body.strip() else {}
     if not isinstance(given, dict) or given.keys() - {"format"}:
         raise bad_body("The request body must be an object with the property 'format'.")
@@ -299,7 +299,7 @@ def activate_package(context: Context, request: Request) -> Callable[[], Reply]:
 
 
 def get_package(context: Context, request: Request) -> Reply:
-    """``GET .../versions/{versionName}``: with another URL each time, as recorded."""
+    """``GET .../versions/{versionName}``: each reply has another URL, as recorded."""
     record = _find(context, request)
     version = _find_version(record, request)
     return _package_reply(context, record, version.name, upload=record.allow_updates)
@@ -316,7 +316,7 @@ def list_packages(context: Context, request: Request) -> Reply:
 
 
 def delete_package(context: Context, request: Request) -> Reply | Callable[[], Reply]:
-    """``DELETE .../versions/{versionName}``: 204 if there is none; also the default version."""
+    """``DELETE .../versions/{versionName}``: even the default version; 204 if it does not exist."""
     record = context.applications.record(request.parameters["applicationName"])
     version = None if record is None else record.version(request.parameters["versionName"])
     if record is None or version is None:
@@ -382,13 +382,13 @@ def _bad_name(name: str, value: str) -> Fault:
 
 
 def _container_name(application: str) -> str:
-    """A new name of the recorded form: ``app-ID-`` and 32 hexadecimal digits."""
+    """A new container name of the recorded form: ``app-ID-`` and 32 hexadecimal digits."""
     name = re.sub(r"[_-]+", "-", application.lower())[:_CONTAINER_NAME].strip("-")
     return f"app-{name}-{uuid.uuid4().hex}" if name else f"app-{uuid.uuid4().hex}"
 
 
 def _fetch(storage: StorageAccount, url: str, target: Path) -> None:
-    """Copy the blob at ``url`` to ``target``, which is complete at any time."""
+    """Copy the blob at ``url`` to ``target``, which appears once it is complete."""
     file, name = tempfile.mkstemp(prefix=".package-", dir=target.parent)
     beside = Path(name)
     try:
@@ -411,7 +411,7 @@ def _delete(storage: StorageAccount, url: str) -> Reply:
 def _with_storage(
     storage: StorageAccount, request: Callable[[BlobClient], Awaitable[None]]
 ) -> None:
-    """Send a request to the storage; for a thread without an event loop."""
+    """Send a request to the storage from a thread without an event loop."""
 
     async def run() -> None:
         client = BlobClient(token=storage.token)
@@ -456,9 +456,9 @@ def _write(context: Context, record: ApplicationRecord) -> dict[str, Any]:
 def _write_package(
     context: Context, record: ApplicationRecord, version: ApplicationVersion, *, upload: bool
 ) -> dict[str, Any]:
-    """A version; the URL allows to write unless the application refuses updates (recorded).
+    """A version. With ``upload``, its URL allows writes (recorded).
 
-    It has no SAS if the account signs in to its storage ("autoStorage", authenticationMode).
+    The URL has no SAS if the account signs in to its storage with an identity.
     """
     properties: dict[str, Any] = {}
     storage = context.storage

@@ -1,8 +1,8 @@
 """The protocol of Azure Resource Manager: scopes, api-versions, the access token, errors.
 
-Errors of the Batch provider have ``target``, ``RequestId`` and ``Time`` as recorded; those of
-Resource Manager itself have not. No token of Microsoft Entra ID is checked here: a request carries
-the token of the data folder, so that other users of the machine cannot send one.
+Errors of the Batch provider have ``target``, ``RequestId`` and ``Time``, as recorded; errors of
+Resource Manager itself do not. The service checks no token of Microsoft Entra ID: requests carry
+the token of the data folder, which other users of the machine cannot read.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from batchspec.local.wire import Fault, Reply, stamped_message
 
 PROVIDER = "Microsoft.Batch"
 NEWEST_API_VERSION = "2025-06-01"
-"""The version whose form all replies have; that of azure-mgmt-batch 19."""
+"""The version of all replies, and of azure-mgmt-batch 19."""
 API_VERSIONS = ("2024-02-01", "2024-07-01", NEWEST_API_VERSION)
 
 JSON_TYPE = "application/json; charset=utf-8"
 
 
 class ArmError(Exception):
-    """An error of Resource Manager itself, or one of the Batch provider with ``target``.
+    """An error of Resource Manager itself, or with ``target`` an error of the Batch provider.
 
     ``details`` are pairs of code and message.
     """
@@ -47,7 +47,7 @@ def batch_error(status: int, code: str, message: str, *details: tuple[str, str])
 
 
 def is_control_plane(path: str) -> bool:
-    """Whether a request with this path (as sent) is one to Resource Manager."""
+    """Whether a request with this path (as sent) is for Resource Manager."""
     first = path.lstrip("/").partition("/")[0].lower()
     return first in {"subscriptions", "providers"}
 
@@ -56,7 +56,7 @@ def check_token(headers: Mapping[str, str], token: str) -> None:
     """Check that a request has ``token``, which must not be empty, as its bearer token.
 
     Raises:
-        ArmError: 401; the message contains neither of the two.
+        ArmError: 401; the message contains no token.
     """
     header = headers.get("authorization")
     if not header:
@@ -105,10 +105,10 @@ def check_api_version(query: Mapping[str, str], kind: str) -> None:
 
 
 def check_scope(parameters: Mapping[str, str], account: str) -> None:
-    """Check those of subscription, resource group, region and account that a request names.
+    """Check the subscription, resource group, region and account in the path of a request.
 
     Raises:
-        ArmError: one of them does not exist here.
+        ArmError: one of them does not exist.
     """
     subscription = parameters.get("subscriptionId", SUBSCRIPTION)
     if subscription.lower() != SUBSCRIPTION:
@@ -151,7 +151,7 @@ def resource_id(provider: str, kind: str, name: str) -> str:
 
 
 def error_reply(error: ArmError | Fault, request_id: str, now: datetime) -> Reply:
-    """The reply for an error, in the envelope of Resource Manager."""
+    """The reply for an error, in the form of Resource Manager."""
     if isinstance(error, Fault):
         message, details, target = error.sentence, error.values, "BatchAccount"
     else:

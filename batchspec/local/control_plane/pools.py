@@ -1,8 +1,8 @@
-"""Pools in the form of Resource Manager: their operations, and requests and replies in its names.
+"""Pools of Resource Manager: operations, and requests and replies with the names of this API.
 
-Operations write what the data plane's operations write, to the same store. Names and places are
-those of :mod:`batchspec.property_rules`; defaults, checks and records are the data plane's. Order
-and additions of a reply are those of recorded ones.
+Operations use the defaults, checks, records and store of the data plane.
+:mod:`batchspec.property_rules` converts names and places of properties. Recorded replies have the
+same properties in the same order.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from batchspec.property_rules import ForeignPropertyError, arm_names, arm_pool, 
 
 IDENTITY = "identity"
 TAGS = "resourceTags"
-"""Where the settings of a pool have the tags: as in api-versions before 2025-06-01."""
+"""The property of the tags in the settings of a pool, as in api-versions before 2025-06-01."""
 
 _READ_ONLY = frozenset(
     {
@@ -90,8 +90,9 @@ _IDENTITY_ID = re.compile(
 class PoolRequest:
     """A request that creates or changes a pool, in the form of the data plane.
 
-    ``settings`` are without those of the scale. ``identity`` and ``tags`` are ``None`` if the
-    request has none; an empty one removes. ``removed`` are the settings that an update removes.
+    ``scale`` contains the settings of the scale, ``settings`` all others. ``identity`` and ``tags``
+    are ``None`` if the request omits them; empty values remove them. ``removed`` are the settings
+    that an update removes.
     """
 
     settings: Mapping[str, Any]
@@ -111,7 +112,7 @@ def read_request(request: Request, *, new: bool) -> PoolRequest:
     """The request to create or replace a pool (``new``), or to update one.
 
     Raises:
-        Fault: as on the data plane, with the names and paths of Resource Manager.
+        Fault: as in the data plane, with the names and paths of Resource Manager.
     """
     body = request.json() if request.body.strip() else {}
     if not isinstance(body, dict):
@@ -192,7 +193,7 @@ def _identity(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _described(name: str) -> dict[str, str]:
-    """An identity with the ids that Microsoft Entra ID would have given it."""
+    """An identity with ids in place of those that Microsoft Entra ID assigns."""
     made = {
         kind: str(uuid.uuid5(uuid.NAMESPACE_URL, f"{kind}:{name.lower()}"))
         for kind in ("clientId", "principalId")
@@ -208,7 +209,7 @@ def _tags(given: Any) -> dict[str, str]:
 
 @contextmanager
 def property_paths(body: Mapping[str, Any]) -> Iterator[None]:
-    """Within it, faults about a property get its name and its path in ``body``."""
+    """Within this context, faults about a property get its name and its path in ``body``."""
     try:
         yield
     except Fault as fault:
@@ -242,7 +243,7 @@ def _members(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def pool_etag(pool: Pool) -> str:
-    """The ETag of a pool, which is weak at Resource Manager."""
+    """The ETag of a pool, which is weak in Resource Manager."""
     return f'W/"{etag_of(pool.modified)}"'
 
 
@@ -297,7 +298,7 @@ _OPTIONS = ("Requeue", "Terminate", "TaskCompletion", "RetainedData")
 
 
 def _resize(pool: Pool, shown: Mapping[str, Any]) -> dict[str, Any]:
-    """The last resize, which stays after its end. Recorded: no target of Spot nodes if it is 0."""
+    """The last resize, in progress or ended. Recorded: the target of Spot nodes is omitted if 0."""
     option = next(word for word in _OPTIONS if word.lower() == pool.deallocation)
     steady = pool.allocation is AllocationState.STEADY
     since = min(pool.modified, pool.allocation_since) if steady else pool.allocation_since
@@ -321,14 +322,14 @@ def _run(run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _error(error: Mapping[str, Any]) -> dict[str, Any]:
-    """An error of a resize or an evaluation; its values are details of the form of an error."""
+    """An error of a resize or an evaluation; its values become details."""
     shown = {"code": error["code"], "message": error["message"]}
     details = [{"code": each["name"], "message": each["value"]} for each in error.get("values", ())]
     return {**shown, **({"details": details} if details else {})}
 
 
 RETRY_AFTER = "1"
-"""Seconds between polls of a deletion; the real service asks for 15 (recorded)."""
+"""Seconds between polls of a deletion; Azure returns 15 (recorded)."""
 
 _TARGETS = ("targetDedicatedNodes", "targetLowPriorityNodes")
 _FILTER = {
@@ -427,7 +428,7 @@ def disable_auto_scale(context: Context, request: Request) -> Reply:
 
 
 def delete_pool(context: Context, request: Request) -> Reply:
-    """``DELETE .../pools/{poolName}``: long-running; 204 if there is no pool."""
+    """``DELETE .../pools/{poolName}``: a long-running operation; 204 if the pool does not exist."""
     pool = context.store.pools.get(request.parameters["poolName"])
     if pool is None:
         return Reply(204)
@@ -437,7 +438,7 @@ def delete_pool(context: Context, request: Request) -> Reply:
 
 
 def get_pool_operation(context: Context, request: Request) -> Reply:
-    """``GET .../poolOperationResults/{operation}``: 202 while a pool is being deleted, then 200."""
+    """``GET .../poolOperationResults/{operation}``: 202 during the deletion of a pool, then 200."""
     operation = request.parameters["operation"]
     verb, _, name = operation.partition("-")
     if verb != "delete" or not name:
@@ -462,7 +463,7 @@ def _find(context: Context, request: Request) -> Pool:
 
 
 def _check_match(request: Request, pool: Pool) -> None:
-    """Check ``If-Match``; other conditions do not exist at Resource Manager."""
+    """Check ``If-Match``; Resource Manager has no other conditions."""
     match = {name: value for name, value in request.headers.items() if name == "if-match"}
     check_conditions(match, pool.modified, reads=False)
 
@@ -480,10 +481,10 @@ def _change(
     scale: Mapping[str, Any],
     now: datetime,
 ) -> Pool:
-    """Set the settings of ``pool``, and scale it if ``scale`` differs from what it has.
+    """Set the settings of ``pool``, and scale the pool if its scale differs from ``scale``.
 
     Raises:
-        Fault: the pool is being deleted, has nodes although it must be empty, or is being resized.
+        Fault: the pool is being deleted or resized, or has nodes although it must be empty.
     """
     next_state(POOL, "update", pool.state)
     names = [*settings, *(name for name in pool.body if name not in settings)]

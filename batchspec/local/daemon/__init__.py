@@ -1,7 +1,7 @@
 """The process that runs the Batch service and Azurite: start, stop, status, data folder.
 
-In: `Settings`. Out: the `Endpoints` of a running service. :mod:`.serve` is the daemon itself; the
-other modules run in the processes that use it and must stay quick to import.
+In: `Settings`. Out: the `Endpoints` of a running service. :mod:`.serve` is the daemon itself. The
+other modules also run in client processes and must stay quick to import.
 """
 
 from importlib import import_module
@@ -58,7 +58,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # Few clients ask for variables of other clients.
+    # Only few processes need the variables for clients.
     if name not in {"Format", "env", "variables"}:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.client_access"), name)

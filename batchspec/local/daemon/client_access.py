@@ -1,4 +1,4 @@
-"""What clients need to find and trust the service: environment variables, certificate of https."""
+"""Environment variables by which clients find the service, and the certificate of https."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from batchspec.local.startup import LocalError
 Format = Literal["sh", "powershell", "dotenv", "json"]
 
 SAS_LIFETIME = timedelta(days=30)
-"""How long the SAS of :func:`variables` is valid, in real time."""
+"""The validity of the SAS of :func:`variables`, in real time."""
 
 _ALL_PERMISSIONS = "rwdlacuptf"
 
@@ -26,10 +26,10 @@ _ALL_PERMISSIONS = "rwdlacuptf"
 def variables(endpoints: Endpoints, now: datetime) -> dict[str, str]:
     """Environment variables for clients, with the names that they read.
 
-    The addresses are those of https, if the service has them. There are no keys and no SAS if the
-    accounts refuse them. The SAS is valid from ``now`` for
-    :data:`SAS_LIFETIME`. Sources of the names: the documentation of the Azure CLI, blobxfer and
-    rclone, and the sources of adlfs and of the Rust crate object_store (Polars, Delta Lake).
+    The addresses use https, if the service has https ports. Keys and the SAS are omitted if the
+    accounts refuse keys. The SAS is valid from ``now`` for :data:`SAS_LIFETIME`. Sources of the
+    names: the documentation of the Azure CLI, blobxfer and rclone, and the sources of adlfs and of
+    the Rust crate object_store (Polars, Delta Lake).
     """
     https = endpoints.https
     batch_url = https.batch_url if https else endpoints.batch_url
@@ -57,7 +57,7 @@ def variables(endpoints: Endpoints, now: datetime) -> dict[str, str]:
 
 
 def _keys(endpoints: Endpoints, blob_url: str, now: datetime) -> dict[str, str]:
-    """The variables with keys, and those with a SAS that is signed with one."""
+    """The variables with keys, and the variables with a SAS, which is signed with a key."""
     name, key = endpoints.blob_account, endpoints.blob_key
     expiry = sas_time(now + SAS_LIFETIME)
     sas_url = f"{blob_url}?{account_sas(name, key, _ALL_PERMISSIONS, 'sco', expiry)}"
@@ -68,7 +68,7 @@ def _keys(endpoints: Endpoints, blob_url: str, now: datetime) -> dict[str, str]:
         "AZURE_STORAGE_ACCOUNT_KEY": key,
         # azcopy and Storage Explorer, as an argument
         "AZURE_STORAGE_SAS_URL": sas_url,
-        # rclone: the remote `batchspec:`. With a key, rclone 1.60 accepts no address of this form.
+        # rclone: the remote `batchspec:`. rclone 1.60 accepts this form of address only with a SAS.
         "RCLONE_CONFIG_BATCHSPEC_TYPE": "azureblob",
         "RCLONE_CONFIG_BATCHSPEC_SAS_URL": sas_url,
         "BLOBXFER_STORAGE_ACCOUNT": name,
@@ -88,7 +88,7 @@ def env(endpoints: Endpoints, format: Format, now: datetime) -> str:  # noqa: A0
                 for name, value in pairs.items()
             ]
         case "dotenv":
-            # Quoted, since a connection string contains semicolons; no character needs escaping.
+            # Quoted, since a connection string contains semicolons. No value needs escapes.
             lines = [f'{name}="{value}"' for name, value in pairs.items()]
         case "json":
             lines = [json.dumps(pairs, indent=2)]
@@ -113,8 +113,9 @@ class Certificate:
     def of(cls, home: Home, account: str) -> Self:
         """The certificate of ``home``; created if it does not exist.
 
-        It is valid for the loopback address and for host names with the storage account
-        ``account``. The key of the authority is not kept, so that it cannot issue another one.
+        The certificate is valid for the loopback address and for host names with the storage
+        account ``account``. The key of the authority is discarded, so that the authority cannot
+        issue other certificates.
 
         Raises:
             LocalError: the folder cannot be written, or other users can read the key.
@@ -124,7 +125,7 @@ class Certificate:
         files = cls(folder / _CERTIFICATE, folder / _KEY, trust)
         with home.disk_errors():
             folder.mkdir(mode=0o700, exist_ok=True)
-            # The bundle is written last; a user may have deleted any file, such as an exposed key.
+            # The bundle is written last. Users can delete any file, such as an exposed key.
             if not all(path.is_file() for path in files._all):
                 files._create(account)
             private = is_private(files.key)
@@ -141,7 +142,8 @@ class Certificate:
         return self.certificate, self.key, self.trust.authority, self.trust.bundle
 
     def _create(self, account: str) -> None:
-        # Its import takes longer than that of the rest of the daemon, and only https needs it.
+        # Imported here, since only https needs it: the import takes longer than the import of the
+        # rest of the daemon.
         import trustme  # noqa: PLC0415
 
         authority = trustme.CA(organization_name="batchspec")
@@ -162,7 +164,7 @@ class Certificate:
 
 
 def _system_authorities() -> str:
-    """The certificates that this system trusts, in PEM format; those of Mozilla if it has none."""
+    """The certificates that this system trusts, or else those of Mozilla, in PEM format."""
     import ssl  # noqa: PLC0415  as trustme
 
     import certifi  # noqa: PLC0415

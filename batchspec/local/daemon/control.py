@@ -1,6 +1,6 @@
-"""Start, stop and reset the daemon from the process that needs it.
+"""Start, stop and reset the daemon from a client process.
 
-The daemon reports readiness to the process that started it: one line of JSON over a pipe.
+The daemon reports readiness to the process that starts it, as one line of JSON over a pipe.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class ReadinessReporter:
-    """The daemon's end of the pipe; only the first report is sent. ``None``: no report."""
+    """The daemon's end of the pipe; sends only the first report, and none if it is ``None``."""
 
     def __init__(self, descriptor: int | None) -> None:
         self._descriptor = descriptor
@@ -45,14 +45,14 @@ class ReadinessReporter:
         self._report({"ready": True})
 
     def failed(self, error: LocalError) -> None:
-        """Report why it does not start; without effect after :meth:`ready`."""
+        """Report why the service does not start; without effect after :meth:`ready`."""
         self._report({"error": error.to_json()})
 
     def _report(self, message: dict[str, Any]) -> None:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is None:
             return
-        # The service keeps running if the process that started it has ended.
+        # The service keeps running if the starting process has ended.
         with contextlib.suppress(BrokenPipeError):
             os.write(descriptor, json.dumps(message).encode() + b"\n")
         os.close(descriptor)
@@ -63,7 +63,7 @@ def await_readiness(descriptor: int, seconds: float) -> bool:
 
     Raises:
         LocalError: the error that the daemon reported.
-        TimeoutError: there was no report for ``seconds``.
+        TimeoutError: no report arrived within ``seconds``.
     """
     until = time.monotonic() + seconds
     received = b""
@@ -90,10 +90,10 @@ _START_POLL = 0.02
 
 @frozen
 class Demands:
-    """What a service that already runs must have to be used.
+    """The requirements on a service that is already running.
 
-    ``port`` 0 is any port of the Batch service, ``simulation`` ``None`` any simulation options.
-    ``https`` demands https ports.
+    ``port`` 0 accepts any port of the Batch service, ``simulation`` ``None`` any simulation
+    options. ``https`` requires https ports.
     """
 
     port: int = 0
@@ -102,12 +102,12 @@ class Demands:
 
 
 def start_daemon(settings: Settings, demands: Demands, *, notify: Notify) -> Endpoints:
-    """The running service of ``settings.data``; starts it if it does not run.
+    """The endpoints of the service of ``settings.data``; starts the service if necessary.
 
-    Several processes may call this at the same time: one starts the service, the others wait.
+    Several processes can call this at the same time: one starts the service, the others wait.
 
     Raises:
-        LocalError: it cannot be started, or runs with other options.
+        LocalError: the service cannot be started, or runs with other options.
     """
     home = Home(settings.data)
     if endpoints := _running(home, demands):
@@ -117,7 +117,7 @@ def start_daemon(settings: Settings, demands: Demands, *, notify: Notify) -> End
     with exclusive(home, notify):
         if endpoints := _await_running(home, demands):
             return endpoints
-        # Clients of a running service do not need it.
+        # Imported here, since clients of a running service do not need it.
         from batchspec.local.azurite import find_nodejs, install  # noqa: PLC0415
 
         node = find_nodejs(settings)
@@ -162,7 +162,7 @@ def exclusive(home: Home, notify: Notify) -> Iterator[None]:
 
 def _check_operations(simulation: Simulation) -> None:
     if any(rule.operation is not None for rule in simulation.faults.rules):
-        # Imported only here: the table of operations takes as long to load as all else together.
+        # Imported here, since the table of operations takes as long to load as all other modules.
         from batchspec.local.api import ROUTES  # noqa: PLC0415
         from batchspec.local.control_plane import CONTROL_PLANE_ROUTES  # noqa: PLC0415
 
@@ -171,11 +171,15 @@ def _check_operations(simulation: Simulation) -> None:
 
 
 def _running(home: Home, demands: Demands) -> Endpoints | None:
-    """The endpoints, if the daemon of ``home`` runs and is ready."""
+    """The endpoints, if the daemon of ``home`` is ready.
+
+    Raises:
+        LocalError: the service does not meet the ``demands``.
+    """
     with home.disk_errors():
         daemon = Process.read(home.daemon_lock) if held(home.daemon_lock) else None
     announcement = read_announcement(home)
-    if daemon is None or daemon.ending:  # a killed process keeps its lock a moment longer
+    if daemon is None or daemon.ending:  # a killed process keeps its lock until it is gone
         return None
     if announcement is None or announcement.pid != daemon.pid:
         return None
@@ -205,7 +209,7 @@ def _runs_otherwise(how: str) -> LocalError:
 
 
 def _await_running(home: Home, demands: Demands) -> Endpoints | None:
-    """As :func:`_running`, but wait for a daemon that is starting or stopping."""
+    """As :func:`_running`, but waits for a daemon that is starting or stopping."""
     until = time.monotonic() + _START_TIMEOUT
     while True:
         if endpoints := _running(home, demands):
@@ -255,10 +259,10 @@ def _spawn(home: Home, settings: Settings, node: NodeJs, port: int) -> None:
                 )
         finally:
             os.close(writer)
-        process.wait()  # it forks the daemon and ends at once
+        process.wait()  # the process forks the daemon and exits
         ready = await_readiness(reader, _START_TIMEOUT)
     except LocalError:
-        # The daemon is stopping; it has ended when the error is reported.
+        # Report the error once the daemon has stopped.
         wait_free(home.daemon_lock, _FAILED_START_SECONDS)
         raise
     except TimeoutError:
@@ -298,17 +302,17 @@ def _ended(home: Home) -> LocalError:
 
 
 _STOP_TIMEOUT = 45.0
-"""Seconds for a graceful stop: those of the service and of Azurite together."""
+"""Timeout in seconds of a graceful stop of the service and Azurite together."""
 _STOP_POLL = 0.01
 
 
 def stop_daemon(home: Home, *, notify: Notify) -> bool:
     """Stop the service, the processes of its tasks and Azurite; return when they have ended.
 
-    Returns whether anything ran, including what a killed service left behind.
+    Returns whether the service or processes of a killed service were running.
 
     Raises:
-        LocalError: it could not be stopped.
+        LocalError: the service cannot be stopped.
     """
     if not home.daemon_lock.exists():
         return False
@@ -320,10 +324,10 @@ def reset_daemon(home: Home, *, notify: Notify) -> None:
     """Stop the service and delete its state and its blobs; the account keeps its keys.
 
     The state folders are renamed first and then deleted, so that the next reset completes an
-    interrupted one.
+    interrupted reset.
 
     Raises:
-        LocalError: it could not be stopped, or something could not be deleted.
+        LocalError: the service cannot be stopped, or a file cannot be deleted.
     """
     if not home.root.exists():
         return
@@ -362,7 +366,7 @@ def _signal(home: Home, number: signal.Signals, patience: float) -> bool:
     until = time.monotonic() + patience
     sent = False
     while held(home.daemon_lock):
-        # A starting daemon has the lock shortly before it writes its pid.
+        # A starting daemon takes the lock shortly before it writes its pid.
         if not sent and (daemon := Process.read(home.daemon_lock)):
             sent = daemon.signal(number)
         if time.monotonic() >= until:
@@ -375,7 +379,7 @@ def _delete(folder: Path) -> None:
     try:
         shutil.rmtree(folder)
     except PermissionError:
-        # A task may leave folders without permissions for their owner.
+        # Tasks can create folders without permissions for their owner.
         for parent, names, _ in os.walk(folder):
             for name in names:
                 inner = Path(parent, name)
@@ -385,10 +389,10 @@ def _delete(folder: Path) -> None:
 
 
 def end_orphans(home: Home) -> bool:
-    """End the processes that a killed daemon left behind; whether there were any.
+    """End the processes of a killed daemon; return whether it left processes or files.
 
-    The kernel usually ends Azurite with its daemon, and the host of the tasks ends when its pipe
-    closes; this covers all other cases. Call it with ``home.daemon_lock`` and without
+    The kernel usually ends Azurite with its daemon, and the host of the tasks exits when its pipe
+    closes; this function covers all other cases. Call it while holding ``home.daemon_lock`` and not
     ``home.azurite_lock``.
 
     Raises:
@@ -415,8 +419,8 @@ def _end_azurite(home: Home) -> bool:
 
     azurite = Process.read(home.azurite_lock)
     for number, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
-        # Linux sent it SIGTERM when the daemon ended. After a second SIGTERM it would exit at once
-        # and lose its last writes.
+        # Linux sent SIGTERM to Azurite when the daemon ended. A second SIGTERM would end Azurite
+        # immediately, with a loss of its last writes.
         sent = number == signal.SIGTERM and sys.platform == "linux"
         if azurite and not sent:
             azurite.signal(number)

@@ -30,12 +30,12 @@ class Home:
 
     @property
     def account(self) -> Path:
-        """Names and keys of the two accounts; created once."""
+        """The names and keys of the two accounts; created once."""
         return self.root / "account.json"
 
     @property
     def token(self) -> Path:
-        """The token that stands for a sign-in with Microsoft Entra ID; created once."""
+        """The token that replaces a sign-in with Microsoft Entra ID; created once."""
         return self.root / "token"
 
     @property
@@ -50,7 +50,7 @@ class Home:
 
     @property
     def log(self) -> Path:
-        """The output of the daemon since its start; that of the last run is in ``daemon.log.1``."""
+        """The output of the daemon since its start; ``daemon.log.1`` has that of the last run."""
         return self.root / "daemon.log"
 
     @property
@@ -65,22 +65,22 @@ class Home:
 
     @property
     def blobs(self) -> Path:
-        """Azurite's blobs."""
+        """The blobs of Azurite."""
         return self.root / "blobs"
 
     @property
     def applications(self) -> Path:
-        """Application packages, placed there by the user; ``reset`` keeps them."""
+        """Application packages, which the user adds; ``reset`` keeps them."""
         return self.root / "applications"
 
     @property
     def identities(self) -> Path:
-        """The rights of managed identities, written by the user; ``reset`` keeps the file."""
+        """The rights of managed identities, which the user writes; ``reset`` keeps the file."""
         return self.root / "identities"
 
     @property
     def certificates(self) -> Path:
-        """The certificate for https and its private key; created once, kept by ``reset``."""
+        """The certificate for https and its private key; created once, and ``reset`` keeps them."""
         return self.root / "certificates"
 
     @property
@@ -95,15 +95,15 @@ class Home:
 
     @property
     def azurite_lock(self) -> Path:
-        """The lock that Azurite inherits: two Azurites would destroy the blob folder."""
+        """The lock that Azurite inherits, since two Azurites would destroy the blob folder."""
         return self.root / "azurite.lock"
 
     def create(self) -> None:
-        """Create the folder with access only for its owner, and for tasks if they can enter it.
+        """Create the folder with access only for its owner, and for separate users of tasks.
 
         Raises:
-            LocalError: it cannot be created or written (``data-unwritable``), belongs to another
-                user or contains other files (``data-foreign``), which ``reset`` would delete.
+            LocalError: the folder cannot be created or written (``data-unwritable``), belongs to
+                another user or contains other files (``data-foreign``).
         """
         with self.disk_errors():
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ class Home:
             check_writable(self.root)
 
     def check(self) -> None:
-        """Raise ``data-unwritable`` if :meth:`create` could not create the folder; create nothing.
+        """Check that :meth:`create` could create the folder, without creating it.
 
         Raises:
             LocalError: ``data-unwritable``.
@@ -130,7 +130,7 @@ class Home:
             check_writable(self.root)
 
     def set_state_aside(self) -> tuple[Path, ...]:
-        """Rename the state folders atomically, and return all folders to be deleted."""
+        """Rename the state folders atomically, and return all folders to delete."""
         for name in _STATE_FOLDERS:
             state = self.root / name
             if state.is_dir():
@@ -152,7 +152,7 @@ class Home:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise ``OSError`` if the folder, or the nearest that exists above it, is not writable."""
+    """Raise ``OSError`` if the folder, or its nearest existing parent, is not writable."""
     existing = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
     if not existing.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -161,7 +161,7 @@ def check_writable(folder: Path) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file atomically and durably; only its owner can ever read it."""
+    """Replace a file atomically and durably; only its owner can read it at any time."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
@@ -188,9 +188,9 @@ def is_private(path: Path) -> bool:
 def _strangers(root: Path) -> set[str]:
     home = Home(root)
     ours = {home.start_lock.name, home.daemon_lock.name, home.azurite_lock.name, home.log.name}
-    # The user may fill these before the first start.
+    # Users can create these before the first start.
     ours |= {home.applications.name, home.identities.name}
-    # A new account after the file of the former one was deleted.
+    # The token stays if a user deletes the account file to get a new account.
     ours.add(home.token.name)
     return {
         name
@@ -208,8 +208,8 @@ _TOKEN_BYTES = 48
 class Account:
     """Names and credentials of the Batch account and the storage account; keys are base64.
 
-    ``token`` stands for a sign-in with Microsoft Entra ID; empty if no service that has one was
-    started yet. The credentials are created at the first start and never change.
+    ``token`` replaces a sign-in with Microsoft Entra ID; it is empty until a service that supports
+    tokens has started. The first start creates the credentials, which then never change.
     """
 
     batch_account: str
@@ -235,7 +235,7 @@ class Account:
             base64.b64decode(account.batch_key, validate=True)
             base64.b64decode(account.blob_key, validate=True)
         except (TypeError, ValueError):
-            # Without the cause: its text could contain the key.
+            # The cause is omitted, since its text can contain the key.
             raise LocalError(
                 "account-damaged",
                 f"The account key file {home.account} is damaged.",
@@ -245,7 +245,7 @@ class Account:
 
     @classmethod
     def open(cls, home: Home) -> Self:
-        """The account of ``home``. What is missing is created with new credentials, and saved.
+        """The account of ``home``; missing credentials are created and saved.
 
         Raises:
             LocalError: as :meth:`read`.

@@ -1,7 +1,7 @@
 """The daemon: one process that runs the Batch service and keeps Azurite running.
 
-It defines the order of start and stop. Azurite starts first and stops last, since tasks may still
-write blobs while they are being ended.
+The daemon defines the order of start and stop: Azurite starts first and stops last, since tasks can
+still write blobs while the service ends them.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def run_daemon(settings: Settings, *, port: int, reporter: ReadinessReporter) ->
     """Run the daemon of ``settings.data`` until SIGTERM or SIGINT; changes process-wide settings.
 
     Raises:
-        LocalError: it is already running (``already-running``), cannot be started, or failed.
+        LocalError: the daemon is already running (``already-running``), cannot start, or failed.
     """
     os.umask(0o077)
     home = Home(settings.data)
@@ -96,7 +96,7 @@ def run_daemon(settings: Settings, *, port: int, reporter: ReadinessReporter) ->
             fix="Show its address: batchspec local status",
             log=home.log,
         )
-    # Never released explicitly: a free lock then means that this process has ended.
+    # The lock is never released explicitly: a free lock means that this process has ended.
     running.note(str(Process.of(os.getpid())))
     try:
         _run_locked(settings, home, running, port, reporter)
@@ -119,7 +119,7 @@ def _run_locked(
         notify=lambda _: None,
     )
     last = _last_ports(home)
-    # Listen from now on: a port that is only checked may be taken by another program.
+    # Listen now: another program could take a port that is only checked.
     certificate = Certificate.of(home, account.blob_account) if settings.https else None
     listeners = Listeners(_listening(port, last.batch))
     if certificate:
@@ -177,7 +177,7 @@ def _run_locked(
 async def _run_until_stopped(
     home: Home, running: Lock, supervisor: AzuriteSupervisor, work: Coroutine[Any, Any, None]
 ) -> None:
-    """Work until a signal, until the work fails, or until the data folder is deleted."""
+    """Run ``work`` until a signal arrives, the work fails, or the data folder is deleted."""
     loop = asyncio.get_running_loop()
     stop_requested = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -188,18 +188,18 @@ async def _run_until_stopped(
     try:
         await _until_one_ends(working, watching, ending)
     finally:
-        _log.info("ending")
+        _log.info("stopping")
         home.endpoints.unlink(missing_ok=True)
         ending.cancel()
         watching.cancel()
         await _cancel(working)
         await supervisor.stop()
-        _log.info("ended")
+        _log.info("stopped")
 
 
 async def _watch_folder(home: Home, running: Lock) -> NoReturn:
-    """Raise when the data folder is deleted: ``stop`` could no longer find this process."""
-    while running.is_in_place():  # noqa: ASYNC110  there is no notification of a deletion
+    """Raise when the data folder is deleted, since ``stop`` could not find this process then."""
+    while running.is_in_place():  # noqa: ASYNC110  the system does not notify of a deletion
         await asyncio.sleep(_CHECK_SECONDS)
     raise LocalError("data-gone", f"The data folder {home.root} was deleted.")
 
@@ -214,7 +214,7 @@ async def _work(
     separation: Separation,
     reporter: ReadinessReporter,
 ) -> None:
-    # Imported while Azurite starts, which takes as long.
+    # Imported during the start of Azurite, which takes as long.
     from batchspec.local.clock import ClockOffset, DamagedClockError  # noqa: PLC0415
     from batchspec.local.service import ServiceConfig, serve  # noqa: PLC0415
 
@@ -300,12 +300,12 @@ def read_identities(home: Home) -> IdentityRights:
         raise LocalError(
             "identities-unreadable",
             f"The rights of managed identities in {home.identities} cannot be read: {error}.",
-            fix="Write one identity a line: NAME = CONTAINER:read, CONTAINER:write",
+            fix="Write one identity per line: NAME = CONTAINER:read, CONTAINER:write",
         ) from error
 
 
 async def _serve(service: Coroutine[Any, Any, None], home: Home) -> NoReturn:
-    # Imported by the service already; this module must be quick to import.
+    # Imported here, so that the import of this module stays quick.
     from batchspec.local.store import DamagedStateError, NewerStateError  # noqa: PLC0415
 
     try:
@@ -336,7 +336,7 @@ async def _serve(service: Coroutine[Any, Any, None], home: Home) -> NoReturn:
 
 
 def _blob_urls(scheme: str, account: str, port: int) -> tuple[str, ...]:
-    """The addresses of the storage account on a port; the first one is that of the service."""
+    """The addresses of the storage account on a port; the service uses the first one."""
     return (
         f"{scheme}://127.0.0.1:{port}/{account}",
         f"{scheme}://localhost:{port}/{account}",
@@ -364,15 +364,15 @@ async def _cancel(task: asyncio.Task[Any]) -> None:
 
 
 def _last_ports(home: Home) -> Ports:
-    """The ports of the last run, so that clients can keep using its addresses."""
+    """The ports of the last run, so that the addresses of the service stay the same."""
     try:
         return Ports(**json.loads(home.ports.read_text()))
     except (OSError, ValueError, TypeError):
-        return Ports()  # any free port will do
+        return Ports()
 
 
 def _listening(requested: int, last: int) -> socket.socket:
-    """Listen on port ``requested``; if 0, on the port of the last run or another free port.
+    """Listen on port ``requested``; if it is 0, on the port of the last run or any free port.
 
     Raises:
         LocalError: port ``requested`` is not available.
@@ -395,16 +395,17 @@ def _listening(requested: int, last: int) -> socket.socket:
 
 
 RESTARTS = 3
-"""Number of restarts within :data:`WINDOW` seconds before the daemon gives up."""
+"""Maximum number of restarts within :data:`WINDOW` seconds."""
 WINDOW = 60.0
 
 
 class AzuriteSupervisor:
-    """Azurite, restarted on its port when it ends.
+    """Runs Azurite, and restarts it on its port when it ends.
 
     ``lock`` is the lock of the blob folder. Each Azurite inherits it, so that no other process uses
-    the folder before the last Azurite has ended, even if this process is killed. Create it and call
-    :meth:`keep` in the main thread: the kernel ends Azurite with the thread that started it.
+    the folder before the last Azurite has ended, even if this process is killed. Create the
+    supervisor and call :meth:`keep` in the main thread: the kernel ends Azurite with the thread
+    that started it.
     """
 
     def __init__(
@@ -424,12 +425,12 @@ class AzuriteSupervisor:
         return self._server.process.pid
 
     async def ready(self) -> None:
-        """Wait until Azurite answers on ``port``, and on ``https_port`` if it has one.
+        """Wait until Azurite is ready on ``port``, and on ``https_port`` if it is set.
 
-        If a port of the last run is in use, others are used.
+        If a port of the last run is in use, Azurite gets other ports.
 
         Raises:
-            LocalError: it did not become ready.
+            LocalError: Azurite did not become ready.
         """
         try:
             self.port = await asyncio.to_thread(self._server.wait_ready)
@@ -445,7 +446,7 @@ class AzuriteSupervisor:
         """Restart Azurite whenever it ends.
 
         Raises:
-            LocalError: it ends repeatedly (``azurite-keeps-ending``).
+            LocalError: Azurite ends repeatedly (``azurite-keeps-ending``).
         """
         while True:
             code = await asyncio.to_thread(self._server.process.wait)
@@ -468,7 +469,7 @@ class AzuriteSupervisor:
                 _log.warning("Azurite was restarted on port %d", self.port)
 
     async def stop(self) -> None:
-        """Stop it gracefully: all acknowledged writes are on disk afterwards."""
+        """Stop Azurite gracefully, with all acknowledged writes on disk."""
         if not await asyncio.to_thread(self._server.stop):
             _log.error("Azurite did not stop and was killed; up to 5 s of writes may be lost")
 

@@ -1,4 +1,4 @@
-"""The status of the service: its addresses, and what the daemon announces about itself."""
+"""The status of the service: its addresses, and the announcement of the daemon."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from batchspec.local.task_users import ALL_AS_SERVICE, Separation, UserIds
 
 @frozen
 class HttpsEndpoints:
-    """The https addresses of a service, and the files with which clients trust its certificate."""
+    """The https addresses of a service, and the files by which clients trust its certificate."""
 
     batch_url: str
     blob_url: str
@@ -32,8 +32,8 @@ class HttpsEndpoints:
 class Endpoints:
     """Addresses and credentials of the Batch service and its storage; keys are base64.
 
-    ``https`` are the addresses for clients that insist on https, if the service has them. ``token``
-    stands for a sign-in with Microsoft Entra ID; :attr:`token_file` contains it.
+    ``https`` are the addresses for clients that require https, if the service has them. ``token``
+    replaces a sign-in with Microsoft Entra ID; :attr:`token_file` contains it.
     """
 
     batch_url: str
@@ -62,7 +62,7 @@ class Endpoints:
     def blob_host_url(self) -> str:
         """The storage account's address with the account in the host name, as in Azure.
 
-        Not every machine resolves names below ``localhost``.
+        Some machines do not resolve names below ``localhost``.
         """
         url = urlsplit(self.https.blob_url if self.https else self.blob_url)
         return f"{url.scheme}://{self.blob_account}.blob.localhost:{url.port}"
@@ -79,10 +79,10 @@ def connection_string(url: str, account: str, key: str) -> str:
 
 @frozen
 class Announcement:
-    """What the daemon publishes about itself while it is ready; it contains no key.
+    """The facts that the daemon publishes about itself while it is ready, without keys.
 
-    ``ahead`` is the difference of its time to real time when it ``started``. ``separation`` are the
-    users of tasks.
+    ``ahead`` is the difference of the service's time to real time at ``started``. ``separation``
+    are the users of tasks.
     """
 
     batch_url: str
@@ -132,9 +132,9 @@ def write_announcement(home: Home, announcement: Announcement) -> None:
 
 
 def read_announcement(home: Home) -> Announcement | None:
-    """The announcement in ``home``; ``None`` if it is missing or not valid.
+    """The announcement in ``home``; ``None`` if the file is missing or damaged.
 
-    It is valid only while the daemon has its lock: a killed daemon leaves the file behind.
+    The announcement is valid only while the daemon has its lock: the file of a killed daemon stays.
     """
     try:
         data = json.loads(home.endpoints.read_text())
@@ -144,7 +144,7 @@ def read_announcement(home: Home) -> Announcement | None:
             pid=data["pid"],
             started=datetime.fromisoformat(data["started"]),
             version=data["version"],
-            # Versions without simulation options do not write them.
+            # Older versions do not write simulation options.
             simulation=Simulation.read({}, SimulationOptions(**data.get("simulation", {}))),
             ahead=timedelta(seconds=data.get("ahead", 0.0)),
             https=_read_https(data.get("https")),
@@ -171,10 +171,10 @@ class State(StrEnum):
 
     RUNNING = "running"
     BUSY = "busy"
-    """It is starting or stopping."""
+    """The service is starting or stopping."""
     STOPPED = "stopped"
     STALE = "stale"
-    """It was killed and left files or processes; ``start`` and ``stop`` clean them up."""
+    """The service was killed; ``start`` and ``stop`` clean up its files and processes."""
 
 
 @frozen
@@ -182,8 +182,8 @@ class Status:
     """The status of the service.
 
     ``endpoints``, ``started``, ``version``, ``simulation`` and the pids are set only while it runs.
-    ``ahead`` is the difference of its time to real time when it started. ``former_clients`` speak
-    an api-version that Azure Batch will retire. ``separation`` are the users of tasks.
+    ``ahead`` is the difference of the service's time to real time at its start. ``former_clients``
+    use an api-version that Azure Batch will retire. ``separation`` are the users of tasks.
     """
 
     state: State
@@ -200,7 +200,7 @@ class Status:
     separation: Separation = ALL_AS_SERVICE
 
     def time(self, now: datetime) -> datetime | None:
-        """The time of the service at the real time ``now``; ``None`` if it does not run."""
+        """The time of the service at the real time ``now``; ``None`` if it is not running."""
         if self.started is None or self.simulation is None:
             return None
         return now + self.ahead + (now - self.started) * (self.simulation.speed - 1)

@@ -1,8 +1,8 @@
 """The records of the service and their state machines.
 
-Values only: frozen records of pools, nodes, jobs, tasks and job schedules, the transitions between
-their states, and the layout of a node's directories. Nothing here reads a clock, a disk or the
-store.
+This package contains values only: frozen records of pools, nodes, jobs, tasks and job schedules,
+the transitions between their states, and the layout of a node's directories. It reads no clock, no
+disk and no store.
 """
 
 from batchspec.local.model.records import (

@@ -1,8 +1,8 @@
-"""The records of the service: what the store keeps and the engine and the API read.
+"""The records of the service, which the store keeps and the engine and the API read.
 
-A record is frozen. It has the body with which its resource was created, in wire JSON with the
-defaults filled in, and the fields that only the service sets. Ids keep their case; every
-look-up ignores it. All times are aware UTC datetimes of the service's clock.
+A record is frozen. It contains the settings of its resource, in wire JSON with all defaults, and
+the fields that only the service sets. Ids keep their case; look-ups are case-insensitive. All times
+are timezone-aware UTC datetimes of the service's clock.
 """
 
 from __future__ import annotations
@@ -26,9 +26,6 @@ from batchspec.local.model.state_machines import (
     TaskState,
 )
 
-# Paths are made of ids and addresses of numbers; nothing here touches a disk.
-
-
 NODE_DIRECTORIES = ("applications", "fsmounts", "shared", "startup", "volatile", "workitems")
 """The directories at the root of a node."""
 
@@ -40,9 +37,9 @@ def node_root(data: Path, pool_id: str, node_id: str) -> Path:
 
 
 def node_address(seq: int) -> str:
-    """The address of the node with this ``seq``: a separate loopback address.
+    """The loopback address of the node with this ``seq``; each node has another address.
 
-    Only Linux accepts all of 127.0.0.0/8 as local; on other systems all nodes have one address.
+    Only Linux accepts all of 127.0.0.0/8 as local; on other systems all nodes share 127.0.0.1.
     """
     if sys.platform != "linux":
         return "127.0.0.1"
@@ -66,11 +63,11 @@ def task_directory(job_id: str, task_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What processes have used: of one run, or the sum of several.
+    """The resource usage of processes: of one run, or the sum of several runs.
 
-    ``running`` is elapsed time; ``user`` and ``kernel`` are processor times over all processes and
-    nodes; ``read`` and ``written`` are bytes transferred from and to disks, without what the
-    system's cache served; ``reads`` and ``writes`` are calls to read and write, of any file.
+    ``running`` is elapsed time. ``user`` and ``kernel`` are processor times over all processes and
+    nodes. ``read`` and ``written`` are bytes transferred from and to disks, without transfers from
+    and to the system's cache. ``reads`` and ``writes`` are read and write calls of any file.
     """
 
     running: timedelta = timedelta()
@@ -98,13 +95,13 @@ NO_USAGE = Usage()
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What this machine has used while a pool had nodes, from ``since`` to ``until``.
+    """The resource usage of this machine while a pool had nodes, from ``since`` to ``until``.
 
-    ``measured`` is the part of this time in microseconds that was measured, not that without nodes
-    or without a service. ``ticks`` is the time of all processors, and ``busy`` that in which they
-    were not idle, both in ticks of the kernel. ``memory`` and ``disk`` are averages of used bytes.
-    ``disk_reads`` and ``disk_writes`` are operations, ``disk_read``, ``disk_written``,
-    ``network_in`` and ``network_out`` bytes.
+    ``measured`` is the measured part of this time in microseconds: the time with nodes and with a
+    running service. ``ticks`` is the time of all processors, ``busy`` the part in which they were
+    not idle, both in ticks of the kernel. ``memory`` and ``disk`` are averages of used bytes.
+    ``disk_reads`` and ``disk_writes`` are operations; ``disk_read``, ``disk_written``,
+    ``network_in`` and ``network_out`` are bytes.
     """
 
     since: datetime
@@ -133,10 +130,10 @@ Wire: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """A pool. ``body`` has the settings without the targets and counts, which are fields here.
+    """A pool. ``body`` contains the settings without targets and counts, which are fields.
 
-    ``allocation_since`` is when the allocation state was entered. ``resize`` counts resizes, so
-    that the engine can distinguish a new one from the one in progress.
+    ``allocation_since`` is the start of the allocation state. ``resize`` counts resizes, so that
+    the engine can distinguish a new resize from the resize in progress.
     """
 
     seq: int
@@ -159,7 +156,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class AutoscaleTimes:
-    """When a pool scales: since when, and when its formula and its next sample are due."""
+    """The times of autoscale: its start, and the due times of the formula and the next sample."""
 
     since: datetime
     due: datetime
@@ -170,9 +167,9 @@ class AutoscaleTimes:
 class Node:
     """A compute node. The store keeps ``running_slots`` and the totals up to date with each run.
 
-    ``start_task_info`` is in wire form. ``detail`` are further facts of the engine (packages ...).
-    ``intent`` is the action that was requested and that the engine has not carried out yet:
-    ``remove``, ``reboot``, ``reimage``, ``deallocate``, ``start``, ``offline`` or ``preempt``;
+    ``start_task_info`` is in wire form. ``detail`` contains further data of the engine (packages
+    ...). ``intent`` is a requested action that the engine has not carried out yet: ``remove``,
+    ``reboot``, ``reimage``, ``deallocate``, ``start``, ``offline`` or ``preempt``;
     ``intent_option`` is its option (``requeue``, ``terminate``, ``taskcompletion``,
     ``retaineddata``).
     """
@@ -200,11 +197,11 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job. ``pool_id`` is the pool that it runs on; for an auto pool, its id once it exists.
+    """A job. ``pool_id`` is the id of its pool; for an auto pool, once the pool exists.
 
-    ``reason`` is the ``terminateReason``; ``disable_tasks`` is what disabling does to running
-    tasks; ``deadline`` is when ``maxWallClockTime`` ends the job; ``schedule_id`` is the job
-    schedule that created it.
+    ``reason`` is the ``terminateReason``. ``disable_tasks`` is the option of the last disable
+    request for running tasks. ``deadline`` is the time at which ``maxWallClockTime`` ends the job.
+    ``schedule_id`` is the job schedule that created the job.
     """
 
     seq: int
@@ -232,10 +229,10 @@ class Job:
 class Task:
     """A task and its latest run.
 
-    ``seq`` is unique over all jobs and grows with creation. ``run`` counts the runs of this task,
-    so that (``seq``, ``run``) identifies a run. ``waiting`` counts unmet dependencies.
-    ``directory`` is the task's directory relative to the root of its node. ``ending`` is set while
-    the engine is requested to end the run: ``terminate`` (with ``TaskEnded``) or ``requeue``.
+    ``seq`` is unique over all jobs and increases with each new task. ``run`` counts the runs of the
+    task, so that (``seq``, ``run``) identifies a run. ``waiting`` counts unmet dependencies.
+    ``directory`` is the task's directory relative to the root of its node. ``ending`` is the
+    request to the engine to end the run: ``terminate`` (with ``TaskEnded``) or ``requeue``.
     ``container`` is the ``containerInfo`` in wire form.
     """
 
@@ -272,7 +269,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Subtask:
-    """A subtask of a multi-instance task, on another node than its primary; ``number`` is its id.
+    """A subtask of a multi-instance task, on another node than the primary; ``number`` is its id.
 
     ``info`` is in wire form, without the node and the state.
     """
@@ -289,7 +286,7 @@ class Subtask:
 class Certificate:
     """A certificate of the account; ``public_data`` is its DER in base64.
 
-    ``error`` is that of the last deletion, in wire form.
+    ``error`` is the error of the last deletion, in wire form.
     """
 
     seq: int
@@ -304,10 +301,10 @@ class Certificate:
 
 @dataclass(frozen=True, slots=True)
 class PendingDeletion:
-    """A task directory to delete, and the run that may still write there.
+    """A task directory to delete, and the run that may still write to it.
 
-    It remains of a task that was deleted, or whose retention time passed: the engine ends the run
-    (``task_seq``, ``run``) if it is in progress, and then deletes ``directory`` on the node.
+    The task was deleted, or its retention time has passed. The engine ends the run (``task_seq``,
+    ``run``) if it is in progress, and then deletes ``directory`` on the node.
     """
 
     seq: int
@@ -322,7 +319,7 @@ class PendingDeletion:
 class LogUpload:
     """A request to upload the log of a node to ``blob`` of the container at the URL ``container``.
 
-    With ``identity`` the managed identity of the node is used, else the SAS of the URL.
+    The upload uses the managed identity of the node with ``identity``, else the SAS of the URL.
     """
 
     seq: int
@@ -335,7 +332,7 @@ class LogUpload:
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """A job's preparation task on one node, and its release task there.
+    """A job's preparation task and release task on one node.
 
     ``state`` is ``running``, ``ready`` (the job's tasks may run there) or ``failed``.
     ``release_state`` is ``None`` until the release task is due, then ``running`` or ``completed``.
@@ -354,10 +351,10 @@ class Preparation:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A job schedule. ``next_run`` is when its next job is due, ``runs`` how many jobs it created.
+    """A job schedule. ``runs`` is the number of jobs that it has created.
 
-    ``last_due`` is when the last job was due; ``pool_id`` is the auto pool with the lifetime of the
-    schedule, once it exists.
+    ``next_run`` is the due time of the next job, ``last_due`` the due time of the last job.
+    ``pool_id`` is the auto pool with the lifetime of the schedule, once the pool exists.
     """
 
     seq: int
@@ -379,7 +376,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Tasks of a job by state. ``running`` includes ``preparing``, as in the service."""
+    """Tasks of a job by state. ``running`` includes ``preparing``, as in Azure Batch."""
 
     active: int
     running: int
@@ -394,20 +391,20 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class TaskCounts:
-    """Counts of a job's tasks, and the same weighted by the slots that they require."""
+    """Counts of a job's tasks, and counts of the slots that these tasks require."""
 
     tasks: Counts
     slots: Counts
 
 
 def is_windows(pool: Wire) -> bool:
-    """Whether the body of a pool names a Windows image."""
+    """Whether the image of a pool is for Windows."""
     agent: str = pool.get("virtualMachineConfiguration", {}).get("nodeAgentSKUId", "")
     return "windows" in agent.lower()
 
 
 def cores_of(vm_size: str) -> int:
-    """The cores of a node of a VM size; 1 if the size is not known."""
+    """The cores of a node of a VM size; 1 for an unknown size."""
     return cores(vm_size) or 1
 
 
@@ -418,6 +415,6 @@ def instance_count(task: Task) -> int:
 
 
 def allows_multi_instance(pool: Pool) -> bool:
-    """Whether multi-instance tasks can run in a pool; in other pools they stay active."""
+    """Whether multi-instance tasks can run in a pool. In other pools they stay active."""
     together: bool = pool.body["enableInterNodeCommunication"]
     return together and pool.body["taskSlotsPerNode"] == 1

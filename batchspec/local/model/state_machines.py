@@ -1,9 +1,9 @@
 """The state machines of pools, nodes, jobs, tasks and job schedules, as tables.
 
-Each table has the transitions that the engine may make, and for each operation of the API what it
-does in each state: the next state, or the code of the error that refuses it. The tables are
-complete: every state has a row, and every operation a cell in it. Nothing here reads a record or a
-clock.
+Each table contains the transitions of the engine. For each operation of the API and each state, it
+contains the next state, or the code of the error that refuses the operation. The tables are
+complete: every state has a row, and every row has a cell for each operation. This module reads no
+record and no clock.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class AllocationState(StrEnum):
 
 
 class NodeState(StrEnum):
-    """``state`` of a compute node, in the spelling of a node's own record."""
+    """``state`` of a compute node, in the spelling of ``BatchNode``."""
 
     CREATING = "creating"
     STARTING = "starting"
@@ -100,7 +100,7 @@ class Refusal:
 
 
 class IllegalTransitionError(Exception):
-    """The engine requested a transition that is in no table. This is a bug, not a user error."""
+    """The engine requested a transition that is not in the table. This is a bug."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class StateMachine(Generic[S]):
     operations: Mapping[str, Mapping[S, S | Refusal]]
 
     def check(self, old: S, new: S) -> None:
-        """Check that ``old`` may become ``new``; a state may always stay as it is.
+        """Check that ``old`` may become ``new``; every state may stay the same.
 
         Raises:
             IllegalTransitionError: the table has no such transition.
@@ -120,7 +120,7 @@ class StateMachine(Generic[S]):
             raise IllegalTransitionError(f"{type(old).__name__}: {old} may not become {new}")
 
     def next_state(self, operation: str, state: S) -> S | Refusal:
-        """The state that ``operation`` leads to from ``state``, or the refusal."""
+        """The state after ``operation`` in ``state``, or the refusal."""
         return self.operations[operation][state]
 
 
@@ -154,8 +154,8 @@ ALLOCATION: StateMachine[AllocationState] = StateMachine(
             _A.RESIZING: _POOL_RESIZED,
             _A.STOPPING: _POOL_RESIZED,
         },
-        # Stopping a steady pool is accepted and changes nothing: a client may race with the end
-        # of a resize (contract 1).
+        # The service accepts a stop of a steady pool, which changes nothing: the resize can end
+        # just before the request (contract 1).
         "stop": {_A.STEADY: _A.STEADY, _A.RESIZING: _A.STOPPING, _A.STOPPING: _A.STOPPING},
     },
 )
@@ -245,8 +245,8 @@ NODE: StateMachine[NodeState] = StateMachine(
         }
     ),
     operations={
-        # The reference allows these on idle and running nodes. Here also on a node whose start task
-        # failed, which could not be recovered otherwise.
+        # The reference allows these operations on idle and running nodes. This service also allows
+        # them on a node whose start task failed; no other operation recovers such a node.
         "reboot": _NODE_BUSY
         | dict.fromkeys(_NODE_AT_REST, _N.REBOOTING)
         | {_N.UNUSABLE: _N.REBOOTING},
@@ -322,7 +322,7 @@ TASK: StateMachine[TaskState] = StateMachine(
         }
     ),
     operations={
-        # The engine ends a task that is on a node; its state stays until then.
+        # The state of a task on a node stays the same until the engine has ended the task.
         "terminate": {
             _T.ACTIVE: _T.COMPLETED,
             _T.PREPARING: _T.PREPARING,

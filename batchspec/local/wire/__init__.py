@@ -1,8 +1,8 @@
 """The protocol of the Batch service: requests, replies, OData, Shared Key, errors, times.
 
 In: headers, query strings and JSON as received. Out: validated values, and replies as the service
-sends them. Pure: the store, the HTTP library, clocks and the rules of single resources do not
-belong here.
+sends them. All functions are pure: the store, the HTTP library, clocks and the rules of single
+resources do not belong here.
 """
 
 from batchspec.local.wire.body import check_rules, parse_body

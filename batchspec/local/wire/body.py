@@ -1,9 +1,9 @@
 """Request bodies: validation against the wire models of their api-version, and normalisation.
 
-As the real service does: unknown properties are rejected, enum values are accepted in any case,
-numbers are accepted as strings (azure-cli sends ``"2"``), and ``null`` counts as absent. The result
-has the names of the newest version. :func:`check_rules` applies the table of property rules; what
-depends on stored resources belongs to the modules of ``api``.
+As Azure Batch, this module rejects unknown properties, accepts enum values in any case and numbers
+as strings (azure-cli sends ``"2"``), and treats ``null`` as absent. The result has the names of the
+newest version. :func:`check_rules` applies the table of property rules; checks against stored
+resources belong to the modules of ``api``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SPELLING: Mapping[str, tuple[str, ...]] = {
     "OutputFileUploadCondition": ("TaskSuccess", "TaskFailure", "TaskCompletion"),
     "SecurityTypes": ("trustedlaunch", "confidentialvm"),
 }
-"""Enums whose values the service spells differently from its description (recorded in replies)."""
+"""Enum values as recorded replies spell them, where the API description spells them differently."""
 
 
 Reader = Callable[[Any, str], Any]
@@ -124,7 +124,7 @@ def _reader(kind: str, version: str) -> Reader:
 
 
 def _later(model: str, version: str) -> Reader:
-    # Looked up on use, since a model may contain itself.
+    # Look up the model on use, since a model can contain itself.
     def read(value: Any, name: str) -> dict[str, Any]:
         found: dict[str, Any] = _model(model, version)(value, name)
         return found
@@ -303,7 +303,7 @@ def _object(model: str, body: Mapping[str, Any]) -> Properties:
 
 @cache
 def _rule_readers(model: str) -> Mapping[str, Callable[[Any], PropertyValue]]:
-    """How the properties of a model are read that are not scalars."""
+    """The readers of the non-scalar properties of a model."""
     found = {name: _rule_reader(kind.strip("-!")) for name, kind in all_properties(model).items()}
     return {name: reader for name, reader in found.items() if reader is not None}
 
@@ -327,7 +327,7 @@ def _unknown(_: Any) -> PropertyValue:
 
 @cache
 def _relevant() -> frozenset[str]:
-    """The models that rules look at or into, and the models that contain them."""
+    """The models that rules check, and the models that contain them."""
     found = {model for rule in PROPERTY_RULES for model in rule.models}
     for rule in PROPERTY_RULES:
         for model in rule.models:
@@ -350,5 +350,5 @@ def _models_on(model: str, path: str) -> Iterator[str]:
 
 
 def _nested(kind: str) -> str:
-    """The model in a type such as ``[@Model]!``; empty if there is none."""
+    """The model in a type such as ``[@Model]!``; empty for other types."""
     return kind.strip("-![]").removeprefix("@") if "@" in kind else ""

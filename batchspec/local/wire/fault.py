@@ -1,7 +1,7 @@
 """The error codes of the service: HTTP status and message of each code.
 
 Status codes follow the REST reference, "Batch Status and Error Codes". Messages marked ``rec`` were
-recorded from the real service; the other messages are those of the reference.
+recorded from Azure Batch; the other messages are from the reference.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ FAULTS: Mapping[str, tuple[int, str]] = {
         409,
         "One or more of the specified application package references are invalid.",  # rec
     ),
-    # Not recorded: the status is documented in "Error handling and detection".
+    # Not recorded; the status is documented in "Error handling and detection".
     "TooManyRequests": (429, "Too many requests were made. Please try again after some time."),
     "InternalError": (
         500,
@@ -184,7 +184,7 @@ FAULTS: Mapping[str, tuple[int, str]] = {
 class Fault(Exception):  # noqa: N818  the word of the protocol
     """An error reply: a code of :data:`FAULTS` and the ``key``/``value`` pairs of its body.
 
-    ``status`` differs from the table only for a read whose condition is not met (304).
+    ``status`` differs from the table only for a read with an unmet condition (304).
     """
 
     def __init__(self, code: str, *values: tuple[str, str], status: int | None = None) -> None:
@@ -219,5 +219,5 @@ def bad_body(reason: str) -> Fault:
 
 
 def not_implemented(what: str) -> Fault:
-    """``NotImplemented``, naming the operation or property that this service does not have."""
+    """``NotImplemented`` with the name of the missing operation or property."""
     return Fault("NotImplemented", ("Reason", f"{what} is not implemented by this service."))

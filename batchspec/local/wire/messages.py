@@ -1,9 +1,8 @@
 """Requests and replies, in the form that clients and the service send them.
 
-A request has a body, query options (``maxresults``, ``$filter``, ...) and conditional headers; a
-reply has a status, headers and a body, with ``odata.metadata``, the body of an error, and secrets
-removed. The HTTP library, signatures (checked before a request is built) and the store do not
-belong here.
+A request has a body, query options (``maxresults``, ``$filter``, ...) and conditional headers. A
+reply has a status, headers, and a resource or an error as its body, without secrets. The HTTP
+library, signatures (checked before a request is built) and the store do not belong here.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Request:
     """An authenticated request.
 
     ``path`` is as sent; ``parameters`` are its decoded variable segments by the names in the route.
-    Names in ``headers`` are lower case. ``now`` is the service's time.
+    Names in ``headers`` are in lower case. ``now`` is the service's time.
     """
 
     method: str
@@ -48,7 +47,7 @@ class Request:
 
     @property
     def version(self) -> str:
-        """Its api-version, one of :data:`batchspec.local.wire.models.VERSIONS`."""
+        """The api-version, one of :data:`batchspec.local.wire.models.VERSIONS`."""
         return self.query["api-version"]
 
     @property
@@ -63,8 +62,8 @@ class Request:
             Fault: ``InvalidRequestBody``.
         """
         try:
-            # Invalid UTF-8 and escapes of single surrogates are rejected here: they could be
-            # neither stored nor sent back.
+            # Reject invalid UTF-8 and escapes of single surrogates: the store cannot keep them, and
+            # no reply can contain them.
             text = self.body.decode(json.detect_encoding(self.body))
             value = json.loads(text, parse_constant=_refuse)
             if _HALF.search(text):
@@ -132,7 +131,7 @@ class Request:
     def numbered_page(
         self, items: Sequence[Mapping[str, Any]]
     ) -> tuple[Sequence[Mapping[str, Any]], str | None]:
-        """One page of a list that is complete here, and the URL of the next page.
+        """One page of the complete list ``items``, and the URL of the next page.
 
         Raises:
             Fault: ``maxresults`` or the ``$skiptoken`` is not valid.
@@ -160,7 +159,7 @@ class Request:
             raise bad_query("$skiptoken", token, "The skip token is not valid") from None
 
     def next_link(self, last: str) -> str:
-        """The URL of the page that follows the one ending with key ``last``."""
+        """The URL of the page after the key ``last``."""
         token = base64.urlsafe_b64encode(last.encode(errors="surrogateescape")).decode().rstrip("=")
         query = {name: value for name, value in self.query.items() if name != "$skiptoken"}
         text = urlencode({**query, "$skiptoken": token}, quote_via=quote, safe="$,")
@@ -170,7 +169,7 @@ class Request:
         """The parsed ``$filter``; ``None`` without one.
 
         Raises:
-            Fault: it is not valid.
+            Fault: the filter is not valid.
         """
         text = self.query.get("$filter")
         if text is None or not text.strip():
@@ -184,7 +183,7 @@ class Request:
         """The selected top-level properties; ``None`` for all.
 
         Raises:
-            Fault: ``model`` has no such property.
+            Fault: ``model`` does not have a selected property.
         """
         text = self.query.get("$select")
         if text is None or not text.strip():
@@ -202,7 +201,7 @@ class Request:
         """Whether the request has ``$expand=stats``.
 
         Raises:
-            Fault: it expands another property.
+            Fault: the request expands another property.
         """
         text = self.query.get("$expand")
         if text is None or not text.strip():
@@ -220,7 +219,7 @@ _OPTIONS = frozenset({"$filter", "$select", "$expand", "$skiptoken"})
 
 
 def check_options(query: Mapping[str, str]) -> None:
-    """Check that the request has only OData options that the service has.
+    """Check that the service supports all OData options of the request.
 
     Raises:
         Fault: ``UnsupportedQueryParameter``, for example for ``$orderby`` and ``$top``.
@@ -254,7 +253,8 @@ def check_conditions(
     """Check the conditional headers for a resource last changed at ``modified``.
 
     An ETag is accepted without quotes, as the service sends it, and with quotes, as the SDKs send
-    it back. Times are compared in whole seconds, as HTTP dates are. Files are not ``tagged``.
+    it back. Times are compared in whole seconds, the resolution of HTTP dates. A file has no ETag
+    (``tagged`` is false).
 
     Raises:
         Fault: ``ConditionNotMet``, 304 for a read and 412 for a change; ``InvalidHeaderValue``.
@@ -301,7 +301,7 @@ _FAULTS = "Microsoft.Azure.Batch.Protocol.Entities.Container.errors/@Element"
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply with a JSON ``body``, with the bytes of a file in ``chunks``, or with neither.
+    """A reply with a JSON ``body``, with the bytes of a file in ``chunks``, or without content.
 
     ``metadata`` is the part of ``odata.metadata`` after ``#``.
     """
@@ -322,9 +322,9 @@ def resource_reply(
     *,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
-    """200 with one resource, a ``model`` in newest names, as the request's api-version has it.
+    """200 with one resource in the form of the request's api-version.
 
-    ``modified`` is given for resources that have an ETag.
+    ``body`` is a ``model`` in the newest names; ``modified`` is set for resources with an ETag.
 
     Raises:
         Fault: the request selects a property that the model does not have.
@@ -386,12 +386,12 @@ def fault_body(fault: Fault, request_id: str, now: datetime) -> dict[str, Any]:
 
 
 def stamped_message(sentence: str, request_id: str, now: datetime) -> str:
-    """The message of an error as the service sends it: with the request and the time."""
+    """The message of an error as the service sends it, with the request id and the time."""
     return f"{sentence}\nRequestId:{request_id}\nTime:{write_exact(now)}"
 
 
 def fault_reply(fault: Fault, request_id: str, now: datetime) -> Reply:
-    """The reply for a fault; a read whose condition is not met (304) has no body."""
+    """The reply for a fault; a read with an unmet condition (304) has no body."""
     if fault.status == 304:
         return Reply(304)
     return Reply(fault.status, fault_body(fault, request_id, now), _FAULTS)
@@ -400,13 +400,13 @@ def fault_reply(fault: Fault, request_id: str, now: datetime) -> Reply:
 def wants_metadata(accept: str) -> bool:
     """Whether a reply to a request with this ``Accept`` header has ``odata.metadata``.
 
-    A request for full metadata gets the minimal one; what the real service adds is not recorded.
+    A request for full metadata gets minimal metadata; no recording shows full metadata.
     """
     return _NO_METADATA not in accept.lower().replace(" ", "")
 
 
 def write_body(reply: Reply, base_url: str, *, metadata: bool = True) -> bytes:
-    """The bytes of a JSON body; ``odata.metadata`` comes first, if it has ``metadata``."""
+    """The bytes of a JSON body; with ``metadata``, ``odata.metadata`` comes first."""
     first = {"odata.metadata": f"{base_url}/$metadata#{reply.metadata}"} if metadata else {}
     text = json.dumps({**first, **(reply.body or {})}, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "replace")
@@ -418,8 +418,8 @@ _SECRETS = frozenset({"password", "sshPrivateKey", "accountKey", "sasKey", "prot
 def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
     """``settings`` (JSON data) without secret properties at any depth.
 
-    Recorded: user accounts of a pool are returned without their passwords; these are omitted, not
-    masked. All other secrets in the settings of a resource are omitted in the same way.
+    Recorded: replies omit the passwords of a pool's user accounts and do not mask them. All other
+    secrets in the settings of a resource are omitted in the same way.
     """
     return {name: _without(value) for name, value in settings.items() if name not in _SECRETS}
 

@@ -1,13 +1,13 @@
 """The wire models of each api-version, and the differences between them as one table.
 
-The models of :data:`NEWEST_VERSION` are in ``models.json``. The table says how every other version
-differs from them (properties, enum values, operations); it is applied where a request is read
-(:mod:`batchspec.local.wire.body`) and where a reply is written, so that operations know only the
-newest names. Operations that not every version has are in :data:`OPERATIONS`.
+The models of :data:`NEWEST_VERSION` are in ``models.json``. The table contains the differences of
+all other versions (properties, enum values, operations). The reader of requests
+(:mod:`batchspec.local.wire.body`) and the writer of replies apply it, so that operations use only
+the newest names. :data:`OPERATIONS` lists the operations that some versions do not have.
 
 Evidence: the models of azure-batch 4.1.3 to 15.1.0, one release for each version, which
-``tests/interop`` compares with the table; ``rec`` marks what was recorded from the service.
-2026-10-01 follows its description; no SDK sends it.
+``tests/interop`` compares with the table; ``rec`` marks recorded behaviour. 2026-10-01 follows its
+API description; no SDK sends it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ VERSIONS = (
     "2020-09-01.12.0",
     "2021-06-01.14.0",
     "2022-01-01.15.0",
-    "2022-06-01.15.0",  # rec: no SDK speaks it; its replies are those of 2022-01-01.15.0
+    "2022-06-01.15.0",  # rec: no SDK sends it; replies are the same as in 2022-01-01.15.0
     "2022-10-01.16.0",
     "2023-05-01.17.0",
     "2023-11-01.18.0",
@@ -49,15 +49,15 @@ _NUMBER: Mapping[str, int] = {version: number for number, version in enumerate(V
 
 
 def is_retiring(version: str) -> bool:
-    """Whether the real service will retire this known version.
+    """Whether Azure Batch will retire this known version.
 
-    Announced in May 2026 for all versions before 2025-06-01 (Azure/Batch#140); without a date.
+    Azure/Batch#140 announced this in May 2026 for all versions before 2025-06-01, without a date.
     """
     return _NUMBER[version] < _NUMBER[NEWEST_VERSION]
 
 
 def in_versions(version: str, since: str, until: str) -> bool:
-    """Whether ``version`` is in a range; its ends belong to it, and empty ends are open."""
+    """Whether ``version`` is in a range that includes both ends; an empty end is open."""
     number = _NUMBER[version]
     first = _NUMBER[since] if since else 0
     last = _NUMBER[until] if until else len(VERSIONS)
@@ -102,10 +102,10 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Former:
-    """A property that ``models`` have, or have with another ``type``, up to a version.
+    """A property that ``models`` have up to a version, or have with another ``type``.
 
-    ``path`` is where the value is in the newest version, if it is there; ``default`` is what a
-    reply contains if the resource has no value, and ``unset`` what a request means without it.
+    ``path`` is the location of the value in the newest version, if any. ``default`` is the value in
+    a reply if the resource has none. ``unset`` is the meaning of a request without the property.
     """
 
     until: str
@@ -130,7 +130,7 @@ class Values:
 
 @dataclass(frozen=True, slots=True)
 class Spelled:
-    """How replies spell the values of an enum up to a version."""
+    """The spelling of enum values in replies up to a version."""
 
     until: str
     enum: str
@@ -139,7 +139,7 @@ class Spelled:
 
 @dataclass(frozen=True, slots=True)
 class Unwrapped:
-    """Up to a version, a reply is the value of one property of ``model``."""
+    """Up to a version, a reply contains only the value of one property of ``model``."""
 
     until: str
     model: str
@@ -160,7 +160,7 @@ _OPTIONS = (
 )
 
 DIFFERENCES: tuple[Difference, ...] = (
-    # The description has maps of strings, which is narrower than what extensions take.
+    # The description has maps of strings, but extensions accept all types of values.
     Former(VERSIONS[-1], "VMExtension", "settings", "{any}"),
     Former(VERSIONS[-1], "VMExtension", "protectedSettings", "{any}"),
     Former("2018-03-01.6.1", "BatchTaskCounts", "validationStatus", "-string", default="validated"),
@@ -250,7 +250,7 @@ DIFFERENCES: tuple[Difference, ...] = (
            "certificateReferences", "[@CertificateReference]"),
     Former("2024-07-01.20.0", f"{_POOLS} BatchPoolUpdateOptions", "targetNodeCommunicationMode",
            "#BatchNodeCommunicationMode", since="2022-10-01.16.0"),
-    # rec: replacing the properties of a pool resets the mode.
+    # rec: the replacement of a pool's properties resets the mode.
     Former("2024-07-01.20.0", "BatchPoolReplaceOptions", "targetNodeCommunicationMode",
            "#BatchNodeCommunicationMode", unset="default", since="2022-10-01.16.0"),
     Former("2024-07-01.20.0", "BatchPool", "currentNodeCommunicationMode",
@@ -258,7 +258,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     Former("2024-07-01.20.0", _POOLS, "resourceTags", "{string}", since="2023-11-01.18.0"),
     Former("2024-07-01.20.0", "BatchPoolUpdateOptions", "resourceTags", "{string}",
            since="2024-07-01.20.0"),
-    # rec, January 2025: the retired setting is still accepted and returned.
+    # rec, January 2025: the service still accepts and returns the retired setting.
     Former("2024-07-01.20.0", "BatchTask BatchTaskCreateOptions BatchJobManagerTask",
            "authenticationTokenSettings", "any"),
     Former("2024-07-01.20.0", "DataDisk", "storageAccountType", "#StorageAccountType",
@@ -283,7 +283,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     Added("2026-10-01", "VirtualMachineConfiguration", "resiliencyPolicy", "@ResiliencyPolicy"),
     *(Values(option, "retaineddata", until=NEWEST_VERSION) for option in _OPTIONS),
 )  # fmt: skip
-"""How each version differs from ``models.json``, oldest first."""
+"""The differences of each version from ``models.json``, oldest first."""
 
 OTHER_MODELS: Mapping[str, Mapping[str, str]] = {
     "NodeAgentSku": {
@@ -359,7 +359,7 @@ OPERATIONS: Mapping[str, tuple[str, str]] = {
     "cancel_certificate_deletion": ("", "2024-07-01.20.0"),
     "list_pool_usage_metrics": ("", NEWEST_VERSION),
 }
-"""First and last version of each operation that not every version has; empty ends are open."""
+"""First and last version of each operation that some versions do not have; an empty end is open."""
 
 
 Writer = Callable[[Any], Any]
@@ -418,7 +418,7 @@ def all_properties(model: str) -> Mapping[str, str]:
 
 @cache
 def formers(model: str, version: str) -> tuple[Former, ...]:
-    """The rows of properties that a model has in ``version`` and not, or otherwise, later."""
+    """The rows of properties that later versions of the model removed, renamed or changed."""
     return tuple(
         row
         for row in DIFFERENCES
@@ -430,7 +430,7 @@ def formers(model: str, version: str) -> tuple[Former, ...]:
 
 @cache
 def former_names(version: str) -> Mapping[str, str]:
-    """The names in ``version`` of properties that only have another name now."""
+    """The names in ``version`` of properties that were renamed later."""
     return {
         row.path: row.name
         for row in DIFFERENCES
@@ -459,7 +459,7 @@ def _newest(model: str) -> Mapping[str, str]:
 
 
 def write_model(model: str, version: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """``body``, a ``model`` in newest names, with the names and properties of ``version``."""
+    """``body``, a ``model`` in the newest names, with the names and properties of ``version``."""
     writer = _model_writer(model, version)
     written: Mapping[str, Any] = body if writer is None else writer(body)
     return written
@@ -467,7 +467,7 @@ def write_model(model: str, version: str, body: Mapping[str, Any]) -> Mapping[st
 
 @cache
 def unwrapped(model: str, version: str) -> Unwrapped | None:
-    """The row of a reply that is only one property of ``model`` in ``version``."""
+    """The row of a reply that contains only one property of ``model`` in ``version``."""
     for row in DIFFERENCES:
         if (
             isinstance(row, Unwrapped)
@@ -480,7 +480,7 @@ def unwrapped(model: str, version: str) -> Unwrapped | None:
 
 @cache
 def _model_writer(model: str, version: str) -> Writer | None:
-    """The writer of a model; ``None`` if its newest form is right for ``version``."""
+    """The writer of a model; ``None`` if ``version`` has the newest form."""
     shape = properties(model, version)
     dropped = all_properties(model).keys() - shape.keys()
     children = {

@@ -2,9 +2,9 @@
 
 The fields of each resource are in ``api.resources``.
 
-A filter has two truth values, as OData defines: a missing field equals nothing, differs from
-everything, and is neither less nor greater than a value. Strings are compared without regard to the
-case of ASCII letters, as the service compares ids.
+A filter has two truth values, as OData defines: a missing field equals only ``null``, differs from
+each value, and is neither less nor greater than a value. Comparison of strings ignores the case of
+ASCII letters, as the service compares ids.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class QueryError(Exception):
 
 
 class FieldType(Enum):
-    """The type of a field. ``WORD`` is a lower-case value, such as a state or a stored id key."""
+    """The type of a field. ``WORD`` is lower-case text, such as a state or the key of an id."""
 
     TEXT = "text"
     WORD = "word"
@@ -87,7 +87,7 @@ TIME = r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?)?"
 
 
 def read_time(text: str) -> datetime:
-    """Parse a time of a filter or of a record; UTC, truncated to microseconds.
+    """Parse a time in a filter or a record to UTC, truncated to microseconds.
 
     Raises:
         QueryError: ``text`` is not an ISO 8601 time.
@@ -100,7 +100,7 @@ def read_time(text: str) -> datetime:
 
 
 def bind_fields(tree: Filter, kinds: Mapping[str, FieldType]) -> Filter:
-    """Convert the literals of ``tree`` to the types of the fields they are compared with.
+    """Convert the literals of ``tree`` to the types of their fields.
 
     Quoted times become times; words become lower case.
 
@@ -232,7 +232,7 @@ def parse_filter(text: str) -> Filter:
     """Parse the text of a ``$filter``.
 
     Raises:
-        QueryError: syntax error; the reason names the position.
+        QueryError: the syntax is wrong; the reason names the position.
     """
     if "\0" in text:
         raise QueryError("A filter cannot contain the character U+0000.")
@@ -363,7 +363,7 @@ def parse_select(text: str) -> frozenset[str]:
 
 
 # The SQL condition selects exactly the records for which `matches_filter` is true. Text of a filter
-# never becomes SQL text.
+# becomes a parameter, never SQL text.
 
 
 Parameter = str | int | float | None
@@ -371,10 +371,10 @@ Parameter = str | int | float | None
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Where a field is stored: an SQL expression and its type.
+    """The SQL expression and the type of a field.
 
-    ``BOOL`` is stored as 0 or 1, ``TIME`` in a form that sorts chronologically: the one that the
-    ``time`` argument of :func:`to_sql` writes.
+    ``BOOL`` is stored as 0 or 1, ``TIME`` in the form that the ``time`` argument of :func:`to_sql`
+    writes, which sorts chronologically.
     """
 
     sql: str
@@ -412,8 +412,8 @@ def _condition(
     *,
     holds: bool,
 ) -> SqlCondition:
-    # A negation moves to the leaves, where NULL gets its two-valued meaning. Common filters thus
-    # stay plain comparisons that can use an index.
+    # Move a negation to the leaves, where NULL gets its two-valued meaning. Common filters stay
+    # plain comparisons, which can use an index.
     if isinstance(tree, Not):
         return _condition(tree.term, columns, time, holds=not holds)
     if isinstance(tree, And | Or):
@@ -432,7 +432,7 @@ def _condition(
     if tree.operator in {"eq", "ne"}:
         if (tree.operator == "eq") != holds:
             return SqlCondition(f"{column.sql} IS NOT ?{collate}", (value,))
-        # NULL equals only NULL, and a partial index without NULLs is not used for ``IS``.
+        # NULL equals only NULL. SQLite does not use a partial index without NULLs for ``IS``.
         return SqlCondition(f"{column.sql} {'IS' if value is None else '='} ?{collate}", (value,))
     sql = f"{column.sql} {_SIGNS[tree.operator]} ?{collate}"
     return SqlCondition(sql if holds else f"({sql}) IS NOT TRUE", (value,))
@@ -450,7 +450,7 @@ def _begins(column: Column, prefix: str) -> SqlCondition:
     if column.kind is not FieldType.WORD:
         sql = f"substr({column.sql}, 1, {len(prefix)}) = ? COLLATE NOCASE"
         return SqlCondition(sql, (prefix,))
-    # Words are stored in lower case, so those with a common prefix are a range of the index.
+    # Words are stored in lower case; words with a common prefix are a range of the index.
     first = fold(prefix)
     behind = first.rstrip(_LAST)
     if not behind:

@@ -1,10 +1,10 @@
 """Verification of the Shared Key signature of a request.
 
-Rebuilds the string that the client signed from the request as received. Nothing here logs: keys and
-signatures must not be written anywhere.
+Rebuilds the string that the client signed from the request as received. This module writes no log,
+so that no log contains a key or a signature.
 
-Four Batch clients were observed to send this format. Where they differ (a missing
-body is signed as ``0``, as an empty string, or as the header value), every form is accepted.
+Four observed Batch clients send this format. They differ in the length of a missing body: ``0``, an
+empty string, or the header value. The service accepts all forms.
 """
 
 from __future__ import annotations

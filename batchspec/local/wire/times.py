@@ -1,7 +1,7 @@
 """Times, durations, recurrence and ETags in the notation of the protocol.
 
-Durations are counted in ticks of 100 ns, as the service does. The longest duration means "no limit"
-and is written ``P10675199DT2H48M5.4775807S``.
+The unit of durations is a tick of 100 ns, as in Azure Batch. The longest duration,
+``P10675199DT2H48M5.4775807S``, means "no limit".
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def ticks_of(text: str) -> int:
 
 
 def write_duration(ticks: int) -> str:
-    """The shortest notation, as the service writes it: ``PT15M``, ``P1D``, ``PT0S``."""
+    """The shortest notation of a duration, as in recorded replies: ``PT15M``, ``P1D``, ``PT0S``."""
     rest = abs(ticks)
     days, rest = divmod(rest, 86400 * TICKS)
     hours, rest = divmod(rest, 3600 * TICKS)
@@ -71,9 +71,9 @@ def write_duration(ticks: int) -> str:
 
 
 def read_duration(text: str | None) -> timedelta | None:
-    """A validated duration as a ``timedelta``; ``None`` if it sets no limit.
+    """A validated duration as a ``timedelta``; ``None`` means no limit.
 
-    A duration too long for a ``timedelta`` sets no limit.
+    A duration that is too long for a ``timedelta`` means no limit.
     """
     if text is None:
         return None
@@ -82,8 +82,8 @@ def read_duration(text: str | None) -> timedelta | None:
 
 
 def write_time(moment: datetime) -> str:
-    """RFC 3339 in UTC without trailing zeros: ``2024-04-18T19:12:27.9903444Z``."""
-    # isoformat is several times as fast as strftime, and a page of a list has thousands of times.
+    """A time in RFC 3339, UTC, without trailing zeros: ``2024-04-18T19:12:27.9903444Z``."""
+    # isoformat is several times faster than strftime, and a page of a list has thousands of times.
     text = (moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat()[:-6]
     return (text.rstrip("0") if "." in text else text) + "Z"
 
@@ -107,7 +107,7 @@ def read_time(text: str) -> datetime:
 
 
 def write_http_date(moment: datetime) -> str:
-    """RFC 1123, for ``Date`` and ``Last-Modified``."""
+    """A time in RFC 1123, for ``Date`` and ``Last-Modified``."""
     return format_datetime(moment.astimezone(UTC), usegmt=True)
 
 
@@ -122,9 +122,9 @@ def read_http_date(text: str) -> datetime:
 
 
 def etag_of(modified: datetime) -> str:
-    """The ETag of a resource: its ``lastModified`` in ticks since year 1, as the service does.
+    """The ETag of a resource: its ``lastModified`` in ticks since year 1, in hexadecimal digits.
 
-    Recorded: ``2024-04-18T19:12:27.9903444Z`` has ``0x8DC5FDB7D07BCD4``.
+    Recorded: ``0x8DC5FDB7D07BCD4`` is the ETag of ``2024-04-18T19:12:27.9903444Z``.
     """
     return f"0x{(modified - _FIRST) // timedelta(microseconds=1) * 10:X}"
 
@@ -135,15 +135,15 @@ def etag_of(modified: datetime) -> str:
 
 
 def first_run(schedule: Mapping[str, Any], now: datetime) -> datetime:
-    """When the first job is due: now, or at ``doNotRunUntil``."""
+    """The due time of the first job: now, or ``doNotRunUntil``."""
     until = schedule.get("doNotRunUntil")
     return now if until is None else max(now, read_time(until))
 
 
 def next_run(schedule: Mapping[str, Any], due: datetime, now: datetime) -> datetime | None:
-    """When the job after the one due at ``due`` is due; ``None`` if there is none.
+    """The due time of the job that follows the job of ``due``; ``None`` after the last job.
 
-    Missed jobs are skipped: the result is the first multiple of the interval after ``now``.
+    The schedule skips missed jobs: the result is the first multiple of the interval after ``now``.
     """
     interval = read_duration(schedule.get("recurrenceInterval"))
     if interval is None:
