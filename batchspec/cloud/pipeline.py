@@ -41,8 +41,10 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("batchspec.requests")
 """A line for each attempt of a request, without secrets, for ``--debug``."""
-# The level of other loggers does not turn these lines on, only `--debug` does.
-LOGGER.setLevel(logging.INFO)
+# The level of other loggers does not turn these lines on, only `--debug` does, which has set the
+# level if it was given.
+if LOGGER.level == logging.NOTSET:
+    LOGGER.setLevel(logging.INFO)
 
 
 @dataclass(slots=True)
