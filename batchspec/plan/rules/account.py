@@ -41,7 +41,7 @@ def missing_pool(pool: Pool) -> Iterator[Finding]:
     fix="Create the pool with this identity, or name one that the pool has.",
 )
 def pool_lacks_identity(context: RuleContext) -> Iterator[Finding]:
-    """An existing pool without ``storage.identity``. Resource ids have no case."""
+    """An existing pool without ``storage.identity``; resource ids are compared without case."""
     wanted, facts = context.spec.storage_identity, context.observed.pool
     if not wanted or not context.existing or facts is None:
         return
@@ -81,7 +81,7 @@ def pool_differs(pool: Pool, differences: Sequence[Difference]) -> Iterator[Find
     fix="`batchspec apply --replace pool` creates it again from the spec.",
 )
 def pool_drift(pool: Pool, differences: Sequence[Difference]) -> Iterator[Finding]:
-    """What another client changed, if anything."""
+    """The properties that another client changed."""
     if differences:
         yield Finding(
             f"another client changed the pool {pool.id!r} after this spec created it",
@@ -163,9 +163,9 @@ _SPECIAL_TASKS = ("jobManagerTask", "jobPreparationTask", "jobReleaseTask")
 
 
 def package_references(spec: Spec) -> Iterator[tuple[str, str, str | None]]:
-    """Each reference to an application package: the path in the spec, the application, its version.
+    """Each reference to an application package: the path in the spec, the application, the version.
 
-    The version is ``None`` for the application's default version. References with names that differ
+    The version is ``None`` for the application's default version. References whose names differ
     between tasks are left out.
     """
     yield from _references("pool", spec.pool.properties)

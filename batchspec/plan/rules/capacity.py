@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
 from typing import Literal
 
 from batchspec.catalog import vm_sizes
@@ -34,7 +33,6 @@ CAPACITY = RuleGroup(
     " without.",
 )
 
-_YEAR = timedelta(days=365)
 _SHOWN = 5
 """How many pools or sizes a message lists."""
 _KEYS = ("nodes", "target_dedicated_nodes", "target_low_priority_nodes", "auto_scale_formula")
@@ -42,7 +40,7 @@ _KEYS = ("nodes", "target_dedicated_nodes", "target_low_priority_nodes", "auto_s
 
 @frozen
 class _Demand:
-    """Nodes of one kind at their largest number; 1 if a custom formula decides it."""
+    """The largest number of nodes of one kind; 1 if a custom formula determines the number."""
 
     kind: str
     nodes: int
@@ -56,17 +54,17 @@ class _Demand:
 
     @property
     def possible(self) -> int:
-        """How many nodes the quotas still allow."""
+        """The number of nodes that the quotas still allow."""
         return self.tightest.nodes(self.cores)
 
     @property
     def never(self) -> bool:
-        """Whether a quota allows no node, even without other pools."""
+        """Whether a quota is smaller than one node, even if no other pool uses it."""
         return any(limit.quota < self.cores for limit in self.limits)
 
 
 def _demands(context: RuleContext) -> tuple[_Demand, ...]:
-    """What the pool needs at its largest; without kinds whose quota is not known."""
+    """The demands of the pool at its largest size, without kinds whose quota is not known."""
     capacity, size = context.observed.capacity, context.pool.get("vmSize")
     if capacity is None or not isinstance(size, str):
         return ()
@@ -84,7 +82,7 @@ def _demands(context: RuleContext) -> tuple[_Demand, ...]:
 
 
 def creates_nodes(context: RuleContext, steps: Sequence[Step]) -> bool:
-    """Whether steps create nodes: a pool, more nodes of one, or a job with an auto pool."""
+    """Whether steps create nodes: with a pool, a larger pool, or a job that has an auto pool."""
     created: tuple[type, ...] = (CreatePool, ReplacePool, ResizePool, ScalePool)
     if context.spec.pool.kind is PoolKind.JOB:
         created = (CreateJob, ReplaceJob, CreateSchedule, ReplaceSchedule)
@@ -101,7 +99,7 @@ def creates_nodes(context: RuleContext, steps: Sequence[Step]) -> bool:
     " Quotas.",
 )
 def no_core_quota(context: RuleContext) -> Iterator[Finding]:
-    """No kind of node that the pool asks for has a quota of the cores of one node."""
+    """The quota of each kind of node in the pool is smaller than the cores of one node."""
     demands = _demands(context)
     kinds = node_range(context).kinds
     if not demands or len(demands) < len(kinds) or not all(each.never for each in demands):
@@ -126,7 +124,7 @@ def no_core_quota(context: RuleContext) -> Iterator[Finding]:
     " cores: Azure portal, the Batch account, Quotas.",
 )
 def core_quota_exceeded(context: RuleContext) -> Iterator[Finding]:
-    """More nodes than the quota still allows, scale limits included."""
+    """The pool can have more nodes than the quota still allows, also by its scale limits."""
     if any(True for _ in no_core_quota.check(context)):
         return
     for each in _demands(context):
@@ -143,7 +141,7 @@ def core_quota_exceeded(context: RuleContext) -> Iterator[Finding]:
 
 
 def _limit(demand: _Demand) -> str:
-    """The quota, what other pools use of it, and the cores of a node."""
+    """The quota, the part of it that other pools use, and the cores of a node."""
     limit = demand.tightest
     used = f", other pools use {limit.used:,}" if limit.used else ""
     each = f"a node has {counted(demand.cores, 'core')}"
@@ -163,7 +161,7 @@ def _request(context: RuleContext, demand: _Demand) -> str:
 
 
 def _other_families(context: RuleContext) -> str:
-    """Sizes with as many cores, of families that have quota."""
+    """Sizes with the same number of cores, of families that have quota."""
     capacity, name = context.observed.capacity, context.pool.get("vmSize")
     if capacity is None or capacity.resource is None or not isinstance(name, str):
         return ""
@@ -186,7 +184,7 @@ def _other_families(context: RuleContext) -> str:
     fix="`az vm list-usage --location REGION --output table` lists the quotas of the subscription.",
 )
 def core_quota_not_known(context: RuleContext) -> Iterator[Finding]:
-    """An account that creates nodes in the subscription of the user."""
+    """An account that creates nodes in the user's subscription."""
     resource = context.account
     if resource is not None and resource.user_subscription:
         yield Finding(
@@ -206,7 +204,7 @@ def core_quota_not_known(context: RuleContext) -> Iterator[Finding]:
     " Account Reader' or 'Azure Batch Data Contributor' on the account.",
 )
 def account_not_read(context: RuleContext) -> Iterator[Finding]:
-    """What of the account is not known, with the cause."""
+    """Facts about the account that are not known, with the cause."""
     capacity = context.observed.capacity
     if capacity is None or capacity.problem is None:
         return
@@ -215,7 +213,7 @@ def account_not_read(context: RuleContext) -> Iterator[Finding]:
         unknown = "quotas"
     yield Finding(
         f"{unknown} of the account are not checked: {capacity.problem.summary}",
-        # The first line is the service's; those of azure-identity are about each credential.
+        # The service's reason is the first line; azure-identity adds lines about each credential.
         detail=capacity.problem.detail.partition("\n")[0],
         fix=capacity.problem.fix,
     )
@@ -249,7 +247,7 @@ _MAX_POOLS = 100
 _MAX_JOBS = 100
 """Active jobs and schedules that every account can have (Batch quotas and limits: 100 to 300)."""
 _COUNTED = CreateJob | CreateSchedule
-"""A replacement does not add to the count."""
+"""Without replacements, which do not raise the count."""
 _NEAR = 0.9
 _LIMITED = "azure"
 
@@ -294,7 +292,7 @@ def jobs_near_quota(context: RuleContext, steps: Sequence[Step]) -> Iterator[Fin
     " Azure portal, the Batch account, Quotas.",
 )
 def pool_quota_reached(context: RuleContext, steps: Sequence[Step]) -> Iterator[Finding]:
-    """A pool to create, in an account whose quota is known and used."""
+    """A pool to create in an account whose quota is known and used up."""
     count = _resource_count(context, "pools", steps)
     if count is not None and count.is_exceeded:
         yield Finding(
@@ -312,7 +310,7 @@ def pool_quota_reached(context: RuleContext, steps: Sequence[Step]) -> Iterator[
     " account, Quotas.",
 )
 def job_quota_reached(context: RuleContext, steps: Sequence[Step]) -> Iterator[Finding]:
-    """A job to create, in an account whose quota is known and used."""
+    """A job to create in an account whose quota is known and used up."""
     count = _resource_count(context, "jobs", steps)
     if count is not None and count.is_exceeded:
         yield Finding(
@@ -324,7 +322,7 @@ def job_quota_reached(context: RuleContext, steps: Sequence[Step]) -> Iterator[F
 
 @frozen
 class _ResourceCount:
-    """Pools, or active jobs and schedules: those that exist, and the ``total`` with new ones.
+    """The number of existing pools, or of active jobs and schedules; ``total`` includes new ones.
 
     ``quota`` is ``None`` if it is not known.
     """
@@ -339,7 +337,7 @@ class _ResourceCount:
         return self.quota is not None and self.total > self.quota
 
     def is_near(self, default: int) -> bool:
-        """Whether the total is close to the quota, or to the ``default`` if that is not known."""
+        """Whether the total is close to the quota, or to ``default`` if the quota is not known."""
         limit = default if self.quota is None else self.quota
         return self.total >= _NEAR * limit and not self.is_exceeded
 
@@ -352,10 +350,10 @@ def _near_quota(  # noqa: PLR0917 - the words of one sentence
     default: int,
     most: str,
 ) -> str:
-    """The number of resources of a kind if it is close to the quota; otherwise empty.
+    """The number of resources of a kind as text if it is close to the quota; otherwise empty.
 
-    Without a known quota it is compared with the ``default``, which the service describes as
-    ``most``.
+    If the quota is not known, the number is compared with ``default``; ``most`` is the default
+    quota as the service documents it.
     """
     count = _resource_count(context, kind, steps)
     if count is None or context.observed.account.target != _LIMITED or not count.is_near(default):

@@ -1,6 +1,6 @@
-"""The rules that need a spec and what was observed, but no steps: those of ``validate``.
+"""The rules that need a spec and observed facts, but no steps. ``validate`` and plans run them.
 
-A plan runs them, too. Rules of steps are not imported, because imports count in the start time.
+Rules about steps are not imported here, because imports add to the start time of ``validate``.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from batchspec.plan.rules.account import ACCOUNT
 from batchspec.plan.rules.data import DATA
 from batchspec.plan.rules.files import FILES
 from batchspec.plan.rules.image import IMAGE, runs_windows, with_image
+from batchspec.plan.rules.limits import REQUESTS
 from batchspec.plan.rules.node_variables import NODE_VARIABLES
 from batchspec.plan.rules.pool import COSTS, POOL
 from batchspec.plan.rules.references import DEPENDENCIES, REFERENCES, check_dependencies
-from batchspec.plan.rules.requests import REQUESTS
 from batchspec.plan.rules.rule import Rule, RuleContext, RuleGroup
 from batchspec.plan.rules.sas import ACCESS
 from batchspec.plan.rules.signed_urls import SIGNED_URLS
@@ -48,7 +48,7 @@ CHECKED: tuple[RuleGroup, ...] = (
     COSTS,
     ACCOUNT,
 )
-"""The groups of these rules."""
+"""The groups that contain these rules."""
 
 
 def checks() -> Iterator[Rule[[RuleContext]]]:
@@ -58,16 +58,16 @@ def checks() -> Iterator[Rule[[RuleContext]]]:
 
 
 def errors(context: RuleContext) -> Iterator[Diagnostic]:
-    """The errors: with any of them nothing is sent."""
+    """The errors. A plan with an error is not applied."""
     for rule in checks():
         if rule.severity is Severity.ERROR:
             yield from rule(context)
 
 
 def offline(context: RuleContext) -> Iterator[Diagnostic]:
-    """What can be found without an account: all errors, and warnings of ``offline`` rules.
+    """The findings that need no account: errors of all rules, and warnings of ``offline`` rules.
 
-    Errors that depend on the account are not found in a context without its facts.
+    Rules that depend on the account find nothing in a context without facts about it.
     """
     for rule in checks():
         if rule.offline or rule.severity is Severity.ERROR:
@@ -75,7 +75,7 @@ def offline(context: RuleContext) -> Iterator[Diagnostic]:
 
 
 MOST_ITEMS = 20_000
-"""How many tasks of each stage are checked offline: a few seconds."""
+"""Tasks of each stage that are checked offline, which takes a few seconds."""
 
 
 def check_offline(
@@ -83,10 +83,9 @@ def check_offline(
 ) -> tuple[Diagnostic, ...]:
     """The findings of a spec and of its tasks; ``files`` are the uploads by container key.
 
-    Tasks for blobs in the account are not known and are not checked, nor those of a stage after the
-    first :data:`MOST_ITEMS`, which a plan checks. Files of rows are read. Images
-    are compared with the catalog; an image that it lacks may be in the list of the account. Without
-    ``tasks`` no task is created.
+    The first :data:`MOST_ITEMS` tasks of each stage are checked; a plan checks all. Tasks for blobs
+    in the account are not known and not checked. Files of rows are read. Images are compared with
+    the catalog; the account may list more images. Without ``tasks``, no task is created.
     """
     observed = Observed(
         account=AccountNames("", "", ""),
@@ -101,7 +100,7 @@ def check_offline(
         },
     )
     windows = runs_windows(spec, observed)
-    # The account may list an image that the catalog lacks, so an unknown alias is not a finding.
+    # The account may list images that the catalog lacks, so an unknown alias is no finding here.
     body = with_image(spec.pool, observed, Diagnostics())
     found = [*offline(RuleContext(spec, observed, body))]
     if not tasks:

@@ -1,9 +1,9 @@
-"""The bound of what a run may cost, `cost.max` and `--max-cost`: its rules, and shortening the run.
+"""The cost limit of a run (`cost.max`, `--max-cost`): its rules, and the run shortened to fit it.
 
-What a run can cost is nodes times time. `on_exceed: shorten` lowers the time limit of the job
-first, because many nodes for a short time do as much as few for a long time, and earlier; below a
-time in which tasks can still end, the largest number of nodes of `scale` is lowered, too. Both are
-in the requests that create the job and the pool, so that the service enforces them.
+The cost of a run is nodes times time. `on_exceed: shorten` first lowers the time limit of the job,
+because many nodes for a short time do the same work as few nodes for a long time, and finish
+earlier. If tasks could not end within the lower limit, it also lowers the largest number of nodes
+of `scale`. The requests that create job and pool contain both, so the service enforces them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,7 @@ from batchspec.spec import Cost, Record, ScaleRange, Spec, iso, scale_range, sca
 
 BOUND = RuleGroup("Cost", "Prices, and whether the run can cost more than `cost.max`.")
 
-_FIT_LESS = (
-    "The time limit cannot be shortened so far that tasks still end. Use fewer nodes, or raise"
-    " `cost.max`."
-)
+_FIT_LESS = "With a shorter time limit, tasks could not end. Use fewer nodes, or raise `cost.max`."
 for _code, _title, _why, _fix in (
     (
         "bad-amount",
@@ -60,7 +57,7 @@ for _code, _title, _why, _fix in (
     " `on_exceed: shorten`.",
 )
 def cost_above_max(spec: Spec, found: Estimate) -> Iterator[Finding]:
-    """The most that the run costs is more than ``cost.max``."""
+    """The maximum cost of the run is above ``cost.max``."""
     most, bound = found.total.most, found.max
     if bound is not None and most is not None and most > bound:
         each = "each job" if found.each_job else "the run"
@@ -81,7 +78,7 @@ def cost_above_max(spec: Spec, found: Estimate) -> Iterator[Finding]:
     fix="Use `pool: {lifetime: job, ...}`, or `nodes: {scale: {max: N}}`.",
 )
 def cost_not_bounded(spec: Spec, found: Estimate) -> Iterator[Finding]:
-    """There is a bound, and the pool ends by clean-up or never, or can have any size."""
+    """The spec has a limit, and the pool is deleted by clean-up or never, or can have any size."""
     if found.max is None:
         return
     reason = {
@@ -105,13 +102,13 @@ def cost_not_bounded(spec: Spec, found: Estimate) -> Iterator[Finding]:
     fix="Write the price per hour under `cost.prices`.",
 )
 def cost_not_known(spec: Spec, found: Estimate) -> Iterator[Finding]:
-    """There is a bound, and the price of the nodes is not known."""
+    """The spec has a limit, and the price of the nodes is not known."""
     if found.max is None:
         return
     for line in found.nodes:
         if line.price_unknown is not None:
             yield Finding(
-                f"the most that the run could cost is not known: {line.price_unknown.reason}",
+                f"the maximum cost of the run is not known: {line.price_unknown.reason}",
                 spec.place("cost.max"),
                 fix=line.price_unknown.fix,
             )
@@ -127,7 +124,7 @@ def cost_not_known(spec: Spec, found: Estimate) -> Iterator[Finding]:
     fix="To run longer or on more nodes, raise `cost.max`.",
 )
 def cost_shortened(spec: Spec, change: Shortened) -> Iterator[Finding]:
-    """The run as the spec describes it could cost more than ``cost.max``."""
+    """The run was shortened, because it could cost more than ``cost.max``."""
     parts = []
     for what, (before, after) in (
         ("the time limit", tuple(map(_duration, change.limit))),
@@ -144,7 +141,7 @@ def cost_shortened(spec: Spec, change: Shortened) -> Iterator[Finding]:
 
 
 def _amount(amount: float) -> str:
-    """A number with two digits that matter."""
+    """An amount with two decimals; below 0.095 with two significant digits."""
     return f"{amount:,.2f}" if amount >= 0.095 else f"{amount:.2g}"
 
 
@@ -154,9 +151,9 @@ def _duration(limit: timedelta) -> str:
 
 
 _SHORTEST = timedelta(minutes=30)
-"""The shortest time limit as long as the number of nodes can be lowered instead."""
+"""The shortest time limit while the number of nodes can be lowered instead."""
 _MARGIN = 1.5
-"""How many times as long as an earlier run needed for a first task."""
+"""The shortest time limit as a multiple of the time that an earlier run needed for a first task."""
 _FORMULA = "autoScaleFormula"
 
 
@@ -169,9 +166,10 @@ def estimate_of(
     *,
     in_progress: int = 0,
 ) -> Estimate | None:
-    """What a plan with these steps costs, if that is asked for; an error if it is too much.
+    """The estimate of a plan with these steps; ``None`` if none is requested.
 
-    ``pool`` is the body of Create Pool; ``in_progress`` tasks are in the job already.
+    ``pool`` is the body of Create Pool; ``in_progress`` is the number of tasks that are already in
+    the job. Adds errors to ``problems`` if the cost is above its limit, or has none.
     """
     if spec.cost is None:
         return None
@@ -183,9 +181,9 @@ def estimate_of(
 
 
 def fit_to_bound(spec: Spec, observed: Observed, problems: Diagnostics) -> Spec:
-    """The spec, shortened if it requests that and could cost more than its bound.
+    """The spec, shortened if it has `on_exceed: shorten` and could cost more than its limit.
 
-    It is unchanged if no time limit and no scale fit the bound: a rule refuses the run.
+    The spec is unchanged if no time limit and no scale fit: then a rule rejects the run.
     """
     cost, facts = spec.cost, observed.cost
     if cost is None or facts is None or cost.max is None or not cost.shorten:
@@ -202,7 +200,7 @@ def fit_to_bound(spec: Spec, observed: Observed, problems: Diagnostics) -> Spec:
 
 @frozen
 class Shortened:
-    """What was changed: the time limit and the largest number of nodes, before and after."""
+    """The changes: the time limit and the largest number of nodes, before and after."""
 
     limit: tuple[timedelta, timedelta]
     nodes: tuple[int, int]
@@ -210,7 +208,7 @@ class Shortened:
 
 @frozen
 class _Fit:
-    """The inputs; ``bound`` is an amount, ``uploaded`` in GB."""
+    """Shortens a spec; ``bound`` is the maximum amount, ``uploaded`` the size of uploads in GB."""
 
     spec: Spec
     observed: Observed
@@ -230,7 +228,7 @@ class _Fit:
         return None if scale is None or scale.timed or scale.held else scale
 
     def most(self, spec: Spec) -> float | None:
-        """The most that a spec can cost."""
+        """The maximum cost of a spec."""
         return most_cost(spec, self.observed, self.uploaded)
 
     def fitted(self) -> tuple[Spec, Shortened | None]:
@@ -239,7 +237,7 @@ class _Fit:
         before = scale.most + scale.most_spot if scale is not None else 0
         least = max(scale.least, 1) if scale is not None else 0
         shortest = self._shortest()
-        # More nodes leave less time, so that the counts are ordered by whether they fit.
+        # More nodes leave less time: the counts that fit come before those that do not.
         counts = range(least, before + 1)
         at = bisect_right(counts, False, key=lambda count: self._time(count) < shortest)
         if not at:
@@ -250,13 +248,13 @@ class _Fit:
         return spec, Shortened((self.spec.job.limit, limit), (before, nodes))
 
     def _shortest(self) -> timedelta:
-        """The shortest useful limit: time for a first task, as far as it is known."""
+        """The shortest useful limit: enough time for a first task, if an earlier run shows it."""
         earlier = self.facts.earlier
         needed = 0.0 if earlier is None else _MARGIN * (earlier.before + earlier.task)
         return min(max(_SHORTEST, timedelta(seconds=needed)), self.spec.job.limit)
 
     def _time(self, nodes: int) -> timedelta:
-        """The time limit with which that many nodes cost as much as the bound, in minutes."""
+        """The time limit, in whole minutes, with which this number of nodes fits the bound."""
         limit = self.spec.job.limit
         none, whole = self.most(self._with(nodes, timedelta())), self.most(self._with(nodes, limit))
         assert none is not None and whole is not None
@@ -266,7 +264,7 @@ class _Fit:
         return timedelta(minutes=int(max(minutes, 0)))
 
     def _with(self, nodes: int, limit: timedelta) -> Spec:
-        """The spec with that limit; its pool has at most that many nodes if it scales."""
+        """The spec with this time limit; a pool that scales has at most this number of nodes."""
         job = self.spec.job
         constraints = job.properties.record("constraints").with_(maxWallClockTime=iso(limit))
         job = replace(job, limit=limit, properties=job.properties.with_(constraints=constraints))

@@ -161,7 +161,7 @@ def results_protected(context: RuleContext) -> Iterator[Finding]:
 
 
 def _written(spec: Spec, stage: Stage, result: Result) -> Iterator[str]:
-    """The names below the folder of an entry of outputs that are the same for all tasks."""
+    """The file names, relative to the folder of a result, of outputs that all tasks share."""
     for file in stage.body.records("outputFiles"):
         container = file.record("destination", "container")
         pattern, path, url = (
@@ -228,7 +228,7 @@ def same_outputs(
 
 @dataclass(slots=True)
 class _Counted:
-    """An iterable that counts its members on the way."""
+    """An iterable that counts its members while they are read."""
 
     source: Iterable[str]
     number: int = 0
@@ -253,7 +253,7 @@ def _needs(spec: Spec, stage: Stage, other: Stage) -> bool:
 
 
 def _names_blobs(stage: Stage) -> bool:
-    """Whether outputs of the stage name single blobs, which two tasks could both write."""
+    """Whether outputs of the stage name single blobs, which several tasks could write."""
     return any(_is_name(file.get("filePattern")) for file in stage.body.records("outputFiles"))
 
 
@@ -288,13 +288,13 @@ def _identity(value: Value) -> str:
     " task wrote; after a correction, `batchspec apply --rerun` runs the tasks again.",
 )
 def output_missing(outputs: Iterable[MissingOutput], spec: Spec | None = None) -> Iterator[Finding]:
-    """Outputs that are missing after their tasks have succeeded, at their place in ``spec``."""
+    """Outputs that are missing after their tasks have succeeded; with positions in ``spec``."""
     for output in outputs:
         promise = output.first
         what = "no file matched" if promise.wild else "not uploaded"
         tasks = f"{output.missing:,} of {counted(output.tasks, 'task')}"
         more = "" if output.missing <= len(output.names) else ", ..."
-        # Tasks without a required output are not done; the others need an option to run again.
+        # Tasks without a required output are not done; other tasks run again only with an option.
         again = "" if promise.required else " --rerun"
         yield Finding(
             f"output {promise.pattern!r} of stage {promise.stage}: {what} for {tasks}",

@@ -1,6 +1,6 @@
-"""Rules about files on a node: two with the same path, and one that a command names but lacks.
+"""Rules about files on a node: two files with one path, and files that commands name and lack.
 
-Files that differ between tasks are checked with their tasks (:mod:`batchspec.plan.rules.tasks`).
+:mod:`batchspec.plan.rules.tasks` checks files that differ between tasks.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _URL = re.compile(r"\burl\b|_url\b")
 
 @frozen
 class NodeFile:
-    """A file on a node: its path there, its source, and what identifies its content.
+    """A file on a node: its path there, its source, and a text that identifies its content.
 
-    Two files with the same content do not conflict. ``content`` is the source if the content is not
-    known.
+    Two files with the same content do not conflict. If the content is not known, ``content`` is
+    the source.
     """
 
     path: str
@@ -63,7 +63,7 @@ class NodeFile:
     fix="Give one of them another `file_path`, or a folder in its container (`path` of `upload`).",
 )
 def same_file(context: RuleContext) -> Iterator[Finding]:
-    """Files of the start task, of the special tasks of the job, and of all tasks of a stage."""
+    """Files of the start task, of preparation and release tasks, and of all tasks of a stage."""
     spec, job = context.spec, context.spec.job
     start = spec.pool.properties.record("startTask")
     where = context.at_pool("start_task.resources", "start_task.resource_files")
@@ -89,7 +89,7 @@ def same_file(context: RuleContext) -> Iterator[Finding]:
     fix='Add `{http_url: "{{ file.url }}", file_path: "{{ file.name }}"}` to `resources`.',
 )
 def item_not_there(context: RuleContext) -> Iterator[Finding]:
-    """A stage with a task for each file whose ``resources`` lack the file."""
+    """A stage with a task for each file, whose ``resources`` do not contain the file."""
     for stage in context.spec.stages:
         each = stage.for_each
         if stage.resources is None or not isinstance(each, EachFile | EachBlob):
@@ -186,7 +186,7 @@ def _container_files(context: RuleContext, key: str) -> Iterator[NodeFile]:
 
 
 def named_files(task: Record) -> Iterator[NodeFile]:
-    """The single ResourceFiles of a task; those of a whole container are not named."""
+    """The ResourceFiles of a task that are single files; those for a whole container are not."""
     for file in task.records("resourceFiles"):
         path, url = file.get("filePath"), file.get("httpUrl")
         if isinstance(path, str) and url is not None and not isinstance(path, Template):
@@ -212,7 +212,7 @@ def _source(url: Value) -> str:
     fix="Use a relative path without `..`.",
 )
 def leaves_directory(task: Task, where: Place) -> Iterator[Finding]:
-    """Resource files of a task with such a path."""
+    """Resource files of a task with an absolute path, or a path with ``..``."""
     for file in task.body.records("resourceFiles"):
         path = file.get("filePath")
         if isinstance(path, str) and _leaves(path):

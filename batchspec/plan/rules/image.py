@@ -1,7 +1,7 @@
-"""The VM image of the nodes, its node agent and the VM size: an alias resolved, and their rules.
+"""Image aliases, and rules about the VM image of the nodes, its node agent and the VM size.
 
-The service needs a publisher, an offer, a sku and the matching node agent; the account's list of
-supported images is the only source for those of an alias (``ubuntu-24.04``).
+The service needs a publisher, an offer, a sku and the matching node agent. For an alias such as
+``ubuntu-24.04``, they are read from the account's list of supported images.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def resolve_image(
 ) -> Record:
     """The ``virtualMachineConfiguration`` members of an alias; empty if it cannot be resolved.
 
-    Of several images with the alias, it prefers those that VMs of this ``size`` can boot, then
-    verified ones, then the one with the longest support.
+    Several images can have the alias. Images that VMs of this ``size`` can boot come first, then
+    verified images, then the image with the longest support.
     """
     offered = tuple(images)
     named = [image for image in offered if alias.name in aliases(image)]
@@ -40,7 +40,7 @@ def resolve_image(
 
     def rank(image: SupportedImage) -> tuple[object, ...]:
         second = catalog.GENERATION_2 in image.capabilities
-        # Some sizes boot only generation 2; all others boot generation 1, older ones nothing else.
+        # Some sizes boot only generation 2, older sizes only generation 1, the others both.
         fits = (second or not newer, image.verified, second == newer)
         return (*fits, image.end_of_life or forever, image.sku)
 
@@ -86,7 +86,7 @@ def _distributions(image: SupportedImage, agent: str) -> tuple[str, ...]:
 
 
 def _special(image: SupportedImage) -> bool:
-    """Whether an image is for a special purpose (HPC, ...), so that only its full name counts."""
+    """Whether an image is for a special purpose (HPC, ...), and has no alias but its full name."""
     words = f"{image.offer} {image.sku}".lower()
     return any(word in words for word in ("hpc", "container", "cvm", "arm64", "minimal", "dsvm"))
 
@@ -176,7 +176,7 @@ def image_agent(context: RuleContext) -> Iterator[Finding]:
     fix="Use a listed node agent, such as `batch.node.ubuntu 24.04`.",
 )
 def unknown_agent(context: RuleContext) -> Iterator[Finding]:
-    """The node agent of an unlisted image is in no entry of the list."""
+    """The node agent of an unlisted image is in no entry of the account's list."""
     agents = {image.node_agent.lower(): image.node_agent for image in context.observed.images}
     agent = context.machine.get("nodeAgentSKUId")
     if not _has_new_image(context) or _listed(context) or not isinstance(agent, str):
@@ -272,7 +272,7 @@ def image_without_containers(context: RuleContext) -> Iterator[Finding]:
     offline=True,
 )
 def image_generation(context: RuleContext) -> Iterator[Finding]:
-    """An image reference whose generation the VM size does not boot."""
+    """An image reference of a generation that VMs of the size cannot boot."""
     size, found = _vm_size(context), _listed(context)
     if not size or not found or context.spec.pool.image is not None:
         return
@@ -286,7 +286,7 @@ def image_generation(context: RuleContext) -> Iterator[Finding]:
 
 
 def _boots(context: RuleContext, size: str, generation: int) -> bool:
-    """Whether VMs of a size boot images of a generation, by the account if it is known there."""
+    """Whether VMs of a size boot images of a generation: by the account's facts, if known."""
     capacity = context.observed.capacity
     offered = capacity.size(size) if capacity is not None else None
     if offered is None or offered.generations is None:
@@ -343,7 +343,7 @@ def vm_size_restricted(context: RuleContext) -> Iterator[Finding]:
     fix="Format and mount the disk in the start task, or use a size without a local disk.",
 )
 def vm_size_disk(context: RuleContext) -> Iterator[Finding]:
-    """A VM size whose local disk is of no use without a start task."""
+    """A VM size with an unformatted local disk, and no start task that could format it."""
     name = _vm_size(context)
     if vm_sizes.has_unformatted_disk(name) and context.pool.get("startTask") is None:
         yield Finding(f"the local disk of {name!r} is not formatted", context.at_pool("vm_size"))
@@ -360,7 +360,7 @@ def vm_size_disk(context: RuleContext) -> Iterator[Finding]:
     offline=True,
 )
 def vm_size_odd(context: RuleContext) -> Iterator[Finding]:
-    """A VM size that does not have the form of one, or that the table does not list."""
+    """A VM size that does not look like one, or that the table does not contain."""
     name = _vm_size(context)
     capacity = context.observed.capacity
     # The list of the region decides: `vm-size-not-offered`.
@@ -376,7 +376,7 @@ def vm_size_odd(context: RuleContext) -> Iterator[Finding]:
 
 
 def _has_new_image(context: RuleContext) -> bool:
-    """Whether a pool is to be created whose image can be compared with the account's list."""
+    """Whether the spec describes a pool whose image can be compared with the account's list."""
     return bool(context.observed.images and context.machine) and not context.existing
 
 
@@ -394,14 +394,14 @@ def _listed(context: RuleContext) -> list[SupportedImage]:
 
 
 def _support_end(context: RuleContext) -> datetime | None:
-    """When Batch support of the pool's image ends; ``None`` if no end is announced."""
+    """The end of Batch support of the pool's image; ``None`` if no end is announced."""
     ends = [_end(image) for image in _listed(context)]
     dates = [end for end in ends if end is not None]
     return max(dates) if dates and len(dates) == len(ends) else None
 
 
 def _end(image: SupportedImage) -> datetime | None:
-    """The end of the support of an image: as listed, or as announced if that is earlier."""
+    """The end of the support of an image: the earlier one of the listed and the announced day."""
     announced = catalog.announced_end(image.node_agent, image.sku)
     known = datetime.combine(announced, time(), UTC) if announced is not None else None
     return min((end for end in (image.end_of_life, known) if end is not None), default=None)
@@ -425,7 +425,7 @@ def _name(context: RuleContext) -> str:
 
 
 def _vm_size(context: RuleContext) -> str:
-    """The VM size of a pool to create; empty where there is none."""
+    """The VM size of a pool to create; empty for an existing pool."""
     return "" if context.existing else context.body.string("vmSize") or ""
 
 
@@ -440,7 +440,7 @@ def with_image(pool: Pool, observed: Observed, problems: Diagnostics) -> Record:
 
 
 def runs_windows(spec: Spec, observed: Observed) -> bool:
-    """Whether the nodes run Windows: according to the spec, otherwise to the existing pool."""
+    """Whether the nodes run Windows, according to the spec or else to the existing pool."""
     if spec.pool.windows is not None:
         return spec.pool.windows
     return observed.pool is not None and has_windows(observed.pool.properties)

@@ -1,4 +1,4 @@
-"""Rules about environment variables in commands and output patterns: whether the node has them."""
+"""Rules about environment variables that commands and output patterns use."""
 
 from __future__ import annotations
 
@@ -87,10 +87,10 @@ _SHELLS = frozenset(
         "pwsh",
     }
 )
-"""Programs that replace variables, or start one that does."""
+"""Programs that replace variables, or start a program that does."""
 
 _POSIX = re.compile(r"(?<!\\)\$(?:\{(AZ_BATCH_\w+)\}|(AZ_BATCH_\w+))")
-"""Without ``${NAME:-default}``, which allows for a variable that does not exist."""
+"""Without ``${NAME:-default}``, which is correct even if the variable does not exist."""
 _CMD = re.compile(r"%(AZ_BATCH_[^%\s\"]+)%|\$env:(AZ_BATCH_\w+)", re.IGNORECASE)
 _OF_CMD = re.compile(r"%([A-Z][A-Z0-9_]{2,})%")
 _OF_SH = re.compile(r"(?<![\\$])\$\{?([A-Z][A-Z0-9_]{2,})\b")
@@ -101,9 +101,10 @@ _OTHER_SHELL = re.compile(
 
 @frozen
 class _Source:
-    """A text that the node expands variables in; ``where`` is its position in the spec.
+    """A text in which the node expands variables; ``where`` is its position in the spec.
 
-    ``program`` is what a command starts: the shell of the node, unless it runs without one.
+    ``program`` is the program that a command starts: the shell of the node, or the first word of a
+    command without a shell.
     """
 
     text: str
@@ -114,7 +115,7 @@ class _Source:
     program: str = "sh"
 
     def place(self, match: re.Match[str]) -> Place:
-        """The position of a variable in the spec, as exact as it is known."""
+        """The position of a variable in the spec; that of the whole text if it is not unique."""
         length = len(match.group())
         if self.template is not None:
             return position(self.template, match.start(), length)
@@ -153,7 +154,7 @@ def no_such_variable(context: RuleContext) -> Iterator[Finding]:
     offline=True,
 )
 def undocumented_variable(context: RuleContext) -> Iterator[Finding]:
-    """Names that start like those of the service, and are none of them."""
+    """Names with the prefix of the service's variables that the service does not document."""
     for source, name, match in _variables(context):
         if not name.startswith(_PACKAGE) and name not in _KNOWN:
             near = nearest(name, _KNOWN)
@@ -233,7 +234,7 @@ def backslash_in_pattern(context: RuleContext) -> Iterator[Finding]:
 
 
 def _variables(context: RuleContext) -> Iterator[tuple[_Source, str, re.Match[str]]]:
-    """Each variable whose name starts like those of the service, once for each text."""
+    """Each variable whose name has the prefix of the service's variables, once for each text."""
     if not context.known:
         return
     windows = runs_windows(context.spec, context.observed)
@@ -287,7 +288,7 @@ def _first_word(line: str) -> str:
 def _source(task: TaskBody, value: Value, where: Place, *, command: bool) -> _Source:
     match value:
         case Template(source=source):
-            # Values are inserted literally; what the user has written around them counts.
+            # Values are inserted literally; only the text around them is checked.
             text = EXPRESSION.sub(lambda match: " " * len(match.group()), source)
             return _Source(text, task, where, value, command)
         case Text():
@@ -296,7 +297,7 @@ def _source(task: TaskBody, value: Value, where: Place, *, command: bool) -> _So
 
 
 def _why_missing(context: RuleContext, task: TaskBody, name: str) -> tuple[str, str] | None:
-    """Why a task does not have a variable, and how to get it; ``None`` if it may have it."""
+    """The reason why a task lacks a variable, and the fix; ``None`` if the task may have it."""
     job = context.spec.job.properties
     start = task.path == "pool.start_task"
     if name.startswith(_PACKAGE):
@@ -339,7 +340,7 @@ def _missing_package(context: RuleContext, task: TaskBody, name: str) -> tuple[s
 
 
 def _package_variables(reference: Record) -> Iterator[str]:
-    """What follows the prefix in the variables of a package; ``*`` if it is not known.
+    """The part after the prefix in the variables of a package; ``*`` if it is not known.
 
     On Linux, periods, hyphens and number signs become underscores; documented and recorded names
     differ in case.

@@ -67,11 +67,11 @@ def other_run(
     task_sets: TaskSets | None = None,
     steps: Iterable[Step] = (),
 ) -> Iterator[Finding]:
-    """The newest job of a run that was applied from another place.
+    """The newest job, if the run was applied from another place.
 
-    With ``task_sets`` only if it was applied for another version of the spec, and has tasks that
-    this spec does not have, or can still get some; without, only if the job is open. What
-    ``steps`` would delete is part of the finding.
+    Without ``task_sets``, only an open job is reported. With ``task_sets``, a job is reported if it
+    is of another version of the spec, and contains tasks that this spec does not have or can still
+    get some. The finding lists what ``steps`` would delete.
     """
     is_open = newest_open(observed) is not None
     job = observed.jobs[-1] if observed.jobs else None
@@ -101,9 +101,9 @@ def other_run(
 
 
 def _has_other_work(spec: Spec, observed: Observed, job: JobFacts, task_sets: TaskSets) -> bool:
-    """Whether a job that has ended is of another version, and has run work that is not the spec's.
+    """Whether an ended job is of another version and has run work that this spec does not have.
 
-    A job manager task adds tasks that cannot be compared: then the version decides.
+    Tasks that a job manager task adds cannot be compared; with one, only the version counts.
     """
     if job.metadata.get(VERSION) == version(spec, observed) or observed.tasks is None:
         return False
@@ -114,7 +114,7 @@ def _has_other_work(spec: Spec, observed: Observed, job: JobFacts, task_sets: Ta
 
 
 def _deletions(job: JobFacts | None, steps: Iterable[Step]) -> Iterator[str]:
-    """What a plan deletes and replaces of an earlier run, of which ``job`` is the newest job."""
+    """What a plan deletes and replaces of an earlier run, whose newest job is ``job``."""
     now: list[str] = []
     at_the_end: list[str] = []
     submits = False
@@ -152,7 +152,7 @@ _CHANGES_BLOBS = DeleteContainers | DeleteOutputs | RetryTasks | SubmitTasks | U
 def other_containers(
     spec: Spec, observed: Observed, works: Stream[str], steps: Iterable[Step]
 ) -> Iterator[Finding]:
-    """Containers that another client last used, with blobs that do not belong to this spec.
+    """Containers that were last used from another place and contain blobs of another version.
 
     ``works`` are the digests of the work of all tasks of this spec.
     """
@@ -183,7 +183,7 @@ def other_containers(
 
 
 def _applied_elsewhere(spec: Spec, observed: Observed) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """The containers (keys) to which this spec was last applied from another place, and by whom."""
+    """The keys of containers that were last used from another place, with who applied the spec."""
     for key, container in spec.containers.items():
         applied = applied_to(observed.containers[key].metadata or {}, spec.name)
         if not container.existing and from_elsewhere(applied, {ORIGIN: observed.origin.id}):
@@ -191,9 +191,9 @@ def _applied_elsewhere(spec: Spec, observed: Observed) -> Iterator[tuple[str, Ma
 
 
 def _foreign(facts: ContainerFacts, works: WorkSet, same_version: bool) -> int:
-    """How many blobs are neither files of this spec nor written by its tasks.
+    """The number of blobs that are neither files of this spec nor outputs of its tasks.
 
-    Blobs without a stamp are of this spec if it is the same version.
+    Blobs without a stamp count as outputs of this spec if ``same_version`` is true.
     """
     stale = sum(is_stale(blob, works) for blob in facts.blobs)
     pairs = [same(file, blob) for file, blob in pair(facts.files, facts.blobs) if blob is not None]
@@ -234,7 +234,7 @@ def other_pool(spec: Spec, observed: Observed, steps: Iterable[Step]) -> Iterato
 
 
 def other_deletions(spec: Spec, observed: Observed, steps: Iterable[Step]) -> Iterator[Diagnostic]:
-    """What ``destroy`` would delete although it was last applied from another place."""
+    """Objects that ``destroy`` would delete and that were last applied from another place."""
     elsewhere = {spec.container_id(key): key for key, _ in _applied_elsewhere(spec, observed)}
     for step in steps:
         match step.action:
@@ -264,9 +264,9 @@ def other_deletions(spec: Spec, observed: Observed, steps: Iterable[Step]) -> It
 
 
 def other_schedule(spec: Spec, observed: Observed) -> Iterator[Diagnostic]:
-    """The job schedule that was applied from another place and has not ended.
+    """The job schedule, if it was applied from another place and has not ended.
 
-    For a plan that changes something: an equal spec has nothing to change.
+    Only a plan with steps is checked: the same version of the spec has nothing to change.
     """
     schedule = observed.schedule
     if schedule is None or schedule.state not in {"active", "disabled"}:
@@ -288,7 +288,7 @@ def other_schedule(spec: Spec, observed: Observed) -> Iterator[Diagnostic]:
 def _is_joined(
     spec: Spec, observed: Observed, job: JobFacts, states: Counter[str], task_sets: TaskSets
 ) -> bool:
-    """Whether this spec may work on the job: same version, or all of its tasks are of this spec."""
+    """Whether the spec may use the job: it has the same version, or only tasks of the spec."""
     if job.metadata.get(VERSION) == version(spec, observed):
         return True
     known = 0
@@ -299,7 +299,10 @@ def _is_joined(
 
 
 def created_meanwhile(kind: str, name: str, metadata: Mapping[str, str]) -> Diagnostic:
-    """That another run created a pool or a job (with this metadata) after the plan was made."""
+    """The finding that another run created a pool or job after the plan was made.
+
+    ``metadata`` are those of the pool or job.
+    """
     return other_run.report(
         Finding(
             f"another run created the {kind} {name!r} in the meantime:"
@@ -347,7 +350,7 @@ def _tasks_of(job: JobFacts) -> str:
 
 
 def _states(observed: Observed, job: JobFacts) -> Counter[str]:
-    """How many tasks of a job are in each state, without those that only link stages."""
+    """The number of tasks of a job in each state, without tasks that only link stages."""
     counts: Counter[str] = Counter()
     index = observed.tasks
     for name, where, succeeded in index.ends() if index is not None else ():

@@ -94,8 +94,8 @@ def too_many_nodes(context: RuleContext) -> Iterator[Finding]:
     communicates = context.body.get("enableInterNodeCommunication") is True
     if communicates and most and most > _MAX_COMMUNICATING:
         yield Finding(
-            f"a pool with inter-node communication has up to {_MAX_COMMUNICATING} nodes,"
-            f" not {most:,}",
+            f"the pool has {most:,} nodes; a pool with inter-node communication has up to"
+            f" {_MAX_COMMUNICATING}",
             where,
         )
     reference = context.machine.record("imageReference")
@@ -105,7 +105,8 @@ def too_many_nodes(context: RuleContext) -> Iterator[Finding]:
     for count, limit, kind in zip(context.targets, _MAX_OF_MANAGED_IMAGE, kinds, strict=True):
         if count > limit:
             yield Finding(
-                f"a pool with a managed image has up to {limit:,} {kind} nodes, not {count:,}",
+                f"the pool has {count:,} {kind} nodes; a pool with a managed image has up to"
+                f" {limit:,}",
                 where,
             )
 
@@ -222,7 +223,7 @@ def _is_kept(context: RuleContext) -> bool:
     " the pool.",
 )
 def pool_stays(pool: str) -> Iterator[Finding]:
-    """A detached run that would delete a pool at its end."""
+    """A detached run whose clean-up would delete the pool."""
     yield Finding(f"the pool {pool!r} remains when the job has ended: clean-up is skipped")
 
 

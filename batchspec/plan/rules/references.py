@@ -86,9 +86,9 @@ def no_such_blobs(context: RuleContext) -> Iterator[Finding]:
 def prefixes_of_tasks(
     spec: Spec, stage: Stage, observed: Observed
 ) -> Callable[[Record], Iterator[Diagnostic]] | None:
-    """Checks the prefixes in a body of a task; ``None`` if all tasks of the stage have the same.
+    """A function that checks the prefixes in the body of a task, as far as tasks differ in them.
 
-    Those that all tasks share are checked by :data:`no_such_blobs`.
+    ``None`` if no prefixes differ: :data:`no_such_blobs` checks those that all tasks share.
     """
     path = f"tasks.{stage.name}"
     varying = {
@@ -266,7 +266,7 @@ def no_such_task(found: Iterable[Finding]) -> Iterable[Finding]:
     fix="Check that the job manager task adds it to the job, with exactly this id.",
 )
 def task_not_in_spec(found: Iterable[Finding]) -> Iterable[Finding]:
-    """The same where the job manager task may add tasks."""
+    """The same ids and ranges in a job whose job manager task may add tasks."""
     return found
 
 
@@ -278,7 +278,7 @@ def task_not_in_spec(found: Iterable[Finding]) -> Iterable[Finding]:
     fix="Fix `depends_on`.",
 )
 def depends_on_itself(stage: Stage, task: str, where: Place) -> Iterator[Finding]:
-    """A task whose own id is in its ``depends_on``."""
+    """A task with its own id in ``depends_on``."""
     yield Finding(f"the task {task!r} of {stage.name} depends on itself", where)
 
 
@@ -287,9 +287,9 @@ def check_dependencies(
 ) -> tuple[Diagnostic, ...]:
     """Ids and ranges in ``depends_on`` that no task has.
 
-    ``offline``: blobs in the account, and so the ids of tasks that are created for them, are not
-    known; nothing is reported then. Nothing is reported either if tasks cannot be created; those
-    errors are found by :func:`~batchspec.plan.rules.tasks.check_tasks`.
+    Nothing is reported in two cases: if tasks cannot be created, which
+    :func:`~batchspec.plan.rules.tasks.check_tasks` reports; and if ``offline`` is true and a stage
+    has a task for each blob of a container, because the ids of these tasks are not known.
     """
     stages = [stage for stage in spec.stages if stage.body.get("dependsOn") is not None]
     if not stages or (offline and any(isinstance(s.for_each, EachBlob) for s in spec.stages)):
@@ -306,10 +306,10 @@ def check_dependencies(
 
 @dataclass(slots=True)
 class _Wanted:
-    """A range of ids in ``depends_on``: ``found`` are the offsets in it of which there is a task.
+    """A range of ids in ``depends_on``; ``found`` marks the offsets of ids that a task has.
 
-    Of a range that is longer than the number of tasks, only the beginning is kept: one of its
-    numbers is missing.
+    Of a range that is longer than the number of tasks, only the beginning is stored: at least one
+    of its ids is missing.
     """
 
     start: int
@@ -353,10 +353,10 @@ class _Scan:
                     where = place_of(self.spec, f"{path}.task_id_ranges[{number}]", stage.where)
                     self.ranges.setdefault((start, end), _Wanted(start, end, stage, where))
             if shared and stage.id is None:
-                return  # All of its tasks depend on the same, and none knows its own id.
+                return  # All tasks depend on the same ids, and have generated ids.
 
     def match(self) -> None:
-        """Remove everything that a task of the spec, or of the open job, is."""
+        """Remove the ids of all tasks of the spec and of the open job."""
         for key, name, _ in special_tasks(self.spec):
             if key == "jobManagerTask":
                 self._exists(name.lower())
@@ -380,7 +380,7 @@ class _Scan:
                     wanted.found[number - wanted.start] = 1
 
     def _others(self) -> None:
-        """Tasks of other clients in an open job count too."""
+        """Remove the ids of tasks that other clients added to an open job."""
         index = self.observed.tasks
         jobs = {job.id for job in self.observed.jobs if job.state == "active"}
         if index is None or not jobs:
@@ -394,7 +394,7 @@ class _Scan:
                     self._exists(name.lower())
 
     def report(self) -> Iterator[Diagnostic]:
-        """What is left."""
+        """The findings about the ids and ranges that are left."""
         yield from self.itself
         rule = task_not_in_spec if _manager_adds_tasks(self.spec) else no_such_task
         yield from rule(islice(self._unknown(), _REPORTED))

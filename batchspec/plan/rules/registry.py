@@ -1,4 +1,4 @@
-"""All rules by code, and the findings of a plan with steps that are not errors."""
+"""All rules by code, and the findings of a plan that need its steps or do not stop it."""
 
 from __future__ import annotations
 
@@ -54,9 +54,10 @@ _AFTER_TASKS = DeletePool | DeleteJob | DeleteContainers | DownloadResults
 def advice(
     context: RuleContext, steps: Sequence[Step], task_sets: TaskSets | None = None
 ) -> Iterator[Diagnostic]:
-    """Everything that does not stop these steps; ``task_sets`` are the tasks to run in a job.
+    """The warnings and notes of a plan with these steps, and the errors about the steps.
 
-    A plan that only downloads and cleans up gets no advice about pool and tasks.
+    ``task_sets`` are the tasks to run in a job. A plan that only downloads and cleans up gets no
+    warnings about pool and tasks.
     """
     if not all(isinstance(step.action, _AFTER_TASKS) for step in steps):
         for rule in checks():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @frozen
 class RuleContext:
-    """``body`` is the pool as Create Pool takes it; that of a pool marked ``existing`` is empty."""
+    """The input of rules. ``body`` is the body of Create Pool, empty for an existing pool."""
 
     spec: Spec
     observed: Observed
@@ -30,7 +30,7 @@ class RuleContext:
 
     @property
     def existing(self) -> bool:
-        """Whether the pool is one that is used as it is."""
+        """Whether the pool is marked ``existing``."""
         return self.spec.pool.kind is PoolKind.EXISTING
 
     @property
@@ -58,7 +58,7 @@ class RuleContext:
 
     @property
     def slots(self) -> int:
-        """How many slots a node has."""
+        """The number of task slots of a node."""
         return self.pool.number("taskSlotsPerNode", 1)
 
     @property
@@ -75,7 +75,7 @@ class RuleContext:
 
     @property
     def spot(self) -> bool:
-        """Whether the pool has Spot nodes; with a formula, whether it sets their number."""
+        """Whether the pool has Spot nodes, or a formula that sets their number."""
         if self.scales:
             return "$TargetLowPriorityNodes" in (self.pool.string("autoScaleFormula") or "")
         return self.targets[1] > 0
@@ -84,7 +84,7 @@ class RuleContext:
     def without_tasks(self) -> int:
         """The number of nodes while there are no tasks; 0 with a custom formula.
 
-        A pool that follows the time has all its nodes then.
+        A pool that scales by the time of day may have its largest number then.
         """
         if not self.scales:
             return sum(self.targets)
@@ -107,11 +107,11 @@ class RuleContext:
         return found or self.spec.pool.where
 
     def at_job(self, *keys: str) -> Place:
-        """The same for the job."""
+        """The position of the first of these keys of the job, or that of the job."""
         return self.spec.place(*(f"job.{key}" for key in keys)) or self.spec.job.where
 
     def at_stage(self, stage: Stage, *keys: str) -> Place:
-        """The same for a stage."""
+        """The position of the first of these keys of a stage, or that of the stage."""
         found = self.spec.place(*(f"tasks.{stage.name}.{key}" for key in keys))
         return found or stage.where
 
@@ -138,7 +138,7 @@ class Rule(Generic[P]):
 
     An ``ERROR`` stops the plan, and nothing is sent. A ``QUESTION`` needs the user's consent before
     anything is sent. A ``WARNING`` and a ``NOTE`` are shown with the plan. An ``offline`` rule
-    looks at the spec and its files only, so that ``validate`` checks it too.
+    needs only the spec and its files, so ``validate`` checks it, too.
     """
 
     code: str
@@ -163,7 +163,7 @@ class Rule(Generic[P]):
 class RuleGroup:
     """Rules about one subject, in the order of ``docs/findings.md``.
 
-    ``checks`` are those of the ``rules`` that need nothing but the context: every plan runs them.
+    ``checks`` are the ``rules`` that need only the context; every plan runs them.
     """
 
     title: str
@@ -193,7 +193,7 @@ class RuleGroup:
         fix: str,
         offline: bool = False,
     ) -> Callable[[Callable[[RuleContext], Iterable[Finding]]], Rule[[RuleContext]]]:
-        """Add a rule that every plan runs; ``validate`` runs the ``offline`` ones too."""
+        """Add a rule that every plan runs; ``validate`` also runs ``offline`` rules."""
 
         def add(check: Callable[[RuleContext], Iterable[Finding]]) -> Rule[[RuleContext]]:
             rule = Rule(code, severity, title, why, fix, check, offline)
@@ -218,10 +218,10 @@ _LAST = re.compile(r"(?:\.[^.\[\]]+|\[\d+\])$")
 
 @frozen
 class TaskBody:
-    """A body of a task as the spec describes it; ``path`` is that of its keys in the spec.
+    """A body of a task as the spec describes it; ``path`` is the path of its keys in the spec.
 
-    ``name`` is how messages refer to it. ``stage`` is ``None`` for the start task and the special
-    tasks of the job.
+    ``name`` is the name of the task in messages. ``stage`` is ``None`` for the start task and the
+    special tasks of the job.
     """
 
     name: str

@@ -1,13 +1,11 @@
-"""Rules about the run: another active run of the same name, earlier results, partial plans."""
+"""Rules about the run: its version, earlier results, an open job, and plans for a part of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
 from batchspec.diagnostics import counted
-from batchspec.plan.actions import (
-    RestartNodes,
-)
+from batchspec.plan.actions import RestartNodes
 from batchspec.plan.metadata import (
     ORIGIN,
     Provenance,
@@ -35,7 +33,7 @@ RUN = RuleGroup("Run", "Earlier and concurrent runs, and options of the command 
     " in the account.",
 )
 def other_version(spec: Spec, observed: Observed, job: JobFacts) -> Iterator[Finding]:
-    """The run that ``download`` or ``attach`` found, of which ``job`` is the newest job."""
+    """The run that ``download`` or ``attach`` found; ``job`` is its newest job."""
     yield Finding(
         "the run in the account belongs to another version of the spec:"
         f" {_applied(observed, job.metadata)}",
@@ -69,7 +67,7 @@ def version_unknown(spec: Spec, observed: Observed, job: JobFacts) -> Iterator[F
     fix="`batchspec apply` runs the other tasks.",
 )
 def not_submitted(spec: Spec, tasks: int) -> Iterator[Finding]:
-    """``tasks`` of the spec that are not in the account."""
+    """Tasks of the spec that are not in the account; ``tasks`` is their number."""
     number = counted(tasks, "task of the spec is", "tasks of the spec are")
     yield Finding(f"{number} not in the account", spec.place("tasks"))
 
@@ -82,7 +80,7 @@ def not_submitted(spec: Spec, tasks: int) -> Iterator[Finding]:
     fix="`batchspec apply` runs these tasks again.",
 )
 def outputs_lost(spec: Spec, tasks: int) -> Iterator[Finding]:
-    """``tasks`` that have succeeded, whose outputs ``download`` or ``attach`` cannot find."""
+    """Succeeded tasks (``tasks`` is their number) whose outputs are missing in the account."""
     if tasks:
         number = counted(tasks, "task")
         where = spec.results[0].where if spec.results else spec.place("tasks")
@@ -90,13 +88,13 @@ def outputs_lost(spec: Spec, tasks: int) -> Iterator[Finding]:
 
 
 def _applied(observed: Observed, metadata: Mapping[str, str]) -> str:
-    """Who applied a run, when, and from where if that is not this folder."""
+    """Who applied a run and when, and the place if it was not this folder."""
     elsewhere = from_elsewhere(metadata, {ORIGIN: observed.origin.id})
     return applied_text(read_provenance(metadata), observed.origin.by if elsewhere else "")
 
 
 def applied_text(applied: Provenance, here: str) -> str:
-    """Who applied a run, from where, and when."""
+    """Who applied a run, from which place, and when."""
     by = applied.by or "another client"
     host = applied.by.rpartition("@")[2]
     place = " from another folder of this host" if host == here.rpartition("@")[2] != "" else ""
@@ -136,8 +134,8 @@ def results_gone(spec: Spec, observed: Observed) -> Iterator[Finding]:
     """Results that are in no container and in no folder."""
     gone = [r for r in spec.results if not observed.containers[r.container].exists]
     yield Finding(
-        "the results of the finished run are neither on this disk nor in the account: it runs "
-        "again",
+        "the results of the finished run are neither on this disk nor in the account: all tasks"
+        " run again",
         gone[0].where if gone else None,
         "Deleted: " + _containers(spec, gone) if gone else "",
     )
@@ -152,7 +150,7 @@ def results_gone(spec: Spec, observed: Observed) -> Iterator[Finding]:
     " first. `batchspec destroy --force` deletes them.",
 )
 def results_missing(spec: Spec, observed: Observed, results: list[Result]) -> Iterator[Finding]:
-    """Results that deleting the containers would lose."""
+    """Results that would be lost with their containers."""
     verb = "download"
     if spec.job.schedule is None and newest_open(observed) is not None:
         verb = "attach"  # More results may follow, and `destroy` needs all of them.
@@ -179,7 +177,7 @@ def _containers(spec: Spec, results: list[Result]) -> str:
     " others.",
 )
 def work_changed(task_sets: TaskSets) -> Iterator[Finding]:
-    """Changed tasks some of which have succeeded and some have failed."""
+    """Changed tasks, some of which have succeeded, and others failed, with their earlier work."""
     succeeded, failed = task_sets.superseded
     if succeeded and failed:
         yield Finding(

@@ -1,9 +1,9 @@
-"""The lifetime of signed URLs (SAS), and rules about it: they are valid until the run must end.
+"""The lifetime of signed URLs (SAS), and rules about it: URLs are valid until the run must end.
 
-A run is bounded by its job's limit, so no signature needs to outlive that by more than a margin.
-The jobs of a schedule have it from the schedule, so those signatures outlive its last job. A pool
-may stay for a later run; its nodes read the files of their start task whenever they start, so the
-pool's metadata says until when they can.
+The time limit of the job bounds a run, so URLs are signed for that time plus a margin. The jobs of
+a schedule use the URLs in the schedule, which are valid until the end of its last job. Nodes read
+the files of their start task whenever they start, and a pool may remain for a later run. The
+metadata of the pool record when the URLs of its start task expire.
 """
 
 from __future__ import annotations
@@ -40,34 +40,34 @@ if TYPE_CHECKING:
     from batchspec.plan.task_sets import TaskSets
 
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
-"""The start of the last job at the latest, so that its end is a time of the calendar."""
+"""The latest start of a last job, so that its end is a valid date."""
 _MARGIN = timedelta(hours=1)
 """The last task may start just before the limit, and a clock may be wrong."""
 
 
 def sas_lifetime(spec: Spec, now: datetime) -> timedelta:
-    """How long the signatures of a run that begins now are good; 0 if it has none."""
+    """The lifetime of the signatures of a run that begins now; 0 if the run has none."""
     if spec.storage_identity:
         return timedelta()
     return run_ends(spec, now) - now + _MARGIN
 
 
 def run_ends(spec: Spec, now: datetime) -> datetime:
-    """When a run that begins now is over at the latest; of a schedule, its last job.
+    """The latest end of a run that begins now; for a schedule, the latest end of its last job.
 
-    A schedule without an end has no last job: the first one stands for it (:func:`is_endless`).
+    A schedule without an end (:func:`is_endless`) has no last job: the end of the first counts.
     """
     last = now if spec.job.schedule is None else max(now, _last_start(spec.job.schedule, now))
     return min(last, _LATEST) + spec.job.limit
 
 
 def is_endless(schedule: Record) -> bool:
-    """Whether a schedule (``BatchJobScheduleConfiguration``) makes jobs without an end."""
+    """Whether a schedule (``BatchJobScheduleConfiguration``) creates jobs without an end."""
     return "recurrenceInterval" in schedule and "doNotRunAfter" not in schedule
 
 
 def is_over(schedule: Record, now: datetime) -> bool:
-    """Whether the time is over in which a schedule makes jobs."""
+    """Whether the period in which a schedule creates jobs has ended."""
     end = _time(schedule, "doNotRunAfter")
     return end is not None and end <= now
 
@@ -87,7 +87,7 @@ def _time(schedule: Record, key: str) -> datetime | None:
 
 
 def runs_out(pool: PoolFacts, spec: Spec, now: datetime) -> datetime | None:
-    """When a node of the pool can no longer start, if a run that begins now may last longer."""
+    """The time after which nodes of the pool cannot start, if a new run may last longer."""
     if not spec.pool.start_containers or spec.storage_identity:
         return None
     try:
@@ -248,7 +248,7 @@ def sas_ends_early(context: RuleContext) -> Iterator[Finding]:
 
 
 def _first_expiry(text: str) -> datetime | None:
-    """When the first SAS in a text expires (its ``se``)."""
+    """The earliest expiry (``se``) of a SAS in a text."""
     times = map(_expiry, _EXPIRY.findall(text))
     return min((time for time in times if time is not None), default=None)
 

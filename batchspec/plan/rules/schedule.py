@@ -58,7 +58,7 @@ def one_task(stage: Stage, tasks: int) -> Iterator[Finding]:
     " `storage: {identity: ID}`.",
 )
 def endless_schedule(spec: Spec, *bodies: Record) -> Iterator[Finding]:
-    """Signed URLs in ``bodies``, which are all that the nodes of the jobs receive."""
+    """Signed URLs in ``bodies``, which contain all URLs that nodes and tasks of the jobs use."""
     schedule = spec.job.schedule
     if schedule is None or not is_endless(schedule):
         return
@@ -171,7 +171,7 @@ def schedule_active(spec: Spec, schedule: ScheduleFacts) -> Iterator[Finding]:
 def schedule_drift(
     spec: Spec, schedule: ScheduleFacts, differences: Sequence[Difference]
 ) -> Iterator[Finding]:
-    """What another client changed, if anything."""
+    """The properties that another client changed."""
     if differences:
         yield Finding(
             f"another client changed the schedule {schedule.id!r} after this spec created it",

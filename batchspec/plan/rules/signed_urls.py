@@ -1,14 +1,14 @@
-"""Signed URLs in the properties of tasks: rules about their rights, kind and place, and their
-variables.
+"""Signed URLs in the properties of tasks: rules about their permissions, kind and place, and the
+environment variables for them.
 
 Signed URLs in shell commands are passed in environment variables of the task: every user of a node
 can list the command lines of its processes, but only the task's own user can read its environment.
-The shell replaces a variable between double quotes with its value and nothing more, so the program
-gets the same argument. Digests are of bodies before this change.
+The shell replaces a variable between double quotes with its exact value, so the program gets the
+same argument. Digests are computed before this change.
 
-Commands for ``cmd`` (which would interpret the ``%`` of a signature), commands without a shell, and
-URLs inserted with ``| raw`` or ``| quote`` (another shell reads them) do not change; the rule
-``secret-in-command`` reports them.
+Some commands do not change: commands for ``cmd`` (which would interpret the ``%`` of a signature),
+commands without a shell, and commands with ``| raw`` or ``| quote`` (another shell reads the URL).
+The rule ``secret-in-command`` reports them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _SIGNED = re.compile(
     r"\{\{\s*(?:containers(?:\.\w[\w-]*|\[\s*['\"][^'\"]+['\"]\s*\])\.(?:read|write)_url|file\.url)"
     r"\s*(?:\|\s*raw\s*)?\}\}(?P<after>['\"]*/[^\s'\"]*)"
 )
-"""A signed URL that a path follows, in the source of a template."""
+"""A signed URL followed by a path, in the source of a template."""
 _FILE_URL = re.compile(r"\s*\{\{\s*file\.url\s*(?:\|\s*raw\s*)?\}\}\s*")
 
 
@@ -119,7 +119,7 @@ def _leaves(value: Value, path: str) -> Iterator[tuple[str, Value]]:
 
 _TEMPLATE = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 _SIGNED_NAME = r"\b(?:read_url|write_url)\b|\bfile\.url\b|\battribute\s*=\s*['\"]url['\"]"
-"""What makes the result of an expression a signed URL."""
+"""Names in an expression whose result is a signed URL."""
 
 
 @SIGNED_URLS.check(
@@ -142,7 +142,7 @@ def secret_in_command(context: RuleContext) -> Iterator[Finding]:
 
 
 def _revealing(context: RuleContext) -> re.Pattern[str]:
-    """What makes the result of an expression a signed URL or a secret."""
+    """A pattern of the names in expressions whose result is a signed URL or a secret."""
     secrets = [n for n, v in context.spec.parameters.items() if isinstance(v, Secret)]
     names = "|".join(map(re.escape, secrets))
     return re.compile(_SIGNED_NAME + (rf"|(?<![.\w'\"])(?:{names})\b" if names else ""))
@@ -165,7 +165,8 @@ def unsigned_url(context: RuleContext) -> Iterator[Finding]:
     for task in task_bodies(context):
         for what, where, _ in _exposed(context, task, _revealing(context)):
             if what == _SIGNED_URL:
-                yield Finding(f"the command of {task.name} contains a URL without signature", where)
+                summary = f"the command of {task.name} contains a URL without a signature"
+                yield Finding(summary, where)
         variables = _variables(task.body, "environmentSettings", task.path)
         yield from _unsigned(context, variables, task.name, task.where)
     job = context.spec.job
@@ -179,7 +180,7 @@ def _unsigned(
     for path, value in variables:
         if _is_signed(value):
             yield Finding(
-                f"an environment variable of {owner} is a URL without signature",
+                f"an environment variable of {owner} is a URL without a signature",
                 place_of(context.spec, path, where),
             )
 
@@ -198,13 +199,13 @@ def _is_signed(value: Value) -> bool:
 
 
 _SIGNED_URL, _SECRET = "a signed URL", "a secret"
-"""What commands reveal."""
+"""The kinds of exposed values, as messages name them."""
 
 
 def _exposed(
     context: RuleContext, task: TaskBody, pattern: re.Pattern[str]
 ) -> Iterator[tuple[str, Place, str]]:
-    """What is exposed, its place, and the fix, for each signed URL or secret in a command."""
+    """Each signed URL or secret in a command: its kind, its position, and the fix."""
     if task.stage is not None:
         command = task.stage.command
         for template in (command.template, *command.arguments):
@@ -272,7 +273,7 @@ def _grants(url: BlobUrl) -> str:
 
 
 def _is_public(context: RuleContext, url: BlobUrl) -> bool:
-    """Whether a container may be readable without a signature, as far as the spec shows."""
+    """Whether nodes may be able to read a container without a signature, according to the spec."""
     for container in context.spec.containers.values():
         if container.id == url.container:
             return container.existing or container.public_access is not None
@@ -332,9 +333,9 @@ def _kinds(task: TaskBody) -> Iterator[tuple[str, Value, bool]]:
 
 
 def _urls(task: TaskBody) -> Iterator[tuple[str, BlobUrl, str, Record]]:
-    """URLs of containers: path, URL, the rights needed, and the object that has the URL.
+    """URLs of containers: path, URL, the permissions needed, and the object with the URL.
 
-    A path after a signature and a container for a blob are reported by other rules.
+    Other rules report a path after a signature, and the URL of a container for a blob.
     """
     for path, file in resource_files(task.body, task.path):
         whole, blob = _first(file.get("storageContainerUrl")), _first(file.get("httpUrl"))
@@ -380,15 +381,15 @@ _REFERENCES = {
     # The single quotes end before the variable and begin again after it.
     Quoting.IN_SINGLE: "'\"${{{}}}\"'",
 }
-"""How a script refers to a variable, by where it is."""
+"""The text with which a script refers to a variable, by the quoting of the argument."""
 _SETTINGS = "environmentSettings"
 
 
 def with_variables(task: Record) -> Record:
     """The body of a task whose shell takes signed URLs from variables.
 
-    Variables have the names ``BATCHSPEC_URL_1``, ``BATCHSPEC_URL_2`` and so on, except for those
-    that the task sets itself. A URL has one variable, however often the command contains it.
+    The variables are ``BATCHSPEC_URL_1``, ``BATCHSPEC_URL_2`` and so on; names that the task sets
+    itself are skipped. Each URL has one variable, even if the command contains it several times.
     """
     command = task.get("commandLine")
     if not isinstance(command, Text) or len(command.pieces) != 2:

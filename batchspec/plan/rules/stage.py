@@ -29,13 +29,13 @@ _LIMIT_KEYS = ("max_wall_clock_time", "constraints.max_wall_clock_time")
 _CONTAINER_KEYS = ("container_image", "container_settings")
 _SPOT_KEYS = ("nodes.spot", "nodes.scale.spot_max", "target_low_priority_nodes", "nodes")
 _LONG = timedelta(hours=4)
-"""Of a task on a Spot node: losing that much work is expensive."""
+"""The time limit above which a task on a Spot node may lose expensive work."""
 _MAX_DEPENDENCIES = 64_000
 """Characters of ids in one task's ``dependsOn`` (Add Task: TaskDependencyListTooLong above)."""
 _SEPARATORS = 3
 """Two quotes and a comma for each id."""
 _MAX_COUNTED = 200_000
-"""Tasks; the reference of Get Task Counts does not guarantee its counts above that."""
+"""Tasks of a job; the reference of Get Task Counts does not guarantee counts above this number."""
 _MAX_AGE = timedelta(days=180)
 """Add Task: the service ends a task that is not completed within 180 days of being added."""
 
@@ -89,7 +89,7 @@ def _has_containers(context: RuleContext) -> bool:
     fix="Increase `nodes` of the pool, or decrease `instances` of the task.",
 )
 def too_few_nodes(context: RuleContext) -> Iterator[Finding]:
-    """More instances than the pool can have nodes."""
+    """More instances than the largest number of nodes of the pool."""
     for stage, settings in _multi_instance(context):
         instances, most = settings.number("numberOfInstances", 1), context.most
         if most and instances > most:
@@ -173,7 +173,7 @@ def too_many_slots(context: RuleContext) -> Iterator[Finding]:
     fix="Write `needs: [STAGE]` instead of `depends_on`.",
 )
 def too_many_dependencies(context: RuleContext) -> Iterator[Finding]:
-    """Ids in ``dependsOn`` that are too long together."""
+    """Ids in ``dependsOn`` whose total length is too large."""
     for stage in _stages(context):
         ids = stage.body.array("dependsOn", "taskIds")
         names = [name for name in ids if isinstance(name, str)]
@@ -187,7 +187,7 @@ def too_many_dependencies(context: RuleContext) -> Iterator[Finding]:
 
 
 def _stages(context: RuleContext) -> tuple[Stage, ...]:
-    """The stages, where the properties of the pool are known."""
+    """The stages; none if the properties of the pool are not known."""
     return context.spec.stages if context.known else ()
 
 

@@ -14,20 +14,11 @@ from batchspec.plan.items import Item, items
 from batchspec.plan.lazy import are_distinct, duplicates
 from batchspec.plan.observed import Observed
 from batchspec.plan.rules.data import same_outputs
-from batchspec.plan.rules.requests import (
-    has_room,
-    room_for_strings,
-)
+from batchspec.plan.rules.limits import TaskLimits, has_room, limits_of, room_for_strings
 from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleGroup
-from batchspec.plan.rules.task_limits import TaskLimits, limits_of
 from batchspec.plan.task_template import Draft
 from batchspec.plan.tasks import Expansion, Task, expand
-from batchspec.spec import (
-    EachBlob,
-    Rows,
-    Spec,
-    Stage,
-)
+from batchspec.spec import EachBlob, Rows, Spec, Stage
 
 TASKS = RuleGroup(
     "Tasks",
@@ -38,13 +29,13 @@ TASKS = RuleGroup(
 _NO_WORK = 1 << 60
 """Digests of work are smaller numbers."""
 _REPORTED = 5
-"""How many tasks with an error are reported one by one."""
+"""The number of tasks whose errors are reported one by one."""
 
 
 def check_tasks(
     spec: Spec, stage: Stage, observed: Observed, *, windows: bool, folder: Path | None = None
 ) -> tuple[Diagnostic, ...]:
-    """Everything that is wrong with the tasks of a stage, found in one pass over them.
+    """All errors of the tasks of a stage, found in one pass over the tasks.
 
     Temporary files are created in ``folder``, if necessary.
     """
@@ -67,16 +58,16 @@ def _equal(tasks: Expansion, scan: _Scan, folder: Path | None) -> Iterator[tuple
     if tasks.maker.names_ids:
         yield from _first(duplicates(scan.ids(tasks), folder=folder))
     elif not are_distinct(scan.works(tasks)):
-        # A generated id ends with the digest of the work, so that equal ids need equal digests.
+        # A generated id ends with the digest of the work, so equal ids have equal digests.
         yield from islice(duplicates(_Scan(scan.limits).ids(tasks), folder=folder), _REPORTED)
 
 
 def check_stages(
     spec: Spec, stages: Iterable[Stage], observed: Observed, *, windows: bool
 ) -> tuple[Diagnostic, ...]:
-    """Everything that is wrong with the tasks of several stages.
+    """All errors of the tasks of several stages.
 
-    The tasks of a stage may depend on those of another, whose errors are reported once.
+    An error of a stage is found again in the stages that need it; it is reported once.
     """
     found: dict[_Error, Diagnostic] = {}
     for stage in stages:
@@ -90,7 +81,7 @@ def check_stages(
 
 
 _Error: TypeAlias = tuple[str, str, Place | None]
-"""What errors of several tasks have in common; the detail names the task."""
+"""The parts that are equal in an error of several tasks; the detail names the task."""
 
 
 def _error(problem: Diagnostic) -> _Error:
@@ -99,11 +90,11 @@ def _error(problem: Diagnostic) -> _Error:
 
 @dataclass(slots=True)
 class _Scan:
-    """Checks tasks one by one and keeps different errors of the first few.
+    """Checks tasks one by one and keeps the different errors of the first few.
 
-    ``first`` are the errors as they are first found, ``counts`` how many tasks have them, and
-    ``unreported`` how many tasks have only others. ``room``: see :func:`room_for_strings`; 0 if all
-    tasks have to be created.
+    ``first`` contains the first occurrence of each error, ``counts`` the number of tasks with it.
+    ``unreported`` is the number of tasks that have only other errors. ``room`` is the result of
+    :func:`room_for_strings`; 0 if all tasks have to be created.
     """
 
     limits: TaskLimits
@@ -121,14 +112,14 @@ class _Scan:
                 yield draft.own.lower()
                 continue
             task = self._checked(tasks, index, item)
-            # A name that keeps the position, and equals no id.
+            # A unique text that equals no id.
             yield f"\0{index}" if task is None else task.id.lower()
 
     def works(self, tasks: Expansion) -> Iterator[int]:
         """The digests of the work of the tasks, as numbers of 64 bits.
 
-        If nothing but commands can be wrong in a task of the stage, the bodies of the others are
-        not created.
+        If tasks of the stage can have errors only in their commands, the bodies of most of them
+        are not created.
         """
         factory, room = tasks.maker, 0
         for index, item in enumerate(tasks.items):
@@ -146,10 +137,10 @@ class _Scan:
                 room = self.limits.room_for_command(task)
 
     def _draft(self, tasks: Expansion, index: int, item: Item) -> Draft | None:
-        """What a task has of its own, if it certainly has no errors; ``None`` otherwise.
+        """The draft of a task that certainly has no errors; ``None`` for other tasks.
 
-        The first task is created and checked. If it has no errors, of others like it only the size
-        and the id can be wrong.
+        The first task is created and checked. If it has no errors, similar tasks can have errors
+        only in size and id.
         """
         if not self.room:
             return None
@@ -159,7 +150,7 @@ class _Scan:
         return found[0]
 
     def _checked(self, tasks: Expansion, index: int, item: Item) -> Task | None:
-        """A task, whose errors are kept; ``None`` if it cannot be created."""
+        """Create a task and keep its errors; ``None`` if it cannot be created."""
         try:
             task = tasks.maker.task(index, item)
         except SpecError as error:
@@ -183,7 +174,7 @@ class _Scan:
         self.unreported += not known
 
     def found(self) -> Iterator[Diagnostic]:
-        """The errors; the detail of each has the number of further tasks with it."""
+        """The errors; the detail of an error gives the number of further items with it."""
         for error, problem in self.first.items():
             more = self.counts[error] - 1
             if not more:
@@ -202,7 +193,7 @@ class _Scan:
     fix="Fix `match`, `exclude` or the range.",
 )
 def no_items(stage: Stage) -> Iterator[Finding]:
-    """A stage without tasks whose items the spec defines."""
+    """A stage without tasks, with items that the spec defines."""
     if not isinstance(stage.for_each, EachBlob | Rows):
         yield _without_items(stage)
 
@@ -251,7 +242,7 @@ TASKS.describe(
     fix="Add what distinguishes them to `id`, or `{{ index }}`.",
 )
 def same_id(stage: Stage, tasks: Expansion, pairs: list[tuple[int, int]]) -> Iterator[Finding]:
-    """Tasks of a stage whose ``id`` gives the same text; ``pairs`` are their indexes."""
+    """Tasks of a stage with equal values of ``id``; ``pairs`` are their indexes."""
     for first, second in pairs if stage.id is not None else ():
         assert stage.id is not None
         yield Finding(
@@ -291,7 +282,7 @@ def _id_at(tasks: Expansion, index: int) -> str:
     fix="Fix the reported errors, and run `batchspec plan` again.",
 )
 def more_faults(stage: Stage, number: int) -> Iterator[Finding]:
-    """``number`` tasks have errors that are not reported."""
+    """Tasks with errors that are not reported; ``number`` is their number."""
     if number > 0:
         tasks = counted(
             number, f"more task of {stage.name} has", f"more tasks of {stage.name} have"
@@ -309,7 +300,7 @@ def more_faults(stage: Stage, number: int) -> Iterator[Finding]:
 def tasks_not_checked(
     spec: Spec, stage: Stage, observed: Observed, checked: int
 ) -> Iterator[Finding]:
-    """A stage with more tasks than are looked at."""
+    """A stage with more tasks than are checked."""
     if observed.most_items is not None and checked >= observed.most_items:
         total = len(items(spec, stage, replace(observed, most_items=None)))
         if total > checked:
@@ -320,7 +311,7 @@ def tasks_not_checked(
 
 
 def _first(pairs: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """The first pairs; the rest is consumed too, so that every task is checked."""
+    """The first pairs; the others are read, too, so that every task is checked."""
     for count, pair in enumerate(pairs):
         if count < _REPORTED:
             yield pair
@@ -329,7 +320,7 @@ def _first(pairs: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 def _same_ids_across(
     spec: Spec, stage: Stage, observed: Observed, *, windows: bool, folder: Path | None
 ) -> Iterator[Diagnostic]:
-    """Ids that an earlier stage has too, which is possible only with ``id`` in one of the two."""
+    """Ids that are also in an earlier stage, which is possible only if one of them sets ``id``."""
     for other in takewhile(lambda other: other.name != stage.name, spec.stages):
         if stage.id is None and other.id is None:
             continue

@@ -1,7 +1,7 @@
-"""Rules about the VM size of the pool: what Batch offers, and what the spec asks of a node.
+"""Rules about the VM size of the pool: whether Batch offers it and it has what the spec requests.
 
-The facts are those of the service (`virtualMachineSkus`). A size about which nothing is known gets
-no finding.
+The facts are those of the service (`virtualMachineSkus`). Sizes that the service does not list are
+not checked further.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ VM_SIZE = RuleGroup(
 
 _YEAR = timedelta(days=365)
 _SHOWN = 5
-"""How many sizes a message lists."""
+"""The number of sizes that a message lists."""
 _KEYS = ("nodes", "target_dedicated_nodes", "target_low_priority_nodes", "auto_scale_formula")
 
 
@@ -95,7 +95,7 @@ def vm_size_support_ends(context: RuleContext) -> Iterator[Finding]:
     fix="Use dedicated nodes, or another size.",
 )
 def vm_size_without_spot(context: RuleContext) -> Iterator[Finding]:
-    """Spot nodes of a size that cannot have them."""
+    """Spot nodes of a size for which Azure offers none."""
     size = _offered(context)
     if size is not None and not size.spot and NodeKind.SPOT in node_range(context).kinds:
         yield Finding(
@@ -127,9 +127,9 @@ def vm_size_lacks(context: RuleContext) -> Iterator[Finding]:
     for asked in _asked(context):
         if asked.fits(size):
             continue
-        most = f"takes at most {size.disks}" if asked.counts_disks else "does not support it"
+        most = f"supports at most {size.disks}" if asked.counts_disks else "does not support it"
         yield Finding(
-            f"the pool asks for {asked.what}, and {size.words} {most}",
+            f"the pool requests {asked.what}; {size.words} {most}",
             place_of(spec, f"pool.{asked.path}", spec.pool.where),
             _sizes_that_fit(context, asked.fits),
         )
@@ -145,7 +145,7 @@ def vm_size_lacks(context: RuleContext) -> Iterator[Finding]:
     fix="Use a larger size, fewer slots (`task_slots_per_node`), or smaller numbers.",
 )
 def vm_size_too_small(context: RuleContext) -> Iterator[Finding]:
-    """Cores, memory or GPUs that the containers of a stage ask for, beside those of a node."""
+    """Containers of a stage that request more cores, memory or GPUs than a node has."""
     size = _offered(context)
     if size is None:
         return
@@ -174,7 +174,7 @@ _GPU_DRIVER = re.compile(r"(nvidia|amd)gpudriver", re.IGNORECASE)
 
 @frozen
 class _Asked:
-    """What a pool asks of its size: in words, where in the pool, and which sizes have it."""
+    """A request of the pool to its VM size: as text, its path in the pool, and a test of sizes."""
 
     what: str
     path: str
@@ -220,7 +220,7 @@ def _is_premium(disk: Record) -> bool:
 
 
 def _sizes_that_fit(context: RuleContext, fits: Fits) -> str:
-    """Offered sizes that have what is asked for, with as many cores if there are any."""
+    """Offered sizes that fit and have at least as many cores."""
     capacity, name = context.observed.capacity, context.pool.string("vmSize") or ""
     assert capacity is not None
     cores = capacity.cores(name) or 0
@@ -236,11 +236,11 @@ _CPUS = re.compile(_OPTION.format("--cpus", r"(\d+(?:\.\d+)?)"))
 _MEMORY = re.compile(_OPTION.format("--memory|-m", r"(\d+(?:\.\d+)?)([bkmgBKMG]?)"))
 _GPUS = re.compile(_OPTION.format("--gpus", r"[^\s]+"))
 _IN_GIB = {"": 1 << 30, "b": 1 << 30, "k": 1 << 20, "m": 1 << 10, "g": 1}
-"""How many of each unit of `docker run --memory` are one GiB."""
+"""The number of each unit of `docker run --memory` in one GiB."""
 
 
 def _exceeded(options: str, size: VmSize, tasks: int) -> Iterator[str]:
-    """What options of `docker run` ask for and a node that runs so many tasks does not have."""
+    """The options of `docker run` that exceed a node which runs this number of tasks."""
     each = f"{counted(tasks, 'task')} at a time" if tasks > 1 else "a task"
     found = _CPUS.search(options)
     cpus = float(found[1]) if found is not None else None
@@ -252,7 +252,7 @@ def _exceeded(options: str, size: VmSize, tasks: int) -> Iterator[str]:
         total = f", {memory * tasks:g} GB together" if tasks > 1 else ""
         yield f"{each} may use {memory:g} GB (`--memory`){' each' if tasks > 1 else ''}{total}"
     if not size.gpus and _GPUS.search(options):
-        yield "a container asks for a GPU (`--gpus`)"
+        yield "a container requests a GPU (`--gpus`)"
 
 
 def check_vm_size(context: RuleContext, steps: Sequence[Step]) -> Iterator[Diagnostic]:
