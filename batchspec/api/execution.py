@@ -236,5 +236,4 @@ class Execution:
         """Where the facts about tasks and nodes are kept."""
         if self._record is None:
             return None
-        jobs = counted_jobs(self.session.observed.jobs)
-        return RecordFiles(self._record, [job.id for job in jobs])
+        return RecordFiles(self._record, counted_jobs(self.session.observed.jobs))

@@ -205,17 +205,17 @@ class RecordFiles:
     """
 
     folder: RunFolder
-    jobs: Sequence[str] = ()
+    jobs: Sequence[JobFacts] = ()
     _files: int = field(default=0, init=False)
 
     @property
     def earlier_jobs(self) -> Sequence[str]:
         """The jobs of the run whose tasks no record on this disk contains."""
-        return [job for job in self.jobs if not any(self._heads(job))]
+        return [job.id for job in self.jobs if not any(self._heads(job))]
 
-    def is_complete(self, job_id: str) -> bool:
+    def is_complete(self, job: JobFacts) -> bool:
         """Whether a record on this disk contains the final facts about the tasks of a job."""
-        return any(head.final for head in self._heads(job_id))
+        return any(head.final for head in self._heads(job))
 
     async def save_tasks(
         self, job: JobFacts, at: datetime, tasks: AsyncIterator[TaskRecord]
@@ -277,12 +277,13 @@ class RecordFiles:
         finally:
             part.unlink(missing_ok=True)
 
-    def _heads(self, job: str) -> Iterator[RecordHead]:
-        pattern = f"*/tasks/{file_name(job)}.*.jsonl.gz"
+    def _heads(self, job: JobFacts) -> Iterator[RecordHead]:
+        """The heads of the records of this job; not those of a deleted one with the same id."""
+        pattern = f"*/tasks/{file_name(job.id)}.*.jsonl.gz"
         for path in self.folder.runs.glob(pattern):
             with read_lines(path) as lines:
                 head = read_head(next(lines, ""))
-            if head is not None:
+            if head is not None and head.is_of(job):
                 yield head
 
 

@@ -84,8 +84,11 @@ class RunRecord(Protocol):
         """Further jobs of the run, whose tasks no record on this disk contains."""
         ...
 
-    def is_complete(self, job_id: str) -> bool:
-        """Whether a record on this disk contains the final facts about the tasks of a job."""
+    def is_complete(self, job: JobFacts) -> bool:
+        """Whether a record on this disk contains the final facts about the tasks of a job.
+
+        A job that was created again has the id of the deleted one, and other tasks.
+        """
         ...
 
     async def save_tasks(

@@ -297,11 +297,9 @@ class Recorder:
             self.emit(Noticed(_not_read(subject, error.problems[0])))
 
     async def _tasks(self, job_id: str, record: RunRecord) -> None:
-        if record.is_complete(job_id):
-            return
         account = self.world.account
         job = await account.jobs.get(job_id)
-        if job is None:
+        if job is None or record.is_complete(job):
             return
         if job.pool:
             self._pools.append(job.pool)

@@ -237,6 +237,10 @@ class RecordHead:
         """Whether the tasks of the job can no longer change."""
         return self.kind == "tasks" and self.state == "completed"
 
+    def is_of(self, job: JobFacts) -> bool:
+        """Whether this is the file of the tasks of a job, not of another one with its id."""
+        return (self.kind, self.id, self.created) == ("tasks", job.id, moment(job.created))
+
 
 @frozen
 class TaskRow:

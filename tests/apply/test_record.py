@@ -41,8 +41,8 @@ class Kept:
     nodes: dict[str, list[str]] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
 
-    def is_complete(self, job_id: str) -> bool:
-        return job_id in self.complete
+    def is_complete(self, job: JobFacts) -> bool:
+        return job.id in self.complete
 
     async def save_tasks(
         self, job: JobFacts, at: datetime, tasks: AsyncIterator[TaskRecord]

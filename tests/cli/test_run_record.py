@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import stat
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -46,7 +47,7 @@ async def stream(*items: TaskRecord) -> AsyncIterator[TaskRecord]:
         yield item
 
 
-def a_record(folder: Path, *, second: int = 0, jobs: tuple[str, ...] = ()) -> RecordFiles:
+def a_record(folder: Path, *, second: int = 0, jobs: tuple[JobFacts, ...] = ()) -> RecordFiles:
     def fail(error: OSError) -> None:
         raise AssertionError(error)
 
@@ -146,12 +147,15 @@ async def test_jobs_of_earlier_records_are_known(tmp_path: Path) -> None:
     await first.save_tasks(JOB, AT, stream(a_task(1)))
     active = JobFacts("topn-r2", "active", AT, Record(), {})
     await first.save_tasks(active, AT, stream(a_task(2)))
-    second = a_record(tmp_path, second=1, jobs=("topn", "topn-r2", "elsewhere", "../x"))
+    elsewhere, outside = replace(JOB, id="elsewhere"), replace(JOB, id="../x")
+    created_again = replace(JOB, created=AT + timedelta(seconds=1))
+    second = a_record(tmp_path, second=1, jobs=(JOB, active, elsewhere, outside))
     assert second.earlier_jobs == ["elsewhere", "../x"]
-    assert second.is_complete("topn")
-    assert not second.is_complete("topn-r2")
-    assert not second.is_complete("topn-r3")
-    assert not second.is_complete("../x")
+    assert second.is_complete(JOB)
+    assert not second.is_complete(created_again)
+    assert not second.is_complete(active)
+    assert not second.is_complete(elsewhere)
+    assert not second.is_complete(outside)
 
 
 async def test_a_damaged_file_is_read_up_to_the_damage(tmp_path: Path) -> None:

@@ -89,6 +89,18 @@ def test_yes_deletes_all_that_was_made(place: Workplace) -> None:
     assert len(list(place.results.iterdir())) == 3
 
 
+def test_the_record_of_a_run_has_its_tasks_if_an_earlier_job_had_the_same_id(
+    place: Workplace,
+) -> None:
+    for count in (1, 2):
+        assert place.run("apply", place.spec, "-y").code == 0
+        assert len(list(place.spec.parent.glob(".batchspec/topn/runs/*/tasks/topn.*"))) == count
+    done = place.run("report", place.spec, "--format", "csv")
+    assert done.code == 0, done.text
+    assert done.err == ""
+    assert len(done.out.splitlines()) == 1 + 3
+
+
 def test_a_variable_changes_the_work(place: Workplace) -> None:
     assert place.run("apply", place.spec).code == 0
     done = place.run("apply", place.spec, "--var", "top=5")
