@@ -62,7 +62,7 @@ class SystemClock:
         """Wait.
 
         Raises:
-            RunCancelled: the run is to stop.
+            RunCancelled: cancellation was requested.
         """
         await self._cancellation.race(asyncio.sleep(seconds))
 

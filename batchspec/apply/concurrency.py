@@ -1,8 +1,8 @@
 """Cancellation of a run, and a fixed number of workers over a stream of items.
 
-Cancellation is checked between two items of a step and while a step waits: requests in progress are
-completed, and nothing new is started. A cancelled step is not done and can be repeated; unlike the
-cancellation of an asyncio task, no request is cut off.
+A step checks for cancellation between two items and while it waits: requests in progress are
+completed, and no new ones are started. A cancelled step is not done and can be repeated. Unlike the
+cancellation of an asyncio task, this one interrupts no request.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Cancellation:
 
     @property
     def requested(self) -> bool:
-        """Whether the run is to stop."""
+        """Whether cancellation was requested."""
         return self._requested.is_set()
 
     def request(self) -> None:
@@ -34,7 +34,7 @@ class Cancellation:
         self._requested.set()
 
     def check(self) -> None:
-        """Raise :class:`RunCancelled` if the run is to stop."""
+        """Raise :class:`RunCancelled` if cancellation was requested."""
         if self.requested:
             raise RunCancelled
 
@@ -70,8 +70,8 @@ async def for_each(
     unchanged.
 
     Raises:
-        RunCancelled: cancellation was requested. Items that were started are finished, except those
-            whose ``work`` itself stopped by raising it.
+        RunCancelled: cancellation was requested. Started items are finished, except those whose
+            ``work`` raised this exception.
     """
     source = _stream(items)
     lock = asyncio.Lock()

@@ -1,8 +1,8 @@
-"""What a step is given and returns, and what the steps of a run share.
+"""The context and the result of a step, and the state that the steps of a run share.
 
-Shared are the progress of uploads, so that a task waits for its own inputs only; the ids of
-submitted tasks, so that every task that the service accepted is known to be in the job; and what
-the steps have created, to name the objects that a run leaves in the account.
+The steps share the progress of uploads, so that a task waits only for its own inputs; the ids of
+submitted tasks, so that a missing task is noticed before the job is closed; and the objects that
+they have created, to name those that a run leaves in the account.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from batchspec.plan.actions import (
 
 @frozen
 class StepContext:
-    """A step, and what all steps of a run share.
+    """A step, and the objects that all steps of a run share.
 
     ``monitor`` watches the pool and the job for every wait. ``receipt`` is the file that lists the
     results on this disk. ``verified_later`` are the jobs for which a later step verifies
@@ -83,8 +83,8 @@ class StepResult:
 class Progress:
     """Counts the items and bytes of a step; emits at most every ``every`` seconds and at the end.
 
-    With ``growing``, the total still grows, so that ``done == items`` is not the end;
-    call :meth:`end` when no more will be found.
+    With ``growing``, the total still grows, and ``done == items`` is not the end: call :meth:`end`
+    when all items are found.
     """
 
     step: Step
@@ -142,8 +142,9 @@ class _Upload:
 class UploadProgress:
     """Which files of the uploads of a run are complete, by container.
 
-    Uploads start in the order of the blob names and end in any order. Stored are the last name up
-    to which all uploads are complete, and the completed ones after it: at most one for each worker.
+    Uploads start in the order of the blob names and end in any order. This object contains the last
+    name up to which all uploads are complete, and the completed names after it: at most one for
+    each worker.
     """
 
     def __init__(self) -> None:
@@ -169,9 +170,9 @@ class UploadProgress:
         await _notify(upload)
 
     async def wait(self, container: str, blob: str) -> bool:
-        """Wait until a blob exists that an upload creates or has found up to date.
+        """Wait until an upload has created a blob or found it up to date.
 
-        ``False`` if the upload ended without it.
+        ``False`` if the upload ended without this blob.
         """
         upload = self._of(container)
 
@@ -194,16 +195,19 @@ async def _notify(upload: _Upload) -> None:
 
 
 _ATTEMPTS = 4
-"""How often the tasks are listed, in case the list lags behind."""
+"""How many times the tasks are listed at most, because the list may lag behind."""
 _AT_ONCE = 16
 """How many parts of the list are read at the same time."""
 _PART, _PARTS = 800, 64
-"""How many ids a part has, so that it is one page (1,000) if it is larger than expected, and how
-many parts there are at the most: then a part has several pages."""
+"""The expected number of ids in a part, and the largest number of parts.
+
+A page has 1,000 ids, so a part that is larger than expected is still one page. With the largest
+number of parts, a part has several pages.
+"""
 _SAMPLE, _STRIDE = 2000, 8
-"""How many ids are kept at the most; at first one of so many."""
+"""The largest number of ids in a sample, and the first stride of the sample."""
 _Range: TypeAlias = tuple[str, str]
-"""The first id, and the first id after it; an empty text is no limit."""
+"""The first id of a range, and the first id after the range; an empty text is no limit."""
 _WHOLE: Sequence[_Range] = (("", ""),)
 
 
@@ -226,10 +230,10 @@ class _Ids:
             self.stride *= 2
 
     def ranges(self) -> Sequence[_Range]:
-        """Ranges that together contain every id, each with about as many of these ids.
+        """Ranges that together contain every id, with about the same number of these ids in each.
 
-        This does not depend on the order in which the service sorts ids: an id that is not before
-        one limit, but before the next, is between the two.
+        The ranges contain every id in any sort order of the service: at each limit, an id is either
+        before it or not.
         """
         parts = min(_PARTS, -(-len(self.digests) // _PART))
         if parts < 2:
@@ -243,8 +247,9 @@ class _Ids:
 class SubmittedIds:
     """The ids of the tasks that a run has submitted, by job.
 
-    Of each id, an 8-byte digest is kept; before the job is closed, its task ids are listed and
-    compared. A million tasks take 8 MB and a thousand requests, several at a time.
+    An object contains an 8-byte digest of each id. Before the job is closed, its task ids are
+    listed and compared with the digests. A million tasks take 8 MB and a thousand requests, several
+    at a time.
     """
 
     _ids: dict[str, _Ids] = field(default_factory=dict)
@@ -254,10 +259,10 @@ class SubmittedIds:
         self._ids.setdefault(job, _Ids()).add(ids)
 
     async def verify(self, job: str, world: World) -> int:
-        """Check that the job contains all tasks added since the last check; their number.
+        """Check that the job contains all tasks added since the last check; returns their number.
 
         Raises:
-            ServiceError: some are missing.
+            ServiceError: some of them are missing.
         """
         ids = self._ids.pop(job, _Ids())
         # Sorted, because an array takes a tenth of the memory of a set; equal ids are adjacent.
@@ -279,7 +284,7 @@ class SubmittedIds:
 async def _count_missing(
     job: str, expected: array[int], ranges: Sequence[_Range], world: World
 ) -> int:
-    """How many of these digests are of no task that the service lists in these ranges of ids."""
+    """How many of these digests belong to no task that the service lists in these id ranges."""
     found = bytearray(len(expected))
 
     async def read(ids: _Range) -> None:
@@ -292,7 +297,7 @@ async def _count_missing(
     try:
         await for_each(ranges, read, workers=_AT_ONCE, cancellation=world.cancellation)
     except ServiceError as error:
-        # The service refuses the filter; what it has not listed counts as missing.
+        # The service refuses the filter; ids that it has not listed count as missing.
         if error.status != 400 or ranges is _WHOLE:
             raise
     return found.count(0)
@@ -314,16 +319,16 @@ def _missing(job: str, missing: int, submitted: int) -> ServiceError:
 
 
 _UNDECIDED = frozenset({408, 409, 429})
-"""The statuses of refusals after which the object may exist, created by an earlier request."""
+"""The statuses after which an object may exist, because an earlier request created it."""
 
 Delete: TypeAlias = DeletePool | DeleteJob | DeleteSchedule | DeleteContainers
 
 
 @dataclass(slots=True)
 class RemainingResources:
-    """Records what the steps of a run create: ``created`` by this run, ``absent`` not created.
+    """Records which objects the steps of a run have ``created``, and which are ``absent``.
 
-    An object is identified by the action that deletes it, a container by a separate action.
+    The action that deletes an object identifies it. Each container has a separate action.
     """
 
     world: World
@@ -331,16 +336,16 @@ class RemainingResources:
     absent: set[Delete] = field(default_factory=set)
 
     def skipped(self, action: Action | None) -> None:
-        """A step did not run; a pool that it would have replaced still exists."""
+        """Record that a step did not run; a pool that it would have replaced still exists."""
         if not isinstance(action, ReplacePool):
             self.absent.update(_deletions(action))
 
     def done(self, action: Action | None) -> None:
-        """A step has created something that did not exist before."""
+        """Record that a step has created an object that did not exist before."""
         self.created.update(_deletions(action))
 
     async def failed(self, action: Action | None, error: BatchspecError) -> None:
-        """A step failed; if the response is ambiguous, check whether the object exists."""
+        """Record that a step failed; if the response is ambiguous, check if the object exists."""
         status = error.status if isinstance(error, ServiceError) else None
         for deletion in _deletions(action):
             if status is None:
@@ -368,10 +373,10 @@ class RemainingResources:
         return True
 
     def subjects(self, steps: Iterable[Step], *, conflict: bool) -> Iterator[str]:
-        """The objects that these steps, which did not run, would have deleted.
+        """The objects that still exist because these steps, which delete them, did not run.
 
-        In a ``conflict``, another run uses the same pool and job; then only objects that this run
-        created are named.
+        In a ``conflict``, another run uses the same pool and job, and the result contains only
+        objects that this run created.
         """
         for step in steps:
             if not isinstance(step.action, Delete):
@@ -395,7 +400,7 @@ class RemainingResources:
 
 
 def _deletions(action: Action | None) -> Iterator[Delete]:
-    """The deletions of what an action creates."""
+    """The actions that delete the objects that an action creates."""
     match action:
         case CreatePool(pool=pool) | ReplacePool(pool=pool):
             yield DeletePool(pool)
@@ -406,7 +411,7 @@ def _deletions(action: Action | None) -> Iterator[Delete]:
 
 
 def _parts(deletion: Delete) -> Iterator[Delete]:
-    """A deletion of several containers as one of each."""
+    """A deletion of several containers as one deletion for each."""
     if isinstance(deletion, DeleteContainers):
         yield from (DeleteContainers((name,)) for name in deletion.containers)
     else:

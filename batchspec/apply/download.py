@@ -44,11 +44,11 @@ from batchspec.plan.receipt import (
 )
 
 _WORKERS = 16
-"""Measured: with more, small files are slower again on one core of the client."""
+"""Measured on one core: with more workers, small files take longer."""
 _CHUNK = 1 << 20
 
 CONTAINER_MISSING = frozenset({"ContainerNotFound", "ContainerBeingDeleted", "ResourceNotFound"})
-"""The codes with which Storage answers that a container does not exist."""
+"""The error codes of Storage for a container that does not exist."""
 
 _LOCK_POLL = 0.05
 
@@ -56,19 +56,20 @@ _NAME_ERRORS = frozenset(
     {errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY, errno.EILSEQ}
 )
 """Errors of the file system that concern the name of one blob."""
-_BAD_NAME = "Its name is too long for this disk, or also the name of a folder of results."
+_BAD_NAME = "Its name is too long for this disk, or is also the name of a folder of results."
 _OTHER_NAME = "Rename the output, or exclude the blob with `match`. The other results are complete."
 
 
 async def download_results(action: DownloadResults, context: StepContext) -> StepResult:
     """Download every blob that matches, and list the files in the receipt.
 
-    If another run in this folder has just downloaded them, they are not downloaded again; that run
-    may have deleted the container since.
+    If another run in this folder has downloaded the results and the container was deleted since,
+    nothing is downloaded.
 
     Raises:
-        ServiceError: the container does not exist and the results are not on this disk; refusals;
-            the name of a blob is not possible here, after all others have been downloaded.
+        ServiceError: the container does not exist and the results are not on this disk; the service
+            refused a request; or the name of a blob is not possible here, which is raised after all
+            other blobs have been downloaded.
         DiskError: the results or the receipt cannot be written.
     """
     try:
@@ -97,7 +98,7 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
     older = _OlderBlobs(action, world.in_storage_time(action.since or created))
     progress = context.progress(items=None)
     download = _Download(action, world, context.emit, progress)
-    # Without a job name in the receipt, the next run downloads incomplete results again.
+    # Incomplete results have no job name in the receipt, so the next run downloads them again.
     complete = action.complete and action.job not in context.incomplete and job is not None
     name = receipt_name(action.job, created) if complete else ""
     superseded, named, refused = 0, list[Path](), list[ServiceError]()
@@ -152,7 +153,7 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
 
 @dataclass(slots=True)
 class _OlderBlobs:
-    """Recognises the blobs of earlier runs, and counts them."""
+    """Recognizes the blobs of earlier runs, and counts them."""
 
     action: DownloadResults
     since: datetime
@@ -161,7 +162,7 @@ class _OlderBlobs:
     _works: WorkSet | None = None
 
     def __call__(self, blob: Blob) -> bool:
-        """Whether a blob is of an earlier run; a blob that the spec itself uploads is not."""
+        """Whether a blob is from an earlier run; a blob that the spec uploads is not."""
         if blob.work and self.action.works is not None:
             other = self.is_of_other_work(blob.work)
             self.count += other
@@ -176,7 +177,7 @@ class _OlderBlobs:
         return True
 
     def is_of_other_work(self, work: str) -> bool:
-        """Whether the digest of work is known and belongs to another version of the spec."""
+        """Whether a blob has a digest of work, and it belongs to another version of the spec."""
         if not work or self.action.works is None:
             return False
         if self._works is None:
@@ -185,7 +186,7 @@ class _OlderBlobs:
 
     @property
     def text(self) -> str:
-        """The number of them as text; empty if there are none."""
+        """The number of older blobs as text; empty if there are none."""
         if not self.count:
             return ""
         blobs = counted(self.count, "older blob was", "older blobs were")
@@ -249,7 +250,7 @@ class _Download:
         return DownloadedFile(container, blob.name, path, blob.size, md5, blob.work)
 
     def _is_source(self, path: Path) -> bool:
-        """Whether a file that exists is one that the run reads, also under another name."""
+        """Whether an existing file is a file that the run reads, possibly under another name."""
         if self._sources is None:
             folder = self.action.to
             below = tuple(f"{at}{os.sep}" for at in {folder.absolute(), folder.resolve()})
@@ -276,7 +277,7 @@ async def _matching(
 
 @asynccontextmanager
 async def exclusive(receipt: Path) -> AsyncIterator[None]:
-    """Lock the results of this folder against other processes; wait while another holds the lock.
+    """Lock the results of this folder; wait until no other process has the lock.
 
     The operating system releases the lock of a process that ends.
     """
@@ -287,7 +288,7 @@ async def exclusive(receipt: Path) -> AsyncIterator[None]:
 
 
 class ReceiptDraft:
-    """A new receipt, as a context manager; it replaces the current one on :meth:`commit` only."""
+    """A new receipt, as a context manager. Only :meth:`commit` replaces the current receipt."""
 
     def __init__(self, path: Path, job: str, entries: str) -> None:
         self._path = path
@@ -317,7 +318,7 @@ class ReceiptDraft:
     def add(self, entry: DownloadedFile) -> None:
         """Add a file that is complete."""
         self._paths.add(_path_digest(entry.path))
-        # Results come one folder after the other, and `relpath` takes longer than all the rest.
+        # Consecutive results are often in one folder, and `relpath` takes most of the time.
         if (parent := entry.path.parent) != self._parent:
             self._parent, self._relative_parent = parent, os.path.relpath(parent, self._path.parent)
         self._file.write(receipt_line(entry, f"{self._relative_parent}/{entry.path.name}") + "\n")
@@ -340,8 +341,7 @@ def _downloaded_by_other_run(receipt: Path, action: DownloadResults) -> int | No
     """How many results of this job another run has downloaded; ``None`` if any is missing."""
     try:
         with receipt.open(encoding="utf-8", errors="replace") as file:
-            # The name is compared by its prefix, as the job may have been deleted with its creation
-            # time.
+            # Only the prefix is compared, because a deleted job has no creation time.
             if not (receipt_job(file.readline()) or "").startswith(receipt_prefix(action.job)):
                 return None
             unchanged = [
@@ -355,7 +355,7 @@ def _downloaded_by_other_run(receipt: Path, action: DownloadResults) -> int | No
 
 
 def _earlier_entries(receipt: Path) -> Iterator[DownloadedFile]:
-    """The files that were downloaded before: from other containers and of earlier jobs."""
+    """The files that the current receipt lists, also from other containers and earlier jobs."""
     try:
         with receipt.open(encoding="utf-8", errors="replace") as file:
             if receipt_job(file.readline()) is not None:
@@ -368,7 +368,7 @@ def _is_unchanged(entry: DownloadedFile) -> bool:
     try:
         return _digest(entry.path, entry.size) == entry.md5
     except OSError:
-        # Not readable, or, in a damaged receipt, no possible path.
+        # The file cannot be read, or a damaged receipt contains an invalid path.
         return False
 
 

@@ -1,7 +1,7 @@
-"""What happened, as data: a closed union of events, and the stamp that orders them.
+"""The events of a run, a closed union, and the stamp that orders them.
 
 The executor emits events and prints nothing; consumers print them or build a report from them.
-Times are seconds since the run began unless said otherwise; sizes are bytes.
+Durations are in seconds, sizes in bytes.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class StagesSeen:
 
 @frozen
 class RunningTask:
-    """A task that runs on ``node`` since ``seconds``, by the service's clock."""
+    """A task that has run on ``node`` for ``seconds``, by the service's clock."""
 
     task: str
     node: str
@@ -305,12 +305,12 @@ Event: TypeAlias = (
 """Everything that can happen in a run."""
 
 Emit: TypeAlias = Callable[[Event], None]
-"""Where events go."""
+"""Receives events."""
 
 
 @frozen
 class Stamped:
-    """An event with its number (from 1) and its time (UTC), given once, before any consumer."""
+    """An event with its number (from 1) and its time (UTC), the same for every consumer."""
 
     seq: int
     at: datetime
@@ -319,7 +319,7 @@ class Stamped:
 
 @dataclass(slots=True)
 class Stamp:
-    """Stamps events in the order they come and hands them to every consumer."""
+    """Stamps events in the order of their arrival and passes them to every consumer."""
 
     now: Callable[[], datetime]
     consumers: tuple[Callable[[Stamped], None], ...]

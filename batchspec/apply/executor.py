@@ -1,8 +1,8 @@
 """Runs the steps of a plan as a graph: a step starts when the steps before it are done.
 
-A failed step is an event; the steps after it are skipped and the others continue. Nothing is
-decided here that is not in the plan, and nothing is printed. :data:`HANDLERS` is the table from the
-action of a step to the function that carries it out.
+A failed step is an event; the steps after it are skipped and the others continue. The executor
+makes no decision that is not in the plan, and prints nothing. :data:`HANDLERS` is the table from
+the action of a step to the function that carries it out.
 """
 
 from __future__ import annotations
@@ -80,11 +80,11 @@ _IN_USE = "in_use"
 
 
 async def run(plan: Plan, world: World, emit: Emit, receipt: Path) -> Exit:
-    """Carry out a plan; everything that happens is emitted, ``RunEnded`` last.
+    """Carry out a plan and emit everything that happens, ``RunEnded`` last.
 
     ``receipt`` is the file that lists the results on this disk. After a request to cancel, the run
-    ends when the requests in progress are completed; if its asyncio task is cancelled, at once.
-    Both are interruptions: nothing is deleted, and every step can be repeated.
+    ends when the requests in progress are completed. If its asyncio task is cancelled, it ends
+    immediately. An interrupted run deletes nothing, and every step can be repeated.
     """
     verified_later = frozenset(
         step.action.job for step in plan.steps if isinstance(step.action, CloseJob | WaitForTasks)
@@ -154,7 +154,7 @@ class _Run:
         """Complete the record, unless the run was interrupted or the service does not answer."""
         if self.cancelled or self.plan.detached or not self.answered:
             return
-        # Everything is done: a request to stop ends only the record.
+        # All steps are done: cancellation ends only the record.
         with suppress(RunCancelled):
             await self.recorder.at_end()
 
@@ -188,7 +188,7 @@ class _Run:
         return self.monitor.expect_release(self.plan.release)
 
     def _left(self) -> tuple[str, ...]:
-        """What clean-up has left in the account, then resources that the plan keeps on purpose."""
+        """The resources that clean-up has left in the account, then those that the plan keeps."""
         undone = (step for step in self.plan.steps if step.id not in self.done_ids)
         left = tuple(self.remaining.subjects(undone, conflict=bool(self.conflict)))
         if not left:
@@ -235,7 +235,7 @@ class _Run:
             return _INTERRUPTED
 
     async def _blocked_by(self, step: Step) -> str:
-        """The step, outcome or answer that keeps a step from running; empty if none does."""
+        """The step, outcome or answer that prevents a step; empty if there is none."""
         if step.gate is Gate.FLOW:
             undone = (name for name in step.after if name not in self.done_ids)
             return next(undone, "") or await self._in_use(step.action)
@@ -266,10 +266,10 @@ class _Run:
         return _IN_USE
 
     def _missing_results(self, action: Action | None) -> str:
-        """The step whose results a deletion would lose; empty if none.
+        """The step that must download results before a deletion; empty if there is none.
 
-        A job that has ended costs nothing and records which tasks are done, so it is kept. A job
-        that has not ended and a pool may keep nodes, which cost money.
+        A job that has ended costs nothing and records which tasks are done, so it is kept. A pool,
+        or a job that has not ended, is deleted, because it may have nodes, which cost money.
         """
         left = [step for step in self.plan.steps if step.id not in self.done_ids]
         ended = not any(isinstance(step.action, WaitForTasks) for step in left)
@@ -278,13 +278,13 @@ class _Run:
         return ""
 
     async def _agreed(self, step: Step) -> bool:
-        """Whether the user agrees to a deletion. All are asked before the first."""
+        """Whether the user agrees to a deletion. The first call asks about all deletions."""
         if self.confirmed_deletions is None:
             self.confirmed_deletions = asyncio.ensure_future(self._ask_all())
         return step.id in await self.confirmed_deletions
 
     async def _ask_all(self) -> frozenset[str]:
-        """Ask about each deletion separately, jobs before the pool; the ids of those agreed to."""
+        """Ask about each deletion separately, jobs before the pool; the ids of the agreed steps."""
         steps = [step for step in self.plan.steps if step.gate is Gate.ASK]
         steps.sort(key=lambda step: not isinstance(step.action, DeleteJob))
         steps = [step for step in steps if not self._missing_results(step.action)]

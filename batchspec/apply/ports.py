@@ -1,6 +1,6 @@
-"""What ``apply`` needs: an account, a clock, and the user to ask.
+"""The interfaces that ``apply`` uses: a clock, questions to the user, and the record of a run.
 
-``cloud`` implements the account, ``cli`` the rest.
+``cloud`` implements the account, ``api`` and ``cli`` the others.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ class Clock(Protocol):
         """Wait.
 
         Raises:
-            RunCancelled: the run is to stop.
+            RunCancelled: cancellation was requested.
         """
         ...
 
 
 @frozen
 class Deletion:
-    """A deletion to be confirmed at the end of a run; ``subject`` is, for example, ``pool topn``.
+    """A deletion that the user confirms at the end of a run; ``subject`` is, e.g., ``pool topn``.
 
     ``nodes`` is the number of nodes that a pool has or will have; ``None`` for everything else.
     ``failed``: the run has not succeeded, so that its objects may still be needed.
@@ -63,25 +63,25 @@ class Questions(Protocol):
         """Whether to continue in spite of ``problem``.
 
         Raises:
-            RunCancelled: the run is to stop.
+            RunCancelled: cancellation was requested.
         """
         ...
 
     async def agree(self, deletion: Deletion) -> bool:
-        """Whether to delete something.
+        """Whether to delete an object.
 
         Raises:
-            RunCancelled: the run is to stop.
+            RunCancelled: cancellation was requested.
         """
         ...
 
 
 class RunRecord(Protocol):
-    """Where the facts about the tasks and nodes of a run are kept. Errors of the disk end it."""
+    """Stores the facts about the tasks and nodes of a run, until a disk error occurs."""
 
     @property
     def earlier_jobs(self) -> Sequence[str]:
-        """Further jobs of the run, whose tasks no record on this disk contains."""
+        """Other jobs of the run whose tasks are in no record on this disk."""
         ...
 
     def is_complete(self, job: JobFacts) -> bool:
@@ -94,7 +94,7 @@ class RunRecord(Protocol):
     async def save_tasks(
         self, job: JobFacts, at: datetime, tasks: AsyncIterator[TaskRecord]
     ) -> Sequence[str]:
-        """Save the state of the tasks of a job at a time of the service.
+        """Save the state of the tasks of a job; ``at`` is the service's time.
 
         Returns:
             Failed tasks whose output the record lacks: one for each cause, ten at most.
@@ -108,7 +108,7 @@ class RunRecord(Protocol):
     async def save_nodes(
         self, pool_id: str, at: datetime, nodes: AsyncIterator[NodeRecord]
     ) -> None:
-        """Save the state of the nodes of a pool at a time of the service."""
+        """Save the state of the nodes of a pool; ``at`` is the service's time."""
         ...
 
 
@@ -125,7 +125,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @frozen
 class World:
-    """Everything outside a run that it uses.
+    """Everything outside a run that the run uses.
 
     ``shortest_poll_interval`` is in seconds. ``cancellation`` stops the run.
     ``node_logs`` records where the output of failed start tasks is stored. ``record`` keeps the
@@ -143,9 +143,9 @@ class World:
     def in_storage_time(self, at: datetime) -> datetime:
         """A time of the Batch service on the clock of the storage account, to the second.
 
-        Last-Modified of a blob has whole seconds. If the clock of the Batch service is ahead (with
-        ``--speed``, that of the embedded service is, increasingly), the result is too early rather
-        than too late, so that a blob written at that time never counts as older.
+        Last-Modified of a blob has whole seconds. The clock of the Batch service may be ahead; with
+        ``--speed``, the clock of the embedded service runs ahead more and more. Then the result is
+        too early rather than too late, so that a blob written at that time never counts as older.
         """
         ahead = self.account.now() - self.account.storage_now()
         earlier = at - ahead if ahead > _SAME_TIME and at > _EPOCH else at

@@ -11,7 +11,9 @@ STATE_FOLDER = ".batchspec"
 
 
 def private_folder(folder: Path) -> None:
-    """Create a folder; it and the folders above it, up to ``.batchspec``, are the owner's alone.
+    """Create a folder and its missing parents, which only their owner can read.
+
+    An existing ``.batchspec`` above the folder becomes private, too.
 
     Raises:
         OSError: a folder cannot be created.
@@ -48,7 +50,7 @@ def open_private_bytes(path: Path) -> BinaryIO:
 
 
 def _open_private(path: Path) -> int:
-    # Not through a link: the file could be another user's.
+    # Do not follow a link: its target could belong to another user.
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0)
     descriptor = os.open(path, flags | getattr(os, "O_BINARY", 0), 0o600)
     _restrict(path, 0o600)
@@ -56,7 +58,7 @@ def _open_private(path: Path) -> int:
 
 
 def _restrict(path: Path, mode: int) -> None:
-    """Set the permissions of what an earlier version created, if it is this user's."""
+    """Restrict a file or folder of this user that an earlier version created."""
     facts = path.stat()
     if hasattr(os, "getuid") and facts.st_uid == os.getuid() and facts.st_mode & 0o077:
         path.chmod(mode)

@@ -1,13 +1,13 @@
-"""What a run reads from tasks and nodes before they are deleted.
+"""Reads facts and output of tasks and nodes before they are deleted.
 
 :class:`Recorder` reads the facts about all tasks and nodes for the record of the run, which
-``batchspec report`` shows, before they are deleted and at its end. Few requests: lists with
-selected fields, a thousand tasks or nodes in each answer.
+``batchspec report`` shows, before they are deleted and at the end of the run. It sends few
+requests: lists with selected fields, and a thousand tasks or nodes in each response.
 
 :func:`keep_node_output` stores the output of failed start and preparation tasks in the container
-for logs, because the service stores that of tasks only.
+for logs, because the service stores only the output of tasks.
 
-An error is a warning: the result of a run depends on neither.
+An error becomes a warning, because the result of a run depends on neither.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _STORED = 10
 
 @frozen
 class FailedOnNode:
-    """A start or preparation task that failed; ``directory`` is that of its files on the node."""
+    """A start or preparation task that failed; ``directory`` contains its files on the node."""
 
     pool: str
     node: str
@@ -101,7 +101,7 @@ def failed_preparation(pool: str, node: PreparationFacts) -> FailedOnNode:
 
 @dataclass(slots=True)
 class NodeLogs:
-    """The failures that this run has stored, by what they have in common.
+    """The failures that this run has stored, by their common properties.
 
     ``container`` is the container for logs; ``None`` if the spec has none. ``seen`` are the pools,
     nodes and folders that were read. After a refusal, nothing more is stored.
@@ -227,7 +227,7 @@ def _not_deleted(container: str, pool: str, error: ServiceError) -> Diagnostic:
 
 
 async def read_tail(tail: Awaitable[str], emit: Emit) -> str:
-    """The text without secrets, or nothing and a warning if a failed node does not return it."""
+    """The text without secrets; empty, with a warning, if it cannot be read."""
     try:
         return redact(await tail)
     except ServiceError as error:
@@ -237,9 +237,9 @@ async def read_tail(tail: Awaitable[str], emit: Emit) -> str:
 
 
 _NO_ANSWER = frozenset({"bad-answer", "local-stopped", "no-credential", "unreachable"})
-"""The codes of errors without an answer of the service."""
+"""The codes of errors without a response of the service."""
 _REFUSED = frozenset({401, 403, 408, 429})
-"""The statuses of a service that refuses other requests, too."""
+"""The statuses after which the service probably refuses other requests, too."""
 
 
 @dataclass(slots=True)
@@ -256,10 +256,10 @@ class Recorder:
     _pools: list[str] = field(default_factory=list)
 
     async def before(self, action: Action | None) -> None:
-        """Read what an action deletes: a job, the nodes of a pool, the results of failed tasks.
+        """Read the facts that an action removes: about a job, nodes of a pool, or failed tasks.
 
         Raises:
-            RunCancelled: the run is to stop.
+            RunCancelled: cancellation was requested.
         """
         record = self.world.record
         if record is None:
@@ -273,10 +273,10 @@ class Recorder:
                 await self._once(f"pool {pool}", partial(self._nodes, pool, record))
 
     async def at_end(self) -> None:
-        """Read everything that was not read yet.
+        """Read all facts that were not read before.
 
         Raises:
-            RunCancelled: the run is to stop.
+            RunCancelled: cancellation was requested.
         """
         record = self.world.record
         if record is None:
@@ -323,7 +323,7 @@ class Recorder:
 
 
 def is_answered(error: BatchspecError) -> bool:
-    """Whether further requests may be answered after an error that ended a step."""
+    """Whether the service may answer further requests after an error that ended a step."""
     if not isinstance(error, ServiceError):
         return True
     if error.status is None:
@@ -332,7 +332,7 @@ def is_answered(error: BatchspecError) -> bool:
 
 
 def _jobs(plan: Plan) -> Iterator[str]:
-    """The jobs whose tasks a plan submits, runs again or waits for, or whose results are all there.
+    """The jobs whose tasks a plan submits, reruns or waits for, or whose results are complete.
 
     The run that waited for the results may have ended before it read the facts.
     """

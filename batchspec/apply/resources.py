@@ -61,7 +61,7 @@ _ABSENT = "did not exist"
 _WORKERS = 16
 """How many blobs are deleted at a time."""
 _TRIES = 5
-"""How often the metadata of a container are written until they are read back unchanged."""
+"""The largest number of attempts to write the metadata of a container."""
 
 
 # --- pools ----------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ async def restart_nodes(action: RestartNodes, context: StepContext) -> StepResul
 
 
 async def _restart(pool: str, nodes: Sequence[str] | None, context: StepContext) -> None:
-    """Restart all nodes of a pool, or these, and report if a running start task delays that.
+    """Restart all nodes of a pool, or the given ones; report a start task that delays the restart.
 
     The service refuses to restart a node that is starting, so a start task that does not end would
     block the restart until the limit of the wait.
@@ -164,7 +164,7 @@ async def replace_pool(action: ReplacePool, context: StepContext) -> StepResult:
 async def in_use(pool: str, spec: str, world: World) -> Diagnostic | None:
     """Why a pool may not be deleted: a job of another spec has tasks there; ``None`` if none.
 
-    A pool is not deleted either if that cannot be read.
+    If the jobs cannot be read, the pool is not deleted either.
     """
     try:
         job = await find_pool_user(world.account, pool, spec)
@@ -188,7 +188,7 @@ async def delete_pool(action: DeletePool, context: StepContext) -> StepResult:
 
 
 async def _until_pool_deleted(pool: str, world: World) -> PoolFacts | None:
-    """Wait until a pool is deleted; the pool as it was first seen, ``None`` if it was gone."""
+    """Wait until a pool is deleted; the pool as first read, ``None`` if it did not exist."""
     first: PoolFacts | None = None
 
     async def get() -> PoolFacts | None:
@@ -225,10 +225,10 @@ async def create_job(action: CreateJob, context: StepContext) -> StepResult:
 
 
 async def _accept(problem: Diagnostic, world: World) -> None:
-    """Continue if the user agrees.
+    """Ask the user whether to continue.
 
     Raises:
-        ConflictError: the user does not.
+        ConflictError: the user does not agree.
     """
     if not await world.questions.accept(problem):
         raise ConflictError(replace(problem, severity=Severity.ERROR))
@@ -389,11 +389,10 @@ async def _change_metadata(
     container: str,
     changed: Callable[[Mapping[str, str]], Mapping[str, str] | None],
 ) -> None:
-    """Write metadata until ``changed`` returns ``None``: no change is left.
+    """Write the metadata that ``changed`` returns, until it returns ``None``: no change is left.
 
-    Set Container Metadata replaces all metadata, and only If-Modified-Since is a condition on it.
-    A change that another client makes at the same time may overwrite this one, which is then
-    written again.
+    Set Container Metadata replaces all metadata, and its only condition is If-Modified-Since.
+    Another client may overwrite the change at the same time; then the change is written again.
     """
     for _ in range(_TRIES):
         current = await account.containers.get_metadata(container)

@@ -1,4 +1,4 @@
-"""The paths of results, which are inside their folder and not in a protected one."""
+"""The paths of results: inside the results folder, and not in a protected folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.plan.receipt import PROTECTED
 
 UNSAFE = "unsafe-result"
-"""The code of the errors of blobs that are not downloaded although all others are."""
+"""The code of errors that concern one blob. All other blobs are downloaded."""
 
 
 class ResultPaths:
@@ -18,7 +18,7 @@ class ResultPaths:
     def __init__(self, folder: Path, *, flat: bool) -> None:
         self._folder, self._flat = folder, flat
         self._root = Path(os.path.realpath(folder))
-        # A listing has the blobs of a folder in a row: it is checked for the first of them.
+        # A listing has the blobs of a folder in a row: only the first of them checks the folder.
         self._checked: str | None = None
         self._parent = folder
         self._real_parent = ""
@@ -71,7 +71,7 @@ class ResultPaths:
 
 
 def not_downloaded(name: str, reason: str, fix: str, detail: str = "") -> ServiceError:
-    """The error of a blob that is not downloaded although all others are."""
+    """The error of one blob that is not downloaded. All other blobs are downloaded."""
     summary = f"the blob {name!r} was not downloaded: {reason}"
     return ServiceError(Diagnostic(UNSAFE, summary, detail=detail, fix=fix), code=UNSAFE)
 

@@ -24,7 +24,7 @@ from batchspec.spec import Record
 _COLLECTION = 100
 """The most tasks that one Add Task Collection takes."""
 _REQUESTS = 16
-"""As many as uploads: with 4, a submission mostly waits if a request takes 50 ms."""
+"""As for uploads. With 4, a submission mostly waits if a request takes 50 ms."""
 _SHOWN = 5
 _CLOSED = Record(onAllTasksComplete="terminatejob")
 _ENDED = frozenset({"JobCompleted", "JobBeingTerminated"})
@@ -148,7 +148,7 @@ def _missing_input(stage: str, blob: str) -> ServiceError:
 
 
 def _refused(stage: str, refused: list[Diagnostic]) -> ServiceError:
-    """The error of the tasks that the service refused: each one, and why it refused the first."""
+    """The error of refused tasks: it names the first ones, with the details of the very first."""
     first = refused[0]
     detail = [first.summary, *(f"  {line}" for line in first.detail.splitlines())]
     detail += [problem.summary for problem in refused[1:_SHOWN]]
@@ -172,9 +172,8 @@ REPLACED = "Replaced"
 async def terminate_tasks(action: TerminateTasks, context: StepContext) -> StepResult:
     """Terminate the tasks of the step and wait until none of them runs.
 
-    Tasks that are submitted afterwards are created in a later second than the last of these ended
-    in, so that the results of the two can be distinguished: Last-Modified of a blob has whole
-    seconds.
+    The step then waits for a second, because Last-Modified of a blob has whole seconds: results of
+    tasks that are submitted afterwards are later than those of the terminated tasks.
 
     Raises:
         ServiceError: the account refused a request, or tasks still run after
@@ -205,7 +204,7 @@ class _Termination:
     """Terminates and deletes tasks one by one.
 
     A list that is read while tasks are deleted may be incomplete, so the job is listed again until
-    no such task is found.
+    it contains no task of an earlier version.
     """
 
     action: TerminateTasks
@@ -267,7 +266,7 @@ def _digests(ids: Iterable[str]) -> set[bytes]:
 
 
 def _digest(name: str) -> bytes:
-    # For a million ids this takes 60 MB less than the ids themselves.
+    # A million digests take 60 MB less than a million ids.
     return blake2b(name.lower().encode(), digest_size=8).digest()
 
 

@@ -1,6 +1,6 @@
 """Uploads the files of a spec, several at a time, and builds and uploads application packages.
 
-The same files always make the same archive of a package.
+Equal files produce equal archives.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from batchspec.plan.actions import UploadFiles, UploadPackage
 from batchspec.plan.observed import LocalFile, file_changed
 
 _WORKERS = 16
-"""Measured: with more, small files are slower again on one core of the client."""
+"""Measured on one core: with more workers, small files take longer."""
 _DATE = (1980, 1, 1, 0, 0, 0)
 """The first date that a zip archive can contain."""
 _LEVEL = 6
@@ -33,7 +33,7 @@ _md5 = partial(hashlib.md5, usedforsecurity=False)
 
 
 async def upload_files(action: UploadFiles, context: StepContext) -> StepResult:
-    """Upload every file of the step; each is reported to ``context.uploads`` when it is done."""
+    """Upload every file of the step; report each to ``context.uploads`` when it is uploaded."""
     progress = context.progress(items=len(action.files), size=action.size)
     uploads, world = context.uploads, context.world
 
@@ -98,7 +98,7 @@ def archive_of(action: UploadPackage) -> Iterator[Callable[[], LocalFile]]:
 
 
 def build_archive(files: Iterable[LocalFile], target: Path, stop: Event | None = None) -> LocalFile:
-    """Write a zip archive that depends on nothing but the names, contents and modes of the files.
+    """Write a zip archive that depends only on the names, contents and modes of the files.
 
     Raises:
         RunCancelled: ``stop`` was set.
@@ -123,7 +123,7 @@ def build_archive(files: Iterable[LocalFile], target: Path, stop: Event | None =
 
 
 def _add(archive: zipfile.ZipFile, file: LocalFile, stop: Event) -> None:
-    """Add a file, which must be as in the plan."""
+    """Add a file, whose content must be that of the plan."""
     entry = zipfile.ZipInfo(file.blob, _DATE)
     entry.compress_type = zipfile.ZIP_DEFLATED
     entry.create_system = 3  # Unix: the upper half of the attributes is the mode

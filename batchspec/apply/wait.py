@@ -1,12 +1,12 @@
 """The waits of a run, and the check of outputs when tasks have succeeded.
 
-Waits for nodes and for tasks end by what the monitor reports. Waits for deletions and for the end
-of a job have separate, generous limits: the nodes of a large pool take minutes to be
-deleted, and the release task of a job may run for 15 minutes on each node (the service's limit).
+Waits for nodes and for tasks use the monitor. Waits for deletions and for the end of a job have
+separate, generous limits: the service takes minutes to delete the nodes of a large pool, and the
+release task of a job may run for 15 minutes on each node (the service's limit).
 
-The service's counts may lag behind, its lists do not. Evidence: the descriptions of
+The service's counts may lag behind; its lists do not. Evidence: the descriptions of
 Job_GetTaskCounts and Account_ListPoolNodeCounts ("may not always be up to date. If you need exact
-... counts, use a list query"). A wait that counts would end is therefore confirmed by lists.
+... counts, use a list query"). So a wait does not end by counts until lists confirm them.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ async def wait_for_pool(monitor: Monitor) -> StepResult:
     If the job ends or reaches its limit meanwhile, the wait for its tasks reports it.
 
     Raises:
-        ServiceError: no node will ever accept tasks; the reason is the service's.
+        ServiceError: no node will ever accept tasks; with the reason of the service.
     """
     while True:
         health = await monitor.poll()
@@ -114,7 +114,7 @@ class _TaskWait:
         try:
             counts = await count_stages(self.action.stages, tasks)
         except ServiceError as error:
-            # The result of the run is known; only its summary is shorter.
+            # The result of the run is known; only its summary lacks the stages.
             for problem in error.problems:
                 self.monitor.emit(Noticed(replace(problem, severity=Severity.WARNING)))
             return
@@ -134,7 +134,7 @@ class _TaskWait:
             if health.over:
                 return await self._job_ended()
             if self._complete(health.counts):
-                # Shortly after a retry, the counts may be those from before it.
+                # Shortly after a retry, the service may return the counts from before the retry.
                 failed = health.counts.failed
                 if not (failed and await has_unfinished_tasks(account, self.action.job)):
                     # The tasks of a terminated job count as completed, too.
@@ -219,7 +219,7 @@ class _TaskWait:
                 return
 
     async def _job_ended(self) -> StepResult:
-        """The job has ended or is ending: the result, and why if not all tasks are completed."""
+        """The result of a job that has ended or is ending; reports why tasks are not completed."""
         job = await wait_until_ended(self.action.job, self.monitor.world)
         if job is None:
             raise _job_missing(self.action.job)
@@ -281,7 +281,7 @@ def _ended_early(job: JobFacts, counts: TaskCounts) -> Diagnostic:
     return Diagnostic(
         "job-ended",
         f"the job {job.id!r} ended before all its tasks had succeeded: "
-        f"{job.terminate_reason or 'no reason'}",
+        f"{job.terminate_reason or 'the service gives no reason'}",
         detail=f"{counted(unfinished, 'task')} did not complete." if unfinished else "",
         fix="`batchspec apply` runs the rest.",
         severity=Severity.WARNING,
@@ -296,7 +296,7 @@ def _job_missing(job: str) -> ServiceError:
 def _time_limit(
     action: WaitForTasks, unfinished: int, reason: Cause | None, lasted: str
 ) -> Diagnostic:
-    """``reason`` is the cause for which the run waited at the end, ``lasted`` for how long."""
+    """``reason`` is the cause for which the run waited at the end, ``lasted`` its duration."""
     detail = f"{unfinished:,} of {counted(action.tasks, 'task')} did not succeed."
     fix = "Raise `job.max_wall_clock_time` and apply again; succeeded tasks do not run again."
     if reason is not None:
@@ -324,10 +324,10 @@ async def has_unfinished_tasks(account: Account, job: str) -> bool:
 async def final_counts(
     account: Account, job: str, counts: TaskCounts, tasks: int, *, superseded: int = 0
 ) -> TaskCounts:
-    """The counts of a job whose tasks are all completed, with lists if the counts disagree.
+    """The counts of a job whose tasks are all completed; from lists if the counts disagree.
 
-    ``tasks`` is the expected number. ``superseded`` more succeeded tasks are in the job and are not
-    counted.
+    ``tasks`` is the expected number. ``superseded`` further tasks of the job have succeeded and are
+    not counted.
     """
     total = counts.total
     if counts.completed < max(total, tasks):
@@ -341,7 +341,7 @@ async def final_counts(
 async def check_outputs(
     action: WaitForTasks | DownloadResults, result: StepResult, context: StepContext
 ) -> StepResult:
-    """Report the outputs that are missing; if a required one is missing, the run has failed."""
+    """Report missing outputs; without a required output, the run has failed."""
     if result.outcome is not None or action.outputs is None:
         return result
     missing = await _missing(action.outputs, action.job, context.world)

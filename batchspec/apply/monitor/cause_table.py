@@ -1,4 +1,4 @@
-"""Why a run waits or ends: one table, from which docs/waiting.md is generated."""
+"""The causes for which a run waits or ends. ``docs/waiting.md`` is generated from this table."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Cause:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What identifies it from one poll to the next."""
+        """The code and subject, which identify a cause from one poll to the next."""
         return self.kind.code, self.subject
 
     def waiting(self) -> Waiting:

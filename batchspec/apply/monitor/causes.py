@@ -38,7 +38,7 @@ _UNHEALTHY_CODES = {START_TASK_FAILED: "start-task-failed", NODE_UNUSABLE: "node
 def find_causes(health: Health) -> tuple[Cause, ...]:
     """The causes for which the run waits, those that end it first.
 
-    There is none if the job has ended.
+    The result is empty if the job has ended.
     """
     if health.over:
         return ()
@@ -162,7 +162,7 @@ def _of_nodes(health: Health) -> Iterator[Cause]:
 
 
 def _list_unhealthy(health: Health, pool: PoolFacts) -> Iterator[Cause]:
-    """The nodes that accept no tasks until a client acts, from a list and not from counts."""
+    """The causes of nodes that accept no tasks until a client acts, from a list of nodes."""
     every = len(health.unhealthy) >= max(sum(health.nodes.values()), pool.nodes)
     steady = pool.allocation == "steady"
     for state, code in _UNHEALTHY_CODES.items():
@@ -188,13 +188,13 @@ def _list_unhealthy(health: Health, pool: PoolFacts) -> Iterator[Cause]:
 
 
 def _node_message(nodes: list[NodeFacts]) -> str:
-    """The first message of a node; that of a start task only repeats that it has an exit code."""
+    """The first message of a node; messages of start tasks only repeat the exit code."""
     found = (node for node in nodes if node.message and node.exit_code is None)
     return next((f"node {node.id}: {node.message}" for node in found), "")
 
 
 def cause_of_deleted_pool(pool: str, failures: Sequence[NodeFailure]) -> Cause | None:
-    """Why the nodes of a deleted pool ran no tasks, from what was stored."""
+    """Why the nodes of a deleted pool ran no tasks, from the stored failures."""
     codes = {**_UNHEALTHY_CODES, START_TASK_RUNNING: "start-task-running"}
     known = [failure for failure in failures if failure.state in codes]
     if not known:

@@ -1,9 +1,9 @@
 """The state of a run at one poll, as a frozen value, and the functions that read it.
 
-Each poll makes four requests, however many tasks there are: the pool, its node counts, the job, its
-task counts. Lists, filtered and with few fields, are read if counts have changed or no task starts,
-and so may explain a wait. Counts may lag behind, lists do not (the descriptions of
-Job_GetTaskCounts and Account_ListPoolNodeCounts), so no run ends because of counts alone.
+Each poll sends four requests for any number of tasks: the pool, its node counts, the job and its
+task counts. Lists are read only if counts have changed or no task starts; they are filtered and
+have few fields. Counts may lag behind and lists do not (the descriptions of Job_GetTaskCounts and
+Account_ListPoolNodeCounts), so no run ends because of counts alone.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ENDING = frozenset({"terminating", "completed", "deleting"})
 """The states of a job that starts no more tasks."""
 
 NODES_LIMIT = timedelta(hours=2)
-"""How long a plan without a job to wait for waits for nodes."""
+"""How long a plan waits for nodes if it does not wait for a job."""
 
 
 @frozen
@@ -94,7 +94,7 @@ class StuckTasks:
 
 @frozen
 class SlowTask:
-    """A task that runs far longer than the ``longest`` of those that have succeeded took."""
+    """A task that has run far longer than ``longest``, the longest time of a succeeded task."""
 
     id: str
     started: datetime
@@ -213,7 +213,7 @@ async def poll(
 
 
 async def _capacity(account: Account, health: Health, before: Health | None) -> Capacity | None:
-    """The quotas if they are why nodes are missing; they are read once for each such error."""
+    """The quotas, if nodes are missing because of a quota; they are read once."""
     pool = health.pool
     if pool is None or pool.shortfall not in QUOTA_ERRORS:
         return None
@@ -280,7 +280,7 @@ async def _with_lists(
 def _before_restart(one: PreparationFacts, watched: Watched, began: datetime) -> bool:
     """Whether a preparation task ran before the run restarted its node.
 
-    The service lists it until it runs again, which is with the next task on the node.
+    The service lists it until the next task on the node runs it again.
     """
     return one.node in watched.restarted and one.ended is not None and one.ended <= began
 
@@ -365,9 +365,9 @@ async def find_stuck_tasks(account: Account, job: str, slots: int | None) -> Stu
 async def _absent(
     names: set[str], ranges: set[tuple[int, int]], account: Account, job: str
 ) -> tuple[set[str], Mapping[tuple[int, int], int]]:
-    """What tasks wait for and no task of the job has, from one list of its ids.
+    """The dependencies that no task of the job has, from one list of its ids.
 
-    Returns the names, and of each range with a missing id the first one.
+    Returns the missing ids, and the first missing id of each range.
     """
     if not names and not ranges:
         return names, {}
@@ -389,7 +389,7 @@ def _first_absent(bounds: tuple[int, int], ordered: Sequence[int]) -> int | None
     low, high = bisect_left(ordered, first), bisect_right(ordered, last)
     if high - low == last - first + 1:
         return None
-    # Where nothing is missing before, the number is as far from the first as its index.
+    # As long as no number is missing, the index of a number is its distance from the first.
     return first + bisect_left(range(high - low), True, key=lambda n: ordered[low + n] != first + n)
 
 
@@ -399,11 +399,11 @@ def _too_large(task: TaskWaiting, slots: int | None) -> bool:
 
 @dataclass(slots=True)
 class _Search:
-    """The result of passes over the waiting tasks, repeated until one finds nothing new.
+    """The result of passes over the waiting tasks, until a pass finds nothing new.
 
     ``gaps`` are the ranges that contain an id that no task has, each with the first such id.
-    ``free`` is a task that waits for others which wait themselves; ``ready``: one waits for nothing
-    that has not ended.
+    ``free`` is a task that waits only for other waiting tasks; ``ready``: a task waits for no
+    waiting task.
     """
 
     slots: int | None

@@ -1,13 +1,13 @@
 """Polls the state of a run with one deadline, and reports changes as events.
 
-Every wait of a run uses the same monitor. Whether a cause ends the run is decided by the waits.
+Every wait of a run uses the same monitor. The waits decide whether a cause ends the run.
 
-The monitor counts tasks; stages, running times and causes of failures are only in lists, which
-:class:`TaskStates` reads in increments. Each list is filtered by the service: the running tasks,
-which the slots of the pool bound, and the tasks that were completed since the last list, so that
-each task is listed about once, however long the run is. Specs with one stage need only those that
-failed. Lists are read at most every five of the shortest poll intervals, for a tenth of the time at
-most, and only if counts have changed.
+Stages, running times and causes of failures are not in the counts, only in lists.
+:class:`TaskStates` reads lists in increments, and the service filters them: the running tasks,
+which the slots of the pool bound, and the tasks that were completed since the last list. So each
+task is listed about once, even in a long run. Specs with one stage need only the failed tasks.
+Between two lists are at least five of the shortest poll intervals, and lists take at most about a
+tenth of the time. Lists are read only if counts have changed.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _LONGEST_FACTOR = 20.0
 """With the interval of the local target, 0.1 s, polls are at most 2 s apart."""
 
 _LEAST = 0.5
-"""In seconds: an interval that depends on the running time is not shorter."""
+"""In seconds. The shortest interval that depends on the running time."""
 _DELAY = 1 / 20
 
 
@@ -69,8 +69,8 @@ _DELAY = 1 / 20
 class PollInterval:
     """The time between two polls in seconds: ``shortest`` after a change, then longer.
 
-    At most 15 s, and at most 20 times ``shortest``. While tasks have run for a short time only, it
-    starts at a twentieth of that time, so that a short job is not longer by the wait for a poll.
+    It is at most 15 s, and at most 20 times ``shortest``. While tasks have run only for a short
+    time, it starts at a twentieth of that time, so that polling does not prolong a short job.
     """
 
     shortest: float
@@ -80,7 +80,7 @@ class PollInterval:
     def next(self, state: Hashable, worked: float = math.inf) -> float:
         """The seconds to wait after a poll that returned ``state``.
 
-        ``worked`` is for how many seconds tasks have run.
+        ``worked`` is how long tasks have run, in seconds.
         """
         longer = self._seconds * 1.5 if state == self._last else 0.0
         longest = max(min(_LONGEST_INTERVAL, _LONGEST_FACTOR * self.shortest), self.shortest)
@@ -154,7 +154,7 @@ class Monitor:
         """Wait until the next poll is due, at most until the deadline.
 
         Raises:
-            RunCancelled: the run is to stop.
+            RunCancelled: cancellation was requested.
         """
         health = self._health
         assert health is not None
@@ -165,7 +165,7 @@ class Monitor:
         await self.world.clock.sleep(min(seconds, max(health.left, 0.05)))
 
     def _report_earlier(self, pool: PoolFacts, health: Health) -> None:
-        """Report since when the nodes exist that the first poll finds, at most since the start."""
+        """Report that the nodes of the first poll existed before it, at most since the start."""
         since = max(pool.allocation_since or health.at, self._began)
         if self._pool is None and pool.nodes and since < health.at:
             self.emit(nodes_seen(pool, health.nodes, since))
@@ -173,7 +173,7 @@ class Monitor:
     def expect_release(self, release: NodeRelease) -> datetime | None:
         """When the service is expected to have released the nodes that were seen last, if any.
 
-        The pool of a job may be gone at the last poll.
+        The pool of a job may no longer exist at the last poll.
         """
         health, pool = self._health, self._pool
         if health is None or pool is None:
@@ -189,7 +189,7 @@ class Monitor:
         return next(iter(failed or ends), None)
 
     def report_all(self) -> None:
-        """Report the recent causes, too, because the run ends."""
+        """Report all causes, also recent ones, because the run ends."""
         for cause in self.causes:
             self._report_cause(cause)
 
@@ -219,7 +219,7 @@ class Monitor:
     async def keep_start_tasks(self) -> None:
         """Report and store the output of start tasks that still run when the run ends.
 
-        Not if other nodes accept tasks: then it is not why tasks did not run.
+        If other nodes accept tasks, start tasks are not the cause, and nothing is reported.
         """
         health = self._health
         if health is None or health.usable or not health.of_nodes(START_TASK_RUNNING):
@@ -228,7 +228,7 @@ class Monitor:
             listed = self.world.account.nodes.list_starting(health.pool_id)
             nodes = [_still_running(node, health.at) async for node in listed]
         except ServiceError as error:
-            # The end of the run does not depend on it.
+            # The end of the run does not depend on this list.
             for problem in error.problems:
                 self.emit(Noticed(replace(problem, severity=Severity.WARNING)))
             return
@@ -266,7 +266,7 @@ class Monitor:
 
 
 def _still_running(node: NodeFacts, now: datetime) -> NodeFacts:
-    """The node with a message about its start task, of which the service reports no error."""
+    """The node with a message about its start task, for which the service reports no error."""
     lasted = (
         "" if node.started is None else f" after {lasting((now - node.started).total_seconds())}"
     )
@@ -280,11 +280,11 @@ def lasting(seconds: float) -> str:
 
 _POLLS = 5
 _SHARE = 10
-"""The pause after a list, as a multiple of the time that it took."""
+"""The pause after a list, as a multiple of the duration of the list."""
 _OVERLAP = timedelta(seconds=5)
-"""How far a list reaches back before the last one: tasks may appear in it late."""
+"""How far a list overlaps the last one, because tasks may appear in a list late."""
 _LAG = 3
-"""How many lists in a row must contain more tasks than are counted until they are read again."""
+"""How many times in a row counts must be lower than lists before all tasks are listed again."""
 _LONGEST = 3
 _CAUSES = 20
 """How many causes are reported; the failed tasks of all others are counted together."""
@@ -292,7 +292,7 @@ _CAUSES = 20
 
 @dataclass(slots=True)
 class TaskStates:
-    """Which tasks of a job run and how its tasks ended, while the job is waited for."""
+    """The running tasks of a job and the results of its ended tasks, during the wait for them."""
 
     action: WaitForTasks
     world: World
@@ -309,9 +309,9 @@ class TaskStates:
     _reported: dict[type, object] = field(default_factory=dict)
 
     async def read(self, health: Health) -> None:
-        """Read what has changed since the last call and report it, if it is time to.
+        """Read and report the changes since the last call, if the next list is due.
 
-        A refused request is reported once and turns this off, because no decision depends on it.
+        A refused request is reported once, and nothing more is read: no decision depends on it.
         """
         clock = self.world.clock
         began = clock.monotonic()
@@ -365,7 +365,7 @@ class TaskStates:
             self._newest = max(self._newest or task.since, task.since)
             self._count(task.facts, job)
         if self._newest is not None:
-            # The next list may begin earlier than it was asked to: filters have whole seconds.
+            # The next list may begin up to a second earlier, because filters have whole seconds.
             oldest = self._newest - 2 * _OVERLAP
             self._recent = {name: at for name, at in self._recent.items() if at >= oldest}
 
