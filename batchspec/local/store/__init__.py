@@ -1,8 +1,8 @@
 """The state of the service in SQLite, and its only writer.
 
-The API and the engine share nothing else: the API writes the intent; the engine reads it, acts, and
-writes the state. Records (:mod:`batchspec.local.model`) go in and come out. Rules about
-what to do next, HTTP and processes do not belong here.
+The API and the engine share only the store: the API writes the intent; the engine reads it, acts,
+and writes the state. In and out: records (:mod:`batchspec.local.model`). Decisions, HTTP and
+processes do not belong here.
 """
 
 from batchspec.local.store.account import (

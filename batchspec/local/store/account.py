@@ -1,11 +1,12 @@
-"""What belongs to the account itself: its application packages, and its certificates.
+"""The resources of the account itself: application packages and certificates.
 
 ``applications/<id>/<version>.zip`` is an application package, and ``applications/<id>/default`` a
-text file with the default version. Users may write both. ``applications/<id>/application.json`` has
-what the control plane adds: properties, versions without a package yet, and times. Without it an
-application has its defaults. Everything is read at each call, with ids and versions in any case.
+text file with the default version. Users can write both. ``applications/<id>/application.json``
+contains the data of the control plane: properties, versions without a package, and times; without
+this file an application has the defaults. Each call reads the files again. Ids and versions are
+case-insensitive.
 
-Certificates are in the table ``certificate``, without their private keys.
+The table ``certificate`` contains certificates, without their private keys.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Application:
     default: str | None
 
     def package(self, version: str | None) -> tuple[str, Path] | None:
-        """The version in its own spelling and the zip file; ``None`` if it does not exist."""
+        """The version as it is spelled in the folder, and its zip file; ``None`` if missing."""
         chosen = self.default if version is None else version
         for name, path in self.packages.items():
             if chosen is not None and name.lower() == chosen.lower():
@@ -62,7 +63,7 @@ class Application:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationVersion:
-    """A version of an application. ``activated`` is ``None`` while it has no package."""
+    """A version of an application. ``activated`` is ``None`` until the package is activated."""
 
     name: str
     modified: datetime
@@ -71,7 +72,7 @@ class ApplicationVersion:
 
 @dataclass(frozen=True, slots=True)
 class ApplicationRecord:
-    """An application as the control plane shows it; ``container`` is that of its packages."""
+    """An application of the control plane; ``container`` is the container of its packages."""
 
     id: str
     modified: datetime
@@ -96,19 +97,19 @@ class Applications:
     # --- packages that nodes can use
 
     def all(self) -> list[Application]:
-        """Every application that has a package, by id."""
+        """All applications that have a package, by id."""
         found = [self._read(folder) for folder in self._folders()]
         return [application for application in found if application.packages]
 
     def get(self, reference: str) -> Application | None:
-        """The application with a package and an id, or a resource id that ends with it."""
+        """The application with this id or resource id, if it has a package."""
         name = application_id(reference).lower()
         return next((found for found in self.all() if found.id.lower() == name), None)
 
     # --- the control plane's side
 
     def records(self) -> list[ApplicationRecord]:
-        """Every application, by id."""
+        """All applications, by id."""
         return [_record(folder, self._read(folder)) for folder in self._folders()]
 
     def record(self, name: str) -> ApplicationRecord | None:
@@ -116,7 +117,7 @@ class Applications:
         return next((found for found in self.records() if found.id.lower() == name.lower()), None)
 
     def save(self, name: str, now: datetime, properties: Mapping[str, Any]) -> ApplicationRecord:
-        """Create an application, or set its displayName, allowUpdates or container."""
+        """Create an application, or set its ``displayName``, ``allowUpdates`` or container."""
         with self._changing(name) as content:
             content |= {**properties, "modified": _write_time(now)}
         return self._found(name)
@@ -128,7 +129,7 @@ class Applications:
     def save_version(
         self, name: str, version: str, now: datetime, *, activated: bool
     ) -> ApplicationRecord:
-        """Note that a version was created, or activated, now."""
+        """Record the creation, or the activation, of a version."""
         with self._changing(name) as content:
             known = content.setdefault("versions", {})
             spelled = next((one for one in known if one.lower() == version.lower()), version)
@@ -140,12 +141,13 @@ class Applications:
         return self._found(name)
 
     def package_path(self, name: str, version: str) -> Path:
-        """Where the package of a version belongs."""
+        """The path of the package of a version."""
         return self._place(name) / f"{version}.zip"
 
     def delete_version(self, name: str, version: str) -> None:
-        """Delete a version with its package; if it is the default version, there is no default
-        afterwards."""
+        """Delete a version with its package. Without its default version, an application has no
+        default version.
+        """
         application = self._read(self._place(name))
         with self._changing(name) as content:
             known = content.get("versions", {})
@@ -168,7 +170,7 @@ class Applications:
         return sorted(named, key=lambda path: path.name.lower())
 
     def _place(self, name: str) -> Path:
-        """The folder of an application, in its own spelling if it exists."""
+        """The folder of an application, as an existing folder is spelled."""
         named = (path for path in self._folders() if path.name.lower() == name.lower())
         return next(named, self._folder / name)
 
@@ -183,7 +185,7 @@ class Applications:
 
     @contextmanager
     def _changing(self, name: str) -> Iterator[dict[str, Any]]:
-        """The content of the file of an application, which is written at the end."""
+        """The content of the file of an application, which is written on exit."""
         with self._writing:
             folder = self._place(name)
             folder.mkdir(parents=True, exist_ok=True)
@@ -193,18 +195,18 @@ class Applications:
 
 
 def application_id(reference: str) -> str:
-    """The id of an application that is referenced by its id or by its resource id."""
+    """The id of an application, from its id or its resource id."""
     found = _RESOURCE_ID.fullmatch(reference)
     return reference if found is None else found[1]
 
 
 def is_application_id(text: str) -> bool:
-    """Whether a text can be the id of an application."""
+    """Whether a text is a valid application id."""
     return _APPLICATION_ID.fullmatch(text) is not None
 
 
 def is_package_version(text: str) -> bool:
-    """Whether a text can be a version of an application."""
+    """Whether a text is a valid version of an application."""
     return _PACKAGE_VERSION.fullmatch(text) is not None
 
 
@@ -245,7 +247,7 @@ def _default_version(path: Path) -> str | None:
 
 
 def _read_time(text: str | None, path: Path) -> datetime:
-    """A time of a record; of a file that a user placed, the time of its last change."""
+    """A time of a record; for a file of a user, the time of its last change."""
     if text is None:
         return datetime.fromtimestamp(path.stat().st_mtime, UTC)
     return datetime.fromisoformat(text)
@@ -264,7 +266,7 @@ def _write(path: Path, text: str) -> None:
 THUMBPRINT_ALGORITHM = "sha1"
 """The only algorithm of thumbprints."""
 NO_CERTIFICATE = "The specified certificate does not exist."
-"""Recorded: the reason why a reference to a certificate is invalid."""
+"""The recorded reason of an invalid reference to a certificate."""
 
 
 class Certificates:
@@ -286,7 +288,7 @@ class Certificates:
         ]
 
     def add(self, thumbprint: str, public_data: str, now: datetime) -> None:
-        """Add an active certificate, which must not exist."""
+        """Add an active certificate, which must be new."""
         self._db.insert(
             "certificate",
             {
@@ -304,7 +306,7 @@ class Certificates:
         now: datetime,
         error: Wire | None = None,
     ) -> None:
-        """Bring a certificate to ``state``; ``error`` is that of a deletion."""
+        """Change the state of a certificate; ``error`` is the error of a deletion."""
         values: dict[str, object] = {
             "state": state,
             "state_since": to_column(now),

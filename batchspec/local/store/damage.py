@@ -1,8 +1,8 @@
-"""Damaged records: what becomes of a record that cannot be read.
+"""Damaged records: the service sets aside records that it cannot read.
 
-Records are not checked when they are read, which would cost more than reading them: all of them are
-checked after an unexpected error. A damaged task fails. Any other damaged record is removed, as if
-its object had been deleted. The table ``damaged`` keeps the original values.
+A check costs more than the read of a record. Therefore reads do not check records; the service
+checks all records after an unexpected error. A damaged task fails. Any other damaged record is
+removed, as if its object had been deleted. The table ``damaged`` keeps the original values.
 """
 
 # ruff: noqa: S608 - only names of this package are joined in; values are bound
@@ -42,7 +42,7 @@ class DamagedRecords:
         self._db = database
 
     def set_aside(self, now: datetime) -> list[Damage]:
-        """Set aside every damaged record; returns them. Reads the whole database."""
+        """Set aside and return all damaged records. Reads the whole database."""
         with self._db.transaction():
             found = [
                 (table, damage, dict(row))
@@ -61,7 +61,7 @@ class DamagedRecords:
             return [damage for _, damage, _ in found]
 
     def _columns(self, table: str) -> dict[str, Column]:
-        """The stored columns; a generated one cannot be read if its source is damaged."""
+        """The stored columns. Generated columns are unreadable if their source is damaged."""
         rows = self._db.scan(f"PRAGMA table_info({table})")
         return {
             row["name"]: Column(COLUMN_TYPES[row["type"]], required=bool(row["notnull"]))
@@ -119,7 +119,7 @@ class DamagedRecords:
             self._db.write(sql, {"key": _bindable(row["key"])})
 
     def _correct_counts(self, now: datetime) -> None:
-        """Count tasks and runs again, and fill the pools that have lost nodes."""
+        """Count tasks and runs again, and resize the pools that have lost nodes."""
         self._db.write("INSERT OR IGNORE INTO tally (job) SELECT key FROM job")
         self._db.write(_COUNT_TASKS)
         self._db.write(_COUNT_RUNS, {"now": to_column(now)})
@@ -186,7 +186,7 @@ _FOLLOWING: Mapping[str, tuple[str, ...]] = {
         "DELETE FROM preparation WHERE job = :key",
     ),
 }
-"""What is removed with the object of a record; tasks of a lost node become active again."""
+"""The changes that follow the removal of a record; tasks of a lost node become active again."""
 
 _RUNS = "task.state IN ('preparing', 'running')"
 _ON_NODE = f"SELECT {{}} FROM task WHERE {_RUNS} AND task.pool = node.pool AND task.node = node.key"
@@ -225,7 +225,7 @@ _COUNT_TASKS = "UPDATE tally SET " + ", ".join(
 
 
 def _is_lost(row: Mapping[str, Any]) -> bool:
-    """Whether a task cannot be identified, so that it cannot fail either."""
+    """Whether a task has no valid id; the service removes such a task."""
     identity = [row[name] for name in ("job", "job_id", "key", "id")]
     return (
         not all(isinstance(value, str) and value and is_text(value) for value in identity)
@@ -235,7 +235,7 @@ def _is_lost(row: Mapping[str, Any]) -> bool:
 
 
 def _command_line(body: Any) -> dict[str, str]:
-    """The command line of a damaged body, if it can still be read."""
+    """The command line of a damaged body, if it is readable."""
     try:
         line = json.loads(body)["commandLine"]
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -245,7 +245,7 @@ def _command_line(body: Any) -> dict[str, str]:
 
 
 def _bindable(value: Any) -> Any:
-    """The value as a parameter; text that is not UTF-8 can only be bound as its bytes."""
+    """The value as a parameter of SQL; text that is not UTF-8 becomes bytes."""
     if isinstance(value, str) and not is_text(value):
         return value.encode(errors="surrogateescape")
     return value

@@ -26,7 +26,7 @@ class Page:
     """One page of a list by key: at most ``limit`` rows after the key ``after``.
 
     ``where`` is an SQL condition over the columns of the table, with ``?`` for ``values``. The
-    service makes it from a parsed filter; it never contains text of a request.
+    service creates it from a parsed filter; it never contains text of a request.
     """
 
     limit: int
@@ -39,21 +39,21 @@ ALL_ROWS = Page(limit=-1)
 """All rows; only for tables that are always small."""
 
 _MAX_CHECK = 1 << 24
-"""The size in bytes up to which a database is checked when it is opened."""
+"""Maximum size in bytes of a database that is checked when it is opened."""
 _INDEX = re.compile(r"(missing from|entries in|entry in|differ from) index ")
-"""In a line of the check: an index does not match its table, from which it can be made again."""
+"""A line of the check about an index that does not match its table; ``REINDEX`` repairs it."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 def to_column(moment: datetime) -> int:
-    """Microseconds since 1970 of ``moment``, which is aware."""
+    """The microseconds since 1970 of ``moment``, a timezone-aware time."""
     return (moment - _EPOCH) // _MICROSECOND
 
 
 def from_column(value: int) -> datetime:
-    """The UTC time of a column made by :func:`to_column`."""
+    """The UTC time of a value of :func:`to_column`."""
     return _EPOCH + timedelta(microseconds=value)
 
 
@@ -90,17 +90,17 @@ def fold(identifier: str) -> str:
 class Database:
     """A connection that writes in short transactions and reports each commit.
 
-    It is used from one thread. With WAL and ``synchronous=NORMAL`` a commit has been passed to the
-    operating system when it returns, so that it survives a SIGKILL of this process, but not a power
+    Use it from one thread. With WAL and ``synchronous=NORMAL`` a commit passes the data to the
+    operating system before it returns: the data survives a SIGKILL of this process, but not a power
     failure.
     """
 
     def __init__(self, path: Path | str) -> None:
-        """Open ``path``, or create it; a database of an older version is migrated.
+        """Open or create the database ``path``; migrate a database of an older version.
 
         Raises:
-            NewerStateError: a newer version of the service has written it.
-            DamagedStateError: it is damaged.
+            NewerStateError: a newer version of the service has written the database.
+            DamagedStateError: the database is damaged.
         """
         self._connection = sqlite3.connect(path, isolation_level=None, cached_statements=512)
         self._connection.row_factory = sqlite3.Row
@@ -108,16 +108,16 @@ class Database:
             self._open()
         except BaseException as error:
             self._connection.close()
-            # The message of a damaged schema may be no text.
+            # The message about a damaged schema can contain bytes that are not UTF-8.
             if is_corrupt(error) or isinstance(error, UnicodeDecodeError):
                 raise DamagedStateError(str(error)) from error
             raise
         self._depth = 0
         self._wrote = False
         self.version = 0
-        """Grows with each committed change."""
+        """Increases with each committed change."""
         self.changed: Callable[[], None] = lambda: None
-        """Called after each committed change; the engine sets it to be woken."""
+        """Called after each committed change; the engine sets it to wake up."""
 
     def notify(self) -> None:
         """Call :attr:`changed` without a change of the database."""
@@ -131,7 +131,8 @@ class Database:
             "recursive_triggers = OFF",
             "temp_store = MEMORY",
             "cache_size = -16384",
-            # A checkpoint waits for the disk twice; pages that are written often are merged once.
+            # A checkpoint waits for the disk twice. With fewer checkpoints, pages with several
+            # writes are merged once.
             "wal_autocheckpoint = 4000",
         ):
             self._connection.execute(f"PRAGMA {pragma}")
@@ -140,7 +141,7 @@ class Database:
         check_schema(self._connection)
 
     def _check(self) -> None:
-        """Check the structure of the file, unless it is too large to be checked in an instant."""
+        """Check the structure of the file, unless it is larger than :data:`_MAX_CHECK`."""
         pages, size = (
             self._connection.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("page_count", "page_size")
@@ -148,7 +149,7 @@ class Database:
         if pages * size > _MAX_CHECK:
             return
         lines = [line for (line,) in self._connection.execute("PRAGMA integrity_check")]
-        # A value of another type is the damage of one record (``damage``).
+        # A value of another type is damage of one record; see ``damage``.
         wrong = [line for line in lines if line != "ok" and " value in " not in line]
         if any(_INDEX.search(line) is None for line in wrong):
             raise DamagedStateError(wrong[0])
@@ -188,12 +189,12 @@ class Database:
 
     @property
     def in_transaction(self) -> bool:
-        """Whether a transaction is open: a full disk and similar errors undo and end it."""
+        """Whether a transaction is open; errors such as a full disk undo and end it."""
         return self._connection.in_transaction
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
-        """A part of a transaction: on an exception, only its own writes are undone."""
+        """A part of a transaction: an exception undoes only the writes of this part."""
         self._connection.execute("SAVEPOINT part")
         try:
             yield
@@ -205,8 +206,7 @@ class Database:
         self._connection.execute("RELEASE part")
 
     def write(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
-        """Run one statement that changes something, in a separate transaction if no transaction is
-        open."""
+        """Run one statement that writes; in a separate transaction if no transaction is open."""
         if self._depth:
             self._wrote = True
             return self._connection.execute(sql, values)
@@ -263,15 +263,15 @@ class Database:
 
 
 def is_corrupt(error: BaseException) -> bool:
-    """Whether an exception means that the database file itself is damaged."""
+    """Whether an exception shows that the database file itself is damaged."""
     name = getattr(error, "sqlite_errorname", "") if isinstance(error, sqlite3.Error) else ""
     return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
 
 
 def next_modified(previous: datetime, now: datetime) -> datetime:
-    """``now``, but later than ``previous``: the next ``lastModified``.
+    """The next ``lastModified``: ``now``, or just after ``previous`` if that is later.
 
-    The ETag is made of it, so two changes within one tick of the clock must differ.
+    The ETag is derived from it, so two changes within one tick of the clock must differ.
     """
     return max(now, previous + _MICROSECOND)
 

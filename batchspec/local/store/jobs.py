@@ -82,7 +82,7 @@ class Jobs:
             return self.get(job_id)
 
     def count_active(self) -> int:
-        """How many are not completed, so that they count against the quota of the account."""
+        """The number of jobs that count against the quota: all that are not completed."""
         sql = "SELECT count(*) FROM job WHERE state <> 'completed'"
         return int(self._db.all(sql)[0][0])
 
@@ -92,7 +92,7 @@ class Jobs:
         return None if row is None else _read_job(row)
 
     def page(self, page: Page = ALL_ROWS, schedule_id: str | None = None) -> list[Job]:
-        """Jobs by id: all, or those of a schedule."""
+        """Jobs by id: all jobs, or the jobs of a schedule."""
         where = f"key > ? AND ({page.where})"
         values: tuple[object, ...] = (page.after, *page.values)
         if schedule_id is not None:
@@ -127,7 +127,7 @@ class Jobs:
         )
 
     def counts(self, job_id: str) -> TaskCounts:
-        """The number of tasks and of slots of a job by state, from counters."""
+        """The number of tasks and slots of a job by state, from counters."""
         row = self._db.one("SELECT * FROM tally WHERE job = ?", (fold(job_id),))
         if row is None:
             return TaskCounts(Counts(0, 0, 0, 0), Counts(0, 0, 0, 0))
@@ -145,7 +145,7 @@ class Jobs:
         disable_tasks: str | None = None,
         scheduling_error: Wire | None = None,
     ) -> Job:
-        """Bring a job to ``state``. ``completed`` sets its end; the first ``reason`` stays.
+        """Change the state of a job. ``completed`` sets its end time; the first ``reason`` stays.
 
         Raises:
             IllegalTransitionError: the state machine has no such transition.
@@ -182,7 +182,7 @@ class Jobs:
     def with_work(self, pool_id: str) -> list[Job]:
         """Active jobs of a pool that have active tasks, in scheduling order.
 
-        That is: highest priority first, then oldest first.
+        The order is: highest priority first, then oldest first.
         """
         rows = self._db.all(
             "SELECT job.* FROM job JOIN tally ON tally.job = job.key "
@@ -201,7 +201,7 @@ class Jobs:
         return [row[0] for row in rows]
 
     def overdue(self, now: datetime) -> list[Job]:
-        """Jobs whose ``maxWallClockTime`` has passed and that are not ending yet."""
+        """Jobs that have exceeded their ``maxWallClockTime`` and are not ending yet."""
         rows = self._db.all(
             "SELECT * FROM job WHERE deadline IS NOT NULL AND deadline <= ? ORDER BY deadline",
             (to_column(now),),
@@ -209,7 +209,7 @@ class Jobs:
         return [_read_job(row) for row in rows]
 
     def with_manager_complete(self) -> list[Job]:
-        """Jobs whose job manager task is completed and ends them."""
+        """Jobs that end because their job manager task is completed."""
         rows = self._db.all(
             "SELECT job.* FROM job CROSS JOIN task "
             "ON task.job = job.key AND task.key = job.manager "
@@ -219,7 +219,7 @@ class Jobs:
         return [_read_job(row) for row in rows]
 
     def of_schedule(self, schedule_id: str, *, completed: bool) -> list[Job]:
-        """Jobs of a schedule: all, or those that are not completed."""
+        """Jobs of a schedule, with or without the ``completed`` ones."""
         rows = self._db.all(
             "SELECT * FROM job WHERE schedule = ? AND (? OR state <> 'completed') ORDER BY seq",
             (fold(schedule_id), completed),
@@ -229,7 +229,8 @@ class Jobs:
     def with_all_tasks_complete(self) -> list[Job]:
         """Active jobs with ``onAllTasksComplete: terminatejob`` whose tasks are all completed.
 
-        A job without tasks counts: it ends at once, as documented in the reference (contract 7).
+        This includes a job without tasks, which ends immediately, as the REST reference documents
+        (contract 7).
         """
         rows = self._db.all(
             "SELECT job.* FROM job JOIN tally ON tally.job = job.key "
@@ -241,7 +242,7 @@ class Jobs:
     def purge(self, job: Job, limit: int = 2000) -> bool:
         """Delete up to ``limit`` tasks of a job that is being deleted, and finally the job.
 
-        Returns whether the job is deleted. Running tasks stay; they must be ended first.
+        Returns whether the job is deleted. Running tasks stay; end them first.
         """
         with self._db.transaction():
             self._db.write(
@@ -262,7 +263,7 @@ class Jobs:
             return True
 
     def next_deadline(self) -> datetime | None:
-        """The next time at which a job will be :meth:`overdue`."""
+        """The next time at which a job becomes :meth:`overdue`."""
         row = self._db.one("SELECT min(deadline) FROM job WHERE deadline IS NOT NULL")
         return from_optional(row[0] if row is not None else None)
 
@@ -328,7 +329,7 @@ class Schedules:
             return self.get(schedule_id)
 
     def count_active(self) -> int:
-        """How many are not completed, so that they count against the quota of the account."""
+        """The number of schedules that count against the quota: all that are not completed."""
         sql = "SELECT count(*) FROM schedule WHERE state <> 'completed'"
         return int(self._db.all(sql)[0][0])
 
@@ -348,7 +349,7 @@ class Schedules:
     def update(
         self, schedule: Schedule, body: Wire, now: datetime, next_run: datetime | None
     ) -> Schedule:
-        """Replace the settings of a schedule; ``next_run`` is when its next job is due."""
+        """Replace the settings of a schedule; ``next_run`` is the due time of its next job."""
         return self._set(
             schedule,
             body=to_json(body),
@@ -359,7 +360,7 @@ class Schedules:
     # --- both sides
 
     def set_state(self, schedule: Schedule, state: ScheduleState, now: datetime) -> Schedule:
-        """Bring a schedule to ``state``; ``completed`` sets its end and clears the next run.
+        """Change the state of a schedule; ``completed`` sets its end and clears the next run.
 
         Raises:
             IllegalTransitionError: the state machine has no such transition.
@@ -378,7 +379,7 @@ class Schedules:
     # --- the engine's side
 
     def due(self, now: datetime) -> list[Schedule]:
-        """Ending schedules, and active ones whose next job is due or that have no next job."""
+        """Ending schedules, and active schedules whose next job is due or that have no next job."""
         rows = self._db.all(
             "SELECT * FROM schedule WHERE state IN ('terminating', 'deleting') "
             "OR (state = 'active' AND (next_run IS NULL OR next_run <= ?)) ORDER BY seq",
@@ -402,7 +403,7 @@ class Schedules:
         due: datetime,
         next_run: datetime | None,
     ) -> None:
-        """The job that was due at ``due`` was created; ``pool_id`` is the pool of the schedule."""
+        """Record the job that was created for ``due``; ``pool_id`` is the schedule's pool."""
         self._set(
             schedule,
             recent_job=job_id,
@@ -413,11 +414,11 @@ class Schedules:
         )
 
     def run_skipped(self, schedule: Schedule, due: datetime, next_run: datetime | None) -> None:
-        """The job that was due at ``due`` is not created, because its start window has passed."""
+        """Skip the job that was due at ``due``, because its start window has passed."""
         self._set(schedule, last_due=to_column(due), next_run=to_optional(next_run))
 
     def delete(self, schedule: Schedule) -> None:
-        """Delete a schedule that is being deleted and has no job left."""
+        """Delete a schedule in state ``deleting`` that has no jobs."""
         self._db.write("DELETE FROM schedule WHERE seq = ? AND state = 'deleting'", (schedule.seq,))
 
     def _set(self, schedule: Schedule, **columns: object) -> Schedule:

@@ -36,7 +36,7 @@ from batchspec.local.store.database import (
 
 
 def take_slots(database: Database, pool: str, node: str, slots: int, now: datetime) -> None:
-    """Take ``slots`` slots of the node with these keys for a run that starts."""
+    """Take ``slots`` slots of the node with these keys for a new run."""
     database.write(
         "UPDATE node SET running_tasks = running_tasks + 1, "
         "running_slots = running_slots + :slots, "
@@ -48,9 +48,9 @@ def take_slots(database: Database, pool: str, node: str, slots: int, now: dateti
 
 
 def free_slots(database: Database, task: Task, now: datetime, *, ran: int, succeeded: int) -> None:
-    """Free the slots of a run that is over, and of its subtasks.
+    """Free the slots of a run that has ended, and of its subtasks.
 
-    ``ran`` and ``succeeded`` are added to the node's totals.
+    Adds ``ran`` and ``succeeded`` to the totals of the nodes.
     """
     places = [(fold(task.pool_id or ""), fold(task.node_id or ""))]
     if "multiInstanceSettings" in task.body:
@@ -132,8 +132,8 @@ class Nodes:
     ) -> None:
         """Set the intent of a node (see :class:`Node`); a later intent replaces an earlier one.
 
-        With ``state`` the node shows that state from ``now`` on, while the engine is still working
-        on it.
+        With ``state`` the node is in that state from ``now`` on, before the engine carries out the
+        intent.
         """
         columns: dict[str, object] = {"intent": intent, "intent_option": option}
         if state is not None and now is not None:
@@ -142,9 +142,9 @@ class Nodes:
         self._set(node, **columns)
 
     def set_scheduling(self, node: Node, scheduling: str, option: str | None) -> None:
-        """Enable or disable scheduling; ``option`` is what disabling does to running tasks.
+        """Enable or disable scheduling; ``option`` applies to running tasks.
 
-        Another pending intent stays; after it the node keeps the scheduling that is set here.
+        Another pending intent stays and does not change ``scheduling``.
         """
         columns: dict[str, object] = {"scheduling": scheduling}
         if node.intent in (None, "offline"):
@@ -194,7 +194,7 @@ class Nodes:
         return [_read_node(row) for row in rows]
 
     def counts_by_size(self, *, dedicated: bool) -> Mapping[str, int]:
-        """The number of dedicated or of Spot nodes in all pools together, by VM size."""
+        """The number of dedicated or Spot nodes in all pools, by VM size."""
         rows = self._db.all(
             "SELECT vm_size, count(*) AS n FROM node JOIN pool ON pool.key = node.pool "
             "WHERE dedicated = ? GROUP BY vm_size",
@@ -210,7 +210,7 @@ class Nodes:
         return [_read_node(row) for row in rows]
 
     def free_slots(self, pool_id: str) -> tuple[int, int]:
-        """The free slots of :meth:`with_free_slots`: the total, and the most on one node."""
+        """The free slots of :meth:`with_free_slots`: the total, and the maximum on one node."""
         row = self._db.one(
             "SELECT total(slots - running_slots), max(slots - running_slots) FROM node "
             f"WHERE {_FREE}",
@@ -220,7 +220,7 @@ class Nodes:
         return int(total), most or 0
 
     def schedulable_nodes(self, pool_id: str) -> int:
-        """The number of nodes that could take a task if nothing ran on them."""
+        """The number of nodes that take tasks, with or without free slots."""
         row = self._db.one(
             "SELECT count(*) FROM node WHERE pool = ? AND state IN ('idle', 'running') "
             "AND scheduling = 'enabled' AND intent IS NULL",
@@ -231,8 +231,7 @@ class Nodes:
     def with_free_slots(self, pool_id: str) -> list[Node]:
         """Nodes that can take a task now: idle or running, scheduling enabled, a slot free.
 
-        This includes nodes that run a start task without ``waitForSuccess``; they are ``idle``
-        here.
+        This includes nodes that run a start task without ``waitForSuccess``, which are ``idle``.
         """
         rows = self._db.all(
             f"SELECT * FROM node WHERE {_FREE} ORDER BY seq",
@@ -252,7 +251,7 @@ class Nodes:
         errors: tuple[Wire, ...] | None = None,
         done: bool = False,
     ) -> Node:
-        """Bring a node to ``state``. ``None`` leaves a field as it is; ``done`` clears the intent.
+        """Change a node. ``None`` keeps the value of a field; ``done`` clears the intent.
 
         Raises:
             IllegalTransitionError: the state machine has no such transition.
@@ -276,7 +275,7 @@ class Nodes:
         return _read_node(self._db.row("node", node.seq))
 
     def delete(self, node: Node, now: datetime) -> None:
-        """Delete a node that has left its pool; its tasks must have been requeued before."""
+        """Delete a node that has left its pool. Requeue its tasks first."""
         if node.dedicated:
             self._db.write(
                 "UPDATE pool SET node_time = node_time + max(0, ?) WHERE key = ?",
@@ -285,7 +284,7 @@ class Nodes:
         self._db.write("DELETE FROM node WHERE seq = ?", (node.seq,))
 
     def dedicated_time(self, pool: Pool, now: datetime) -> timedelta:
-        """For how long dedicated nodes have been in a pool, added up."""
+        """The total time of dedicated nodes in a pool."""
         row = self._db.one(
             "SELECT node_time + (SELECT total(max(0, ? - allocated)) FROM node "
             "WHERE pool = ? AND dedicated) FROM pool WHERE seq = ?",
@@ -322,7 +321,7 @@ def _read_node(row: sqlite3.Row) -> Node:
 
 
 class LogUploads:
-    """The table ``log_upload``: requests to upload the log of a node, until they are done."""
+    """The table ``log_upload``: pending requests to upload the log of a node."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
@@ -341,27 +340,27 @@ class LogUploads:
         )
 
     def pending(self) -> list[LogUpload]:
-        """The uploads that are not done, oldest first."""
+        """The pending uploads, oldest first."""
         rows = self._db.all("SELECT * FROM log_upload ORDER BY seq")
         return [LogUpload(**{**row, "identity": bool(row["identity"])}) for row in rows]
 
     def done(self, upload: LogUpload) -> None:
-        """Delete the request for an upload that has ended."""
+        """Delete the request of an upload that has ended."""
         self._db.write("DELETE FROM log_upload WHERE seq = ?", (upload.seq,))
 
 
 class Preparations:
     """The table ``preparation``. A row is deleted with its job, and stays when its node has left.
 
-    "This includes Compute Nodes which have since been removed from the Pool": the REST reference of
-    the status of preparation and release tasks.
+    The REST reference of the status of preparation and release tasks: "This includes Compute Nodes
+    which have since been removed from the Pool".
     """
 
     def __init__(self, database: Database) -> None:
         self._db = database
 
     def begin(self, job: Job, node: Node, info: Wire) -> Preparation:
-        """The preparation task of ``job`` starts on ``node``, where it has not run before."""
+        """Record the first start of the preparation task of ``job`` on ``node``."""
         seq = self._db.insert(
             "preparation",
             {
@@ -385,12 +384,12 @@ class Preparations:
     def update_release(
         self, preparation: Preparation, state: str | None, info: Wire | None
     ) -> None:
-        """Set the state and info of the release task; ``None`` if it is to run again."""
+        """Set the state and info of the release task; with ``None`` it runs again."""
         values = {"release_state": state, "release": None if info is None else to_json(info)}
         self._db.update("preparation", values, "seq = ?", (preparation.seq,))
 
     def get(self, seq: int) -> Preparation | None:
-        """The row with this ``seq``; ``None`` if its job is deleted or it is to run again."""
+        """The row with this ``seq``; ``None`` if it was deleted with its job or for another run."""
         row = self._db.one("SELECT * FROM preparation WHERE seq = ?", (seq,))
         return None if row is None else _read_preparation(row)
 
@@ -428,7 +427,7 @@ class Preparations:
         return [_read_preparation(row) for row in rows]
 
     def delete(self, preparation: Preparation) -> None:
-        """Delete a row: the preparation task runs again before the job's next task on that node."""
+        """Delete a row. The preparation task runs again before the job's next task on the node."""
         self._db.write("DELETE FROM preparation WHERE seq = ?", (preparation.seq,))
 
     def delete_job(self, job: Job) -> None:

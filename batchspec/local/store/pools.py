@@ -33,8 +33,8 @@ from batchspec.local.store.database import (
 )
 from batchspec.local.wire import write_time
 
-# Pools that scale by formula are sampled every 30 seconds of the service's time. Samples are kept
-# for a week, the longest evaluation interval.
+# Pools with autoscale get a sample every 30 seconds of the service's time. Samples are kept for a
+# week, the longest evaluation interval.
 
 
 SAMPLE_INTERVAL = timedelta(seconds=30)
@@ -51,7 +51,7 @@ class Autoscale:
     # --- the API's side
 
     def start(self, pool: Pool, now: datetime) -> None:
-        """Evaluate the formula from ``now`` on; existing samples stay."""
+        """Start evaluating the formula at ``now``; existing samples stay."""
         stamp = to_column(now)
         self._db.write(
             "INSERT INTO scaling (pool, since, due, sample_due) VALUES (?, ?, ?, ?) "
@@ -64,7 +64,7 @@ class Autoscale:
         self._db.write("DELETE FROM scaling WHERE pool = ?", (fold(pool.id),))
 
     def of(self, pool_id: str) -> AutoscaleTimes | None:
-        """When the formula and the next sample of a pool are due; ``None`` without autoscale."""
+        """The due times of a pool's formula and next sample; ``None`` without autoscale."""
         row = self._db.one("SELECT * FROM scaling WHERE pool = ?", (fold(pool_id),))
         if row is None:
             return None
@@ -90,7 +90,7 @@ class Autoscale:
         return [row["pool"] for row in rows]
 
     def next_moment(self) -> datetime | None:
-        """The next time at which something is :meth:`due`."""
+        """The next time at which a formula or a sample is :meth:`due`."""
         row = self._db.one("SELECT min(min(due, sample_due)) FROM scaling")
         return from_optional(row[0] if row is not None else None)
 
@@ -147,14 +147,14 @@ class Autoscale:
             )
 
     def set_next_evaluation(self, pool: Pool, following: datetime) -> None:
-        """The formula was evaluated; it is due again at ``following``."""
+        """Record an evaluation of the formula; the next one is due at ``following``."""
         self._db.write(
             "UPDATE scaling SET due = ? WHERE pool = ?", (to_column(following), fold(pool.id))
         )
 
 
 def autoscale_run(evaluated: Evaluation, now: datetime) -> dict[str, Any]:
-    """``AutoScaleRun`` in wire form; the error has the recorded message."""
+    """``AutoScaleRun`` in wire form, with the recorded message of an error."""
     shown: dict[str, Any] = {"timestamp": write_time(now), "results": evaluated.results}
     if evaluated.error is not None:
         shown["error"] = {
@@ -173,7 +173,7 @@ _AMOUNTS = tuple(one.name for one in fields(Resources) if one.name not in ("sinc
 class Pools:
     """The tables ``pool`` and ``resources``.
 
-    A deleted pool stays, ``deleting``, until its nodes are gone.
+    A deleted pool stays in state ``deleting`` until its nodes are gone.
     """
 
     def __init__(self, database: Database) -> None:
@@ -231,7 +231,7 @@ class Pools:
         return [_read(row) for row in rows]
 
     def resources(self, pool: Pool) -> Resources | None:
-        """What was used while ``pool`` had nodes; ``None`` if it was not measured."""
+        """The resource usage while ``pool`` had nodes; ``None`` before the first measurement."""
         row = self._db.one("SELECT * FROM resources WHERE pool = ?", (fold(pool.id),))
         if row is None:
             return None
@@ -239,7 +239,7 @@ class Pools:
         return Resources(since, until, **{name: row[name] for name in _AMOUNTS})
 
     def count(self) -> int:
-        """How many pools exist, also while they are being deleted."""
+        """The number of pools, including pools in state ``deleting``."""
         return int(self._db.all("SELECT count(*) FROM pool")[0][0])
 
     def update(self, pool: Pool, body: Wire, now: datetime) -> Pool:
@@ -256,7 +256,7 @@ class Pools:
         timeout: str,
         deallocation: str,
     ) -> Pool:
-        """Start a resize: ``resizing``, with the errors of the last one cleared.
+        """Start a resize: ``resizing``, without the errors of the last resize.
 
         Raises:
             IllegalTransitionError: the pool is not steady.
@@ -276,7 +276,7 @@ class Pools:
         )
 
     def stop_resize(self, pool: Pool, now: datetime) -> Pool:
-        """Request that a resize stops: ``stopping`` if the pool is resizing, else no change."""
+        """Request the stop of a resize: ``stopping`` if the pool is resizing, else no change."""
         if pool.allocation is not AllocationState.RESIZING:
             return pool
         return self._set(
@@ -288,7 +288,7 @@ class Pools:
         return self._set(pool, now, autoscale=None if autoscale is None else to_json(autoscale))
 
     def set_autoscale_run(self, pool: Pool, run: Wire) -> Pool:
-        """Set the last run of the formula, which does not count as a change of the pool."""
+        """Set the last run of the formula; ``lastModified`` of the pool stays."""
         if pool.autoscale is None:
             return pool
         noted = {**pool.autoscale, "autoScaleRun": run}
@@ -318,7 +318,7 @@ class Pools:
         return [_read(row) for row in rows]
 
     def set_resources(self, pool: Pool, used: Resources) -> None:
-        """Set what was used while ``pool`` had nodes, which does not count as a change of it."""
+        """Set the resource usage of ``pool``; ``lastModified`` of the pool stays."""
         row = {"pool": fold(pool.id), "since": to_column(used.since)}
         row |= {"until": to_column(used.until)}
         row |= {name: getattr(used, name) for name in _AMOUNTS}
@@ -328,9 +328,9 @@ class Pools:
         )
 
     def complete_resize(self, pool: Pool, now: datetime, errors: tuple[Wire, ...] = ()) -> None:
-        """The resize is over: ``steady``, with ``resizeErrors`` if targets were not reached.
+        """Complete a resize: ``steady``, with ``resizeErrors`` if a target was not reached.
 
-        Nothing is written if another resize was started since ``pool`` was read.
+        Writes nothing if another resize has started since ``pool`` was read.
         """
         ALLOCATION.check(pool.allocation, AllocationState.STEADY)
         self._db.update(
@@ -345,7 +345,7 @@ class Pools:
         )
 
     def remove(self, pool: Pool) -> None:
-        """Remove a pool that is being deleted and has no node left."""
+        """Remove a pool in state ``deleting`` that has no nodes."""
         self._db.write(
             "DELETE FROM pool WHERE seq = ? AND state = 'deleting' "
             "AND NOT EXISTS (SELECT 1 FROM node WHERE node.pool = pool.key)",

@@ -1,7 +1,7 @@
-"""What every stored record must be, and the check of one record.
+"""The requirements on every stored record, and the check of one record.
 
-A record is damaged if it cannot be read, or if its values are not of the type that every reader
-relies on.
+A record is damaged if it cannot be read, or if the type of a value differs from the type that
+readers expect.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _MAX_DEPTH = 40
 
 
 class _DamageError(Exception):
-    """A value is not what it must be; the text names the value's place."""
+    """A value does not meet a requirement; the text names the location of the value."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """What the values of a table must be, beyond the types of its columns.
+    """The requirements on the values of a table, in addition to the types of its columns.
 
     ``name`` is the column that names a record. ``models`` are the wire models of JSON columns, in
-    brackets for lists. ``complete`` are the properties that every stored body has, by the path of
-    their object. ``folded`` pairs a key column with the id that it is made of.
+    brackets for lists. ``complete`` are the required properties of stored bodies, by the path of
+    their object. ``folded`` pairs a key column with the column of its id.
     """
 
     name: str
@@ -193,7 +193,7 @@ RECORD_TABLES: Mapping[str, _Table] = {
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A damaged record: its table, the name of its object, and why it is damaged."""
+    """A damaged record: its table, the name of its object, and the reason."""
 
     table: str
     name: str
@@ -202,7 +202,7 @@ class Damage:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The type of a column's values; ``required`` if they cannot be NULL."""
+    """The type of a column's values; a ``required`` column has no NULL."""
 
     type: type
     required: bool
@@ -212,7 +212,7 @@ COLUMN_TYPES: Mapping[str, type] = {"TEXT": str, "INTEGER": int}
 
 
 def check_record(table: str, columns: Mapping[str, Column], row: sqlite3.Row) -> Damage | None:
-    """Why a row is damaged; ``None`` if it is not."""
+    """The damage of a row; ``None`` for an undamaged row."""
     spec = RECORD_TABLES[table]
     try:
         _check_types(columns, row)
@@ -237,7 +237,7 @@ def _check_types(columns: Mapping[str, Column], row: sqlite3.Row) -> None:
 
 
 def is_text(value: str) -> bool:
-    """Whether a value is Unicode text: one with invalid bytes is read with surrogates for them."""
+    """Whether a value is Unicode text. Invalid bytes are read as surrogates."""
     try:
         value.encode()
     except UnicodeEncodeError:

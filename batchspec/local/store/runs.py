@@ -1,8 +1,8 @@
 """Task runs in the store: start, outcome, and the directories to delete.
 
-A write checks that the given run is still the current one: the task may have been ended, requeued
-or deleted since the engine read it. If so nothing is written, and the method returns ``None``. The
-slots of the node change in the same transaction.
+A write checks that the given run is still the current run: the task can end, become active again or
+be deleted after the engine has read it. In this case nothing is written, and the method returns
+``None``. The slots of the node change in the same transaction.
 """
 
 # ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound
@@ -28,17 +28,17 @@ from batchspec.local.store.tasks import COLUMNS, Dependencies, task_from_row
 
 
 class Subtasks:
-    """The table ``subtask``: a row for each node of a multi-instance task except the primary's.
+    """The table ``subtask``: a row for each node of a multi-instance task except the primary node.
 
-    A row describes the latest run of its task. It is deleted with its task and when the task is
-    active again; a trigger then schedules the deletion of its files.
+    A row describes the latest run of its task. It is deleted with its task, or when the task
+    becomes active again; a trigger then schedules the deletion of its files.
     """
 
     def __init__(self, database: Database) -> None:
         self._db = database
 
     def begin(self, task: Task, nodes: Sequence[Node], info: Wire, now: datetime) -> None:
-        """The subtasks of a run begin, one on each of ``nodes``, whose slots are taken."""
+        """Start the subtasks of a run, one on each of ``nodes``, and take the slots."""
         with self._db.transaction():
             for number, node in enumerate(nodes, start=1):
                 self._db.insert(
@@ -59,7 +59,7 @@ class Subtasks:
                 take_slots(self._db, fold(node.pool_id), fold(node.id), task.slots, now)
 
     def restart(self, task: Task, info: Wire) -> None:
-        """The task is retried, and so are its subtasks on their nodes."""
+        """Record a retry of the task, which also retries its subtasks on their nodes."""
         values = {"state": "running", "info": to_json(info), "run": task.run}
         self._db.update("subtask", values, "task = ?", (task.seq,))
 
@@ -102,9 +102,9 @@ class Runs:
     ) -> list[Task]:
         """The next active tasks of a job without unmet dependencies, oldest first.
 
-        At most ``limit`` tasks are returned. ``largest`` is the largest number of free slots on one
-        node: tasks that need more are left out. ``skip`` are the ``seq`` of tasks that the caller
-        cannot place. Blocked and finished tasks are never read, thanks to an index.
+        Returns at most ``limit`` tasks. ``largest`` is the largest number of free slots on one
+        node: tasks that need more slots are omitted. ``skip`` are the ``seq`` of tasks that the
+        caller cannot place. An index excludes blocked and finished tasks from the read.
         """
         marks = ", ".join("?" * len(skip))
         rows = self._db.all(
@@ -116,7 +116,7 @@ class Runs:
         return [task_from_row(row) for row in rows]
 
     def live(self, job_id: str | None = None) -> list[Task]:
-        """Preparing and running tasks, of a job or all; bounded by the slots of the nodes."""
+        """Preparing and running tasks, of a job or all; the slots of the nodes limit them."""
         if job_id is None:
             rows = self._db.all(
                 f"SELECT {COLUMNS} FROM task INDEXED BY task_on_node WHERE {_LIVE} ORDER BY seq"
@@ -129,7 +129,7 @@ class Runs:
         return [task_from_row(row) for row in rows]
 
     def live_on(self, node: Node) -> list[Task]:
-        """Tasks that are preparing or running on a node, or that have a subtask running there."""
+        """Tasks that are preparing or running on a node, or have a running subtask on it."""
         place = (fold(node.pool_id), fold(node.id))
         rows = self._db.all(
             f"SELECT {COLUMNS} FROM task WHERE pool = ? AND node = ? AND {_LIVE} UNION "
@@ -140,7 +140,7 @@ class Runs:
         return [task_from_row(row) for row in rows]
 
     def preparing_on(self, node: Node, job_id: str) -> list[Task]:
-        """Tasks of a job that wait on a node for the job's preparation task."""
+        """Tasks of a job that wait on a node for the job preparation task."""
         return [
             task
             for task in self.live_on(node)
@@ -148,7 +148,7 @@ class Runs:
         ]
 
     def retained(self, node: Node) -> bool:
-        """Whether files of completed tasks are kept on a node."""
+        """Whether a node has files of completed tasks."""
         row = self._db.one(
             "SELECT 1 FROM task WHERE pool = ? AND node = ? AND state = 'completed' "
             "AND cleaned = 0 LIMIT 1",
@@ -181,9 +181,9 @@ class Runs:
     ) -> Task | None:
         """Start a run of an active task on ``node``, in state ``preparing`` or ``running``.
 
-        ``directory`` is relative to the node's root. The slots of the node are taken; an idle node
-        becomes ``running``. ``None`` if the task or its job is no longer active, or the node
-        lacks the slots.
+        ``directory`` is relative to the node's root. The run takes the slots of the node; an idle
+        node becomes ``running``. ``None`` if the task or its job is no longer active, or the node
+        has too few free slots.
         """
         TASK.check(TaskState.ACTIVE, state)
         stamp = to_column(now)
@@ -227,7 +227,7 @@ class Runs:
             return self.get(task.seq)
 
     def start_prepared(self, task: Task, now: datetime) -> Task | None:
-        """The job preparation task is done: ``preparing`` becomes ``running``, started now."""
+        """Change a task from ``preparing`` to ``running`` after the job preparation task."""
         changed = self._db.update(
             "task",
             {
@@ -255,10 +255,10 @@ class Runs:
         retain_until: datetime | None,
         container: Wire | None = None,
     ) -> Task | None:
-        """The task is ``completed``, with its result.
+        """Complete a task with its result, and free the slots of its node.
 
         A ``failure``, in wire form, makes the result ``failure``. ``satisfies`` lets dependent
-        tasks run. The slots of the node are freed. ``None`` if the run is not the current one.
+        tasks run. ``None`` if the run is not the current run.
         """
         with self._db.transaction():
             stamps: dict[str, object] = {} if started is None else {"started": to_column(started)}
@@ -289,7 +289,7 @@ class Runs:
             return self.get(task.seq)
 
     def add_usage(self, task: Task, usage: Usage) -> None:
-        """Add the usage of a run to that of its task; call it before the run ends in the store."""
+        """Add the usage of a run to its task. Call this before the run ends in the store."""
         times = map(to_microseconds, (usage.running, usage.user, usage.kernel))
         self._db.write(
             "UPDATE task SET running_time = running_time + ?, user_time = user_time + ?, "
@@ -300,10 +300,10 @@ class Runs:
         )
 
     def retry(self, task: Task, now: datetime) -> Task | None:
-        """The run failed and is retried on the same node, which keeps the slots taken.
+        """Retry a failed run on the same node; the task keeps its slots.
 
-        A new run starts at once (``retryCount`` + 1), and its start becomes the start of the task
-        (contract 20). ``None`` if the run is not the current one.
+        A new run starts immediately (``retryCount`` + 1), and its start time becomes the start time
+        of the task (contract 20). ``None`` if the run is not the current run.
         """
         changed = self._db.update(
             "task",
@@ -319,10 +319,10 @@ class Runs:
         return self.get(task.seq) if changed else None
 
     def requeue(self, task: Task, now: datetime, *, counted: bool = True) -> Task | None:
-        """The run was ended early: the task is active again, on no node.
+        """Make a task active again after the early end of a run, without a node.
 
-        ``requeueCount`` grows by one if it is ``counted``. ``None`` if the run is not the current
-        one. Its files stay on the node until the task runs there again or is deleted.
+        ``counted`` increases ``requeueCount``. ``None`` if the run is not the current run. The
+        files of the run stay on the node until the task runs on the node again or is deleted.
         """
         count = {"requeue_count": task.requeue_count + 1, "last_requeue": to_column(now)}
         with self._db.transaction():
@@ -350,21 +350,19 @@ class Runs:
             return self.get(task.seq)
 
     def request_end(self, task: Task, how: str) -> None:
-        """Request the end of a live task: ``terminate`` or ``requeue``; the first request
-        stands.
-        """
+        """Request the end of a live task: ``terminate`` or ``requeue``. The first request wins."""
         where = f"seq = ? AND ending IS NULL AND {_LIVE}"
         self._db.update("task", {"ending": how}, where, (task.seq,))
 
     # --- directories to delete
 
     def pending_deletions(self, limit: int = 100) -> list[PendingDeletion]:
-        """The directories to delete and the runs that may still write there, oldest first."""
+        """The directories to delete and the runs that may still write to them, oldest first."""
         rows = self._db.all("SELECT * FROM pending_deletion ORDER BY seq LIMIT ?", (limit,))
         return [PendingDeletion(*row) for row in rows]
 
     def deletion_done(self, deletion: PendingDeletion) -> None:
-        """The run has ended and its directory is deleted."""
+        """Remove the request of a deletion that is done."""
         self._db.write("DELETE FROM pending_deletion WHERE seq = ?", (deletion.seq,))
 
     def expired(self, now: datetime) -> list[Task]:
@@ -377,7 +375,7 @@ class Runs:
         return [task_from_row(row) for row in rows]
 
     def files_deleted(self, task: Task) -> None:
-        """The files of an expired task are deleted; its file operations report it from now on."""
+        """Record that the files of an expired task are deleted; file operations report this."""
         self._db.update(
             "task", {"retain_until": None, "cleaned": 1}, "seq = ? AND run = ?", _run(task)
         )

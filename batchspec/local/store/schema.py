@@ -1,8 +1,9 @@
-"""The tables, and the migration from each version of them to the next; only SQL that defines.
+"""The tables, and their migration from each version to the next. SQL that reads or writes rows does
+not belong here.
 
-Times are whole microseconds since 1970. ``key`` columns are the lower-case form of an id, which
-makes ids case-insensitive. JSON is stored as text. Triggers keep the counters of tasks, so that no
-writer can forget them.
+Times are whole microseconds since 1970. ``key`` columns contain the lower-case form of an id, which
+makes ids case-insensitive. JSON is stored as text. Triggers update the counters of tasks with each
+write.
 """
 
 # ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound
@@ -206,7 +207,7 @@ def _counting(row: str, sign: str) -> list[str]:
 
 
 def _counters() -> str:
-    """The triggers that keep ``tally``."""
+    """The triggers that update ``tally``."""
     added, gone = (
         f"UPDATE tally SET {', '.join(_counting(row, sign))} WHERE job = {row}.job;"
         for row, sign in (("NEW", "+"), ("OLD", "-"))
@@ -296,7 +297,7 @@ ALTER TABLE job ADD COLUMN manager TEXT GENERATED ALWAYS AS (
 CREATE INDEX job_by_manager ON job (state, manager) WHERE manager IS NOT NULL;
 """
 
-# Find failed tasks among many, and nodes in transition among many idle ones.
+# Indexes of failed tasks, and of nodes in transition.
 _VERSION_7 = """
 CREATE INDEX task_by_result ON task (job, result, key) WHERE result IS NOT NULL;
 CREATE INDEX node_on_its_way ON node (state);
@@ -338,7 +339,7 @@ CREATE TABLE log_upload (
 );
 """
 
-# Calls to read and write of a task's finished runs, and the core time of nodes that have left.
+# Read and write calls of a task's finished runs, and the core time of nodes that have left.
 _VERSION_12 = """
 ALTER TABLE task ADD COLUMN read_calls INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE task ADD COLUMN write_calls INTEGER NOT NULL DEFAULT 0;
@@ -396,7 +397,7 @@ STEPS: tuple[str, ...] = (
     _VERSION_13,
     _VERSION_14,
 )
-"""One script for each version. To change the tables, append a script."""
+"""The script of each version. To change the tables, append a script."""
 
 
 class NewerStateError(Exception):
@@ -404,7 +405,7 @@ class NewerStateError(Exception):
 
 
 class DamagedStateError(Exception):
-    """The database file is damaged, or it is not a database."""
+    """The database file is damaged or is not a database."""
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -412,7 +413,7 @@ def migrate(connection: sqlite3.Connection) -> None:
 
     Raises:
         NewerStateError: a newer version of the service has written the database.
-        DamagedStateError: a step is impossible, since the tables are not those of its version.
+        DamagedStateError: a step fails, since the tables do not match their version.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > len(STEPS):
@@ -427,19 +428,19 @@ def migrate(connection: sqlite3.Connection) -> None:
         except sqlite3.OperationalError as error:
             if connection.in_transaction:
                 connection.rollback()
-            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # the disk is full, and the like
+            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # such as a full disk
                 raise
             raise DamagedStateError(f"the step to version {number} failed: {error}") from error
 
 
 def check_schema(connection: sqlite3.Connection) -> None:
-    """Compare the stored definitions of a migrated database with those of a new one.
+    """Compare the stored definitions of a migrated database with the definitions of a new database.
 
-    SQLite reads them at each start and does not check them: a changed byte in a default value, a
-    condition or a trigger is otherwise not noticed.
+    SQLite reads the definitions at each start without a check: a changed byte in a default value, a
+    condition or a trigger causes no error.
 
     Raises:
-        DamagedStateError: a definition is another one, is missing, or is not known.
+        DamagedStateError: a definition is changed, missing or unknown.
     """
     new = sqlite3.connect(":memory:")
     try:
@@ -450,12 +451,12 @@ def check_schema(connection: sqlite3.Connection) -> None:
     for name in sorted(stored.keys() | expected.keys()):
         if stored.get(name) != expected.get(name):
             text = name.decode(errors="replace")
-            raise DamagedStateError(f"the definition of {text} is not that of this version")
+            raise DamagedStateError(f"the definition of {text} differs from this version")
 
 
 def _definitions(connection: sqlite3.Connection) -> dict[bytes, bytes]:
     """The SQL of each table, index and trigger, without the quotes that SQLite adds to names."""
-    # As bytes: damaged text may not be UTF-8. Indexes of UNIQUE columns have no SQL.
+    # Read as bytes, since damaged text can be invalid UTF-8. Indexes of UNIQUE columns have no SQL.
     rows = connection.execute(
         "SELECT CAST(type || ' ' || name AS BLOB), "
         "CAST(tbl_name || ' ' || ifnull(sql, '') AS BLOB) FROM sqlite_master"

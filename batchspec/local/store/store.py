@@ -26,26 +26,26 @@ _log = logging.getLogger(__name__)
 
 
 class UnreadResizes:
-    """The pools whose resize a client has requested and whose state no client has read since.
+    """The pools with a requested resize whose state no client has read since the request.
 
-    The engine does not end such a resize at once, so that a client that polls after its request
-    sees ``resizing``, as recorded from Azure. It lasts until a client has read the pool, or for
-    ``longest`` of the service's time. A restart of the service ends this.
+    The engine delays the end of the resize, so that a client that polls after its request sees
+    ``resizing``, as recorded from Azure. The delay ends when a client reads the pool, after
+    ``longest`` of the service's time, or with a restart of the service.
     """
 
     def __init__(self, longest: timedelta, changed: Callable[[], None]) -> None:
-        """``changed`` is called when a pool has been read."""
+        """``changed`` is called when a client has read a pool."""
         self._longest = longest
         self._changed = changed
         self._until: dict[int, datetime] = {}
 
     def add(self, pool: Pool, now: datetime) -> None:
-        """A client has requested the resize of ``pool``."""
+        """Record that a client has requested a resize of ``pool``."""
         if self._longest:
             self._until[pool.seq] = now + self._longest
 
     def read(self, pool: Pool) -> None:
-        """A client reads the state of ``pool``."""
+        """Record that a client reads the state of ``pool``."""
         if self._until.pop(pool.seq, None) is not None:
             self._changed()
 
@@ -55,15 +55,15 @@ class UnreadResizes:
         return until is not None and now < until
 
     def next_end(self, now: datetime) -> datetime | None:
-        """When the first of them may end although it was not read; older ones are forgotten."""
+        """The time at which the next delay ends; forgets the delays that have ended."""
         self._until = {seq: until for seq, until in self._until.items() if until > now}
         return min(self._until.values(), default=None)
 
 
 class Store:
-    """The state of the service. It is used from one thread, and every method is short.
+    """The state of the service. Use it from one thread; every method is short.
 
-    Writes that belong together are grouped::
+    Group writes that belong together::
 
             with store.transaction():
                 store.pools.complete_resize(pool, now)
@@ -71,7 +71,7 @@ class Store:
     """
 
     def __init__(self, path: Path | str, *, unread: timedelta = timedelta()) -> None:
-        """``unread`` is how long a requested resize lasts at least if no client reads the pool."""
+        """``unread`` is the minimum duration of a resize if no client reads the pool."""
         self._database = Database(path)
         self.unread_resizes = UnreadResizes(unread, self._database.notify)
         self.pools = Pools(self._database)
@@ -89,11 +89,11 @@ class Store:
 
     @property
     def version(self) -> int:
-        """Grows with each committed change; while it is equal, nothing has changed."""
+        """Increases with each committed change; an equal version means that nothing has changed."""
         return self._database.version
 
     def on_change(self, call: Callable[[], None]) -> None:
-        """Call ``call`` after each commit, in the thread that committed; one callback at a time."""
+        """Call ``call`` after each commit, in the same thread; replaces an earlier callback."""
         self._database.changed = call
 
     def transaction(self) -> AbstractContextManager[None]:
@@ -102,15 +102,15 @@ class Store:
 
     @property
     def in_transaction(self) -> bool:
-        """Whether a transaction is open: a full disk and similar errors undo and end it."""
+        """Whether a transaction is open; errors such as a full disk undo and end it."""
         return self._database.in_transaction
 
     def part(self) -> AbstractContextManager[None]:
-        """A part of a transaction: on an exception, only its own writes are undone."""
+        """A part of a transaction: an exception undoes only the writes of this part."""
         return self._database.savepoint()
 
     def set_aside_damaged(self, now: datetime) -> list[Damage]:
-        """Set aside records that cannot be read, after an unexpected error; returns them.
+        """Set aside and return unreadable records, after an unexpected error.
 
         A damaged task fails; any other damaged record is removed, as if its object had been
         deleted. This reads the whole database.
@@ -125,7 +125,7 @@ class Store:
         self._database.close()
 
 
-# The API creates jobs of users and the engine those of schedules; both pass complete settings.
+# The API creates the jobs of users, the engine the jobs of schedules; both pass complete settings.
 
 
 _AUTOSCALE_FIELDS = ("autoScaleFormula", "autoScaleEvaluationInterval")
@@ -162,9 +162,10 @@ def add_job(
 ) -> Job | None:
     """Create a job with its auto pool and its job manager task; ``None`` if the id exists.
 
-    A job of a ``schedule`` with a pool of the schedule's lifetime uses that pool. With a scheduling
-    ``error``, or if its pool cannot be created (its certificates do not exist, or it exceeds
-    ``pool_quota``), the job is created without pool and task and completed with the error.
+    A job of a ``schedule`` uses the schedule's pool if the lifetime of the pool is the schedule.
+    The job is created without pool and task, and completed with the error, after a scheduling
+    ``error`` or if the pool cannot be created: its certificates do not exist, or the account has
+    reached ``pool_quota``.
     """
     with store.transaction():
         auto = body["poolInfo"].get("autoPoolSpecification")
@@ -195,7 +196,7 @@ def add_job(
 
 
 def _auto_pool_error(store: Store, settings: Wire, pool_quota: int | None) -> Wire | None:
-    """Why an auto pool cannot be created, as a scheduling error of its job."""
+    """The scheduling error of a job whose auto pool cannot be created; else ``None``."""
     missing = store.certificates.missing(settings.get("certificateReferences", ()))
     if missing:
         return {
@@ -215,7 +216,7 @@ def _auto_pool_error(store: Store, settings: Wire, pool_quota: int | None) -> Wi
 
 
 def job_deadline(body: Mapping[str, Any], started: datetime) -> datetime | None:
-    """When ``maxWallClockTime`` ends the job; ``None`` if never."""
+    """The time at which ``maxWallClockTime`` ends the job; ``None`` without a limit."""
     limit = read_duration(body["constraints"]["maxWallClockTime"])
     if limit is None:
         return None
@@ -228,7 +229,7 @@ def job_deadline(body: Mapping[str, Any], started: datetime) -> datetime | None:
 def _auto_pool_id(
     auto: Mapping[str, Any], schedule: Schedule | None, guid: Callable[[], str]
 ) -> str:
-    """The id of an auto pool: that of the schedule, or a new one (recorded: ``prefix_GUID``)."""
+    """The id of an auto pool: the schedule's pool, or a new id (recorded: ``prefix_GUID``)."""
     if schedule is not None and schedule.pool_id and auto["poolLifetimeOption"] == "jobschedule":
         return schedule.pool_id
     prefix = auto.get("autoPoolIdPrefix")
@@ -253,7 +254,7 @@ def _create_auto_pool(
 
 
 def _manager_task(store: Store, job: Job) -> NewTask:
-    """The job manager task as a task. One that runs exclusively takes all slots of its node."""
+    """The job manager task as a task. With ``runExclusive`` it takes all slots of its node."""
     settings = job.body["jobManagerTask"]
     slots: int = settings["requiredSlots"]
     pool = store.pools.get(job.pool_id)

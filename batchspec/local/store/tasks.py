@@ -1,4 +1,4 @@
-"""Tasks in the store, for the API: add, read, list, change, end, delete; and their dependencies.
+"""Tasks and their dependencies in the store, for the API: add, read, list, change, end, delete.
 
 The runs of a task on nodes are in :mod:`batchspec.local.store.runs`.
 """
@@ -34,7 +34,7 @@ _DEPENDS_ON = (
 
 
 def number_of(task_id: str) -> int | None:
-    """The integer that a task id stands for in a range (leading zeros ignored); else ``None``."""
+    """The number of a task id in an id range, without leading zeros; ``None`` for other ids."""
     if not (task_id.isascii() and task_id.isdigit()):
         return None
     number = int(task_id)
@@ -42,9 +42,9 @@ def number_of(task_id: str) -> int | None:
 
 
 class Dependencies:
-    """The table ``dependency``; it keeps a count of unmet dependencies on each task.
+    """The table ``dependency``, and the count of unmet dependencies (``waiting``) of each task.
 
-    A task is runnable when its ``waiting`` is 0, so that the scheduler never reads a blocked task.
+    A task is runnable when ``waiting`` is 0, so that the scheduler never reads blocked tasks.
     """
 
     def __init__(self, database: Database) -> None:
@@ -53,9 +53,9 @@ class Dependencies:
     def add(
         self, job: str, task: int, needs: Sequence[str], ranges: Sequence[tuple[int, int]]
     ) -> int:
-        """Add the dependencies of ``task``; returns how many of them are not satisfied yet.
+        """Add the dependencies of ``task``; return the number of unmet dependencies.
 
-        Every integer of a range counts, whether or not its task exists yet.
+        Every integer of a range counts, even if no task with this id exists yet.
         """
         waiting = 0
         for key in dict.fromkeys(map(fold, needs)):
@@ -80,11 +80,11 @@ class Dependencies:
         return waiting
 
     def satisfy(self, task: int) -> None:
-        """Task ``task`` has ended in a way that satisfies its dependents."""
+        """Record that the end of ``task`` satisfies its dependent tasks."""
         self._shift(task, satisfied=True)
 
     def withdraw(self, task: int) -> None:
-        """Task ``task`` runs again: its dependents wait again."""
+        """Record that ``task`` runs again: its dependent tasks wait again."""
         self._shift(task, satisfied=False)
 
     def _shift(self, task: int, *, satisfied: bool) -> None:
@@ -122,7 +122,7 @@ class Dependencies:
         )
 
 
-# Read by position: reading columns by name takes half of the time of a list page.
+# Columns are read by position: access by name takes half of the time of a list page.
 COLUMNS = (
     "seq, job_id, id, body, created, modified, state, state_since, previous_state, "
     "previous_since, slots, waiting, run, retry_count, requeue_count, last_retry, last_requeue, "
@@ -145,7 +145,7 @@ class NewTask:
 
 @dataclass(frozen=True, slots=True)
 class ResourceUse:
-    """Of one task, or the sum over a job: waiting time, used resources, retries."""
+    """Waiting time, resource usage and retries of one task, or the sums over a job."""
 
     waiting: timedelta
     usage: Usage
@@ -200,8 +200,9 @@ class Tasks:
         return None if row is None else task_from_row(row)
 
     def page(self, job_id: str, page: Page = ALL_ROWS, *, bodies: bool = True) -> list[Task]:
-        """Tasks of a job, by id; without ``bodies`` if those are not returned."""
-        # SQLite uses an index for the first of two lower bounds: on the first page the filter's.
+        """Tasks of a job, by id; without ``bodies`` the settings are empty."""
+        # SQLite uses an index for the first of two lower bounds. The first page has only the lower
+        # bound of the filter.
         after, values = ("key > ? AND", [page.after]) if page.after else ("", [])
         rows = self._db.all(
             f"SELECT {COLUMNS} FROM task WHERE job = ? AND {after} ({page.where}) "
@@ -220,11 +221,11 @@ class Tasks:
         return [task_from_row(row) for row in rows]
 
     def use_of_job(self, job_id: str, now: datetime) -> ResourceUse:
-        """The resources that the tasks of a job have used; reads all its tasks."""
+        """The resource usage of a job; reads all its tasks."""
         return self._use("job = ? AND started IS NOT NULL", fold(job_id), now)
 
     def use_of_task(self, task: Task, now: datetime) -> ResourceUse:
-        """The resources that a task has used in all its runs."""
+        """The resource usage of all runs of a task."""
         return self._use("seq = ?", task.seq, now)
 
     def _use(self, where: str, value: str | int, now: datetime) -> ResourceUse:
@@ -242,7 +243,7 @@ class Tasks:
         return ResourceUse(timedelta(microseconds=waiting), usage, int(retries))
 
     def update(self, task: Task, body: Wire, now: datetime) -> Task:
-        """Replace the settings of a task (only its constraints can change)."""
+        """Replace the settings of a task; only its constraints can change."""
         self._db.update(
             "task",
             {"body": to_json(body), "modified": to_column(next_modified(task.modified, now))},
@@ -252,10 +253,10 @@ class Tasks:
         return self._reread(task)
 
     def end(self, task: Task, now: datetime, failure: Wire) -> Task:
-        """End a task for a user: at once if it is active, else by request to the engine.
+        """End a task for a user: immediately if it is active, else by a request to the engine.
 
         Raises:
-            IllegalTransitionError: it is completed.
+            IllegalTransitionError: the task is completed.
         """
         stamp = to_column(now)
         modified = to_column(next_modified(task.modified, now))
@@ -273,9 +274,9 @@ class Tasks:
         return self._reread(task)
 
     def reactivate(self, task: Task, now: datetime) -> Task:
-        """A completed task becomes active again, without retries and exit information.
+        """Make a completed task active again, without retries and exit information.
 
-        It is no longer on a node (recorded), so that its files there are deleted.
+        The task is no longer on a node (recorded), so its files on the node are deleted.
         """
         TASK.check(task.state, TaskState.ACTIVE)
         with self._db.transaction():
@@ -314,7 +315,7 @@ class Tasks:
             self._db.write("DELETE FROM task WHERE seq = ?", (task.seq,))
 
     def _schedule_deletion(self, task: Task) -> None:
-        """Have the engine end the run of ``task`` and delete its files."""
+        """Request that the engine ends the run of ``task`` and deletes its files."""
         if "multiInstanceSettings" in task.body:
             self._db.write("DELETE FROM subtask WHERE task = ?", (task.seq,))
         if task.node_id and task.pool_id and task.directory and not task.cleaned:
@@ -337,7 +338,7 @@ class Tasks:
 
 
 def _new(job: Job, task: NewTask, seq: int, waiting: int, now: datetime) -> Task:
-    """The record of a task that was just inserted, without reading it."""
+    """The record of a new task, without a read of its row."""
     return Task(
         seq=seq,
         job_id=job.id,
@@ -372,7 +373,7 @@ def _new(job: Job, task: NewTask, seq: int, waiting: int, now: datetime) -> Task
 
 
 def task_from_row(row: Sequence[Any], *, bodies: bool = True) -> Task:
-    """The :class:`Task` of a row of :data:`COLUMNS`; without ``bodies`` its body is empty."""
+    """The task of a row with :data:`COLUMNS`; without ``bodies`` its body is empty."""
     seq, job_id, task_id, body, created, modified, state, since, previous, previous_since = row[:10]
     slots, waiting, run, retries, requeues, last_retry, last_requeue = row[10:17]
     pool_id, node_id, directory, ending, started, ended = row[17:23]
