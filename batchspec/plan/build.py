@@ -322,11 +322,9 @@ class _Run:
         if only_manager(self.spec):
             index = self.observed.tasks
             number = sum(1 for _, where, _ in index.ends() if where == job) if index else 0
-            which = "it" if number == 1 else f"all {number:,}"
-            why = f"{which} succeeded in job {job}"
+            why = f"{_all(number)}succeeded in job {job}"
             yield Step("tasks:manager:kept", None, Verb.KEEP, "tasks of the job", why, items=number)
         for stage in self.tasks.stages:
-            which = "it" if stage.total == 1 else f"all {stage.total:,}"
             where = f"in job {job}" if stage.before in {0, stage.total} else f"in jobs up to {job}"
             other = stage.other
             earlier = f", {other:,} of an earlier version" if other else ""
@@ -336,7 +334,7 @@ class _Run:
                 None,
                 Verb.KEEP,
                 f"tasks of {name}",
-                f"{which} succeeded {where}{earlier}",
+                f"{_all(stage.total)}succeeded {where}{earlier}",
                 items=stage.total,
             )
 
@@ -397,6 +395,11 @@ def _with_restart(
             for step in steps
         ),
     )
+
+
+def _all(number: int) -> str:
+    """The subject of a reason about this number of tasks; empty for a single task."""
+    return "" if number == 1 else f"all {number:,} "
 
 
 def _divided(steps: Iterable[Step]) -> tuple[list[Step], list[Step]]:

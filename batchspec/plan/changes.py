@@ -64,7 +64,8 @@ POOL: Mapping[str, ChangeMethod] = {
     "mountConfiguration": ChangeMethod.EMPTY,
     "upgradePolicy": ChangeMethod.EMPTY,
 }
-"""Of a pool. "This field can be updated only when the pool is empty" is :attr:`How.EMPTY`.
+"""Of a pool. "This field can be updated only when the pool is empty" is
+:attr:`ChangeMethod.EMPTY`.
 
 ``identity`` is a property in Azure Resource Manager only: nodes have the identities that the pool
 had when it last had no node."""

@@ -51,7 +51,7 @@ def container_steps(spec: Spec, observed: Observed, version: str) -> Iterator[St
             else:
                 use = UseContainer(container.id, spec.name, record)
                 known = spec.name in users(facts.metadata or {})
-                change = "records who applies it now" if known else "adds this spec to its users"
+                change = "records this client" if known else "adds this spec to its users"
                 yield Step(step_id, use, Verb.UPDATE, subject, f"{reason}; {change}")
         elif not container.existing:
             metadata = {**container.metadata, **created_by(spec.name, record)}

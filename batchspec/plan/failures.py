@@ -159,18 +159,18 @@ def distinctive_parts(ids: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
 
 RESIZE_FIX: Mapping[str, str] = {
     "AccountCoreQuotaReached": "Request fewer nodes or a smaller `vm_size`, delete unused pools "
-    "(`batchspec list`), or have the account's quota of dedicated cores raised; then apply again.",
+    "(`batchspec list`), or request a higher quota of dedicated cores; then apply again.",
     "AccountLowPriorityCoreQuotaReached": "Request fewer or smaller Spot nodes, or dedicated "
-    "ones, delete unused pools (`batchspec list`), or have the account's quota of Spot cores "
-    "raised; then apply again.",
+    "nodes, delete unused pools (`batchspec list`), or request a higher quota of Spot cores; then "
+    "apply again.",
     "AccountVMSeriesCoreQuotaReached": "Request fewer nodes or a `vm_size` of another family, "
-    "delete unused pools (`batchspec list`), or have the account's quota of this VM family raised; "
-    "then apply again.",
+    "delete unused pools (`batchspec list`), or request a higher quota of this VM family; then "
+    "apply again.",
     "AllocationFailed": "Fix the reported cause, or use another `vm_size` or image, and apply "
     "again. For a Windows image: `--target azure`.",
     "AllocationTimedout": "No VMs of this size were available within the pool's `resize_timeout`. "
-    "Apply again later, or request another `vm_size`, fewer nodes, or dedicated ones instead of "
-    "Spot.",
+    "Apply again later, or request another `vm_size`, fewer nodes, or dedicated instead of Spot "
+    "nodes.",
     "ResizeStopped": "Another client stopped the resize. Apply again.",
 }
 """The code of a resize error → the fix."""

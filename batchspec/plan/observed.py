@@ -135,7 +135,7 @@ def file_changed(file: LocalFile, why: str) -> StalePlanError:
         Diagnostic(
             "file-moved",
             f"{file.path} changed after the plan was made: {why}",
-            fix="Run the command again; it makes a new plan",
+            fix="Run the command again; it makes a new plan.",
         )
     )
 
@@ -231,22 +231,22 @@ class PoolFacts:
 
     @property
     def shortfall(self) -> str:
-        """The code of the error by which the latest resize failed; empty if it did not.
+        """The error code of the latest resize if it failed; empty otherwise.
 
-        An error does not count if the target was met afterwards, or was lowered to the current
-        number.
+        An error does not count if the pool has reached its target since, or the target was lowered
+        to the current number of nodes.
         """
         failed = self.resize_errors and self.allocation == "steady" and self.nodes < self.target
         return self.resize_errors[0][0] if failed else ""
 
     @property
     def nodes(self) -> int:
-        """The current numbers of nodes of the pool, dedicated and Spot."""
+        """The current number of nodes of the pool, dedicated and Spot nodes together."""
         return self.dedicated + self.spot
 
     @property
     def target(self) -> int:
-        """The target numbers of nodes of the pool, dedicated and Spot."""
+        """The target number of nodes of the pool, dedicated and Spot nodes together."""
         return self.target_dedicated + self.target_spot
 
 
@@ -254,8 +254,8 @@ class PoolFacts:
 class JobFacts:
     """An existing job. ``properties`` is Get Job's body.
 
-    ``pool`` is the pool that it runs on, which may be an auto pool.
-    ``scheduling_error`` is the code and message of a job that could not be started.
+    ``pool`` is the id of the pool that the job runs on, which may be an auto pool.
+    ``scheduling_error`` is the code and message of the error if the job could not be started.
     """
 
     id: str
@@ -273,8 +273,8 @@ class JobFacts:
 class ScheduleFacts:
     """An existing job schedule. ``properties`` is Get Job Schedule's body.
 
-    ``next_run`` is when its next job is due, ``recent_job`` the id of its newest one, ``ended``
-    when it was completed; each can be ``None``.
+    ``next_run`` is the time at which the next job is due, ``recent_job`` the id of the newest job,
+    ``ended`` the time at which the schedule was completed. Each can be ``None``.
     """
 
     id: str
@@ -291,8 +291,8 @@ class ScheduleFacts:
 class TaskFacts:
     """An existing task: ``succeeded`` is ``None`` until it is completed.
 
-    ``code`` and ``message`` are those of its ``failureInfo``. ``started``: a node has started it;
-    a task that ended before that has written nothing.
+    ``code`` and ``message`` are those of its ``failureInfo``. ``started``: a node has started the
+    task. A task that ended without a start has written nothing.
     """
 
     id: str
@@ -314,17 +314,17 @@ class TaskIndex(Protocol):
     def __len__(self) -> int: ...
 
     def versions(self, task_id: str, item: str = "") -> Sequence[tuple[str, TaskFacts]]:
-        """The tasks with that id (ignoring case) or of that item, each with its job, newest first.
+        """The tasks with this id (ignoring case) or of this item, each with its job, newest first.
 
         An empty ``item`` matches no task.
         """
         ...
 
     def states(self, job: str, stage: str = "") -> Mapping[str, int]:
-        """How many tasks of a job are ``active``, ``running``, ``succeeded`` and ``failed``.
+        """The number of tasks of a job that are ``active``, ``running``, ``succeeded``, ``failed``.
 
-        Tasks without marks, which other clients added, are not counted. With ``stage`` only the
-        tasks of that stage are counted.
+        Tasks without marks, which other clients added, are not counted. With ``stage``, only tasks
+        of this stage are counted.
         """
         ...
 
@@ -354,17 +354,16 @@ class SupportedImage:
 
 @frozen
 class Receipt:
-    """The files of earlier downloads of this spec that are unchanged on the disk.
+    """The receipt of earlier downloads of this spec, compared with the files on the disk.
 
-    ``job`` is the job whose results they are; ``files`` counts them; ``missing`` counts those of
-    the receipt that are gone or changed, ``lost`` those of them that the account lacks, too.
-    ``edited`` counts the files that exist with other content than was downloaded; ``first_edited``
-    are some of them.
-    ``entries`` is the digest of the `results` for which it was written, empty if it has none.
-    ``works`` are the digests of the work that wrote the files on the disk, as numbers, one for each
-    file where it is known, and ``lost_works`` those of the lost files. ``paths`` are the files on
-    the disk, each with the digest of the work that wrote it, empty where it is not known; they are
-    read again each time.
+    ``job`` is the job that wrote the results. ``files`` is the number of unchanged files,
+    ``missing`` the number of listed files that are deleted or changed, and ``lost`` the number of
+    missing files that are not in the account either. ``edited`` is the number of files whose
+    content was changed after the download; ``first_edited`` are some of them. ``entries`` is the
+    digest of the `results` for which the receipt was written, empty if none is recorded. ``works``
+    are the digests of the work that wrote the unchanged files, as numbers, where they are known;
+    ``lost_works`` are those of the lost files. ``paths`` are the unchanged files, each with the
+    digest of its work, empty where it is not known; each iteration reads the receipt again.
     """
 
     job: str
@@ -381,9 +380,9 @@ class Receipt:
 
 @frozen
 class Usage:
-    """How much of its quotas the account uses.
+    """The use of the account's quotas.
 
-    ``jobs`` are active jobs and schedules together, as its quota counts them.
+    ``jobs`` are active jobs and schedules together, as the quota counts them.
     """
 
     pools: int
@@ -392,10 +391,11 @@ class Usage:
 
 @frozen
 class EarlierRun:
-    """What an earlier job of the spec shows about the time that a run takes, in seconds.
+    """The durations of an earlier job of the spec, in seconds.
 
-    ``task`` is how long a task ran on average, ``before`` the time from the creation of the job to
-    the start of its first task, ``after`` that from the end of its last task to the end of the job.
+    ``task`` is the average run time of a task, ``before`` the time from the creation of the job to
+    the start of its first task, and ``after`` the time from the end of its last task to the end of
+    the job.
     """
 
     job: str
@@ -408,7 +408,7 @@ class EarlierRun:
 
 @frozen
 class CostFacts:
-    """Facts for an estimate: the prices of the pool's nodes, and the last run that is known."""
+    """Facts for an estimate: the prices of the pool's nodes, and the latest known run."""
 
     prices: NodePrices
     earlier: EarlierRun | None = None
@@ -418,20 +418,20 @@ class CostFacts:
 class Observed:
     """All facts that a plan depends on.
 
-    ``containers`` is by key. ``jobs`` are all jobs that this spec created and the one with its job
-    id, oldest first; of the jobs of its ``schedule`` only the newest. ``pool_user`` is a job of
-    another spec with open tasks on the pool, looked for only to delete the pool. ``receipt`` is
-    ``None`` if nothing was downloaded yet.
+    ``containers`` is by key. ``jobs`` are all jobs that this spec created and the job with its job
+    id, oldest first; of the jobs of its ``schedule``, only the newest. ``pool_user`` is a job of
+    another spec with open tasks on the pool; it is read only if the pool may be deleted.
+    ``receipt`` is ``None`` if nothing was downloaded yet.
 
-    ``usage`` is ``None`` if it was not read. ``longest_sas`` is the longest life of a signature;
-    ``None`` means no limit. ``occupied`` are the folders of results that contain other files,
-    ``unwritable`` those in which no file can be created, with the reason. ``origin`` is the user
-    and machine of this client. ``applications`` are the versions of the account's application
+    ``usage`` is ``None`` if it was not read. ``longest_sas`` is the longest lifetime of a
+    signature; ``None`` means no limit. ``occupied`` are the folders of results that contain other
+    files, ``unwritable`` those in which no file can be created, with the reason. ``origin`` is the
+    user and machine of this client. ``applications`` are the versions of the account's application
     packages by the id of the application; ``None`` if the spec refers to none. ``packages`` are
-    those of the spec by name; empty if no rule needs them. Of each stage only
-    the first ``most_items`` items are looked at, if it is given. ``cost`` is ``None`` unless an
-    estimate is requested. ``capacity`` are quotas and VM sizes; ``None`` unless the plan may need
-    them, because it creates nodes on Azure.
+    the packages of the spec by name; empty if no rule needs them. ``most_items`` is the number of
+    items of each stage that are used; ``None`` means all. ``cost`` is ``None`` unless an estimate
+    is requested. ``capacity`` are quotas and VM sizes; ``None`` unless the plan may create nodes
+    on Azure.
     """
 
     account: AccountNames
@@ -458,7 +458,7 @@ class Observed:
 
 
 def totals(files: Iterable[LocalFile]) -> tuple[int, int]:
-    """How many files, and how many bytes, in one pass."""
+    """The number of files and their total size in bytes, in one pass."""
     count = size = 0
     for file in files:
         count += 1

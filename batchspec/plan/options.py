@@ -1,4 +1,4 @@
-"""Options of a plan beyond the spec: run again, replace a part, or a single step.
+"""Options of a plan that are not in the spec: rerun, replace a part, carry out a single step.
 
 A separate module, because ``--help`` needs it and must not import the planner.
 """
@@ -11,7 +11,7 @@ from batchspec.frozen import frozen
 
 
 class Part(StrEnum):
-    """What can be replaced although it is up to date."""
+    """A resource that ``--replace`` creates again although it is up to date."""
 
     POOL = "pool"
     JOB = "job"
@@ -21,7 +21,7 @@ class Part(StrEnum):
 class PlanOptions:
     """``rerun``: run finished tasks again. ``replace``: create these parts again.
 
-    ``step`` is the id of the only step to carry out, with those it needs; empty for all.
+    ``step`` is the id of the only step to carry out, after the steps that it needs; empty for all.
     """
 
     rerun: bool = False
@@ -30,4 +30,4 @@ class PlanOptions:
 
 
 NO_OPTIONS = PlanOptions()
-"""Nothing beyond the spec."""
+"""The defaults: only the spec determines the plan."""

@@ -1,4 +1,4 @@
-"""What the outputs of tasks promise: blobs that are in storage when the tasks have succeeded."""
+"""The blobs that tasks must have written when they have succeeded, according to their outputs."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from batchspec.spec import Record, Spec
 
 _WILD = re.compile(r"[*?\[]")
 _UNKNOWN = re.compile(r"[$%]")
-"""Parts of a pattern that only the node can replace."""
+"""The start of a variable in a pattern, which only the node can expand."""
 
 
 @dataclass(frozen=True)
 class Promise:
-    """One output of one task: ``blob`` is a name, or a prefix for blobs that match ``pattern``.
+    """One output of one task: ``blob`` is a name, or a prefix of blobs that match ``pattern``.
 
-    ``stage`` and ``index`` (in ``outputFiles``) name the output in the spec. ``task`` is the id of
-    the task, ``work`` the digest of the work that writes the output, or has written it.
+    ``stage`` and ``index`` (in ``outputFiles``) identify the output in the spec. ``task`` is the id
+    of the task, ``work`` the digest of the work that writes or has written the output.
     """
 
     stage: str
@@ -43,36 +43,36 @@ class Promise:
 
     @cached_property
     def wild(self) -> bool:
-        """Whether any blob of the task that matches fulfils it."""
+        """Whether the pattern has a wildcard: any matching blob of the task fulfils the promise."""
         return _WILD.search(self.pattern) is not None
 
     @property
     def blob(self) -> str:
-        """The name of the blob; of a pattern, the prefix that comes before what matches."""
+        """The name of the blob; with a wildcard, the prefix of all matching blobs."""
         if self.wild:
             return f"{self.path}/" if self.path else ""
         return self.path or self.pattern.rpartition("/")[2]
 
     @property
     def tail(self) -> str:
-        """The part of the pattern that the name of a blob keeps, after the prefix."""
+        """The part of the pattern that matches the name of a blob after the prefix."""
         return _tail(self.pattern)
 
     @property
     def shown(self) -> str:
-        """The name of the blob; of a pattern, the pattern and the task."""
+        """The name of the blob; with a wildcard, the pattern and the task."""
         if not self.wild:
             return self.blob
         return f"{self.blob}{self.tail}" + (f" of {self.task}" if self.task else "")
 
     @property
     def group(self) -> int:
-        """Eight bytes that are equal for patterns that match the same blobs."""
+        """A number of eight bytes that is equal for patterns that match the same blobs."""
         return _pattern_key(self.container, self.blob, self.tail)
 
     @property
     def key(self) -> int:
-        """Eight bytes that are equal for outputs that the same blobs fulfil."""
+        """A number of eight bytes that is equal for outputs that the same blobs fulfil."""
         if self.wild:
             return _work_key(self.group, self.work)
         return _digest(self.container, self.blob)
@@ -82,9 +82,10 @@ class Promise:
 class Outputs:
     """The promises of all tasks of a run, as a stream.
 
-    ``since`` is when the first of these tasks was created; ``None``: the job was. A task of an
-    earlier job whose files are on the disk owes nothing to the containers ``results``, because
-    clean-up may have deleted them: ``downloaded`` are the digests of such work, as numbers.
+    ``since`` is the creation time of the first of these tasks; ``None`` means that of the job. A
+    task of an earlier job promises nothing in the containers ``results`` if its files are on the
+    disk, because clean-up may have deleted the blobs. ``downloaded`` are the digests of the work
+    that wrote these files, as numbers.
     """
 
     stages: tuple[StageTasks, ...] = ()
@@ -104,7 +105,7 @@ class Outputs:
 def outputs(
     spec: Spec, observed: Observed, stages: Iterable[StageTasks], since: datetime | None
 ) -> Outputs:
-    """The promises of all tasks of a run; ``since`` is when the first of them was created."""
+    """The promises of all tasks of a run; ``since`` is the creation time of the first task."""
     return Outputs(
         tuple(each for each in stages if each.stage.body.get("outputFiles")),
         since,
@@ -152,7 +153,7 @@ def _only_after_failure(file: Record) -> bool:
 
 
 def _tail(pattern: str) -> str:
-    """A pattern from its first component with a wildcard: the part that blob names keep."""
+    """A pattern from its first component with a wildcard on, which is part of blob names."""
     parts = [part for part in pattern.split("/") if part not in {"", "."}]
     while len(parts) > 1 and not _WILD.search(parts[0]):
         parts.pop(0)
@@ -203,8 +204,8 @@ class OutputIndex:
             head = tail[: _WILD.search(tail).start()]  # type: ignore[union-attr]
             patterns = self._heads.setdefault((promise.container, head), {})
             if tail not in patterns:
-                # ``**/`` is any folders, and ``*`` anything here: a blob too many is better than a
-                # warning.
+                # ``**/`` matches any folders, and ``*`` also matches ``/``: a blob that matches by
+                # mistake is better than a false warning.
                 patterns[tail] = re.compile(translate(tail.replace("**/", "*")))
                 self._lengths.setdefault(promise.container, set()).add(len(head))
 
@@ -248,7 +249,11 @@ class OutputIndex:
 
 @dataclass(slots=True)
 class MissingOutput:
-    """An output that is missing: the first one, for how many of its tasks, and the first names."""
+    """A missing output of the spec.
+
+    ``first`` is the first missing promise. ``tasks`` is the number of tasks that promise the
+    output, ``missing`` the number of tasks without it. ``names`` are the first missing blobs.
+    """
 
     first: Promise
     tasks: int = 0
@@ -257,11 +262,11 @@ class MissingOutput:
 
 
 _SHOWN = 3
-"""How many names of missing blobs are collected for each output."""
+"""The number of names of missing blobs that are collected for each output."""
 
 
 def collect_missing(promises: Iterable[Promise], index: OutputIndex) -> list[MissingOutput]:
-    """The outputs that some tasks lack, according to the index."""
+    """The outputs that are missing for some tasks, according to the index."""
     if index.complete:
         return []
     found: dict[tuple[str, int], MissingOutput] = {}
@@ -281,8 +286,9 @@ def missing_outputs(
 ) -> list[MissingOutput]:
     """The outputs of a finished run that are missing among the blobs that were listed.
 
-    ``works`` are the digests of the work of all its tasks. Containers that do not exist are not
-    compared, nor results of a task that were deleted in the account after their download.
+    ``works`` are the digests of the work of all its tasks. Two kinds of outputs are not compared:
+    those in containers that do not exist, and results that were downloaded and then deleted in the
+    account.
     """
     blobs = {
         container.id: observed.containers[key].blobs
@@ -318,9 +324,9 @@ def missing_outputs(
 class RequiredOutputs:
     """Which tasks have written their required outputs, according to the blobs in the account.
 
-    ``stages`` are all tasks of the spec with the indexes of their required outputs. A blob with
-    the digest of the work that wrote it counts if that is the work of the newest task of an item.
-    Containers that clean-up has deleted, or that are not of the spec, are not compared.
+    ``stages`` are all tasks of the spec with the indexes of their required outputs. A blob with a
+    stamp counts if the newest task of an item has that work. Containers that clean-up has deleted,
+    and containers that are not in the spec, are not compared.
     """
 
     stages: Mapping[str, tuple[frozenset[int], Stream[Task]]]

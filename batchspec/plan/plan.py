@@ -1,5 +1,5 @@
-"""The plan: ordered steps, what is kept, findings, the snapshot that it is based on, and when the
-service releases the nodes.
+"""The plan: ordered steps, kept resources, findings, the snapshot that it is based on, and the
+release of the nodes by the service.
 """
 
 from __future__ import annotations
@@ -38,20 +38,21 @@ if TYPE_CHECKING:
 
 @frozen
 class NodeRelease:
-    """What delays the release of nodes after the job.
+    """The delay of the release of nodes after the job.
 
-    A pool that scales keeps them for ``idle``, until the next evaluation of its formula, which is
-    every ``interval``. An auto pool ends with the job: both are 0.
+    A pool that scales keeps its nodes for ``idle``, and then until the next evaluation of its
+    formula; ``interval`` is the time between evaluations. For an auto pool, which ends with the
+    job, both are 0.
     """
 
     idle: timedelta = timedelta()
     interval: timedelta = timedelta()
 
     def expected(self, over: datetime, evaluated: datetime | None) -> datetime:
-        """When the nodes are expected to be released.
+        """The time at which the nodes are expected to be released.
 
-        ``over`` is the end of the work, ``evaluated`` when the formula was evaluated: the pool's
-        latest evaluation, ``None`` if that is not known.
+        ``over`` is the end of the work, ``evaluated`` the time of the latest evaluation of the
+        formula; ``None`` if it is not known.
         """
         due = over + self.idle
         if self.interval and evaluated is not None:
@@ -78,7 +79,7 @@ class Verb(StrEnum):
 
 
 class Gate(StrEnum):
-    """When a step may run, once the steps in its ``after`` are done."""
+    """When a step may run after the steps in its ``after`` are done."""
 
     FLOW = "flow"
     """Immediately."""
@@ -92,11 +93,12 @@ class Gate(StrEnum):
 
 @frozen
 class Step:
-    """One step. ``after`` are the ids of steps to wait for; ``items`` counts files, tasks or nodes.
+    """One step. ``after`` are the ids of the steps to wait for; ``items`` is the number of files,
+    tasks or nodes.
 
-    ``subject`` is the resource (``container input``, ``pool topn``), ``reason`` why the step is in
-    the plan. A step that keeps an existing resource has no ``action``. ``changes`` names what has
-    changed in the work of tasks that are submitted again, if it is known.
+    ``subject`` is the resource (``container input``, ``pool topn``), ``reason`` the reason why the
+    step is in the plan. A step that keeps an existing resource has no ``action``. ``changes`` are
+    the names of the changes in the work of tasks that are submitted again, if they are known.
     """
 
     id: str
@@ -111,14 +113,15 @@ class Step:
 
 
 def ids(steps: Iterable[Step]) -> tuple[str, ...]:
-    """The ids of the steps that do something."""
+    """The ids of the steps that have an action."""
     return tuple(step.id for step in steps if step.action is not None)
 
 
 class Fact(NamedTuple):
     """One fact of the snapshot that a plan is based on; ``parts`` are its properties or members.
 
-    Text after ``#`` is a digest, which is compared and not shown. A tuple can be part of a digest.
+    Text after ``#`` is a digest, which is compared but not shown. A fact is a tuple, so it can be
+    part of a digest.
     """
 
     value: str
@@ -127,15 +130,15 @@ class Fact(NamedTuple):
 
 @frozen
 class Plan:
-    """A whole plan. ``digest`` is the spec's, ``fingerprint`` that of the ``snapshot``.
+    """A whole plan. ``digest`` is that of the spec, ``fingerprint`` that of the ``snapshot``.
 
     ``snapshot`` are the facts that the plan is based on, by name. ``kept`` are the resources that
     do not change, each with its reason (verb ``keep``). A ``detached`` plan ends with the
-    submission, a ``scheduled`` one with the schedule, whose jobs follow later. ``stays`` are the
-    deletions that ``cleanup`` does not request: what they name is in the account after the run.
-    ``places`` are the positions of the keys of the spec by dotted path. ``estimate`` is what the
-    run costs, if the spec or the command asks for it; then ``release`` is what delays the
-    release of the nodes by the service, ``None`` if the service does not release them.
+    submission, a ``scheduled`` plan with the schedule, whose jobs start later. ``stays`` are the
+    deletions that ``cleanup`` does not request: their resources remain in the account after the
+    run. ``places`` are the positions of the keys of the spec by dotted path. ``estimate`` is the
+    cost of the run if the spec or the command requests it. ``release`` is then the delay of the
+    release of the nodes, ``None`` if the service does not release them.
     """
 
     account: AccountNames
@@ -163,7 +166,7 @@ class Plan:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many steps there are of each verb, kept ones included."""
+        """The number of steps of each verb, kept resources included."""
         counts: dict[str, int] = {}
         for step in (*self.steps, *self.kept):
             counts[step.verb] = counts.get(step.verb, 0) + 1

@@ -1,8 +1,8 @@
 """A saved plan: ``plan --out FILE`` writes it, and ``apply FILE`` runs it as shown or not at all.
 
-The file contains how the plan was made (spec, variables, options, account), the snapshot it is
-based on, and its steps with their reasons. It contains no request bodies and no secrets: ``apply``
-makes the plan again and runs it only if the snapshot is the same.
+The file contains the inputs of the plan (spec, variables, options, account), the snapshot that it
+is based on, and its steps with their reasons. It contains no request bodies and no secrets:
+``apply`` makes the plan again and runs it only if the snapshot is the same.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class SavedPlan:
     """A plan file: ``spec`` is the path of the spec, ``variables`` are the variables that are not
     secret.
 
-    ``secrets`` are the names of parameters whose values have to be given again.
-    ``snapshot`` is what the plan is based on; ``steps`` are its steps as text, for readers and to
-    report changes. ``max_cost`` is the bound that replaces that of the spec.
+    ``secrets`` are the names of parameters whose values must be given again. ``snapshot`` are the
+    facts that the plan is based on; ``steps`` are its steps as text, for readers and to report
+    changes. ``max_cost`` is the cost limit that replaces that of the spec.
     """
 
     spec: Path
@@ -55,7 +55,7 @@ def saved_plan(
     *,
     max_cost: str = "",
 ) -> SavedPlan:
-    """What of a plan goes to a file."""
+    """The contents of the file of a plan."""
     secret = tuple(name for name, value in spec.parameters.items() if isinstance(value, Secret))
     return SavedPlan(
         spec.path.absolute(),
@@ -89,8 +89,8 @@ def plan_file_text(plan: SavedPlan) -> str:
         "target": plan.target,
         "fingerprint": plan.fingerprint,
         "snapshot": {
-            name: {"is": ground.value, "parts": dict(ground.parts)}
-            for name, ground in plan.snapshot.items()
+            name: {"is": fact.value, "parts": dict(fact.parts)}
+            for name, fact in plan.snapshot.items()
         },
         "steps": dict(plan.steps),
     }
@@ -98,10 +98,10 @@ def plan_file_text(plan: SavedPlan) -> str:
 
 
 def read_plan_file(path: Path) -> SavedPlan | None:
-    """The plan of a file; ``None`` if the file is not a plan, but perhaps a spec.
+    """The plan of a file; ``None`` if the file is not a plan file.
 
     Raises:
-        SpecError: it is a plan file of an unknown version or form.
+        SpecError: the file is a plan file of an unknown version or form.
     """
     try:
         if not path.is_file():
@@ -154,7 +154,8 @@ def check_fresh(saved_plan: SavedPlan, plan: Plan, saved_file: Path = Path("FILE
     """Check that a new plan equals the saved one, which was read from ``saved_file``.
 
     Raises:
-        StalePlanError: it does not; with a diagnostic for each changed fact, and one for the steps.
+        StalePlanError: the plans differ; with a diagnostic for each changed fact, and one for the
+            steps.
     """
     if saved_plan.fingerprint != plan.fingerprint:
         steps = changed_steps(saved_plan.steps, _step_texts(plan), saved_file)
@@ -175,7 +176,7 @@ def _not_understood(path: Path, why: str) -> Diagnostic:
 
 _STEPS = "the steps"
 _MOST = 10
-"""Parts of one fact, and steps, that are reported."""
+"""The number of parts of one fact, and of steps, that are reported."""
 _ALL_DONE = "Everything is up to date: no step is left."
 
 
@@ -184,13 +185,13 @@ def changed_facts(saved: Mapping[str, Fact], now: Mapping[str, Fact]) -> Iterato
     for name in dict.fromkeys((*saved, *now)):
         before, after = saved.get(name, _ABSENT), now.get(name, _ABSENT)
         if before != after and name != _STEPS:
-            yield _stale(f"{name} changed since it was saved", _differences(before, after))
+            yield _stale(f"{name} changed since the plan was saved", _differences(before, after))
 
 
 def changed_steps(saved: Mapping[str, str], now: Mapping[str, str], saved_file: Path) -> Diagnostic:
     """A diagnostic for the changed steps; both arguments are texts of steps by id."""
     if not now:
-        return _stale("none of its steps is needed any longer", (), _ALL_DONE)
+        return _stale("its steps are no longer needed", (), _ALL_DONE)
     names = dict.fromkeys((*saved, *now))
     others = [name for name in names if saved.get(name) != now.get(name)]
     lines = (
@@ -198,9 +199,7 @@ def changed_steps(saved: Mapping[str, str], now: Mapping[str, str], saved_file: 
         f"  now:   {now.get(name, 'not needed')}"
         for name in others
     )
-    what = (
-        "its steps are no longer the same" if others else "its steps would have different effects"
-    )
+    what = "its steps have changed" if others else "its steps would have different effects"
     again = f"batchspec plan --out {shlex.quote(str(saved_file))}"
     return _stale(what, lines, f"Save the plan again: `{again}`")
 
@@ -216,7 +215,7 @@ def _stale(what: str, details: Iterable[str], fix: str = "") -> Diagnostic:
 
 
 def _differences(saved: Fact, now: Fact) -> Iterator[str]:
-    """The value, and each part, that is another."""
+    """The changes of the value and of each part."""
     if _without_digest(saved.value) != _without_digest(now.value):
         yield f"{_without_digest(saved.value)} -> {_without_digest(now.value)}"
     if not saved.parts or not now.parts:

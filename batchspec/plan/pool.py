@@ -1,8 +1,9 @@
-"""The pool: the body of Create Pool, what differs from an existing pool, and the steps for it and
-its number of nodes.
+"""The pool: the body of Create Pool, its differences from an existing pool, and the steps for the
+pool and its number of nodes.
 
-Digests in the metadata of the pool show whether the spec has changed; the properties show in what.
-A difference while the digests are equal is drift: another client changed the pool.
+Digests in the metadata of the pool show whether the spec has changed; the properties show what has
+changed. If properties differ although the digests are equal, another client changed the pool
+(drift).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from batchspec.spec import Pool, PoolKind, Record, ScaleRange, Spec, scale_range
 
 
 def pool_body(spec: Spec, observed: Observed, problems: Diagnostics) -> Record:
-    """The body of Create Pool; with a problem if the account does not have the image."""
+    """The body of Create Pool; adds an error to ``problems`` if the account lacks the image."""
     pool = spec.pool
     body = with_image(pool, observed, problems)
     start = body.get("startTask")
@@ -94,7 +95,7 @@ _DEFAULTS = Record(
     taskSchedulingPolicy=Record(nodeFillType="spread"),
     applicationPackageReferences=(),
 )
-"""The values in an update for properties that the spec omits. Others can only be set."""
+"""The values in an update for properties that the spec omits. An update cannot unset others."""
 _WITHIN: Mapping[str, Record] = {
     "startTask": Record(
         maxTaskRetryCount=0,
@@ -109,22 +110,23 @@ _WITHIN: Mapping[str, Record] = {
         licenseType=None,
     ),
 }
-"""Members that the service does not set, or sets to these values.
+"""The values of members that the spec omits.
 
-It returns all members of a start task, and sets others of a machine.
+The service returns all members of a start task. It sets members of a machine that are not listed
+here to its own values.
 """
 _UNSEEN = {
     START: (ChangeMethod.REBOOT, "its start task or its files have changed"),
     MACHINE: (ChangeMethod.EMPTY, "properties changed that the service does not return"),
 }
-"""Changes that only a digest shows: content of files, removed properties."""
+"""Changes that only a digest shows: the content of files, and removed properties."""
 
 
 @frozen
 class PoolChange:
-    """How a pool changes (``NOW``, ``REBOOT`` or ``REPLACE``), and why.
+    """The way in which a pool changes (``NOW``, ``REBOOT`` or ``REPLACE``), and the reason.
 
-    ``patch`` has the properties to update; it is empty for a pool to be replaced.
+    ``patch`` contains the properties to update; it is empty if the pool is replaced.
     """
 
     how: ChangeMethod
@@ -156,9 +158,9 @@ def pool_change(body: Record, facts: PoolFacts) -> PoolChange | None:
 def _change(
     body: Record, facts: PoolFacts, hows: set[ChangeMethod], reasons: list[str], *, lasting: bool
 ) -> PoolChange:
-    """How all changes can be made.
+    """The change of the pool that covers all differences.
 
-    ``lasting``: a property is to be removed that no update can remove.
+    ``lasting``: the spec no longer sets a property that an update cannot remove.
     """
     why, empty = abridged(reasons, 3, "; "), _is_empty(facts)
     if ChangeMethod.EMPTY in hows and not empty:
@@ -179,7 +181,7 @@ def _change(
 
 
 def _all_starting(facts: PoolFacts) -> bool:
-    """Whether every node runs its start task, or failed at it, so that no task runs.
+    """Whether the start task runs or has failed on every node, so that no task runs.
 
     The service refuses to restart a node whose start task runs; a failed node can be restarted.
     """
@@ -191,7 +193,7 @@ def _all_starting(facts: PoolFacts) -> bool:
 
 
 def drift(body: Record, facts: PoolFacts) -> tuple[Difference, ...]:
-    """What another client changed in a pool with the same digest."""
+    """The properties that another client changed in a pool with the same digest."""
     if facts.metadata.get(DIGEST) != metadata_of(body)[DIGEST]:
         return ()
     return (
@@ -203,7 +205,7 @@ def drift(body: Record, facts: PoolFacts) -> tuple[Difference, ...]:
 
 
 def _added(body: Record, facts: PoolFacts) -> Iterator[Difference]:
-    """Differences within properties of which the spec sets only some members."""
+    """Differences in members that the spec omits, in properties that it sets."""
     for key, defaults in _WITHIN.items():
         wanted, found = body.get(key), facts.properties.get(key)
         if not isinstance(wanted, Record) or not isinstance(found, Record):
@@ -218,7 +220,7 @@ def _added(body: Record, facts: PoolFacts) -> Iterator[Difference]:
 
 
 def _own_changes(body: Record, facts: PoolFacts) -> Iterator[Difference]:
-    """The metadata of batchspec that are the same in every plan."""
+    """Differences in the metadata of batchspec that are equal in every plan of a spec."""
     wanted = metadata_of(body)
     for name in (START, MACHINE):
         if facts.metadata.get(name) != wanted[name]:
@@ -226,7 +228,7 @@ def _own_changes(body: Record, facts: PoolFacts) -> Iterator[Difference]:
 
 
 def visible(body: Record, facts: PoolFacts) -> Iterator[Difference]:
-    """Every property except the size in which the pool differs from the body."""
+    """The properties in which the pool differs from the body, without its size."""
     yield from differences(without_size(body), facts.properties)
     wanted, there = own_metadata(metadata_of(body)), own_metadata(facts.metadata)
     for name in dict.fromkeys((*wanted, *there)):
@@ -254,10 +256,10 @@ def _stays(difference: Difference) -> bool:
 
 
 def _patched(body: Record, hows: Iterable[ChangeMethod]) -> Iterator[str]:
-    """The properties of an update: all of a class if one of it changes.
+    """The properties of an update: all properties with the same change method if one changes.
 
-    The metadata contain the digests of the properties, and until when the nodes can read their
-    files, which are signed at the same time.
+    The start task and the metadata are always included. The URLs of the start task are signed
+    again; the metadata contain their expiry and the digests of the properties.
     """
     for key, how in POOL.items():
         given = key in body or key in _DEFAULTS
@@ -323,7 +325,7 @@ def _own_pool(
 
 
 def _uploads(spec: Spec) -> tuple[str, ...]:
-    """The steps that upload what nodes need when they start."""
+    """The ids of the steps that upload the files and packages with which nodes start."""
     packages = (f"package:{name}" for name in spec.packages)
     return (*(f"upload:{key}" for key in spec.pool.start_containers), *packages)
 
@@ -368,7 +370,7 @@ _FORMULA = ("autoScaleFormula", "autoScaleEvaluationInterval")
 def size_steps(
     pool: Pool, facts: PoolFacts, body: Record, before: tuple[str, ...]
 ) -> Iterator[Step]:
-    """Changes of the number of nodes, of the autoscale formula, or from one to the other."""
+    """Changes of the number of nodes or the autoscale formula, or from one of them to the other."""
     subject, arm = f"pool {pool.id}", has_identity(facts)
     scales = facts.properties.get("enableAutoScale") is True
     if body.get("enableAutoScale") is True:
@@ -392,7 +394,7 @@ def size_steps(
     if scales or targets != existing_size(facts) or facts.shortfall:
         reason = f"{'autoscale' if scales else _sizes(existing_size(facts))} -> {_sizes(targets)}"
         if targets == existing_size(facts) and not scales:
-            # After a failed resize the service tries again only on request.
+            # After a failed resize, the service tries again only on request.
             reason = f"{facts.nodes} of {facts.target} nodes allocated: {facts.shortfall}"
         dedicated, spot = targets
         resize = ResizePool(pool.id, dedicated, spot, body.string("resizeTimeout"), arm)
@@ -406,25 +408,32 @@ def _next(pool: Pool, before: tuple[str, ...], what: str) -> str:
 
 
 def target_size(body: Record) -> tuple[int, int]:
-    """How many dedicated and Spot nodes a pool with this body is to have while it has tasks."""
+    """The target numbers of dedicated and Spot nodes of a pool with this body while it has tasks.
+
+    For a pool that scales, they are known only if its formula keeps all nodes until the work ends.
+    """
     if (found := held(body)) is not None:
         return found.most, found.most_spot
     return body.number("targetDedicatedNodes"), body.number("targetLowPriorityNodes")
 
 
 def existing_size(facts: PoolFacts) -> tuple[int, int]:
-    """How many dedicated and Spot nodes a pool is to have now."""
+    """The current target numbers of dedicated and Spot nodes of a pool."""
     return facts.target_dedicated, facts.target_spot
 
 
 def held(body: Record) -> ScaleRange | None:
-    """The nodes of a pool that ends with its work, which its formula holds until then."""
+    """The nodes of a pool whose formula keeps all of them until the work ends; otherwise ``None``.
+
+    It is the formula that batchspec writes for a pool of fixed size whose nodes the service
+    releases.
+    """
     found = scale_range(body.string("autoScaleFormula") or "")
     return found if found is not None and found.held else None
 
 
 def release(body: Record) -> str:
-    """How the service ends a pool with this body, if batchspec has chosen it."""
+    """The part of a reason about the release of nodes by :func:`held`; empty for other pools."""
     found = held(body)
     if found is None:
         return ""

@@ -1,8 +1,8 @@
 """The receipt of a download: ``results.jsonl`` next to the spec lists the results on this disk.
 
-The first line names the job, each other line is a file with its size and MD5. ``apply`` writes
-receipts, ``observe`` reads them and checks the files. Also here: the files of this disk that a run
-reads, and that results must not replace.
+The first line names the job; each other line is a file with its size and MD5. ``apply`` writes
+receipts; ``observe`` reads them and checks the files. This module also lists the files on this disk
+that a run reads, and that results must not replace.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ def receipt_path(spec_path: Path, name: str) -> Path:
 
 
 NAMED_FILES = 3
-"""How many files of an earlier version a note names."""
+"""The number of files of an earlier version that a note names."""
 
 
 def superseded_files(number: int, paths: Iterable[Path]) -> Iterator[str]:
-    """The note on results of an earlier version that are on this disk, if there are any.
+    """The note about results of an earlier version that are on this disk, if there are any.
 
-    ``paths`` are those of the first of these files, or more; only the first ones are read.
+    ``number`` is the number of these files, ``paths`` their paths, of which the first are read.
     """
     if not number:
         return
@@ -140,12 +140,12 @@ def receipt_entries(lines: Iterable[str], folder: Path) -> Iterator[DownloadedFi
 
 
 PROTECTED = frozenset({".git", ".batchspec"})
-"""Folders in which no result is written: a file there could run a program, or forge a receipt."""
+"""Folders to which no result is written: a file there could run a program, or forge a receipt."""
 
 
 @frozen
 class SourceFiles:
-    """The spec, its files of rows, and the files that it uploads: a stream of paths."""
+    """The paths of the spec, its files of rows, and the files that it uploads: a stream."""
 
     named: tuple[Path, ...]
     uploads: tuple[Stream[LocalFile], ...]

@@ -1,7 +1,7 @@
-"""The plan of a job schedule and the body of Create Job Schedule. The service creates its jobs.
+"""The plan of a job schedule, and the body of Create Job Schedule. The service creates the jobs.
 
-The plan waits for nothing, downloads nothing and deletes nothing, because jobs keep coming.
-Changes apply to jobs that start afterwards; a running job does not change.
+The plan has no steps that wait, download or clean up, because more jobs follow. Changes apply to
+jobs that start afterwards; a running job does not change.
 """
 
 from __future__ import annotations
@@ -62,17 +62,16 @@ from batchspec.plan.tasks import expand
 from batchspec.spec import PoolKind, Record, Spec
 
 JOB_MANAGER = "jobManagerTask"
-"""The property of a job."""
+"""The property of a job with its job manager task."""
 
 
 def job_manager_task(
     spec: Spec, observed: Observed, *, windows: bool, problems: Diagnostics
 ) -> Record | None:
-    """The job manager task of a schedule's jobs; ``None``, with an error, unless it is one task.
+    """The job manager task of a schedule's jobs; ``None``, with an error, if there is not one task.
 
-    It is ``job_manager_task`` of the spec, otherwise the task of its one stage. The job then ends
-    with its last task, not with the job manager task, which may add tasks; and the job manager task
-    shares its node as other tasks do.
+    It is ``job_manager_task`` of the spec, otherwise the task of its only stage. That task may add
+    tasks, so the job ends with its last task. It shares its node like other tasks.
     """
     given = spec.job.properties.get(JOB_MANAGER)
     if isinstance(given, Record):
@@ -83,7 +82,7 @@ def job_manager_task(
     if first is None or len(tasks) != 1:
         problems.extend(one_task(stage, len(tasks)))
         return None
-    # The schedule's digest covers the work; marks and stamps would only repeat every change of it.
+    # The schedule's digest covers the work, so marks and stamps are not needed to detect changes.
     return first.body.with_(
         displayName=stage.body.string("displayName"),
         outputFiles=unstamped(first.body.array("outputFiles")) or None,
@@ -95,8 +94,8 @@ def job_manager_task(
 def schedule_body(spec: Spec, observed: Observed, pool: Record, manager: Record) -> Record:
     """The body of Create Job Schedule; ``pool`` is the body of Create Pool.
 
-    A job ends when its tasks are completed, unless the spec sets ``onAllTasksComplete``: while a
-    job is active, the schedule does not create the next one.
+    Unless the spec sets ``onAllTasksComplete``, a job ends when its tasks are completed. A schedule
+    does not create the next job while a job is active.
     """
     jobs = properties(spec, observed, pool).with_(id=None, **{JOB_MANAGER: manager})
     if "onAllTasksComplete" not in jobs:
@@ -125,7 +124,7 @@ def _auto_pool(jobs: Record) -> tuple[Record, Record] | None:
 
 
 def _lasting(jobs: Record) -> Record:
-    """The jobs without what differs in every plan: provenance, and expiry of signed URLs."""
+    """The jobs without values that differ in every plan: provenance, and expiry of signed URLs."""
     if (found := _auto_pool(jobs)) is None:
         return jobs
     auto, pool = found
@@ -136,7 +135,7 @@ def _lasting(jobs: Record) -> Record:
 
 
 def _pool_digest(spec: Spec, jobs: Record) -> str:
-    """The digest of the pool with the lifetime of the schedule; empty if there is none."""
+    """The digest of the auto pool with the lifetime of the schedule; empty for other pools."""
     found = _auto_pool(jobs)
     if found is None or spec.pool.auto.get("poolLifetimeOption") != "jobschedule":
         return ""
@@ -155,14 +154,14 @@ _SHOWN = 3
 
 @frozen
 class ScheduleChange:
-    """Why a schedule changes. ``patch`` is the update; if empty, the schedule is replaced."""
+    """The reason why a schedule changes. ``patch`` is the update; empty if it is replaced."""
 
     reason: str
     patch: Record
 
 
 def schedule_change(body: Record, facts: ScheduleFacts) -> ScheduleChange | None:
-    """What changes the schedule to match the spec; ``None`` if it is up to date.
+    """The change that brings the schedule up to date with the spec; ``None`` if it is.
 
     ``body`` is the body of Create Job Schedule. An update always contains the job specification, so
     that its URLs are signed until the end of the new schedule.
@@ -184,7 +183,7 @@ def schedule_change(body: Record, facts: ScheduleFacts) -> ScheduleChange | None
 
 
 def for_the_next(body: Record, facts: ScheduleFacts) -> str:
-    """What only a new schedule would have, as text; empty if nothing."""
+    """The properties that only a new schedule would have, as text; empty if there are none."""
     fixed = [key for key, how in SCHEDULE.items() if how is ChangeMethod.NEXT]
     wanted, there = ({key: value.get(key) for key in fixed} for value in (body, facts.properties))
     found = (Difference(key, wanted[key], there[key]) for key in fixed)
@@ -196,14 +195,14 @@ def for_the_next(body: Record, facts: ScheduleFacts) -> str:
 
 
 def drift(body: Record, facts: ScheduleFacts) -> tuple[Difference, ...]:
-    """What another client changed in a schedule with the same digest."""
+    """The properties that another client changed in a schedule with the same digest."""
     keys = ("schedule", _JOBS)
     wanted = Record({key: body[key] for key in keys})
     return tuple(d for d in differences(wanted, facts.properties) if _counts(d))
 
 
 def _changes(body: Record, facts: ScheduleFacts) -> Iterator[Difference]:
-    """Every property in which the schedule differs from the body."""
+    """The properties in which the schedule differs from the body."""
     times, there = body.record("schedule"), facts.properties.record("schedule")
     yield from differences(times, there, "schedule.")
     yield from (Difference(f"schedule.{k}", None, v) for k, v in there.items() if k not in times)
@@ -219,7 +218,7 @@ def _changes(body: Record, facts: ScheduleFacts) -> Iterator[Difference]:
 
 
 def _counts(difference: Difference) -> bool:
-    """Whether a difference is relevant: metadata of an auto pool contain an expiry that differs."""
+    """Whether a difference is relevant: an expiry in the metadata of an auto pool is not."""
     return "metadata" not in difference.path
 
 
@@ -266,8 +265,8 @@ def build_schedule(
     if step.action is not None or not _ended(observed.schedule):
         before = _resource_steps(spec, observed, pool, problems, options)
         if step.action is None:
-            # The schedule's URLs were signed for all of it when it was created. For a schedule with
-            # a single job, the computed end moves with the time of the plan.
+            # The URLs of the schedule were signed until its end when it was created. For a schedule
+            # with a single job, the computed end moves with the time of the plan.
             before = [other for other in before if not other.id.endswith(":sign")]
         # The body of the schedule contains an auto pool.
         own_pool = (pool,) if spec.pool.kind is PoolKind.OWN else ()
@@ -342,7 +341,7 @@ def _schedule_step(
 
 
 def _why_new(facts: ScheduleFacts | None, options: PlanOptions) -> str:
-    """Why a schedule is replaced whatever its properties are; empty if it is not."""
+    """The reason to replace a schedule regardless of its properties; empty if there is none."""
     if facts is not None and facts.state == "deleting":
         return "the existing schedule is being deleted"
     if Part.JOB in options.replace:
@@ -355,7 +354,7 @@ def _ended(facts: ScheduleFacts | None) -> bool:
 
 
 def _check_new(spec: Spec, observed: Observed, problems: Diagnostics) -> None:
-    """Whether the schedule will create a job, and its id is free."""
+    """Add errors if the schedule would create no job, or if a job has its id."""
     problems.extend(schedule_over(spec, observed))
     problems.extend(job_exists(spec, observed.jobs))
 

@@ -1,9 +1,9 @@
-"""What happens to each task of a stage, decided by the newest task created for its item.
+"""The tasks of a stage, classified by the newest task in the account for the same item.
 
-One pass counts the tasks; the streams of tasks to submit, to retry and to wait for decide again for
-each task, so that no list of tasks is kept in memory. A job of a spec with several stages records
-for each stage how many tasks the run has and how many of them succeeded in earlier jobs. With that,
-one list of the newest job gives the numbers of the whole run.
+One pass counts the tasks. The streams of tasks to submit, to retry and to wait for classify each
+task again, so no list of tasks is kept in memory. A job of a spec with several stages records for
+each stage the number of tasks of the run, and how many of them succeeded in earlier jobs. With
+these numbers, one list of the newest job's tasks gives the counts of the whole run.
 """
 
 from __future__ import annotations
@@ -26,20 +26,26 @@ from batchspec.spec import Spec, Stage
 
 @frozen
 class StageTasks:
-    """A stage's tasks: how many there are, are done, are in progress; those to submit or retry.
+    """The tasks of a stage: numbers of tasks, and streams of tasks to submit and to retry.
 
-    ``here`` are the ids of those that are in the job, or will be: what others may wait for.
-    ``elsewhere`` are the ids of those that are done in an earlier job.
-    ``before`` of those that are done are in an earlier job. ``again`` of those to submit were in
-    an earlier job and did not succeed there, ``changed`` have other work than the newest task of
-    their item. ``left`` are not done, and are not to be done now: a selection leaves them out.
-    ``other`` of those done or in progress are of an earlier version. ``lost`` of those to submit
-    succeeded before, and what they wrote is needed and gone. ``superseded`` tasks
-    in the job are of an earlier version, have succeeded, and stay. ``absent`` of those left are not
-    in the job, and ``failed_before`` of these failed in an earlier one. ``changes`` names the first
-    of ``changes_total`` things that have changed in the work of changed tasks. ``tasks`` are all of
-    them, those that are kept with the work that they had; ``is_before`` says which of these are
-    done in an earlier job.
+    ``total`` is the number of all tasks. Each task is in one of five groups:
+
+    - ``done``: it has succeeded. ``before`` of them are in an earlier job.
+    - ``in_progress``: it waits or runs in the job.
+    - ``submit``: it is added to the job. ``again`` of them did not succeed in an earlier job or
+      need a task that runs again, ``changed`` have other work than the newest task of their item,
+      and ``lost`` succeeded, but their outputs are needed and no longer exist.
+    - ``retry``: it failed in the job.
+    - ``left``: it is not done, and the user's selection excludes it. ``absent`` of them are not in
+      the job; ``failed_before`` of these failed in an earlier job.
+
+    ``other`` of the tasks that are done or in progress are of an earlier version. ``superseded`` is
+    the number of tasks of an earlier version that have succeeded and remain in the job. ``here``
+    are the ids of tasks that are or will be in the job, so that other tasks can wait for them;
+    ``elsewhere`` are the ids of tasks that are done in an earlier job. ``changes`` are the first of
+    ``changes_total`` names of changes in the work of changed tasks. ``tasks`` are all tasks; a kept
+    task has the work with which it ran. ``is_before`` returns whether such a task is done in an
+    earlier job.
     """
 
     stage: Stage
@@ -66,7 +72,7 @@ class StageTasks:
 
 
 class _Class(Enum):
-    """What happens to a task."""
+    """The class of a task, which decides what the plan does with it."""
 
     NEW = auto()
     AGAIN = auto()
@@ -74,16 +80,16 @@ class _Class(Enum):
     CHANGED = auto()
     """The newest task of its item has other work."""
     LOST = auto()
-    """It succeeded, and what it wrote is needed and gone."""
+    """It succeeded, but its outputs are needed and no longer exist."""
     RETRY = auto()
     """It failed in the open job."""
     IN_PROGRESS = auto()
     DONE_HERE = auto()
     DONE_BEFORE = auto()
     LEFT_HERE = auto()
-    """It failed in the open job, and was not selected."""
+    """It failed in the open job and was not selected."""
     LEFT_OUT = auto()
-    """It is missing or failed in an earlier job, and was not selected."""
+    """It does not exist or failed in an earlier job, and was not selected."""
 
 
 _SUBMIT = frozenset({_Class.NEW, _Class.AGAIN, _Class.CHANGED, _Class.LOST})
@@ -96,10 +102,10 @@ _KEPT = _DONE | {_Class.IN_PROGRESS}
 
 @frozen
 class _Classified:
-    """The class of a task: ``facts`` are of the newest task of its item, if one counts.
+    """The class of a task. ``facts`` are those of the newest task of its item that counts, if any.
 
-    ``clash`` is the state of a task in the open job that has its id and makes way for it. With
-    ``other`` the newest task is of an earlier version.
+    ``clash`` is the state of a task in the open job with the same id, which is deleted first; empty
+    if there is none. ``other``: the newest task is of an earlier version.
     """
 
     kind: _Class
@@ -110,12 +116,12 @@ class _Classified:
 
 @frozen
 class TaskClassifier:
-    """Decides what happens to the tasks of a stage by their facts.
+    """Classifies the tasks of a stage by their facts.
 
-    ``by_id``: ids are derived from the work. ``others`` keeps what an earlier version of the
-    program has done with the same item. ``rerun``: tasks run that the stage needs, ``blocked``
-    that some of them are left out, ``complete`` that all of them are done. ``is_lost`` answers
-    whether what a task has written, as one of that work in that job, is needed and gone.
+    ``by_id``: ids are derived from the work. ``others``: tasks that an earlier version of the
+    program ran for the same item are kept. Of the tasks that the stage needs, ``rerun`` means that
+    some run, ``blocked`` that some are left out, and ``complete`` that all are done. ``is_lost``
+    returns for a task, its work and its job whether its outputs are needed and no longer exist.
     """
 
     index: TaskIndex
@@ -140,7 +146,7 @@ class TaskClassifier:
         needed: Iterable[Survey],
         is_lost: Callable[[Task, str, str], bool],
     ) -> TaskClassifier:
-        """The classifier of a stage; ``needed`` are the surveys of those that it needs."""
+        """The classifier of a stage; ``needed`` are the surveys of the stages that it needs."""
         works = [survey.work for survey in needed]
         return cls(
             index,
@@ -155,11 +161,11 @@ class TaskClassifier:
         )
 
     def place(self, task: Task) -> _Classified:
-        """What happens to a task."""
+        """The class of a task."""
         versions = self.index.versions(task.id, task.marks.item)
         for job, facts in versions:
             same = self._is_same(task, facts)
-            # What never started has written nothing, and counts for nothing once it has ended.
+            # A task of other work that ended without a start has written nothing, and is ignored.
             if same or facts.started or facts.succeeded is None:
                 kind, other = self._kind(task, facts, job, same=same)
                 break
@@ -201,7 +207,7 @@ class TaskClassifier:
         return (_Class.RETRY if here else _Class.AGAIN), False
 
     def _succeeded(self, task: Task, facts: TaskFacts, job: str) -> _Class:
-        """What happens to a task that has succeeded: it is done, unless an output is missing."""
+        """The class of a succeeded task: done, unless outputs or a needed task are missing."""
         if self.rerun:
             return _Class.AGAIN
         if self.is_lost(task, facts.marks.work or task.marks.work, job):
@@ -209,7 +215,7 @@ class TaskClassifier:
         return _Class.DONE_HERE if job == self.open_job else _Class.DONE_BEFORE
 
     def _picks(self, facts: TaskFacts | None, job: str | None) -> bool:
-        """Whether a task that is not done is to be done now."""
+        """Whether a task that is not done runs now."""
         if self.only is None:
             return True
         if self.blocked:
@@ -218,13 +224,13 @@ class TaskClassifier:
 
 
 def _same_item(task: Task, facts: TaskFacts) -> bool:
-    """Whether a task was created for the same item with the same content."""
+    """Whether a task was created for the same item with the same content of its files."""
     mine, theirs = task.marks, facts.marks
     return mine.item == theirs.item != "" and mine.content == theirs.content
 
 
 _NAMED_INPUTS = 20
-"""How many changed inputs of a stage are named."""
+"""The number of changed inputs of a stage that are named."""
 
 
 def _has_other_content(task: Task, facts: TaskFacts) -> bool:
@@ -251,8 +257,10 @@ def state_of(facts: TaskFacts) -> str:
 class Survey:
     """The result of one pass over a stage's tasks.
 
-    ``states`` are of the tasks in the open job that stay, ``clashes`` of those in it that make way
-    for one of the same id. ``since`` is when the first of the kept ones was created.
+    ``states`` counts the tasks in the open job that remain, ``clashes`` those that a new task of
+    the same id replaces, both by state. ``since`` is the creation time of the first kept task.
+    ``superseded`` and ``superseded_failed`` count changed tasks whose earlier version with the same
+    files succeeded or failed.
     """
 
     work: StageTasks
@@ -265,7 +273,7 @@ class Survey:
     superseded_failed: int = 0
 
     def kept_here(self) -> Iterator[str]:
-        """The ids of the tasks in the open job that stay."""
+        """The ids of the tasks in the open job that remain."""
         if self.classifier is not None:
             for task in self.tasks:
                 place = self.classifier.place(task)
@@ -281,6 +289,7 @@ class Survey:
 
 
 def survey(stage: Stage, tasks: Stream[Task], classifier: TaskClassifier | None) -> Survey:
+    """Classify all tasks of a stage; without a classifier, all tasks are new."""
     total = len(tasks)
     if classifier is None:
         ids = FilterMapped(tasks, lambda task: task.id, total)
@@ -344,7 +353,7 @@ def survey(stage: Stage, tasks: Stream[Task], classifier: TaskClassifier | None)
 
 
 def _picked(classifier: TaskClassifier, kinds: frozenset[_Class]) -> Callable[[Task], Task | None]:
-    """A function that selects tasks of these kinds; one in the job has its id in the job."""
+    """A function that selects tasks of these classes; a task in the job gets its id there."""
 
     def pick(task: Task) -> Task | None:
         place = classifier.place(task)
@@ -358,7 +367,7 @@ def _picked(classifier: TaskClassifier, kinds: frozenset[_Class]) -> Callable[[T
 
 
 def _with_kept_work(classifier: TaskClassifier) -> Callable[[Task], Task]:
-    """A function that gives a task that is kept the work that it had."""
+    """A function that sets the work of a kept task to the work with which it ran."""
 
     def kept(task: Task) -> Task:
         place = classifier.place(task)
@@ -391,9 +400,9 @@ def _ids_here(classifier: TaskClassifier) -> Callable[[Task], str | None]:
 class StageTotals:
     """The numbers of a stage in the plan.
 
-    ``total`` is how many tasks the stage has, ``kept`` how many of them succeeded in earlier jobs.
-    ``superseded`` tasks in the job are of an earlier version of the spec, have succeeded, and are
-    not counted. ``failed`` tasks failed in earlier jobs and are not in this one.
+    ``total`` is the number of tasks of the stage; ``kept`` of them succeeded in earlier jobs.
+    ``superseded`` is the number of tasks in the job that succeeded in an earlier version of the
+    spec, and are not counted. ``failed`` tasks failed in earlier jobs and are not in this job.
     """
 
     stage: str
@@ -405,9 +414,9 @@ class StageTotals:
 
 @frozen
 class StageCounts:
-    """The tasks of a stage over all jobs of the run.
+    """The numbers of tasks of a stage in all jobs of the run.
 
-    ``total`` may be more than the others together: tasks that are not submitted (yet).
+    ``total`` includes tasks that are not submitted, so it can exceed the sum of the others.
     """
 
     total: int
@@ -427,15 +436,16 @@ def stage_totals(stages: Iterable[StageTasks]) -> tuple[StageTotals, ...]:
 
 
 def recorded(totals: Iterable[StageTotals]) -> str:
-    """The text that a job records; empty without stages."""
+    """The text of the totals in the metadata of a job; empty without stages."""
     found = {each.stage: astuple(each)[1:] for each in totals}
     return json.dumps(found, separators=(",", ":")) if found else ""
 
 
 def read_recorded(job: JobFacts, spec: Spec) -> tuple[StageTotals, ...]:
-    """What a job records of the stages of a spec that has several, zeros if it records nothing.
+    """The totals in the metadata of a job, zeros if there are none; empty for a single stage.
 
-    The tasks of a schedule's jobs are submitted by their job manager task and carry no stage.
+    They are also empty for a schedule: the tasks in its jobs have no stage in their marks, because
+    the service or the job manager task creates them.
     """
     if len(spec.stages) < 2 or spec.job.schedule is not None:
         return ()
@@ -460,7 +470,7 @@ def _is_numbers(member: object) -> bool:
 async def count_stages(
     totals: Iterable[StageTotals], tasks: AsyncIterable[TaskFacts]
 ) -> dict[str, StageCounts]:
-    """The numbers of each stage, with one pass over the tasks of the run's newest job."""
+    """The numbers of each stage, from one pass over the tasks of the run's newest job."""
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     async for task in tasks:
         found[task.marks.stage][state_of(task)] += 1

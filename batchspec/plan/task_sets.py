@@ -1,8 +1,8 @@
-"""Which tasks are still to be done, and in which job: with this, the same command resumes a run.
+"""The tasks that a run still has to do, and their job. With them, the same command resumes a run.
 
-Of all tasks of an item, the newest decides. If its work is that of the current spec, it is done if
-it succeeded, in progress while it waits or runs in the open job, and retried there if it failed.
-All others are submitted: to the open job, or to a new one if the last job has ended, since a job
+The newest task of each item counts. If its work is that of the current spec, it is done if it
+succeeded, in progress while it waits or runs in the open job, and retried there if it failed. All
+other tasks are submitted to the open job, or to a new job if the last job has ended, because a job
 that has ended accepts no tasks. Other tasks in the open job are of an earlier version of the spec,
 and are ended first.
 """
@@ -46,7 +46,7 @@ _LONGEST_BASE = 60
 
 @frozen
 class ReplacedJob:
-    """An open job that another one replaces, and the reason."""
+    """An open job that a new job replaces, and the reason."""
 
     job: JobFacts
     reason: str
@@ -56,9 +56,10 @@ class ReplacedJob:
 class EarlierTasks:
     """Tasks of an earlier version of the spec that are ended before others are submitted.
 
-    ``job`` contains ``running`` and ``waiting`` ones, and ``ended`` ones whose ids are needed. With
-    ``whole`` the job is ended with everything in it; otherwise what is not in ``keep`` (ids) is
-    deleted from it, of those that succeeded the ones in ``replaced``.
+    In ``job``, ``running`` of them run, ``waiting`` wait, and ``ended`` have ended and are deleted,
+    because they failed or their ids are needed. With ``whole``, the job is ended with all its
+    tasks. Otherwise tasks are deleted if their ids are not in ``keep``; tasks that succeeded, only
+    if their ids are in ``replaced``.
     """
 
     job: JobFacts
@@ -71,24 +72,24 @@ class EarlierTasks:
 
     @property
     def total(self) -> int:
-        """How many tasks are ended or deleted."""
+        """The number of tasks that are ended or deleted."""
         return self.running + self.waiting + self.ended
 
 
 @frozen
 class TaskSets:
-    """All tasks to be done. ``job`` is the job's id, ``open_job`` its facts if it exists.
+    """The tasks of a run. ``job`` is the id of the job, ``open_job`` its facts if it exists.
 
     ``whole``: the job contains every task of the run; otherwise earlier jobs contain the rest.
-    ``ends`` is the job that it replaces, ``earlier`` what is ended first. ``finished_earlier``
-    tasks of an earlier version have succeeded and stay in the open job.
-    ``since`` is when the first of the tasks that are kept was created; ``None`` if none is.
-    ``ended`` is when the last of the earlier jobs ended. ``keeps`` is what the job records of the
-    stages that keep tasks of an earlier version of the spec
-    (:data:`~batchspec.plan.metadata.KEEPS`). ``superseded`` counts the changed tasks whose
-    earlier version ``(succeeded, failed)``. ``works`` are the digests of the work of all tasks of
-    the run, ``read`` the containers (keys) that tasks to be done read as a whole.
-    ``manager_pending``: the spec has no stages, and its job manager task has not succeeded yet.
+    ``ends`` is the job that the new job replaces, ``earlier`` the tasks that are ended first.
+    ``finished_earlier`` tasks of an earlier version have succeeded and remain in the open job.
+    ``since`` is the creation time of the first kept task; ``None`` if no task is kept. ``ended`` is
+    the time at which the last of the earlier jobs ended. ``keeps`` is the value of
+    :data:`~batchspec.plan.metadata.KEEPS` for stages that keep tasks of an earlier version of the
+    spec. ``superseded`` is the number of changed tasks whose earlier version succeeded, and of
+    those whose earlier version failed. ``works`` are the digests of the work of all tasks of the
+    run, ``read`` the containers (keys) that tasks to be done read as a whole. ``manager_pending``:
+    the spec has no stages, and its job manager task has not succeeded yet.
     """
 
     job: str
@@ -115,32 +116,32 @@ class TaskSets:
 
     @property
     def fresh(self) -> int:
-        """How many tasks are to be submitted."""
+        """The number of tasks to submit."""
         return sum(len(stage.submit) for stage in self.stages)
 
     @property
     def left(self) -> int:
-        """How many tasks are neither done nor to be done now."""
+        """The number of tasks that are not done and that the user's selection excludes."""
         return sum(stage.left for stage in self.stages)
 
     @property
     def absent(self) -> int:
-        """How many of those left are not in the job."""
+        """The number of left tasks that are not in the job."""
         return sum(stage.absent for stage in self.stages)
 
     @property
     def failed_before(self) -> int:
-        """How many of those left failed in an earlier job."""
+        """The number of left tasks that failed in an earlier job and are not in this job."""
         return sum(stage.failed_before for stage in self.stages)
 
     @property
     def lost(self) -> int:
-        """How many tasks run again because what they wrote is gone."""
+        """The number of tasks that run again because their outputs no longer exist."""
         return sum(stage.lost for stage in self.stages)
 
     @property
     def other(self) -> int:
-        """How many tasks are kept although an earlier version of the spec ran them."""
+        """The number of kept tasks that ran with an earlier version of the spec."""
         return sum(stage.other for stage in self.stages)
 
 
@@ -154,11 +155,11 @@ def build_task_sets(
     ends: ReplacedJob | None = None,
     read: frozenset[str] = frozenset(),
 ) -> TaskSets:
-    """The tasks that are left, or ``only`` these failed tasks and what depends on them.
+    """The tasks of a run, or with ``only`` these failed tasks and the tasks that depend on them.
 
-    ``again``: finished tasks run again. ``ends`` is an open job that accepts no more tasks; those
+    ``again``: finished tasks run again. ``ends`` is an open job to which no tasks are added; tasks
     in it that have not succeeded are submitted again. ``read`` are containers (keys) that tasks to
-    be done read as a whole: what was written there is needed.
+    be done read as a whole, so the outputs in them are needed.
     """
     open_job = None if again or ends is not None else newest_open(observed)
     known = None if again or observed.tasks is None or not len(observed.tasks) else observed.tasks
@@ -176,7 +177,7 @@ def build_task_sets(
 
     found = _surveys(spec, observed, classifier, windows=windows)
     if not (reads := _read(found)) <= read:
-        # What other tasks have written there is needed, and may be gone.
+        # The outputs of other tasks in these containers are needed, and may no longer exist.
         return build_task_sets(
             spec,
             observed,
@@ -230,7 +231,7 @@ def _task_sets(
     *,
     part: bool,
 ) -> TaskSets:
-    """The tasks that were found, and the job for them; ``part`` of them if a user selected some."""
+    """The tasks that were found, and their job. ``part``: the user selected some of them."""
     stages = tuple(_with_changes(spec, observed, each.work) for each in found)
     job = open_job.id if open_job is not None else _next_id(spec, observed.jobs)
     earlier_jobs = len(observed.jobs) > (open_job is not None)
@@ -251,21 +252,21 @@ def _task_sets(
 
 
 def _with_changes(spec: Spec, observed: Observed, work: StageTasks) -> StageTasks:
-    """The tasks of a stage with the names of what has changed since the newest job was applied."""
+    """The tasks of a stage with the names of the changes since the newest job was applied."""
     if not work.changed or not observed.jobs:
         return work
     names = changes_of_stage(spec, work.stage, observed, observed.jobs[-1].metadata)
-    # Files that all tasks of the stage read are named already, also those that are inputs of one.
+    # A file that all tasks read may also be the input of a single task; it is named once.
     inputs = tuple(name for name in work.changes if name not in names)
     total = len(names) + work.changes_total - (len(work.changes) - len(inputs))
     return replace(work, changes=(*names, *inputs), changes_total=total)
 
 
 def _is_manager_pending(spec: Spec, observed: Observed, *, again: bool) -> bool:
-    """Whether a job that consists of its job manager task, and of what that adds, is not done.
+    """Whether a job of a job manager task and the tasks that it adds is not done.
 
-    It is done when the newest job was created for this version of the spec, and all tasks in it
-    have succeeded.
+    It is done if the newest job was created for this version of the spec and has ended, and all
+    tasks in it have succeeded.
     """
     if not only_manager(spec):
         return False
@@ -287,10 +288,10 @@ def only_manager(spec: Spec) -> bool:
 def _losses(
     spec: Spec, observed: Observed, read: frozenset[str], *, windows: bool
 ) -> Callable[[Task, str, str], bool]:
-    """A function: whether what a task wrote is needed and gone; see :class:`TaskClassifier`.
+    """The function ``is_lost`` of :class:`TaskClassifier`: whether needed outputs no longer exist.
 
-    Results and required outputs are needed unless the receipt of that job, or of a later one,
-    records those of the task as complete on this disk.
+    Results and required outputs of a task are not needed if the receipt of its job, or of a later
+    job, lists them and they are complete on this disk.
     """
     results = frozenset(result.container for result in spec.results)
     written = Written(spec, observed.containers)
@@ -344,7 +345,7 @@ def _kept_definitions(observed: Observed) -> frozenset[str]:
 
 
 def _still_ending(spec: Spec, observed: Observed) -> EarlierTasks | None:
-    """The newest job, when it was ended and some of its tasks may still run."""
+    """The newest job, if it is terminating, because some of its tasks may still run."""
     newest = observed.jobs[-1] if observed.jobs else None
     if newest is None or newest.state != "terminating" or newest.metadata.get(SPEC) != spec.name:
         return None
@@ -355,7 +356,7 @@ def _still_ending(spec: Spec, observed: Observed) -> EarlierTasks | None:
 def _with_earlier(
     work: TaskSets, index: TaskIndex, found: tuple[Survey, ...], *, windows: bool
 ) -> TaskSets:
-    """The tasks with those of an earlier version in the open job."""
+    """The task sets with the tasks of an earlier version in the open job."""
     assert work.open_job is not None
     states = Counter(index.states(work.open_job.id))
     clashes: Counter[str] = Counter()
@@ -373,7 +374,7 @@ def _with_earlier(
     # A join for an id that is submitted again must not be the join of the earlier submission.
     crossed = any(each.clashes and each.work.stage.name in needed for each in found)
     failed = max(0, states["failed"])
-    # Of another client's task whose id is needed, no state is counted above.
+    # The states above do not count tasks of other clients, whose ids may be needed.
     unmarked = max(0, clashes.total() - max(0, states.total()))
     ended = failed + clashes["succeeded"] + unmarked
     stay = max(0, states["succeeded"] - clashes["succeeded"])
@@ -390,7 +391,7 @@ def _with_earlier(
 
 
 def _with_superseded(found: Survey, index: TaskIndex, job: str) -> StageTasks:
-    """The tasks of a stage with those of an earlier version that the open job keeps."""
+    """The tasks of a stage with the number of tasks of an earlier version that the job keeps."""
     succeeded = index.states(job, found.work.stage.name).get("succeeded", 0)
     stay = succeeded - found.states["succeeded"] - found.clashes["succeeded"]
     return replace(found.work, superseded=max(0, stay))
@@ -398,7 +399,7 @@ def _with_superseded(found: Survey, index: TaskIndex, job: str) -> StageTasks:
 
 @frozen
 class _Joins:
-    """The joins that the spec needs and that are in the job."""
+    """The tasks in the job that link stages (joins) and that the spec needs."""
 
     linked: Mapping[str, Stream[Task]]
     index: TaskIndex

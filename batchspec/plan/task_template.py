@@ -1,8 +1,8 @@
 """The bodies of a stage's tasks as one JSON text with a few strings for each task.
 
-Most tasks of a stage differ in some strings only. Their texts are made with one format instead of
-object by object, in a fifth of the time. Tasks for which that is not certain (a URL or a secret in
-the command, a file of their own, an error) are left to :class:`~batchspec.plan.tasks.TaskFactory`.
+Most tasks of a stage differ only in some strings. One format creates their texts in a fifth of the
+time that separate objects need. :class:`~batchspec.plan.tasks.TaskFactory` creates tasks that may
+differ in more: with a URL or a secret in the command, with separate files, or with an error.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ Scope: TypeAlias = Mapping[str, object]
 ID, COMMAND, NAME, WORK = (
     Template(name, Place("", 0, 0)) for name in ("id", "command", "name", "work")
 )
-"""Stand for the id, the command line, the display name and the digest of the work of a task."""
+"""The placeholders of the id, command line, display name and work digest of a task."""
 _GIVEN = (ID, COMMAND, NAME, WORK)
 _SIGNED = 470
-"""Characters of a signature, at most: of a user delegation SAS."""
+"""The largest number of characters of a signature (user delegation SAS)."""
 ITSELF = "\ue000task.id\ue000"
 """The placeholder of ``task.id`` until the id is known; from the private use area of Unicode."""
 
 
 @frozen
 class Draft:
-    """What a task has of its own, except for what follows from its id.
+    """The values in which a task differs from others, without those that follow from its id.
 
     ``own`` is the id that the spec sets. ``strings`` are the values of the templates of the body,
-    as JSON unless they are resolved at submission. ``shown`` is the display name, if the spec gives
+    as JSON unless they are resolved at submission. ``shown`` is the display name if the spec sets
     one.
     """
 
@@ -79,12 +79,13 @@ class TaskTemplate:
         names_task: bool,
         names_index: bool,
     ) -> None:
-        """Encode what tasks share.
+        """Encode the shared parts of the tasks.
 
         ``body`` is that of Create Task with the templates of the stage, and with :data:`ID`,
-        :data:`COMMAND`, :data:`NAME` and :data:`WORK`. ``covered`` is what of the stage's body the
-        digest of the work covers, if tasks differ in it. ``has_identity``: nodes access the account
-        with an identity. ``names_task`` and ``names_index``: templates may use these variables.
+        :data:`COMMAND`, :data:`NAME` and :data:`WORK`. ``covered`` is the part of the stage's body
+        that the digest of the work covers, if tasks differ in it. ``has_identity``: nodes access
+        the account with an identity. ``names_task`` and ``names_index``: templates may use the
+        variables ``task`` and ``index``.
         """
         self._stage = stage
         self._identity = identity
@@ -116,13 +117,13 @@ class TaskTemplate:
 
     @property
     def renames(self) -> bool:
-        """Whether more than the id follows from the digest of the work."""
+        """Whether strings other than the id follow from the digest of the work."""
         return self._names_task and self._stage.id is None
 
     def draft(self, index: int, item: Item, own: str | None) -> Draft | None:
-        """What the task of an item has of its own; ``own`` is the id that the spec sets.
+        """The draft of the task of an item; ``own`` is the id that the spec sets.
 
-        ``None`` if the task cannot be made with this template.
+        ``None`` if this template cannot create the task.
 
         Raises:
             SpecError: a template fails for the item.
@@ -142,7 +143,7 @@ class TaskTemplate:
         return Draft(own, command, strings, shown, work)
 
     def size(self, draft: Draft) -> int:
-        """At least as many bytes as the command and the strings of a task have in its body."""
+        """An upper bound of the bytes of the command and the strings of a task in its body."""
         strings = self._body.arguments(("", "", "", "", *draft.strings))
         return len(json_string(draft.command)) + sum(map(_size, strings))
 
@@ -199,7 +200,7 @@ class TaskTemplate:
 
 @frozen
 class _String:
-    """A template that is filled in for one task after another."""
+    """A template of the body that is filled in for each task."""
 
     template: Template
     bound: BoundTemplate | None
@@ -219,19 +220,19 @@ class _String:
 
 
 def _size(string: str | Text) -> int:
-    """At least as many bytes as a string has as JSON."""
+    """An upper bound of the bytes of a string as JSON."""
     if isinstance(string, str):
         return len(string)
     return len(json_string(string.shown)) + sum(_SIGNED for _ in string.urls())
 
 
 def _decides(pattern: str) -> bool:
-    """Whether an output with this pattern may be a log, or need a folder as its destination."""
+    """Whether other properties may depend on this pattern: it may be a log, or have wildcards."""
     return pattern.startswith("..") or "[" in pattern
 
 
 def has_template(stage: Stage, command: BoundCommand | None) -> bool:
-    """Whether the bodies of a stage's tasks differ in strings only, as far as is known."""
+    """Whether the bodies of a stage's tasks probably differ only in strings."""
     if command is not None and command.deferred:
         return False
     if "id" in stage.body or "commandLine" in stage.body:
@@ -244,7 +245,7 @@ def has_template(stage: Stage, command: BoundCommand | None) -> bool:
 
 
 def _is_renamed(file: Record) -> bool:
-    """Whether an output file may get another path or other headers than it has in the stage."""
+    """Whether the path or the headers of an output file may differ from those in the stage."""
     target = destination_of(file)
     headers = target.records("uploadHeaders") if target is not None else ()
     return literal_name(file.string("filePattern") or "") is not None or any(

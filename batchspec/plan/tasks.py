@@ -1,6 +1,6 @@
 """The tasks of a stage, created one by one on iteration, in the order of the items.
 
-Each iteration creates equal tasks; only what all tasks share is kept in memory.
+Every iteration creates equal tasks. Only the parts that all tasks share are kept in memory.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from batchspec.spec import (
 Scope: TypeAlias = Mapping[str, object]
 Fill: TypeAlias = Callable[[Scope], Value]
 _PARSED = 1024
-"""How many texts of a template are cached with their parsed values."""
+"""The number of texts of a template that are cached with their parsed values."""
 
 
 def filler(value: Value, *, windows: bool) -> Fill | None:
@@ -86,7 +86,7 @@ def filler(value: Value, *, windows: bool) -> Fill | None:
 def _evaluated(template: Template, shell: Quoting) -> Fill:
     if template.kind is None:
         return lambda scope: evaluate(template, scope, shell=shell)
-    # Numbers and choices are few, however many the tasks: each is read once.
+    # Tasks have few different numbers and choices: each is parsed once.
     read = lru_cache(maxsize=_PARSED)(partial(typed, kind=template.kind))
     return lambda scope: read(evaluate(template, scope, shell=shell))
 
@@ -104,18 +104,20 @@ def mentions(value: Value, word: str) -> bool:
 
 
 NAMED = 32_768
-"""Characters of all resource files of one task: the service takes no more of them ("Total size of
-resourceFiles cannot be more than 32768 characters", BatchExplorer#30)."""
+"""The largest number of characters of all resource files of one task ("Total size of resourceFiles
+cannot be more than 32768 characters", BatchExplorer#30)."""
 SIGNED = 470
-"""Characters of a resource file without its blob's name, at most: with a user delegation SAS."""
+"""The largest number of characters of a resource file without its blob's name (with a user
+delegation SAS)."""
 
 
 @frozen
 class Task:
     """One task: ``body`` is the body of Create Task without the ``dependsOn`` of the stage's needs.
 
-    ``inputs`` are the blobs that this spec uploads for it, as container key and blob name; they
-    must be uploaded before the task is submitted. ``index`` counts within the stage, from 0.
+    ``inputs`` are the blobs that this spec uploads for the task, as container key and blob name;
+    they must be uploaded before the task is submitted. ``index`` is the position in the stage,
+    from 0.
     """
 
     id: str
@@ -153,7 +155,7 @@ class Expansion:
         return len(self.items)
 
     def at(self, index: int) -> Task | None:
-        """The task of that index, found by iterating over the items before it."""
+        """The task with this index; iterates over the items before it."""
         found = next(islice(self.items, index, None), None)
         return None if found is None else self.maker.task(index, found)
 
@@ -185,7 +187,7 @@ class TaskFactory:
         self._identity = Identity(spec, stage, observed, indexed=indexed)
         if self._covered is None:
             self._identity.share(covered(stage.body))
-        # What a stage reads of those it needs follows from what they are.
+        # A stage may read the outputs of stages that it needs; these follow from their work.
         for needed in (other for other in spec.stages if other.name in stage.needs):
             self._identity.share(_all_work(expand(spec, needed, observed, windows=windows)))
         self._template = self._task_template() if has_template(stage, self._command) else None
@@ -213,7 +215,7 @@ class TaskFactory:
 
     @property
     def only_commands_differ(self) -> bool:
-        """Whether tasks have nothing of their own but the command, and what follows from it."""
+        """Whether tasks differ only in the command, and in values that follow from it."""
         return (
             self._command is not None
             and self._fill is None
@@ -225,8 +227,8 @@ class TaskFactory:
     def command_identity(self, index: int, item: Item) -> str | None:
         """The identity of the command of a task if :attr:`only_commands_differ`.
 
-        ``None`` if :meth:`task` has to create the task: it has files of its own, or its command
-        may be wrong.
+        ``None`` if :meth:`task` has to create the task, because it has separate files or its
+        command may have an error.
         """
         assert self._command is not None
         if item.sources and self._stage.resources is None:
@@ -239,9 +241,10 @@ class TaskFactory:
         return self._identity.work(identity, None, item.sources)
 
     def draft(self, index: int, item: Item) -> tuple[Draft, int] | None:
-        """What differs in the task of an item, if nothing else can be wrong in it, and its size.
+        """The draft of the task of an item, and its size.
 
-        ``None`` if :meth:`task` has to create the task.
+        ``None`` if :meth:`task` has to create the task, because it may have an error or differ in
+        more.
         """
         if self._template is None or self._template.renames or self._has_files(item):
             return None
@@ -265,7 +268,7 @@ class TaskFactory:
             ) from None
 
     def _from_template(self, index: int, item: Item) -> Task | None:
-        """The task of an item, made with the template of the stage, if that is possible."""
+        """The task of an item from the template of the stage; ``None`` if that is not possible."""
         if self._template is None or self._has_files(item):
             return None
         try:
@@ -283,7 +286,7 @@ class TaskFactory:
         return self._task(index, item).body
 
     def _has_files(self, item: Item) -> bool:
-        """Whether the files of an item are those of its task."""
+        """Whether the task of an item gets the files of the item."""
         return bool(item.sources) and self._stage.resources is None
 
     def _own_id(self, index: int, item: Item) -> str | None:
@@ -328,7 +331,7 @@ class TaskFactory:
         work: Value,
         files: tuple[Value, ...] = (),
     ) -> Record:
-        """The body of a task; ``files`` are those of its item."""
+        """The body of a task; ``files`` are the ResourceFiles of its item."""
         body = {"id": name, "commandLine": command, **filled, "displayName": shown}
         if outputs := filled.array("outputFiles"):
             body["outputFiles"] = stamped(self._placed(outputs), work)
@@ -337,12 +340,12 @@ class TaskFactory:
         return with_variables(authorized(Record(body), self._spec.storage_identity))
 
     def _placed(self, files: tuple[Value, ...]) -> tuple[Value, ...]:
-        """Output files whose names contain characters that are wildcards in a pattern.
+        """Output files, with a folder as destination if a name contains wildcard characters.
 
-        The pattern escapes them, which makes the path of its destination a folder.
+        A pattern escapes these characters. With a pattern, the path of the destination is a folder.
 
         Raises:
-            SpecError: such a file is renamed, which a pattern cannot express.
+            SpecError: the file is renamed, which a pattern cannot express.
         """
         if self._fill is None:
             return files
@@ -370,7 +373,7 @@ class TaskFactory:
         return file.with_(destination=Record(container=target.with_(path=folder or None)))
 
     def _files(self, item: Item) -> Iterator[Record]:
-        """The item's files: one by its name, several by their paths, so that all differ."""
+        """The item's files: a single file by its name, several files by their paths."""
         for source in item.sources:
             alone = "file" in item.variables
             path = source.blob.rpartition("/")[2] if alone else source.blob
@@ -387,9 +390,8 @@ def container_resources(
 ) -> tuple[Value, ...]:
     """A whole container as ResourceFiles, for a start task, a preparation task or a stage.
 
-    A few files that this spec uploads are listed one by one, each with a signature for that blob
-    only. If they need more than ``room`` characters, or are not known, the service lists the
-    container.
+    Files that this spec uploads are listed one by one, each with a signature for its blob only. If
+    they need more than ``room`` characters, or are not known, the service lists the container.
     """
     if container.upload and _have_room(facts.files, room):
         return tuple(
@@ -402,7 +404,7 @@ def container_resources(
 def with_resources(
     body: Record, spec: Spec, observed: Observed, containers: Sequence[str]
 ) -> Record:
-    """A start, preparation or release task with all of these containers (keys) among its files."""
+    """A start, preparation or release task with the files of these containers (keys)."""
     files = [*body.array("resourceFiles")]
     for key in containers:
         room = NAMED // len(containers)
@@ -413,7 +415,7 @@ def with_resources(
 def _have_room(files: Stream[LocalFile], room: int) -> bool:
     if len(files) * SIGNED > room:
         return False
-    # As the name of the blob, with its special characters encoded, and as the path.
+    # The name is in the URL, with special characters encoded, and in the path.
     mentions = sum(len(quote(file.blob)) + len(file.blob) for file in files)
     return len(files) * SIGNED + mentions <= room
 
@@ -424,7 +426,7 @@ def container_resource(container: str) -> Record:
 
 
 def _all_work(tasks: Expansion) -> str:
-    """A digest of the work of tasks. A generated id contains that of its task."""
+    """A digest of the work of tasks. A generated id contains the digest of the task's work."""
     hasher = hashlib.sha256()
     for task in tasks:
         hasher.update(task.id.encode() + b"\n")
@@ -439,7 +441,7 @@ def _own_id(template: Template, scope: Mapping[str, object]) -> str:
     if isinstance(name, str) and VALID.fullmatch(name):
         return name
     if isinstance(name, Text):
-        summary = "a task's id cannot hold a secret or a URL"
+        summary = "a task's id cannot contain a secret or a URL"
     elif len(name) > 64:
         summary = f"a task's id has at most 64 characters, and {name!r} has {len(name)}"
     else:
@@ -449,7 +451,7 @@ def _own_id(template: Template, scope: Mapping[str, object]) -> str:
 
 
 def _at_item(problem: Diagnostic, index: int, item: Item) -> Diagnostic:
-    """The diagnostic with the item that it is about, unless the stage has no ``for_each``."""
+    """The diagnostic with the item in its detail, unless the stage has no ``for_each``."""
     if not item.variables:
         return problem
     words = ", ".join(repr(word) for word in item.words[:4])

@@ -83,7 +83,7 @@ def test_a_run_without_quota_ends_soon_and_names_what_mends_it(inside: Inside) -
     said = " ".join(done.text.split())
     assert "got no nodes: AccountCoreQuotaReached" in said
     assert "The specified account has reached core quota" in said
-    assert "have the account's quota of dedicated cores raised" in said
+    assert "request a higher quota of dedicated cores" in said
 
 
 def test_a_bad_day_is_chosen_by_the_environment_and_shown(inside: Inside) -> None:

@@ -216,7 +216,7 @@ CHANGES: Mapping[str, tuple[Case, Case, str, str]] = {
 def test_changes_are_reported_with_both_values(name: str, tmp_path: Path) -> None:
     before, after, what, detail = CHANGES[name]
     problems = {problem.summary: problem for problem in findings_after(before, after, tmp_path)}
-    summary = f"the plan is stale: {what} changed since it was saved"
+    summary = f"the plan is stale: {what} changed since the plan was saved"
     assert summary in problems, list(problems)
     assert detail in problems[summary].detail
     assert all(problem.code == "plan-stale" for problem in problems.values())
@@ -326,7 +326,7 @@ def test_changed_steps_are_reported_once(tmp_path: Path) -> None:
     after = case(jobs=[{"id": "demo", "state": "completed"}])
     *snapshot, steps = findings_after(THERE, after, tmp_path)
     assert [problem.fix for problem in snapshot] == [""] * len(snapshot)
-    assert steps.summary == "the plan is stale: its steps are no longer the same"
+    assert steps.summary == "the plan is stale: its steps have changed"
     assert "  saved: not in the plan\n  now:   create job demo-r2" in steps.detail
 
 
@@ -339,5 +339,5 @@ def test_a_plan_that_was_applied_is_stale(tmp_path: Path) -> None:
     done = {"id": "demo", "state": "completed", "tasks": {"count": ["done"] * 3}}
     after = {"jobs": [done], "receipt": {"job": "demo", "files": 3, "missing": 0}}
     *_, steps = findings_after(THERE, after, tmp_path)
-    assert steps.summary == "the plan is stale: none of its steps is needed any longer"
+    assert steps.summary == "the plan is stale: its steps are no longer needed"
     assert steps.fix == "Everything is up to date: no step is left."
