@@ -1,7 +1,7 @@
-"""The scheduler: carries out the intent in the store.
+"""The engine: carries out the intent in the store.
 
-The loop is observe, decide, apply: ``observe`` reads the store, ``decide`` is pure, the decisions
-are written to the store in one transaction, and the runs that follow from them go to the agent.
+The loop is observe, decide, apply: ``observe`` reads the store, and ``decide`` is pure. The engine
+writes the decisions to the store in one transaction, and then passes the new runs to the agent.
 HTTP and the wire format of requests do not belong here; API and engine share only the store.
 """
 

@@ -1,7 +1,7 @@
 """Applies decisions: writes them to store and disk and yields requests for the executor.
 
-All decisions of a round are one transaction. The requests are carried out after it, so that no
-process runs that the store does not know. Nothing is decided here.
+All decisions of a round are one transaction. The executor carries out the requests after the
+transaction, so that each process belongs to a run in the store. This module makes no decisions.
 """
 
 from __future__ import annotations
@@ -85,21 +85,21 @@ _fault_log = logging.getLogger("batchspec.local.chaos")
 class NodeDirectories:
     """The directories of all nodes, in the folder ``data``.
 
-    Removal is a rename into ``trash``, which takes no time for any size and can be done in a
-    transaction of the store; the trash is emptied in the background. Whatever tasks did to their
-    directories, nothing outside of the data folder is touched, and no error is raised: what cannot
-    be removed stays and is logged.
+    To remove a directory, this class renames it into ``trash``. A rename takes no time for any size
+    and can be part of a transaction of the store; the trash is emptied in the background. Removal
+    never follows a link out of the data folder and raises no error: directories that cannot be
+    removed stay and are logged.
     """
 
     def __init__(self, data: Path, users: UserIds | None = None) -> None:
-        """``users`` are the ids of the users of tasks, if they run as separate users."""
+        """``users`` are the user ids of tasks, if tasks run as separate users."""
         self._data = data
         self._users = users
         self._trash = data / "trash"
         self._trash.mkdir(parents=True, exist_ok=True)
         self._numbers = itertools.count()
         self._emptying: asyncio.Task[None] | None = None
-        self._filled = True  # an earlier run may have filled it
+        self._filled = True  # possibly by an earlier run of the service
         self._closing = threading.Event()
 
     def make_node(self, pool_id: str, node_id: str) -> None:
@@ -114,8 +114,8 @@ class NodeDirectories:
                 ) as directory:
                     if self._users is not None and name == "shared":
                         self._users.shared_folders.take(directory)
-            except OSError as error:  # a task created something else there
-                _log.warning("cannot make %s: %s", root / name, error.strerror)
+            except OSError as error:  # a task created another file with this name
+                _log.warning("cannot create %s: %s", root / name, error.strerror)
 
     def root(self, node: Node) -> Path:
         """The root directory of a node."""
@@ -134,7 +134,7 @@ class NodeDirectories:
         self._discard(node_root(self._data, pool_id, node_id) / directory)
 
     def empty_trash(self) -> None:
-        """Start to delete the content of the trash, unless this is already in progress."""
+        """Start the deletion of the trash, unless a deletion is already in progress."""
         if self._filled and (self._emptying is None or self._emptying.done()):
             self._filled = False
             self._emptying = asyncio.create_task(
@@ -142,7 +142,7 @@ class NodeDirectories:
             )
 
     async def close(self) -> None:
-        """Stop deleting; the next run of the service deletes the rest of the trash."""
+        """Stop the deletion; the next run of the service deletes the rest of the trash."""
         self._closing.set()
         if self._emptying is not None:
             await self._emptying
@@ -156,7 +156,7 @@ class NodeDirectories:
             try:
                 self._move(path, target)
             except PermissionError:
-                # A task may have made a directory read-only; renaming a directory writes its "..".
+                # A task can make a directory read-only; the rename of a directory writes its "..".
                 for directory in (*reversed(path.relative_to(self._data).parents), path):
                     _make_writable(self._data / directory)
                 self._move(path, target)
@@ -166,7 +166,7 @@ class NodeDirectories:
             _log.warning("cannot remove %s: %s", path, error.strerror)
 
     def _move(self, path: Path, target: Path) -> None:
-        """Rename ``path`` without following a link that a task may have created above it."""
+        """Rename ``path`` without following links of tasks in its parent folders."""
         *above, name = path.relative_to(self._data).parts
         descriptor = os.open(self._data, _DIRECTORY & ~os.O_NOFOLLOW)
         try:
@@ -198,7 +198,7 @@ def _empty_trash(trash: Path, closing: threading.Event) -> None:
 
 
 def _retry_with_permission(function: Callable[..., Any], path: str, _: Any) -> None:
-    """Retry once with write permission: a task may have removed it from a directory."""
+    """Retry once with write permission, which a task can remove from a directory."""
     with suppress(FileNotFoundError):
         if function in (os.unlink, os.rmdir):
             _make_writable(Path(path).parent)
@@ -211,8 +211,8 @@ def _retry_with_permission(function: Callable[..., Any], path: str, _: Any) -> N
 class DecisionApplier:
     """Writes decisions to the store, and the states of nodes to their logs.
 
-    ``token`` makes 64 random hexadecimal digits for node ids. ``ssh`` are the servers of
-    nodes whose users sign in, ``pool_quota`` limits auto pools of scheduled jobs.
+    ``token`` returns 64 random hexadecimal digits for node ids. ``ssh`` are the SSH servers of
+    nodes. ``pool_quota`` limits auto pools of scheduled jobs.
     """
 
     def __init__(
@@ -236,9 +236,9 @@ class DecisionApplier:
         self._token = token
 
     def apply(self, decisions: Iterable[Decision], now: datetime) -> Iterator[ExecutorRequest]:
-        """Write each decision in turn and yield the requests that follow from it.
+        """Write each decision in order and yield the requests that follow from it.
 
-        Call this, and exhaust it, in one transaction.
+        Exhaust the iterator in one transaction.
         """
         for decision in decisions:
             if isinstance(decision, PoolDecision):
@@ -374,7 +374,7 @@ class DecisionApplier:
         )
 
     def _preempt(self, node: Node, now: datetime) -> None:
-        """Preempt a node, unless it got another intent since it was read."""
+        """Preempt a node, unless it has another intent now."""
         current = self._store.nodes.get(node.pool_id, node.id)
         if current is not None and current.intent is None:
             _fault_log.warning("preempt: node %s of pool %s", node.id, node.pool_id)
@@ -394,7 +394,7 @@ class DecisionApplier:
         self._directories.remove_node(node.pool_id, node.id)
 
     def _end_logins(self, node: Node, *, kept: bool) -> None:
-        """End the sessions on a node, and its SSH server unless it is ``kept``."""
+        """End the SSH sessions on a node, and its SSH server unless the server is ``kept``."""
         if self._ssh is not None:
             end = self._ssh.disconnect if kept else self._ssh.close
             end(node.pool_id, node.id)
@@ -417,7 +417,7 @@ class DecisionApplier:
         )
 
     def _reset_preparations(self, node: Node, *, fresh: bool) -> None:
-        """Reset the preparation tasks that must run again after ``node`` boots."""
+        """Reset the preparation tasks that must run again after a boot of ``node``."""
         for preparation in self._store.preparations.on_node(node):
             job = self._store.jobs.get(preparation.job_id)
             settings = {} if job is None else job.body.get("jobPreparationTask", {})

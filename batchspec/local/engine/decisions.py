@@ -25,7 +25,7 @@ from batchspec.local.model import (
 )
 
 EndMode = Literal["terminate", "requeue"]
-"""How a task on a node is ended: for good (``TaskEnded``), or to run again."""
+"""How the engine ends a task on a node: permanently (``TaskEnded``), or to run it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class CancelNodeRemoval:
 
 @dataclass(frozen=True, slots=True)
 class CompleteResize:
-    """The resize is over; ``errors`` are the ``resizeErrors``."""
+    """Complete a resize; ``errors`` are the ``resizeErrors``."""
 
     pool: Pool
     errors: tuple[Wire, ...] = ()
@@ -62,7 +62,7 @@ class CompleteResize:
 
 @dataclass(frozen=True, slots=True)
 class RecordSample:
-    """Record the metrics of a pool that scales; the next sample is due at ``following``."""
+    """Record the metrics of a pool with autoscale; the next sample is due at ``following``."""
 
     pool: Pool
     metrics: Mapping[str, float]
@@ -71,7 +71,7 @@ class RecordSample:
 
 @dataclass(frozen=True, slots=True)
 class RecordAutoscaleRun:
-    """The formula was evaluated, with this ``AutoScaleRun``; it is due again at ``following``."""
+    """Record the ``AutoScaleRun`` of an evaluation; the next one is due at ``following``."""
 
     pool: Pool
     run: Wire
@@ -90,14 +90,14 @@ class ResizePool:
 
 @dataclass(frozen=True, slots=True)
 class RemovePool:
-    """Remove a pool that is being deleted and has no node left."""
+    """Remove a pool in state ``deleting`` that has no nodes."""
 
     pool: Pool
 
 
 @dataclass(frozen=True, slots=True)
 class SetNodeState:
-    """Bring a node to a state; ``done`` clears its intent."""
+    """Change the state of a node; ``done`` clears its intent."""
 
     node: Node
     state: NodeState
@@ -120,7 +120,7 @@ class ReallocateNode:
 
 @dataclass(frozen=True, slots=True)
 class BootNode:
-    """Boot a node: create its directories; ``fresh`` deletes the old ones first (reimage)."""
+    """Boot a node: create its directories; ``fresh`` deletes existing ones first (reimage)."""
 
     node: Node
     fresh: bool = False
@@ -144,21 +144,21 @@ class RunStartTask:
 
 @dataclass(frozen=True, slots=True)
 class KillProcess:
-    """Kill a start, preparation or release task, or an installation, by the key of its run."""
+    """Kill a start, preparation or release task, or an installation, by its run key."""
 
     key: str
 
 
 @dataclass(frozen=True, slots=True)
 class RemoveNode:
-    """Remove a node on which nothing runs, with all its files."""
+    """Remove a node without runs, with all its files."""
 
     node: Node
 
 
 @dataclass(frozen=True, slots=True)
 class RequestTaskEnd:
-    """Request the end of a task that is on a node."""
+    """Request the end of a task on a node."""
 
     task: Task
     mode: EndMode
@@ -181,7 +181,7 @@ class EndPreparingTask:
 
 @dataclass(frozen=True, slots=True)
 class SetJobState:
-    """Bring a job to a state; ``reason`` is its ``terminateReason``."""
+    """Change the state of a job; ``reason`` is its ``terminateReason``."""
 
     job: Job
     state: JobState
@@ -190,7 +190,7 @@ class SetJobState:
 
 @dataclass(frozen=True, slots=True)
 class CreateScheduledJob:
-    """Create the job of a schedule that was due at ``due``; the next is due at ``following``."""
+    """Create the job of a schedule for ``due``; the next job is due at ``following``."""
 
     schedule: Schedule
     due: datetime
@@ -199,7 +199,7 @@ class CreateScheduledJob:
 
 @dataclass(frozen=True, slots=True)
 class SkipScheduledJob:
-    """Create no job for ``due``, because its start window has passed."""
+    """Skip the job of a schedule for ``due``, because its start window has passed."""
 
     schedule: Schedule
     due: datetime
@@ -208,7 +208,7 @@ class SkipScheduledJob:
 
 @dataclass(frozen=True, slots=True)
 class SetScheduleState:
-    """Bring a job schedule to a state."""
+    """Change the state of a job schedule."""
 
     schedule: Schedule
     state: ScheduleState
@@ -216,14 +216,14 @@ class SetScheduleState:
 
 @dataclass(frozen=True, slots=True)
 class RemoveSchedule:
-    """Remove a job schedule that is being deleted and has no job left."""
+    """Remove a job schedule in state ``deleting`` that has no jobs."""
 
     schedule: Schedule
 
 
 @dataclass(frozen=True, slots=True)
 class DeletePool:
-    """Delete an auto pool whose lifetime is over, if it still exists."""
+    """Delete an auto pool at the end of its lifetime, if it still exists."""
 
     pool_id: str
 
@@ -251,7 +251,7 @@ class DeleteExpiredFiles:
 
 @dataclass(frozen=True, slots=True)
 class RunTask:
-    """Run a task on a node; with ``waits``, only after the job's preparation task is done there.
+    """Run a task on a node; with ``waits``, only after the job preparation task on this node.
 
     ``others`` are the nodes of the subtasks.
     """
@@ -273,7 +273,7 @@ class RunPreparationTask:
 
 @dataclass(frozen=True, slots=True)
 class RunReleaseTask:
-    """Run the job's release task on a node on which its preparation task ran."""
+    """Run the job's release task on the node of ``preparation``."""
 
     job: Job
     preparation: Preparation
@@ -310,6 +310,6 @@ RunDecision = (
     | EndPreparingTask
     | RequestTaskEnd
 )
-"""Decisions about what runs on nodes; they may lead to requests to the executor."""
+"""Decisions about runs on nodes; they can lead to requests to the executor."""
 FileDecision = DeletePendingFiles | DeleteExpiredFiles
 Decision = PoolDecision | NodeDecision | JobDecision | ScheduleDecision | RunDecision | FileDecision

@@ -1,12 +1,12 @@
-"""The engine: a loop of observe, decide, apply; woken by changes of the store and by timers.
+"""The engine: a loop of observe, decide, apply. Changes of the store and timers start a round.
 
-At start no process runs: those of an earlier run of the service have ended (the host killed them,
-or ``kill_orphans`` did). So the engine requeues what the store shows as running, or ends it if that
-was requested, and restarts start tasks.
+At the start no process runs: the host or ``kill_orphans`` has killed the processes of an earlier
+run of the service. The engine requeues the tasks that the store shows as running, or ends them if
+their end was requested, and restarts start tasks.
 
-After a round has failed, each outcome and decision takes effect alone. A fault of one record, which
-is a bug of the service or a damaged value, then affects no other record. A task that cannot be
-started or recorded fails; everything else that fails is left as it is and tried again later.
+After a failed round, each outcome and decision takes effect separately. An error of one record (a
+bug of the service or a damaged value) then affects no other record. A task that cannot be started
+or recorded fails; other failed parts have no effect, and the engine tries them again later.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ from batchspec.local.store import Store, is_corrupt
 
 _TICK = timedelta(milliseconds=1)
 _RETRY = timedelta(seconds=5)
-"""Real time after which a part of a round that has failed is tried again."""
+"""Real time after which the engine tries a failed part of a round again."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """What one round has done; ``faulty`` if a part of it has failed."""
+    """The result of one round; ``faulty`` if a part of it has failed."""
 
     state: SchedulerState
     decisions: list[Decision]
@@ -86,10 +86,10 @@ class Engine:
         fuse: bool = False,
         token: Callable[[], str] = lambda: secrets.token_hex(32),
     ) -> None:
-        """``data`` is the folder of the nodes' directories; ``token`` makes ids for nodes.
+        """``data`` is the folder of the nodes' directories; ``token`` creates ids of nodes.
 
-        ``ssh`` are the servers of nodes whose users sign in, ``node_faults`` injected faults. With
-        ``fuse``, nodes mount containers as FUSE file systems where the machine can do so.
+        ``ssh`` are the SSH servers of nodes, ``node_faults`` the injected faults. With ``fuse``,
+        nodes mount containers as FUSE file systems if the machine supports FUSE.
         """
         self._store = store
         self._clock = clock or Clock()
@@ -129,7 +129,7 @@ class Engine:
         """Work until cancelled; then end all processes and return."""
         self._store.on_change(self._wake.set)
         try:
-            # First of all: no client may see that something of an earlier run is still running.
+            # Recover first, so that no client sees runs of an earlier run of the service.
             requests = self._recover_or_set_aside(self._clock.now())
             self._resources.resume(self._clock.now())
             await self._agent.start()
@@ -138,7 +138,7 @@ class Engine:
                 self._wake.clear()
                 self._round_or_retry(self._clock.now())
                 await self._wake.wait()
-                # Other ready tasks come first: more runs may have finished, and requests wait.
+                # Yield to other asyncio tasks first: more runs can finish, and requests wait.
                 await asyncio.sleep(0)
         finally:
             self._store.on_change(lambda: None)
@@ -152,7 +152,7 @@ class Engine:
             await self._directories.close()
 
     def _round_or_retry(self, now: datetime) -> None:
-        """One round, or none until later: what fails, also without faulty records, is tried again.
+        """Run one round; if it fails even without faulty records, repeat it later.
 
         Raises:
             sqlite3.DatabaseError: the database file is damaged.
@@ -178,11 +178,11 @@ class Engine:
         self._executor.forget(finished)
         self._submit(work.requests)
         self._upload_logs()
-        # The commit has set the event, but after most rounds nothing is left to do.
+        # The commit has set the event, but most rounds leave no work.
         if work.faulty or is_settled(work.state, work.decisions):
             self._wake.clear()
         if not self._wake.is_set():
-            # Idle: do what is not urgent.
+            # The engine is idle: do the work that is not urgent.
             self._directories.empty_trash()
             self._agent.logs.flush()
             moment = next_moment(self._store, work.state, now)
@@ -191,7 +191,7 @@ class Engine:
             self._set_timer(min(filter(None, moments), default=None), now)
 
     def _work(self, finished: list[FinishedRun], now: datetime) -> _Work:
-        """Record what has finished, and carry out all decisions, in one transaction."""
+        """Record finished runs and apply all decisions in one transaction."""
         with self._store.transaction():
             requests = list(self._recorder.record(finished, now))
             state = self._observe(now)
@@ -201,7 +201,7 @@ class Engine:
         return _Work(state, decisions, requests)
 
     def _work_in_parts(self, finished: list[FinishedRun], now: datetime) -> _Work:
-        """As :meth:`_work` after it has failed; without damaged records, and part by part."""
+        """As :meth:`_work`, without damaged records and in separate parts."""
         self._store.set_aside_damaged(now)
         with self._store.transaction():
             parts = RoundParts(self._store, self._recorder, self._applier, now)
@@ -243,7 +243,7 @@ class Engine:
             await self._agent.upload_log(upload)
         except (StorageError, OSError) as error:
             _log.warning("the log of node %s was not uploaded: %s", upload.node_id, error)
-        except Exception:  # noqa: BLE001  a bug must not leave the SAS of a request stored
+        except Exception:  # noqa: BLE001  a bug must not leave the SAS of a request in the store
             _log.exception("the log of node %s was not uploaded", upload.node_id)
         finally:
             del self._uploads[upload.seq]
@@ -262,7 +262,7 @@ class Engine:
         except Exception as error:
             if is_corrupt(error) or not self._store.set_aside_damaged(now):
                 raise
-            _log.exception("records of an earlier run of the service were damaged")
+            _log.exception("records of an earlier run of the service are damaged")
             return self._recover(now)
 
     def _recover(self, now: datetime) -> list[ExecutorRequest]:
@@ -286,14 +286,14 @@ class Engine:
 
 
 _COMMON = frozenset({"delays", "running", "remaining_quota", "preemption_times"})
-"""The fields of a state that are not lists of records."""
+"""The fields of a scheduler state that are not lists of records."""
 
 
 @dataclass(slots=True)
 class RoundParts:
-    """Carries out the parts of one round; used in a transaction.
+    """Carries out the parts of one round; use it in a transaction.
 
-    ``faulty`` is whether a part has failed, ``requests`` are those of all other parts.
+    ``faulty`` is true if a part has failed; ``requests`` are the requests of all other parts.
     """
 
     store: Store
@@ -313,7 +313,7 @@ class RoundParts:
                 self.attempt(partial(self.recorder.record, [failed], self.now))
 
     def decide(self, state: SchedulerState) -> list[Decision]:
-        """The decisions about all records except those about which nothing can be decided."""
+        """The decisions about all records except those for which :func:`decide` fails."""
         return decide(self._without_faulty(state), self.now)
 
     def apply(self, decisions: Iterable[Decision]) -> None:
@@ -325,11 +325,11 @@ class RoundParts:
                 self.attempt(partial(self._fail, decision.task))
 
     def attempt(self, part: Callable[[], Iterable[ExecutorRequest]]) -> bool:
-        """Carry out one part; if it fails, it has no effect.
+        """Carry out one part; a failed part has no effect.
 
         Raises:
-            Exception: the error of a part that has ended the whole transaction (a full disk), or
-                of a database file that is damaged.
+            Exception: the error has ended the whole transaction (a full disk), or the database file
+                is damaged.
         """
         try:
             with self.store.part():
@@ -349,7 +349,7 @@ class RoundParts:
         return ()
 
     def _without_faulty(self, state: SchedulerState) -> SchedulerState:
-        """The state without the records about which :func:`decide` fails."""
+        """The state without the records for which :func:`decide` fails."""
         lists = [one.name for one in fields(state) if one.name not in _COMMON]
         nothing: dict[str, Any] = dict.fromkeys(lists, ())
         empty = replace(state, **nothing)

@@ -1,11 +1,11 @@
-"""The environment variables of a task, as a Linux node sets them, and its application packages.
+"""The environment variables and application packages of a task, as on a Linux node.
 
-Source: the article "Azure Batch runtime environment variables". A task gets these, the settings of
-its job and its own, and nothing of the service's environment.
+Source: the article "Azure Batch runtime environment variables". A task gets these variables and the
+environment settings of its job and of itself, but no variable of the service.
 
-The names of a package's variables follow that article (all in lower case) and the article "Deploy
-applications to compute nodes" (periods, hyphens and number signs become underscores, the id keeps
-its case). They contradict each other, so both names are set.
+Two articles contradict each other about the variables of packages: in the article above, the names
+are in lower case; in "Deploy applications to compute nodes", periods, hyphens and number signs
+become underscores and the id keeps its case. Therefore both names are set.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PREFIX = "AZ_BATCH_APP_PACKAGE_"
 def referenced_packages(
     body: Wire, applications: Applications | None, root: Path
 ) -> tuple[Package, ...]:
-    """The packages that ``body``, of a pool or a task, references, on the node at ``root``."""
+    """The packages in the settings ``body`` of a pool or a task, on the node at ``root``."""
     return tuple(
         _package(reference, applications, root) for reference in body.get(PACKAGE_REFERENCES, ())
     )
@@ -49,7 +49,7 @@ def _package(reference: Wire, applications: Applications | None, root: Path) -> 
 
 
 def with_packages(node: Node, packages: Iterable[Package]) -> Wire:
-    """The detail of ``node`` after ``packages`` were installed on it."""
+    """The ``detail`` of ``node`` after the installation of ``packages``."""
     noted = [
         {"application": one.application, "version": one.version, "directory": str(one.target)}
         for one in packages
@@ -58,17 +58,17 @@ def with_packages(node: Node, packages: Iterable[Package]) -> Wire:
 
 
 def without_packages(node: Node) -> Wire:
-    """The detail of ``node`` when it boots: its packages must be checked again."""
+    """The ``detail`` of ``node`` at a boot, after which packages must be installed again."""
     return {name: value for name, value in node.detail.items() if name != "packages"}
 
 
 def has_packages(node: Node, pool: Wire) -> bool:
-    """Whether nothing has to be installed or mounted on ``node`` for a pool with this body."""
+    """Whether ``node`` has all packages and file systems of a pool with these settings."""
     return "packages" in node.detail or not (pool.get(PACKAGE_REFERENCES) or pool.get(MOUNTS))
 
 
 def node_package_variables(node: Node) -> dict[str, str]:
-    """The variables of the pool's packages, for everything that runs on the node."""
+    """The variables of the pool's packages, for all processes on the node."""
     variables: dict[str, str] = {}
     for noted in node.detail.get("packages", ()):
         variables |= _package_variables(noted["application"], noted["version"], noted["directory"])
@@ -94,12 +94,12 @@ _RESERVED_DISK = "1000000"
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """What is the same on all nodes: the account, the search path, limits.
+    """The configuration of all nodes: the account, the search path, limits.
 
-    ``applications`` are those of the account, ``None`` if it has none. ``cores`` are those of every
-    node. ``limits`` apply to every task, but not to start, preparation and release tasks. ``trust``
-    makes the programs of tasks trust the certificate of the services. ``users`` are the ids of the
-    users of tasks, if they run as separate users.
+    ``applications`` are the applications of the account, or ``None``. ``cores`` is the number of
+    cores of every node. ``limits`` apply to every task, but not to start, preparation and release
+    tasks. ``trust`` makes the programs of tasks trust the certificate of the services. ``users``
+    are the user ids of tasks, if tasks run as separate users.
     """
 
     account: str
@@ -145,9 +145,10 @@ def task_environment(
     *settings: Iterable[Mapping[str, Any]],
     user: TaskUser | None = None,
 ) -> dict[str, str]:
-    """The complete environment: the system's, then ``settings`` in turn, then Batch's ``own``.
+    """The complete environment of a task.
 
-    Later values win, so that no setting replaces a variable of the service.
+    The variables of the system come first, then ``settings`` in order, then the variables ``own``
+    of Batch. Later values replace earlier ones, so that no setting replaces a variable of Batch.
     """
     environment = _system_variables(node_config, directory, user)
     for entries in settings:
@@ -158,7 +159,7 @@ def task_environment(
 def container_environment(
     node_config: NodeConfig, environment: Mapping[str, str], directory: Path
 ) -> dict[str, str]:
-    """``environment`` without the variables of the node's system: a container has its own."""
+    """``environment`` without the variables of the node's system, which a container sets itself."""
     system = _system_variables(node_config, directory)
     return {name: value for name, value in environment.items() if system.get(name) != value}
 

@@ -1,10 +1,9 @@
-"""Launches made from records: what a task, start task, preparation or release task is for the
-agent.
+"""Launches for the agent, from the records of tasks and of start, preparation and release tasks.
 
-Pure. Sources: the articles "Use multi-instance tasks to run MPI applications" and "Azure Batch
-runtime environment variables"; the reference of ``TaskContainerSettings`` for mounts and working
-directories; user reports for tasks whose container settings do not fit their pool, which fail when
-they run.
+All functions are pure. Sources: the articles "Use multi-instance tasks to run MPI applications" and
+"Azure Batch runtime environment variables"; the reference of ``TaskContainerSettings`` for mounts
+and working directories; user reports for tasks whose container settings do not fit their pool,
+which fail when they run.
 """
 
 from __future__ import annotations
@@ -62,9 +61,9 @@ def task_launch(
     pool: Pool,
     fresh: bool,
 ) -> Launch:
-    """The run of ``task`` that has started on ``nodes``; a retry is not ``fresh``.
+    """The launch of a run of ``task`` on ``nodes``; a retry is not ``fresh``.
 
-    A multi-instance task has several nodes; its primary is on the first one.
+    A multi-instance task has several nodes; the primary task is on the first node.
     """
     if task.directory is None:
         raise ValueError(f"task {task.id} has no directory: it has not started")
@@ -126,7 +125,7 @@ def job_task_launch(
     release: bool,
     fresh: bool,
 ) -> Launch:
-    """The preparation task, or the ``release`` task, of ``job`` on ``node``."""
+    """The launch of the preparation task, or the ``release`` task, of ``job`` on ``node``."""
     root = node_root(data, node.pool_id, node.id)
     settings = job.body["jobReleaseTask" if release else "jobPreparationTask"]
     directory = root / job_task_directory(job, release=release)
@@ -208,7 +207,7 @@ def identities_of(pool: Pool) -> tuple[str, ...]:
 
 
 def start_launch(node_config: NodeConfig, data: Path, node: Node, pool: Pool) -> Launch:
-    """The start task of ``pool`` on ``node``; its directory is kept between runs."""
+    """The launch of the start task of ``pool`` on ``node``; its directory stays between runs."""
     root = node_root(data, node.pool_id, node.id)
     start_task = pool.body["startTask"]
     user, unknown = _user(
@@ -244,10 +243,10 @@ def _user(
     node: Node,
     own: Callable[[UserIds], int],
 ) -> tuple[TaskUser | None, Failure | None]:
-    """The user of a task with these ``settings``, and why it must fail if there is no such user.
+    """The user of a task with these ``settings``, or the failure of a task with an unknown user.
 
-    ``None`` is the user of the service, which also starts containers. ``own`` is the id of the
-    task's own user.
+    ``None`` is the user of the service, which also starts containers. ``own`` returns the id of the
+    user of this task alone.
     """
     ids = node_config.users
     if ids is None or CONTAINER_SETTINGS in settings:
@@ -267,7 +266,7 @@ def _with_container(
 
 
 _PORT = 6000
-"""The port of ``AZ_BATCH_MASTER_NODE``: the one in the reference, on which nothing listens."""
+"""The port of ``AZ_BATCH_MASTER_NODE`` as in the reference; no process listens on it."""
 
 
 def multi_instance_variables(
@@ -275,7 +274,7 @@ def multi_instance_variables(
 ) -> dict[str, str]:
     """The variables of the instance on ``nodes[at]``; the first node is the master.
 
-    ``shared`` is the directory that all instances see.
+    ``shared`` is the directory that all instances share.
     """
     addresses = [node_address(node.seq) for node in nodes]
     with_cores = [f"{address} {cores}" for address in addresses]
@@ -302,7 +301,7 @@ def multi_instance_of(task: Task, instances: Sequence[TaskInstance]) -> MultiIns
 CONTAINER_SETTINGS = "containerSettings"
 _DOCKER = "docker.io"
 _DOCKER_KEY = "https://index.docker.io/v1/"
-"""The key under which engines store the credentials of the default registry."""
+"""The key of the default registry in the credential files of container engines."""
 _MOUNT_FOLDERS = {
     "shared": "shared",
     "startup": "startup",
@@ -321,8 +320,9 @@ def in_container(
 ) -> Launch:
     """``launch`` in the container that the ``settings`` of its task define, if any.
 
-    ``environment`` is that of the container. In a pool for containers a task without container
-    settings fails if they are ``required``: start, preparation and release tasks may run without.
+    ``environment`` is the environment of the container. In a pool for containers, a task without
+    container settings fails if they are ``required``; start, preparation and release tasks do not
+    require them.
     """
     container = settings.get(CONTAINER_SETTINGS)
     configuration = pool.get("virtualMachineConfiguration", {}).get("containerConfiguration")
@@ -363,7 +363,7 @@ def _invalid_settings(why: str) -> Failure:
 
 
 def _mounts(container: Wire, launch: Launch) -> Iterator[tuple[Path, bool]]:
-    """The mounted directories: the whole node, or the listed ones."""
+    """The mounted directories: the whole node, or the listed directories."""
     root, listed = launch.node_root, container.get("containerHostBatchBindMounts")
     if not listed:
         yield root, False
@@ -379,7 +379,7 @@ def _mounts(container: Wire, launch: Launch) -> Iterator[tuple[Path, bool]]:
 
 
 def _registries(container: Wire, configuration: Wire) -> Iterator[Registry]:
-    """Registry credentials; those of the task come last and so override the pool's."""
+    """Registry credentials. The task's credentials come last and replace the pool's."""
     own: Any = container.get("registry")
     for given in (*configuration.get("containerRegistries", ()), *([own] if own else ())):
         if "username" in given:

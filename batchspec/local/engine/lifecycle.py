@@ -1,8 +1,8 @@
 """The next steps of pools, nodes, jobs and job schedules between their states.
 
-Pure: a view in, decisions out. Nothing is ended here without a request in the store. Random numbers
-of an autoscale formula depend on the time of its evaluation, so that evaluating twice gives the
-same result.
+All functions are pure: a view in, decisions out. A task ends only after a request in the store.
+Random numbers of an autoscale formula depend on the time of its evaluation, so that two evaluations
+give the same result.
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ _QUOTA = {
         "The specified account has reached low priority core quota",
     ),
 }
-"""Both codes are documented; the message for dedicated nodes is quoted by users."""
+"""Both codes are documented; user reports contain the message for dedicated nodes."""
 _FAMILY_QUOTA = "AccountVMSeriesCoreQuotaReached"
-"""Recorded with the message below; the quotas of families are for dedicated nodes only."""
+"""Recorded with the message below. Quotas of VM families apply to dedicated nodes only."""
 _REMOVAL_COST = {
     NodeState.CREATING: 0,
     NodeState.STARTING: 1,
@@ -100,17 +100,17 @@ _REMOVAL_COST = {
     NodeState.PREEMPTED: 0,
     NodeState.RUNNING: 3,
 }
-"""The cost of removing a node in a state; 2 for other states."""
+"""The cost of the removal of a node by state; 2 for other states."""
 
 
 @dataclass(slots=True)
 class QuotaBudget:
-    """What is left of the account's quotas while several pools grow."""
+    """The remaining quotas of the account while several pools grow."""
 
     remaining: RemainingQuota
 
     def take(self, count: int, vm_size: str, *, dedicated: bool) -> int:
-        """``count`` nodes of a size, or as many as the quotas of cores allow."""
+        """Take ``count`` nodes of a size, or as many as the core quotas allow."""
         cores, name = cores_of(vm_size), family_key(family(vm_size))
         left = (self._left(dedicated=dedicated), self._left_of_family(name, dedicated=dedicated))
         taken = min([count, *(limit // cores for limit in left if limit is not None)])
@@ -126,7 +126,7 @@ class QuotaBudget:
         return taken
 
     def error(self, vm_size: str, *, dedicated: bool) -> tuple[str, str]:
-        """The code and the message of the quota that allows no further node of a size."""
+        """The code and the message of the reached quota for nodes of a size."""
         left = self._left(dedicated=dedicated)
         name = family(vm_size)
         of_family = self._left_of_family(family_key(name), dedicated=dedicated)
@@ -202,7 +202,7 @@ def _end_resize(
     why: tuple[str, str],
     budget: QuotaBudget,
 ) -> Iterator[Decision]:
-    """End the resize: nodes that are not yet starting or leaving do not change."""
+    """End the resize: keep nodes that have not left yet, and remove nodes that are not created."""
     kept = [node for node in leaving if node.state is not NodeState.LEAVING_POOL]
     yield from (CancelNodeRemoval(node) for node in kept)
     unborn = [node for node in staying if node.state is NodeState.CREATING]
@@ -214,7 +214,7 @@ def _end_resize(
 def _resize_errors(
     view: PoolView, there: list[Node], why: tuple[str, str] | None, budget: QuotaBudget
 ) -> Iterator[Wire]:
-    """The ``resizeErrors`` of a pool that did not reach its targets; by default for quota."""
+    """The ``resizeErrors`` of a pool that did not reach its targets, by default for a quota."""
     for dedicated, name in _KINDS:
         if sum(node.dedicated is dedicated for node in there) != _targets(view)[dedicated]:
             code, text = budget.error(view.pool.body["vmSize"], dedicated=dedicated)
@@ -228,7 +228,7 @@ _DEFAULT_INTERVAL = timedelta(minutes=15)
 
 
 def autoscale_pool(view: AutoscaleView, now: datetime) -> Iterator[Decision]:
-    """Take the sample that is due, then evaluate the formula if it is due."""
+    """Take a due sample, then evaluate a due formula."""
     pool, when, samples = view.pool, view.times, list(view.samples)
     if when.sample_due <= now:
         yield RecordSample(pool, view.metrics, _next_due(when.sample_due, SAMPLE_INTERVAL, now))
@@ -246,7 +246,7 @@ def autoscale_pool(view: AutoscaleView, now: datetime) -> Iterator[Decision]:
     following = _next_due(when.due, interval, now)
     yield RecordAutoscaleRun(pool, autoscale_run(evaluated, now), following)
     targets = (evaluated.dedicated, evaluated.spot)
-    # A resize that is stopping ends first; the next evaluation follows.
+    # Wait for the end of a resize that is stopping; the next evaluation resizes the pool.
     changes = targets != (pool.target_dedicated, pool.target_spot)
     if changes and pool.allocation is not AllocationState.STOPPING:
         yield ResizePool(pool, *targets, evaluated.option)
@@ -265,11 +265,11 @@ _INTENT_STATES = {
     "deallocate": NodeState.DEALLOCATING,
     "preempt": NodeState.PREEMPTED,
 }
-"""The intents of a node, and the state that follows when no task is left on it."""
+"""The intents of a node, and the state that follows once the node has no tasks."""
 
 
 def node_steps(view: NodeView, delays: Delays, now: datetime) -> Iterator[Decision]:
-    """The next step of a node: its intent first, else what follows from its state."""
+    """The next step of a node: for its intent, or else for its state."""
     node = view.node
     waits = {
         NodeState.CREATING: delays.allocation,
@@ -284,7 +284,7 @@ def node_steps(view: NodeView, delays: Delays, now: datetime) -> Iterator[Decisi
 
 
 def _state_step(view: NodeView) -> Iterator[Decision]:
-    """What follows from the state of a node without an intent."""
+    """The next step of a node without an intent."""
     node = view.node
     match node.state:
         case NodeState.CREATING | NodeState.REBOOTING:
@@ -345,12 +345,12 @@ def _intent_steps(view: NodeView, delays: Delays, now: datetime) -> Iterator[Dec
 
 
 def _intent_done(node: Node) -> Decision:
-    """The last step of an intent, when nothing runs on the node."""
+    """The last step of an intent, once nothing runs on the node."""
     match node.intent:
         case "start":
             return BootNode(node)
         case "offline":
-            # A node that is not running takes no tasks, and none after it has booted.
+            # A node that cannot become offline now takes no tasks, not even after a boot.
             up = NodeState.OFFLINE in NODE.transitions[node.state]
             return SetNodeState(node, NodeState.OFFLINE if up else node.state, done=True)
         case intent if intent in _INTENT_STATES:
@@ -390,7 +390,7 @@ def _is_releasing(view: JobView) -> bool:
 
 
 def _release_steps(view: JobView, *, busy: bool) -> Iterator[Decision]:
-    """End preparation tasks that run; then run the release task once on each prepared node."""
+    """End running preparation tasks; then run the release task once on each prepared node."""
     job, preparations = view.job, view.preparations
     preparing = [one for one in preparations if one.state == "running"]
     if preparing:
@@ -409,7 +409,7 @@ def _delete_auto_pool(job: Job) -> Iterator[Decision]:
 
 
 def request_end(live: Iterable[Task], mode: EndMode) -> Iterator[Decision]:
-    """Request the end of tasks for which this was not requested yet; the first request stands."""
+    """Request the end of tasks without such a request; the first request wins."""
     return (RequestTaskEnd(task, mode) for task in live if task.ending is None)
 
 

@@ -1,13 +1,12 @@
 """The usage of this machine, for samples of autoscale formulas and ``resourceStats`` of pools.
 
-Linux only, from ``/proc``. All nodes are on this machine, so its usage is that of each of them.
-Units of samples are those of the article "Create a formula to automatically scale compute nodes":
-memory in megabytes, used disk space in gigabytes, other amounts in bytes or operations since the
-sample before.
+This works on Linux only, from ``/proc``. All nodes are on this machine, so each node has the usage
+of the machine. The units of samples follow the article "Create a formula to automatically scale
+compute nodes": memory in megabytes, used disk space in gigabytes, other amounts in bytes or
+operations since the previous sample.
 
-For statistics, the counters of the kernel are read at most once per second in rounds that take
-place anyway, and otherwise every 30 seconds; never while no pool has nodes. What is used between
-the start of the machine or of the service and the first reading does not count.
+For statistics, the kernel's counters are read in rounds of the engine, at most once per second and
+at least every 30 seconds while a pool has nodes. Usage before the first reading does not count.
 """
 
 from __future__ import annotations
@@ -32,11 +31,11 @@ _MEGABYTE, _GIGABYTE = 1_000_000, 1_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class MachineReading:
-    """The usage at one time. A value that is not known is missing.
+    """The usage at one time, without unknown values.
 
-    ``counters`` only grow: bytes and operations since the start of the machine, and of all
-    processors the ticks (``ticks``) and those that were not idle (``busy``). ``used`` are bytes of
-    memory (``memory``) and of the disk of the nodes (``disk``).
+    ``counters`` only increase: bytes and operations since the start of the machine, the ticks of
+    all processors (``ticks``) and the ticks in which they were not idle (``busy``). ``used`` are
+    bytes of memory (``memory``) and of the disk of the nodes (``disk``).
     """
 
     counters: Mapping[str, int]
@@ -44,21 +43,21 @@ class MachineReading:
 
 
 class MachineUsage:
-    """Metrics of this machine. The counters of the previous sample are kept for each caller."""
+    """Metrics of this machine; stores the counters of the previous sample of each caller."""
 
     def __init__(self, disk: Path, proc: Path = Path("/proc")) -> None:
         """``disk`` is a folder on the disk of the nodes."""
         self._disk = disk
         self._proc = proc
-        # The first sample of a pool has the amounts since the start of the service, and the
+        # The first sample of a pool contains amounts since the start of the service, and the
         # processor usage since the start of the machine.
         self._start = {**self._counters(), "busy": 0, "ticks": 0}
         self._seen: dict[str, Mapping[str, int]] = {}
 
     def sample(self, caller: str) -> dict[str, float]:
-        """The metrics at this time, by the name of their variable without ``$``.
+        """The current metrics, by the name of their variable without ``$``.
 
-        Amounts are those since the last call of ``caller``. A metric that is not known is missing.
+        Amounts count from the last call of ``caller``. Unknown metrics are omitted.
         """
         now, before = self._counters(), self._seen.get(caller, self._start)
         self._seen[caller] = now
@@ -77,7 +76,7 @@ class MachineUsage:
         return {**cpu, **space, **passed}
 
     def read(self) -> MachineReading:
-        """The usage at this time; it does not count as a sample."""
+        """The current usage; this does not count as a sample."""
         return MachineReading(self._counters(), self._used())
 
     def _used(self) -> dict[str, int]:
@@ -92,7 +91,7 @@ class MachineUsage:
         return found
 
     def _counters(self) -> dict[str, int]:
-        """Everything that the kernel counts; what it does not show is missing."""
+        """All counters that the kernel shows."""
         found: dict[str, int] = {}
         readers: tuple[Callable[[], dict[str, int]], ...] = (
             self._processors,
@@ -144,7 +143,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """The last reading for a pool, when it was taken, and whether it was the first one."""
+    """The last reading for a pool, its time, and whether it was the first reading."""
 
     pool: Pool
     reading: MachineReading
@@ -153,10 +152,10 @@ class _Begun:
 
 
 class PoolResources:
-    """Adds what this machine uses to the resources of all pools that have nodes."""
+    """Adds the usage of this machine to the resources of all pools that have nodes."""
 
     def __init__(self, store: Store, usage: MachineUsage, speed: float) -> None:
-        """``speed`` is that of the service's clock: readings are at intervals of real time."""
+        """``speed`` is the speed of the service's clock; the intervals are real time."""
         self._store = store
         self._usage = usage
         self._shortest, self._longest = _SHORTEST * speed, _LONGEST * speed
@@ -164,20 +163,20 @@ class PoolResources:
         self._last: datetime | None = None
 
     def resume(self, now: datetime) -> None:
-        """Begin with the pools that have nodes at the start of the service."""
+        """Begin measuring for the pools that have nodes at the start of the service."""
         self._begin({pool.seq: pool for pool in self._store.pools.with_nodes()}, now)
 
     def measure(self, starting: Iterable[Pool], now: datetime) -> None:
-        """Measure if it is due, and begin with the pools of ``starting``, of which nodes start."""
+        """Measure if a reading is due; begin measuring for pools whose nodes are ``starting``."""
         if self._begun and (self._last is None or now - self._last >= self._shortest):
             self._measure(now)
         self._begin({pool.seq: pool for pool in starting if pool.seq not in self._begun}, now)
 
     def next_moment(self, now: datetime) -> datetime | None:
-        """When the next reading is due; ``None`` if there is nothing to measure, or one failed."""
+        """The due time of the next reading; ``None`` if no pool has nodes, or after a failure."""
         if not self._begun:
             return None
-        # The first amounts of a pool are shown soon.
+        # A pool gets its first amounts after the shortest interval.
         moments = [one.at + self._shortest for one in self._begun.values() if one.first]
         if self._last is not None:
             moments.append(self._last + self._longest)
@@ -192,7 +191,7 @@ class PoolResources:
     def _measure(self, now: datetime) -> None:
         reading = self._usage.read()
         for begun in self._begun.values():
-            # Also a pool whose nodes have left since the last reading has used something.
+            # This includes pools whose nodes have left since the last reading.
             pool = self._store.pools.get(begun.pool.id)
             if pool is not None and pool.seq == begun.pool.seq:
                 used = self._store.pools.resources(pool) or Resources(begun.at, begun.at)
@@ -208,7 +207,7 @@ class PoolResources:
 def add_reading(
     used: Resources, earlier: MachineReading, later: MachineReading, passed: timedelta
 ) -> Resources:
-    """Add what was used between two readings, ``passed`` apart; missing values count as 0."""
+    """Add the usage between two readings, ``passed`` apart; missing values count as 0."""
     span = passed // _MICROSECOND
     total = used.measured + span
 

@@ -1,7 +1,7 @@
 """Reads the part of the store that the scheduler needs now.
 
-It is read by index and no further than could be acted on: no finished or blocked tasks, and no idle
-nodes for which no task waits. Nothing is decided or written here.
+Queries use indexes and read only records that can lead to a decision: no finished or blocked tasks,
+and no idle nodes without waiting tasks. This module makes no decisions and writes nothing.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ def observe(
     *,
     usage: MachineUsage | None = None,
 ) -> SchedulerState:
-    """The scheduler's state at ``now``; ``node_faults`` are injected faults.
+    """The input of the scheduler at ``now``; ``node_faults`` are injected faults.
 
-    ``usage`` is read for samples; without it they have only the metrics of tasks and nodes.
+    Samples contain the metrics of ``usage``; without it, only the metrics of tasks and nodes.
     """
     remaining_quota, preemptions = (
         (RemainingQuota(), {})
@@ -107,7 +107,7 @@ def observe(
         ),
         pending_deletions=tuple(pending_deletions),
         expired=tuple(store.runs.expired(now)),
-        # Nothing starts while not all directories that are still to be deleted are known.
+        # Start no runs until all pending deletions are known.
         work=() if len(pending_deletions) == _MAX_PENDING_DELETIONS else tuple(_pool_work(store)),
         scales=tuple(_autoscale_views(store, now, usage)),
         schedules=tuple(_schedule_views(store, now)),
@@ -119,7 +119,7 @@ def observe(
 
 
 def _remaining_quota(store: Store, node_faults: NodeFaults) -> RemainingQuota:
-    """What is left of the quotas of cores."""
+    """The remaining cores in the quotas."""
     faults = node_faults.faults
     used, used_spot = _used_cores(store, dedicated=True), _used_cores(store, dedicated=False)
     of_family: Counter[str] = Counter()
@@ -142,7 +142,7 @@ def _rest(limit: int | None, used: int) -> int | None:
 
 
 def _preemptions(store: Store, node_faults: NodeFaults) -> dict[int, tuple[Node, datetime]]:
-    """The nodes to preempt, by ``seq``, and when."""
+    """The nodes to preempt and the times of their preemption, by ``seq``."""
     preemptions = {}
     for node in store.nodes.in_state(*PREEMPTIBLE_STATES):
         end = node_faults.preemption_time(node)
@@ -175,8 +175,8 @@ def _autoscale_views(
 
 def _node_views(store: Store, executor: Executor) -> Iterator[NodeView]:
     pools: dict[str, Pool | None] = {}
-    on_the_way = store.nodes.in_state(*_TRANSIENT_NODES)
-    for node in (*store.nodes.with_intent(), *(node for node in on_the_way if node.intent is None)):
+    transient = store.nodes.in_state(*_TRANSIENT_NODES)
+    for node in (*store.nodes.with_intent(), *(node for node in transient if node.intent is None)):
         if node.pool_id not in pools:
             pools[node.pool_id] = store.pools.get(node.pool_id)
         pool = pools[node.pool_id]
@@ -185,7 +185,7 @@ def _node_views(store: Store, executor: Executor) -> Iterator[NodeView]:
 
 
 def node_view(store: Store, executor: Executor, node: Node, pool: Pool) -> NodeView:
-    """What the scheduler sees of a node."""
+    """The scheduler's view of a node."""
     keys = [start_key(node), packages_key(node)]
     if node.intent is None:
         return NodeView(node, pool, others=tuple(filter(executor.is_running, keys)))
@@ -202,7 +202,7 @@ def _pool_work(store: Store) -> Iterator[PoolWork]:
         pool = store.pools.get(pool_id) if total else None
         if pool is None:
             continue
-        # The nodes are read last: there may be many of them and no task to run.
+        # Read the nodes last: a pool can have many nodes and no task to run.
         queues = tuple(_queues(store, pool, total, largest))
         if queues:
             free = tuple(store.nodes.with_free_slots(pool_id))
@@ -225,7 +225,7 @@ def _queues(store: Store, pool: Pool, total: int, largest: int) -> Iterator[JobQ
 
 
 def _runnable(store: Store, pool: Pool, job: Job, most: int, largest: int) -> list[Task]:
-    """The next tasks of a job, without those for which there are no nodes."""
+    """The next tasks of a job that fit on the nodes of the pool."""
     skipped: list[int] = []
     while True:
         tasks = store.runs.runnable(job.id, most, largest, skipped)
@@ -247,7 +247,7 @@ def _too_large(store: Store, pool: Pool, tasks: list[Task]) -> list[int]:
 
 
 def _manager_without_node(store: Store, pool: Pool, job: Job, tasks: list[Task]) -> list[int]:
-    """A job manager task that needs a dedicated node while none has free slots for it."""
+    """A job manager task that needs a dedicated node while none has enough free slots."""
     manager = job.body.get("jobManagerTask")
     if manager is None or manager["allowLowPriorityNode"]:
         return []
@@ -269,7 +269,7 @@ def _preparations(store: Store, job: Job) -> tuple[Preparation, ...]:
 
 
 def next_moment(store: Store, state: SchedulerState, now: datetime) -> datetime | None:
-    """When something will be due without a change of the store; ``None`` if never."""
+    """The next time at which a decision is due without a change of the store, or ``None``."""
     moments = [
         store.jobs.next_deadline(),
         store.runs.next_expiry(),

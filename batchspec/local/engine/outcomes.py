@@ -1,4 +1,4 @@
-"""What the end of a run means for its task, for dependent tasks and for the job, and its record.
+"""The effects of the end of a run on its task, dependent tasks and the job, and their record.
 
 Source: the reference of ``ExitConditions``, ``ExitOptions`` and ``TaskConstraints``.
 """
@@ -31,9 +31,9 @@ from batchspec.local.wire import read_duration, write_time
 class TaskResult:
     """The result of a run.
 
-    With ``retry`` the task runs again at once. Otherwise it is completed: ``satisfies`` lets
-    dependent tasks run, and ``job_action`` (``none``, ``disable``, ``terminate``) applies to the
-    job.
+    With ``retry`` the task runs again immediately. Otherwise the task is completed: ``satisfies``
+    lets dependent tasks run, and ``job_action`` (``none``, ``disable``, ``terminate``) applies to
+    the job.
     """
 
     retry: bool
@@ -44,8 +44,8 @@ class TaskResult:
 def task_result(task: Wire, job: Wire, retries: int, outcome: Outcome) -> TaskResult:
     """The result of a run of ``task`` after ``retries`` retries; ``task`` and ``job`` are bodies.
 
-    Only an exit code other than 0 is retried: not a failed download or upload, not a program that
-    could not be started, not a run that was ended.
+    Only an exit code other than 0 leads to a retry. A failed download or upload, a program that
+    cannot be started, and an ended run do not.
     """
     failure = outcome.failure
     limit = task.get("constraints", {}).get("maxTaskRetryCount", 0)
@@ -109,14 +109,14 @@ _OPEN_JOBS = (JobState.ACTIVE, JobState.DISABLING, JobState.DISABLED, JobState.E
 
 
 class OutcomeRecorder:
-    """Records outcomes; used in a transaction."""
+    """Records outcomes; use it in a transaction."""
 
     def __init__(self, store: Store, starter: RunStarter) -> None:
         self._store = store
         self._starter = starter
 
     def record(self, finished: Iterable[FinishedRun], now: datetime) -> Iterator[ExecutorRequest]:
-        """Record each outcome in turn; the requests are retries."""
+        """Record each outcome in order; the requests are retries and prepared tasks."""
         jobs: dict[str, Job | None] = {}
         for one in finished:
             if not isinstance(one.subject, TaskRun):
@@ -151,7 +151,7 @@ class OutcomeRecorder:
         elif isinstance(run, PreparationRun):
             yield from self._preparation(run, outcome, now)
         elif (row := self._store.preparations.get(run.preparation.seq)) is not None:
-            # A lost release task is due again; a failed one does not prevent its job from ending.
+            # A lost release task runs again; the job ends even if the release task fails.
             state = None if outcome is None else "completed"
             info = None if outcome is None else _task_info(outcome, row.release)
             self._store.preparations.update_release(row, state, info)
@@ -190,7 +190,7 @@ class OutcomeRecorder:
                 yield self._starter.task(TaskRun(started, job, node), fresh=True)
 
     def _with_requested_end(self, task: Task, job: Job, outcome: Outcome | None) -> Outcome | None:
-        """``outcome``, or ``TaskEnded`` if the task would be retried but is requested to end."""
+        """``outcome``, or ``TaskEnded`` if the requested end of the task prevents a retry."""
         current = self._store.runs.get(task.seq)
         if outcome is None or current is None or current.ending is None:
             return outcome
@@ -208,7 +208,7 @@ class OutcomeRecorder:
     def _task(
         self, run: TaskRun, job: Job, outcome: Outcome, now: datetime
     ) -> Generator[ExecutorRequest, None, bool]:
-        """Record the end of a task's run; returns whether the state of its job was changed."""
+        """Record the end of a task's run; return whether the state of its job changed."""
         task = run.task
         result = task_result(task.body, job.body, task.retry_count, outcome)
         if result.retry and job.state in _OPEN_JOBS:
@@ -230,7 +230,7 @@ class OutcomeRecorder:
             container=outcome.container,
         )
         for number in range(1, len(run.others) + 1):
-            # Without subtask outcomes the primary could not be prepared.
+            # Subtask outcomes are missing if the preparation of the primary task has failed.
             ends = outcome.subtasks or (replace(outcome, exit_code=None),) * len(run.others)
             self._store.subtasks.complete(task, number, subtask_ended(ends[number - 1]))
         if result.job_action == "terminate" and job.state in _OPEN_JOBS:
@@ -242,7 +242,7 @@ class OutcomeRecorder:
         return False
 
     def _installation(self, run: InstallRun, outcome: Outcome | None, now: datetime) -> None:
-        """Record an installation; a node without its packages is unusable until it boots again."""
+        """Record an installation; a failure makes the node unusable until it boots again."""
         node = self._store.nodes.get(run.node.pool_id, run.node.id)
         if node is None or node.seq != run.node.seq or outcome is None:
             return
@@ -276,13 +276,13 @@ class OutcomeRecorder:
 
 
 def _should_retry(outcome: Outcome, retries: int, limit: int) -> bool:
-    """Whether a start or preparation task is retried."""
+    """Whether a start or preparation task runs again."""
     by_code = outcome.failure is not None and outcome.failure.code == "FailureExitCode"
     return by_code and (limit < 0 or retries < limit)
 
 
 def _task_info(outcome: Outcome, before: Wire | None) -> Wire:
-    """The info of a run that has ended; fields of the info ``before`` stay if still valid."""
+    """The info of a run that has ended; other fields of the info ``before`` stay."""
     info: dict[str, Any] = {
         **(before or {}),
         "state": "completed",
@@ -300,7 +300,7 @@ def _task_info(outcome: Outcome, before: Wire | None) -> Wire:
 
 
 def _retention_end(body: Wire, ended: datetime) -> datetime | None:
-    """When the files of a task that ended at ``ended`` are deleted; ``None`` if never."""
+    """The deletion time of the files of a task that ended at ``ended``; ``None`` for no end."""
     retention: timedelta | None = read_duration(body["constraints"]["retentionTime"])
     if retention is None:
         return None

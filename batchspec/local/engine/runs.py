@@ -1,7 +1,7 @@
-"""Runs of tasks: how they start, those in progress or just ended, and their injected faults.
+"""Runs of tasks: their start, runs in progress, finished runs, and injected faults.
 
-The runs in progress are the only state of the engine that is not in the store; after a restart
-there are none.
+The runs in progress are the only state of the engine outside the store. A restart of the service
+ends them.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ _log = logging.getLogger(__name__)
 _fault_log = logging.getLogger("batchspec.local.chaos")
 
 MAX_LOSSES = 5
-"""Runs of a task that may be lost in a row, because it kills processes of the service, before it
-fails.
+"""Maximum number of consecutive lost runs of a task; then the task fails. A run is lost when a task
+kills processes of the service.
 
-The first loss may be that of another task, since the tasks share a process. After it, each of the
-tasks runs with separate processes, until one of its runs ends.
+The first loss can be the fault of another task, since tasks share a process. After a loss, a task
+runs with separate processes until one of its runs ends.
 """
 
 
@@ -118,7 +118,7 @@ ExecutorRequest = Execute | Cancel
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """A run that has ended. ``outcome`` is ``None`` if it is not known how."""
+    """A run that has ended. ``outcome`` is ``None`` for a lost run."""
 
     subject: RunSubject
     outcome: Outcome | None
@@ -146,7 +146,7 @@ class Executor:
         return key in self._runs
 
     def is_cancelled(self, key: str) -> bool:
-        """Whether a run in progress was requested to end."""
+        """Whether the end of a run in progress was requested."""
         return key in self._cancelled
 
     def submit(self, request: ExecutorRequest) -> None:
@@ -156,20 +156,20 @@ class Executor:
             self._runs[key] = asyncio.create_task(self._perform(request), name=f"run {key}")
         elif request.key in self._runs and request.key not in self._cancelled:
             self._cancelled.add(request.key)
-            # The agent knows a run once its asyncio task has taken the first step. A run that was
-            # requested together with this is ended after that.
+            # The agent knows a run after the first step of its asyncio task. End the run after that
+            # step, since this request can follow the start in the same batch.
             asyncio.get_running_loop().call_soon(self._agent.end, request.key)
 
     def finished(self) -> list[FinishedRun]:
-        """The runs that have finished and are not forgotten."""
+        """The finished runs that :meth:`forget` has not removed."""
         return list(self._finished)
 
     def forget(self, finished: list[FinishedRun]) -> None:
-        """Forget the runs of an earlier call of :meth:`finished`: they are recorded."""
+        """Remove the runs of an earlier call of :meth:`finished`, which are recorded now."""
         del self._finished[: len(finished)]
 
     async def close(self) -> None:
-        """Cancel every run: the agent ends them, and no outcome is recorded."""
+        """Cancel all runs: the agent ends them, and no outcome is recorded."""
         runs = list(self._runs.values())
         for run in runs:
             run.cancel()
@@ -210,7 +210,7 @@ class Executor:
         self._agent.logs.write(node.pool_id, node_id, now, text)
 
     def _count_loss(self, request: Execute) -> Outcome | None:
-        """A failure after :data:`MAX_LOSSES` losses in a row; ``None`` to run again."""
+        """A failure after :data:`MAX_LOSSES` consecutive losses; ``None`` to run again."""
         key = _loss_key(request)
         self._losses[key] += 1
         if self._losses[key] < MAX_LOSSES:
@@ -226,7 +226,7 @@ class Executor:
 
 
 def _describe(outcome: Outcome | None) -> str:
-    """How a run ended, for the log of its node."""
+    """The end of a run as text for the log of its node."""
     if outcome is None:
         return "was lost"
     why = "" if outcome.failure is None else f" ({outcome.failure.code})"
@@ -234,18 +234,18 @@ def _describe(outcome: Outcome | None) -> str:
 
 
 def _loss_key(request: Execute) -> str:
-    """The key without the number of a task's run, so that all runs of a task have one key."""
+    """The run key without the number of a task's run, which is the same for all its runs."""
     key = request.launch.key
     return key.partition(".")[0] if isinstance(request.subject, TaskRun) else key
 
 
 def internal_error(now: datetime) -> Outcome:
-    """The outcome of a run that failed because of a bug in the service."""
+    """The outcome of a run that failed due to a bug in the service."""
     return Outcome(now, now, None, Failure("ServerError", "Unknown", "An unknown error occurred"))
 
 
-# Starts of runs are called in a transaction; the requests are carried out after it, so that no
-# process runs that the store does not know.
+# Runs start in a transaction. The executor carries out the requests after the transaction, so that
+# each process belongs to a run in the store.
 
 
 class RunStarter:
@@ -277,7 +277,7 @@ class RunStarter:
         return Execute(launch, StartTaskRun(updated, pool, retries))
 
     def task(self, run: TaskRun, *, fresh: bool) -> Execute:
-        """Run a task whose run has started in the store; a retry is not ``fresh``."""
+        """The request for a run that has started in the store; a retry is not ``fresh``."""
         nodes = (run.node, *run.others)
         pool = self._pool(run.node)
         launch = task_launch(
@@ -297,7 +297,7 @@ class RunStarter:
         return self.preparation_run(PreparationRun(preparation, job, node, 0), fresh=True)
 
     def preparation_run(self, run: PreparationRun, *, fresh: bool) -> Execute:
-        """Run a preparation task that is in the store; a retry is not ``fresh``."""
+        """The request for a preparation task in the store; a retry is not ``fresh``."""
         launch = job_task_launch(
             self._node_config,
             self._data,
@@ -334,7 +334,7 @@ class RunStarter:
         return Execute(launch, ReleaseRun(preparation))
 
     def end_without_process(self, task: Task, now: datetime) -> None:
-        """End a task that is on a node and has no process: as requested, else requeue it."""
+        """End a task on a node without a process: as requested, or else requeue it."""
         if task.ending != "terminate":
             self._store.runs.requeue(task, now)
             return
@@ -350,7 +350,7 @@ class RunStarter:
         )
 
     def _pool(self, node: Node) -> Pool:
-        """The pool of a node, which exists as long as it has nodes."""
+        """The pool of a node; a pool exists as long as it has nodes."""
         pool = self._store.pools.get(node.pool_id)
         if pool is None:
             raise LookupError(f"pool {node.pool_id} does not exist")
@@ -364,18 +364,18 @@ PREEMPTIBLE_STATES = (
     NodeState.IDLE,
     NodeState.RUNNING,
 )
-"""The states in which a Spot node can be preempted; before them it is not allocated."""
+"""The states in which a Spot node can be preempted; in earlier states it is not allocated."""
 
 
 def preemption_absence(faults: FaultInjection) -> timedelta:
-    """How long a preempted node stays away: a quarter of the duration of the rule."""
+    """The time until a preempted node is allocated again: a quarter of the rule's duration."""
     rule = faults.rule(FaultKind.PREEMPT)
     return timedelta() if rule is None else rule.duration / 4
 
 
 @dataclass(slots=True)
 class _NodeIdentity:
-    """A node's ordinal in its pool, its last boot, and the ordinal of its boots."""
+    """A node's ordinal in its pool, its last boot, and its number of boots."""
 
     ordinal: int
     booted: datetime | None = None
@@ -386,9 +386,9 @@ class _NodeIdentity:
 class NodeFaults:
     """The injected faults of nodes and runs, for one run of the service.
 
-    Nodes are preempted or slow; start tasks and tasks fail. A node is identified by its pool and
-    its ordinal in it, a task by its id, so that the same seed injects the same faults into the same
-    pools and tasks. Faults of requests are in ``http``.
+    Faults preempt nodes, make nodes slow, and make start tasks and tasks fail. Pool and ordinal
+    identify a node, the id identifies a task, so that the same seed injects the same faults into
+    the same pools and tasks. Faults of requests are in ``http``.
     """
 
     faults: FaultInjection
@@ -399,7 +399,7 @@ class NodeFaults:
         object.__setattr__(self, "_random", RandomSource(self.faults))
 
     def preemption_time(self, node: Node) -> datetime | None:
-        """When a running Spot node is preempted; ``None`` if it is not."""
+        """The time at which a running Spot node is preempted, or ``None``."""
         rule = self.faults.rule(FaultKind.PREEMPT)
         if rule is None or node.dedicated or node.booted is None:
             return None
@@ -410,7 +410,7 @@ class NodeFaults:
         return node.booted + rule.duration * self._random.fraction(FaultKind.PREEMPT, *name)
 
     def apply_to(self, request: ExecutorRequest) -> ExecutorRequest:
-        """The request as it is, delayed, or changed so that the run fails."""
+        """The request, unchanged, delayed, or changed so that the run fails."""
         if not isinstance(request, Execute) or not isinstance(request.launch, Launch):
             return request
         launch, subject = request.launch, request.subject
@@ -425,7 +425,7 @@ class NodeFaults:
         return replace(request, launch=launch)
 
     def _with_failure(self, launch: Launch, kind: FaultKind, *name: str | int) -> Launch:
-        """The launch, or one whose command only fails."""
+        """The launch, or a launch with a command that fails."""
         rule = self.faults.rule(kind)
         if rule is None or not self._random.applies(rule, *name):
             return launch
@@ -435,7 +435,7 @@ class NodeFaults:
         return replace(launch, command_line=command, multi_instance=None, container=None)
 
     def _with_delay(self, launch: Launch, node: Node) -> Launch:
-        """The launch, or one that starts later because its node is slow."""
+        """The launch, or a launch with a delay if its node is slow."""
         rule = self.faults.rule(FaultKind.SLOW_NODE)
         if rule is None:
             return launch
@@ -450,7 +450,7 @@ class NodeFaults:
         if identity is None:
             ordinal = self._random.next("node", node.pool_id.lower())
             identity = self._nodes[node.seq] = _NodeIdentity(ordinal, node.booted)
-        # A request may have an older record of the node, even one from before its first boot.
+        # A request can contain an older record of the node, even from before its first boot.
         if node.booted is not None and node.booted > (identity.booted or node.booted):
             identity.boots += 1
         identity.booted = max(filter(None, (identity.booted, node.booted)), default=None)

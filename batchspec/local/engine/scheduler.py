@@ -1,8 +1,7 @@
-"""The scheduler: what to do now, from the state of the service.
+"""The scheduler: decisions from the state of the service.
 
-Pure: no clock, no store, no process. It is called again after every change, so that a decision
-needs to look no further than the next step. Decisions are idempotent: the same state gives the same
-decisions.
+All functions are pure: no clock, no store, no process. The engine calls the scheduler after every
+change, so that a decision covers only the next step. The same state gives the same decisions.
 """
 
 from __future__ import annotations
@@ -39,15 +38,15 @@ from batchspec.local.model import JobState, Node, Task, TaskState, instance_coun
 
 
 def decide(state: SchedulerState, now: datetime) -> list[Decision]:
-    """Everything that can be done at once, in the order in which to do it."""
+    """All decisions that are possible now, in the order of their application."""
     return list(_decide(state, now))
 
 
 def is_settled(state: SchedulerState, decisions: Iterable[Decision]) -> bool:
-    """Whether nothing is left to do after ``decisions`` until something else changes.
+    """Whether no further decision is possible after ``decisions`` until another change.
 
-    This is so when nothing was decided, and when only tasks were started, until their pools had no
-    free slot left.
+    This is true without decisions, or if the decisions only start tasks and the pools of these
+    tasks have no free slots left.
     """
     left = {
         work.pool.id: sum(node.slots - node.running_slots for node in work.nodes)
@@ -94,7 +93,7 @@ def _job_decisions(state: SchedulerState, now: datetime) -> Iterator[Decision]:
         ended.add(end.job.seq)
         yield end
     for view in state.jobs:
-        # What follows from the job's old state must not undo its end.
+        # A step from the job's old state must not undo its end.
         if view.job.seq not in ended:
             yield from job_steps(view, state.delays, now)
 
@@ -104,7 +103,8 @@ def _pool_and_node_decisions(
 ) -> Iterator[Decision]:
     """Decisions about pools and nodes, except ``released`` nodes (pool and id in lower case).
 
-    A release task starts there in this round; a node that leaves the pool would not run it.
+    A release task starts on these nodes in this round; a node that leaves its pool would not run
+    the task.
     """
     decided = set()
     budget = QuotaBudget(state.remaining_quota)
@@ -115,13 +115,13 @@ def _pool_and_node_decisions(
             yield decision
     for node_view in state.nodes:
         node = node_view.node
-        # A node that gets another intent in this round is handled in the next one.
+        # The next round handles nodes that get another intent in this round.
         if node.seq not in decided and (node.pool_id.lower(), node.id.lower()) not in released:
             yield from node_steps(node_view, state.delays, now)
 
 
 def _completed_jobs(state: SchedulerState) -> Iterator[SetJobState]:
-    """Jobs that end by themselves, each for the first reason that applies."""
+    """The jobs that must terminate now, each with the first reason that applies."""
     ended = set()
     for jobs, reason in (
         (state.overdue, "MaxWallClockTimeExpiry"),
@@ -145,7 +145,7 @@ def _file_deletions(state: SchedulerState) -> Iterator[Decision]:
 
 
 def _directories_in_use(state: SchedulerState) -> set[DirectoryKey]:
-    """The directories that a run of a deleted task may still write."""
+    """The directories to which a run of a deleted task can still write."""
     return {
         (deletion.pool_id.lower(), deletion.node_id.lower(), deletion.directory.lower())
         for deletion in state.pending_deletions
@@ -153,12 +153,12 @@ def _directories_in_use(state: SchedulerState) -> set[DirectoryKey]:
     }
 
 
-# Which task runs on which node: the free capacity of a pool in, decisions out. Jobs come in order
-# of priority, tasks in order of creation. A task that fits on no node does not block smaller tasks
+# Placement of tasks on nodes: the free capacity of a pool in, decisions out. Jobs come in order of
+# priority, tasks in order of creation. A task that fits on no node does not block smaller tasks
 # behind it. A task with an affinity gets its node if that node has free slots. A job's preparation
-# task comes before its first task on a node; where the preparation task failed, none of the job's
-# tasks runs. A multi-instance task whose nodes are not all free reserves the free ones, because
-# they might never be free at the same time otherwise.
+# task runs before its first task on a node; no task of the job runs on a node where the preparation
+# task failed. A multi-instance task without enough free nodes reserves the free ones; otherwise
+# enough nodes might never be free at the same time.
 
 
 DirectoryKey = tuple[str, str, str]
@@ -173,10 +173,10 @@ class _FreeSlots:
     pack: bool
 
     def take(self, slots: int, excluded: Container[str], preferred: str | None) -> Node | None:
-        """A node with ``slots`` free: the fullest when packing, the emptiest when spreading.
+        """Take a node with ``slots`` free slots: the fullest when packing, else the emptiest.
 
-        Nodes in ``excluded`` (ids in lower case) are never taken; the node ``preferred`` comes
-        first.
+        Nodes in ``excluded`` (ids in lower case) are never taken; the node ``preferred`` takes
+        precedence.
         """
         counts = sorted(count for count, nodes in self.free.items() if count >= slots and nodes)
         ordered = counts if self.pack else counts[::-1]
@@ -198,7 +198,7 @@ class _JobScheduler:
     """Schedules the tasks of one job.
 
     ``preparation_states`` is the state of the job's preparation task on each node. ``reserved``
-    means that free slots are kept for a multi-instance task.
+    means that a multi-instance task has reserved free slots.
     """
 
     work: PoolWork
@@ -218,7 +218,7 @@ class _JobScheduler:
         self.excluded = frozenset(failed if self.waits else ())
 
     def schedule(self, task: Task) -> Iterator[RunTask | RunPreparationTask]:
-        """Schedule a task on one node, if one is free."""
+        """Schedule a task on one node, if a node has enough free slots."""
         node = self.slots.take(task.slots, self._excluded_nodes(task), _preferred_node(task))
         if node is None or self._is_in_use(task, node):
             return
@@ -227,7 +227,7 @@ class _JobScheduler:
         yield RunTask(task, node, self.queue.job, waits=unready)
 
     def schedule_all(self, task: Task, count: int) -> Iterator[RunTask | RunPreparationTask]:
-        """Schedule a multi-instance task on ``count`` nodes with a finished preparation task."""
+        """Schedule a multi-instance task on ``count`` nodes, once all of them are prepared."""
         if count > self.work.schedulable_nodes - len(self.excluded):
             return
         self.reserved = True
@@ -249,7 +249,7 @@ class _JobScheduler:
         yield RunTask(task, nodes[0], self.queue.job, others=tuple(nodes[1:]))
 
     def _excluded_nodes(self, task: Task) -> frozenset[str]:
-        """The nodes on which a task cannot run: a job manager task may need a dedicated node."""
+        """The nodes on which a task cannot run: a job manager task can require a dedicated node."""
         manager = self.queue.job.body.get("jobManagerTask")
         if manager is None or manager["allowLowPriorityNode"]:
             return self.excluded
@@ -274,7 +274,7 @@ def schedule_tasks(
 ) -> Iterator[RunTask | RunPreparationTask]:
     """Fill the free slots of a pool.
 
-    ``in_use`` are directories from which files of an earlier task are still being removed.
+    ``in_use`` are directories to which a run of a deleted task can still write.
     """
     free: dict[int, deque[Node]] = {}
     for node in work.nodes:
@@ -299,6 +299,6 @@ def schedule_tasks(
 
 
 def _preferred_node(task: Task) -> str | None:
-    """The node that a task has an affinity for: an ``affinityId`` is ``TVM:`` and a node id."""
+    """The node of a task's affinity: an ``affinityId`` is ``TVM:`` and a node id."""
     preferred = task.body.get("affinityInfo")
     return None if preferred is None else str(preferred["affinityId"]).rpartition(":")[2].lower()

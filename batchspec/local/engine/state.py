@@ -1,6 +1,6 @@
-"""The input of the scheduler: the part of the service's state that may need a decision.
+"""The input of the scheduler: the part of the service's state that can need a decision.
 
-Frozen views, made by ``observe``. Nothing here reads the store or decides.
+``observe`` creates these frozen views. This module reads no store and makes no decisions.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from batchspec.local.model import (
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """Simulated durations of what takes no time on this machine.
+    """Simulated durations of transitions that take no time on this machine.
 
-    ``allocation`` passes before a node exists, ``boot`` before it has started, ``absence`` before a
-    preempted node is allocated again, ``release`` before a node has left its pool, and at least
-    ``leaving`` if the pool is not being deleted, ``transition`` before a pool or a job schedule is
-    deleted, and before a job is deleted, completed or disabled.
+    ``allocation`` passes before a node exists, ``boot`` before it has started, and ``absence``
+    before a preempted node is allocated again. ``release`` passes before a node has left its pool,
+    and at least ``leaving`` unless the pool is being deleted. ``transition`` passes before a pool
+    or a job schedule is deleted, and before a job is deleted, completed or disabled.
     """
 
     allocation: timedelta = timedelta()
@@ -42,10 +42,9 @@ class Delays:
 
 @dataclass(frozen=True, slots=True)
 class RemainingQuota:
-    """The number of further cores of each kind that the account's quotas allow; ``None`` means no
-    limit.
+    """The remaining cores in the quotas of the account; ``None`` means no limit.
 
-    ``families`` has the dedicated cores of the VM families that have a quota.
+    ``families`` contains the remaining dedicated cores of the VM families with a quota.
     """
 
     dedicated: int | None = None
@@ -57,7 +56,7 @@ class RemainingQuota:
 class PoolView:
     """A pool that is resizing, stopping or deleting, with all its nodes.
 
-    ``unread`` means that it must stay ``resizing``, because no client has read it yet.
+    ``unread`` means that the pool must stay ``resizing``, because no client has read it yet.
     """
 
     pool: Pool
@@ -67,11 +66,11 @@ class PoolView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """A node in transition, or one with an intent.
+    """A node in transition, or a node with an intent.
 
-    ``live`` are the tasks on it. ``others`` are the keys of the start, preparation and release
-    tasks and installations that run there. ``retained`` means that files of completed tasks are
-    still kept.
+    ``live`` are the tasks on the node. ``others`` are the run keys of start, preparation and
+    release tasks and installations on the node. ``retained`` means that the node has files of
+    completed tasks.
     """
 
     node: Node
@@ -85,8 +84,8 @@ class NodeView:
 class JobView:
     """A job in transition.
 
-    ``live`` are its tasks that are on nodes; ``preparations`` the nodes of its pool that it
-    has run on, if it has a preparation task.
+    ``live`` are its tasks on nodes. ``preparations`` are its preparation tasks on the nodes of its
+    pool.
     """
 
     job: Job
@@ -96,11 +95,11 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class JobQueue:
-    """A job's next tasks. ``capacity`` is the number of further tasks that may run at the same
-    time; ``None`` means no limit.
+    """The next tasks of a job.
 
-    ``prepared`` is the state of the job's preparation task by node (id in lower case): ``running``,
-    ``ready`` or ``failed``.
+    ``capacity`` is the number of further tasks that may run at the same time; ``None`` means no
+    limit. ``prepared`` is the state of the job's preparation task by node (id in lower case):
+    ``running``, ``ready`` or ``failed``.
     """
 
     job: Job
@@ -111,9 +110,9 @@ class JobQueue:
 
 @dataclass(frozen=True, slots=True)
 class PoolWork:
-    """A pool with free slots: its nodes that have some, and its jobs in scheduling order.
+    """A pool with free slots: its nodes with free slots, and its jobs in scheduling order.
 
-    ``schedulable_nodes`` is how many nodes would have free slots if nothing ran.
+    ``schedulable_nodes`` is the number of nodes that take tasks, with or without free slots.
     """
 
     pool: Pool
@@ -126,8 +125,8 @@ class PoolWork:
 class AutoscaleView:
     """A pool for which a sample or the evaluation of its formula is due.
 
-    ``metrics`` are the current ones. ``samples`` are the earlier ones, read only when the formula
-    is due.
+    ``metrics`` are the current metrics. ``samples`` are the earlier samples, which are read only
+    when the formula is due.
     """
 
     pool: Pool
@@ -146,12 +145,13 @@ class ScheduleView:
 
 @dataclass(frozen=True, slots=True)
 class SchedulerState:
-    """Everything that one call of the scheduler decides about.
+    """The input of one call of the scheduler.
 
-    ``ending`` are tasks on nodes that are to end and whose processes have not been killed yet.
-    ``running`` are the keys of the runs that have a process now (see :func:`run_key`).
-    ``preempted`` are Spot nodes to preempt now; ``preemption_times`` are the times at which others
-    will be.
+    ``overdue`` are jobs that have exceeded their ``maxWallClockTime``, ``managed`` are jobs that
+    end with their job manager task, and ``done`` are jobs that end since all tasks are completed.
+    ``ending`` are tasks on nodes with a requested end whose processes have not been killed yet.
+    ``running`` are the keys of the runs in progress (see :func:`run_key`). ``preempted`` are Spot
+    nodes to preempt now; ``preemption_times`` are the times of later preemptions.
     """
 
     delays: Delays = field(default_factory=Delays)
