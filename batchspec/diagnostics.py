@@ -329,13 +329,27 @@ def _is_swapped(given: str, known: str) -> bool:
     return given == known[:at] + known[at : at + 2][::-1] + known[at + 2 :]
 
 
+def contains_key(text: str) -> bool:
+    """Whether a text contains a signature, a key or an authorization value in a known format.
+
+    In contrast to :func:`redact`, concealed secrets do not count: the answer depends on the text
+    alone, and not on what this process has read before.
+    """
+    return _without_keys(text) != text
+
+
+def _without_keys(text: str) -> str:
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
 def redact(text: str) -> str:
     """Remove SAS signatures, account keys, authorization values and concealed secrets from a text.
 
     The final safeguard of every output (screen, log, report), which should not contain secrets.
     """
-    for pattern, replacement in _SECRETS:
-        text = pattern.sub(replacement, text)
+    text = _without_keys(text)
     # The longest first, because one value can be a part of another.
     for value in sorted(_CONCEALED, key=len, reverse=True):
         text = text.replace(value, "***")

@@ -128,7 +128,7 @@ class Client:
         return wrong + [f"{self.folder.name}: task {n} ran twice at the same time" for n in ran]
 
     def repeated(self) -> int:
-        """How often a task ended again."""
+        """The number of repeated runs of tasks."""
         marks = (self.folder / "marks").iterdir()
         return sum(path.read_bytes().count(b"end\n") - 1 for path in marks)
 
@@ -203,7 +203,7 @@ def main() -> int:
     codes = Counter(code for client in clients for code in client.codes)
     print(f"{options.clients} x {options.tasks} tasks in {time.monotonic() - start:.0f} s")
     print(f"killed: {dict(killed)}; exit codes of apply: {dict(codes)}")
-    print(f"tasks that ended again: {sum(client.repeated() for client in clients)}")
+    print(f"repeated tasks: {sum(client.repeated() for client in clients)}")
     print(*wrong[:50], f"{len(wrong)} wrong", sep="\n")
     if wrong or options.keep:
         print(f"kept in {folder}")

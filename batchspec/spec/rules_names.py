@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from batchspec.diagnostics import Diagnostic, Place, redact
+from batchspec.diagnostics import Diagnostic, Place, contains_key, redact
 from batchspec.spec.validator_messages import did_you_mean, listed
 from batchspec.spec.values import Text
 from batchspec.spec.yaml_tree import Node
@@ -142,7 +142,7 @@ def _stage_names(root: Node) -> Iterator[Diagnostic]:
 def _secrets(root: Node) -> Iterator[Diagnostic]:
     """No signature and no key in the file. The message does not contain it."""
     for node in root.walk():
-        if isinstance(node.value, str) and redact(node.value) != node.value:
+        if isinstance(node.value, str) and contains_key(node.value):
             place = node.where
             shown = redact(place.text)
             yield Diagnostic(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.diagnostics import Secret, SpecError
+from batchspec.diagnostics import Secret, SpecError, conceal
 from batchspec.render import diagnostics_text
 from batchspec.spec import (
     Record,
@@ -191,3 +191,10 @@ def test_a_parameter_without_a_value_is_not_an_unknown_name(tmp_path: Path) -> N
     with pytest.raises(SpecError) as caught:
         spec(tmp_path, "p: {type: integer}", REST.replace("echo hello", "'echo {{ p }}'"))
     assert [problem.code for problem in caught.value.problems] == ["missing-variable"]
+
+
+def test_a_text_of_the_spec_that_was_a_secret_of_another_read_is_accepted(tmp_path: Path) -> None:
+    rest = REST.replace("echo hello", "test correct-horse-9 = correct-horse-9")
+    declared = "token: {type: string, secret: true}"
+    conceal(Secret("correct-horse-9"))
+    assert spec(tmp_path, declared, rest, token="anything").name == "demo"
