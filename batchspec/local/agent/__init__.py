@@ -1,7 +1,7 @@
 """The agent of a node: resource files in, process, output files out.
 
-A :class:`Launch` goes in and an :class:`Outcome` comes out. When a task runs, and what its outcome
-means for the task or its job, does not belong here; nor do the store and requests of clients.
+In: a :class:`Launch`. Out: an :class:`Outcome`. Scheduling, the effect of an outcome on the task or
+its job, the store, and requests of clients do not belong here.
 """
 
 from batchspec.local.agent.agent import Agent

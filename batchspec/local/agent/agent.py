@@ -1,6 +1,6 @@
 """The agent of a node: performs a launch, from its resource files to its output files.
 
-When a task runs, and what its outcome means for the task or its job, is decided elsewhere.
+The engine decides when a task runs, and how its outcome affects the task and its job.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from batchspec.local.task_users import UserIds, file_access_of
 
 
 class CoordinationError(Exception):
-    """An instance failed, and with it the task; ``ran`` is the result for the primary."""
+    """An instance failed, which fails the task; ``ran`` is the result of the primary task."""
 
     def __init__(self, ran: CommandResult) -> None:
         super().__init__(ran.code)
@@ -61,7 +61,7 @@ class CoordinationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class NodeTools:
-    """What a node works with; ``tag`` is in the environment of every process."""
+    """The parts of the agent that a node uses; ``tag`` is in the environment of every process."""
 
     processes: Processes
     storage: BlobClient
@@ -72,11 +72,11 @@ class NodeTools:
 
 
 class Coordination:
-    """The coordination command of a multi-instance task, on all its nodes together, for one run.
+    """The coordination command of one run of a multi-instance task, on all its nodes.
 
-    It must be closed in every case. What the command leaves running on a node (such as an
-    MPI daemon) runs until the task ends. The agent runs the command of the task itself on the
-    primary's node. Source: the article "Use multi-instance tasks to run MPI applications".
+    Close it in every case. Processes that the command leaves on a node (such as an MPI daemon) run
+    until the task ends. The agent runs the command of the task itself on the primary node. Source:
+    the article "Use multi-instance tasks to run MPI applications".
     """
 
     def __init__(self, launch: Launch, settings: MultiInstance, tools: NodeTools) -> None:
@@ -101,19 +101,19 @@ class Coordination:
         """Download the common files on all nodes, then run the coordination command on all nodes.
 
         Raises:
-            CoordinationError: an instance failed; the others are ended.
-            ProcessLostError: it is not known how an instance ended; the others are ended.
+            CoordinationError: an instance failed; the others were ended.
+            ProcessLostError: the result of an instance is unknown; the others were ended.
         """
         await self._together(self._prepare, lambda _, task: task.cancel())
         await self._together(self._run, lambda key, _: self._tools.processes.kill(key))
 
     async def close(self) -> None:
-        """Kill the processes that the coordination left running, and wait until all have ended."""
+        """Kill the remaining processes of the coordination, and wait until all have ended."""
         leaving = [self._tools.processes.leave(self._key(one)) for one in self._settings.instances]
         await asyncio.gather(*leaving)
 
     def outcomes(self, why: Failure | None) -> tuple[Outcome, ...]:
-        """The outcomes of the subtasks; ``why`` is the failure of those that were ended early."""
+        """The outcomes of the subtasks; ``why`` is the failure of subtasks that ended early."""
         now = self._tools.clock.now()
         ended = CommandResult(None, why)
         found = []
@@ -183,7 +183,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class _Run:
-    """The state of a launch: the step that can be cancelled, and why the launch must end."""
+    """The state of a launch: the step that can be cancelled, and the reason why it must end."""
 
     step: asyncio.Task[object] | None = None
     ended: Failure | None = None
@@ -207,11 +207,12 @@ class Agent:
         users: UserIds | None = None,
         fuse: bool = False,
     ) -> None:
-        """``data`` is the data folder, whose tag all processes get; see ``orphans``.
+        """``data`` is the data folder; all processes get its tag (:func:`process_tag`).
 
-        ``authority`` is a certificate that downloads and uploads trust in addition to those of the
-        system. ``users`` are the ids of the users of tasks, if they run as separate users. With
-        ``fuse``, containers are mounted as FUSE file systems where the machine can do so.
+        ``authority`` is a certificate that downloads and uploads trust in addition to the
+        certificates of the system. ``users`` are the user ids of tasks, if tasks run as separate
+        users. With ``fuse``, containers are mounted as FUSE file systems if the machine supports
+        FUSE.
         """
         self._data = data
         self._tag = process_tag(data)
@@ -231,7 +232,7 @@ class Agent:
         return self._clock.now()
 
     async def start(self) -> None:
-        """Start the host, so that later processes start at once, and remove orphaned containers."""
+        """Start the host before the first process needs it, and remove orphaned containers."""
         await self._processes.start()
         if _exists(self._data / CONTAINERS_FILE):
             await self._containers.remove_orphans()
@@ -244,7 +245,7 @@ class Agent:
         self.logs.flush()
 
     def end(self, key: str) -> None:
-        """End the run ``key`` early: its outcome is ``TaskEnded`` and nothing is uploaded."""
+        """End the run ``key`` early, with the outcome ``TaskEnded`` and without uploads."""
         self._stop(key, ended_by_user(), by_user=True)
 
     async def upload_log(self, upload: LogUpload) -> None:
@@ -283,12 +284,12 @@ class Agent:
         return Outcome(started, self._clock.now(), None, why)
 
     async def perform(self, launch: Launch, *, isolated: bool = False) -> Outcome:
-        """Run ``launch`` to its end; when this returns, none of its processes is left.
+        """Run ``launch`` to its end; on return, all its processes have ended.
 
-        An ``isolated`` launch shares no process of the service with any other one.
+        An ``isolated`` launch shares no process of the service with other launches.
 
         Raises:
-            ProcessLostError: it is not known how the run ended, because its supervisor was killed.
+            ProcessLostError: the result is unknown, because the supervisor of the run was killed.
         """
         run = self._runs[launch.key] = _Run()
         started = self._clock.now()
@@ -364,7 +365,7 @@ class Agent:
         try:
             owners = launch.owners(self._users)
             await make_directory(self._data, launch.directory, fresh=launch.fresh, owners=owners)
-            # It may have been ended while an old directory was removed.
+            # The run can be ended during the removal of an old directory.
             if run.ended is None and (launch.packages or launch.resource_files):
                 filling = add_files(
                     launch.packages,
@@ -386,9 +387,9 @@ class Agent:
     async def _save(
         self, launch: Launch, run: _Run, why: Failure | None
     ) -> tuple[tuple[str, ...], Failure | None]:
-        """Bring files to their containers: those in mounted folders, and the output files.
+        """Upload changed files in mounted folders and the output files.
 
-        Returns the uploads, and the failure of the run; ``why`` is that of its process.
+        Returns the uploads, and the failure of the run; ``why`` is the failure of its process.
         """
         uploads: tuple[str, ...] = ()
         missed: Failure | None = None
@@ -439,7 +440,7 @@ class Agent:
     async def _process_multi_instance(
         self, launch: Launch, multi_instance: MultiInstance, run: _Run
     ) -> tuple[CommandResult, tuple[Outcome, ...]]:
-        """Run the coordination on all nodes, then the primary's command, then end all instances."""
+        """Run the coordination on all nodes, then the primary task, then end all instances."""
         tag = {TAG_VARIABLE: self._tag}
         node_storage = NodeStorage(self._storage_access, launch.identities)
         tools = NodeTools(self._processes, self._blobs, node_storage, self._clock, tag, self._users)
@@ -466,7 +467,7 @@ class Agent:
         self, launch: Launch, run: _Run, *, succeeded: bool
     ) -> tuple[tuple[str, ...], Failure | None]:
         if run.by_user:
-            # The process may have exited first, but without its output files its work is not done.
+            # Without its output files the work is incomplete, even if the process exited first.
             return (), run.ended
         outputs = select_outputs(launch.output_files, succeeded=succeeded)
         if not outputs:
@@ -488,8 +489,8 @@ class Agent:
 
 
 def _final_result(ran: CommandResult, run: _Run) -> CommandResult:
-    """The result of a run that may have been requested to end: a process that exited on its own
-    before keeps its own result.
+    """The result of a run, considering a request to end it. A process that exited before the
+    request keeps its result.
     """
     if ran.killed:
         return replace(ran, failure=run.ended or ran.failure)

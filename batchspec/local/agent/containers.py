@@ -1,7 +1,6 @@
 """Tasks in containers: docker or podman, and one run of a task in a container.
 
-An engine is used if its command is on the path and answers. When a container runs, and what its end
-means for a task, is decided elsewhere.
+An engine is used if its command is on the path and answers.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ _PROBES: Mapping[str, tuple[str, ...]] = {
     "podman": ("info", "--format", "{{.Version.Version}}"),
 }
 _PROBE_TIMEOUT = 5.0
-"""Seconds within which an engine must answer to be used."""
+"""Seconds in which an engine must answer."""
 _LABEL = "batchspec.local.node"
 _ENGINE_VARIABLES = (
     "PATH",
@@ -57,18 +56,18 @@ _ENGINE_VARIABLES = (
     "HTTP",
     "NO_P",
 )
-"""Prefixes of variables that the command of an engine itself reads."""
+"""Prefixes of variables that an engine's command reads itself."""
 
 
 _log = logging.getLogger(__name__)
 
 
 class NoContainerEngineError(Exception):
-    """No container engine answers; the text lists what was tried."""
+    """No container engine answers; the text lists the results of all engines."""
 
 
 class ContainerEngineError(Exception):
-    """A command of the engine failed; the text is the engine's."""
+    """A command of the engine failed; the text is the message of the engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class ContainerEngine:
         self._program: str | None = None
 
     def check(self) -> None:
-        """Check that an engine answers; the answer is remembered.
+        """Check that an engine answers; later calls use the first success.
 
         Raises:
             NoContainerEngineError: no engine answers.
@@ -110,7 +109,7 @@ class ContainerEngine:
         raise NoContainerEngineError("; ".join(tried))
 
     def _probe(self, command: Sequence[str]) -> str | None:
-        """Why an engine cannot be used; ``None`` if it can."""
+        """The reason why an engine cannot be used; ``None`` if it can."""
         try:
             done = subprocess.run(
                 command,
@@ -140,13 +139,13 @@ class ContainerEngine:
         await asyncio.to_thread(self.check)
 
     async def create(self, name: str, container: Container, arguments: Sequence[str]) -> str:
-        """Create the container ``name``, pulling its image if needed; returns its id.
+        """Create the container ``name``, pull its image if needed, and return its id.
 
         Raises:
-            ContainerEngineError: it cannot be created.
+            ContainerEngineError: the container cannot be created.
         """
-        # Values are passed in the environment, so that the list of processes shows no secret.
-        # Variables that the engine's command reads itself must be passed as arguments.
+        # The environment contains the values, so that the list of processes shows no secret. Only
+        # variables that the engine's command reads itself are arguments.
         given = self.environment
         variables = []
         for key, value in container.environment.items():
@@ -172,7 +171,7 @@ class ContainerEngine:
             )  # fmt: skip
 
     def start(self, name: str) -> list[str]:
-        """The command that runs a container to its end, with its output attached."""
+        """The command that runs a container to its end with attached output."""
         return [self._program or "", "start", "--attach", name]
 
     async def inspect(self, name: str) -> ContainerState:
@@ -186,7 +185,7 @@ class ContainerEngine:
         return ContainerState(int(code), state, error.strip())
 
     async def remove(self, *names: str) -> None:
-        """Kill and remove containers; those that do not exist are ignored."""
+        """Kill and remove containers; ignores containers that do not exist."""
         if self._program is not None and names:
             try:
                 await self._run("rm", "--force", "--volumes", *names)
@@ -195,7 +194,7 @@ class ContainerEngine:
                     _log.warning("containers could not be removed: %s", error)
 
     async def remove_orphans(self) -> None:
-        """Remove the containers that an earlier run of the service left behind."""
+        """Remove the containers of an earlier run of the service."""
         label = f"label={_LABEL}={self._tag}"
         try:
             await self.ready()
@@ -206,12 +205,12 @@ class ContainerEngine:
         await self.remove(*left.split())
 
     def _user(self) -> list[str]:
-        # Files that a docker container writes as root could not be removed by this user.
+        # This user cannot remove files that a docker container writes as root.
         return ["--user", f"{os.getuid()}:{os.getgid()}"] if os.getuid() else []
 
     @contextmanager
     def _credentials(self, registries: Sequence[Registry]) -> Iterator[str | None]:
-        """A temporary folder with a ``config.json`` with the credentials of registries."""
+        """A temporary folder with the credentials of registries in ``config.json``."""
         if not registries:
             yield None
             return
@@ -257,13 +256,13 @@ _IMAGE_ERRORS = (
     "invalid reference format",
     "short-name",
 )
-"""Parts of the engines' messages that mean that the image is the cause."""
+"""Parts of the engines' messages about invalid images."""
 CONTAINERS_FILE = "containers"
-"""The file in the data folder that records that containers were created."""
+"""The file in the data folder that exists once a container was created."""
 
 
 class ContainerError(Exception):
-    """The container cannot be created; ``failure`` is that of the task."""
+    """The container cannot be created; ``failure`` is the failure of the task."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.code)
@@ -271,7 +270,7 @@ class ContainerError(Exception):
 
 
 class ContainerRun:
-    """The container of one launch; it must be removed in every case."""
+    """The container of one launch. Remove it in every case."""
 
     def __init__(
         self,
@@ -292,7 +291,7 @@ class ContainerRun:
         """Create the container.
 
         Raises:
-            ContainerError: it cannot be created.
+            ContainerError: the container cannot be created.
         """
         try:
             arguments = split_command_line(self._launch.command_line)
@@ -311,10 +310,10 @@ class ContainerRun:
     async def run(
         self, processes: Processes, tag: Mapping[str, str]
     ) -> tuple[CommandResult, Mapping[str, Any]]:
-        """Run the created container; returns its result and the ``containerInfo`` in wire form.
+        """Run the created container; return its result and the ``containerInfo`` in wire form.
 
         Raises:
-            ProcessLostError: it is not known how it ended.
+            ProcessLostError: the result is unknown.
         """
         directory = self._launch.directory
         program = Program(

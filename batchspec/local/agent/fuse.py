@@ -1,8 +1,8 @@
 """Blob containers as FUSE file systems, mounted by rclone, with blobfuse's options.
 
-A container with the same credentials and options is one mount for all nodes, which all see each
-other's files at once. Files are uploaded when they are closed; reads are streamed. The credential
-is passed in the environment of rclone. Checked with rclone 1.60.1 and fuse3 3.14.0.
+All nodes share one mount of a container with the same credentials and options, so that they see
+each other's files immediately. rclone uploads files when they are closed, and streams reads. The
+environment of rclone contains the credential. Checked with rclone 1.60.1 and fuse3 3.14.0.
 """
 
 from __future__ import annotations
@@ -52,16 +52,16 @@ _KERNEL_TIMES = frozenset({"attr_timeout", "entry_timeout"})
 
 
 class FuseError(Exception):
-    """A file system cannot be mounted, or a file of it cannot be uploaded."""
+    """A file system cannot be mounted, or one of its files cannot be uploaded."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlobfuseOptions:
-    """Those of ``blobfuseOptions`` that have an effect; the others are ignored.
+    """The ``blobfuseOptions`` that have an effect; others are ignored.
 
-    ``subdirectory`` is the folder of the container that is mounted. ``cache_seconds`` is how long
-    lists of directories are used again, ``kernel_seconds`` how long the kernel uses attributes
-    again. Source: the options of blobfuse 1 and 2 in their repository, azure-storage-fuse.
+    ``subdirectory`` is the mounted folder of the container. ``cache_seconds`` is the time for which
+    lists of directories are cached, ``kernel_seconds`` the time for which the kernel caches
+    attributes. Source: the options of blobfuse 1 and 2 in their repository, azure-storage-fuse.
     """
 
     read_only: bool = False
@@ -103,7 +103,7 @@ class BlobfuseOptions:
 
 
 def _named(words: list[str]) -> Iterator[tuple[str, str]]:
-    """The options with their values; those of ``-o`` without a hyphen."""
+    """The options with their values; the options of ``-o`` have no hyphen."""
     rest = iter(words)
     for word in rest:
         mount_options = word.removeprefix("-o") if word.startswith("-o") else None
@@ -118,10 +118,10 @@ def _named(words: list[str]) -> Iterator[tuple[str, str]]:
 
 @dataclass(slots=True)
 class _Mount:
-    """A running rclone; ``users`` are the roots of the nodes that have the mount.
+    """A running rclone; ``users`` are the roots of the nodes that use the mount.
 
-    ``folder`` contains the mount point, the cache and the log, ``base`` is what is mounted:
-    ``CONTAINER`` or ``CONTAINER/DIRECTORY``. ``reported`` are files that could not be uploaded.
+    ``folder`` contains the mount point, the cache and the log. ``base`` is ``CONTAINER`` or
+    ``CONTAINER/DIRECTORY``. ``reported`` are files whose failed upload was reported.
     """
 
     folder: Path
@@ -143,7 +143,7 @@ class _Mount:
         """Wait until the file system is mounted.
 
         Raises:
-            FuseError: rclone has exited, or needs longer than 20 s.
+            FuseError: rclone has exited, or the mount takes longer than 20 s.
         """
         until = time.monotonic() + _START_SECONDS
         while not is_mounted(self.point):
@@ -152,14 +152,14 @@ class _Mount:
             await asyncio.sleep(_POLL)
 
     def forget(self) -> None:
-        """Make the mount read directories again: other clients may have changed the container.
+        """Clear the directory cache of the mount: other clients may have changed the container.
 
         Raises:
             FuseError: rclone does not answer.
         """
         found = _CONTROL.search(self.log.read_text(errors="replace"))
         if found is None:
-            raise FuseError("rclone does not print its address.")
+            raise FuseError("rclone does not log its address.")
         login = base64.b64encode(f"batchspec:{self.password}".encode()).decode()
         request = urllib.request.Request(  # noqa: S310  the address is http
             f"{found[1]}vfs/forget", method="POST", headers={"Authorization": f"Basic {login}"}
@@ -172,10 +172,10 @@ class _Mount:
             raise FuseError(f"rclone does not answer: {error}.") from None
 
     async def flush(self) -> None:
-        """Wait until the files that no process has open are uploaded.
+        """Wait until all closed files are uploaded.
 
         Raises:
-            FuseError: one cannot be uploaded; each is reported once.
+            FuseError: a file cannot be uploaded; each file is reported once.
         """
         while True:
             waiting = await asyncio.to_thread(self._not_uploaded)
@@ -193,8 +193,8 @@ class _Mount:
     def _not_uploaded(self) -> set[str]:
         """The paths of changed files that are closed and not uploaded.
 
-        rclone keeps a JSON file for each cached file, which is ``Dirty`` from its first change
-        until it is uploaded. The release of a file comes after the exit of its process.
+        rclone writes a JSON file for each cached file. Its ``Dirty`` is true from the first change
+        to the upload. The release of a file follows the exit of its process.
         """
         found = set()
         for above, _, names in os.walk(self.folder / "cache" / "vfsMeta"):
@@ -231,7 +231,7 @@ class _Mount:
         except subprocess.TimeoutExpired:
             self.process.kill()
             await asyncio.to_thread(self.process.wait)
-        # A process may still work in it, such as that of a session.
+        # A process can still use the mount, such as the process of an SSH session.
         await asyncio.to_thread(unmount, self.point)
         if is_mounted(self.point):
             _log.warning("cannot unmount %s", self.point)
@@ -243,7 +243,7 @@ class FuseMounts:
     """The FUSE file systems of a service on the data folder ``data``."""
 
     def __init__(self, data: Path, users: UserIds | None = None, path: str | None = None) -> None:
-        """``users`` are the ids of the users of tasks, ``path`` is the search path for programs."""
+        """``users`` are the user ids of tasks, ``path`` is the search path for programs."""
         self._data = data
         self._users = users
         self._path = os.environ.get("PATH", os.defpath) if path is None else path
@@ -253,7 +253,7 @@ class FuseMounts:
         self._reason: str | None = None
 
     async def obstacle(self) -> str:
-        """Why nothing can be mounted on this machine; empty if it can. Tried once."""
+        """The reason why this machine cannot mount; empty if it can. The first call checks it."""
         async with self._lock:
             if self._reason is None:
                 self._reason = await self._try()
@@ -267,8 +267,8 @@ class FuseMounts:
         """The mount point of the container ``url`` for the node at ``root``, with fresh content.
 
         Raises:
-            FuseError: it cannot be mounted.
-            OSError: its folder cannot be created.
+            FuseError: the container cannot be mounted.
+            OSError: the folder of the mount cannot be created.
         """
         key = _key(settings)
         async with self._lock:
@@ -277,13 +277,13 @@ class FuseMounts:
                 users |= found.users
                 try:
                     await asyncio.to_thread(found.forget)
-                except FuseError as error:  # it has ended
+                except FuseError as error:  # rclone has ended
                     _log.warning("%s is mounted again: %s", found.point, error)
                     del self._mounts[key]
                     await found.stop()
                     found = None
             if found is None:
-                await asyncio.gather(*self._stopping)  # it may be at the same mount point
+                await asyncio.gather(*self._stopping)  # possibly at the same mount point
                 options = BlobfuseOptions.parse(settings.get("blobfuseOptions", ""))
                 name = f"{settings['containerName'].lower()}-{key[:8]}"
                 base = "/".join(filter(None, (settings["containerName"], options.subdirectory)))
@@ -299,14 +299,16 @@ class FuseMounts:
         """Wait until the files of a mount are uploaded.
 
         Raises:
-            FuseError: one cannot be uploaded.
+            FuseError: a file cannot be uploaded.
         """
         found = self._mounts.get(_key(settings))
         if found is not None:
             await found.flush()
 
     def leave(self, root: Path) -> None:
-        """Unmount what only the node at ``root`` has, which is leaving, in the background."""
+        """Release the mounts of the leaving node at ``root``; unmount unused ones in the
+        background.
+        """
         for key, mount in list(self._mounts.items()):
             mount.users.discard(root)
             if not mount.users:
@@ -316,13 +318,13 @@ class FuseMounts:
                 stopping.add_done_callback(self._stopping.discard)
 
     async def close(self) -> None:
-        """Unmount everything."""
+        """Unmount all file systems."""
         mounts = list(self._mounts.values())
         self._mounts.clear()
         await asyncio.gather(*self._stopping, *(mount.stop() for mount in mounts))
 
     async def _try(self) -> str:
-        """Mount an empty file system: why this is not possible."""
+        """Mount an empty file system; return the reason of a failure."""
         if sys.platform != "linux" or not await asyncio.to_thread(os.path.exists, "/dev/fuse"):
             return "this machine has no /dev/fuse"
         for names in (("rclone",), ("fusermount3", "fusermount")):
@@ -344,7 +346,7 @@ class FuseMounts:
             pass
         folder, password = self._data.joinpath(*parts), secrets.token_hex(32)
         (folder / "point").mkdir(mode=0o700, exist_ok=True)
-        shutil.rmtree(folder / "cache", ignore_errors=True)  # of a service that was killed
+        shutil.rmtree(folder / "cache", ignore_errors=True)  # of a killed service
         group = [] if self._users is None else ["--allow-other", f"--gid={self._users.group}"]
         mode = "0700" if self._users is None else "0770"
         command = [
@@ -370,8 +372,8 @@ class FuseMounts:
         }
         log = os.open(folder / "rclone.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            # In this thread, which it blocks shortly: the kernel ends rclone with the thread
-            # that has started it.
+            # Start rclone in this thread, although this blocks briefly: the kernel ends rclone with
+            # the thread that started it.
             process = subprocess.Popen(  # noqa: ASYNC220
                 command,
                 env=environment,
@@ -393,7 +395,7 @@ class FuseMounts:
 
 
 def _key(settings: Wire) -> str:
-    """What identifies a mount: the container, the credentials and the options."""
+    """The key of a mount: a hash of the container, the credentials and the options."""
     shared = {name: value for name, value in settings.items() if name != "relativeMountPath"}
     return hashlib.sha256(json.dumps(shared, sort_keys=True).encode()).hexdigest()
 
@@ -402,7 +404,7 @@ def _is_changed(path: Path) -> bool:
     """Whether a file in the cache has changes that are not uploaded."""
     try:
         return bool(json.loads(path.read_bytes()).get("Dirty"))
-    except ValueError:  # rclone is writing it
+    except ValueError:  # rclone is writing the file
         return True
 
 
@@ -413,7 +415,7 @@ def _messages(log: Path) -> Iterator[Wire]:
 
 
 def _upload_errors(log: Path) -> dict[str, str]:
-    """The files that could not be uploaded, with the error."""
+    """The files whose upload failed, with the error."""
     return {
         str(entry["object"]): _reason(entry)
         for entry in _messages(log)
@@ -422,7 +424,7 @@ def _upload_errors(log: Path) -> dict[str, str]:
 
 
 def _last_message(log: Path) -> str:
-    """The last error in the log, or what else was written last."""
+    """The last error in the log, or else its last message."""
     entries = list(_messages(log))
     errors = [one for one in entries if one.get("level") in {"error", "critical", "fatal"}]
     if errors or entries:
@@ -432,7 +434,7 @@ def _last_message(log: Path) -> str:
 
 
 def _reason(entry: Wire) -> str:
-    """The code of the storage service in an entry of the log, or its first line."""
+    """The storage error code in an entry of the log, or else the first line of the entry."""
     message = str(entry.get("msg", "")).strip()
     found = _SERVICE_CODE.search(message)
     return found[1] if found else message.partition("\n")[0]

@@ -1,40 +1,40 @@
-"""The host: the program that starts the processes of tasks and guarantees that none is left behind.
+"""The host: the program that starts the processes of tasks and guarantees that all of them end.
 
-It is a separate process that uses only the standard library and imports nothing of batchspec, so
-that it is small and cheap to fork. Requests are read from standard input, reports are written to
+The host is a separate process that uses only the standard library and imports nothing of batchspec,
+so that it is small and cheap to fork. It reads requests from standard input and writes reports to
 standard output, both as lines of JSON::
 
     {"run": "7.1", "argv": [..], "env": {..}, "cwd": "..", "out": "..", "err": ".."}
     {"kill": "7.1"}
 
-With ``"stay": true``, a run whose program exited with 0 continues until it is killed, so that the
-processes that the program left can be used. With ``"append": true``, its output is appended.
-``"in"`` is a file for its input, which is empty otherwise; ``"terminal"`` is a terminal that the
-program controls, for its input and output instead of files.
-``"memory"`` (bytes) and ``"processes"`` limit its processes. ``"user"`` is the user of its
-processes and output files: the ids of user and group, and a list of further groups.
+With ``"stay": true``, a run whose program exited with 0 continues until it is killed, so that other
+programs can use the processes that the program has left. ``"append": true`` appends to the output
+files. ``"in"`` is a file for the input; without it the input is empty. ``"terminal"`` is a
+terminal that replaces all three files and that the program controls. ``"memory"`` (bytes) and
+``"processes"`` limit the processes of the run. ``"user"`` is the user of its processes and output
+files: the ids of user and group, and a list of further groups.
 
     {"run": "7.1", "exit": 0}       the program exited
     {"run": "7.1", "stays": true}   the program exited with 0, and the run continues
     {"run": "7.1", "signal": 9}     a signal ended it; "over" is the exceeded limit
-    {"run": "7.1", "errno": 2}      it could not be started; "place" is the path that caused it
-    {"run": "7.1", "lost": true}    its supervisor was killed; no process of it is left
+    {"run": "7.1", "errno": 2}      it cannot be started; "place" is the path that caused the error
+    {"run": "7.1", "lost": true}    its supervisor was killed, and then all its processes
 
-For a run that exited or was ended by a signal, the report has what all its processes ``"used"``:
-user and system processor seconds, bytes read from and written to disks, calls to read and write.
+After an exit or a signal, the report contains the resources that all processes of the run have
+``"used"``: user and system processor seconds, bytes read from and written to disks, read and write
+calls.
 
-Each run has a supervisor, a fork of the host, which is the *subreaper* of all processes of the run:
-whatever a task does (``setsid``, double forks, an empty environment), its processes stay
-descendants of the supervisor, which kills them when the task has ended or must end. The end is
-reported when no process is left; then the supervisor takes the next run, so that a run costs no
-fork of Python. When the input closes, because the service has ended in any way, all processes are
-killed.
+Each run has a supervisor, a fork of the host, which is the *subreaper* of all processes of the run.
+Even with ``setsid``, double forks or an empty environment, the processes of a task stay descendants
+of the supervisor, which kills them when the task has ended or must end. The supervisor reports the
+end once all processes are gone, and then takes the next run, so that a run needs no fork of Python.
+When the input closes, since the service has ended, the host kills all processes.
 
-Only Linux has subreapers. On other systems the process group of the task is killed, and a process
-that left the group survives.
+Only Linux has subreapers. On other systems the host kills the process group of the task, and a
+process that has left the group survives.
 """
 
-# pathlib would double the size of this process:
+# This process does not import pathlib, which doubles its size:
 # ruff: noqa: PTH123, PTH208
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def send_report(**message: Any) -> None:
 
 
 def send_line(text: bytes) -> None:
-    """Write a line to the service; if it has ended, the host must still kill processes."""
+    """Write a line to the service. If the service has ended, the host continues its work."""
     with contextlib.suppress(BrokenPipeError):
         os.write(1, text)
 
@@ -135,10 +135,10 @@ def own_memory(pid: int) -> int:
 
 
 def calls_of_ended() -> tuple[int, int]:
-    """How often all ended descendants of this process have called read and write, of any file.
+    """The read and write calls of all ended descendants of this process, for any file.
 
-    A process inherits the counts of the children that it has reaped; its own are those of its only
-    thread. Zeros where the kernel does not count.
+    The counts of a process include the children that it has reaped; the counts of its only thread
+    do not. Returns zeros if the kernel does not count calls.
     """
     pid = os.getpid()
     own, whole = (_calls(f"/proc/{pid}/{path}") for path in (f"task/{pid}/io", "io"))
@@ -155,14 +155,14 @@ def _calls(path: str) -> tuple[int, int]:
 
 
 def reap() -> tuple[int, int, Any]:
-    """A child that has ended, its status and resource usage; zeros when there is none."""
+    """A child that has ended, its status and resource usage; zeros if no child has ended."""
     with contextlib.suppress(ChildProcessError):
         return os.wait4(-1, os.WNOHANG)
     return 0, 0, None
 
 
 def kill(pid: int) -> bool:
-    """Kill one process; false if that is not permitted. A process that is gone counts as killed."""
+    """Kill one process; false without permission. A process that is gone counts as killed."""
     try:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -172,7 +172,7 @@ def kill(pid: int) -> bool:
 
 
 class Lines:
-    """Reads lines from a descriptor that is known to be readable."""
+    """Reads lines from a readable descriptor."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -191,12 +191,12 @@ class Lines:
 
 
 _RESET = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
-"""Signals that a task gets with their default action: Python ignores some of them, and a shell
-some for background processes.
+"""Signals whose default action is restored for a task: Python ignores some of them, and a shell
+ignores some for background processes.
 """
 
 _BLOCK = 512
-"""The unit in bytes in which the system counts I/O, for every disk."""
+"""The unit in bytes in which the system counts I/O of every disk."""
 
 
 WATCH_PAUSE = 0.1
@@ -205,9 +205,9 @@ WATCH_PAUSE = 0.1
 
 @contextlib.contextmanager
 def acting_as(user: list[Any] | None) -> Iterator[None]:
-    """Act as another user within the context; what is executed in it stays that user for good.
+    """Act as another user within the context. Programs that start in it stay that user.
 
-    The saved ids stay those of root, so that this process can return; ``execve`` replaces them.
+    The saved ids stay root's, so that this process can return; ``execve`` replaces them.
     """
     if user is None:
         yield
@@ -228,9 +228,9 @@ def acting_as(user: list[Any] | None) -> Iterator[None]:
 class LimitWatch:
     """The limits of one run: bytes of memory, number of processes; ``None`` means no limit.
 
-    Usage is measured periodically, so that an excess is noticed within :data:`WATCH_PAUSE` and not
-    prevented. System limits apply to one process (``RLIMIT_AS``) or to all of a user
-    (``RLIMIT_NPROC``); control groups, which apply to a task, can rarely be set by a user.
+    The watch measures the usage periodically: it detects an excess within :data:`WATCH_PAUSE`, but
+    does not prevent it. System limits apply to one process (``RLIMIT_AS``) or to all processes of a
+    user (``RLIMIT_NPROC``). Control groups apply to a task, but users can rarely set them.
     """
 
     def __init__(self, order: dict[str, Any]) -> None:
@@ -254,7 +254,7 @@ class LimitWatch:
 
 
 class Supervisor:
-    """Runs one program after another, each until no process of it is left."""
+    """Runs one program after another, each until all its processes have ended."""
 
     def __init__(self) -> None:
         self.orders = Lines(0)
@@ -303,7 +303,7 @@ class Supervisor:
         return {**_ending(status, over), "used": self.used}
 
     def follow(self, order: dict[str, Any], main: int) -> tuple[int | None, str | None]:
-        """Wait until ``main`` has exited or must end; returns its status and the exceeded limit."""
+        """Wait until ``main`` has exited or must end; return its status and the exceeded limit."""
         status: int | None = None
         over: str | None = None
         kill_request, watch = {"kill": order["run"]}, LimitWatch(order)
@@ -319,7 +319,7 @@ class Supervisor:
 
     def prepare(self, order: dict[str, Any], files: list[int]) -> None:
         if not order.get("terminal"):
-            # Without O_NONBLOCK, a pipe that was closed already would be waited for.
+            # Without O_NONBLOCK, opening a pipe without a writer would block.
             files.append(os.open(order.get("in") or os.devnull, os.O_RDONLY | os.O_NONBLOCK))
             os.set_blocking(files[0], True)
             for path in (order["out"], order["err"]):
@@ -335,7 +335,7 @@ class Supervisor:
             (os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(files)
         ]
         if terminal := order.get("terminal"):
-            # The first terminal that the leader of a new session opens is the one it controls.
+            # The first terminal that the leader of a new session opens becomes its terminal.
             actions = [(os.POSIX_SPAWN_OPEN, 0, terminal, os.O_RDWR, 0)]
             actions += [(os.POSIX_SPAWN_DUP2, 0, number) for number in (1, 2)]
         return os.posix_spawnp(
@@ -360,9 +360,9 @@ class Supervisor:
         return status
 
     def sweep(self, main: int, status: int | None) -> int | None:
-        """Kill all descendants of this process; returns the status of ``main``."""
+        """Kill all descendants of this process; return the status of ``main``."""
         if status is None or not LINUX:
-            # Only if it was not reaped yet: afterwards its id may belong to another process.
+            # Before it is reaped: after that, its id can belong to another process.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(main, signal.SIGKILL)
         while True:
@@ -390,7 +390,7 @@ _IDLE = 64  # supervisors kept for later runs
 
 
 class Host:
-    """Passes requests to supervisors and notices when one of them was killed."""
+    """Passes requests to supervisors and detects killed supervisors."""
 
     def __init__(self) -> None:
         self.orders = Lines(0)
@@ -442,7 +442,7 @@ class Host:
 
     def send(self, pid: int, text: bytes) -> None:
         data = memoryview(text + b"\n")
-        with contextlib.suppress(BrokenPipeError):  # it was killed, which ``collect`` reports
+        with contextlib.suppress(BrokenPipeError):  # a killed supervisor, which `collect` reports
             while data:
                 data = data[os.write(self.pipes[pid], data) :]
 
@@ -458,7 +458,7 @@ class Host:
             signal.set_wakeup_fd(-1)
             os.dup2(orders, 0)
             os.dup2(self.reporting, 1)
-            # No end of another supervisor's pipe may stay open: closing it is the signal to end.
+            # Close the pipes of other supervisors: a closed pipe is the signal to end.
             os.closerange(3, _FILES)
             resource.setrlimit(resource.RLIMIT_NOFILE, self.limits)
             become_subreaper()
@@ -478,7 +478,7 @@ class Host:
         if "stays" in report:
             return
         del self.busy[pid]
-        # When the service is gone all supervisors are ending and their pipes are closed.
+        # Once the service is gone, all supervisors end, and their pipes are closed already.
         if self.orders.closed or len(self.idle) < _IDLE:
             self.idle.append(pid)
         else:
@@ -487,7 +487,7 @@ class Host:
     def collect(self) -> None:
         while pid := reap()[0]:
             if pid in self.busy:
-                # It may have reported before it died; then it is idle until it is removed below.
+                # A report from before its death makes the supervisor idle; it is removed below.
                 while select.select([self.reports.descriptor], [], [], 0)[0]:
                     for report in self.reports.read():
                         self.report(report)
@@ -500,7 +500,7 @@ class Host:
                 self.kill_remains(pid)
 
     def kill_remains(self, pid: int) -> None:
-        """Kill the processes that a killed supervisor left: they are children of the host now."""
+        """Kill the processes of a killed supervisor, which are children of the host now."""
         while LINUX and (remains := set(children()) - set(self.pipes)):
             if not (killed := [remaining for remaining in remains if kill(remaining)]):
                 break

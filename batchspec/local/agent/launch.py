@@ -1,4 +1,4 @@
-"""Launches (requests to run something on a node), their outcomes, and the failures by code."""
+"""Launches (requests to run a process on a node), their outcomes, and failures by code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from batchspec.local.task_users import ELEVATED, Owners, TaskUser, UserIds
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A ``failureInfo`` as the service reports it.
+    """The ``failureInfo`` of a task.
 
     ``category`` is ``UserError`` or ``ServerError``; ``code`` is a documented task failure code
     (``FailureExitCode``, ``CommandProgramNotFound``, ``TaskEnded``, ``BlobNotFound`` ...).
@@ -32,7 +32,7 @@ class Failure:
 class Package:
     """An application package that a node needs in the directory ``target``.
 
-    ``application`` and ``version`` are as in the reference to it. ``source`` is its zip file,
+    ``application`` and ``version`` are as in the package reference. ``source`` is the zip file, or
     ``None`` if the package does not exist.
     """
 
@@ -43,7 +43,7 @@ class Package:
 
 
 Mount: TypeAlias = Wire
-"""An item of a pool's ``mountConfiguration``: one kind of file system, and its settings."""
+"""An item of a pool's ``mountConfiguration``: one kind of file system with its settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +70,12 @@ class Registry:
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """The container that a command runs in.
+    """The container of a command.
 
-    ``mounts`` are directories of the node, mounted at the same path, each with whether it is
-    read-only. ``directory`` is the working directory, ``None`` for the image's own. ``options`` are
-    further options of the engine's ``create`` command. ``environment`` has no variable of the
-    machine, because an image has its own.
+    ``mounts`` are directories of the node, mounted at the same path; the second value is true if
+    the mount is read-only. ``directory`` is the working directory, ``None`` for the directory in
+    the image. ``options`` are further options of the engine's ``create`` command. ``environment``
+    has no variables of the machine, because an image sets them itself.
     """
 
     image: str
@@ -90,8 +90,8 @@ class Container:
 class TaskInstance:
     """The part of a multi-instance task on one node.
 
-    ``number`` is 0 for the primary task, else the id of the subtask. ``directory``, ``environment``
-    and ``packages`` are as in :class:`Launch`.
+    ``number`` is 0 for the primary task, or else the id of the subtask. ``directory``,
+    ``environment`` and ``packages`` are as in :class:`Launch`.
     """
 
     number: int
@@ -102,7 +102,7 @@ class TaskInstance:
 
 @dataclass(frozen=True, slots=True)
 class MultiInstance:
-    """The coordination command of a multi-instance task, which precedes the command of the task.
+    """The coordination command of a multi-instance task, which runs before the task's command.
 
     ``common_files`` are resource files for the directory of each instance; the primary comes first.
     """
@@ -116,19 +116,20 @@ class MultiInstance:
 class Launch:
     """One process to run on a node: a start task, a task, a job preparation or release task.
 
-    ``directory`` is the task's directory, with ``stdout.txt``, ``stderr.txt`` and ``wd/``.
-    ``command_line`` is split into arguments without a shell, as on a real node. ``environment`` is
-    complete: the process sees nothing of the service's own environment. ``resource_files`` and
-    ``output_files`` are in wire form (``httpUrl``, ``filePath`` ...). ``packages`` are installed on
-    the node first. ``key`` names the run while it lasts and is unique among the runs of that time.
-    ``fresh`` empties the directory first; a retry runs in the directory as it was left.
-    ``multi_instance`` is set for a multi-instance task, whose primary the launch is. ``container``
-    is what the command runs in, if any. ``refused`` is why the launch must fail without running.
-    ``limits`` apply to the command, and in a multi-instance task to each instance. ``mounts`` are
-    the file systems of the node. ``start_delay`` passes before the command starts, on a node that
-    is slow by fault injection. ``identities`` are the resource ids of those of the pool. ``user``
-    is the user of its processes and files, ``None`` that of the service; other tasks of the node
-    can read its directory if it is ``readable``.
+    ``key`` is the name of the run, unique among the runs in progress. ``directory`` is the task's
+    directory, with ``stdout.txt``, ``stderr.txt`` and ``wd/``. With ``fresh``, the directory is
+    emptied first; a retry uses the directory of the failed run. ``command_line`` is split into
+    arguments without a shell, as on an Azure node. ``environment`` is complete: the process gets no
+    variable of the service. ``resource_files`` and ``output_files`` are in wire form (``httpUrl``,
+    ``filePath`` ...). ``packages`` are installed on the node first.
+
+    ``multi_instance`` is set for a multi-instance task; the launch is its primary task.
+    ``container`` is the container of the command, if any. ``refused`` is the failure of a launch
+    that must not run. ``limits`` apply to the command, and in a multi-instance task to each
+    instance. ``mounts`` are the file systems of the node. ``start_delay`` passes before the command
+    starts (fault injection). ``identities`` are the resource ids of the managed identities of the
+    pool. ``user`` is the user of its processes and files, ``None`` for the user of the service.
+    With ``readable``, other tasks of the node can read the directory.
     """
 
     key: str
@@ -152,7 +153,7 @@ class Launch:
     readable: bool = False
 
     def owners(self, users: UserIds | None) -> Owners | None:
-        """The owners of its directory; ``None`` without separate users."""
+        """The owners of the directory; ``None`` without separate users."""
         if users is None:
             return None
         return users.owners(self.user or ELEVATED, readable=self.readable)
@@ -160,14 +161,14 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a :class:`Launch` or an :class:`Installation` ended.
+    """The result of a :class:`Launch` or an :class:`Installation`.
 
-    ``exit_code`` is ``None`` when no process ran (resource file missing, program not found); for a
-    process that a signal ended it is 128 plus the signal number, as in shells (contract 15).
-    ``failure`` is ``None`` exactly when the run counts as a success; a failed upload gives
+    ``exit_code`` is ``None`` if no process ran (resource file missing, program not found). For a
+    process that a signal ended, it is 128 plus the signal number, as in shells (contract 15).
+    ``failure`` is ``None`` exactly if the run is a success; a failed upload gives
     ``exit_code == 0`` *and* a failure. ``subtasks`` are the outcomes of the subtasks of a
-    multi-instance task, ``container`` is the ``containerInfo`` in wire form. ``usage`` is that of
-    all its processes, and zero for a container, whose processes belong to the container engine.
+    multi-instance task; ``container`` is the ``containerInfo`` in wire form. ``usage`` is the usage
+    of all processes of the run, without the processes of a container.
     """
 
     started: datetime
@@ -228,19 +229,19 @@ _MESSAGES: dict[str, tuple[str, str]] = {
 
 
 def failure(code: str, **details: str) -> Failure:
-    """The failure ``code`` of a file, with its details in the given order."""
+    """The failure ``code`` of a file transfer, with its details in the given order."""
     category, message = _MESSAGES[code]
     shown = tuple((name, _as_unicode(value)) for name, value in details.items())
     return Failure(category, code, message, shown)
 
 
 def _as_unicode(text: str) -> str:
-    """``text`` with bytes of a file name that are not UTF-8 replaced, for JSON."""
+    """``text`` for JSON, with replacements for bytes of a file name that are not UTF-8."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def exit_failure() -> Failure:
-    """The program exited with a code other than 0."""
+    """The failure of a program that exited with a code other than 0."""
     return Failure(
         _USER,
         "FailureExitCode",
@@ -253,7 +254,7 @@ def exit_failure() -> Failure:
 
 
 def limit_failure(limits: Limits, over: str) -> Failure:
-    """The processes of a task exceeded a limit: a failure as for a process that was killed."""
+    """The failure of a task whose processes exceeded a limit, as for a killed process."""
     why = f"more than {limits.processes} processes"
     if over == "memory":
         why = f"more than {limits.memory} bytes of memory"
@@ -263,7 +264,7 @@ def limit_failure(limits: Limits, over: str) -> Failure:
 
 
 def program_failure(command_line: str) -> Failure:
-    """The program of the command line does not exist."""
+    """The failure of a command line whose program does not exist."""
     return Failure(
         _USER,
         "CommandProgramNotFound",
@@ -276,7 +277,7 @@ def program_failure(command_line: str) -> Failure:
 
 
 def launch_failure(command_line: str, why: str) -> Failure:
-    """The program did not start although it exists, or the command line cannot be parsed."""
+    """The failure of a command line that cannot be parsed, or whose program does not start."""
     return Failure(
         _USER,
         "CommandLaunchFailed",
@@ -286,7 +287,7 @@ def launch_failure(command_line: str, why: str) -> Failure:
 
 
 def package_failure(package: Package, why: str) -> Failure:
-    """An application package is not on the node; the code is the documented one."""
+    """The failure of an application package that is not on the node, with the documented code."""
     version = () if package.version is None else (("Version", package.version),)
     return Failure(
         _USER,
@@ -306,23 +307,23 @@ _CONTAINER: dict[str, str] = {
         "Container-enabled compute node requires task container settings"
     ),
 }
-"""The first and the last message are quoted by users (Azure/Batch#4,
+"""User reports contain the first and the last message (Azure/Batch#4,
 MicrosoftDocs/azure-docs#16473).
 """
 
 
 def container_failure(code: str, why: str = "") -> Failure:
-    """A container cannot be created, or is not allowed."""
+    """The failure of a container that cannot be created or is not allowed."""
     return Failure(_USER, code, _CONTAINER[code], (("Message", why),) if why else ())
 
 
 def ended_by_user() -> Failure:
-    """The end was requested."""
+    """The failure of a task after a request to end it."""
     return Failure(_USER, "TaskEnded", "Task Was Ended by User Request")
 
 
 def ended_by_limit() -> Failure:
-    """``maxWallClockTime`` has passed."""
+    """The failure of a task that exceeded its ``maxWallClockTime``."""
     return Failure(
         _USER,
         "TaskEnded",
@@ -331,7 +332,7 @@ def ended_by_limit() -> Failure:
 
 
 def without_query(url: str) -> str:
-    """``url`` without its query, which may contain a signature."""
+    """``url`` without its query, which can contain a signature."""
     return urlunsplit(urlsplit(url)._replace(query="", fragment=""))
 
 

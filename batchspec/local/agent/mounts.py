@@ -1,9 +1,9 @@
 """File systems that a pool mounts on its nodes, as links in ``fsmounts``.
 
-A blob container of the account's own storage is a FUSE file system where the machine can mount one.
-Elsewhere it is one folder for all nodes, which is synchronised with the container before a run
-starts on a node and after it has ended: not while it runs. A local path takes the place of an NFS
-file system of this machine. Other file systems cannot be mounted.
+A blob container of the account's own storage is a FUSE file system if the machine supports FUSE.
+Otherwise it is one folder for all nodes; the service synchronises the folder with the container
+before a run starts on a node and after it has ended. An NFS file system of this machine is a local
+path. Other file systems cannot be mounted.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from batchspec.local.task_users import UserIds
 _BLOB, _NFS = "azureBlobFileSystemConfiguration", "nfsMountConfiguration"
 _LOCAL_HOSTS = ("localhost", "127.0.0.1")
 _CONTAINER = re.compile(r"\$?[a-z0-9][a-z0-9-]*", re.IGNORECASE | re.ASCII)
-"""A container's name; the name of its folder and a part of its URL are made of it."""
+"""A container's name, which becomes the name of its folder and a part of its URL."""
 
 
 class MountError(Exception):
@@ -57,7 +57,9 @@ class MountError(Exception):
 
 @dataclass(slots=True)
 class _Folder:
-    """A container's folder. ``known`` has ETag, size and time of change at the last transfer."""
+    """A container's folder. ``known`` contains ETag, size and time of change by file, at the last
+    transfer.
+    """
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     known: dict[str, tuple[str, int, int]] | None = None
@@ -75,7 +77,7 @@ class Mounts:
         *,
         fuse: bool = False,
     ) -> None:
-        """``users`` are the ids of the users of tasks, all of which read and write the folders.
+        """``users`` are the user ids of tasks; all of them can read and write the folders.
 
         Without ``fuse``, containers are always synchronised folders.
         """
@@ -90,10 +92,10 @@ class Mounts:
     async def mount(self, root: Path, mounts: tuple[Mount, ...]) -> str:
         """Mount file systems on the node at ``root``.
 
-        Returns how containers are mounted, for the log of the node; empty if there are none.
+        Returns the kind of mount of the containers for the log of the node; empty without them.
 
         Raises:
-            MountError: one of them cannot be mounted.
+            MountError: a file system cannot be mounted.
         """
         for mount in mounts:
             ((kind, settings),) = mount.items()
@@ -111,9 +113,9 @@ class Mounts:
         return f"containers are {kind}"
 
     async def pull(self, root: Path, mounts: tuple[Mount, ...]) -> None:
-        """Show the node at ``root`` what has changed in the containers.
+        """Update the containers of the node at ``root``.
 
-        File systems that were mounted in an earlier run of the service are mounted again.
+        File systems of an earlier run of the service are mounted again.
 
         Raises:
             MountError: a container cannot be read.
@@ -123,7 +125,7 @@ class Mounts:
             self._link(root, settings["relativeMountPath"], target)
 
     async def push(self, mounts: tuple[Mount, ...]) -> None:
-        """Upload the files that have changed, or wait until they are uploaded.
+        """Upload changed files, or wait until rclone has uploaded them.
 
         Raises:
             MountError: a container cannot be written.
@@ -185,7 +187,7 @@ class Mounts:
                     self._share(path, self._owner)
                 found = {name: tag async for name, tag in self._storage.list_tags(url)}
                 for name in folder.known.keys() - found.keys():
-                    # Deleted in the container; a file that was changed since stays.
+                    # Deleted in the container; a file with later changes stays.
                     if _state(path / name) == folder.known.pop(name)[1:]:
                         with suppress(FileNotFoundError, OutsideError):
                             remove(self._root(settings), name, recursive=False)
@@ -203,7 +205,7 @@ class Mounts:
                     state = _state(path / name)
                     if known.get(name, ("", -1, -1))[1:] == state:
                         continue
-                    # Other tasks may remove the file meanwhile, or replace it by a link.
+                    # Other tasks can remove the file at the same time, or replace it by a link.
                     with (
                         suppress(FileNotFoundError, OutsideError),
                         opened(self._root(settings), name) as (source, _),
@@ -212,7 +214,7 @@ class Mounts:
                         known[name] = (tag, *state)
 
     def _share(self, path: Path, owner: Owner) -> None:
-        """Let all users of tasks write in the folder ``path``, but not replace it."""
+        """Let all users of tasks write to the folder ``path``, but not replace it."""
         parts = path.relative_to(self._data).parts
         with open_directory(self._data, parts, own=True, owner=self._links) as folder:
             owner.take(folder)
@@ -234,10 +236,10 @@ class Mounts:
             await self._storage.download(url, target)
 
     def _link(self, root: Path, relative: str, target: Path) -> None:
-        """Make a link to ``target``, unless it exists: processes may use it.
+        """Create a link to ``target``, unless the link exists: processes may use it.
 
         Raises:
-            MountError: it cannot be made.
+            MountError: the link cannot be created.
         """
         try:
             *above, name = ("fsmounts", *split(relative.replace("\\", "/").strip("/")))

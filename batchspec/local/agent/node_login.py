@@ -1,10 +1,9 @@
-"""Sign-in to nodes: their user accounts, and an SSH server of each node on a loopback port.
+"""Sign-in to nodes: their user accounts, and an SSH server for each node on a loopback port.
 
-A password is stored as a hash with its own salt. A user without password and without key cannot
-sign in.
+A password is stored as a salted hash. A user without a password and without a key cannot sign in.
 
-A server starts when its node gets a user or a client asks for its address, so that other nodes
-cost nothing. The protocol is that of asyncssh, which is imported then (:mod:`ssh_protocol`).
+The server of a node starts when a client requests its address, so that other nodes cost nothing.
+The start imports asyncssh, which implements the protocol (:mod:`ssh_protocol`).
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from batchspec.local.task_users import TaskUser, UserIds
 from batchspec.local.wire import read_time
 
 USERS = "users"
-"""The entry of a node's detail with its accounts by name."""
+"""The entry of a node's ``detail`` with its accounts by name."""
 _SALT = 16
 _COST: Mapping[str, int] = {"n": 1 << 14, "r": 8, "p": 1, "dklen": 32}
 _NO_PASSWORD = "00" * _SALT + ":" + "00" * 32
@@ -43,10 +42,11 @@ _NO_PASSWORD = "00" * _SALT + ":" + "00" * 32
 
 @dataclass(frozen=True, slots=True)
 class NodeUser:
-    """An account of a node until it ``expires``.
+    """A user account of a node, which ``expires``.
 
-    ``password`` is a salted hash, ``public_key`` the text of the request; ``None`` if the account
-    has none. ``runs_as`` is the user of its processes and files, ``None`` that of the service.
+    ``password`` is a salted hash, ``public_key`` the text from the request; both may be ``None``.
+    ``runs_as`` is the user of the account's processes and files, ``None`` for the user of the
+    service.
     """
 
     expires: datetime
@@ -56,17 +56,17 @@ class NodeUser:
     runs_as: TaskUser | None = None
 
     def has_password(self, password: str) -> bool:
-        """Whether ``password`` is that of the account; takes about 50 ms."""
+        """Whether ``password`` is the password of the account; takes about 50 ms."""
         return self.password is not None and _is_hash_of(self.password, password)
 
     def has_key(self, blob: bytes) -> bool:
-        """Whether ``blob``, a public key in the encoding of SSH, is that of the account."""
+        """Whether ``blob``, a public key in the encoding of SSH, is the key of the account."""
         own = None if self.public_key is None else read_public_key(self.public_key)
         return own is not None and hmac.compare_digest(own, blob)
 
 
 def hash_password(password: str) -> str | None:
-    """What is stored of ``password``; ``None`` for an empty one, with which no user signs in."""
+    """The salted hash of ``password``; ``None`` for an empty password, which is never accepted."""
     if not password:
         return None
     salt = os.urandom(_SALT)
@@ -74,7 +74,7 @@ def hash_password(password: str) -> str | None:
 
 
 def refuse_password(password: str) -> None:
-    """Take as long as :meth:`NodeUser.has_password`, so that names of users cannot be guessed."""
+    """Take as long as :meth:`NodeUser.has_password`, so that the time reveals no user names."""
     _is_hash_of(_NO_PASSWORD, password)
 
 
@@ -88,12 +88,12 @@ def _is_hash_of(stored: str, password: str) -> bool:
 
 
 def read_public_key(text: str) -> bytes | None:
-    """The key in a line of OpenSSH (``ssh-ed25519 AAAA... comment``), or in such a line in base64.
+    """The key in a line of OpenSSH (``ssh-ed25519 AAAA... comment``), or in the line in base64.
 
-    The reference requires "OpenSSH encoding" and "base 64 encoded"; clients send either.
+    The reference requires "OpenSSH encoding" and "base 64 encoded"; clients send either form.
 
     Returns:
-        The key in the encoding of SSH; ``None`` if the text contains none.
+        The key in the encoding of SSH; ``None`` if the text contains no key.
     """
     fields = text.split()
     if not fields:
@@ -126,14 +126,14 @@ def read_user(stored: Wire) -> NodeUser:
 
 
 def _stored(user: Any) -> dict[str, Any]:
-    """An account; earlier versions stored only its expiry time."""
+    """A stored account; earlier versions stored only its expiry time."""
     return {"expires": user} if isinstance(user, str) else user
 
 
 ADDRESS = "127.0.0.1"
-"""The address of the ports of every node: all nodes are this machine."""
+"""The address of the ports of every node, since all nodes are on this machine."""
 SSH_PORT = "ssh_port"
-"""The entry of a node's detail with the port of its server."""
+"""The entry of a node's ``detail`` with the port of its SSH server."""
 WITHOUT_LOGIN = frozenset(
     {
         NodeState.CREATING,
@@ -143,7 +143,7 @@ WITHOUT_LOGIN = frozenset(
         NodeState.DEALLOCATED,
     }
 )
-"""The states of nodes that no user signs in to."""
+"""The states of nodes in which no user can sign in."""
 _BACKLOG = 16
 _KEYS, _SESSIONS = "ssh-keys", "ssh-sessions"
 
@@ -152,12 +152,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LoginNode:
-    """A node as its SSH server needs it.
+    """The data of a node for its SSH server.
 
-    ``root`` is the directory of the node, ``key`` the file of the private host key, which is
+    ``root`` is the directory of the node. ``key`` is the file of the private host key, which is
     created if it does not exist. ``sessions`` is a folder for the pipes of sessions. ``find_user``
-    returns the account with a name, unless it has expired. ``group`` is the group of its users, if
-    they are separate ones.
+    returns the account with a name, unless it has expired. ``group`` is the group of separate
+    users.
     """
 
     root: Path
@@ -170,7 +170,7 @@ class LoginNode:
 
 
 class SshServer(Protocol):
-    """The running server of a node."""
+    """The running SSH server of a node."""
 
     def disconnect(self) -> None:
         """End all connections, and the processes of their sessions."""
@@ -186,7 +186,7 @@ class _Listener:
     key: Path
 
     def has_failed(self) -> bool:
-        """Whether the server could not start; then its port is closed."""
+        """Whether the start of the server failed and its port is closed."""
         return self.starting.done() and self.starting.result() is None
 
 
@@ -199,9 +199,9 @@ class SshServers:
         find_user: Callable[[str, str, str], NodeUser | None],
         users: UserIds | None = None,
     ) -> None:
-        """``find_user`` returns the account of a pool, a node and a name; see LoginNode.
+        """``find_user`` returns the account of a pool, a node and a name; see ``LoginNode``.
 
-        ``users`` are the ids of the users of sessions, if they are separate users.
+        ``users`` are the user ids of sessions, if tasks run as separate users.
         """
         self._data = data
         self._users = users
@@ -213,16 +213,17 @@ class SshServers:
 
     @staticmethod
     def is_installed() -> bool:
-        """Whether the library of the protocol is installed: the extra ``local``."""
+        """Whether asyncssh is installed, which the extra ``local`` contains."""
         return importlib.util.find_spec("asyncssh") is not None
 
     def open(self, pool_id: str, node_id: str, port: int = 0) -> int:
-        """Start the server of a node, unless it runs; returns its port. A failed one starts again.
+        """Start the server of a node, unless it is running; return its port.
 
-        It listens on ``port`` if that is free. When this returns, connections are accepted.
+        The server listens on ``port`` if that port is free. It accepts connections on return. A
+        failed server starts again.
 
         Raises:
-            OSError: there is no free port, or no descriptor.
+            OSError: no port or no descriptor is free.
         """
         found = self._listeners.get(_key(pool_id, node_id))
         if found is not None and not found.has_failed():
@@ -246,7 +247,7 @@ class SshServers:
         return bound
 
     def disconnect(self, pool_id: str, node_id: str) -> None:
-        """End all connections to a node that boots."""
+        """End all connections to a node."""
         listener = self._listeners.get(_key(pool_id, node_id))
         if listener is not None and listener.starting.done():
             server = listener.starting.result()
@@ -254,7 +255,7 @@ class SshServers:
                 server.disconnect()
 
     def close(self, pool_id: str, node_id: str) -> None:
-        """Stop the server of a node and delete its host key: it leaves its pool or is reimaged."""
+        """Stop the server and delete the host key of a node that leaves its pool or is reimaged."""
         listener = self._listeners.pop(_key(pool_id, node_id), None)
         if listener is None:
             return
@@ -266,12 +267,12 @@ class SshServers:
             listener.key.parent.rmdir()
 
     async def close_all(self) -> None:
-        """Stop all servers; no process of a session is left when this returns."""
+        """Stop all servers; on return, all processes of sessions have ended."""
         closing = [_close(listener) for listener in self._listeners.values()]
         self._listeners.clear()
         await asyncio.gather(*closing, *self._ending)
         await self._processes.close()
-        # Those of an earlier run that was killed too.
+        # This includes the files of an earlier run that was killed.
         await asyncio.to_thread(shutil.rmtree, self._data / _SESSIONS, ignore_errors=True)
 
 
@@ -286,14 +287,14 @@ def _listen(port: int) -> socket.socket:
 
 
 async def _start(node: LoginNode, listening: socket.socket) -> SshServer | None:
-    """Serve the connections of ``listening``; ``None`` if that fails, with the port closed."""
+    """Serve the connections of ``listening``; on a failure, close the port and return ``None``."""
     try:
-        # In a thread: the import takes about 200 ms.
+        # The import takes about 200 ms, so it runs in a thread.
         protocol: Any = await asyncio.to_thread(
             importlib.import_module, "batchspec.local.agent.ssh_protocol"
         )
         return cast("SshServer", await protocol.serve_node(node, listening))
-    except Exception:  # noqa: BLE001  a server that cannot start is no end of the service
+    except Exception:  # noqa: BLE001  the service continues without this server
         _log.exception("the SSH server of %s cannot start", node.root)
         listening.close()
         return None

@@ -1,7 +1,7 @@
-"""The log of each node's agent: what it started, how it ended, and the states of the node.
+"""The log of each node's agent: the start and end of runs, and the states of the node.
 
-Logs are next to the directories of the nodes, where tasks cannot write. Lines are kept in memory
-and written when the service is idle, so that a log costs a task almost nothing.
+Tasks cannot write to the folder of the logs. Lines stay in memory until the service is idle, so
+that a log costs a task almost no time.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ _log = logging.getLogger(__name__)
 
 LOG_NAME = "agent-debug.log"
 _MAX_PENDING = 10_000
-"""Lines of all nodes together that are kept in memory."""
+"""Maximum number of lines in memory, for all nodes together."""
 _MAX_SIZE = 1 << 20
-"""Bytes of one log; beyond it, the older half is dropped."""
+"""Maximum size of a log in bytes; a longer log loses its older half."""
 
 
 class NodeLogs:
@@ -37,9 +37,9 @@ class NodeLogs:
             self.flush()
 
     def flush(self) -> None:
-        """Write the collected lines.
+        """Write the lines in memory.
 
-        If the data folder cannot be written, they are lost: no run may fail because of its log.
+        Lines that cannot be written are lost, so that no run fails because of its log.
         """
         try:
             for path, lines in self._lines.items():
@@ -50,7 +50,7 @@ class NodeLogs:
         self._pending = 0
 
     def file(self, pool_id: str, node_id: str) -> Path:
-        """The log of a node as a file, complete."""
+        """The file with the complete log of a node."""
         self.flush()
         return self._path(pool_id, node_id)
 
@@ -62,7 +62,7 @@ class NodeLogs:
             path.unlink(missing_ok=True)
         except OSError as error:
             _log.warning("cannot remove %s: %s", path, error.strerror)
-        with contextlib.suppress(OSError):  # the folder of a node that never wrote, or of others
+        with contextlib.suppress(OSError):  # missing, or not empty
             path.parent.rmdir()
             path.parent.parent.rmdir()
 

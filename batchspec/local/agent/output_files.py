@@ -1,9 +1,9 @@
-"""Output files: uploaded from a task's directory after the task has ended.
+"""Output files: the upload from a task's directory after the task has ended.
 
-In a file pattern ``*`` matches any characters of one name, ``?`` one of them, ``[abc]`` and
-``[a-c]`` one of these, ``[!abc]`` none of these, ``**`` any directories. A name that starts with a
-dot is matched only by a pattern that does. Links to files count as files; links to directories are
-not followed.
+In a file pattern ``*`` matches any characters of one name, ``?`` one character, ``[abc]`` and
+``[a-c]`` one of these characters, ``[!abc]`` any other character, ``**`` any directories. A name
+with a leading dot matches only a pattern with a leading dot. Links to files count as files; links
+to directories are not followed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CONDITIONS: Mapping[str, tuple[bool, ...]] = {
     "taskcompletion": (True, False),
 }
 Access: TypeAlias = Callable[[], AbstractContextManager[None]]
-"""Makes a context in which a thread opens files with the rights of a user."""
+"""Returns a context in which a thread opens files with the rights of a user."""
 UPLOAD_LOG, UPLOAD_ERROR_LOG = "fileuploadout.txt", "fileuploaderr.txt"
 
 
@@ -47,13 +47,13 @@ class _Upload:
     pattern: str
     denied: StorageError | None = None
     content: bytes | None = field(default=None, repr=False)
-    """What the file contains, if it has been read already."""
+    """The content of the file, if it has been read already."""
 
 
 def select_outputs(
     outputs: Sequence[Mapping[str, Any]], *, succeeded: bool
 ) -> list[Mapping[str, Any]]:
-    """The ``outputs`` (in wire form) whose upload condition is met."""
+    """The ``outputs`` (in wire form) with a met upload condition."""
     return [
         output
         for output in outputs
@@ -66,9 +66,9 @@ def select_outputs(
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 _SMALL = 64 << 10
-"""Bytes; the first files up to this size are read when they are found."""
+"""Size in bytes up to which the first files are read when they are found."""
 _PARALLEL = 4
-"""How many files of a task are uploaded at a time."""
+"""Number of files of a task that are uploaded at the same time."""
 
 
 async def upload_all(  # noqa: PLR0917
@@ -79,13 +79,13 @@ async def upload_all(  # noqa: PLR0917
     node_storage: NodeStorage,
     access: Access = nullcontext,
 ) -> tuple[tuple[str, ...], Failure | None]:
-    """Upload the files of ``outputs`` from the task ``directory``: the blobs, and the first
-    failure.
+    """Upload the files of ``outputs`` from the task ``directory``; return the names of the blobs,
+    and the first failure.
 
-    A file that cannot be uploaded does not keep others from being uploaded. The uploads are logged
-    in ``fileuploadout.txt`` and ``fileuploaderr.txt`` in the task directory. Files are found and
-    opened within the context that ``access`` makes, with the rights of the task's user. This is
-    done in threads: a task's files may be in a file system that does not answer.
+    After a failed file, the upload continues with the other files. ``fileuploadout.txt`` and
+    ``fileuploaderr.txt`` in the task directory are the logs of the uploads. Files are found and
+    opened within the context of ``access``, with the rights of the task's user. Threads do this,
+    since the file system of a task's files can block.
 
     Raises:
         OSError: the logs of the uploads cannot be written.
@@ -135,7 +135,7 @@ class _Logs:
     err: list[str] = field(default_factory=list)
 
     def create(self) -> None:
-        """Create both files, empty."""
+        """Create both empty files."""
         with self.access():
             for name in (UPLOAD_LOG, UPLOAD_ERROR_LOG):
                 os.close(self._open(name))
@@ -151,8 +151,8 @@ class _Logs:
                 file.writelines(f"{line}\n" for line in lines)
 
     def _open(self, name: str) -> int:
-        # A task may have created a link there, which is not followed, or a pipe, which without
-        # O_NONBLOCK would wait for a reader.
+        # A task can create a link with this name, which is not followed, or a pipe, which would
+        # wait for a reader without O_NONBLOCK.
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
         return os.open(self.directory / name, flags, 0o644)
 
@@ -160,7 +160,7 @@ class _Logs:
 def _uploads(
     output: Mapping[str, Any], pattern: str, base: Path, node_storage: NodeStorage
 ) -> list[_Upload]:
-    """The files of an output; ``pattern`` is its pattern with the values of variables."""
+    """The files of an output; ``pattern`` is its pattern with expanded variables."""
     target = output["destination"]["container"]
     container, denied = target["containerUrl"], None
     if "identityReference" in target:
@@ -181,14 +181,16 @@ def _uploads(
 
 _NO_BLOB_NAME = re.compile(r"[\x00-\x1f\x7f\ufffe\uffff]")
 """Characters that a blob name cannot contain ("Naming and Referencing Containers, Blobs, and
-Metadata"). Azurite stores such a name and answers every later listing of the container with 500."""
+Metadata"). Azurite stores a blob with these characters, and then answers every listing of the
+container with 500.
+"""
 _LONGEST = 1024
 
 
 async def _try_upload(
     upload: _Upload, storage: BlobClient, access: Access
 ) -> StorageError | OSError | UnicodeEncodeError | None:
-    """Upload a file; returns why that is not possible."""
+    """Upload a file; return the error of a failure."""
     try:
         await _upload(upload, storage, access)
     except (StorageError, OSError, UnicodeEncodeError) as error:
@@ -221,7 +223,7 @@ async def _upload(upload: _Upload, storage: BlobClient, access: Access) -> None:
 
 
 def _read(path: Path, access: Access) -> bytes | int:
-    """The content of a file; its descriptor if it is large."""
+    """The content of a file, or the descriptor of a large file."""
     with access():
         source = os.open(path, _FLAGS)
     keep = False
@@ -235,7 +237,7 @@ def _read(path: Path, access: Access) -> bytes | int:
 
 
 def _with_content(upload: _Upload) -> _Upload:
-    """The upload with the content of its file, if that is small: another thread takes longer."""
+    """The upload with the content of a small file; a read in another thread takes longer."""
     try:
         source = os.open(upload.file, _FLAGS)
         try:
@@ -244,11 +246,11 @@ def _with_content(upload: _Upload) -> _Upload:
         finally:
             os.close(source)
     except OSError:
-        return upload  # read again, and reported, when it is uploaded
+        return upload  # the upload reads the file again and reports the error
 
 
 def _close(reading: asyncio.Future[bytes | int]) -> None:
-    """Close the file that was opened for an upload that has been cancelled."""
+    """Close the file of a cancelled upload."""
     if not reading.cancelled() and reading.exception() is None:
         content = reading.result()
         if isinstance(content, int):
@@ -274,17 +276,16 @@ _WILD = re.compile(r"[*?\[]")
 
 
 def has_wildcard(pattern: str) -> bool:
-    """Whether ``pattern`` may match more than one file."""
+    """Whether ``pattern`` can match more than one file."""
     return _WILD.search(pattern) is not None
 
 
 def find_files(pattern: str, base: Path) -> Iterator[tuple[Path, str]]:
-    """The files that ``pattern`` matches, sorted, each with its path below the pattern's fixed
-    part.
+    """The files that match ``pattern``, sorted, each with its path below the pattern's fixed part.
 
-    A relative pattern starts at ``base``; it may contain ``..`` (``../std*.txt``) and may be
-    absolute. The fixed part are the components before the first wildcard: ``out/**/*.txt`` finds
-    ``base/out/a/b.txt`` as ``a/b.txt``.
+    A relative pattern starts at ``base``. A pattern may contain ``..`` (``../std*.txt``) and may be
+    absolute. The fixed part consists of the components before the first wildcard: ``out/**/*.txt``
+    finds ``base/out/a/b.txt`` as ``a/b.txt``.
     """
     parts = [part for part in pattern.split("/") if part not in {"", "."}]
     root = Path("/") if pattern.startswith("/") else base
@@ -313,10 +314,11 @@ def _without_repetitions(parts: list[str]) -> tuple[str, ...]:
 def _matches(
     root: Path, parts: tuple[str, ...], seen: set[tuple[str, int]], below: str = ""
 ) -> Iterator[str]:
-    """The files below ``root`` that match; with ``**``, several ways may lead to one directory.
+    """The files below ``root`` that match.
 
-    ``seen`` are the directories and lengths of ``parts`` that were matched before, so that the time
-    is in proportion to their product, and not to the number of ways.
+    With ``**``, several ways can lead to one directory. ``seen`` contains the directories and
+    lengths of ``parts`` that were matched before, so that the time is proportional to their
+    product instead of the number of ways.
     """
     if (below, len(parts)) in seen:
         return
@@ -344,8 +346,8 @@ def _matches(
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """The regular expression of a pattern for one name.
 
-    ``fnmatch`` translates ``*`` without backtracking, so that no pattern of a user blocks the
-    service: matching takes time in proportion to the product of the lengths.
+    ``fnmatch`` translates ``*`` without backtracking: the time of a match is proportional to the
+    product of the lengths, so that no pattern of a user blocks the service.
     """
     hidden = "" if pattern.startswith(".") else r"(?!\.)"
     return re.compile(hidden + fnmatch.translate(pattern))

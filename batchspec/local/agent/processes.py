@@ -1,7 +1,7 @@
 """Processes of tasks: command lines, start, end on request, resource usage.
 
-:class:`Processes` is the service's side of the protocol with the host process. Command lines are
-split without a shell.
+:class:`Processes` is the service's side of the protocol with the host process. No shell splits the
+command lines.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from batchspec.local.task_users import TaskUser
 
 _HOST_FOLDER = Path(__file__).parent
 _START_HOST = "from host import main; del sys.path[0]; main()"
-"""The program of the host; before it, the folder of :mod:`host` becomes the first of the path."""
+"""The program of the host, which runs with the folder of :mod:`host` first in the path."""
 _SHUTDOWN_TIMEOUT = 10.0
-"""Seconds that the host has to kill everything when the service closes it."""
+"""Seconds in which the host must kill all processes when the service closes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run: arguments (no shell), the complete environment, working directory, output files.
+    """A program: arguments (no shell), the complete environment, working directory, output files.
 
     ``append`` keeps the content of the output files. With ``stays``, processes that the program
-    leaves when it exits with 0 are not killed until :meth:`Processes.leave`. ``stdin`` is a file;
-    the input is empty without it. A ``terminal`` replaces all three files. ``user`` is the user of
-    the processes, ``None`` that of the service.
+    leaves when it exits with 0 run until :meth:`Processes.leave`. ``stdin`` is a file; without it
+    the input is empty. A ``terminal`` replaces all three files. ``user`` is the user of the
+    processes, ``None`` for the user of the service.
     """
 
     argv: Sequence[str]
@@ -78,7 +78,7 @@ class Killed:
 
 @dataclass(frozen=True, slots=True)
 class NotStarted:
-    """The program could not be started: ``errno``, and the path that caused it if there is one."""
+    """The program cannot be started: ``errno``, and the path that caused it, if any."""
 
     errno: int
     place: str | None = None
@@ -88,42 +88,42 @@ ProcessEnd = Exited | Killed | NotStarted
 
 
 class ProcessLostError(Exception):
-    """It is not known how the program ended: its supervisor was killed, and its processes with it.
+    """The result of the program is unknown: its supervisor and its processes were killed.
 
-    If the host was killed, so were the supervisors of all its runs.
+    The end of the host also kills the supervisors of all its runs.
     """
 
 
 class Processes:
     """Runs programs through host processes; :mod:`host` describes their guarantees.
 
-    All runs share one host, except those that get their own because they may have killed it
-    (:meth:`isolate`): a program can kill every process of its user.
+    All runs share one host, except isolated runs (:meth:`isolate`), which may have killed it: a
+    program can kill every process of its user.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        """``environment`` is that of the hosts; tasks do not get it."""
+        """``environment`` is the environment of the hosts; tasks do not get it."""
         self._environment = dict(environment)
         self._shared = _Host(self._environment)
         self._own: dict[str, _Host] = {}
 
     def isolate(self, key: str) -> None:
-        """The run ``key``, and those below it (``key/...``), get a separate host."""
+        """Use a separate host for the run ``key`` and the runs below it (``key/...``)."""
         self._own.setdefault(key, _Host(self._environment))
 
     async def rejoin(self, key: str) -> None:
-        """End the host of an isolated run that has ended; without effect for other runs."""
+        """End the host of an isolated run after the run; without effect for other runs."""
         if (host := self._own.pop(key, None)) is not None:
             await host.close()
 
     async def run(self, key: str, program: Program) -> ProcessEnd:
-        """Run ``program`` to its end; then only processes that may stay are left.
+        """Run ``program`` to its end; on return, only processes that may stay are running.
 
-        ``key`` names the run for :meth:`kill` and may be in use only once at a time. If this is
-        cancelled, the processes are killed, but their end is not awaited.
+        ``key`` names the run for :meth:`kill` and must be unique at a time. A cancellation kills
+        the processes without waiting for their end.
 
         Raises:
-            ProcessLostError: its supervisor or its host was killed.
+            ProcessLostError: the supervisor or the host of the run was killed.
         """
         return await self._host_of(key).run(key, program)
 
@@ -132,11 +132,11 @@ class Processes:
         self._host_of(key).kill(key)
 
     def used(self, key: str) -> Usage:
-        """What was used under ``key`` and the keys below it (``key/...``) since the last call."""
+        """The usage of ``key`` and the keys below it (``key/...``) since the last call."""
         return self._host_of(key).used(key)
 
     async def leave(self, key: str) -> None:
-        """Kill the processes that the run ``key`` left running, and wait until all have ended."""
+        """Kill the remaining processes of the run ``key``, and wait until all have ended."""
         await self._host_of(key).leave(key)
 
     async def start(self) -> None:
@@ -144,7 +144,7 @@ class Processes:
         await self._shared.start()
 
     async def close(self) -> None:
-        """End every run and all hosts; no process is left when this returns."""
+        """End all runs and hosts; on return, all processes have ended."""
         own, self._own = list(self._own.values()), {}
         await asyncio.gather(*(host.close() for host in (self._shared, *own)))
 
@@ -153,7 +153,7 @@ class Processes:
 
 
 class _Host:
-    """One host process, started when it is first needed and again after it was killed."""
+    """One host process; starts on the first use, and again after it was killed."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = dict(environment)
@@ -216,7 +216,7 @@ class _Host:
         try:
             await ending
         except ProcessLostError:
-            pass  # its supervisor was killed, and with it the processes
+            pass  # the supervisor was killed together with the processes
         finally:
             self._endings.pop(key, None)
             self._sent.discard(key)
@@ -316,7 +316,7 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))", re.ASCII)
 
 
 def split_command_line(command_line: str) -> list[str]:
-    """The arguments of a command line, by the quoting rules of POSIX and without expansion.
+    """The arguments of a command line, by the quoting rules of POSIX without expansion.
 
     Raises:
         ValueError: a quote is not closed.
@@ -325,9 +325,9 @@ def split_command_line(command_line: str) -> list[str]:
 
 
 def expand_variables(text: str, environment: Mapping[str, str]) -> str:
-    """``text`` with ``$NAME`` and ``${NAME}`` replaced; unset names stay unchanged.
+    """``text`` with the values of ``$NAME`` and ``${NAME}``; unset names stay unchanged.
 
-    A node does this for the ``filePattern`` of an output file, and for no command line.
+    A node does this for the ``filePattern`` of an output file, but not for command lines.
     """
     return _VARIABLE.sub(
         lambda found: environment.get(found[1] or found[2], found[0]),
@@ -337,9 +337,9 @@ def expand_variables(text: str, environment: Mapping[str, str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run: ``directory`` is the task's directory, ``environment`` is complete.
+    """A command line; ``directory`` is the task's directory, ``environment`` is complete.
 
-    ``append``, ``stays``, ``limits`` and ``user`` are those of :class:`Program`.
+    ``append``, ``stays``, ``limits`` and ``user`` are as in :class:`Program`.
     """
 
     line: str
@@ -353,7 +353,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class CommandResult:
-    """How a command ended; ``killed`` means that a signal ended it."""
+    """The result of a command; ``killed`` means that a signal ended it."""
 
     code: int | None
     failure: Failure | None
@@ -364,7 +364,7 @@ async def run_command(processes: Processes, key: str, command: Command) -> Comma
     """Run ``command`` as the run ``key``.
 
     Raises:
-        ProcessLostError: it is not known how it ended.
+        ProcessLostError: the result is unknown.
     """
     try:
         argv = split_command_line(command.line)

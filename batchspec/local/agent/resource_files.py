@@ -1,6 +1,6 @@
 """The directory of a task at its start: resource files and application packages.
 
-Application packages are unpacked on a node once, before anything uses them.
+A node unpacks an application package once, before the first use.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ _CHUNK = 1 << 20
 _PACKAGE_MODE = 0o770
 """The mode of a file without a mode in the zip file; the same as for resource files."""
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
-"""What ``zipfile`` raises for a damaged or encrypted file, or one in an unsupported format."""
+"""The errors of ``zipfile`` for a damaged, encrypted or unsupported file."""
 
 
 class PackageError(Exception):
-    """A package could not be installed; ``failure`` is that of the task or node."""
+    """A package cannot be installed; ``failure`` is the failure of the task or node."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.code)
@@ -58,9 +58,9 @@ class _Stop:
 
 
 async def install_all(packages: Sequence[Package], owner: Owner | None = None) -> None:
-    """Install every package that is not installed yet, one after another.
+    """Install all packages that are not installed yet, one after another.
 
-    The directories and files get the ``owner``, and its group can read and execute what root can.
+    The directories and files get the ``owner``; its group gets root's rights to read and execute.
 
     Raises:
         PackageError: a package does not exist or cannot be unpacked.
@@ -101,14 +101,14 @@ def _install(source: Path, target: Path, stop: _Stop, owner: Owner | None) -> No
         try:
             beside.rename(target)
         except OSError:
-            if not target.is_dir():  # otherwise another task has just installed it
+            if not target.is_dir():  # if it is, another task has just installed the package
                 raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
 def _make_folders(folder: Path, owner: Owner | None) -> None:
-    """Create a folder and the missing ones above it, which get the ``owner``."""
+    """Create a folder and its missing parents; new folders get the ``owner``."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     for each in reversed(missing):
         each.mkdir(exist_ok=True)
@@ -153,7 +153,7 @@ def _copy(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, file: int, stop: _St
 
 
 def _link(points_to: str, parts: Sequence[str], directory: int) -> None:
-    """Create a link that stays in the package; nothing is ever written through a link."""
+    """Create a link that stays in the package. No file is written through a link."""
     depth = len(parts) - 1
     for step in points_to.split("/"):
         depth += {"..": -1, ".": 0, "": 0}.get(step, 1)
@@ -168,7 +168,7 @@ _DENIED = {401, 403}
 
 
 class ResourceError(Exception):
-    """A resource file could not be downloaded; ``failure`` is that of the task."""
+    """A resource file cannot be downloaded; ``failure`` is the failure of the task."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.code)
@@ -194,7 +194,7 @@ async def fetch_all(
     New directories and files get the ``owner``.
 
     Raises:
-        ResourceError: one of them failed; the others may exist or not.
+        ResourceError: a download failed; other files may be missing.
     """
     gate = asyncio.Semaphore(_CONCURRENCY)
     fetches: set[asyncio.Task[None]] = set()
@@ -205,7 +205,7 @@ async def fetch_all(
                 fetch = asyncio.create_task(_fetch(file, into, storage, owner))
                 fetch.add_done_callback(lambda _: gate.release())
                 fetches.add(fetch)
-                # A failure cancels the others at once.
+                # A failure cancels the other downloads immediately.
                 for done in [task for task in fetches if task.done()]:
                     fetches.remove(done)
                     done.result()
@@ -219,7 +219,7 @@ async def fetch_all(
 async def _expand_resource(
     resource: Mapping[str, Any], storage: BlobClient, node_storage: NodeStorage
 ) -> AsyncIterator[_File]:
-    """The single files that one resource stands for."""
+    """The files of one resource."""
     mode = int(resource.get("fileMode") or _MODE, 8) & 0o7777
     reference = resource.get("identityReference")
     if url := resource.get("httpUrl"):
@@ -245,7 +245,7 @@ async def _expand_resource(
     prefix = resource.get("blobPrefix") or ""
     try:
         async for blob in storage.list_blobs(container, prefix):
-            if not blob.endswith("/"):  # other tools mark an empty directory like this
+            if not blob.endswith("/"):  # other tools mark an empty directory in this way
                 path = f"{folder}/{blob}" if folder else blob
                 yield _File(blob_url(container, blob), path, mode)
     except StorageError as error:
@@ -267,7 +267,7 @@ async def _fetch(file: _File, into: Path, storage: BlobClient, owner: Owner | No
     try:
         with open_directory(into, parts[:-1], owner=owner) as directory:
             code = "ResourceFileCreateFailed"
-            # Other tasks may read a readable directory, and its files have the group of all users.
+            # Other tasks can read a readable directory, and its files have the group of all users.
             readable = owner is not None and owner.mode & 0o050
             mode = file.mode & ~0o020 if readable else file.mode
             with create_file(directory, parts[-1], mode, owner) as target:
@@ -305,19 +305,19 @@ def _listing_failure(container: str, error: StorageError) -> Failure:
 async def make_directory(
     data: Path, directory: Path, *, fresh: bool, owners: Owners | None = None
 ) -> None:
-    """Create the directory of a task and those in it; ``fresh`` removes an existing one first.
+    """Create the directory of a task and its subdirectories; ``fresh`` removes an existing one.
 
-    With ``owners``, a directory that another user left gets its owner with everything in it.
+    With ``owners``, a directory of another user gets the new owner, including its content.
 
-    No link is followed below the folder ``data``, where a task may have created one. This must not
-    be cancelled: the removal must be over before the next run in the same directory.
+    This follows no links below the folder ``data``, where tasks can create them. Do not cancel it:
+    the removal must end before the next run in the same directory.
 
     Raises:
-        OSError: it cannot be created, or the existing one cannot be removed.
+        OSError: the directory cannot be created, or the existing one cannot be removed.
     """
     try:
         await _make_directory(data, directory, fresh=fresh, owners=owners)
-    except OSError as error:  # its path is relative to a descriptor
+    except OSError as error:  # the path of the error is relative to a descriptor
         raise OSError(error.errno, error.strerror, str(directory)) from None
 
 
@@ -345,14 +345,14 @@ async def _make_directory(
 
 
 async def _give(made: int, owner: Owner) -> None:
-    """Make ``owner`` that of a task's directory, of those in it and of what another user left."""
+    """Make ``owner`` the owner of a task's directory, its subdirectories and existing content."""
     found = os.fstat(made)
     kept = (found.st_uid, found.st_gid) == (owner.uid, owner.gid)
     new = set(os.listdir(made)) <= {"wd", "certs"}
     if not kept:
         owner.take(made)
     for name in ("wd", "certs"):
-        with suppress(OSError):  # replaced by a task that ran here as root
+        with suppress(OSError):  # a task of root has replaced it
             below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=made)
             try:
                 if not kept or os.fstat(below).st_gid == 0:  # just created
@@ -383,7 +383,7 @@ async def add_files(  # noqa: PLR0917
     """Install packages on the node, and download resource ``files`` (in wire form) to a directory.
 
     Raises:
-        PackageError, ResourceError, OSError: one of them failed.
+        PackageError, ResourceError, OSError: a package or a file failed.
     """
     if packages:
         await install_all(packages, None if owners is None else owners.folders)
@@ -393,7 +393,7 @@ async def add_files(  # noqa: PLR0917
 
 
 def preparation_failure(error: PackageError | ResourceError | OSError) -> Failure:
-    """The failure of a run that could not be prepared."""
+    """The failure of a run whose preparation failed."""
     if isinstance(error, OSError):
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         code = "DiskFull" if full else "ResourceDirectoryCreateFailed"

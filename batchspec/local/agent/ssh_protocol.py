@@ -1,11 +1,11 @@
-"""The SSH server of one node, with asyncssh: who may sign in, sessions, file transfer.
+"""The SSH server of one node, with asyncssh: authentication, sessions, file transfer.
 
-A session is a run of the host (:mod:`host`), so that none of its processes outlives it or the
-service. It starts in the directory of the node, as the user of its account if the service runs as
-root, as do transfers of files. As on Azure, it has none of the variables of tasks. Forwarding of
-ports and agents is refused.
+A session is a run of the host (:mod:`host`), so that all its processes end with the session or the
+service. Sessions and file transfers start in the directory of the node. If the service runs as
+root, they run as the user of the account. As on Azure, a session has no variables of tasks. The
+server refuses forwarding of ports and agents.
 
-The input and output of a session are pipes, or a terminal. The program opens them by their paths;
+The input and output of a session are pipes or a terminal. The program opens them by their paths;
 the service has the other ends.
 """
 
@@ -34,7 +34,7 @@ import asyncssh
 from batchspec.local.agent.node_login import LoginNode, NodeUser, SshServer, refuse_password
 from batchspec.local.agent.processes import Exited, Killed, ProcessEnd, Processes, Program
 from batchspec.local.process import TAG_VARIABLE
-from batchspec.local.task_users import TaskUser, file_access_of
+from batchspec.local.task_users import NODE_PATH, TaskUser, file_access_of
 
 _CONTROL_D = b"\x04"
 T = TypeVar("T")
@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 
 class Streams:
-    """The service's ends. Use it as a context, which closes everything.
+    """The service's ends of the streams. Use it as a context, which closes all files.
 
     ``paths`` are the files of standard input, output and error of the program. A ``terminal``
     replaces them.
@@ -64,26 +64,26 @@ class Streams:
         self._opened.close()
 
     def resize(self, width: int, height: int, pixel_width: int, pixel_height: int) -> None:
-        """Set the size of the terminal in characters and in pixels; pipes have none."""
+        """Set the size of the terminal in characters and in pixels; pipes have no size."""
 
     async def end_input(self) -> None:
         """Pass the end of the input to the program."""
         self._input.close()
 
     def program_ended(self) -> None:
-        """The program has ended: :meth:`read` returns what is left, then nothing."""
+        """Record the end of the program: :meth:`read` returns the rest of the output, then ends."""
         for file in self._program_ends:
             file.close()
 
     async def write(self, data: bytes) -> None:
-        """Pass ``data`` to the program; waits until it has read enough.
+        """Pass ``data`` to the program; wait until the program has read enough.
 
         Raises:
-            OSError: it reads no more.
+            OSError: the program has closed its input.
         """
         rest, loop = memoryview(data), asyncio.get_running_loop()
         while rest:
-            # A file that is not blocking returns None instead of raising BlockingIOError.
+            # A non-blocking file returns None instead of raising BlockingIOError.
             written = self._input.write(rest)
             if written is None:
                 await _ready(self._input, loop.add_writer, loop.remove_writer)
@@ -124,14 +124,14 @@ class Pipes(Streams):
     """Named pipes in a new directory in ``folder``, for binary data."""
 
     def __init__(self, folder: Path, user: TaskUser | None) -> None:
-        """``user`` is that of the program; ``None`` is that of the service."""
+        """``user`` is the user of the program, ``None`` for the user of the service."""
         super().__init__()
         directory = Path(self._opened.enter_context(tempfile.TemporaryDirectory(dir=folder)))
         self._owner = (-1, -1) if user is None else (user.uid, user.gid)
         os.chown(directory, *self._owner)
         self.paths = (directory / "in", directory / "out", directory / "err")
-        # Both ends are open here while the program runs: a pipe without a writer is at its end, and
-        # without a reader writing fails.
+        # The service keeps both ends open while the program runs: a pipe without a writer ends, and
+        # a write to a pipe without a reader fails.
         (taken, self._input), *outputs = map(self._make, self.paths)
         self._outputs = tuple(reader for reader, _ in outputs)
         self._program_ends = (taken, *(writer for _, writer in outputs))
@@ -147,7 +147,7 @@ class Terminal(Streams):
     """A pseudo-terminal, for interactive programs."""
 
     def __init__(self, user: TaskUser | None) -> None:
-        """``user`` is that of the program; ``None`` is that of the service."""
+        """``user`` is the user of the program, ``None`` for the user of the service."""
         super().__init__()
         ours, theirs = (FileIO(descriptor, "r+b") for descriptor in os.openpty())
         self.terminal = Path(os.ttyname(theirs.fileno()))
@@ -163,22 +163,21 @@ class Terminal(Streams):
         fcntl.ioctl(self._input, termios.TIOCSWINSZ, size)
 
     async def end_input(self) -> None:
-        """Type control-D."""
+        """Send control-D."""
         await self.write(_CONTROL_D)
 
 
 _MAX_PASSWORDS = 6
-"""Passwords that one connection may try, as in OpenSSH."""
+"""Maximum number of passwords per connection, as in OpenSSH."""
 _LOGIN_SECONDS = 60
 _MAX_WRONG, _WRONG_SECONDS = 12, 300.0
-"""Wrong passwords for one user of a node within this time, over all connections."""
+"""Maximum number of wrong passwords for a user of a node in this time, over all connections."""
 _NOT_RUN = 255
-"""The exit code of ssh for a program of which no exit code is known."""
+"""The exit code of ssh for a program with an unknown exit code."""
 _SIZE = 1 << 16
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _numbers = itertools.count()
 
-asyncssh.set_log_level("WARNING")  # one line for each connection and request otherwise
+asyncssh.set_log_level("WARNING")  # lower levels log each connection and request
 
 
 async def serve_node(node: LoginNode, listening: socket.socket) -> SshServer:
@@ -195,7 +194,7 @@ async def serve_node(node: LoginNode, listening: socket.socket) -> SshServer:
 
 
 def _host_key(path: Path) -> asyncssh.SSHKey:
-    """The host key in ``path``, created with access only for its owner if it does not exist."""
+    """The host key in ``path``; a new key is created with access only for its owner."""
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = asyncssh.generate_private_key("ssh-ed25519")
@@ -245,11 +244,11 @@ class _Server:
 
 
 class WrongPasswords:
-    """The attempts to sign in to a node with a password, by name of the user.
+    """The attempts to sign in to a node with a password, by user name.
 
-    After 12 wrong ones within 5 minutes, further ones of this user are refused until the first is
-    5 minutes old; keys are not affected. Names without a user count too, so that names cannot be
-    guessed. ``clock`` returns seconds.
+    After 12 wrong passwords within 5 minutes, further passwords of this user are refused until the
+    first attempt is 5 minutes old. Keys are not affected. Unknown user names count too, so that
+    refusals reveal no user names. ``clock`` returns seconds.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -257,7 +256,7 @@ class WrongPasswords:
         self._tried: dict[str, list[float]] = {}
 
     def may_try(self, name: str) -> bool:
-        """Whether a password may be compared; it counts as wrong until :meth:`forget`."""
+        """Whether another password is allowed; it counts as wrong until :meth:`forget`."""
         start = self._clock() - _WRONG_SECONDS
         recent = {
             known: [one for one in tried if one > start] for known, tried in self._tried.items()
@@ -275,7 +274,7 @@ class WrongPasswords:
         return True
 
     def forget(self, name: str) -> None:
-        """The user has signed in."""
+        """Forget the attempts of a user who has signed in."""
         self._tried.pop(name, None)
 
 
@@ -337,12 +336,12 @@ class _Files(asyncssh.SFTPServer):
         super().__init__(channel)
         self._root = os.fsencode(node.root)
         user = node.find_user(channel.get_extra_info("username"))
-        if user is None:  # it has been deleted since it signed in
+        if user is None:  # the account was deleted after the sign-in
             raise asyncssh.SFTPPermissionDenied("The account does not exist.")
         for name in _FILE_OPERATIONS:
             act = partial(_act_as, user.runs_as, node.group, getattr(super(), name))
             setattr(self, name, act)
-        # Without this method, asyncssh lists in a coroutine, which cannot act as another user.
+        # By default, asyncssh lists in a coroutine, which cannot act as another user.
         self.listdir = partial(_act_as, user.runs_as, node.group, self._list)
 
     def _list(self, path: bytes) -> list[bytes]:
@@ -359,7 +358,7 @@ _FILE_OPERATIONS = (
     "open", "open56", "stat", "lstat", "setstat", "lsetstat", "fsetstat", "statvfs", "remove",
     "mkdir", "rmdir", "realpath", "readlink", "symlink", "link", "rename", "posix_rename",
 )  # fmt: skip
-"""The methods of ``SFTPServer`` that need rights; what is open is read and written without."""
+"""The methods of ``SFTPServer`` that need rights; reads and writes of open files do not."""
 
 
 def _act_as(user: TaskUser | None, group: int, operation: Callable[..., T], *given: Any) -> T:
@@ -368,14 +367,14 @@ def _act_as(user: TaskUser | None, group: int, operation: Callable[..., T], *giv
 
 
 async def _run(node: LoginNode, process: asyncssh.SSHServerProcess[bytes]) -> None:
-    """Run the command of a session, or a login shell, until it ends or the client leaves."""
+    """Run the command of a session, or a login shell, until it ends or the client disconnects."""
     if process.subsystem:
         process.stderr.write(f"The subsystem {process.subsystem} is not supported.\n".encode())
         process.exit(1)
         return
     key = f"ssh{next(_numbers)}"
     account = node.find_user(process.get_extra_info("username"))
-    if account is None:  # it has been deleted since it signed in
+    if account is None:  # the account was deleted after the sign-in
         process.exit(_NOT_RUN)
         return
     user = account.runs_as
@@ -391,7 +390,7 @@ async def _run(node: LoginNode, process: asyncssh.SSHServerProcess[bytes]) -> No
         passing = asyncio.create_task(_pass_outputs(streams, process))
         try:
             await asyncio.wait({running, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            node.processes.kill(key)  # without effect if it has ended
+            node.processes.kill(key)  # without effect on a run that has ended
             code = _exit_code(*await asyncio.gather(running, return_exceptions=True))
             streams.program_ended()
             await asyncio.wait({passing, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -410,7 +409,7 @@ async def _pass_input(
     processes: Processes,
     key: str,
 ) -> None:
-    """Pass what the client sends to the program, until it reads no more."""
+    """Pass the input of the client to the program, until the program closes its input."""
     with contextlib.suppress(OSError):
         while True:
             try:
@@ -434,7 +433,7 @@ async def _pass_outputs(streams: Streams, process: asyncssh.SSHServerProcess[byt
 
 
 async def _pass_output(streams: Streams, number: int, writer: asyncssh.SSHWriter[bytes]) -> None:
-    """Pass what the program writes to the client, until it has ended or the client has left."""
+    """Pass the output of the program to the client, until the program or the connection ends."""
     with contextlib.suppress(OSError, asyncssh.Error):
         while data := await streams.read(number):
             writer.write(data)
@@ -442,7 +441,7 @@ async def _pass_output(streams: Streams, number: int, writer: asyncssh.SSHWriter
 
 
 def _exit_code(ended: ProcessEnd | BaseException) -> int:
-    """The exit code of a session, as a shell and ssh report it."""
+    """The exit code of a session, with the conventions of shells and ssh."""
     match ended:
         case Exited(code):
             return code
@@ -460,13 +459,13 @@ def _program(
     shell = "/bin/bash" if Path("/bin/bash").exists() else "/bin/sh"
     name = process.get_extra_info("username")
     environment = {
-        "PATH": _PATH,
+        "PATH": NODE_PATH,
         "HOME": str(node.root),
         "USER": name,
         "LOGNAME": name,
         "SHELL": shell,
         "LANG": "C.UTF-8",
-        "HISTFILE": os.devnull,  # the home directory is that of the node
+        "HISTFILE": os.devnull,  # all users share the home directory, the directory of the node
         TAG_VARIABLE: node.tag,
     }
     if process.term_type is not None:

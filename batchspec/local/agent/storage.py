@@ -1,8 +1,8 @@
-"""Blobs as a node reads and writes them: a client, and access from the key of the storage account.
+"""Blob storage of nodes: a client, and access derived from the key of the storage account.
 
-The access stands in for auto-storage keys and managed identities. A container of the account's own
-storage is granted by a service SAS; a URL of other storage stays as it is. URLs carry their own
-credentials, and no error contains one.
+The access replaces auto-storage keys and managed identities. For a container of the account's own
+storage, nodes get a service SAS; a URL of other storage stays unchanged. URLs contain their
+credentials; errors contain no URL.
 """
 
 from __future__ import annotations
@@ -40,22 +40,23 @@ def _now() -> datetime:
 
 
 class StorageAccess(Protocol):
-    """What the account grants its nodes: URLs with a credential."""
+    """The access of nodes to storage: URLs with a credential."""
 
     def container(self, name: str) -> str | None:
-        """A container of the auto-storage account, to read, list and write; ``None`` without
-        one.
+        """The URL of a container of the auto-storage account, to read, list and write.
+
+        ``None`` without an auto-storage account.
         """
 
     def mount(self, account: str, name: str, key: str | None, sas: str | None) -> str | None:
-        """A container of the account's own storage for a mount with these credentials.
+        """The URL of a container of the account's own storage for a mount with these credentials.
 
-        ``None`` if the account is another one, or ``key`` is not its key. Without a key and a SAS
-        the managed identity of the nodes is used.
+        ``None`` for another account or a wrong ``key``. Without a key and a SAS, the mount uses the
+        managed identity of the nodes.
         """
 
     def identity(self, url: str) -> str:
-        """``url`` as the managed identity of the nodes may use it."""
+        """``url`` with the credential of the managed identity of the nodes."""
 
     def allows(self, identity: str, url: str, *, write: bool) -> bool:
         """Whether a managed identity may read the container of ``url``, or ``write`` to it."""
@@ -66,7 +67,7 @@ class NoAutoStorage:
     """Access of an account without a storage account."""
 
     def container(self, name: str) -> str | None:  # noqa: ARG002  the protocol's
-        """``None``: there is no auto-storage account."""
+        """``None``, since the account has no auto-storage account."""
         return None
 
     def mount(
@@ -76,11 +77,11 @@ class NoAutoStorage:
         key: str | None,  # noqa: ARG002
         sas: str | None,  # noqa: ARG002
     ) -> str | None:
-        """``None``: there is no storage account."""
+        """``None``, since the account has no storage account."""
         return None
 
     def identity(self, url: str) -> str:
-        """The URL as it is."""
+        """The unchanged URL."""
         return url
 
     def allows(
@@ -90,15 +91,15 @@ class NoAutoStorage:
         *,
         write: bool,  # noqa: ARG002
     ) -> bool:
-        """``True``: other storage decides itself."""
+        """``True``; other storage checks the rights itself."""
         return True
 
 
 @dataclass(frozen=True, slots=True)
 class NodeStorage:
-    """The storage as a node of one pool can use it.
+    """The storage access of the nodes of one pool.
 
-    ``attached`` are the resource ids of the identities of the pool.
+    ``attached`` are the resource ids of the managed identities of the pool.
     """
 
     access: StorageAccess
@@ -109,10 +110,10 @@ class NodeStorage:
         return self.access.container(name)
 
     def identity(self, url: str, reference: Mapping[str, Any], *, write: bool) -> str:
-        """``url`` as the identity that a task references may use it.
+        """``url`` with the credential of the managed identity that a task references.
 
         Raises:
-            StorageError: 403: the identity is not attached to the pool, or has no such right.
+            StorageError: 403; the pool does not have the identity, or the identity lacks the right.
         """
         name = reference.get("resourceId", "")
         if name.lower() not in {each.lower() for each in self.attached}:
@@ -126,10 +127,10 @@ class NodeStorage:
 class StorageAccount:
     """A storage account and its key.
 
-    ``endpoint`` is the blob endpoint that nodes use, ``aliases`` are other ones of the account; all
-    without a final slash. ``rights`` are those of managed identities. With a ``token``, the account
-    refuses its key: identities sign with user delegation keys, and the Batch account itself sends
-    the token.
+    ``endpoint`` is the blob endpoint that nodes use, ``aliases`` are its other addresses, all
+    without a trailing slash. ``rights`` are the rights of managed identities. With a ``token``, the
+    account refuses its key: identities sign with user delegation keys, and the Batch account itself
+    sends the token.
     """
 
     name: str
@@ -168,25 +169,25 @@ class StorageAccount:
         return f"{self.endpoint}/{name}?{self._sas(name)}"
 
     def mount(self, account: str, name: str, key: str | None, sas: str | None) -> str | None:
-        """The URL of a container with a SAS; ``None`` for other accounts and a wrong key."""
+        """The URL of a container with a SAS; ``None`` for another account or a wrong key."""
         if account.lower() != self.name.lower() or (key is not None and key != self.key):
             return None
         if sas is not None:
             return f"{self.endpoint}/{name}?{sas.removeprefix('?')}"
-        # A mount stays as long as its node, and files in it can be deleted.
+        # A mount lasts as long as its node, and tasks can delete its files.
         expiry = sas_time(self.now() + _MOUNT_LIFETIME)
         signer = self if key is None else replace(self, token="")
         return f"{self.endpoint}/{name}?{signer._signed(name, 'c', _ALL_AND_DELETE, '', expiry)}"
 
     def identity(self, url: str) -> str:
-        """``url`` with a SAS, if it is in this account and has none."""
+        """``url`` with a SAS if it is in this account and has no query."""
         container = self._container_of(url)
         if container is None or (parts := _split(url)).query:
             return url
         return urlunsplit(parts._replace(query=self._sas(container)))
 
     def allows(self, identity: str, url: str, *, write: bool) -> bool:
-        """Whether an identity has the right; other accounts decide themselves."""
+        """Whether an identity has the right; other accounts check this themselves."""
         container = self._container_of(url)
         return container is None or self.rights.allow(identity, container, write=write)
 
@@ -200,7 +201,7 @@ class StorageAccount:
     def blob(
         self, container: str, name: str, permissions: str, start: datetime, expiry: datetime
     ) -> str:
-        """The URL of a blob of this account, with a SAS for it alone if the account has SAS."""
+        """The URL of a blob of this account, with a SAS for this blob unless keys are refused."""
         url = f"{self.endpoint}/{container}/{quote(name, safe='')}"
         if self.token:
             return url
@@ -208,7 +209,9 @@ class StorageAccount:
         return f"{url}?{self._signed(place, 'b', permissions, sas_time(start), sas_time(expiry))}"
 
     def administration(self, container: str) -> str:
-        """The URL of a container; with an account SAS to create and delete it if there are SAS."""
+        """The URL of a container, with an account SAS to create and delete blobs and the container
+        unless keys are refused.
+        """
         url = f"{self.endpoint}/{container}?restype=container"
         if self.token:
             return url
@@ -226,14 +229,14 @@ class StorageAccount:
         return service_sas(self.key, resource, kind, permissions, (start, expiry))
 
 
-# This client does not use azure-storage-blob as ``cloud`` does: its import would take half as long
-# as that of the whole service. It also streams to file descriptors that the node opened safely
-# (docs/adr/0012-own-parts-of-the-embedded-service.md).
+# Unlike ``cloud``, this client does not use azure-storage-blob, whose import takes half as long as
+# the import of the whole service. It also streams to file descriptors that the node has opened
+# safely (docs/adr/0012-own-parts-of-the-embedded-service.md).
 
 _VERSION = "2023-11-03"
 _CHUNK = 1 << 18
 MAX_SINGLE_UPLOAD = 8 << 20
-"""Bytes; a file up to this size is uploaded in one request, a larger one in blocks."""
+"""Maximum size in bytes of a file in one request; larger files are uploaded in blocks."""
 _MAX_BLOCKS = 50_000
 _ATTEMPTS = 4
 _TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=15, sock_read=60)
@@ -252,7 +255,7 @@ class StorageError(Exception):
 
 
 class StorageTimeoutError(StorageError):
-    """There was no response in time."""
+    """The response did not arrive in time."""
 
 
 def blob_url(container: str, name: str) -> str:
@@ -269,7 +272,7 @@ def blob_url(container: str, name: str) -> str:
 def _split(url: str) -> SplitResult:
     try:
         return urlsplit(url)
-    except ValueError:  # the message of the parser contains parts of the URL
+    except ValueError:  # the parser's message contains parts of the URL
         raise StorageError(0, "InvalidUrl") from None
 
 
@@ -280,9 +283,10 @@ def _with_query(url: str, **more: str) -> str:
 
 
 class _Resolver(aiohttp.ThreadedResolver):
-    """The system's resolver, and the loopback address for all names below ``localhost``.
+    """The system's resolver, with the loopback address for all names below ``localhost``.
 
-    RFC 6761 reserves them for it, but the resolver of Debian, for example, does not know them.
+    RFC 6761 reserves these names for the loopback address, but some resolvers, such as Debian's, do
+    not resolve them.
     """
 
     async def resolve(
@@ -294,7 +298,7 @@ class _Resolver(aiohttp.ThreadedResolver):
 
 
 class BlobClient:
-    """A client over one connection pool. Transient errors are retried a few times."""
+    """A client with one connection pool, which retries transient errors a few times."""
 
     def __init__(
         self,
@@ -302,9 +306,9 @@ class BlobClient:
         authority: Path | None = None,
         token: str = "",
     ) -> None:
-        """``authority`` is a certificate that is trusted in addition to those of the system.
+        """``authority`` is a trusted certificate in addition to the certificates of the system.
 
-        Every request carries the bearer ``token``, if there is one.
+        Every request carries the bearer ``token``, unless it is empty.
         """
         self._pause = pause
         self._authority = authority
@@ -357,8 +361,8 @@ class BlobClient:
         """Write the content of ``url`` to the descriptor ``target``, from its start.
 
         Raises:
-            StorageError: it cannot be read.
-            OSError: it cannot be written.
+            StorageError: the blob cannot be read.
+            OSError: the file cannot be written.
         """
 
         async def fetch() -> None:
@@ -377,7 +381,7 @@ class BlobClient:
         Returns the ETag of the blob.
 
         Raises:
-            StorageError: it cannot be written.
+            StorageError: the blob cannot be written.
             OSError: the file cannot be read.
         """
         size = (await asyncio.to_thread(os.fstat, source)).st_size
@@ -406,7 +410,7 @@ class BlobClient:
         """Create the container at ``url`` with ``restype=container``, if it does not exist.
 
         Raises:
-            StorageError: it cannot be created.
+            StorageError: the container cannot be created.
         """
         try:
             await self._try(partial(self._put, url, b"", {}))
@@ -418,7 +422,7 @@ class BlobClient:
         """Delete the blob at ``url``, if it exists, or the container with ``restype=container``.
 
         Raises:
-            StorageError: it cannot be deleted.
+            StorageError: the blob or the container cannot be deleted.
         """
 
         async def attempt() -> None:
@@ -453,9 +457,9 @@ class BlobClient:
                     raise StorageTimeoutError(0, "no answer in time") from None
             except aiohttp.ClientError as error:
                 if not left or isinstance(error, aiohttp.InvalidURL):
-                    # Its text may contain the URL, and with it a signature.
+                    # The text of the error can contain the URL with a signature.
                     raise StorageError(0, type(error).__name__) from None
-            except ValueError:  # not a URL; the message of the parser contains it
+            except ValueError:  # not a URL; the parser's message contains it
                 raise StorageError(0, "InvalidUrl") from None
             await self._pause(0.2 * 2 ** (_ATTEMPTS - left))
         raise AssertionError("the last attempt returns or raises")
@@ -481,7 +485,7 @@ class BlobClient:
 
 
 def _bare(tag: str | None) -> str:
-    """An ETag without its quotes, which lists of blobs do not have."""
+    """An ETag without its quotes, as in lists of blobs."""
     return (tag or "").strip('"')
 
 
