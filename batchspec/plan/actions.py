@@ -81,7 +81,7 @@ class UploadPackage:
 
 @frozen
 class CreatePool:
-    """Create a pool. ``sas`` is how long the URLs in the body must stay valid.
+    """Create a pool. ``sas`` is the time for which the URLs in the body must be valid.
 
     Here and in the other actions on pools, ``control_plane`` is whether the request goes to Azure
     Resource Manager, because the pool has or gets a managed identity.
@@ -97,8 +97,8 @@ class CreatePool:
 class UpdatePool:
     """Change properties of a pool in place: ``patch`` is the body of Update Pool.
 
-    With ``restart`` its nodes are restarted, so that the change applies to them too. The digests in
-    the metadata are written last, so that an interrupted update is detected and repeated.
+    With ``restart``, its nodes are restarted, so that the change applies to them, too. The digests
+    in the metadata are written last, so that an interrupted update is detected and repeated.
     """
 
     pool: str
@@ -118,7 +118,7 @@ class RestartNodes:
 
 @frozen
 class ResizePool:
-    """Resize a pool. ``timeout`` (ISO 8601) is how long that may take."""
+    """Resize a pool. ``timeout`` (ISO 8601) is the time limit of the resize."""
 
     pool: str
     dedicated: int
@@ -218,7 +218,7 @@ class UpdateJob:
 
 @frozen
 class CreateSchedule:
-    """Create a job schedule. ``sas`` is how long the URLs in the body must stay valid."""
+    """Create a job schedule. ``sas`` is the time for which the URLs in the body must be valid."""
 
     schedule: str
     body: Record
@@ -283,11 +283,11 @@ class WaitForTasks:
 
     ``kept`` tasks of the run succeeded in earlier jobs and are part of every total. ``superseded``
     tasks of the job succeeded in an earlier version of the spec and are part of none: they are
-    subtracted from its counts. ``left`` tasks of the run are not done and in progress: the run is
-    incomplete when this step is done. ``absent`` of them are not in the job, and ``failed_before``
-    of these failed in earlier jobs; both are part of every total. ``outputs`` are the outputs that
-    the tasks must have written when all of them have succeeded. ``stages`` are the stages of the
-    spec, if it has several.
+    subtracted from its counts. ``left`` tasks of the run are neither done nor in progress: the run
+    is incomplete when this step is done. ``absent`` of them are not in the job, and
+    ``failed_before`` of these failed in earlier jobs; both are part of every total. ``outputs`` are
+    the outputs that the tasks must have written when all of them have succeeded. ``stages`` are the
+    stages of the spec, if it has several.
     """
 
     job: str
@@ -312,9 +312,9 @@ class DownloadResults:
     ``None`` is the creation of the job. ``own`` are the names of the blobs that the spec uploads to
     the container, which are downloaded at any age. A blob with the digest of the work that wrote it
     is downloaded if that work is one of ``works``, if these are known. ``outputs`` are the outputs
-    that the tasks of the job must have written, if no wait checked them. Unless they are
-    ``complete``, more results may come, and the receipt does not name the job. ``entries`` is the
-    digest of all `results` of the spec. ``sources`` are files that no result replaces.
+    that the tasks of the job must have written, if no wait has checked them. Unless the results are
+    ``complete``, more may follow, and the receipt does not name the job. ``entries`` is the digest
+    of all `results` of the spec. ``sources`` are files that no result may replace.
     """
 
     container: str

@@ -91,7 +91,7 @@ def _job_facts(spec: Spec, observed: Observed) -> Iterator[tuple[str, Fact]]:
 
 
 def _data_facts(spec: Spec, observed: Observed) -> Iterator[tuple[str, Fact]]:
-    """The names of facts about files and blobs."""
+    """The facts about containers, files, blobs, packages and rows, by name."""
     inputs = input_containers(spec)
     for key, container in spec.containers.items():
         facts = observed.containers[key]
@@ -241,7 +241,7 @@ def _without_secrets(value: Value) -> object:
         case Record():
             return {key: _without_secrets(item) for key, item in value.items() if key not in HIDDEN}
         case tuple() if all(isinstance(item, Record) and set(item) <= _SETTING for item in value):
-            # What a setting of the environment was set to may be a secret.
+            # The values of environment settings may be secrets.
             return [item.get("name") for item in value if isinstance(item, Record)]
         case tuple():
             return [_without_secrets(item) for item in value]
@@ -251,7 +251,7 @@ def _without_secrets(value: Value) -> object:
 
 
 def _without_query(word: re.Match[str]) -> str:
-    """A URL without the query of its signature: rights and expiry, which are renewed regularly."""
+    """A URL without the query of its signature: each plan renews its permissions and expiry."""
     url, _, query = word[0].partition("?")
     return f"{url}?..." if _SIGNATURE.search(query) else word[0]
 
@@ -262,7 +262,7 @@ def _parts(
     for key in keys:
         if key not in {"id", "metadata"}:
             yield from _flattened(key, properties.get(key))
-    # An object that was created again with the same name is a different object.
+    # An object that is deleted and created again with the same name is a different object.
     yield from _flattened("creationTime", properties.get("creationTime"))
     for name, text in sorted(metadata.items()):
         yield f"metadata.{name}", value_text(text)

@@ -87,8 +87,8 @@ JOB: Mapping[str, ChangeMethod] = {
     "metadata": ChangeMethod.NOW,
     "networkConfiguration": ChangeMethod.NOW,
 }
-"""Of a job. ``poolInfo`` could be changed while the job is disabled, which would stop its tasks;
-``onAllTasksComplete`` goes from ``noaction`` to ``terminatejob`` and not back."""
+"""Of a job. ``poolInfo`` could be changed only while the job is disabled, which would stop its
+tasks. ``onAllTasksComplete`` can change from ``noaction`` to ``terminatejob``, but not back."""
 SCHEDULE: Mapping[str, ChangeMethod] = {
     "id": ChangeMethod.REPLACE,
     "displayName": ChangeMethod.NEXT,
@@ -199,7 +199,7 @@ def _short(value: Value) -> str:
         names = (str(v["resourceId"]).rpartition("/")[2] for v in value if isinstance(v, Record))
         value = tuple(names)
     if isinstance(value, tuple) and all(isinstance(v, Record) and "name" in v for v in value):
-        # Environment settings: what one of them was set to may have been a secret once.
+        # Environment settings: their values may have been secrets.
         value = tuple(v["name"] for v in value if isinstance(v, Record))
     text = value if isinstance(value, str) else json.dumps(thaw(value, lambda text: text.shown))
     return text if len(text) <= 60 else text[:57] + "..."

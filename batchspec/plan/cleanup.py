@@ -100,11 +100,11 @@ def result_steps(
     works: Stream[str] | None = None,
     complete: bool = True,
 ) -> Iterator[Step]:
-    """A download for each entry of ``results``; one after the other, since they share a receipt.
+    """A download for each entry of ``results``; one after the other, because they share a receipt.
 
-    ``since`` is when the first task that is kept was created; ``None``: the job was. ``works`` are
-    the digests of the work of all tasks of the run, ``None`` where they are not known. Unless they
-    are ``complete``, more results may come.
+    ``since`` is the creation time of the first kept task; ``None`` means that of the job. ``works``
+    are the digests of the work of all tasks of the run, ``None`` if they are not known. Unless the
+    results are ``complete``, more may follow.
     """
     entries = results_digest(spec)
     for number, result in enumerate(spec.results):
@@ -183,8 +183,8 @@ def cleanup_steps(
 def late_cleanup(spec: Spec, observed: Observed, job: str) -> tuple[Step, ...]:
     """The clean-up of a finished run whose results are on the disk, if it was interrupted before.
 
-    The clean-up was interrupted if a deletion without a question remains. Otherwise the questions
-    of ``ask`` have been answered with no, and are not asked again.
+    The clean-up was interrupted if a deletion without a question remains. Otherwise the user has
+    answered the questions of ``ask`` with no, and is not asked again.
     """
     steps = tuple(cleanup_steps(spec, observed, job, (), idle=True))
     return steps if any(step.gate is not Gate.ASK for step in steps) else ()
@@ -270,13 +270,13 @@ def _why(rule: When) -> str:
 def build_destroy(spec: Spec, observed: Observed, *, force: bool) -> Plan:
     """Delete schedule, jobs, pool, then containers, each only if this spec created it.
 
-    The schedule is deleted first with its jobs, so that it creates no more jobs; then jobs, so that
-    no task runs while the pool is deleted; the pool before the containers that its nodes read.
-    Unless ``force``, a pool on which tasks of another spec have not ended is kept with these
-    containers.
+    The schedule is deleted first with its jobs, so that it creates no more jobs. The other jobs
+    follow, so that no task runs while the pool is deleted. The pool is deleted before the
+    containers that its nodes read. Without ``force``, a pool on which tasks of another spec have
+    not ended is kept with these containers.
 
     Raises:
-        SpecError: results have not been downloaded, and not ``force``.
+        SpecError: results have not been downloaded, and ``force`` is not set.
     """
     steps: list[Step] = []
     kept: list[Step] = []

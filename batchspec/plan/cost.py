@@ -79,7 +79,10 @@ NOT_KNOWN = Amounts(None, None, None)
 
 @frozen
 class NodeCost:
-    """Nodes of one kind: ``nodes`` are the smallest and the largest number (``None``: any)."""
+    """The cost of nodes of one kind; ``nodes`` are the smallest and the largest number.
+
+    A largest number of ``None`` means that there is no limit.
+    """
 
     kind: NodeKind
     nodes: tuple[int, int | None]
@@ -95,7 +98,7 @@ class NodeCost:
 
 @frozen
 class OtherCost:
-    """A cost other than nodes; ``rate`` is its key, ``reason`` why its amount is not known."""
+    """Another cost than that of nodes; ``rate`` is its key, ``reason`` why it is not known."""
 
     name: str
     rate: str
@@ -108,10 +111,10 @@ class Estimate:
     """The cost of a run in ``currency``, before taxes, at list prices.
 
     ``lifetime`` are hours from the creation of the job until its nodes are released. ``tasks`` is
-    ``None`` if their number is not known. ``end``: what ends the nodes. ``stays`` is what the
-    nodes that remain after the run cost per hour; ``None`` if their price is not known. ``release``
-    is that of :func:`node_release`. ``each_job``: the numbers are for each job of a schedule.
-    ``max`` is the limit of the spec.
+    ``None`` if their number is not known. ``stays`` is the cost per hour of nodes that remain after
+    the run; ``None`` if their price is not known. ``release`` is the result of
+    :func:`node_release`. ``each_job``: the numbers are for each job of a schedule. ``max`` is the
+    limit of the spec.
     """
 
     currency: str
@@ -144,10 +147,10 @@ class Estimate:
 class NodeRange:
     """The numbers of nodes of each kind that a pool can have, and the properties of its formula.
 
-    Nodes stay without tasks for ``idle``, until the next evaluation of the formula, which is every
-    ``interval``. ``timed``: their number follows the time, not the tasks. ``held``: all of them
-    stay while there are tasks. ``spot_first``: dedicated nodes are added to Spot nodes. The largest
-    number is ``None`` with a formula that is not that of `scale`.
+    Nodes stay without tasks for ``idle``, and then until the next evaluation of the formula;
+    ``interval`` is the time between evaluations. ``timed``: their number depends on the time
+    instead of the tasks. ``held``: all nodes stay while there are tasks. ``spot_first``: dedicated
+    nodes are added to Spot nodes. The largest number is ``None`` with a custom formula.
     """
 
     dedicated: tuple[int, int | None]
@@ -312,7 +315,7 @@ class _Run:
             return START / _HOUR
         on_azure = self.observed.account.target == "azure"
         if on_azure and timedelta(seconds=earlier.before) < _SOONEST:
-            # The nodes of the earlier run existed, and those of this one do not.
+            # The nodes of the earlier run existed before it; this run needs new nodes.
             return NODE_ALLOCATION / _HOUR
         if pool is not None and nodes.scales:
             # The tasks also waited for the next evaluation of the formula, without nodes.
@@ -347,7 +350,7 @@ class _Run:
             taken = None if size is None else min(size, room)
             rest = None if size is None or taken is None else size - taken
             expected = taken if kind is first else rest
-            # The formula asks for a node before there are tasks.
+            # The formula requests a node before there are tasks.
             least = max(least, 1) if kind is first and room else least
         hours = Amounts(
             _product(least, lifetime.least),
@@ -414,7 +417,7 @@ def _release(nodes: NodeRange, end: End) -> NodeRelease | None:
 
 
 def node_release(spec: Spec, observed: Observed) -> NodeRelease | None:
-    """What delays the release of the nodes; ``None`` if the service does not release them."""
+    """The delay of the release of the nodes; ``None`` if the service does not release them."""
     nodes = node_range(_pool(spec, observed))
     return _release(nodes, _end_of(spec, nodes))
 

@@ -60,7 +60,7 @@ def cause_of(task: TaskFacts, job: JobFacts | None = None) -> str:
 
 
 def _ended(task: TaskFacts, job: JobFacts | None) -> str:
-    """The task was ended: at its own time limit, with its job, or by a user.
+    """The cause of a task that was ended: at its time limit, with its job, or by a user.
 
     Only the service's message distinguishes these; on Linux the exit code does not.
     """
@@ -79,11 +79,11 @@ _LONGEST_LINE = 200
 _SHORTEST_NAME = 4
 """Characters; shorter words are in too many others to be masked as names."""
 _NOISE = r"""\s+at\s            # a frame of a Java or JavaScript stack trace
-    | \s+File\s"           # one of a Python traceback
+    | \s+File\s"           # a frame of a Python traceback
     | \s*\.\.\.\s\d+\smore # Java, too
-    | \s*\|?\s*[~^]+       # what points at a column of the line before
+    | \s*\|?\s*[~^]+       # a mark under a column of the line before
     | \s*Traceback\s
-    | \s*note:\s           # what Rust and GCC add
+    | \s*note:\s           # a remark of Rust or GCC
     | \s*exit\sstatus\s\d+$
     """
 """Lines of a stack trace and closing remarks, which do not describe the error."""

@@ -1,7 +1,7 @@
 """The items of a stage, one for each task, in order and streamed.
 
-An item is its variables (what templates see), a few words for the task's id, and its files. Its
-position in the stream is the task's index.
+An item has variables for templates, a few words for the task's id, and files. Its position in the
+stream is the task's index.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ class _Combinations:
     _length: int | None = field(default=None)
 
     def __iter__(self) -> Iterator[Mapping[str, Value]]:
-        # Excluded combinations by their axes: the time does not depend on how many there are.
+        # Excluded combinations by their axes: the time does not depend on their number.
         excluded: dict[tuple[str, ...], set[tuple[Value, ...]]] = {}
         for part in self.matrix.exclude:
             excluded.setdefault(tuple(sorted(part)), set()).add(

@@ -113,7 +113,7 @@ _GROUPS = 256
 
 
 def are_distinct(numbers: Iterable[int]) -> bool:
-    """Whether no number of 64 bits occurs twice; keeps eight bytes of each. Reads all of them."""
+    """Whether all numbers (of 64 bits) are different; reads all and stores eight bytes of each."""
     groups = [array("Q") for _ in range(_GROUPS)]
     for number in numbers:
         groups[number % _GROUPS].append(number)

@@ -11,7 +11,7 @@ from batchspec.plan.observed import PoolFacts
 from batchspec.spec import BlobUrl, Quoted, Record, Spec, Text, Value
 
 _URLS = ("httpUrl", "storageContainerUrl", "containerUrl")
-"""Of ``ResourceFile`` and ``OutputFileBlobContainerDestination``."""
+"""The URLs in ``ResourceFile`` and ``OutputFileBlobContainerDestination``."""
 _REGISTRIES = (".azurecr.io", ".azurecr.cn", ".azurecr.us")
 """A registry uses an identity only in Azure Container Registry (``ContainerRegistryReference``)."""
 _REFERENCE = "identityReference"
@@ -47,7 +47,7 @@ def _of_value(value: Value, identity: Record) -> Value:
 
 
 def identities(pool: Record) -> tuple[str, ...]:
-    """The resource ids of the managed identities of a pool, by the answer of Get Pool."""
+    """The resource ids of the managed identities of a pool, from the body of Get Pool."""
     assigned = pool.records("identity", "userAssignedIdentities")
     return tuple(str(each["resourceId"]) for each in assigned)
 

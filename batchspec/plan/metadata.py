@@ -114,9 +114,9 @@ SCOPE = "batchspec:scope"
 
 
 KEPT = "batchspec:kept"
-"""The job's metadata with how many tasks of the run have succeeded in earlier jobs."""
+"""The job's metadata with the number of tasks of the run that succeeded in earlier jobs."""
 STAGES = "batchspec:stages"
-"""The job's metadata with the numbers of tasks of each stage, where the spec has several stages.
+"""The job's metadata with the numbers of tasks of each stage, if the spec has several stages.
 
 JSON: ``{STAGE: [total, succeeded in earlier jobs, succeeded in an earlier version, failed in
 earlier jobs]}``; see :class:`~batchspec.plan.stage_tasks.StageTotals`.
@@ -131,13 +131,17 @@ JSON: ``[all of them, failed in earlier jobs]``.
 
 
 def left_before(job: JobFacts) -> tuple[int, int]:
-    """How many tasks of the run are not done and not in the job, and failed in earlier jobs."""
+    """The numbers of :data:`LEFT`; 0 if they are not recorded.
+
+    The first is the number of tasks of the run that are neither done nor in the job, the second
+    counts those of them that failed in earlier jobs.
+    """
     found = re.fullmatch(r"\[(\d+),(\d+)\]", job.metadata.get(LEFT, ""), re.ASCII)
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def kept_before(job: JobFacts) -> int:
-    """How many tasks of the run have succeeded in earlier jobs, according to this job."""
+    """The number of tasks of the run that succeeded in earlier jobs, according to this job."""
     recorded = job.metadata.get(KEPT, "")
     return int(recorded) if recorded.isdecimal() else 0
 
@@ -149,7 +153,8 @@ For each a digest (:func:`~batchspec.plan.ingredients.definitions`), separated b
 change of the stage ends it.
 """
 UNTIL = "batchspec:until"
-"""The pool's metadata: until when its nodes can read their start task's files (RFC 3339)."""
+"""The pool's metadata with the time until which its nodes can read the files of their start task
+(RFC 3339)."""
 POOL_DIGEST = "batchspec:pool"
 """The schedule's metadata with the digest of the pool that has the schedule's lifetime."""
 
@@ -168,8 +173,8 @@ def from_elsewhere(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
 def is_other_run(found: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
     """Whether the metadata of a job belong to a run other than the run that creates a job.
 
-    For a job or container that another client created after the plan was made: nothing is known of
-    its tasks.
+    For a job or container that another client created after the plan was made, and whose tasks are
+    not known.
     """
     return from_elsewhere(found, wanted) and found.get(VERSION) != wanted.get(VERSION)
 
@@ -181,7 +186,7 @@ USERS = "batchspec_users"
 
 
 APPLIED = "batchspec_applied"
-"""The metadata name of who applied each spec that uses a container, as JSON.
+"""The metadata name of the clients that applied the specs that use a container, as JSON.
 
 ``{SPEC: {"by": ..., "at": ..., "origin": ..., "version": ...}}``, in ASCII, since storage sends
 metadata as headers. The members are those of :data:`BY`, :data:`AT`, :data:`ORIGIN` and
@@ -197,7 +202,7 @@ def created_by(name: str, applied: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def applied_to(metadata: Mapping[str, str], name: str) -> Mapping[str, str]:
-    """Who applied the spec of that name to a container, by the names of a job's metadata."""
+    """The client that applied a spec to a container, as pairs of a job's metadata."""
     return _all_applied(metadata).get(name, {})
 
 
@@ -232,7 +237,7 @@ def users(metadata: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def others(metadata: Mapping[str, str], name: str) -> tuple[str, ...]:
-    """The names of the other specs that use it."""
+    """The names of the other specs that use a container."""
     return tuple(user for user in users(metadata) if user != name)
 
 
@@ -244,10 +249,10 @@ def may_delete(metadata: Mapping[str, str], name: str) -> bool:
 def with_user(
     metadata: Mapping[str, str], name: str, applied: Mapping[str, str]
 ) -> Mapping[str, str] | None:
-    """The metadata with this user, and who applied it; ``None`` if they need no change.
+    """The metadata with this user and the client that applied it; ``None`` if they do not change.
 
     ``applied`` are the provenance and the version of the spec, by the names of a job's metadata.
-    A container that no spec created is never deleted, so that nothing is recorded there.
+    A container that no spec created is never deleted, so nothing is recorded there.
     """
     new = name not in users(metadata)
     if OWNER not in metadata or not (new or from_elsewhere(applied_to(metadata, name), applied)):
@@ -371,7 +376,7 @@ class WorkSet:
         return number is not None and self._has(number)
 
     def others(self, numbers: Iterable[int]) -> int:
-        """How many of these digests, as numbers, are not in the set."""
+        """The number of these digests (as numbers) that are not in the set."""
         return sum(not self._has(number) for number in numbers)
 
     def _has(self, number: int) -> bool:
@@ -422,5 +427,5 @@ class Written:
 
 
 def is_stale(blob: Blob, works: WorkSet) -> bool:
-    """Whether a task of other work than these wrote a blob."""
+    """Whether a task with other work than ``works`` wrote the blob."""
     return bool(blob.work) and blob.work not in works

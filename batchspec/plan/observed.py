@@ -101,10 +101,10 @@ class AccountNames:
 
 @frozen
 class Origin:
-    """The client that runs a spec, and its origin: ``user@host``, and a digest of the host and the
+    """The client that runs a spec: ``by`` is ``user@host``, ``id`` a digest of the host and the
     spec's path.
 
-    Both are empty if unknown.
+    Both are empty if they are not known.
     """
 
     by: str = ""
@@ -114,7 +114,7 @@ class Origin:
 class LocalFile(NamedTuple):
     """A file that the spec uploads: its blob name, path, size in bytes and MD5.
 
-    Of a million files, tuples are created much faster than other objects, and few need a ``Path``.
+    For a million files, tuples are created much faster than other objects; few need a ``Path``.
     """
 
     blob: str
@@ -130,7 +130,7 @@ class LocalFile(NamedTuple):
 
 
 def file_changed(file: LocalFile, why: str) -> StalePlanError:
-    """The error that a file cannot be read, or is not as in the plan."""
+    """The error that a file cannot be read, or differs from the plan."""
     return StalePlanError(
         Diagnostic(
             "file-moved",
@@ -176,9 +176,9 @@ class ContainerFacts:
 class StoredPackage:
     """A version of an application package in the account.
 
-    ``active``: nodes can get it; without it, the upload was not completed. ``content`` is the
-    digest that batchspec stored with it, empty if another client uploaded it. ``md5`` and ``size``
-    (in bytes) are those of the archive; ``None`` if not known.
+    ``active``: nodes can get the version; otherwise its upload was not completed. ``content`` is
+    the digest that batchspec stored with it, empty if another client uploaded it. ``md5`` and
+    ``size`` (in bytes) are those of the archive; ``None`` if they are not known.
     """
 
     active: bool
@@ -191,7 +191,7 @@ class StoredPackage:
 class PackageFacts:
     """An application package of the spec: its files, and its version in the account, if any.
 
-    ``content`` is a digest of the files with their paths, and of which of them are executable.
+    ``content`` is a digest of the files, their paths and their executable bits.
     """
 
     files: Stream[LocalFile]
@@ -203,10 +203,10 @@ class PackageFacts:
 class PoolFacts:
     """An existing pool. ``properties`` is Get Pool's body; counts are of nodes.
 
-    ``resize_errors`` are the code and message of each; ``allocation_since`` is when the allocation
-    state last changed, which is when the latest resize ended. ``autoscale_error`` is the
+    ``resize_errors`` are pairs of code and message. ``allocation_since`` is the time of the latest
+    change of the allocation state, at which the latest resize ended. ``autoscale_error`` is the
     code and message of the formula's latest evaluation (at ``autoscale_at``), if it failed.
-    ``node_states`` counts the nodes by state; it is empty unless a plan may have to restart them.
+    ``node_states`` are numbers of nodes by state; empty unless a plan may have to restart nodes.
     """
 
     id: str

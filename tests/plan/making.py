@@ -1,4 +1,4 @@
-"""Specs and observed facts created directly, where the text of a spec would distract."""
+"""Specs and observed facts that tests create directly, without the text of a spec."""
 
 from __future__ import annotations
 

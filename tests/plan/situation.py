@@ -28,12 +28,12 @@ A case has ``about`` (a sentence) and these optional keys:
 ``applications`` versions of application packages, by application
 ``usage``        ``{pools, jobs}``: their number in the account
 ``capacity``     quotas as in ``AccountResource``; ``sizes`` by name as in ``VmSize``; ``used``:
-                 other pools, each ``[SIZE, NOW, DEDICATED, SPOT]``; ``problem``: why not
+                 other pools, each ``[SIZE, NOW, DEDICATED, SPOT]``; ``problem``: why unknown
 ``longest_sas``  the longest lifetime of a signature in hours; unlimited by default
 ``cost``         ``{dedicated, spot, earlier}``: prices of nodes, or why one is not known; the
                  seconds ``{tasks, task, before, after}`` of an earlier run
 ``occupied``     whether folders of results contain other files
-``unwritable``   why no file can be created in folders of results
+``unwritable``   the reason why no file can be created in folders of results
 ``options``      ``{rerun, replace: [pool, job], step}``: options of the command line;
                  ``files: false``: the files of the spec are on another machine
 """

@@ -1,4 +1,4 @@
-"""A valid spec with random changes: either a diagnostic with a position, or tasks."""
+"""Random changes of a valid spec give a diagnostic with a position, or tasks."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def is_answered(path: Path, given: dict[str, str]) -> None:
 
 
 def observed(spec: Spec) -> Observed:
-    """An account with nothing in it."""
+    """An empty account."""
     facts = {key: ContainerFacts(None) for key in spec.containers}
     rows = {
         stage.name: read_rows(stage.for_each.path, stage.for_each.where)

@@ -1,4 +1,4 @@
-"""Every property of a pool has its place and its spelling in Azure Resource Manager."""
+"""Every property of a pool has the path and the spelling of Azure Resource Manager."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def sample(schema: Fragment, last: bool = False) -> Any:
 
 
 def pools() -> Iterator[dict[str, Any]]:
-    """Pools that have every property between them."""
+    """Pools that together have every property."""
     for last in (False, True):
         complete = sample(definition("BatchPoolCreateOptions"), last)
         yield complete
@@ -51,7 +51,7 @@ def pools() -> Iterator[dict[str, Any]]:
 
 
 def paths(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every member by its path, in which lists have no segment."""
+    """Every member by its path; lists add no segment."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield f"{path}/{key}".lstrip("/"), item
@@ -83,7 +83,7 @@ def reference() -> Path:
     return REFERENCE
 
 
-def test_every_property_is_one_of_resource_manager(reference: Path) -> None:
+def test_every_property_exists_in_resource_manager(reference: Path) -> None:
     text = (reference / "sdk-azure-mgmt-batch-19.0.0.schema.json").read_text("utf-8")
     definitions = json.loads(text)["definitions"]
     for pool in pools():
@@ -91,7 +91,7 @@ def test_every_property_is_one_of_resource_manager(reference: Path) -> None:
         spelled({"$ref": "#/Pool"}, definitions, arm_pool(pool, ACCOUNT), "")
 
 
-def test_every_property_has_its_place(reference: Path) -> None:
+def test_every_property_has_its_path(reference: Path) -> None:
     found = {path for pool in pools() for path, _ in paths(arm_pool(pool, ACCOUNT))}
     with (reference / "pool-mapping.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["spec_key"]]
@@ -101,7 +101,7 @@ def test_every_property_has_its_place(reference: Path) -> None:
 
 
 def test_every_property_that_is_written_in_a_spec_is_kept() -> None:
-    """As many values as were given, except the id and the switch of automatic scaling."""
+    """All values are sent except the id and the switch of automatic scaling."""
     for pool in pools():
         given = [item for _, item in paths(pool) if not isinstance(item, dict | list)]
         sent = [
@@ -111,14 +111,14 @@ def test_every_property_that_is_written_in_a_spec_is_kept() -> None:
         assert len(sent) == len(given) - left_out
 
 
-def test_free_form_settings_of_an_extension_stay() -> None:
+def test_free_form_settings_of_an_extension_do_not_change() -> None:
     extension = {"settings": {"username": "ada", "caching": "none"}, "type": "none"}
     pool = {"virtualMachineConfiguration": {"extensions": [extension]}}
     machine = arm_pool(pool, ACCOUNT)["properties"]["deploymentConfiguration"]
     assert machine == pool
 
 
-def test_the_identities_are_beside_the_properties() -> None:
+def test_identities_are_outside_the_properties() -> None:
     ids = [{"resourceId": "/a", "clientId": "1"}, {"resourceId": "/b"}]
     pool = {"identity": {"type": "UserAssigned", "userAssignedIdentities": ids}}
     assert arm_pool(pool, ACCOUNT) == {

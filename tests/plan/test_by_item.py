@@ -1,4 +1,4 @@
-"""Numbers, durations and enumerations that differ from task to task, given by templates."""
+"""Templates give tasks different numbers, durations and enum values."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_outputs_that_do_not_differ_are_expanded(tmp_path: Path) -> None:
     }
 
 
-def test_what_config_prints_makes_the_same_tasks(tmp_path: Path) -> None:
+def test_the_output_of_config_creates_the_same_tasks(tmp_path: Path) -> None:
     stage = each(
         {"n": 2, "action": "satisfy", "root": True, "when": "failure"},
         {"n": 3, "action": "block", "root": False, "when": "success"},
@@ -265,7 +265,7 @@ def test_more_slots_than_a_node_has_are_reported(tmp_path: Path) -> None:
     assert problem.where.text[problem.where.column - 1 :] == "'{{ value }}'"
 
 
-def test_the_item_is_named(tmp_path: Path) -> None:
+def test_the_error_names_the_item(tmp_path: Path) -> None:
     (problem,) = errors_of(spec(tmp_path, each(1, "two", slots="{{ value }}")))
     assert problem.detail == "With index 1: 'two'."
 

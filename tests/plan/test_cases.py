@@ -41,7 +41,7 @@ def test_the_plan_of_a_situation(path: Path, tmp_path: Path, monkeypatch: object
 
 
 def planned(case: object, folder: Path) -> str:
-    """The plan as printed, or the problems that stand in its way."""
+    """The printed plan, or the problems that prevent it."""
     assert isinstance(case, dict)
     given = case.get("options", {})
     parts = frozenset(map(Part, given.get("replace", ())))
@@ -77,7 +77,7 @@ def made(command: str, found: Situation, options: PlanOptions, *, files: bool = 
 
 
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
-def test_what_is_found_offline_is_found_in_every_account(path: Path, tmp_path: Path) -> None:
+def test_offline_errors_are_reported_in_every_account(path: Path, tmp_path: Path) -> None:
     """``validate`` reports no error that a plan does not report."""
     case = read_case(path)
     if case.get("command", "plan") != "plan" or "options" in case:
@@ -100,8 +100,8 @@ def test_what_is_found_offline_is_found_in_every_account(path: Path, tmp_path: P
 
 
 BY_STATE_OF_THE_JOB = {"no-such-task", "image-ended"}
-"""What a plan does not report because another client has added a task to an open job, or because
-the run has ended and needs no pool."""
+"""Errors that a plan does not report if another client has added a task to an open job, or if the
+run has ended and needs no pool."""
 
 
 def test_there_are_cases() -> None:

@@ -12,12 +12,12 @@ from azure.batch import models
 from batchspec.plan.changes import JOB, POOL, SCHEDULE, ChangeMethod
 
 UPDATED = {ChangeMethod.NOW, ChangeMethod.REBOOT, ChangeMethod.EMPTY}
-"""What goes by an update of the thing itself."""
+"""The change methods that are an update of the resource."""
 
 
 def names(model: Any) -> dict[str, str]:
-    """The properties of a model of the SDK, with their names on the wire."""
-    # The class learns of its fields when the first of it is made.
+    """The properties of a model of the SDK, with their REST names."""
+    # The class registers its fields when its first instance is created.
     return {name: field._rest_name for name, field in type(model({}))._attr_to_rest_field.items()}
 
 
@@ -26,7 +26,7 @@ def wire(model: Any) -> set[str]:
 
 
 BATCH_POOL = {name: how for name, how in POOL.items() if name != "identity"}
-"""What the Batch service changes; identities are of Azure Resource Manager."""
+"""The properties that the Batch service changes; Azure Resource Manager changes identities."""
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_updated_properties_are_those_of_the_sdk() -> None:
         (SCHEDULE, models.BatchJobScheduleUpdateOptions),
     ):
         assert {name for name, how in table.items() if how in UPDATED} == wire(model)
-    # `poolInfo` is taken of a job that is disabled alone.
+    # `poolInfo` can be changed only while the job is disabled.
     updated = {name for name, how in JOB.items() if how in UPDATED}
     assert updated == wire(models.BatchJobUpdateOptions) - {"poolInfo"}
 
@@ -80,7 +80,7 @@ def test_updated_properties_are_documented_by_the_service(
 
 
 def test_nodes_restart_for_documented_properties() -> None:
-    """Those of the pool's properties that its nodes have from their start."""
+    """The properties of the pool that a node gets when it starts."""
     described = SHARED / "BatchService-2025-06-01.derived.json"
     if not described.exists():
         pytest.skip("the description of the service is not next to the project")

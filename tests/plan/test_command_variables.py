@@ -17,7 +17,7 @@ from tests.plan import making
 from tests.spec.empty_account import IMAGES
 
 URL = "http://host/a?sv=2024-11-04&se=2026-03-01T13%3A00%3A00Z&sig=a%2Bb'c\"$HOME`id`\\d%3D"
-"""The URL that the pieces are resolved to; a real one has none of the characters of a shell."""
+"""The resolved URL; a real URL contains none of these shell characters."""
 CONTAINER = BlobUrl("output", None, "cw")
 OTHER = BlobUrl("input", None, "rl")
 URLS = {CONTAINER: URL, OTHER: "http://host/other?sig=x"}
@@ -103,7 +103,7 @@ def test_a_url_has_one_variable_and_names_of_the_task_are_kept() -> None:
     ],
     ids=["no shell", "cmd", "raw", "another shell", "no URL", "text"],
 )
-def test_other_commands_stay_as_they_are(task: Record) -> None:
+def test_other_commands_do_not_change(task: Record) -> None:
     assert with_variables(task) is task
 
 

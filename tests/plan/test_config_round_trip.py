@@ -58,7 +58,7 @@ def test_the_gallery(name: str, form: str, gallery: Path) -> None:
 
 
 def content(path: Path, given: Mapping[str, str]) -> object:
-    """Everything that a plan is made of, and its tasks, without positions."""
+    """The contents of a plan and of its tasks, without positions."""
     spec = read_spec(path, ValueSources(given))
     problems = Diagnostics()
     with Spool() as spool:

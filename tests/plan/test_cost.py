@@ -1,4 +1,4 @@
-"""The estimate as values, and the bound of the command line."""
+"""The values of the cost estimate, and the cost limit of the command line."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_expected_time_is_not_longer_than_the_limit(tmp_path: Path) -> None:
     assert 1.0 <= found.lifetime.expected <= found.lifetime.most
 
 
-def test_slots_and_the_size_of_tasks_count(tmp_path: Path) -> None:
+def test_the_expected_time_depends_on_slots(tmp_path: Path) -> None:
     change = {**AUTO, "nodes: 2": "nodes: 1\n  task_slots_per_node: 4", "logs: false": "slots: 2"}
     found = estimated(tmp_path, change, earlier=EARLIER)
     assert found.lifetime.expected == pytest.approx((300 + 2 * 1000 + 20 + 80) / 3600)
@@ -108,7 +108,7 @@ def test_an_estimate_does_not_make_a_saved_plan_stale(tmp_path: Path) -> None:
         assert cheap.fingerprint == dear.fingerprint
 
 
-def test_what_a_run_may_cost_does_not_change_its_version(tmp_path: Path) -> None:
+def test_a_cost_limit_does_not_change_the_version(tmp_path: Path) -> None:
     digests = set()
     for cost in ("{}", "{max: 9}", "{max: 10, prices: {standard_d2s_v5: 0.1}}"):
         with planned(tmp_path, AUTO, cost) as plan:
@@ -117,7 +117,7 @@ def test_what_a_run_may_cost_does_not_change_its_version(tmp_path: Path) -> None
 
 
 def test_the_bound_is_in_the_requests(tmp_path: Path) -> None:
-    """So that it holds when no client is running."""
+    """The service enforces the limit when no client is running."""
     change = {key: text.replace("LEAST", "0") for key, text in SCALE.items()}
     with planned(tmp_path, change, "{max: 3.8, on_exceed: shorten}") as plan:
         (job,) = (s.action for s in plan.steps if isinstance(s.action, CreateJob))
@@ -203,7 +203,7 @@ def test_the_option_replaces_the_bound_of_the_spec(
 @pytest.mark.parametrize(
     "text", ["", "0", "-1", "nan", "1e3", "25 euros", "$25", "1_000", "9" * 400]
 )
-def test_a_bound_that_is_no_amount_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_bound_that_is_not_an_amount_is_refused(tmp_path: Path, text: str) -> None:
     with situation({"spec": SPEC}, tmp_path) as found, pytest.raises(UsageError) as error:
         with_max(found.spec, text)
     assert error.value.problems[0].code == "bad-amount"
@@ -220,7 +220,7 @@ def test_a_bound_in_another_currency_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("prefers_spot", [False, True])
 @pytest.mark.parametrize(("most", "spot"), [(3, 0), (1, 5), (0, 2), (7, 9)])
-def test_a_smaller_formula_is_that_of_a_smaller_scale(
+def test_a_lowered_formula_equals_that_of_a_smaller_scale(
     prefers_spot: bool, most: int, spot: int
 ) -> None:
     scale = Scale(0, 40, 50, timedelta(minutes=5), 2, prefers_spot=prefers_spot)
@@ -232,14 +232,14 @@ def test_a_smaller_formula_is_that_of_a_smaller_scale(
         assert scaled_down(scale.formula, most, spot) == smaller.formula
 
 
-def test_nodes_that_follow_the_time_are_not_released_with_the_job(tmp_path: Path) -> None:
+def test_nodes_that_scale_by_time_are_not_released_with_the_job(tmp_path: Path) -> None:
     change = {"nodes: 2": "nodes: {scale: {scenario: weekday, max: 4}}", ", pool: ask": ""}
     found = estimated(tmp_path, change)
     assert found.nodes[0].nodes == (0, 4)
     assert (found.end, found.stays, found.total.most) == ("never", None, None)
 
 
-def test_tasks_are_expected_on_spot_nodes_where_these_are_preferred(tmp_path: Path) -> None:
+def test_tasks_are_expected_on_spot_nodes_if_these_are_preferred(tmp_path: Path) -> None:
     scale = "nodes: {scale: {max: 8, spot_max: 8, prefer: spot}}"
     found = estimated(tmp_path, {"nodes: 2": scale, ", pool: ask": ""}, earlier=EARLIER)
     dedicated, spot = found.nodes
@@ -261,7 +261,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
         (NodeRelease(timedelta(minutes=10), timedelta(minutes=5)), -300, 600 + 80),
     ],
 )
-def test_when_the_service_releases_nodes(
+def test_the_expected_release_of_nodes(
     release: NodeRelease, evaluated: float | None, seconds: float
 ) -> None:
     at = None if evaluated is None else NOW + timedelta(seconds=evaluated)

@@ -62,8 +62,8 @@ def test_each_invalid_request_of_the_embedded_service_is_listed() -> None:
     assert wrong == set()
 
 
-def test_each_error_that_the_service_alone_can_know_has_a_fix() -> None:
-    """Codes that a user can meet are in the table of messages."""
+def test_each_error_that_only_the_service_can_find_has_a_fix() -> None:
+    """Codes that users can get are in the table of messages."""
     alone = {
         code for code, row in ROWS.items() if "service" in row and not row.get("client")
     } - UNDOCUMENTED

@@ -1,7 +1,7 @@
 """The rules: every code has a rule, every rule has a test, and all of them are documented.
 
-Rules that no case in ``cases/`` can show (it would be long, or need a file that YAML cannot
-describe) are tested here.
+Rules that a case in ``cases/`` cannot show are tested here: the case would be too long, or need a
+file that YAML cannot describe.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ REPORTING = {"Diagnostic", "_refuse", "refuse", "_fail", "add", "_add"}
 """Functions whose first argument is the code of a diagnostic."""
 USAGE_ERRORS = {
     "bad-json": "import of a file that is not JSON",
-    "bad-plan-file": "a file that is no saved plan",
-    "no-job-yet": "attach to a schedule that has not begun",
+    "bad-plan-file": "a file that is not a saved plan",
+    "no-job-yet": "attach to a schedule without a job",
     "no-results": "download of a spec without results",
     "no-run": "attach without a job",
-    "no-such-step": "--target-step of no step",
+    "no-such-step": "--target-step with an unknown step",
     "not-retried": "retry of a schedule",
     "file-moved": "a file that changed after the plan was made",
-    "plan-stale": "a saved plan that no longer fits",
+    "plan-stale": "a saved plan that is stale",
 }
-"""Usage errors, which are no findings."""
+"""Usage errors, which are not findings."""
 
 GOLDENS = (*(ROOT / "tests/plan/cases").glob("*.txt"), *(ROOT / "tests/spec/cases").glob("*.txt"))
 HERE, SOURCE = Path(__file__), ROOT / "tests/spec/test_source.py"
@@ -84,7 +84,7 @@ ELSEWHERE = {
 
 
 def raised() -> Iterator[tuple[Path, str, Severity]]:
-    """Every code of a diagnostic that is not made by a rule, and its severity."""
+    """Every code of a diagnostic that no rule creates, and its severity."""
     for rule in PROPERTY_RULES:
         yield ROOT / "batchspec/property_rules", rule.code, Severity[rule.severity.upper()]
     for path in RAISED_IN:
@@ -219,7 +219,7 @@ def test_a_command_of_a_special_task_that_is_too_long(key: str) -> None:
 
 
 @pytest.mark.parametrize(("number", "expected"), [(954, []), (956, ["too-many-dependencies"])])
-def test_ids_that_are_too_long_together(number: int, expected: list[str]) -> None:
+def test_ids_that_are_too_long_in_total(number: int, expected: list[str]) -> None:
     ids = tuple(f"{n:064}" for n in range(number))
     it = stage(body=Record(dependsOn=Record(taskIds=ids)))
     context = RuleContext(spec(it), observed(), Record(targetDedicatedNodes=1))
@@ -346,7 +346,7 @@ cleanup: {pool: never}
 
 
 def test_sas_ends_early_shows_no_signature() -> None:
-    """``signature-handed-in.yaml`` has one, marked."""
+    """The case ``signature-handed-in.yaml`` contains a marked signature."""
     goldens = [path.read_text("utf-8") for path in GOLDENS]
     assert any("[sas-ends-early]" in text for text in goldens)
     assert not any("MARKED" in text for text in goldens)

@@ -1,4 +1,4 @@
-"""Which image an alias is: one that machines of the pool's size can boot, first of all.
+"""The image of an alias: images that VMs of the pool's size can boot come first.
 
 "The selected VM size 'Standard_D2ads_v6' cannot boot Hypervisor Generation '1'" ends an allocation,
 and so does "'Standard_D1_v2' cannot boot Hypervisor Generation '2'".
@@ -41,15 +41,15 @@ def chosen(alias: str, size: str) -> object:
         "standard_m208ms_v2",
     ],
 )
-def test_some_sizes_boot_the_second_generation_alone(size: str) -> None:
+def test_some_sizes_boot_only_generation_2(size: str) -> None:
     assert chosen("ubuntu-24.04", size) == "server"
     assert chosen("ubuntu-22.04", size) == "22_04-lts-gen2"
-    # Its verified image is of the first.
+    # The verified image is for generation 1.
     assert chosen("windowsserver-2022", size) == "2022-datacenter-g2"
 
 
 @pytest.mark.parametrize("size", ["standard_d1_v2", "standard_a2_v2", "standard_d2s_v5", ""])
-def test_all_others_boot_the_first(size: str) -> None:
+def test_all_other_sizes_boot_generation_1(size: str) -> None:
     assert chosen("ubuntu-24.04", size) == "server-gen1"
     assert chosen("ubuntu-22.04", size) == "22_04-lts"
     assert chosen("windowsserver-2022", size) == "2022-datacenter"

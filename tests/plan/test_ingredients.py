@@ -52,7 +52,7 @@ DONE = {
 
 
 def changes(folder: Path, before: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """What the plan names for each stage that it submits; ``before``: the earlier version."""
+    """The changes that the plan names for each stage; ``before`` is the earlier version."""
     return {name: step.changes for name, step in submitted(folder, before).items()}
 
 
@@ -62,28 +62,28 @@ def submitted(folder: Path, before: Mapping[str, Any]) -> dict[str, Step]:
     return {s.action.stage: s for s in plan.steps if isinstance(s.action, SubmitTasks)}
 
 
-def test_the_command_and_what_needs_it(tmp_path: Path) -> None:
+def test_a_command_is_named_in_its_stage_and_those_that_need_it(tmp_path: Path) -> None:
     named = changes(tmp_path, {"change": {"wc -c": "wc -l"}})
     assert named == {"count": ("command",), "sum": ("command of count",)}
 
 
-def test_a_parameter_only_where_it_is_used(tmp_path: Path) -> None:
+def test_a_parameter_is_named_only_where_it_is_used(tmp_path: Path) -> None:
     other = {"change": {"default: 3": "default: 5", "default: 1": "default: 2"}}
     assert changes(tmp_path, other) == {"count": ("parameter top",), "sum": ("parameter top",)}
 
 
-def test_a_program_file_in_the_stage_that_reads_it(tmp_path: Path) -> None:
+def test_a_program_file_is_named_in_the_stage_that_reads_it(tmp_path: Path) -> None:
     named = changes(tmp_path, {"files": {"app/count.py": "old\n", "app/removed.py": "old\n"}})
     assert named == {"sum": ("file application/count.py", "file application/removed.py")}
 
 
-def test_an_input_of_its_own_task(tmp_path: Path) -> None:
+def test_an_input_is_named_for_its_task(tmp_path: Path) -> None:
     steps = submitted(tmp_path, {"files": {"data/a.txt": "old\n", "data/b.txt": "old\n"}})
     assert steps["count"].changes == ("file input/a.txt", "file input/b.txt")
     assert steps["count"].reason == "2 changed (file input/a.txt and 1 more)"
 
 
-def test_the_image(tmp_path: Path) -> None:
+def test_the_image_is_named(tmp_path: Path) -> None:
     named = changes(tmp_path, {"change": {"ubuntu-24.04": "debian-12"}})
     assert named == {"count": ("image",), "sum": ("image",)}
 
@@ -115,7 +115,7 @@ def test_metadata_without_a_record_name_no_change() -> None:
     assert changed_parts({PARTS: '{"image":"2"}'}, recorded) == ("image",)
 
 
-def test_the_first_change_and_how_many_more() -> None:
+def test_the_first_change_is_named_and_the_others_are_counted() -> None:
     assert named_changes(()) == ""
     assert named_changes(("image",)) == "image"
     assert named_changes(("image", "command"), 1002) == "image and 1,001 more"

@@ -30,7 +30,7 @@ BLOBS = [blob(name) for name in ("2025/a.log", "2026/a.log", "2026/b.txt")]
 
 
 def made(for_each: ForEach, world: Observed | None = None) -> list[Item]:
-    """The items, having checked that they are counted right and come again."""
+    """The items, after a check of their number and of a second iteration."""
     it = stage(for_each=for_each)
     stream = items(spec(it), it, world or observed(FILES, blobs=BLOBS))
     found = list(stream)
@@ -47,7 +47,7 @@ def names(for_each: ForEach) -> list[list[str]]:
     return [[source.blob for source in item.sources] for item in made(for_each)]
 
 
-def test_without_for_each_there_is_one() -> None:
+def test_a_stage_without_for_each_has_one_item() -> None:
     assert made(Once()) == [Item({})]
 
 
@@ -158,13 +158,13 @@ def test_numbers_stop_before_the_stop_and_do_not_drift(
 
 
 @given(st.integers(-50, 50), st.integers(-50, 50), st.integers(-7, 7).filter(bool))
-def test_whole_numbers_are_those_of_range(start: int, stop: int, step: int) -> None:
+def test_integers_are_those_of_a_python_range(start: int, stop: int, step: int) -> None:
     numbers = Numbers(NumberRange(start, stop, step))
     assert list(numbers) == list(range(start, stop, step))
     assert len(numbers) == len(range(start, stop, step))
 
 
-def test_a_range_is_the_variable_value() -> None:
+def test_a_number_of_a_range_is_the_variable_value() -> None:
     assert variables(EachNumber(NumberRange(0, 2))) == [{"value": 0}, {"value": 1}]
 
 
@@ -178,7 +178,7 @@ def test_the_keys_of_an_object_in_a_list_are_variables() -> None:
     assert [item.words for item in found] == [("a",), ("x", "1")]
 
 
-def test_rows_are_variables_and_a_whole() -> None:
+def test_the_columns_of_a_row_and_the_row_are_variables() -> None:
     row = Record({"sample id": "7", "name": "x"})
     it = stage(for_each=Rows(spec().path, WHERE))
     (item,) = items(spec(it), it, observed(rows={"count": (row,)}))

@@ -1,4 +1,4 @@
-"""What ``retry`` has kept is kept by the next ``apply``, until its own stage changes."""
+"""``apply`` keeps the tasks that ``retry`` has kept, until their stage changes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ FIXED = {"files": {"app/count.py": "fixed\n"}, "before": {"files": {"app/count.p
 
 
 def recorded(folder: Path) -> str:
-    """What the job of a retry records after the program has been fixed."""
+    """The metadata of the job of a retry with the fixed program."""
     with situation({"spec": SPEC, "jobs": [JOB], **FIXED}, folder) as found:
         plan = build_plan(found.spec, found.observed, only=Selection())
         (job,) = (step.action for step in plan.steps if isinstance(step.action, CreateJob))
@@ -53,7 +53,7 @@ def recorded(folder: Path) -> str:
 
 
 def submitted(folder: Path, change: Mapping[str, str], files: Mapping[str, str]) -> dict[str, int]:
-    """What ``apply`` submits after the retry has succeeded, with a change of the spec."""
+    """The tasks that ``apply`` submits with a changed spec after the retry has succeeded."""
     tasks = {"order": ["done"] * 3, "late": ["done"], "sum": ["done"] * 2}
     changed = SPEC
     for old, new in change.items():
@@ -144,7 +144,7 @@ def test_a_kept_task_runs_again_without_the_required_output_that_it_wrote(
     [((0, 1, 2), 0), ((0, 2), 1), ((1, 1), 2), ((), 3)],
     ids=["all", "one is missing", "two of one task", "none"],
 )
-def test_outputs_of_kept_tasks_are_missing_unless_these_wrote_them(
+def test_outputs_count_only_if_the_kept_tasks_wrote_them(
     tmp_path: Path, stored: tuple[int, ...], missing: int
 ) -> None:
     plan = plan_with_blobs(tmp_path, WITH_OUTPUTS, "completed", stored)

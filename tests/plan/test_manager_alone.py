@@ -33,7 +33,7 @@ def plan_of(
     edited: bool = False,
     **options: Any,
 ) -> Plan:
-    """The plan with a job whose tasks, the job manager task first, have ended so."""
+    """The plan with a job whose tasks have these results, the job manager task first."""
     job: dict[str, Any] = {"id": "demo", "state": state}
     case: dict[str, Any] = {"spec": SPEC, "files": {}, "jobs": [job] if ends else []}
     if change:

@@ -22,7 +22,7 @@ LONGEST = "x" * 48
 
 @dataclass(frozen=True)
 class Many:
-    """Tasks with long ids, made as they are asked for."""
+    """Tasks with long ids, created on iteration."""
 
     stage: str
     number: int
@@ -107,7 +107,7 @@ def test_few_tasks_are_waited_for_by_name() -> None:
     assert all(not waits(task) for task in made["map"])
 
 
-def test_a_join_does_nothing_and_is_the_same_again() -> None:
+def test_a_join_does_nothing_and_has_the_same_id_again() -> None:
     tasks = {"map": Many("map", 2_000), "reduce": Many("reduce", 1)}
     first, second = linked([MAP, REDUCE], tasks), linked([MAP, REDUCE], tasks)
     assert first == second
@@ -115,12 +115,12 @@ def test_a_join_does_nothing_and_is_the_same_again() -> None:
     assert join.body["commandLine"] == "/bin/sh -c 'exit 0'"
     assert join.id.startswith("map-join-")
     fewer = linked([MAP, REDUCE], {**tasks, "map": Many("map", 1_999)})
-    # Those that wait for the same tasks are the same; the last one waits for one less.
+    # Joins that wait for the same tasks are equal; the last join waits for one task less.
     assert first["map"][2_000].id == fewer["map"][1_999].id
     assert first["map"][-1].id != fewer["map"][-1].id
 
 
-def test_a_join_runs_in_a_container_where_its_stage_does() -> None:
+def test_a_join_runs_in_a_container_like_its_stage() -> None:
     settings = Record(imageName="me/tool", containerRunOptions="--rm")
     body = Record(containerSettings=settings)
     made = linked([MAP, REDUCE], {"map": Many("map", 2_000, body), "reduce": Many("reduce", 1)})

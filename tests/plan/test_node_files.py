@@ -35,7 +35,7 @@ def own(path: str, url: Value = "https://example.org/x") -> Record:
     return Record(resourceFiles=(Record(httpUrl=url, filePath=path),))
 
 
-def test_two_containers_with_a_file_of_one_name() -> None:
+def test_two_containers_with_files_of_the_same_name() -> None:
     it = stage("run", resources=("input", "there"))
     (problem,) = findings(it, [local_file("a"), local_file("b")], [blob("b"), blob("c")])
     assert problem.code == "same-file"

@@ -1,4 +1,4 @@
-"""The order of what a plan creates."""
+"""The order in which a plan creates objects."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ KEPT = {key: {"by": "demo", "as_uploaded": True} for key in ("application", "inp
 
 
 @pytest.mark.parametrize("containers", [{}, KEPT], ids=["new", "containers kept"])
-def test_all_that_is_created_waits_for_the_first(
-    tmp_path: Path, containers: dict[str, object]
-) -> None:
-    """Otherwise two runs that start at once can each create what the other one needs."""
+def test_all_creations_wait_for_the_first(tmp_path: Path, containers: dict[str, object]) -> None:
+    """Otherwise two runs that start at once can each create an object that the other needs."""
     with situation({"about": "A run starts.", "containers": containers}, tmp_path) as found:
         plan = build_plan(found.spec, found.observed)
     first, *others = (step for step in plan.steps if step.verb is Verb.CREATE)

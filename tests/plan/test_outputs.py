@@ -1,4 +1,4 @@
-"""Which outputs the blobs of a container fulfil, and which tasks lack a required one."""
+"""The outputs that the blobs of a container fulfil, and tasks without a required output."""
 
 from __future__ import annotations
 

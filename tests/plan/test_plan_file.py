@@ -1,4 +1,4 @@
-"""A saved plan is valid for one situation; for another it reports changes with both values."""
+"""A saved plan is valid for one situation. In another, changes are reported with both values."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ROWS = SPEC.replace("for_each: {files: input}", "for_each: {rows: rows.csv}").re
 
 
 def kept(case: Case, folder: Path, options: PlanOptions = NO_OPTIONS) -> SavedPlan:
-    """The plan of a situation, through a file."""
+    """The plan of a situation, written to a file and read."""
     folder.mkdir(exist_ok=True)
     with situation(case, folder) as found:
         plan = build_plan(found.spec, found.observed, options=options)
@@ -59,7 +59,7 @@ def findings_after(before: Case, after: Case, folder: Path) -> tuple[Diagnostic,
 
 
 def case(**changes: object) -> Case:
-    """What is there, with something else in it."""
+    """The usual situation with changes."""
     return {**THERE, **changes}
 
 

@@ -31,7 +31,7 @@ SCHEDULED = read_case(Path(__file__).parent / "cases" / "schedule-kept.yaml")
 
 
 def recorded(found: Situation, origin: Origin = ADA) -> dict[str, Provenance]:
-    """What each body that a first run creates records, by the name of the action."""
+    """The metadata in each body of a first run, by the name of the action."""
     plan = build_plan(found.spec, replace(found.observed, origin=origin))
     bodies = {
         type(step.action).__name__: step.action.body
@@ -53,7 +53,7 @@ def test_pool_and_job_record_who_when_and_from_where(tmp_path: Path) -> None:
     assert made["CreateJob"].version
 
 
-def test_a_schedule_records_it_too_and_is_not_changed_by_it(tmp_path: Path) -> None:
+def test_a_schedule_records_its_provenance_and_stays_up_to_date(tmp_path: Path) -> None:
     with situation(SCHEDULED, tmp_path) as found:
         created = replace(found, observed=replace(found.observed, schedule=None, pool=None))
         assert recorded(created)["CreateSchedule"].by == "ada@host"
@@ -74,14 +74,14 @@ def test_the_version_covers_spec_and_files_and_not_the_folder(tmp_path: Path) ->
     assert version("four", change={"nodes: 2": "nodes: 3"}) != same
 
 
-def test_an_origin_is_that_of_host_and_spec(tmp_path: Path) -> None:
+def test_the_origin_depends_on_host_and_spec(tmp_path: Path) -> None:
     here = origin_of(tmp_path / "a.yaml", {"USER": "ada"})
     assert here.by.startswith("ada@")
     assert here.id == origin_of(tmp_path / "x" / ".." / "a.yaml", {"USER": "eve"}).id
     assert here.id != origin_of(tmp_path / "b.yaml", {"USER": "ada"}).id
 
 
-def test_an_origin_can_be_named_where_hosts_and_folders_change(tmp_path: Path) -> None:
+def test_the_origin_can_be_set_where_hosts_and_folders_change(tmp_path: Path) -> None:
     named = {"BATCHSPEC_ORIGIN": "example/words"}
     one = origin_of(tmp_path / "build-1" / "a.yaml", named)
     assert one.id == origin_of(tmp_path / "build-2" / "a.yaml", named).id

@@ -50,7 +50,7 @@ def manager_of(body: Record) -> Record:
     return manager
 
 
-def test_the_schedule_is_created_after_all_that_it_needs(tmp_path: Path) -> None:
+def test_the_schedule_is_created_after_everything_that_it_needs(tmp_path: Path) -> None:
     plan = planned(tmp_path)
     assert set(plan.steps[-1].after) == {step.id for step in plan.steps[:-1]}
     assert (plan.scheduled, plan.detached) == (True, False)
@@ -98,7 +98,7 @@ def whole(folder: Path, **change: str) -> Record:
         return created(build_plan(found.spec, found.observed)).body
 
 
-def test_all_of_the_task_is_in_the_job_manager(tmp_path: Path) -> None:
+def test_the_job_manager_task_has_all_properties_of_the_task(tmp_path: Path) -> None:
     manager = manager_of(whole(tmp_path))
     assert str(manager["id"]).startswith("report-")
     assert manager["displayName"] == "the report"
@@ -117,11 +117,11 @@ def test_all_of_the_task_is_in_the_job_manager(tmp_path: Path) -> None:
     )
     assert isinstance(files, tuple) and isinstance(outputs, tuple)
     assert (len(files), len(outputs)) == (1, 2), "the container; the files and the logs"
-    # It shares its node as any task does, and what its program adds is waited for.
+    # It shares its node like other tasks, and the job waits for the tasks that it adds.
     assert (manager["runExclusive"], manager["killJobOnCompletion"]) == (False, False)
 
 
-def test_all_of_the_job_is_in_its_specification(tmp_path: Path) -> None:
+def test_the_job_specification_has_all_properties_of_the_job(tmp_path: Path) -> None:
     body = whole(tmp_path)
     jobs = jobs_of(body)
     assert (body["id"], body["displayName"]) == ("demo", "nightly")
@@ -174,7 +174,7 @@ def test_a_schedule_stays_up_to_date_over_time(tmp_path: Path, pool: str) -> Non
 
 
 def test_an_endless_schedule_stays_up_to_date_over_time(tmp_path: Path) -> None:
-    """Until when the nodes of its auto pool can read is another moment at every look."""
+    """The expiry of the URLs of its auto pool differs in every plan."""
     given = dict(read_case(CASES / "schedule-endless-unsigned.yaml"))
     given["change"] = {**given["change"], "nodes: 2": "nodes: 2\n  lifetime: job"}
     there = {"application": {"as_uploaded": True}, "output": {}}
@@ -194,7 +194,7 @@ def test_a_schedule_of_a_single_job_stays_up_to_date_while_it_runs(tmp_path: Pat
 
 
 def lasts(folder: Path, times: str) -> tuple[timedelta, timedelta]:
-    """How long a schedule with these times lasts from now, and how long it is signed for."""
+    """The remaining time of a schedule with these times, and the lifetime of its signatures."""
     given = case(
         change={"every: 1d, start: 2026-03-02T02:00:00Z, until: 2026-06-01T00:00:00Z": times}
     )
@@ -202,7 +202,7 @@ def lasts(folder: Path, times: str) -> tuple[timedelta, timedelta]:
         return run_ends(found.spec, NOW) - NOW, sas_lifetime(found.spec, NOW)
 
 
-def test_signatures_outlive_the_last_job(tmp_path: Path) -> None:
+def test_signatures_are_valid_after_the_last_job(tmp_path: Path) -> None:
     limit, margin = timedelta(hours=1), timedelta(hours=1)
     until = datetime(2026, 6, 1, tzinfo=UTC) - NOW
     start = datetime(2026, 3, 9, tzinfo=UTC) - NOW
@@ -232,12 +232,12 @@ def test_a_schedule_beyond_the_longest_signature_is_reported_at_its_end(tmp_path
     assert "until" in problem.fix
 
 
-def test_it_counts_against_the_quota_of_jobs(tmp_path: Path) -> None:
+def test_a_schedule_counts_against_the_quota_of_jobs(tmp_path: Path) -> None:
     plan = planned(tmp_path, target="azure", usage={"pools": 1, "jobs": 99})
     assert "jobs-near-quota" in {finding.code for finding in plan.findings}
 
 
-def test_a_part_of_the_plan_without_the_schedule_does_not_end_as_one(tmp_path: Path) -> None:
+def test_a_partial_plan_without_the_schedule_is_not_scheduled(tmp_path: Path) -> None:
     with situation(case(), tmp_path) as found:
         for step, scheduled in (("upload:application", False), ("schedule:demo", True)):
             plan = build_plan(found.spec, found.observed, options=PlanOptions(step=step))
@@ -275,7 +275,7 @@ def test_failed_tasks_are_not_run_again(tmp_path: Path) -> None:
     assert caught.value.problems[0].code == "not-retried"
 
 
-# --- what is deleted
+# --- deletion
 
 
 def a_job(name: str, metadata: Mapping[str, str], state: str = "completed") -> JobFacts:
@@ -314,7 +314,7 @@ def test_a_schedule_that_the_spec_no_longer_has_is_deleted(tmp_path: Path) -> No
         assert destroyed(found) == {"schedule:demo": "delete"}
 
 
-def test_results_that_were_not_downloaded_prevent_its_deletion(tmp_path: Path) -> None:
+def test_results_that_were_not_downloaded_prevent_the_deletion(tmp_path: Path) -> None:
     results = "results: [{container: output, to: results/}]\ntasks:"
     given = case(change={"tasks:": results}, schedule={}, containers={"output": {}})
     job = a_job("demo:job-7", OURS)

@@ -1,4 +1,4 @@
-"""Plans for a part of the tasks: failed tasks alone, and auto pools."""
+"""Plans for a part of the tasks: only failed tasks, also on auto pools."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_one_task_is_a_part_of_the_run_although_no_task_has_succeeded(
         assert Record(name="batchspec:scope", value=scope) in job.body["metadata"]  # type: ignore[operator]
 
 
-def test_one_task_alone_deletes_nothing_while_others_are_left(tmp_path: Path) -> None:
+def test_a_plan_for_one_task_deletes_nothing_while_others_are_left(tmp_path: Path) -> None:
     first, _ = failed_ids(TWO_FAILED, tmp_path)
     every = planned(TWO_FAILED, tmp_path, Selection())
     one = planned(TWO_FAILED, tmp_path, Selection(ids=frozenset({first.lower()})))
@@ -106,7 +106,7 @@ def test_the_id_of_an_auto_pool_is_not_known(tmp_path: Path) -> None:
     assert wait.pool == ""
 
 
-def test_the_cause_of_a_start_task_without_end_selects_what_could_not_start(
+def test_an_unfinished_start_task_selects_tasks_that_could_not_start(
     tmp_path: Path,
 ) -> None:
     ended = {

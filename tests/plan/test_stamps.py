@@ -26,7 +26,7 @@ def test_outputs_are_stamped_and_logs_are_not() -> None:
     assert unstamped((output,)) == (OUTPUT,)
 
 
-def test_headers_of_the_spec_stay() -> None:
+def test_headers_of_the_spec_are_kept() -> None:
     own = Record(name="x-ms-meta-mine", value="1")
     target = Record(containerUrl="https://example.org/c", uploadHeaders=(own,))
     given = OUTPUT.with_(destination=Record(container=target))
@@ -36,7 +36,7 @@ def test_headers_of_the_spec_stay() -> None:
     assert unstamped((output,)) == (given,)
 
 
-def test_a_blob_without_a_stamp_is_of_no_earlier_version() -> None:
+def test_a_blob_without_a_stamp_is_not_stale() -> None:
     works = WorkSet(["0123456789abcd", "fedcba98765432"])
     assert not is_stale(Blob("a", 1, None), works)
     assert not is_stale(Blob("a", 1, None, work="fedcba98765432"), works)

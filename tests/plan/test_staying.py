@@ -1,4 +1,4 @@
-"""Resources that clean-up does not delete, which a run names at its end."""
+"""Resources that clean-up does not delete, and that a run names at its end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_every_job_of_the_run_stays(rules: str, stays: list[str], tmp_path: Path
 
 
 @pytest.mark.parametrize("start_task", [True, False])
-def test_clean_up_knows_whether_nodes_read_a_container(start_task: bool, tmp_path: Path) -> None:
+def test_clean_up_records_whether_nodes_read_a_container(start_task: bool, tmp_path: Path) -> None:
     read = ", resources: [application]}"
     change = {} if start_task else {read: "}"}
     with situation({"change": change}, tmp_path) as found:

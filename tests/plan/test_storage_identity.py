@@ -28,7 +28,7 @@ def test_urls_of_the_account_get_the_identity(key: str, text: bool) -> None:
     assert authorized(Record(files=(given,)), ID) == Record(files=(expected,))
 
 
-def test_other_urls_and_given_identities_stay() -> None:
+def test_other_urls_and_given_identities_do_not_change() -> None:
     body = Record(
         resourceFiles=(
             Record(httpUrl="https://example.com/a"),

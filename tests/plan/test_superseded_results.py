@@ -25,7 +25,7 @@ OTHER = 0xABC
 def planned(
     folder: Path, works: Sequence[int], lost: Sequence[int] = (), *, removed: bool = False
 ) -> Plan:
-    """The plan with these works on the disk, beside that of one task, and these lost."""
+    """The plan with results of ``works`` and of one current task on disk; ``lost`` are missing."""
     with situation(FINISHED, folder) as found:
         observed = found.observed
         assert observed.tasks is not None
@@ -61,7 +61,7 @@ def planned(
         ),
     ],
 )
-def test_they_are_reported_although_nothing_is_downloaded(
+def test_superseded_results_are_reported_although_nothing_is_downloaded(
     works: tuple[int, ...], reason: str, tmp_path: Path
 ) -> None:
     plan = planned(tmp_path, works)

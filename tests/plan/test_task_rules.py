@@ -1,4 +1,4 @@
-"""Errors of tasks are found before any is sent: each with its position, and only a few."""
+"""Errors of tasks are found before a task is sent: with positions, and only the first few."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_two_tasks_that_write_one_blob_are_reported(body: Record, expected: list
 def test_two_stages_that_write_one_blob_are_reported(
     first: str, second: str, needs: tuple[str, ...], expected: list[str]
 ) -> None:
-    """A stage that waits for the other may mean to write over it."""
+    """A stage that waits for the other may overwrite its outputs on purpose."""
     one = stage("run {{ value }}", TEN, name="first", body=output(template(first)))
     other = stage("run", name="second", body=output(template(second)), needs=needs)
     one = stage("run", name="first", body=output(template(first))) if first == "out.csv" else one
@@ -203,7 +203,7 @@ def created(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
-def test_tasks_that_differ_in_commands_alone_are_checked_without_being_created(
+def test_tasks_that_differ_only_in_commands_are_checked_without_being_created(
     created: list[int],
 ) -> None:
     assert errors_of(stage("run {{ value }} {{ containers.output.write_url }}", TEN)) == ()
@@ -219,7 +219,7 @@ def test_tasks_that_differ_in_commands_alone_are_checked_without_being_created(
         {"body": Record(environmentSettings=(Record(name="A", value=template("{{ value }}")),))},
     ],
 )
-def test_tasks_that_differ_in_strings_alone_are_checked_without_being_created(
+def test_tasks_that_differ_only_in_strings_are_checked_without_being_created(
     created: list[int], members: dict[str, Any]
 ) -> None:
     assert errors_of(stage_with(members)) == ()
@@ -234,9 +234,7 @@ def test_tasks_that_differ_in_strings_alone_are_checked_without_being_created(
         {"body": Record(requiredSlots=Template("{{ value }}", WHERE, SLOTS))},
     ],
 )
-def test_tasks_with_more_of_their_own_are_created(
-    created: list[int], members: dict[str, Any]
-) -> None:
+def test_tasks_that_differ_in_more_are_created(created: list[int], members: dict[str, Any]) -> None:
     errors_of(stage_with(members))
     assert created == list(range(10))
 
@@ -258,7 +256,7 @@ def variable(name: str) -> Record:
     return Record(name=name, value=template("{{ value }}"))
 
 
-def test_a_command_that_may_be_wrong_is_created(created: list[int]) -> None:
+def test_a_task_whose_command_may_be_wrong_is_created(created: list[int]) -> None:
     values = ("a", "b" * 131_071, "c", None, "d" * 7_000)
     found = errors_of(stage("run {{ value }}", EachValue(values)))
     assert [problem.code for problem in found] == ["command-too-long", "template-value"]

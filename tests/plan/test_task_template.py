@@ -1,4 +1,4 @@
-"""Bodies made with the template of their stage are those made object by object."""
+"""Bodies from the template of a stage equal bodies that are created object by object."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from tests.plan.test_any_spec import observed as observed_of
 from tests.spec.test_mutations import GOOD, SECRETS, as_text, trees
 
 MOST = 50
-"""How many tasks of a stage are compared."""
+"""The number of tasks of a stage that are compared."""
 
 
 def made_twice(expand: Callable[[], tasks.Expansion]) -> int:
-    """Compare tasks with those made object by object; how many were made with a template."""
+    """Compare tasks with those created object by object; return the number from a template."""
     found = list(made(expand))
     with patch.object(tasks, "has_template", lambda *_: False):
         plain = list(made(expand))
@@ -54,7 +54,7 @@ Made: TypeAlias = tasks.Task | tuple[Diagnostic, ...]
 
 
 def made(expand: Callable[[], tasks.Expansion]) -> Iterator[Made]:
-    """The first tasks, or why they cannot be made."""
+    """The first tasks, or the errors that prevent them."""
     try:
         found = expand()
         for index, item in islice(enumerate(found.items), MOST):

@@ -90,7 +90,7 @@ def test_a_group_keeps_the_paths_of_all_files() -> None:
     assert task.inputs == (("input", "a b.txt"), ("input", "dir/c.txt"))
 
 
-def test_existing_blobs_are_no_inputs_to_wait_for() -> None:
+def test_tasks_do_not_wait_for_existing_blobs() -> None:
     it = stage("count {{ file.path }}", EachBlob("there"))
     (task,) = tasks(it, observed(blobs=[blob("x/y.txt")]))
     assert task.inputs == ()
@@ -99,7 +99,7 @@ def test_existing_blobs_are_no_inputs_to_wait_for() -> None:
     )
 
 
-def test_resources_take_the_place_of_the_items_own_file() -> None:
+def test_resources_replace_the_file_of_the_item() -> None:
     own = Record(httpUrl="https://x/y", filePath="y")
     it = stage(
         "run", EachFile("input"), resources=("app", "there"), body=Record(resourceFiles=(own,))
@@ -113,7 +113,7 @@ def test_resources_take_the_place_of_the_items_own_file() -> None:
     assert "resourceFiles" not in tasks(stage("run", EachFile("input"), resources=()))[0].body
 
 
-def test_a_container_is_listed_by_the_service_where_its_blobs_are_many_or_unknown() -> None:
+def test_the_service_lists_a_container_whose_blobs_are_many_or_unknown() -> None:
     whole = spec()
     most = NAMED // (SIGNED + 6)
     few = observed([local_file(f"{n:03}") for n in range(most)])
@@ -206,7 +206,7 @@ def test_ids_contain_stage_and_item_and_are_valid() -> None:
 
 
 def test_ids_are_the_same_on_every_machine() -> None:
-    """A known answer: a change of it makes every task that was ever run another one."""
+    """A known answer: if it changes, all tasks of earlier runs count as changed."""
     assert base_ids() == KNOWN
 
 
@@ -221,7 +221,7 @@ KNOWN = ["count-a-b-6140a2cb1d707f", "count-c-204ab634c3db8b"]
     ],
     ids=["account", "folder"],
 )
-def test_the_account_is_no_part_of_an_id(world: Observed) -> None:
+def test_the_account_is_not_part_of_an_id(world: Observed) -> None:
     assert ids(BASE, world, spec(BASE, parameters={"top": 3})) == base_ids()
 
 
@@ -271,7 +271,7 @@ def test_the_id_changes_only_with_the_work() -> None:
     assert {frozenset(changed(it)) for it in same} == {frozenset(changed(BASE))}
 
 
-def test_a_secret_is_no_part_of_an_id() -> None:
+def test_a_secret_is_not_part_of_an_id() -> None:
     it = stage("run {{ pw }}")
     assert changed(it, parameters={"pw": Secret("a")}) == changed(
         it, parameters={"pw": Secret("b")}
@@ -299,7 +299,7 @@ words = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 
 
 @given(words, st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True))
-def test_every_id_fits_whatever_the_item_is_called(text: str, name: str) -> None:
+def test_every_id_fits_with_any_name_of_the_item(text: str, name: str) -> None:
     it = stage("run", EachValue((text,)), name=name)
     (made,) = ids(it)
     assert len(made) <= 64
@@ -349,7 +349,7 @@ def test_an_invalid_id_is_reported_with_position_and_item(own: str, words: str) 
 
 @dataclass(frozen=True)
 class ManyFiles:
-    """Files that are made as they are asked for."""
+    """Files that are created on iteration."""
 
     number: int
 

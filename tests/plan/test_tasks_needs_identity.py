@@ -1,4 +1,4 @@
-"""The work of a stage changes with that of the stages that it needs, whatever containers have."""
+"""The work of a stage depends on the work of the stages that it needs, not on stored outputs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def id_of(folder: Path, **case: Any) -> str:
         return merge_id(found.spec, found.observed)
 
 
-def test_it_is_other_work_when_an_input_of_the_other_changed(tmp_path: Path) -> None:
+def test_a_changed_input_of_a_needed_stage_changes_the_work(tmp_path: Path) -> None:
     assert id_of(tmp_path) != id_of(tmp_path, files={"data/a.txt": "changed"})
 
 
