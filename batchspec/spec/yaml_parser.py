@@ -28,7 +28,9 @@ LARGEST = 1024 * 1024
 """The maximum size of a spec in bytes; larger data belongs in a file of rows."""
 
 _CONTROL = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\ufeff")
-_BREAK = re.compile("\r\n|\n|\r")
+_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
+"""The line breaks of the parser (YAML 1.1), so that its positions are positions in these lines."""
+
 _WIDE = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 _START = "Check the path, or create a spec with `batchspec init`."

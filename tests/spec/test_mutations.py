@@ -1,7 +1,7 @@
 """A valid spec with random changes yields a spec or errors with positions.
 
-Good specs are mutated as text (lines and characters) and as data (values, keys). Whatever comes of
-it, reading ends in a :class:`Spec`, or in a :class:`SpecError` whose every problem has a place.
+Good specs are changed as text (lines and characters) and as data (values, keys). The result is
+always a :class:`Spec`, or a :class:`SpecError` in which every problem has a position.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def texts(draw: st.DrawFn) -> str:
 MARKS = (
     *(": ", "- ", "{", "}", "[", "]", "'", '"', "&a ", "*a", "<<: ", "# ", "\t", "\n", "\n  "),
     *("{{ ", "}} ", "!!x ", "? ", ", ", "---\n", "%", "@", "`", "> ", "\\"),
-    *("|\n", "\x00", "\x85", "\ufeff", "\ud7ff", "\r"),
+    *("|\n", "\x00", "\x0b", "\x0c", "\x85", "\u2028", "\u2029", "\ufeff", "\ud7ff", "\r"),
 )
 
 
@@ -188,7 +188,7 @@ SET = {
     "{{ sizes }}": [1, 2],
     "{{ password }}": None,
 }
-"""What stands for templates where no text is wanted."""
+"""Values for templates in places that do not accept a string."""
 
 
 def without_templates(value: Any) -> Any:
@@ -204,7 +204,7 @@ def without_templates(value: Any) -> Any:
 @settings(max_examples=100, deadline=None)
 @given(trees([without_templates(tree) for tree in TREES], SPELLED))
 def test_the_validator_agrees_with_jsonschema(tree: dict[str, Any]) -> None:
-    """The shipped schema says the same to an editor as to us."""
+    """An editor that uses the shipped schema reports errors for the same specs."""
     root = parse(source(as_text(tree), "f"))
     problems = Diagnostics()
     validated(root, problems)
@@ -220,4 +220,4 @@ def as_text(tree: dict[str, Any]) -> str:
 LONGER_THAN_ANY = f"must be at most {LONGEST.days} days"
 """A duration that the schema accepts by its form, and that the service cannot store."""
 STRICTER = {"either-or", "not-a-time", "not-a-duration"}
-"""What the schema cannot say: what is no time, or more than any; what excludes what."""
+"""Rules that the schema cannot express: the range of times and durations, exclusive keys."""

@@ -103,6 +103,50 @@ def test_line_ends_of_windows_and_old_macs() -> None:
     assert [members[key].where.line for key in "abc"] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\x85", "\u2028", "\u2029"])
+def test_lines_end_where_the_parser_ends_them(end: str) -> None:
+    text = source(f"{end}a: 1{end}b: >{end}  x{end}  y{end}c: [1,{end} 2]{end}", "f")
+    a, b, c = parse(text).members.values()
+    assert [(node.name.line, node.name.text) for node in (a, b, c)] == [
+        (2, "a: 1"),
+        (3, "b: >"),
+        (6, "c: [1,"),
+    ]
+    assert [(place.line, place.text) for place in b.lines] == [(4, "  x"), (5, "  y")]
+    assert [(node.where.line, node.where.column) for node in c.items] == [(6, 5), (7, 2)]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\x85", "\u2028", "\u2029"])
+@pytest.mark.parametrize(
+    ("broken", "code", "line", "column"),
+    [
+        ("|a|b: c|", "no-colon", 2, 1),
+        ("|a: 'b|c: d|", "unclosed", 2, 4),
+        ("|a: 1||a: 2|", "duplicate-key", 4, 1),
+        ("a: b|  c: d|", "bad-indent", 2, 3),
+    ],
+)
+def test_errors_have_the_positions_of_the_parser(
+    end: str, broken: str, code: str, line: int, column: int
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse(source(broken.replace("|", end), "f"))
+    (found,) = caught.value.problems
+    assert found.where is not None
+    assert (found.code, found.where.line, found.where.column) == (code, line, column)
+
+
+@pytest.mark.parametrize("character", ["\x0b", "\x0c"])
+def test_form_feeds_do_not_end_lines(tmp_path: Path, character: str) -> None:
+    found = refused(tmp_path, f"version: 1\nname: a{character}b\n".encode())
+    assert found.where is not None
+    assert (found.where.line, found.where.column, found.where.text) == (
+        2,
+        8,
+        f"name: a{character}b",
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [
