@@ -65,12 +65,6 @@ from batchspec.spec.values import (
 )
 
 if TYPE_CHECKING:
-    from batchspec.spec.bound_command import (
-        BoundCommand,
-        BoundTemplate,
-        bind_command,
-        bind_template,
-    )
     from batchspec.spec.client_sections import with_estimate, with_max
     from batchspec.spec.convert import command_line, duration, iso, slug, wrapped
     from batchspec.spec.formulas import (
@@ -82,13 +76,6 @@ if TYPE_CHECKING:
         scaled_down,
     )
     from batchspec.spec.insertion import literal_name
-    from batchspec.spec.json_template import (
-        FilledRecord,
-        JsonTemplate,
-        json_string,
-        json_texts,
-        record_id,
-    )
     from batchspec.spec.node_scripts import without_clean
     from batchspec.spec.parameter_values import PREFIX, ValueSources, environment_variable
     from batchspec.spec.parameters import RESERVED
@@ -106,6 +93,17 @@ if TYPE_CHECKING:
         varying_members,
     )
     from batchspec.spec.rules_tasks import too_many_slots
+    from batchspec.spec.shared_templates import (
+        BoundCommand,
+        BoundTemplate,
+        FilledRecord,
+        JsonTemplate,
+        bind_command,
+        bind_template,
+        json_string,
+        json_texts,
+        record_id,
+    )
     from batchspec.spec.short_forms import LOGS, LOGS_PATH
     from batchspec.spec.substitute import READ, WRITE, file_item, spec_scope
     from batchspec.spec.template import EXPRESSION, evaluate, position
@@ -223,12 +221,10 @@ __all__ = [
 ]
 
 _NAMES = {
-    "bound_command": "BoundCommand BoundTemplate bind_command bind_template",
     "client_sections": "with_estimate with_max",
     "convert": "command_line duration iso slug wrapped",
     "formulas": "Scale ScaleRange Scenario scale_bounds scale_range scaled_down",
     "insertion": "literal_name",
-    "json_template": "FilledRecord JsonTemplate json_string json_texts record_id",
     "node_scripts": "without_clean",
     "parameter_values": "PREFIX ValueSources environment_variable",
     "parameters": "RESERVED",
@@ -236,6 +232,8 @@ _NAMES = {
     "rows": "RowFile canonical_json read_rows text_digest",
     "rules_properties": "place_of_property task_findings varying_members",
     "rules_tasks": "too_many_slots",
+    "shared_templates": "BoundCommand BoundTemplate FilledRecord JsonTemplate bind_command"
+    " bind_template json_string json_texts record_id",
     "short_forms": "LOGS LOGS_PATH",
     "substitute": "READ WRITE file_item spec_scope",
     "template": "EXPRESSION evaluate position",
