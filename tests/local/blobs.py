@@ -16,7 +16,7 @@ SAS = "sv=1&sig=secret%2Fsignature%3D"
 
 @dataclass(slots=True)
 class Blobs:
-    """Containers of blobs. ``fail`` holds the statuses that the next requests are answered with."""
+    """Containers of blobs. ``fail`` contains the statuses of the next replies."""
 
     url: str = ""
     containers: dict[str, dict[str, bytes]] = field(default_factory=dict)

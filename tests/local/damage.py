@@ -102,7 +102,7 @@ def copy_data(source: Path, to: Path) -> Path:
 
 
 def damage_record(data: Path, chance: random.Random) -> str:
-    """Change one value of one record, or of the JSON in it; returns what was changed."""
+    """Change one value of one record, or of its JSON; return a description of the change."""
     with closing(sqlite3.connect(data / "batch.db", isolation_level=None)) as connection:
         connection.execute("PRAGMA ignore_check_constraints = ON")
         while True:
@@ -123,7 +123,7 @@ def damage_record(data: Path, chance: random.Random) -> str:
 
 
 def damage_file(data: Path, chance: random.Random) -> str:
-    """Overwrite, cut or empty one file; returns what was changed."""
+    """Overwrite, cut or empty one file; return a description of the change."""
     path = chance.choice(sorted(path for path in data.iterdir() if path.is_file()))
     content = bytearray(path.read_bytes())
     kind = chance.choice(("bytes", "cut", "empty", "noise"))
@@ -140,7 +140,7 @@ def damage_file(data: Path, chance: random.Random) -> str:
 
 
 def run_new_task(service: Service) -> None:
-    """Run a task in a new pool: the engine works."""
+    """Run a task in a new pool, as a check of the engine."""
     service.client.create_pool(pool("fresh"))
     service.client.create_job(job("fresh", "fresh"))
     service.client.create_task("fresh", task("t", "true"))
@@ -148,7 +148,7 @@ def run_new_task(service: Service) -> None:
 
 
 def check_service(data: Path) -> list[str]:
-    """What is wrong with a service on damaged data: replies of 500, or a new task that waits."""
+    """The faults of a service on damaged data: replies of 500, or a new task that waits."""
     wrong = []
     with running_with_engine(data) as service:
         for path in PATHS:

@@ -1,4 +1,4 @@
-"""The control plane of a service under test, as azure-mgmt-batch and plain requests reach it."""
+"""The control plane of a service under test, for azure-mgmt-batch and plain requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MACHINE = {
 
 
 class Place(Protocol):
-    """Where a control plane is, and the token that it accepts."""
+    """The address of a control plane, and the token that it accepts."""
 
     @property
     def url(self) -> str: ...
@@ -47,7 +47,7 @@ class Place(Protocol):
 
 
 class _NoCredential:
-    """A credential that is never asked, since the policy sets the header."""
+    """A credential that is never used, since the policy sets the header."""
 
     def get_token(self, *_scopes: str, **_options: Any) -> AccessToken:
         raise AssertionError("the local control plane needs no token")
@@ -110,7 +110,7 @@ class Management:
 
 @dataclass(frozen=True, slots=True)
 class ServicePlace:
-    """A service in a process of its own."""
+    """A service in a separate process."""
 
     endpoints: local.Endpoints
 

@@ -177,7 +177,7 @@ class ControlPlaneDescription(Description):
 
     def _operation(self, method: str, path: str) -> Mapping[str, Any] | None:
         found = super()._operation(method, path)
-        # Recorded; the description has only the operation that it is the result of.
+        # Recorded; the description has only the operation that leads to it.
         return OPERATION_RESULT if found is None and "/poolOperationResults/" in path else found
 
 

@@ -145,7 +145,7 @@ async def test_a_signal_has_the_exit_code_of_shells(agent: Agent, tmp_path: Path
         ("/etc/passwd", "CommandLaunchFailed"),
     ],
 )
-async def test_what_cannot_be_started_has_no_exit_code(
+async def test_a_program_that_cannot_start_has_no_exit_code(
     agent: Agent, tmp_path: Path, line: str, code: str
 ) -> None:
     outcome = await agent.perform(launch(tmp_path, "", command_line=line))
@@ -436,7 +436,7 @@ async def test_nothing_is_uploaded_when_nothing_ran_or_a_user_ended_it(
 
 
 async def test_runs_are_concurrent(agent: Agent, tmp_path: Path) -> None:
-    # Each waits for the other: one after the other they would never end.
+    # Each run waits for the other: in sequence they would never end.
     here, there = tmp_path / "here", tmp_path / "there"
     script = "echo > {}; while [ ! -e {} ]; do sleep 0.01; done"
     one = launch(tmp_path, script.format(here, there))

@@ -44,7 +44,7 @@ def test_a_supervisor_killed_after_its_report_takes_no_run(
 def test_supervisors_that_end_together_are_awaited(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # More than are kept for later runs; their pipes are closed by now, as a sign to them.
+    # More supervisors than the host keeps for later runs; their closed pipes tell them to end.
     pids = range(1000, 1200)
     gone = 1 << 20  # no descriptor
     host.orders.closed = True

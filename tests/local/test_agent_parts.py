@@ -87,7 +87,7 @@ def test_repeated_double_stars_are_one(tmp_path: Path) -> None:
 
 
 def test_each_directory_is_matched_once_for_each_part(tmp_path: Path) -> None:
-    """There are 10**11 ways to match the parts of the pattern with the directories."""
+    """The parts of the pattern match the directories in 10**11 ways."""
     deep = tmp_path.joinpath(*("a" * 40))
     deep.mkdir(parents=True)
     (deep / "x").touch()
@@ -122,7 +122,7 @@ def test_find_files_enters_directories_but_no_links(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pattern", "wild"), [("a/b.txt", False), ("a*", True), ("a?", True), ("[a]", True)]
 )
-def test_what_is_a_wildcard(pattern: str, wild: bool) -> None:
+def test_patterns_with_a_wildcard(pattern: str, wild: bool) -> None:
     assert has_wildcard(pattern) is wild
 
 

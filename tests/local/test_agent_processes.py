@@ -1,4 +1,4 @@
-"""Processes of tasks, with real ones: however a run ends, no process of it is left."""
+"""Processes of tasks, with real programs: every end of a run ends all its processes."""
 
 from __future__ import annotations
 
@@ -287,7 +287,7 @@ async def test_orphans_of_one_folder_are_killed_and_of_no_other(tmp_path: Path) 
 @linux
 async def test_untagged_descendants_of_orphans_are_killed_too(tmp_path: Path) -> None:
     processes = Processes({TAG_VARIABLE: process_tag(tmp_path)})
-    # Neither the environment nor the session identifies its task; its parent has ended.
+    # Neither the environment nor the session identifies the task; the parent has ended.
     script = "env -i setsid /bin/sh -c 'echo $$ > left; exec sleep 1000' & sleep 1000"
     run = asyncio.create_task(processes.run("1", shell(tmp_path, script)))
     await wait_until(is_written(tmp_path / "left"))
@@ -304,7 +304,7 @@ async def test_there_can_be_more_runs_than_the_default_limit_of_open_files(
     processes: Processes, tmp_path: Path
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # What is open here already counts for the start.
+    # The descriptors that are open now count too.
     few = max(int(entry.name) for entry in Path("/dev/fd").iterdir()) + 32
     resource.setrlimit(resource.RLIMIT_NOFILE, (few, hard))
     try:

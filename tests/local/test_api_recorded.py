@@ -34,7 +34,7 @@ def test_an_image_of_an_unknown_publisher_is_rejected(service: Service) -> None:
 
 @pytest.mark.parametrize("image", [{}, {"publisher": "canonical"}, {"offer": "o", "sku": "s"}])
 def test_an_incomplete_image_is_rejected(service: Service, image: dict[str, str]) -> None:
-    """The recorded message names publisher, offer and sku; without them there is no image."""
+    """The recorded message names publisher, offer and sku, which an image requires."""
     refused = service.request("POST", "/pools", pool(virtualMachineConfiguration=machine(**image)))
     assert (refused.status, refused.code) == (400, "InvalidPropertyValue")
     assert refused.values["PropertyName"] == "imageReference"

@@ -29,11 +29,11 @@ from tests.local.running import Service
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 POOLS = "/pools"
 PATIENT = {"resizeTimeout": "P7D"}
-"""What a pool needs where the 15 minutes that it has for its nodes are a few seconds."""
+"""Settings of a pool on a fast clock, where the default timeout of 15 minutes is a few seconds."""
 
 
 def scaled(formula: str = "$TargetDedicatedNodes=0;", **more: Any) -> dict[str, Any]:
-    """A pool in wire form that scales by a formula."""
+    """A pool in wire form with an autoscale formula."""
     body = pool(**more)
     del body["targetDedicatedNodes"]
     return {**body, "enableAutoScale": True, "autoScaleFormula": formula}
@@ -165,7 +165,7 @@ def test_disabling_stops_a_resize_as_recorded(service: Service) -> None:
     assert service.request("GET", "/pools/p").json["allocationState"] == "stopping"
 
 
-# --- what is decided
+# --- decisions
 
 
 def view(formula: str, *, due: int = 0, sample_due: int = 0, **changes: Any) -> AutoscaleView:
@@ -241,7 +241,7 @@ def test_random_numbers_are_equal_for_the_same_evaluation() -> None:
     assert decided(one) == decided(one)
 
 
-# --- what is measured
+# --- measurements
 
 
 def test_tasks_and_nodes_are_measured(service: Service) -> None:
@@ -278,7 +278,7 @@ def test_samples_are_deleted_with_their_pool_and_after_a_week(service: Service) 
     assert scaling.samples("p") == []
 
 
-# --- pools that follow
+# --- pools with an engine
 
 
 @pytest.fixture
@@ -305,7 +305,7 @@ def sizes(service: Service) -> tuple[int, int]:
 
 
 def test_the_generated_formula_scales_out_and_in(service_200x: Service) -> None:
-    """``nodes: {scale: ...}`` of a spec: out as tasks require, and in when they are done."""
+    """``nodes: {scale: ...}`` of a spec: out for waiting tasks, and in when they are done."""
     formula = Scale(0, 2, 2, timedelta(minutes=10), slots=2).formula
     body = scaled(formula, autoScaleEvaluationInterval="PT5M", taskSlotsPerNode=2, **PATIENT)
     service_200x.request("POST", POOLS, body)
@@ -324,10 +324,10 @@ def test_the_generated_formula_scales_out_and_in(service_200x: Service) -> None:
     assert service_200x.request("GET", counts).json["taskCounts"]["succeeded"] == 5
 
 
-def test_the_service_ends_a_pool_whose_end_the_spec_does_not_set(
+def test_the_service_deletes_the_nodes_of_an_idle_pool(
     service_200x: Service, tmp_path: Path
 ) -> None:
-    """All nodes from the beginning, and none when there was no task for 15 minutes."""
+    """All nodes from the beginning, and none after 15 minutes without a task."""
     path = tmp_path / "spec.yaml"
     path.write_text(
         "version: 1\nname: p\n"

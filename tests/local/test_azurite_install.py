@@ -65,7 +65,7 @@ def npm(tmp_path: Path) -> FakeNpm:
     return FakeNpm(tmp_path / "node")
 
 
-def test_it_is_installed_once_and_then_works_offline(npm: FakeNpm, tmp_path: Path) -> None:
+def test_azurite_is_installed_once_and_then_works_offline(npm: FakeNpm, tmp_path: Path) -> None:
     phases: list[StartupPhase] = []
     first = npm.install(tmp_path / "cache", phases)
     assert is_complete(first)

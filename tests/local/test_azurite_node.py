@@ -87,7 +87,7 @@ def test_an_environment_of_uv_need_not_contain_pip(tmp_path: Path) -> None:
     assert module.nodejs_command(tmp_path, "python").startswith("uv pip install --python python ")
 
 
-def test_the_package_is_that_of_the_extra() -> None:
+def test_the_package_matches_the_extra() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert module.NODEJS_PACKAGE in project["optional-dependencies"]["local"]
 

@@ -110,7 +110,7 @@ def test_blobs_in_the_saved_index_survive_sigkill(launch: LaunchOptions) -> None
     second.stop()
 
 
-def test_it_does_not_wait_for_the_disk_after_each_blob(launch: LaunchOptions) -> None:
+def test_azurite_does_not_wait_for_the_disk_after_each_blob(launch: LaunchOptions) -> None:
     # A descriptor that does not exist is an error of the real function.
     line = "require('fs').fdatasync(-1, error => process.exit(error === null ? 0 : 1))"
     (module,) = (part for part in launch.command(0) if part.endswith("data_sync.js"))
@@ -182,7 +182,9 @@ def test_the_line_in_the_log_alone_is_not_readiness(launch: LaunchOptions, tmp_p
     assert server.process.returncode is not None, "it was left running"
 
 
-def test_it_is_ready_only_when_it_handles_sigterm(launch: LaunchOptions, tmp_path: Path) -> None:
+def test_azurite_is_ready_only_when_it_handles_sigterm(
+    launch: LaunchOptions, tmp_path: Path
+) -> None:
     source = """
         const server = require("http").createServer((_, reply) => reply.end());
         server.listen(0, "127.0.0.1", () => {
@@ -205,7 +207,7 @@ def test_a_server_that_ignores_sigterm_is_killed(launch: LaunchOptions, tmp_path
     assert server.process.returncode == -signal.SIGKILL
 
 
-def test_it_has_a_separate_session_and_environment(
+def test_azurite_has_a_separate_session_and_environment(
     launch: LaunchOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AZURITE_DB", "mysql://somewhere")
@@ -255,7 +257,7 @@ time.sleep(600)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's death signal is Linux's")
-def test_it_ends_with_its_parent_and_has_the_lock_until_then(
+def test_azurite_ends_with_its_parent_and_has_the_lock_until_then(
     launch: LaunchOptions, tmp_path: Path
 ) -> None:
     installed = launch.installed

@@ -18,7 +18,7 @@ from tests.local.running import ACCOUNT, KEY, Service
 
 FAST = 1800.0
 PATIENT = {"resizeTimeout": "P7D"}
-"""What a pool needs where the 15 minutes that it has for its nodes are half a second."""
+"""Settings of a pool on a fast clock, where the default timeout of 15 minutes is half a second."""
 
 
 def time_of(text: str) -> datetime:
@@ -33,7 +33,7 @@ def stamp(service: Service) -> datetime:
 
 
 def pass_time(service: Service, span: timedelta) -> tuple[datetime, datetime]:
-    """Wait for a duration of the service's time; returns its start and end."""
+    """Wait for a duration of the service's time; return its start and end."""
     first = stamp(service)
     wait_until(lambda: stamp(service) >= first + span)
     return first, stamp(service)
@@ -64,7 +64,7 @@ def test_a_fast_node_allocation_takes_as_long_as_on_azure(tmp_path: Path) -> Non
 
 
 def test_a_pool_scales_on_its_interval(tmp_path: Path) -> None:
-    """The formula is evaluated each 5 minutes, and the tasks of the job are there by the second."""
+    """The formula is evaluated every 5 minutes; the job's tasks exist at the second evaluation."""
     with running_with_engine(tmp_path / "batch", speed=FAST) as service:
         formula = "$TargetDedicatedNodes = min(2, $PendingTasks.GetSample(1));"
         scaled = pool(**PATIENT) | {
@@ -139,7 +139,7 @@ def test_the_time_of_a_killed_service_does_not_go_back(tmp_path: Path) -> None:
 
 
 async def test_the_clock_stops_when_it_cannot_be_written(tmp_path: Path) -> None:
-    """The clock does not pass the written time, so that no restart can be behind it."""
+    """The clock stops at the written time, so that no restart sets the time back."""
     seconds = [0.0]
     clock, time = Clock(3600.0, monotonic=lambda: seconds[0]), ClockOffset(tmp_path)
     first = clock.now()

@@ -1,4 +1,4 @@
-"""Tasks in containers, with a stand-in for the engine, and with a real one where it is there.
+"""Tasks in containers, with a stand-in for the engine, and with a real engine if one is installed.
 
 The stand-in is a program of the name ``docker`` that takes the commands the service gives, notes
 them, and runs what it is to run as a process of this machine.
@@ -102,7 +102,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (programs / "docker").write_text(STAND_IN.format(python=sys.executable))
     (programs / "docker").chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
-    # The stand-in is a program of Python's, which may start slowly.
+    # The stand-in is a Python program, which can start slowly.
     monkeypatch.setattr("batchspec.local.agent.containers._PROBE_TIMEOUT", 60.0)
     monkeypatch.setenv("STAND_IN", str(home))
     return home

@@ -278,7 +278,7 @@ def test_19_the_etag_of_a_task(service: Service) -> None:
 
 
 def test_20_the_start_of_a_retried_task(batch: Service) -> None:
-    """20. The start time of a retried task is that of its latest run, also while it runs.
+    """20. The start time of a retried task is the start time of its latest run, even in progress.
 
     Evidence: "the most recent time at which the Task started running"; recorded when completed.
     """
@@ -371,7 +371,7 @@ def test_27_cpu_percent_is_a_fraction(tmp_path: Path) -> None:
 
 
 def test_28_an_id_that_is_being_deleted(service: Service) -> None:
-    """28. Creating a pool with the id of one that is being deleted is 409 PoolBeingDeleted.
+    """28. Creating a pool with the id of a pool in state ``deleting`` is 409 PoolBeingDeleted.
 
     Evidence: doAzureParallel (R) handles this code of a create request; jobs and job schedules
     likewise, which is not recorded.

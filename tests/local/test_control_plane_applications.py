@@ -62,7 +62,7 @@ def test_a_package_from_its_creation_to_its_deletion(
         arm.application_package.activate(GROUP, ACCOUNT, "tool", "1.0", {"format": "zip"})  # type: ignore[arg-type]
     assert caught.value.error is not None
     assert caught.value.error.code == "OperationInvalidForCurrentState"
-    # Activation does not look into the package (recorded).
+    # Activation does not open the package (recorded).
     BlobClient.from_blob_url(created.storage_url).upload_blob(b"no zip file")
     active = arm.application_package.activate(GROUP, ACCOUNT, "tool", "1.0", {"format": "zip"})  # type: ignore[arg-type]
     assert (active.state, active.format) == ("Active", "zip")
@@ -186,7 +186,7 @@ def test_packages_in_the_folder_are_shown(service: Service, management: Manageme
         ),
     ],
 )
-def test_what_is_wrong_is_refused(
+def test_invalid_requests_are_refused(
     management: Management, method: str, path: str, body: Any, status: int, code: str
 ) -> None:
     management.request("PUT", "applications/tool")
@@ -196,7 +196,7 @@ def test_what_is_wrong_is_refused(
 
 
 @pytest.mark.parametrize("path", ["applications/none", "applications/none/versions/1"])
-def test_deleting_what_is_not_there_succeeds(management: Management, path: str) -> None:
+def test_deleting_a_missing_object_succeeds(management: Management, path: str) -> None:
     assert management.request("DELETE", path).status == 204
 
 

@@ -360,12 +360,12 @@ def test_properties_of_the_data_plane_are_unknown(
 
 
 @pytest.mark.parametrize("content", [b"[]", b"{", b'{"properties": []}', b'{"extra": 1}', b"null"])
-def test_a_body_that_is_no_pool_is_refused(management: Management, content: bytes) -> None:
+def test_a_body_that_is_not_a_pool_is_refused(management: Management, content: bytes) -> None:
     answer = management.request("PUT", "pools/p", content)
     assert (answer.status, answer.json["error"]["code"]) == (400, "InvalidRequestBody")
 
 
-def test_the_quota_of_pools_holds(tmp_path: Path) -> None:
+def test_the_quota_of_pools_is_enforced(tmp_path: Path) -> None:
     faults = parse_fault_injection("pool-quota=1")
     with running(tmp_path / "batch", faults=faults) as service:
         management = Management(service)

@@ -43,7 +43,7 @@ REASONS = (
         "the real service evaluates a formula before it replies",
     ),
 )
-"""Patterns of differences, and why they are none of this service."""
+"""Patterns of accepted differences, each with its reason."""
 
 
 def why(difference: str, exchange: dict[str, Any]) -> str:
@@ -81,7 +81,7 @@ def shape(value: Any, place: str = "") -> Iterator[str]:
 
 
 def differences(exchange: dict[str, Any], answer: Answer) -> set[str]:
-    """What is only in the reply of the real service (-), or only in that of this one (+)."""
+    """The properties only in the recorded reply (-), or only in the reply of this service (+)."""
     reply = json.loads(answer.body) if answer.body else None
     if exchange["status"] != answer.status:
         code = (reply or {}).get("error", {}).get("code", "")
@@ -97,7 +97,7 @@ def differences(exchange: dict[str, Any], answer: Answer) -> set[str]:
 
 
 def not_applicable(exchange: dict[str, Any]) -> str:
-    """Why an exchange is not replayed; empty if it is."""
+    """The reason why an exchange is not replayed; empty if it is."""
     text = json.dumps([exchange["req"], exchange["res"]])
     if "blob.core" in exchange.get("host", "") or exchange["path"].startswith("/app-"):
         return "an upload to Azure Storage, which is done"
@@ -129,7 +129,7 @@ class Replay:
         self._upload = ""
 
     def clear(self) -> None:
-        """Delete what the flow before has left."""
+        """Delete the objects of the previous flow."""
         store = self._service.store
         for pool in store.pools.page():
             active = pool.state is PoolState.ACTIVE
@@ -149,7 +149,7 @@ class Replay:
         return "/" + "/".join(parts)
 
     def prepare(self, exchange: dict[str, Any], *, first: bool) -> None:
-        """Do what happened before an exchange: of the engine, and before the recording began."""
+        """Recreate the state before an exchange: steps of the engine and before the recording."""
         for pool in self._service.store.pools.page():
             if pool.state is PoolState.ACTIVE:
                 self._service.store.pools.complete_resize(pool, pool.modified)

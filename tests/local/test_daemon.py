@@ -104,7 +104,7 @@ def test_both_services_answer(shared: Endpoints) -> None:
         assert list(store.list_containers()) == []
 
 
-def test_it_listens_only_on_loopback(shared: Endpoints) -> None:
+def test_the_service_listens_only_on_loopback(shared: Endpoints) -> None:
     for url in (shared.batch_url, shared.blob_url):
         assert url.startswith("http://127.0.0.1:")
         port = int(url.split(":")[2].partition("/")[0])
@@ -193,7 +193,7 @@ def test_concurrent_starts_share_one_service(data: Path) -> None:
     assert pids == {f"{local.status(data).pid}\n"}
 
 
-def test_it_outlives_its_starter_and_the_terminal(data: Path) -> None:
+def test_the_daemon_outlives_its_starter_and_the_terminal(data: Path) -> None:
     process = starter(data)
     assert process.stdout
     pid = int(process.stdout.readline())
@@ -203,7 +203,7 @@ def test_it_outlives_its_starter_and_the_terminal(data: Path) -> None:
     assert local.status(data).state is State.RUNNING
 
 
-def test_it_outlives_a_killed_starter(data: Path) -> None:
+def test_the_daemon_outlives_a_killed_starter(data: Path) -> None:
     process = starter(data)
     until(lambda: held(Home(data).daemon_lock))
     os.killpg(process.pid, signal.SIGKILL)
@@ -276,7 +276,7 @@ def test_repeated_ends_of_azurite_end_the_service_with_a_reason(data: Path) -> N
     assert not listens(endpoints.batch_url)
 
 
-def test_it_ends_when_its_data_folder_is_deleted(data: Path) -> None:
+def test_the_daemon_ends_when_its_data_folder_is_deleted(data: Path) -> None:
     endpoints = local.start(data)
     daemon = Process.of(endpoints.pid)
 
@@ -344,7 +344,7 @@ def test_an_interrupted_reset_is_completed_by_the_next(data: Path) -> None:
     assert not list(data.glob("trash-*"))
 
 
-def test_in_the_foreground_it_ends_with_ctrl_c(data: Path) -> None:
+def test_a_daemon_in_the_foreground_ends_with_ctrl_c(data: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "batchspec.local", "serve", "--data", data],
         stderr=subprocess.PIPE,

@@ -29,7 +29,7 @@ PYTHON = [
 ]
 
 
-def test_its_python_code_runs(
+def test_the_python_code_of_the_page_runs(
     local_home: local.Endpoints,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -48,7 +48,7 @@ def test_its_python_code_runs(
     assert "Standard_D2s_v5" in printed[4]
 
 
-def test_it_lists_every_error_code() -> None:
+def test_the_page_lists_every_error_code() -> None:
     codes = {
         code
         for folder in ("azurite", "daemon", "chaos", ".")
@@ -60,20 +60,20 @@ def test_it_lists_every_error_code() -> None:
     assert listed == codes
 
 
-def test_it_lists_every_client_variable(local_home: local.Endpoints) -> None:
+def test_the_page_lists_every_client_variable(local_home: local.Endpoints) -> None:
     chapter = TEXT.partition("## Other clients")[2].partition("\n### HTTPS\n")[0]
     listed = set(re.findall(r"`([A-Z][A-Z_]+)`", chapter))
     trust = set(TrustFiles(Path("a"), Path("b")).variables())
     assert listed - {HOME} == {*local.variables(local_home), *trust}
 
 
-def test_it_lists_every_file_of_the_data_folder(local_home: local.Endpoints) -> None:
+def test_the_page_lists_every_file_of_the_data_folder(local_home: local.Endpoints) -> None:
     for file in local_home.data.iterdir():
         pattern = "*.lock" if file.suffix == ".lock" else file.name
         assert f"`{pattern}{'/' if file.is_dir() else ''}`" in TEXT, file.name
 
 
-def test_it_lists_every_fault_and_profile() -> None:
+def test_the_page_lists_every_fault_and_profile() -> None:
     chapter = TEXT.partition("## Fault injection")[2].partition("\n## ")[0]
     items = re.findall(r"^\| `([a-z-]+)=[^`]*` \|", chapter, re.MULTILINE)
     assert sorted(items) == sorted([*FaultKind, *QuotaKind, "transition"])
@@ -85,7 +85,7 @@ def test_it_lists_every_fault_and_profile() -> None:
     assert profiles == PROFILES
 
 
-def test_it_lists_every_variable_of_the_simulation() -> None:
+def test_the_page_lists_every_variable_of_the_simulation() -> None:
     for name in (SPEED, ALLOCATION, CHAOS, SEED):
         assert f"`{name}`" in TEXT
     assert f"`{HTTPS}=1`" in TEXT

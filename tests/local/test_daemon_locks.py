@@ -1,4 +1,4 @@
-"""Locks, the processes that have them, and what a killed daemon leaves behind."""
+"""Locks, the processes that have them, and the remains of a killed daemon."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ ENDPOINTS = Endpoints(
     data=Path("/data"),
     token="t0ken",
 )
-"""The key of the Batch account has a character that shells treat in their own way."""
+"""The key of the Batch account contains a special character of shells."""
 
 
 # -- the folder and the keys
@@ -93,7 +93,7 @@ def test_keys_are_random_and_persistent_and_as_long_as_in_azure(tmp_path: Path) 
     assert home.account.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_token_is_no_key_and_a_new_one_replaces_a_deleted_one(tmp_path: Path) -> None:
+def test_the_token_differs_from_the_keys_and_is_replaced_after_its_deletion(tmp_path: Path) -> None:
     home = Home(tmp_path)
     made = Account.open(home)
     assert home.token.read_text() == f"{made.token}\n"
@@ -148,7 +148,7 @@ def test_the_order_in_which_the_data_folder_is_chosen(tmp_path: Path) -> None:
     assert Settings.read({}).data.parts[-2:] == ("batchspec", "local")
 
 
-# -- what is reported
+# -- reports
 
 
 def test_the_repr_of_endpoints_contains_no_key() -> None:
@@ -183,7 +183,7 @@ def test_other_formats_of_env_can_be_parsed() -> None:
     assert "$env:AZURE_BATCH_ACCESS_KEY = 'b''k=='" in local.env(ENDPOINTS, "powershell")
 
 
-def test_the_variables_are_those_of_https_if_the_service_has_it(tmp_path: Path) -> None:
+def test_the_variables_have_https_addresses_if_the_service_has_https(tmp_path: Path) -> None:
     trust = TrustFiles(tmp_path / "authority", tmp_path / "bundle")
     https = HttpsEndpoints("https://127.0.0.1:3", "https://127.0.0.1:4/blob", trust)
     plain, secure = (

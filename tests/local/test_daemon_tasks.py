@@ -1,4 +1,4 @@
-"""Processes of tasks end when the service ends, in every way."""
+"""Processes of tasks end with the service, for every way in which the service ends."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_after_sigkill_tasks_end_and_run_again(local_home: local.Endpoints, task
 
 
 def test_stop_ends_orphaned_tasks(local_home: local.Endpoints, task: Process) -> None:
-    # Kill everything that would end it: the service, the host and the host's supervisors.
+    # Kill all processes that would end the task: the service, the host and its supervisors.
     hosts = hosts_of(local_home)
     assert len(hosts) > 1
     for pid in [*hosts, local_home.pid]:

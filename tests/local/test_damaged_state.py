@@ -1,4 +1,4 @@
-"""Damaged records and files: a service serves without them, or names the damaged file."""
+"""Damaged records and files: the service works without them, or names the damaged file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read_all(store: Store) -> list[Task]:
-    """Read every record; returns the tasks."""
+    """Read every record; return the tasks."""
     for found in store.pools.page(Page(-1)):
         store.nodes.of(found.id)
     for schedule in store.schedules.page(Page(-1)):
@@ -114,7 +114,7 @@ def test_a_changed_definition_of_a_table_is_named(
 
 
 def test_a_part_that_ends_the_transaction_ends_the_round(tmp_path: Path) -> None:
-    """A full disk can make SQLite undo the whole transaction: no later part may be written."""
+    """A full disk can make SQLite undo the whole transaction; then no later part is written."""
     with closing(Store(tmp_path / "batch.db")) as store:
         database = store._database
         (pages,) = database.one("PRAGMA page_count") or (0,)
@@ -135,7 +135,7 @@ def test_a_part_that_ends_the_transaction_ends_the_round(tmp_path: Path) -> None
         assert database.all("SELECT * FROM damaged") == []
 
 
-def test_after_any_damage_of_a_file_it_is_named_or_read(stopped: Path, tmp_path: Path) -> None:
+def test_any_damaged_file_is_read_or_named_in_the_error(stopped: Path, tmp_path: Path) -> None:
     for number in range(60):
         data = copy_data(stopped, tmp_path / str(number))
         what = damage_file(data, random.Random(number))
@@ -149,7 +149,7 @@ def test_after_any_damage_of_a_file_it_is_named_or_read(stopped: Path, tmp_path:
             assert error.sqlite_errorname.startswith("SQLITE_CORRUPT"), what
 
 
-def test_a_damaged_task_fails_and_is_kept_beside(stopped: Path, tmp_path: Path) -> None:
+def test_a_damaged_task_fails_and_its_record_is_kept(stopped: Path, tmp_path: Path) -> None:
     data = copy_data(stopped, tmp_path / "batch")
     with closing(sqlite3.connect(data / "batch.db", isolation_level=None)) as connection:
         connection.execute("UPDATE task SET created = 'x' WHERE id = 'one'")
@@ -180,7 +180,7 @@ def test_a_damaged_task_fails_and_is_kept_beside(stopped: Path, tmp_path: Path) 
         "UPDATE schedule SET next_run = 'x'",
     ],
 )
-def test_a_service_serves_with_damaged_records(stopped: Path, tmp_path: Path, sql: str) -> None:
+def test_a_service_works_with_damaged_records(stopped: Path, tmp_path: Path, sql: str) -> None:
     data = copy_data(stopped, tmp_path / "batch")
     with closing(sqlite3.connect(data / "batch.db", isolation_level=None)) as connection:
         connection.execute(sql)

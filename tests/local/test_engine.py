@@ -155,7 +155,7 @@ def test_a_task_that_runs_too_long_is_ended(batch: Service) -> None:
     assert info.retry_count == 0
 
 
-def test_a_running_task_is_terminated_with_all_that_it_started(batch: Service) -> None:
+def test_a_running_task_is_terminated_with_all_its_processes(batch: Service) -> None:
     batch.client.create_task("j", task("t", "setsid sleep 1000 & echo up; sleep 1000"))
     prints(batch, "t", "up")
     batch.client.terminate_task("j", "t")
@@ -169,7 +169,7 @@ def test_a_deleted_running_task_leaves_no_process_and_no_file(batch: Service) ->
     batch.client.create_task("j", task("t", "echo up; sleep 1000"))
     prints(batch, "t", "up")
     batch.client.delete_task("j", "t")
-    # The same id again, at once: it may not meet what is left of the first.
+    # The same id again, immediately: the new task must not get files of the first.
     batch.client.create_task("j", task("t", "ls ..; ls"))
     ended(batch, "t")
     assert output(batch, "t") == "certs\nstderr.txt\nstdout.txt\nwd\n"
@@ -214,7 +214,7 @@ def test_a_task_that_kills_the_process_of_all_tasks_fails_alone(batch: Service) 
     assert (other.result, other.requeue_count) == ("success", 1)
 
 
-def test_a_task_waits_for_what_it_depends_on(batch: Service) -> None:
+def test_a_task_waits_for_its_dependencies(batch: Service) -> None:
     seen = "ls $AZ_BATCH_NODE_SHARED_DIR"
     mark = "sleep 0.05; touch $AZ_BATCH_NODE_SHARED_DIR/$AZ_BATCH_TASK_ID"
     ranges = [{"start": 1, "end": 3}]

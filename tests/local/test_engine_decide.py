@@ -282,7 +282,7 @@ def test_an_exhausted_quota_is_a_resize_error_for_each_kind() -> None:
 def test_pools_share_the_remaining_quota() -> None:
     first, second = resizing(2, 1), replace(resizing(2), seq=2, id="other")
     views = PoolView(first, ()), PoolView(second, ())
-    # A standard_d2s_v3 has two cores; a single core that is left is not enough.
+    # A standard_d2s_v3 has two cores; one remaining core is not enough.
     assert decide(SchedulerState(pools=views, remaining_quota=RemainingQuota(7, None)), NOW) == [
         AddNodes(first, True, 2),
         AddNodes(first, False, 1),
@@ -318,7 +318,7 @@ def test_the_quota_of_a_family_limits_dedicated_nodes_of_its_sizes() -> None:
 def test_a_requested_resize_stays_until_it_is_read() -> None:
     state = SchedulerState(pools=(PoolView(resizing(1), (a_node(),), unread=True),))
     assert decide(state, NOW) == []
-    # It has reached its targets in time, so that it never times out.
+    # The pool has reached its targets in time, so that it never times out.
     assert decide(state, NOW + timedelta(hours=1)) == []
     stopping = replace(resizing(1), allocation=AllocationState.STOPPING)
     state = SchedulerState(pools=(PoolView(stopping, (a_node(),), unread=True),))
@@ -338,7 +338,7 @@ def test_states_last_as_long_as_a_transition() -> None:
         view = JobView(a_job(state=state, disable_tasks="wait"))
         assert after(4.9, jobs=(view,)) == []
         assert len(after(5, jobs=(view,))) == 1
-    # A job that is enabled costs no time.
+    # Enabling a job takes no time.
     assert len(after(0, jobs=(JobView(a_job(state=JobState.ENABLING)),))) == 1
 
 
@@ -684,13 +684,13 @@ def test_a_node_is_not_removed_in_the_round_of_a_release_task() -> None:
     assert decide(SchedulerState(nodes=(running,)), NOW) == [KillProcess("release.3")]
 
 
-def test_a_job_without_a_release_task_just_ends() -> None:
+def test_a_job_without_a_release_task_ends_immediately() -> None:
     job = a_job(state=JobState.TERMINATING, body=PREPARES)
     view = JobView(job, (), (a_preparation(),))
     assert decide(SchedulerState(jobs=(view,)), NOW) == [SetJobState(job, JobState.COMPLETED)]
 
 
-# --- what is left behind
+# --- files of ended tasks
 
 
 def test_files_are_deleted_when_no_run_writes_them() -> None:
@@ -721,7 +721,7 @@ def test_no_task_starts_in_a_directory_in_use() -> None:
     )
 
 
-# --- placing
+# --- placement
 
 
 def placed(work: PoolWork) -> list[RunTask]:

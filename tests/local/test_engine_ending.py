@@ -1,4 +1,4 @@
-"""Runs that are ended at the moment at which something else happens to them."""
+"""Runs that are ended at the same moment as another event."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_a_run_that_fails_while_it_must_end_is_not_retried(
     assert info.retry_count == 0
 
 
-def test_the_first_request_to_end_a_task_stands(service: Service, run: TaskRun) -> None:
+def test_the_first_request_to_end_a_task_wins(service: Service, run: TaskRun) -> None:
     """A job is terminated while its node is preempted."""
     for how in ("terminate", "requeue"):
         service.store.runs.request_end(run.task, how)

@@ -43,7 +43,7 @@ def until_state(batch: Service, expected: str, job_id: str = "j") -> None:
 
 
 def runs(batch: Service, *task_ids: str) -> None:
-    """Make tasks that run until they are ended, and wait until they run."""
+    """Create tasks that run until they are ended, and wait for their start."""
     for task_id in task_ids:
         batch.client.create_task("j", task(task_id, WAIT))
         wait_until(lambda task_id=task_id: state(batch, task_id) == "running")
@@ -121,7 +121,7 @@ def test_a_terminated_job_ends_running_tasks_and_keeps_waiting_ones(batch: Servi
 def test_a_job_ends_at_its_wall_clock_limit(batch: Service) -> None:
     batch.client.create_job(job())
     runs(batch, "t")
-    # Not before: the limit might pass before the task runs.
+    # Set the limit now; earlier, it could pass before the task runs.
     patch(batch, constraints={"maxWallClockTime": "PT0.1S"})
     until_state(batch, "completed")
     info = batch.client.get_job("j").execution_info

@@ -72,7 +72,7 @@ def test_a_task_runs_on_the_node_of_its_affinity_if_it_has_free_slots(batch: Ser
         assert shown.node_info.node_id == node.id
         assert shown.affinity_info.affinity_id == shown.node_info.affinity_id == node.affinity_id
         if number == 0:
-            # It is busy now, so that the next one runs elsewhere.
+            # The node is busy now, so that the next task runs on the other node.
             running_task(batch, "other", **wish)
             assert batch.client.get_task("j", "other").node_info.node_id != node.id
             batch.client.terminate_task("j", "other")
@@ -83,7 +83,7 @@ def test_a_task_runs_on_the_node_of_its_affinity_if_it_has_free_slots(batch: Ser
     wait_until(lambda: state(batch, "gone") == "completed")
 
 
-def test_a_pool_of_a_windows_image_gets_no_node_and_says_why(batch: Service) -> None:
+def test_a_pool_of_a_windows_image_gets_no_node_and_shows_the_reason(batch: Service) -> None:
     body = pool(nodes=2, targetLowPriorityNodes=1)
     machine = body["virtualMachineConfiguration"]
     machine["nodeAgentSKUId"] = "batch.node.windows amd64"

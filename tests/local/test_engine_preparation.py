@@ -106,7 +106,7 @@ def test_a_task_does_not_wait_for_a_preparation_without_wait(batch: Service) -> 
 
 
 def test_a_node_whose_preparation_failed_gets_no_task(batch: Service) -> None:
-    # The first node to try makes the mark and fails, after a retry; the other one finds it.
+    # The first node creates the mark and fails after a retry; the other node finds the mark.
     mark = batch.data / "mark"
     script = "; ".join(
         (
@@ -131,7 +131,7 @@ def test_a_node_whose_preparation_failed_gets_no_task(batch: Service) -> None:
 
 
 @pytest.mark.parametrize("how", ["terminate", "delete", "disable"])
-def test_a_job_ends_though_its_preparation_hangs(batch: Service, how: str) -> None:
+def test_a_job_ends_although_its_preparation_hangs(batch: Service, how: str) -> None:
     batch.client.create_job(job(jobPreparationTask=shell("sleep 1000")))
     batch.client.create_task("j", task("t", "true"))
     wait_until(lambda: state(batch, "t") == "preparing")

@@ -1,4 +1,4 @@
-"""What a killed service leaves behind, and how the next one continues."""
+"""Restarts after a killed service: the state that it leaves, and the work of the next service."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_killed_service_ends_its_tasks_and_requeues_them(tmp_path: Path) -> No
         assert state(batch, "done") == "completed"
         (node,) = batch.client.list_nodes("p")
         wait_until(lambda: batch.client.get_node("p", node.id).state.value == "idle")
-        # What the first life put on the node is still there.
+        # The files of the first run of the service are still on the node.
         assert b"".join(batch.client.download_task_file("j", "done", "stdout.txt")) == b""
 
 
@@ -150,7 +150,7 @@ def test_no_client_sees_runs_of_an_earlier_service(
 def test_killed_at_any_moment_no_task_is_lost_or_runs_twice_at_once(tmp_path: Path) -> None:
     data, count, lives = tmp_path / "batch", 50, 4
     moments = random.Random(7)
-    # The lock is held as long as the process lives: a second one would find it taken.
+    # The process has the lock as long as it runs, so that a second process finds it taken.
     script = 'flock -n $AZ_BATCH_NODE_SHARED_DIR/$AZ_BATCH_TASK_ID -c "sleep 0.02" || exit 99'
     with service_process(data) as (batch, process):
         batch.client.create_pool(pool(taskSlotsPerNode=4))

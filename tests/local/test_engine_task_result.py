@@ -1,4 +1,4 @@
-"""What the end of a run means: exit codes, retries, exit conditions, actions."""
+"""The effects of the end of a run: exit codes, retries, exit conditions, actions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accounts that accept Microsoft Entra ID, and those that refuse their keys."""
+"""Accounts that accept Microsoft Entra ID, and accounts that refuse their keys."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def both(
 def keys(
     azurite_installed: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[local.Endpoints]:
-    """A service that accepts keys, too."""
+    """A service that also accepts keys."""
     data = tmp_path_factory.mktemp("keys") / "local"
     try:
         yield local.start(data)
@@ -195,7 +195,7 @@ def delegated(endpoints: local.Endpoints, days: float = 1) -> UserDelegationKey:
         return store.get_user_delegation_key(now() - HOUR, now() + timedelta(days=days))
 
 
-def test_storage_refuses_its_key_and_what_the_key_signed(both: local.Endpoints) -> None:
+def test_storage_refuses_its_key_and_signatures_of_the_key(both: local.Endpoints) -> None:
     account_sas = generate_account_sas(
         both.blob_account,
         both.blob_key,
@@ -264,7 +264,7 @@ def test_a_user_delegation_key_is_of_one_service(
 
 
 def raw_answer(endpoints: local.Endpoints, head: str, body: bytes = b"") -> str:
-    """Send a request with a token to the storage, end the sending side, and read the answer."""
+    """Send a request with a token to the storage, close the sending side, and read the reply."""
     at = urlsplit(endpoints.blob_url)
     assert at.hostname
     lines = [head, f"Host: {at.netloc}", f"Authorization: Bearer {endpoints.token}"]
@@ -279,7 +279,7 @@ def raw_answer(endpoints: local.Endpoints, head: str, body: bytes = b"") -> str:
 
 
 def test_a_malformed_request_with_a_token_is_refused(keys: local.Endpoints) -> None:
-    """And Azurite continues after one that is malformed, too long or incomplete."""
+    """Azurite continues after a malformed, too long or incomplete request."""
     account = urlsplit(keys.blob_url).path.strip("/")
     delegate = f"POST /{account}/?restype=service&comp=userdelegationkey HTTP/1.1\r\n"
     answer = raw_answer(keys, f"GET /{account}/box?prefix=%E0%A4%A HTTP/1.1\r\nConnection: close")
@@ -300,8 +300,8 @@ def test_a_user_delegation_key_is_valid_for_seven_days_at_most(both: local.Endpo
     assert refused == (403, "KeyBasedAuthenticationNotPermitted")
 
 
-def test_a_node_uses_what_its_account_or_an_identity_grants(both: local.Endpoints) -> None:
-    """And a mount with the key of the account is refused by the storage."""
+def test_a_node_uses_the_rights_of_its_account_or_an_identity(both: local.Endpoints) -> None:
+    """The storage refuses a mount with the key of the account."""
     with with_token(both) as store:
         store.create_container("grants").upload_blob("b", b"hello")
     account = agent.StorageAccount.read(both.connection_string, token=both.token)
@@ -317,7 +317,7 @@ def test_a_node_uses_what_its_account_or_an_identity_grants(both: local.Endpoint
 async def test_a_package_is_uploaded_and_deleted_with_a_token(
     both: local.Endpoints, tmp_path: Path
 ) -> None:
-    """Its URL has no signature: the Batch account signs in to its storage, and so do clients."""
+    """The URL has no signature: the Batch account and clients sign in to the storage."""
     path, content = tmp_path / "tool.zip", b"PK\x05\x06" + bytes(18)
     path.write_bytes(content)
     md5 = hashlib.md5(content).digest()

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation of a description. ``parameters`` are places and names of optional ones."""
+    """An operation of a description; ``parameters`` are its optional parameters by place."""
 
     method: str
     path: str
@@ -132,11 +132,11 @@ REFUSED: Mapping[str, tuple[int, str]] = {
     "start_node": (409, "OperationInvalidForCurrentState"),
     "get_remote_desktop_file": (501, "NotImplemented"),
 }
-"""The documented answers of operations that are not possible on the objects of these tests."""
+"""The documented replies of operations that are not possible on the objects of these tests."""
 
 
 class Objects:
-    """Objects on which operations are possible: new ones for each operation that changes them."""
+    """Objects for the operations: new objects for each operation that changes them."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -165,7 +165,7 @@ class Objects:
         return operation.path.format_map(names), number
 
     def _new(self, operation: Operation | None) -> int:
-        """New objects for an operation, or for all that read."""
+        """New objects for an operation, or for all operations that read."""
         number = next(self._numbers)
         path = operation.path if operation else "{jobId}{taskId}/files{jobScheduleId}{thumbprint}"
         name = operation.name if operation else ""
@@ -247,7 +247,7 @@ VALUES: Mapping[str, str] = {
     "if-modified-since": "Thu, 01 Jan 2026 00:00:00 GMT",
     "if-unmodified-since": "Tue, 01 Jan 2030 00:00:00 GMT",
 }
-"""A valid value of each parameter, with which the condition holds, if it is one."""
+"""A valid value of each parameter; the value of a condition meets the condition."""
 
 
 SELECTED = {
@@ -285,7 +285,7 @@ def send(
 
 
 def check(operation: Operation, answer: Answer) -> None:
-    """Check that an answer is documented: that of success, or the refusal in this state."""
+    """Check that a reply is documented: a success, or the refusal in this state."""
     if operation.name in REFUSED:
         assert (answer.status, answer.code) == REFUSED[operation.name], operation
         assert answer.status != 501 or operation.name in answer.values["Reason"]

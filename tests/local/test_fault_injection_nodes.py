@@ -43,7 +43,7 @@ def states(service: Service) -> list[str]:
 
 
 def booted(service: Service, before: Any = None) -> Any:
-    """The only node, once it has booted, again if it is given as it was ``before``."""
+    """The only node, once it has booted; after ``before``, once it has booted again."""
     found: list[Any] = []
 
     def is_up() -> bool:
@@ -70,7 +70,7 @@ def text_of(service: Service, path: str) -> str:
 
 
 def test_a_spot_node_is_preempted_and_comes_back_empty(tmp_path: Path) -> None:
-    """The same node, reinitialized; its tasks run again, and never twice at a time."""
+    """The same node, reinitialized; its tasks run again, and never twice at the same time."""
     runs, old = tmp_path / "runs", tmp_path / "old"
     script = (
         f"test -e $AZ_BATCH_NODE_SHARED_DIR/mark && touch {old}; "
@@ -191,7 +191,7 @@ def test_a_quota_allocates_a_part_with_resize_errors(tmp_path: Path) -> None:
 
 
 def test_the_same_seed_preempts_the_same_spot_nodes() -> None:
-    """A node is identified by its ordinal in its pool, and each boot is decided separately."""
+    """The ordinal in the pool identifies a node; each boot has a separate decision."""
     faults = parse_fault_injection("preempt=50%:1h", 4)
     ends = []
     for first in (1, 501):
@@ -247,7 +247,7 @@ def test_a_client_that_polls_after_a_request_sees_resizing(tmp_path: Path) -> No
     with running_with_engine(tmp_path / "batch", unread=timedelta(days=1)) as service:
         service.client.create_pool(pool(nodes=2))
         wait_until(lambda: states(service) == ["idle"] * 2)
-        # The first allocation ends without a reader; a requested resize waits for one.
+        # The first allocation ends without a reader; a requested resize waits for a reader.
         for path, given in (
             ("resize", {"targetDedicatedNodes": 3}),
             ("removenodes", {"nodeList": [next(iter(service.client.list_nodes("p"))).id]}),
@@ -272,7 +272,7 @@ def test_a_resize_that_no_client_reads_ends_in_time(tmp_path: Path) -> None:
             wait_until(lambda: service.request("POST", "/pools/p/resize", body).status == 202)  # noqa: B023
 
 
-def test_requests_see_the_states_of_what_is_being_deleted(tmp_path: Path) -> None:
+def test_requests_see_the_states_of_objects_in_deletion(tmp_path: Path) -> None:
     day = {"doNotRunUntil": "2999-01-01T00:00:00Z"}
     with running_with_faults(tmp_path, "transition=1h") as service:
         request = service.request

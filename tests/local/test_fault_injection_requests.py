@@ -1,4 +1,4 @@
-"""Fault injection for requests: what a client sees, what was carried out, and reproducibility."""
+"""Fault injection for requests: replies, effects, and reproducibility."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_rule_applies_only_to_its_operation(tmp_path: Path) -> None:
         tmp_path, "error=100%,error@list_pools=0%,busy@list_jobs=100%"
     ) as service:
         assert service.request("GET", "/pools").status == 200
-        # One thing happens to a request: that it is busy comes first.
+        # A request gets one fault; busy comes first.
         assert service.request("GET", "/jobs").status == 503
         assert service.request("GET", "/jobschedules").status == 500
 
@@ -101,7 +101,7 @@ def test_other_requests_do_not_change_the_faults_of_an_operation() -> None:
         assert among.applies(rule, "get_job", among.next("get_job")) is expected
 
 
-def test_an_unknown_operation_is_answered_without_faults(tmp_path: Path) -> None:
+def test_an_unknown_operation_gets_no_faults(tmp_path: Path) -> None:
     with running_with_faults(tmp_path, "error=100%") as service:
         assert service.request("GET", "/nowhere").status == 400
         assert service.request("GET", "/jobs", key="d3Jvbmc=", checked=False).status == 500

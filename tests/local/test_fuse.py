@@ -35,7 +35,7 @@ IN = "$AZ_BATCH_NODE_MOUNTS_DIR/data"
 
 @pytest.fixture(scope="module", autouse=True)
 def fuse(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Skip the tests that mount, with the reason, where FUSE does not work."""
+    """Skip the tests that mount, with the reason, if FUSE does not work."""
     if reason := asyncio.run(FuseMounts(tmp_path_factory.mktemp("try")).obstacle()):
         pytest.skip(reason)
 
@@ -112,7 +112,7 @@ def test_tasks_and_clients_see_each_others_files(
     create(service, mount(azurite, container), "q")
     assert run(service, "t1", f"cat {IN}/in/a.txt; mkdir {IN}/out; echo b > {IN}/out/b") == "one\n"
     assert content(container, "out/b") == b"b\n"
-    # Another node sees the file at once, also while other clients change the container.
+    # Another node sees the file immediately, even while other clients change the container.
     container.upload_blob("in/a.txt", b"second", overwrite=True)
     container.delete_blob("out/b")
     container.upload_blob("out/c", b"c")
@@ -161,7 +161,7 @@ def test_a_big_file_is_streamed(
     assert cached == []
 
 
-def test_options_of_blobfuse_have_their_effect(
+def test_options_of_blobfuse_have_an_effect(
     service: Service, azurite: BlobStore, container: ContainerClient
 ) -> None:
     options = "--subdirectory=in -o ro,attr_timeout=9 --use-attr-cache=true"
@@ -185,7 +185,7 @@ def test_a_write_without_permission_fails_its_task(
     assert found.code == "MountConfigurationError"
     (detail,) = found.details
     assert "b was not uploaded: AuthorizationPermissionMismatch" in detail.value
-    # It is reported once; later tasks are not affected.
+    # The failure is reported once; later tasks are not affected.
     assert run(service, "t2", f"cat {IN}/in/a.txt") == "one\n"
 
 

@@ -57,7 +57,7 @@ def https(secure: local.Endpoints) -> HttpsEndpoints:
 
 @pytest.fixture
 def names_below_localhost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Resolve names below localhost, as not every machine does."""
+    """Resolve names below localhost, which some machines do not resolve."""
     resolve = socket.getaddrinfo
 
     def getaddrinfo(host: Any, *rest: Any, **options: Any) -> Any:
@@ -169,7 +169,7 @@ def test_the_account_in_the_host_name(secure: local.Endpoints, https: HttpsEndpo
         ) as container:
             assert container.download_blob("dir/b").readall() == b"hello"
             assert [blob.name for blob in container.list_blobs()] == ["dir/b"]
-    # As for clients with a suffix of their own.
+    # As for clients with another suffix.
     suffix = f"core.localhost:{urlsplit(https.blob_url).port}"
     text = f"AccountName={secure.blob_account};AccountKey={secure.blob_key};EndpointSuffix={suffix}"
     with BlobServiceClient.from_connection_string(text, connection_verify=verify) as blobs:

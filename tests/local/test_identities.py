@@ -27,7 +27,7 @@ writer = out-rights:write, in-rights:read
 
 @pytest.fixture(scope="module")
 def urls(azurite: BlobStore) -> tuple[str, str]:
-    """The URLs of a container with an input, and of one for outputs."""
+    """The URLs of a container with an input, and of a container for outputs."""
     with BlobServiceClient(azurite.url, credential=azurite.key) as blobs:
         blobs.create_container("in-rights").upload_blob("a.txt", b"alpha")
         blobs.create_container("out-rights")

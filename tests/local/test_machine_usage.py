@@ -46,7 +46,7 @@ class Kernel:
         (self.path / "net" / "dev").write_text(f"{NET}  lo: {counts}\neth0: {counts}\n")
 
 
-def test_amounts_are_those_since_the_last_call_of_the_same_caller(tmp_path: Path) -> None:
+def test_amounts_count_from_the_last_call_of_the_same_caller(tmp_path: Path) -> None:
     kernel = Kernel(tmp_path / "proc")
     kernel.show(60, 40, disk=100, net=1000)
     usage = MachineUsage(tmp_path, kernel.path)
@@ -70,12 +70,12 @@ def test_amounts_are_those_since_the_last_call_of_the_same_caller(tmp_path: Path
     assert usage.sample("q")["DiskReadOps"] == 22
 
 
-def test_what_the_kernel_does_not_show_is_missing(tmp_path: Path) -> None:
+def test_values_that_the_kernel_does_not_show_are_missing(tmp_path: Path) -> None:
     assert MachineUsage(tmp_path / "none", tmp_path).sample("p") == {}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
-def test_a_formula_can_read_it(tmp_path: Path) -> None:
+def test_a_formula_can_read_the_usage(tmp_path: Path) -> None:
     counts = "+".join(f"len(${name}.GetSample(1))" for name in MEASURED)
     formula = f"$TargetDedicatedNodes=0; n={counts}; b=max($CPUPercent.GetSample(1))<=1;"
     scaled = {"enableAutoScale": True, "autoScaleFormula": "$TargetDedicatedNodes=0;"}
@@ -96,7 +96,7 @@ SECOND = timedelta(seconds=1)
 
 
 class Measured:
-    """The resources of pools of a store, without an engine, on a machine that does not exist."""
+    """The resources of pools of a store, without an engine, on a simulated machine."""
 
     def __init__(self, folder: Path, speed: float = 1) -> None:
         self.kernel = Kernel(folder / "proc")

@@ -1,4 +1,4 @@
-"""``tools/measure_accounts.py`` measures what the guide to test programs states."""
+"""``tools/measure_accounts.py`` measures the figures of the guide to test programs."""
 
 from __future__ import annotations
 

@@ -21,8 +21,8 @@ from tests.local.engines import running_with_engine, wait_until
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
-# What a service of the first version had written: a pool with an idle node, a completed task, and
-# one that was running when the service was killed.
+# The data of a service of the first version: a pool with an idle node, a completed task, and a task
+# that was running when the service was killed.
 _CONSTRAINTS = '{"maxWallClockTime":"PT1H","retentionTime":"P7D","maxTaskRetryCount":0}'
 _TASK = f'{{"commandLine":"true","constraints":{_CONSTRAINTS},"requiredSlots":1}}'
 FIRST_VERSION = f"""
@@ -67,7 +67,7 @@ def test_steps_that_are_in_use_have_not_changed() -> None:
 
 
 def write_version(path: Path, version: int) -> None:
-    """Write a database as a service of ``version`` left it."""
+    """Write a database of a service of ``version``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for step in STEPS[:version]:
@@ -94,7 +94,7 @@ def test_a_service_continues_with_the_first_version(tmp_path: Path) -> None:
         wait_until(lambda: service.client.get_task("j", "next").state == "completed")
         info = service.client.get_task("j", "next").execution_info
         assert (info.exit_code, info.requeue_count) == (0, 1)
-        # Not in the newest form, which has more properties.
+        # The body is not in the newest form, which has more properties.
         service.violations.clear()
 
 

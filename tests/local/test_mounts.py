@@ -66,7 +66,7 @@ def node(service: Service) -> Any:
 
 
 def run(service: Service, task_id: str, script: str) -> str:
-    """Run a task; its output."""
+    """Run a task and return its output."""
     service.client.create_task("j", task(task_id, script))
     wait_until(lambda: service.client.get_task("j", task_id).state == "completed")
     assert service.client.get_task("j", task_id).execution_info.result == "success"
@@ -98,7 +98,7 @@ async def test_tasks_read_and_write_a_container(tmp_path: Path) -> None:
             script = f"cat {MOUNT}/in/a.txt; mkdir -p {MOUNT}/out; echo new > {MOUNT}/out/b.txt"
             assert run(service, "t1", script) == "one"
             assert blobs.containers["c"]["out/b.txt"] == b"new\n"
-            # What other clients change in the meantime is there when the next task starts.
+            # The next task sees the changes of other clients.
             blobs.containers["c"]["in/a.txt"] = b"two"
             del blobs.containers["c"]["out/b.txt"]
             assert run(service, "t2", f"cat {MOUNT}/in/a.txt; ls {MOUNT}/out") == "two"
@@ -139,7 +139,7 @@ Pull = Callable[[], Awaitable[None]]
 
 @asynccontextmanager
 async def mounts_of(data: Path) -> AsyncIterator[tuple[Pull, Mounts, Blobs, Path]]:
-    """What pulls, its mounts, a store with the container ``c``, and the folder of the container."""
+    """The mounts of a node, their settings, a store with the container ``c``, and its folder."""
     async with blob_store() as blobs:
         blobs.containers = {"c": {}}
         client = BlobClient()
@@ -257,7 +257,7 @@ def test_a_mount_needs_the_credentials_of_its_account() -> None:
     assert account.mount("other", "c", "a2V5", None) is None
 
 
-def test_a_url_that_is_not_one_is_a_storage_error() -> None:
+def test_an_invalid_url_is_a_storage_error() -> None:
     account = StorageAccount("own", "http://127.0.0.1:1/own", "a2V5")
     assert account.identity("http://[::1/c") == "http://[::1/c"
     with pytest.raises(StorageError, match="InvalidUrl"):

@@ -67,7 +67,7 @@ def output(batch: Service, node: str, name: str = "stdout.txt", task_id: str = "
 
 
 def test_all_nodes_coordinate_before_the_primary_runs(batch: Service) -> None:
-    # The scripts meet in the directory that all of them see.
+    # The scripts meet in the directory that all instances share.
     coordination = "echo ready > $AZ_BATCH_TASK_SHARED_DIR/$AZ_BATCH_NODE_ID; env"
     script = "cat $AZ_BATCH_TASK_SHARED_DIR/tvmps_*; echo main $AZ_BATCH_IS_CURRENT_NODE_MASTER"
     batch.client.create_task("j", together("t", coordination, script))
@@ -114,7 +114,7 @@ def test_processes_of_the_coordination_live_until_the_task_ends(batch: Service) 
 def test_a_failed_subtask_fails_the_task_which_is_retried_completely(
     batch: Service, tmp_path: Path
 ) -> None:
-    # Of those that are not the master's, the one that makes the directory fails, once.
+    # The subtask that creates the directory fails once.
     coordination = "[ $AZ_BATCH_IS_CURRENT_NODE_MASTER = true ] || ! mkdir $OUT/failed"
     more = {
         "constraints": {"maxTaskRetryCount": 2},

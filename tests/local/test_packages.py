@@ -158,7 +158,7 @@ def test_a_node_without_its_package_is_unusable_until_it_is_rebooted(batch: Serv
     wait_until(lambda: node() is not None and node().state.value == "unusable")
     (error,) = node().errors
     assert error.code == "ApplicationPackageError"
-    assert error.error_details[-1].value == "It is not a zip file: File is not a zip file"
+    assert error.error_details[-1].value == "The package is not a zip file: File is not a zip file"
     pack(damaged, {"x": "x"})
     batch.client.begin_reboot_node("p", node().id, {"nodeRebootOption": "requeue"})
     wait_until(lambda: node().state.value == "idle")

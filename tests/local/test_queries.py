@@ -1,4 +1,4 @@
-"""Query options: documented filters, what a list shows while it changes, options not supported."""
+"""Query options: documented filters, pages of a changing list, unsupported options."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_page_continues_after_its_last_item_while_the_list_changes(service: Se
         service.request("DELETE", f"/jobs/j/tasks/{name}")
     token = first["odata.nextLink"].rpartition("&")[2]
     rest = service.request("GET", "/jobs/j/tasks", query=f"maxresults=2&$select=id&{token}").json
-    # Nothing twice, nothing that existed throughout is missing; what is added behind is found.
+    # Each item appears once; all items that existed throughout, and later ones, are found.
     assert [item["id"] for item in rest["value"]] == ["e", "h"]
     assert "odata.nextLink" not in rest
 
@@ -138,7 +138,7 @@ def test_a_page_continues_after_its_last_item_while_the_list_changes(service: Se
          "Syntax error: 'AND' was not expected at position 10 in 'id eq 'a' AND id eq 'b''."),
     ],
 )  # fmt: skip
-def test_an_option_that_the_service_does_not_have_is_an_error(
+def test_an_unsupported_option_is_an_error(
     service: Service, query: str, code: str, reason: str | None
 ) -> None:
     answer = service.request("GET", "/jobs", query=query, checked=False)
@@ -148,7 +148,7 @@ def test_an_option_that_the_service_does_not_have_is_an_error(
 
 
 @pytest.mark.parametrize("path", ["/pools", "/pools/none"])
-def test_a_client_can_do_without_metadata(service: Service, path: str) -> None:
+def test_a_client_can_omit_metadata(service: Service, path: str) -> None:
     for accept, kind in (
         ("application/json", "minimalmetadata"),
         ("application/json;odata=minimalmetadata", "minimalmetadata"),

@@ -1,4 +1,4 @@
-"""The environment of a task, what it cannot access, and secrets that never appear."""
+"""The environment of a task, the limits of its access, and secrets that never appear."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def node_root(batch: Service) -> Path:
     return found
 
 
-# --- what a task gets
+# --- the environment of a task
 
 
 def test_a_task_has_its_own_environment_and_none_of_the_service(
@@ -100,7 +100,7 @@ def test_no_process_of_an_ended_task_remains(batch: Service) -> None:
     assert [line for line in processes_of(batch.data) if "sleep" in line] == []
 
 
-# --- what a task cannot reach
+# --- the limits of access
 
 SWAPS = {
     "its directory is a link": "mv ../t ../old; ln -s $OUT ../t",
@@ -168,7 +168,7 @@ def test_the_data_folder_can_be_a_link(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["..", ".", "a/b", "../../x", "/etc", "a\0b", "", "é", "a b"])
 def test_ids_cannot_be_paths(batch: Service, name: str) -> None:
-    # The service writes the log of the node when it is idle itself.
+    # The service writes the log of the node when the service is idle.
     wait_until(lambda: any(batch.data.glob("agent-logs/p/*")))
     known = sorted(path for path in batch.data.parent.rglob("*") if path.is_dir())
     refused = [

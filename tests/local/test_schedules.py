@@ -30,7 +30,7 @@ from tests.local.running import Service
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PATIENT = {"resizeTimeout": "P7D"}
-"""What a pool needs where the 15 minutes that it has for its nodes are one and a half seconds."""
+"""Settings of a pool on a fast clock, where the default timeout of 15 minutes is 1.5 seconds."""
 SCHEDULES = "/jobschedules"
 
 
@@ -190,7 +190,7 @@ def test_a_missing_schedule_has_no_jobs(service: Service) -> None:
     assert found.value.error.code == "JobScheduleNotFound"
 
 
-# --- what is decided
+# --- decisions
 
 
 def record(when: Any = None, **changes: Any) -> Schedule:
@@ -340,7 +340,7 @@ def test_the_pool_of_a_schedule_is_deleted_with_it_unless_kept() -> None:
         assert decided(one) == [*gone, RemoveSchedule(one)]
 
 
-# --- schedules that are followed
+# --- schedules with an engine
 
 
 @pytest.fixture
@@ -388,7 +388,7 @@ def test_a_disabled_schedule_creates_no_jobs(fast: Service) -> None:
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 def test_changed_times_plan_the_next_job_again(fast: Service, method: str) -> None:
-    """A daily schedule becomes one that runs once, in the future."""
+    """A daily schedule becomes a schedule that runs once, in the future."""
     fast.request("POST", "/pools", pool(**PATIENT))
     manager = {"id": "manager", "commandLine": "/bin/true"}
     body = schedule(when={"recurrenceInterval": "P1D"}, jobManagerTask=manager)

@@ -103,7 +103,7 @@ async def test_a_faster_clock_applies_to_records_and_not_to_signatures(tmp_path:
     seen: list[datetime] = []
 
     def make(store: Store, config: ServiceConfig, url: str, clock: Clock, ssh: SshServers) -> None:
-        # While the service runs: its clock stops when it ends.
+        # Read the time while the service runs: its clock stops at the end.
         seen.append(clock.now())
         time.sleep(0.01)
         seen.append(clock.now())

@@ -1,4 +1,4 @@
-"""Users sign in to nodes: keys and passwords, sessions, file transfer, what ends a sign-in."""
+"""Users sign in to nodes: keys and passwords, sessions, file transfer, ends of a sign-in."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_files_are_transferred(place: Place, tmp_path: Path) -> None:
     assert (tmp_path / "down").read_text() == "data"
 
 
-def test_who_does_not_sign_in(place: Place) -> None:
+def test_unknown_users_and_wrong_credentials_are_refused(place: Place) -> None:
     place.add("pass", password=SECRET)
     place.add("key", sshPublicKey=PUBLIC)
     place.add("none")
@@ -429,7 +429,7 @@ def test_texts_without_a_public_key(text: str) -> None:
     assert not user.has_key(KEY.public_data)
 
 
-def test_a_password_has_its_own_salt() -> None:
+def test_each_password_has_another_salt() -> None:
     one, other = hash_password(SECRET), hash_password(SECRET)
     assert one != other
     assert hash_password("") is None

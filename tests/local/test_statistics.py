@@ -17,7 +17,7 @@ from tests.local.engines import job, pool, running_with_engine, task, wait_until
 from tests.local.running import Service
 
 BURN = f'{sys.executable} -S -c "import time\nwhile time.process_time() < 0.1: pass"'
-"""A tenth of a second of a processor, however long that takes."""
+"""A command that uses a tenth of a second of processor time."""
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_retries_are_summed(batch: Service) -> None:
     assert seconds(found["wallClockTime"]) > last
 
 
-def test_stats_are_those_in_the_store(service: Service) -> None:
+def test_stats_are_read_from_the_store(service: Service) -> None:
     node = idle_node(service)
     service.client.create_job(job())
     service.client.create_task("j", task("t", "true"))
@@ -93,7 +93,7 @@ def test_stats_are_those_in_the_store(service: Service) -> None:
     assert [one["stats"]["writeIOGiB"] for one in listed] == [3.0]
 
 
-def test_calls_of_all_processes_are_counted_for_their_own_run(batch: Service) -> None:
+def test_calls_of_all_processes_are_counted_for_their_run(batch: Service) -> None:
     copy = "dd if=/dev/zero of=x bs=1 count={} 2> errors"
     many = f"{copy.format(2000)}; ({copy.format(1000)} & wait)"
     for name, script in (("many", many), ("few", copy.format(10))):
@@ -119,7 +119,7 @@ def test_the_core_time_of_a_pool_includes_nodes_that_have_left(service: Service)
     assert stats(service, "/pools/p")["usageStats"]["dedicatedCoreTime"] == "PT2H"
 
 
-def test_the_resources_of_a_pool_are_those_that_were_measured(service: Service) -> None:
+def test_the_resources_of_a_pool_are_measured(service: Service) -> None:
     service.client.create_pool(pool())
     before = stats(service, "/pools/p")["resourceStats"]
     assert before["startTime"] == before["lastUpdateTime"]

@@ -44,7 +44,7 @@ SHOW = "id -u; id -g; echo $USER; echo $HOME"
 
 @pytest.fixture(autouse=True)
 def umask() -> Iterator[None]:
-    """That of the daemon: nothing is readable for others by accident."""
+    """The umask of the daemon, by which new files are private."""
     before = os.umask(0o077)
     yield
     os.umask(before)
@@ -76,7 +76,7 @@ def service(data: Path, ids: UserIds) -> Iterator[Service]:
 
 
 def run(service: Service, *tasks: dict[str, Any], job_id: str = "j") -> dict[str, str]:
-    """Run tasks one after another; returns what each one printed, by its id."""
+    """Run tasks one after another; return the output of each task by its id."""
     printed = {}
     for one in tasks:
         service.client.create_task(job_id, one)
@@ -147,7 +147,7 @@ cat $AZ_BATCH_NODE_STARTUP_DIR/wd/made
 """
 
 
-def test_what_a_user_may_access(service: Service) -> None:
+def test_the_access_of_a_user(service: Service) -> None:
     """As in the article "Run tasks under user accounts in Batch"."""
     script = ATTEMPTS.replace("$DATA", str(service.data))
     start(
@@ -343,7 +343,7 @@ async def test_a_mounted_container_is_written_by_users(
 
 
 async def test_a_package_is_read_by_users(agent: Agent, data: Path, ids: UserIds) -> None:
-    """Whatever the modes in the zip file are."""
+    """The modes in the zip file do not matter."""
     source = data / "package.zip"
     with zipfile.ZipFile(source, "w") as archive:
         for name, mode in (("bin/tool", 0o700), ("data", 0o600)):
@@ -358,7 +358,7 @@ async def test_a_package_is_read_by_users(agent: Agent, data: Path, ids: UserIds
 
 
 def test_a_folder_that_is_closed_for_others_is_named(data: Path) -> None:
-    """Then tasks run as the user of the service, and the data folder stays closed."""
+    """Tasks run as the user of the service, and the data folder stays closed."""
     data.chmod(0o711)
     closed = data / "closed"
     closed.mkdir(mode=0o700)

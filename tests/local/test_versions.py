@@ -75,7 +75,7 @@ def test_versions_before_the_newest_retire() -> None:
     assert [version for version in VERSIONS if not is_retiring(version)] == [NEWEST, FUTURE]
 
 
-def test_clients_of_retiring_versions_are_noted_once(
+def test_clients_of_retiring_versions_are_recorded_once(
     service: Service, caplog: pytest.LogCaptureFixture
 ) -> None:
     python = (
@@ -108,7 +108,7 @@ def test_a_client_has_the_name_of_its_product(agent: str, name: str) -> None:
     assert product(agent) == name
 
 
-def test_slots_were_once_tasks_per_node(service: Service) -> None:
+def test_task_slots_were_tasks_per_node_before(service: Service) -> None:
     old, new = "2020-03-01.11.0", "2020-09-01.12.0"
     body = {**POOL, "maxTasksPerNode": 3}
     assert refusal(service, "/pools", body, new)[:2] == (400, "InvalidRequestBody")
@@ -362,7 +362,7 @@ def test_a_written_model_has_the_properties_of_its_version(version: str) -> None
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_what_a_version_reads_it_writes(version: str) -> None:
+def test_a_version_writes_the_properties_that_it_reads(version: str) -> None:
     samples = {"string": "x", "int": 1, "bool": True, "long": 1, "any": {}}
     for model in model_names():
         shape = {

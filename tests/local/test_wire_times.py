@@ -49,7 +49,7 @@ def test_durations_written_by_the_sdk_are_parsed(span: timedelta) -> None:
         (UNLIMITED, UNLIMITED),
     ],
 )
-def test_durations_are_written_as_the_service_does(text: str, written: str) -> None:
+def test_durations_have_the_notation_of_the_service(text: str, written: str) -> None:
     assert write_duration(ticks_of(text)) == written
 
 
