@@ -329,10 +329,10 @@ def _parse_quota(item: str, kind: QuotaKind, named: str | None, amount: str) -> 
     if named is None:
         return Quota(kind, int(amount))
     if kind is not QuotaKind.QUOTA:
-        raise _error(f"{item!r}: only quota is set by VM family", f"Write it as {kind}={amount}")
+        raise _error(f"{item!r}: only 'quota' has VM families", f"Write it as {kind}={amount}")
     name = family_key(named)
     if not name:
-        raise _error(f"{item!r} names no VM family", "Name a family, for example quota@DSv3=4")
+        raise _error(f"{item!r} has no VM family", "Name a family, for example quota@DSv3=4")
     return Quota(kind, int(amount), name)
 
 

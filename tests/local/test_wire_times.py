@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from batchspec.local.wire import (
     UNLIMITED,
     Fault,
+    add_duration,
     check_conditions,
     etag_of,
     read_duration,
@@ -65,6 +66,13 @@ def test_no_limit_is_none() -> None:
     assert read_duration(UNLIMITED) is None
     assert read_duration(None) is None
     assert read_duration("P7D") == timedelta(days=7)
+
+
+def test_a_time_after_the_last_year_does_not_exist() -> None:
+    start = read_time("2026-01-01T00:00:00Z")
+    assert add_duration(start, timedelta(days=1)) == read_time("2026-01-02T00:00:00Z")
+    assert add_duration(read_time("9999-12-31T00:00:00Z"), timedelta(days=1)) is None
+    assert add_duration(start, None) is None
 
 
 def test_an_etag_is_the_time_of_the_last_change_in_ticks() -> None:

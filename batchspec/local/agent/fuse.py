@@ -148,7 +148,7 @@ class _Mount:
         until = time.monotonic() + _START_SECONDS
         while not is_mounted(self.point):
             if self.process.poll() is not None or time.monotonic() >= until:
-                raise FuseError(f"rclone did not mount it: {_last_message(self.log)}")
+                raise FuseError(f"rclone did not mount the container: {_last_message(self.log)}")
             await asyncio.sleep(_POLL)
 
     def forget(self) -> None:

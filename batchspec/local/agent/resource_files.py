@@ -82,7 +82,7 @@ async def install_all(packages: Sequence[Package], owner: Owner | None = None) -
                 ) from None
             except _DAMAGED as error:
                 raise PackageError(
-                    package_failure(package, f"It is not a zip file: {error}")
+                    package_failure(package, f"The package is not a zip file: {error}")
                 ) from None
             except OSError as error:
                 raise PackageError(package_failure(package, error.strerror or str(error))) from None

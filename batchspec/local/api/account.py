@@ -233,7 +233,7 @@ def _public_data(given: Mapping[str, Any]) -> bytes:
     except (binascii.Error, ValueError):
         raise bad_property("data", None, "The value must be in base64.") from None
     if not 0 < len(data) <= _MAX_SIZE:
-        raise bad_property("data", None, "The value must have at most 10 KB.")
+        raise bad_property("data", None, "The value must contain at most 10 KB.")
     if given.get("certificateFormat", "pfx") == "cer":
         if "password" in given:
             raise bad_property(

@@ -34,7 +34,7 @@ def read_autoscale(given: Mapping[str, Any]) -> dict[str, str] | None:
     if not given.get("enableAutoScale", False):
         for name in _SETTINGS:
             if name in given:
-                raise _contradiction(f"{name} needs enableAutoScale to be true.")
+                raise _contradiction(f"{name} requires that enableAutoScale is true.")
         return None
     for name in _TARGETS:
         if name in given:

@@ -236,7 +236,7 @@ def remove_nodes(context: Context, request: Request) -> Reply:
     given = request.parse_body("BatchNodeRemoveOptions")
     ids = dict.fromkeys(name.lower() for name in given["nodeList"])
     if not 1 <= len(given["nodeList"]) <= MAX_REMOVED:
-        raise bad_property("nodeList", None, f"The list must have 1 to {MAX_REMOVED} nodes.")
+        raise bad_property("nodeList", None, f"The list must contain 1 to {MAX_REMOVED} nodes.")
     pool = find_pool(context, request)
     next_state(POOL, "update", pool.state)
     if pool.autoscale is not None:

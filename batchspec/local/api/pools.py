@@ -263,16 +263,18 @@ def check_sizes(given: Mapping[str, Any]) -> None:
     machine = given.get("virtualMachineConfiguration", {})
     if "placement" in machine and "nodePlacementConfiguration" in machine:
         raise bad_property(
-            "placement", None, "It cannot be combined with nodePlacementConfiguration."
+            "placement", None, "The value cannot be combined with nodePlacementConfiguration."
         )
     if "resiliencyPolicy" in machine and "placement" not in machine:
-        raise bad_property("resiliencyPolicy", None, "It needs placement with the policy Auto.")
+        raise bad_property(
+            "resiliencyPolicy", None, "The value requires placement with the policy Auto."
+        )
 
 
 def _check_profile(profile: Mapping[str, Any]) -> None:
     sizes = profile.get("vmSizes", ())
     if not 1 <= len(sizes) <= MAX_SIZES:
-        raise bad_property("vmSizes", None, f"The list must have 1 to {MAX_SIZES} sizes.")
+        raise bad_property("vmSizes", None, f"The list must contain 1 to {MAX_SIZES} sizes.")
     ranked = profile.get("allocationStrategy") == "prioritized"
     for size in sizes:
         if ("rank" in size) != ranked:

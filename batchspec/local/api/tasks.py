@@ -75,7 +75,7 @@ def create_task_collection(context: Context, request: Request) -> Reply:
     given = request.json()
     if not isinstance(given, dict) or not isinstance(given.get("value"), list):
         parse_body("BatchTaskGroup", given, request.version)
-        raise bad_body("The request body must have an array of tasks.")
+        raise bad_body("The request body must contain an array of tasks.")
     if len(given["value"]) > MAX_COLLECTION:
         raise bad_body(f"At most {MAX_COLLECTION} tasks can be added in one request.")
     job = find_parent_job(context, request)

@@ -1,4 +1,4 @@
-// Loaded before Azurite: authenticates what Azurite itself accepts over https only, or not at all.
+// Loaded before Azurite: adds authentication that Azurite supports only over https, or not at all.
 //
 // - A bearer token is accepted if it is the token of the embedded service. The request is then
 //   signed with the account key.
@@ -7,7 +7,7 @@
 // - With `entraOnly`, signatures of the account key are refused, as by a Storage account whose
 //   property `allowSharedKeyAccess` is false.
 //
-// No request ends Azurite: one that is malformed, too long or incomplete is refused or dropped.
+// No request ends Azurite: malformed, too long and incomplete requests are refused or dropped.
 //
 // Reads account, key (base64), seed, token and entraOnly from BATCHSPEC_AUTHENTICATION (JSON).
 const crypto = require("crypto");
@@ -39,7 +39,7 @@ http.createServer = (...options) => {
   return server;
 };
 
-/** Sign a request with a token, or answer one that is refused; returns whether it is answered. */
+/** Sign a request with a token, or refuse a request; returns whether the request is answered. */
 function authenticate(request, response) {
   const authorization = request.headers.authorization ?? "";
   const query = new URLSearchParams(request.url.split("?", 2)[1]);
@@ -58,7 +58,7 @@ function authenticate(request, response) {
       "www-authenticate header.");
   }
   if (request.method === "POST" && query.get("comp") === "userdelegationkey") {
-    // It rejects if the client closes the connection before the body is complete.
+    // The promise rejects if the client closes the connection before the body is complete.
     delegate(request, response).catch(() => response.destroy());
     return true;
   }

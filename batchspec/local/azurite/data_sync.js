@@ -1,5 +1,5 @@
-// Loaded before Azurite, which waits for the disk (fdatasync) after each blob and each block. What is
-// written survives the end of Azurite without that, also by SIGKILL. A power failure loses blobs
-// anyway: Azurite saves its index every five seconds, and does not wait for the disk then.
+// Loaded before Azurite, which waits for the disk (fdatasync) after each blob and each block. Without
+// this wait, written data survives the end of Azurite, even by SIGKILL. A power failure loses blobs in
+// both cases: Azurite saves its index every five seconds without waiting for the disk.
 const fs = require("fs");
 fs.fdatasync = (descriptor, done) => setImmediate(done, null);

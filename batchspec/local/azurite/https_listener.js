@@ -1,8 +1,8 @@
 // Loaded before Azurite: its server also listens on an https port. Azurite itself serves http or
-// https, but nodes and batchspec use http beside the clients that insist on https.
+// https, but nodes and batchspec use http while some clients require https.
 //
 // Reads the paths of certificate and key and the port (0: any) from BATCHSPEC_HTTPS (JSON).
-// Prints the port that it listens on.
+// Prints the number of the https port.
 const fs = require("fs");
 const http = require("http");
 const https = require("https");

@@ -187,7 +187,7 @@ def _identity(given: Mapping[str, Any]) -> dict[str, Any]:
     for name in ids:
         if _IDENTITY_ID.fullmatch(name) is None:
             raise bad_property(
-                "userAssignedIdentities", name, "It is not the id of a user-assigned identity."
+                "userAssignedIdentities", name, "The value is not the id of a managed identity."
             )
     return {"type": parsed["type"], "userAssignedIdentities": [_described(name) for name in ids]}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import astuple
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from batchspec.catalog.vm_sizes import family, family_key
 from batchspec.local.engine.machine_usage import MachineUsage
@@ -47,7 +47,7 @@ from batchspec.local.model import (
     instance_count,
 )
 from batchspec.local.store import Store
-from batchspec.local.wire import read_duration
+from batchspec.local.wire import add_duration, read_duration
 
 _TRANSIENT_NODES = (
     NodeState.CREATING,
@@ -280,24 +280,16 @@ def next_moment(store: Store, state: SchedulerState, now: datetime) -> datetime 
     moments += state.preemption_times
     delays = set(astuple(state.delays))
     moments += [
-        _add_delay(view.node.state_since, delay) for view in state.nodes for delay in delays
+        add_duration(view.node.state_since, delay) for view in state.nodes for delay in delays
     ]
     since = [
         *(view.pool.state_since for view in state.pools),
         *(view.job.state_since for view in state.jobs),
         *(view.schedule.state_since for view in state.schedules),
     ]
-    moments += [_add_delay(moment, state.delays.transition) for moment in since]
+    moments += [add_duration(moment, state.delays.transition) for moment in since]
     moments += [
-        _add_delay(view.pool.allocation_since, timeout)
+        add_duration(view.pool.allocation_since, read_duration(view.pool.resize_timeout))
         for view in state.pools
-        if (timeout := read_duration(view.pool.resize_timeout)) is not None
     ]
     return min((moment for moment in moments if moment is not None and moment > now), default=None)
-
-
-def _add_delay(since: datetime, delay: timedelta) -> datetime | None:
-    try:
-        return since + delay
-    except OverflowError:
-        return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from batchspec.local.agent import Outcome, ended_by_user, failure_json, node_error_json
@@ -24,7 +24,7 @@ from batchspec.local.engine.runs import (
 )
 from batchspec.local.model import Job, JobState, NodeState, Task, Wire
 from batchspec.local.store import Store
-from batchspec.local.wire import read_duration, write_time
+from batchspec.local.wire import add_duration, read_duration, write_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,10 +301,4 @@ def _task_info(outcome: Outcome, before: Wire | None) -> Wire:
 
 def _retention_end(body: Wire, ended: datetime) -> datetime | None:
     """The deletion time of the files of a task that ended at ``ended``; ``None`` for no end."""
-    retention: timedelta | None = read_duration(body["constraints"]["retentionTime"])
-    if retention is None:
-        return None
-    try:
-        return ended + retention
-    except OverflowError:
-        return None
+    return add_duration(ended, read_duration(body["constraints"]["retentionTime"]))

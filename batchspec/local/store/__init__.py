@@ -16,14 +16,13 @@ from batchspec.local.store.account import (
     is_application_id,
     is_package_version,
 )
-from batchspec.local.store.database import ALL_ROWS, Page, is_corrupt, to_column
+from batchspec.local.store.database import Page, is_corrupt, to_column
 from batchspec.local.store.pools import SAMPLE_INTERVAL, autoscale_run
 from batchspec.local.store.schema import DamagedStateError, NewerStateError
 from batchspec.local.store.store import Store, add_job, job_deadline
-from batchspec.local.store.tasks import NewTask, ResourceUse
+from batchspec.local.store.tasks import NewTask
 
 __all__ = [
-    "ALL_ROWS",
     "NO_CERTIFICATE",
     "SAMPLE_INTERVAL",
     "THUMBPRINT_ALGORITHM",
@@ -35,7 +34,6 @@ __all__ = [
     "NewTask",
     "NewerStateError",
     "Page",
-    "ResourceUse",
     "Store",
     "add_job",
     "application_id",

@@ -20,7 +20,7 @@ from batchspec.local.store.pools import Autoscale, Pools
 from batchspec.local.store.record_check import Damage
 from batchspec.local.store.runs import Runs, Subtasks
 from batchspec.local.store.tasks import NewTask, Tasks
-from batchspec.local.wire import read_duration
+from batchspec.local.wire import add_duration, read_duration
 
 _log = logging.getLogger(__name__)
 
@@ -217,13 +217,7 @@ def _auto_pool_error(store: Store, settings: Wire, pool_quota: int | None) -> Wi
 
 def job_deadline(body: Mapping[str, Any], started: datetime) -> datetime | None:
     """The time at which ``maxWallClockTime`` ends the job; ``None`` without a limit."""
-    limit = read_duration(body["constraints"]["maxWallClockTime"])
-    if limit is None:
-        return None
-    try:
-        return started + limit
-    except OverflowError:
-        return None
+    return add_duration(started, read_duration(body["constraints"]["maxWallClockTime"]))
 
 
 def _auto_pool_id(

@@ -170,7 +170,7 @@ def _string(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise _wrong(name, value, "a string")
     if "\0" in value:
-        raise bad_property(name, value, "The value may not contain the character U+0000.")
+        raise bad_property(name, value, "The value cannot contain the character U+0000.")
     return value
 
 

@@ -81,6 +81,16 @@ def read_duration(text: str | None) -> timedelta | None:
     return None if ticks >= 10**17 * 8 else timedelta(microseconds=ticks // 10)
 
 
+def add_duration(moment: datetime, duration: timedelta | None) -> datetime | None:
+    """The time after ``duration``; ``None`` without a duration or after the year 9999."""
+    if duration is None:
+        return None
+    try:
+        return moment + duration
+    except OverflowError:
+        return None
+
+
 def write_time(moment: datetime) -> str:
     """A time in RFC 3339, UTC, without trailing zeros: ``2024-04-18T19:12:27.9903444Z``."""
     # isoformat is several times faster than strftime, and a page of a list has thousands of times.
