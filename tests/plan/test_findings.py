@@ -346,7 +346,7 @@ cleanup: {pool: never}
 
 
 def test_sas_ends_early_shows_no_signature() -> None:
-    """The case ``signature-handed-in.yaml`` contains a marked signature."""
+    """The case ``signature-in-parameter.yaml`` contains a marked signature."""
     goldens = [path.read_text("utf-8") for path in GOLDENS]
     assert any("[sas-ends-early]" in text for text in goldens)
     assert not any("MARKED" in text for text in goldens)

@@ -194,7 +194,7 @@ def test_results_of_an_earlier_job_that_are_on_the_disk_are_not_verified(
     ("case", "codes"),
     [
         ("outputs-missing", [OUTPUT_MISSING]),
-        ("download-where-outputs-are-lost", ["outputs-lost"]),
+        ("download-of-lost-outputs", ["outputs-lost"]),
         ("finished", []),
         ("work-changed-after-failures", []),
     ],

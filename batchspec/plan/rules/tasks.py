@@ -277,8 +277,8 @@ def _id_at(tasks: Expansion, index: int) -> str:
 @TASKS.rule(
     "more-faults",
     ERROR,
-    title="More tasks have the reported errors",
-    why="They are not listed, because the reported errors show the cause.",
+    title="More tasks have errors",
+    why="Only the errors of the first five tasks are listed. The others often have the same cause.",
     fix="Fix the reported errors, and run `batchspec plan` again.",
 )
 def more_faults(stage: Stage, number: int) -> Iterator[Finding]:
@@ -287,7 +287,7 @@ def more_faults(stage: Stage, number: int) -> Iterator[Finding]:
         tasks = counted(
             number, f"more task of {stage.name} has", f"more tasks of {stage.name} have"
         )
-        yield Finding(f"{tasks} such errors")
+        yield Finding(f"{tasks} other errors")
 
 
 @TASKS.rule(
