@@ -1,4 +1,4 @@
-"""Errors and warnings as data, counts and suggestions in their texts, and secrets.
+"""Errors and warnings as data, helpers for their texts, and secrets.
 
 Every error or warning for a user is a :class:`Diagnostic`. The exceptions below carry diagnostics
 and an exit code. ``render`` formats them; this module imports only the exit codes of batchspec.
@@ -203,7 +203,7 @@ class Secret:
 
 
 class MissingSecret(Secret):
-    """Stands for the value of a secret parameter that has none, in commands that do not use it."""
+    """Replaces the missing value of a secret parameter, in commands that do not use the value."""
 
     __slots__ = ()
 
@@ -212,7 +212,7 @@ class MissingSecret(Secret):
 
 
 class KeyVaultSecret(MissingSecret):
-    """A secret parameter whose value is in a key vault, and is not read yet.
+    """A secret parameter whose value is in a key vault and has not been read.
 
     ``reference`` is the URL of the secret.
     """
@@ -235,7 +235,7 @@ _SECRETS = (
     (re.compile(r"(?i)\b(AccountKey|SharedAccessSignature)\s*=\s*[^;\s\"']+"), r"\1=***"),
     (re.compile(r"(?i)\b(SharedKey(?:Lite)?\s+[^:\s]+:)[A-Za-z0-9+/=]+"), r"\1***"),
     (re.compile(r"(?i)\b(Bearer\s+)[A-Za-z0-9._~+/=-]{16,}"), r"\1***"),
-    # Webhooks of chats: who knows the URL can post to the channel.
+    # Webhooks of chats: anyone with the URL can post to the channel.
     (
         re.compile(
             r"(?i)\b(hooks\.slack\.com/(?:services|triggers|workflows)"
@@ -257,10 +257,10 @@ _CONCEALED: set[str] = set()
 
 
 def conceal(*secrets: Secret) -> None:
-    """Make :func:`redact` remove these values as well, also where a program encoded them.
+    """Make :func:`redact` remove these values, also in the encodings that programs use.
 
-    A service may quote a command line that contains a secret, and a program may print one. Each
-    line of a value is removed separately. Values of fewer than six characters are not removed.
+    A service may quote a command line that contains a secret, and a program may print a secret.
+    Each line of a value is removed separately. Values of fewer than six characters are not removed.
     """
     for secret in secrets:
         for line in (secret.reveal(), *secret.reveal().splitlines()):
@@ -276,8 +276,8 @@ def _forms(text: str) -> set[str]:
     python = (repr(text)[1:-1], repr(data)[2:-1], ascii(text)[1:-1])
     urls = (quote(data), quote(data, safe=""), quote_plus(data))
     forms = {text, *json_forms, *python, *urls, json_forms[0].replace("/", "\\/")}
-    # The value may start at any of three positions in a group of base64: those characters count
-    # that depend on it alone.
+    # The value may start at any of three positions in a group of base64. Only characters that
+    # depend on the value alone are compared.
     for before in range(3):
         whole = base64.b64encode(b"\0" * before + data).decode("ascii").rstrip("=")
         complete = (before + len(data)) * 8 // 6
@@ -293,13 +293,13 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 
 
 def abridged(texts: Sequence[str], most: int, separator: str = ", ") -> str:
-    """The first texts, and how many more there are: ``a, b, 3 more``."""
+    """The first texts, and the number of the others: ``a, b, 3 more``."""
     more = len(texts) - most
     return separator.join([*texts[:most], *([f"{more:,} more"] if more > 0 else [])])
 
 
 def nearest(given: str, known: Iterable[str]) -> str | None:
-    """The known name that was probably meant by an unknown one."""
+    """The known name that is most similar to a given name; ``None`` if none is similar."""
     from difflib import get_close_matches  # noqa: PLC0415 - only after an error
 
     names = {folded(name): name for name in known}
@@ -317,7 +317,7 @@ def nearest(given: str, known: Iterable[str]) -> str | None:
 
 
 def folded(name: str) -> str:
-    """A name without case, hyphens and underscores, to be compared."""
+    """A name in lower case, without hyphens and underscores, for comparisons."""
     return name.lower().replace("_", "").replace("-", "")
 
 
@@ -347,7 +347,7 @@ def _without_keys(text: str) -> str:
 def redact(text: str) -> str:
     """Remove SAS signatures, account keys, authorization values and concealed secrets from a text.
 
-    The final safeguard of every output (screen, log, report), which should not contain secrets.
+    The last safeguard of every output (screen, log, report), which should not contain secrets.
     """
     text = _without_keys(text)
     # The longest first, because one value can be a part of another.

@@ -1,8 +1,9 @@
 """A decorator like ``dataclass(frozen=True, slots=True)`` that takes a tenth of its time.
 
-Python compiles six methods for such a class. A command imports some 300 classes, which was a
-quarter of its start. Here only ``__init__`` is compiled, when it is first needed; classes share the
-code of other methods.
+``dataclass`` compiles six methods for such a class. A command imports some 300 classes, which took
+a quarter of its start. ``frozen`` compiles only ``__init__``, at its first use; classes share the
+code of the other methods.
+
 ``dataclasses.replace``, ``fields`` and ``asdict`` work as with any dataclass.
 """
 
@@ -20,7 +21,8 @@ _T = TypeVar("_T")
 def frozen(cls: type[_T]) -> type[_T]:
     """Make a class a frozen dataclass with slots.
 
-    Methods of the class are kept. Its base classes have no fields, or are made by ``frozen``.
+    Methods of the class are kept. Its base classes have no fields, or are decorated with
+    ``frozen``.
     """
     own = vars(cls).keys()
     made = dataclass(init=False, repr=False, eq=False, slots=True)(cls)
@@ -52,14 +54,14 @@ def _check_order(found: Sequence[Field[Any]]) -> None:
 
 
 class _Init:
-    """``__init__`` of a class, compiled when it is first read: most classes get no instances."""
+    """``__init__`` of a class, compiled at its first use: most classes have no instances."""
 
     def __init__(self, cls: type[object], found: Sequence[Field[Any]]) -> None:
         self._cls = cls
         self._found = found
 
     def __get__(self, instance: object, owner: type[object]) -> Any:
-        # Of the class that `frozen` made, also if it is read from a subclass of it.
+        # `__init__` of the class that `frozen` made, even if a subclass reads it.
         if vars(self._cls)["__init__"] is self:
             setattr(self._cls, "__init__", _init(self._cls, self._found))  # noqa: B010
         method: Any = vars(self._cls)["__init__"]
@@ -107,7 +109,7 @@ def _repr(names: Sequence[str]) -> Callable[[object], str]:
 
 
 def _comparison(found: Sequence[Field[Any]]) -> dict[str, Callable[..., object]]:
-    """``__eq__`` and ``__hash__``: of a type, and of the values of the fields that are compared."""
+    """``__eq__`` and ``__hash__``, which compare the type and the values of compared fields."""
     compared = _values([each.name for each in found if each.compare])
     hashed = _values(
         [each.name for each in found if (each.compare if each.hash is None else each.hash)]

@@ -4,8 +4,8 @@ An account consists of resources, each a Protocol named like its operation group
 reference: ``account.pools.get(pool_id)``, ``account.tasks.list(job_id)``. ``observe`` reads an
 account, ``apply`` changes it, ``cloud`` implements it, and tests have an account in memory.
 
-In and out: frozen values. :func:`read_capacity` and :func:`find_pool_user` combine what several
-resources know. Not here: requests, SDK types, and decisions.
+In and out: frozen values. :func:`read_capacity` and :func:`find_pool_user` combine facts of several
+resources. Not here: requests, SDK types, and decisions.
 """
 
 from __future__ import annotations
@@ -81,14 +81,14 @@ __all__ = [
 
 
 LONGEST = 30.0
-"""Seconds that quotas are waited for: everything works without them."""
+"""How many seconds a command waits for quotas. They are optional."""
 
 
 async def read_capacity(account: Account, *, always: bool = False) -> Capacity:
     """The quotas of the account, the VM sizes of its region, and its pools.
 
-    Nothing fails without the right to read the account: ``problem`` is why its quotas are not
-    known. Without ``always`` they are read only where a plan reads them
+    Without permission to read the account, no error is raised: ``problem`` is the reason why its
+    quotas are not known. Without ``always``, quotas are read only if a plan reads them
     (:attr:`~batchspec.account.resources.ControlPlane.in_plans`).
 
     Raises:
@@ -106,7 +106,7 @@ async def read_capacity(account: Account, *, always: bool = False) -> Capacity:
 
 
 async def find_pool_user(account: Account, pool: str, spec: str) -> JobFacts | None:
-    """An active job of another spec than this, or of none, with open tasks on a pool.
+    """An active job with open tasks on a pool that does not belong to ``spec``.
 
     Raises:
         ServiceError: the jobs or the counts of their tasks cannot be read.
@@ -128,7 +128,7 @@ _Read = tuple[AccountResource | None, Mapping[str, VmSize] | None, Diagnostic | 
 
 
 async def _read(account: Account) -> _Read:
-    """The account, the sizes of its region, and why one of them is not known."""
+    """The account, the VM sizes of its region, and the reason if one of them is not known."""
     from batchspec.plan import region_of  # noqa: PLC0415 - imports the estimate of costs
 
     plane, region = account.control_plane, region_of(account.names)
@@ -138,7 +138,7 @@ async def _read(account: Account) -> _Read:
             if not region:
                 resource = await plane.get_account()
                 return resource, await plane.list_vm_sizes(resource.region), None
-            # The host of the public cloud contains the region, so that both are read at a time.
+            # The host of the public cloud contains the region, so both are read at the same time.
             read, listed = await asyncio.gather(
                 plane.get_account(), plane.list_vm_sizes(region), return_exceptions=True
             )

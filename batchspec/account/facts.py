@@ -1,6 +1,6 @@
-"""Facts about an account that only the commands that read or change it need.
+"""Facts about an account for the commands that read or change it.
 
-Those that a plan depends on are in :mod:`batchspec.plan.observed`.
+The facts on which a plan depends are in :mod:`batchspec.plan.observed`.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class NodeFacts:
 class PreparationFacts:
     """The state of the preparation task of a job on one node.
 
-    ``directory`` is where its files are on the node, ``ended`` is when it ended.
+    ``directory`` contains its files on the node; ``ended`` is when it ended.
     """
 
     node: str
@@ -78,11 +78,12 @@ class TaskTimes:
 
 @frozen
 class TaskRecord:
-    """A task with the facts that the record of a run contains besides those of ``facts``.
+    """A task with further facts, which the record of a run contains.
 
     ``name`` is its display name without the marks: the stage and the item, such as a file.
-    ``category`` is that of its ``failureInfo``. ``started`` and ``ended`` are of its latest start,
-    ``requeued`` counts how often the service ran it again, for example after its node was lost.
+    ``category`` is the category of its ``failureInfo``. ``started`` and ``ended`` are the times of
+    its latest run. ``requeued`` is how many times the service ran it again, for example after its
+    node was lost.
     """
 
     facts: TaskFacts
@@ -97,8 +98,9 @@ class TaskRecord:
 class NodeRecord:
     """A node of a pool with the facts that the record of a run contains.
 
-    ``allocated`` is when it was added to the pool, ``booted`` when it last started. The times, exit
-    code and message are those of the latest start task; ``changed`` is when ``state`` last did.
+    ``allocated`` is when it was added to the pool, ``booted`` when it last started. The other
+    times, the exit code and the message are those of the latest start task; ``changed`` is when
+    ``state`` last changed.
     """
 
     id: str
@@ -138,7 +140,7 @@ class TaskAdded:
 class TaskWaiting:
     """A task that has not started, and what it waits for: ids, and ranges of ids, ends included.
 
-    ``slots`` is how many slots of a node it takes.
+    ``slots`` is the number of slots that it needs on a node.
     """
 
     id: str
@@ -169,7 +171,7 @@ class TaskDetails:
     """One task, with the location of its logs.
 
     ``kept`` is the container and folder to which stdout and stderr are uploaded when the task ends;
-    ``None`` if they are not.
+    ``None`` if they are not uploaded.
     """
 
     facts: TaskFacts

@@ -1,9 +1,9 @@
 """The resources of an account, each a Protocol.
 
-When a method that changes something returns, the service has done what was requested, however often
-the request was sent; otherwise the method raises ``ServiceError``. Every method can be called again
-after an interruption. ``get`` returns ``None`` if the resource does not exist. ``list`` streams.
-``sas`` is how long the SAS in a body must stay valid.
+When a method that changes a resource returns, the service has made the change once, even if the
+request was sent several times; otherwise the method raises ``ServiceError``. Every method can be
+called again after an interruption. ``get`` returns ``None`` if the resource does not exist.
+``list`` streams. ``sas`` is how long the SAS in a body must stay valid.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Nodes(Protocol):
         ...
 
     async def reboot(self, pool_id: str, node_ids: Sequence[str] | None = None) -> None:
-        """Restart every node of a pool, or these; tasks that run there run again.
+        """Restart every node of a pool, or the given nodes; their running tasks run again.
 
         Waits for nodes that are starting; ignores nodes that are lost or leave the pool.
         """
@@ -269,14 +269,14 @@ class Tasks(Protocol):
     async def create_collection(
         self, job_id: str, tasks: Sequence[Record], sas: timedelta
     ) -> Sequence[TaskAdded]:
-        """Add up to 100 tasks in one request (split where too large); one answer each, in order.
+        """Add up to 100 tasks in one request, or in several if it is too large.
 
-        A task that exists counts as added.
+        Returns a result for each task, in order. A task that exists counts as added.
         """
         ...
 
     async def terminate(self, job_id: str, task_id: str) -> None:
-        """Request the end of a task; does nothing if it is completed or does not exist."""
+        """Request the termination of a task; does nothing if it is completed or does not exist."""
         ...
 
     async def delete(self, job_id: str, task_id: str) -> None:
@@ -331,9 +331,9 @@ class Applications(Protocol):
     ) -> None:
         """Create or complete a version of an application, and make it the default version.
 
-        The archive is read back (size and MD5) before the version is activated. ``content`` is
-        stored with it. ``moved`` is called with the number of bytes just transferred; an exception
-        of it ends the upload.
+        Size and MD5 of the stored archive are compared before the version is activated. ``content``
+        is stored with it. ``moved`` is called with the number of bytes just transferred; if it
+        raises an exception, the upload ends.
         """
         ...
 
@@ -360,7 +360,10 @@ class Containers(Protocol):
     async def create(
         self, container: str, metadata: Mapping[str, str], public_access: str | None
     ) -> bool:
-        """Create a container; ``False`` if it existed. Waits while one of that name is deleted."""
+        """Create a container; ``False`` if it existed.
+
+        Waits while a container with this name is being deleted.
+        """
         ...
 
     async def get_metadata(self, container: str) -> Mapping[str, str] | None:
@@ -388,7 +391,7 @@ class Blobs(Protocol):
         ...
 
     async def put(self, container: str, blob: str, data: bytes) -> None:
-        """Write a small blob of plain text; a blob of that name is replaced."""
+        """Write a small blob of plain text; replaces a blob with this name."""
         ...
 
     async def upload(
@@ -404,8 +407,8 @@ class Blobs(Protocol):
         content are not sent again.
 
         Returns:
-            ``False`` if ``cancelled`` was true before all blocks were sent: those that were being
-            sent have arrived, and the blob is unchanged.
+            ``False`` if ``cancelled`` was true before all blocks were sent. Blocks in progress were
+            sent completely, and the blob is unchanged.
 
         Raises:
             StalePlanError: the file was deleted or changed after the plan was made.
@@ -415,7 +418,10 @@ class Blobs(Protocol):
     async def download(
         self, container: str, blob: Blob, part: Path, moved: Callable[[int], None]
     ) -> bytes:
-        """Download a blob to the file ``part`` and check length and MD5 (if stored); its MD5."""
+        """Download a blob to the file ``part``, and check its length and, if stored, its MD5.
+
+        Returns the MD5 of the file.
+        """
         ...
 
     async def delete(self, container: str, blob: str) -> None:
@@ -428,7 +434,7 @@ class ControlPlane(Protocol):
 
     @property
     def in_plans(self) -> bool:
-        """Whether a plan reads the account here; if not, its quotas are not known."""
+        """Whether a plan reads the account from Resource Manager. If not, quotas are not known."""
         ...
 
     async def get_account(self) -> AccountResource:
@@ -450,7 +456,7 @@ class Account(Protocol):
 
     @property
     def names(self) -> AccountNames:
-        """Which account this is."""
+        """The names of the accounts."""
         ...
 
     @property
@@ -463,7 +469,7 @@ class Account(Protocol):
         ...
 
     def storage_now(self) -> datetime:
-        """The time at the Storage account (UTC), by its latest answers."""
+        """The time at the Storage account (UTC), by its latest responses."""
         ...
 
     @property

@@ -5,9 +5,9 @@ Out: plans, events, reports and states as frozen values; errors as exceptions wi
 The functions of ``import batchspec`` and the commands of ``cli`` are two clients of this package.
 
 Not here: decisions (``plan``), requests (``cloud``), terminals, signals and exit of the process
-(``cli``). Nothing is printed: what is worth showing is reported to :class:`Notices`.
+(``cli``). The package prints nothing and reports its progress to :class:`Notices`.
 
-Names are imported on first use, because imports count in the start time of a command.
+Names are imported on first use, because imports lengthen the start of a command.
 """
 
 from __future__ import annotations

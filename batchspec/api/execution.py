@@ -1,4 +1,4 @@
-"""Executes a plan: its clock, its events with their numbers, and its record on this disk."""
+"""Executes a plan: provides the clock, numbers the events, and writes the record on this disk."""
 
 from __future__ import annotations
 
@@ -115,10 +115,10 @@ def _ignore(_: OSError) -> None:
 class Execution:
     """One run of a plan.
 
-    ``consumers`` receive every event after it is numbered; ``complete`` can replace one before.
-    ``unwritable`` is called if the record of the run cannot be written; the run continues.
-    ``command`` completes a command that the report names. ``notifies``: the spec's notification is
-    sent at the end.
+    ``consumers`` receive every event with its number; ``complete`` can replace an event before it
+    is numbered. ``unwritable`` is called if the record of the run cannot be written; the run
+    continues. ``command`` completes a command that the report names. ``notifies``: the run sends
+    the notification of the spec at its end.
     """
 
     plan: Plan
@@ -132,7 +132,7 @@ class Execution:
     _record: RunFolder | None = field(default=None, init=False)
     _stamp: Stamp = field(init=False)
     _tally: Tally | None = field(init=False)
-    """The report of the run so far, if it is notified."""
+    """The report of the run so far, if the run sends a notification."""
     _end: RunEnded | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -155,8 +155,9 @@ class Execution:
     ) -> Exit:
         """Carry out the plan; ``findings`` are its first events, ``RunEnded`` is the last.
 
-        After a request to cancel, the run ends when the requests in progress are completed; if the
-        asyncio task is cancelled, at once. Nothing is deleted, and the next run resumes it.
+        After a request to cancel, the run ends when the requests in progress are completed. If the
+        asyncio task is cancelled, the run ends immediately. It deletes nothing then, and the next
+        run resumes it.
         """
         target = self.plan.account.target
         spec = self.session.spec
@@ -190,14 +191,14 @@ class Execution:
         return code
 
     def _emit_but_end(self, event: Event) -> None:
-        """Emit an event; the last one comes after the notification, which can have warnings."""
+        """Emit an event. The last event waits for the notification, which may add warnings."""
         if isinstance(event, RunEnded):
             self._end = event
         else:
             self.emit(event)
 
     async def _notify(self, cancellation: Cancellation) -> None:
-        """Send the notification of the spec if it is for this end of the run."""
+        """Send the notification of the spec if it applies to this outcome."""
         notify, end, tally = self.session.spec.notify, self._end, self._tally
         if notify is None or end is None or tally is None:
             return
@@ -233,7 +234,7 @@ class Execution:
                 raise OSError(error.problems[0].summary) from error
 
     def _record_files(self) -> RecordFiles | None:
-        """Where the facts about tasks and nodes are kept."""
+        """The files for the facts about tasks and nodes; ``None`` if the run is not recorded."""
         if self._record is None:
             return None
         return RecordFiles(self._record, counted_jobs(self.session.observed.jobs))

@@ -27,7 +27,7 @@ OnLoaded: TypeAlias = Callable[[Spec], None]
 """Called with a spec as soon as it is read."""
 
 _FILE_CACHE = Path(".batchspec", "files.sqlite3")
-"""Beside a spec; for all specs of the folder."""
+"""The cache for all specs of a folder."""
 
 
 def _ignore(_: Spec) -> None:
@@ -41,11 +41,11 @@ def load_spec(
     on_loaded: OnLoaded = _ignore,
     working: Working = silent,
 ) -> Spec:
-    """The checked spec. From now on its secret parameters are redacted in every output.
+    """The checked spec. Every later output redacts its secret parameters.
 
     Secret parameters need a value only if ``needs_secrets``: the operation submits tasks or creates
-    resources. Nothing else depends on these values, neither plans nor the identity of work. Only
-    then values in key vaults are read, and only of a spec without errors.
+    resources. Plans and the identity of work do not depend on these values. With
+    ``needs_secrets``, values in key vaults are read if the spec has no errors.
 
     Raises:
         SpecError: every error of the spec.
@@ -82,7 +82,7 @@ def load_spec(
 
 
 def value_sources(options: RunOptions, fetched: Mapping[str, Secret] | None = None) -> ValueSources:
-    """Where the values of parameters come from; ``fetched`` are those read from key vaults."""
+    """The sources of parameter values; ``fetched`` are the values from key vaults."""
     return ValueSources(
         options.variables,
         options.variable_files,
@@ -134,7 +134,7 @@ def load_spec_and_files(
 def _load(
     options: RunOptions, spool: Spool, needs_secrets: bool, on_loaded: OnLoaded, working: Working
 ) -> Spec:
-    """The checked spec; its files are listed in ``spool``, also those of a spec with errors."""
+    """The checked spec; adds its files to ``spool``, even if the spec has errors."""
     problems = Diagnostics()
     try:
         spec = load_spec(options, needs_secrets=needs_secrets, on_loaded=on_loaded, working=working)
@@ -160,7 +160,7 @@ def _load(
 def check_spec(
     options: RunOptions, *, on_loaded: OnLoaded = _ignore, working: Working = silent
 ) -> tuple[Spec, tuple[Diagnostic, ...]]:
-    """A spec, and the warnings of it, its files and its tasks.
+    """A spec, and the warnings about the spec, its files and its tasks.
 
     Raises:
         SpecError: every error, and the warnings.
@@ -172,7 +172,7 @@ def check_spec(
             working("checking the tasks")
             found = (*spec.warnings, *_findings(spec, spool))
         except SpecError as error:
-            # The spec has errors only in its files and in values of its properties.
+            # A flawed spec has errors only in its files and in values of its properties.
             flawed = error.spec if isinstance(error, FlawedSpecError) else None
             more = _findings(flawed, spool, tasks=False) if flawed is not None else ()
             problems = tuple(dict.fromkeys((*error.problems, *more)))
@@ -183,7 +183,7 @@ def check_spec(
 
 
 def _findings(spec: Spec, spool: Spool, *, tasks: bool = True) -> tuple[Diagnostic, ...]:
-    """What is wrong with a spec and its ``tasks``, without an account."""
+    """The findings about a spec and its ``tasks`` that need no account."""
     from batchspec.plan import check_offline
 
     files = {key: spool.files(key) for key in spec.containers}
@@ -191,6 +191,6 @@ def _findings(spec: Spec, spool: Spool, *, tasks: bool = True) -> tuple[Diagnost
 
 
 def _position(problem: Diagnostic) -> tuple[bool, str, int, int]:
-    """What problems are sorted by: their position, and last those without one."""
+    """The sort key of a problem: its position; problems without a position are last."""
     where = problem.where
     return (True, "", 0, 0) if where is None else (False, where.file, where.line, where.column)

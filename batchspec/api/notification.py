@@ -1,6 +1,7 @@
-"""Sends the summary of a run that has ended to the command and the webhook of its spec.
+"""Sends the summary of an ended run to the command and the webhook of its spec.
 
-What fails is a warning: the run has ended as it has. Neither the URL nor a header is in a message.
+A failure is a warning and does not change the outcome of the run. No message contains the URL or a
+header.
 """
 
 from __future__ import annotations
@@ -37,24 +38,24 @@ _ENDS: Mapping[NotifyWhen, frozenset[Outcome]] = {
     NotifyWhen.ON_SUCCESS: _SUCCESS,
     NotifyWhen.ON_FAILURE: _FAILURE,
 }
-"""The ends of a run; one that is interrupted or detached continues with the next command."""
+"""The outcomes with a notification. An interrupted or detached run continues later."""
 
 _ATTEMPTS = 3
 _FIRST_PAUSE = 1.0
-"""Seconds before the first repetition, if the receiver names no time; then twice as long."""
+"""Seconds before the first repetition, without ``Retry-After``; the next pause is twice as long."""
 _BUSY = frozenset({408, 429, 500, 502, 503, 504})
 _SUMMARY, _OUTPUT = "summary.json", "output.txt"
 _LINES = 5
-"""Lines of the output of a command that failed."""
+"""How many lines of the output of a failed command are shown."""
 _TAIL = 4096
-"""Characters of them at most."""
+"""How many characters these lines have at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notifier:
-    """Sends the notifications of a spec. ``folder`` is that of the spec; ``sleep`` takes seconds.
+    """Sends the notifications of a spec in ``folder``; ``sleep`` waits for seconds.
 
-    ``environ`` are the environment variables of the command; three are added to them:
+    The command gets the environment variables ``environ`` and three more:
     ``BATCHSPEC_SUMMARY`` (the path of a file with the JSON), ``BATCHSPEC_OUTCOME`` and
     ``BATCHSPEC_TEXT`` (a line).
     """
@@ -65,13 +66,13 @@ class Notifier:
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     def wanted(self, outcome: Outcome) -> bool:
-        """Whether the end of a run is to be notified."""
+        """Whether this outcome of a run needs a notification."""
         return outcome in _ENDS[self.notify.when]
 
     async def send(self, report: Report) -> list[Diagnostic]:
-        """Send the summary to each receiver; a warning for each that does not have it.
+        """Send the summary to each receiver; returns a warning for each failure.
 
-        Takes no longer than the timeout. If it is cancelled, the command is killed.
+        This takes no longer than the timeout. Cancellation kills the command.
         """
         text, seconds = notification_text(report), self.notify.timeout.total_seconds()
         async with asyncio.TaskGroup() as group:
@@ -96,7 +97,7 @@ class Notifier:
             try:
                 process = _start(command, self.folder, environ, Path(files), text)
             except OSError as error:
-                # The file is the program, or the folder in which it was to be started.
+                # The file is the program, or the folder in which the program starts.
                 why = f"cannot be started: {error.filename}: {error.strerror}"
                 return command_not_notified(redact(why), "")
             try:
@@ -129,7 +130,7 @@ class Notifier:
             "User-Agent": f"batchspec/{__version__}",
             **{name: value.reveal() for name, value in webhook.headers.items()},
         }
-        # The proxy of the environment, but not for this machine.
+        # Use the proxy of the environment, except for this machine.
         trust_env = not is_loopback(webhook.url.reveal())
         async with aiohttp.ClientSession(trust_env=trust_env) as session:
             for attempt in range(1, _ATTEMPTS + 1):
@@ -139,7 +140,7 @@ class Notifier:
                         webhook.url.reveal(),
                         data=text.encode(),
                         headers=headers,
-                        # A receiver elsewhere would get the headers, too.
+                        # A redirect would send the headers to another receiver.
                         allow_redirects=False,
                     ) as response:
                         if 200 <= response.status < 300:
@@ -152,7 +153,7 @@ class Notifier:
                 except aiohttp.ClientConnectorCertificateError:
                     return "its certificate is not valid"
                 except (aiohttp.ClientError, ValueError) as error:
-                    # Their texts contain the URL.
+                    # The texts of these errors contain the URL.
                     why = _reason(error)
                 if attempt == _ATTEMPTS or asyncio.get_running_loop().time() + wait > deadline:
                     break
@@ -165,10 +166,11 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     """Start a command with the summary as its standard input.
 
-    Files instead of pipes: nothing has to read them, also if the command leaves a process behind.
+    Input and output are files, not pipes: if the command leaves a process running, no reader waits
+    for its end.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: the command cannot be started.
     """
     summary = files / _SUMMARY
     summary.write_text(text, encoding="utf-8")
@@ -180,13 +182,13 @@ def _start(
             stdin=given,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # Ctrl-C stops the run, which then kills the command.
+            # Ctrl-C must not reach the command: it stops the run, which kills the command.
             start_new_session=True,
         )
 
 
 def _reason(error: Exception) -> str:
-    """Why the webhook did not reply, without the URL and its host."""
+    """Why the webhook did not respond, without the URL and its host."""
     cause = getattr(error, "os_error", error)
     if isinstance(cause, socket.gaierror):
         text = "its name is not known"
@@ -200,7 +202,7 @@ def _reason(error: Exception) -> str:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a command that still runs, with the processes that it has started."""
+    """Kill a running command, with the processes that it has started."""
     if process.poll() is not None:
         return
     if os.name == "nt":
@@ -214,6 +216,6 @@ def _last_lines(output: Path) -> str:
     with output.open("rb") as file:
         file.seek(max(output.stat().st_size - 2 * _TAIL, 0))
         text = file.read(2 * _TAIL).decode("utf-8", "replace").rstrip()
-    # More is read than shown, since the part of a secret from a cut on would not be removed.
+    # More is read than shown, because `redact` does not find a secret whose start is cut off.
     dropped = max(len(text) - _TAIL, 0)
     return "\n".join(redact(text)[dropped:].splitlines()[-_LINES:])

@@ -1,4 +1,4 @@
-"""The operations on a run, up to the plan of each operation. Nothing is changed here."""
+"""Prepares the operations on a run: makes the plan of each operation, and changes nothing."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A plan, and the session that it was made in, from which its steps read while it is open.
+    """A plan with its session, which must stay open while the steps of the plan are read.
 
-    ``needed``: there is something to carry out.
+    ``needed``: the plan must be carried out.
     """
 
     plan: Plan
@@ -60,7 +60,7 @@ class Prepared:
     needed: bool = True
 
     def saved(self) -> SavedPlan:
-        """The plan as a value that can be kept, and carried out later if nothing has changed."""
+        """The plan as a value that can be stored, and carried out later if nothing has changed."""
         given = self.session.options
         return saved_plan(
             self.plan,
@@ -98,7 +98,7 @@ async def prepare_apply(
     saved_file: Path = Path("FILE"),
     detach: bool = False,
 ) -> AsyncIterator[Prepared]:
-    """The plan of ``apply``; with ``saved``, of ``saved_file``, only if it equals that plan.
+    """The plan of ``apply``. With ``saved``, it must equal the saved plan of ``saved_file``.
 
     With ``saved``, the options are those of :func:`saved_options`. With ``detach``, the plan ends
     when every task is submitted.
@@ -131,7 +131,7 @@ async def prepare_apply(
 
 
 def _is_stale(error: BatchspecError, saved: SavedPlan) -> bool:
-    """Whether the spec or a file has changed, rather than the options being wrong."""
+    """Whether the cause is a changed spec or file, and not a wrong option."""
     if isinstance(error, UsageError):
         return any(problem.code == NO_SUCH_STEP for problem in error.problems)
     unset = {f"the secret parameter `{name}` has no value" for name in saved.secrets}
@@ -144,7 +144,7 @@ def _is_stale(error: BatchspecError, saved: SavedPlan) -> bool:
 def _from_environment(spec: Spec, options: RunOptions) -> dict[str, str]:
     """The values of parameters that the environment can set, as text; without secrets.
 
-    A saved plan contains them, so that it is the same plan in another environment.
+    A saved plan contains them, so that it is the same in another environment.
     """
     return {
         name: variable_text(thaw(value, lambda text: text.shown))
@@ -159,7 +159,7 @@ def saved_options(
 ) -> RunOptions:
     """The options of a saved plan; ``given`` may add only its secrets, which are not saved.
 
-    Of the variables ``BATCHSPEC_VAR_NAME`` in the environment, only those of secrets count.
+    Environment variables ``BATCHSPEC_VAR_NAME`` are used only for secrets.
 
     Raises:
         UsageError: another option is given.
@@ -206,8 +206,8 @@ async def prepare_destroy(
 ) -> AsyncIterator[Prepared]:
     """The plan that deletes what a spec created.
 
-    ``force``: also results that have not been downloaded, and a pool that runs tasks of other
-    specs.
+    With ``force``, it also deletes results that have not been downloaded, and a pool that runs
+    tasks of other specs.
 
     Raises:
         SpecError, UsageError, ServiceError: as :func:`prepare_plan`.
@@ -238,7 +238,7 @@ async def prepare_retry(
             raise UsageError(no_run(session.spec, None))
         found: Sequence[Failure] = ()
         if START_TASK_UNFINISHED in (cause.lower() for cause in causes):
-            # Whether tasks did not run for this cause, only the nodes show.
+            # No task has this cause; only the nodes show it.
             found = await _failures(session)
             if all(failure.cause != START_TASK_UNFINISHED for failure in found):
                 raise UsageError(_no_such_failure(causes, found))
@@ -259,7 +259,7 @@ async def _failures(session: Session) -> Sequence[Failure]:
 
 
 def _no_such_failure(causes: Sequence[str], found: Sequence[Failure]) -> Diagnostic:
-    """The error: no failure has one of these causes; with the causes that exist."""
+    """The error if no failure has one of these causes; it lists the causes that exist."""
     from batchspec.render import no_such_failure
 
     return no_such_failure(causes, found, look="batchspec failures", apply="batchspec apply")
@@ -297,7 +297,7 @@ async def _selection(session: Session, causes: Sequence[str], names: Sequence[st
 async def _failed_nodes(session: Session, causes: frozenset[str] | None) -> tuple[str, ...]:
     """The nodes of the pool that cannot run tasks: their start task failed, or they are unusable.
 
-    With ``causes`` only those with one of them.
+    With ``causes``, only nodes with one of these causes.
     """
     pool, job = session.observed.pool, newest_open(session.observed)
     if session.spec.pool.kind is not PoolKind.JOB:
@@ -315,7 +315,7 @@ async def _failed_nodes(session: Session, causes: frozenset[str] | None) -> tupl
 async def _unprepared_nodes(session: Session) -> tuple[str, ...]:
     """The nodes on which the job preparation task failed while tasks of the open job wait.
 
-    The work of a job that has ended runs in a new job, which prepares its nodes again.
+    If the job has ended, its work runs in a new job, which prepares the nodes again.
     """
     job, tasks = newest_open(session.observed), session.observed.tasks
     if job is None or tasks is None or not tasks.states(job.id).get("active"):

@@ -1,6 +1,6 @@
-"""What selects a run: the spec, its parameters and the account.
+"""The options that select a run: the spec, its parameters and the account.
 
-A separate module, because ``--help`` needs it and must not import the rest.
+This is a separate module, because ``--help`` needs it and must not import the rest.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class RunOptions:
 
     ``variables`` are values of parameters as text, which is parsed by the declared type. Without a
     ``target``, the account is azure if ``environ`` names one, else local. ``max_cost``, such as
-    ``25 EUR``, replaces the bound of the spec. ``estimate``: the cost is estimated also if the spec
-    does not ask for it. ``environ`` names the account, and ``BATCHSPEC_VAR_NAME`` in it sets a
-    parameter. ``read_value`` reads what ``@FILE`` and ``-`` stand for as the value of the secret
-    that is its first argument; without it, such texts are values.
+    ``25 EUR``, replaces the limit of the spec. ``estimate``: the cost is estimated even if the spec
+    does not request an estimate. ``environ`` names the account, and ``BATCHSPEC_VAR_NAME`` in it
+    sets a parameter. ``read_value`` reads the value of a secret (its first argument) from ``@FILE``
+    or ``-``; without it, these texts are values.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""Where prices of nodes come from: the public price list, and a cache below the user's folder."""
+"""Prices of nodes from the public price list, with a cache in the cache folder of the user."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from batchspec.spec import Spec
 
 
 def price_cache() -> PriceCache:
-    """The prices that were read before."""
+    """The cache of prices."""
     return PriceCache(user_cache_path("batchspec") / "prices")
 
 
 async def with_cost(spec: Spec, observed: Observed, cloud: AccountClient) -> Observed:
-    """The observations with what an estimate needs.
+    """The observations with the facts for an estimate.
 
     Raises:
         ServiceError: a service refused a request or could not be reached.
@@ -39,7 +39,7 @@ async def with_cost(spec: Spec, observed: Observed, cloud: AccountClient) -> Obs
 
 
 async def pool_cost(pool: PoolFacts, account: AccountNames, spec: Spec) -> Price | Unknown:
-    """What the present nodes of the pool of a spec cost per hour."""
+    """The cost per hour of the present nodes of the pool of a spec."""
     cost = spec.cost
     return await cost_per_hour(
         pool,
@@ -54,15 +54,15 @@ async def pool_cost(pool: PoolFacts, account: AccountNames, spec: Spec) -> Price
 async def orphan_costs(
     account: AccountNames, found: Iterable[OwnedResource]
 ) -> Mapping[str, Price | Unknown]:
-    """What the nodes of unused pools cost per hour, by the id of the pool.
+    """The cost per hour of the nodes of unused pools, by the id of the pool.
 
-    Nodes of the embedded service cost nothing, so that no price is read.
+    Nodes of the embedded service cost nothing, so no price is read.
     """
     if account.target == "local":
         return {}
     costs: dict[str, Price | Unknown] = {}
     for owned in found:
-        # After a failure, the list is not asked again: `PriceCache.failed_recently`.
+        # After a failure, the price list is not read again: `PriceCache.failed_recently`.
         if owned.orphan and owned.pool is not None and owned.nodes:
             costs[owned.id] = await cost_per_hour(
                 owned.pool,

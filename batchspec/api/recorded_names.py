@@ -1,8 +1,8 @@
 """The names in the records of runs, ``.batchspec/NAME/runs/ID/``, for shell completion.
 
-Reads the files directly, and imports nothing of the packages that write them: a completion has half
-a second, and their import takes most of it. Lines that cannot be read are skipped, and reading ends
-with :class:`TimeLimit`.
+This module does not import the packages that write the files: a completion has half a second, and
+their import takes most of it. Unreadable lines are skipped, and :class:`TimeLimit` ends
+reading.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ EVENTS = "events.jsonl"
 """The file with the events of a run, in its folder."""
 
 _CHECKED_LINES = 200
-"""Lines between two looks at the clock: a millisecond of reading."""
+"""How many lines are read before the clock is checked again: about a millisecond."""
 _LONGEST_LINE = 256 * 1024
-"""Characters of a line that are read at once: a damaged record may have no line breaks."""
+"""How many characters of a line are read at once: a damaged record may have no line breaks."""
 _TAIL = 4096
-"""Bytes at the end of the events that contain the last one."""
+"""How many bytes from the end of the events are read for the last event."""
 _FACTS = re.compile(r"(?P<id>.+)\.\d+\.jsonl\.gz")
 
 
 @dataclass(frozen=True, slots=True)
 class TimeLimit:
-    """The end of the time for reading; ``clock`` is in seconds, such as :func:`time.monotonic`."""
+    """A limit for reading, in seconds of ``clock``, for example :func:`time.monotonic`."""
 
     clock: Callable[[], float]
     end: float
 
     @property
     def passed(self) -> bool:
-        """Whether reading must end."""
+        """Whether the limit has passed."""
         return self.clock() >= self.end
 
 
@@ -74,9 +74,9 @@ def recorded_ids(runs: Path, kind: str) -> list[str]:
 
 
 def recorded_tasks(runs: Path, limit: TimeLimit, prefix: str = "") -> Iterator[RecordedTask]:
-    """The tasks of the records. The newest state of a task is its first; others may follow.
+    """The tasks of the records. The first state of a task is the newest; others may follow.
 
-    With ``prefix``, only those whose ids begin with it: ten times as many in the same time.
+    With ``prefix``, only tasks whose ids start with it: ten times as many in the same time.
     """
     for record in reversed(recorded_runs(runs)):
         for path in _facts(runs, "tasks", record.parent.name):
@@ -85,7 +85,7 @@ def recorded_tasks(runs: Path, limit: TimeLimit, prefix: str = "") -> Iterator[R
                     yield RecordedTask(
                         task, _text(row, "state"), _text(row, "stage"), _text(row, "cause")
                     )
-        # A run that has not ended has no facts yet, only events about some of its tasks.
+        # A run that has not ended has no facts, only events about some of its tasks.
         for event in _rows(record, limit, '"task_failed"'):
             if (task := _text(event, "task")).startswith(prefix):
                 yield RecordedTask(task, "failed")
@@ -142,7 +142,7 @@ def _rows(path: Path, limit: TimeLimit, containing: str = "") -> Iterator[dict[s
         for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), ""), 1):
             if containing in line:
                 yield _row(line)
-            # After the first lines: a busy machine offers some names rather than none.
+            # Checked after the first lines, so that a busy machine still offers some names.
             if (number % _CHECKED_LINES == 0 or len(line) == _LONGEST_LINE) and limit.passed:
                 return
 

@@ -1,4 +1,4 @@
-"""The records of the runs of a spec in ``.batchspec/NAME/``: written, read, and made into a report.
+"""Writes and reads the records of the runs of a spec in ``.batchspec/NAME/``, and makes reports.
 
 ``runs/ID/`` is the folder of a run. ``applied.json`` contains the spec, its parameters and the plan
 from the start; beside it are the events of the run and the stderr of its failed tasks.
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from batchspec.render import ActualRun
 
 KEPT = 30
-"""Recorded runs of a spec; older ones are deleted when a run starts."""
+"""How many runs of a spec are kept; older ones are deleted when a run starts."""
 
 APPLIED = "applied.json"
 PAGE = "report.html"
@@ -75,19 +75,19 @@ OUTPUT = ".stderr.txt"
 
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}(:[A-Za-z0-9_-]{1,64})?")
-"""The ids of the service: 72 characters of a node, 64 of others; a colon in jobs of a schedule."""
+"""The ids of the service: up to 72 characters (nodes) or 64; a colon in jobs of a schedule."""
 
 
 class RunFolder:
     """Records every event of a run; a consumer of events.
 
-    ``runs`` is the folder of all recorded runs, ``path`` that of this run, which is created when
-    something is recorded. After an error of the disk, nothing more is recorded.
+    ``runs`` is the folder of all recorded runs. ``path`` is the folder of this run, which is
+    created with the first entry. After a disk error, nothing more is recorded.
     """
 
     def __init__(self, runs: Path, now: datetime, warn: Callable[[OSError], None]) -> None:
         self.runs = runs
-        # In microseconds: names sort by start, and two runs of one second do not share a folder.
+        # With microseconds: names sort by start, and two runs in one second have two folders.
         self.path = runs / f"{now:%Y%m%dT%H%M%S.%fZ}"
         self._warn = warn
         self._file: TextIO | None = None
@@ -134,7 +134,7 @@ class RunFolder:
             _write(self.path / "failed" / f"{file_name(task)}{OUTPUT}", stderr)
 
     def save_applied(self, text: str) -> None:
-        """Record what the run applies, before its first event."""
+        """Record the spec, parameters and plan of the run, before its first event."""
         with self.guarded():
             _create_run_folder(self.path)
             _write(self.path / APPLIED, text)
@@ -159,13 +159,13 @@ def _create_run_folder(folder: Path) -> None:
     create_state_folder(runs.parents[1])
     private_folder(runs)
     folder.mkdir(mode=0o700)
-    # The new folder has no events yet. What cannot be deleted now is deleted by a later run.
+    # The new folder has no events. A later run deletes folders that cannot be deleted now.
     for old in recorded_runs(runs)[: -(KEPT - 1)]:
         shutil.rmtree(old.parent, ignore_errors=True)
 
 
 def file_name(name: str) -> str:
-    """A file name for an id on every system; an id that is none gives a name that is not used."""
+    """A valid file name for an id on every system; for an invalid id, a name that is never used."""
     return name.replace(":", "~") if _ID.fullmatch(name) else "~"
 
 
@@ -192,7 +192,7 @@ def read_costs(spec: Spec, target: str) -> tuple[ActualRun, ...]:
 
 
 _SAMPLES = 10
-"""How many causes of failures get the output of a task."""
+"""For how many causes of failures the output of a task is recorded."""
 _LEVEL = 6
 """The level of compression: level 9 takes three times as long for 2 % less."""
 
@@ -257,7 +257,7 @@ class RecordFiles:
 
     @contextmanager
     def _lines(self, kind: str, name: str) -> Iterator[Callable[[str], object]]:
-        """A function that writes lines to a new file, which exists when all are written.
+        """A function that writes lines to a new file, which appears when all lines are written.
 
         Raises:
             OSError: the file cannot be written.
@@ -288,7 +288,7 @@ class RecordFiles:
 
 
 def applied_text(spec: Spec, plan: Plan) -> str:
-    """What a run applies, as JSON without secrets: the spec, its parameters and the plan."""
+    """The spec, its parameters and the plan of a run, as JSON without secrets."""
     parameters = {
         name: "***" if isinstance(value, Secret) else thaw(value, Text.identity)
         for name, value in spec.parameters.items()
@@ -392,7 +392,7 @@ def write_page(history: RunHistory, path: Path) -> None:
 
 
 def page_path(runs: Path, history: RunHistory) -> Path:
-    """Where the page of a run is written: in the folder of its last attempt."""
+    """The path of the page of a run: in the folder of its last attempt."""
     return runs / history.attempts[-1].id / PAGE
 
 

@@ -1,7 +1,7 @@
 """The operations of the Python interface as coroutines: prepare, get consent, execute, report.
 
-The functions that wait for them, and streams of events, run them in another thread
-(:class:`Background`), because reading files and starting a service block an event loop.
+:class:`Background` runs them in another thread, because reading files and starting a service block
+an event loop.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RunControl:
-    """How a run is controlled and watched.
+    """The callbacks and options that control a run.
 
     ``confirm`` answers its questions, ``on_event`` receives its events, ``check``: a run without
     success is an error. ``cancellation`` stops it at a safe point.
@@ -66,7 +66,7 @@ class RunControl:
 def run_control(
     confirm: Confirm, on_event: Callable[[Stamped], object] | None, check: bool
 ) -> RunControl:
-    """How a run of the functions that wait for its end is controlled."""
+    """The control of a run for a function that waits for its end."""
     return RunControl(confirm, on_event, check, Cancellation())
 
 
@@ -101,7 +101,7 @@ def plan_options(rerun: bool, replace: Iterable[str], step: str) -> PlanOptions:
     """The options of a plan from plain values.
 
     Raises:
-        ValueError: something else than ``pool`` and ``job`` is to be replaced.
+        ValueError: ``replace`` contains a value other than ``pool`` and ``job``.
     """
     return PlanOptions(rerun=rerun, replace=frozenset(map(Part, replace)), step=step)
 
@@ -168,11 +168,11 @@ async def _run(
     *,
     requested: bool = False,
 ) -> Report:
-    """Execute what is prepared. ``requested``: its deletions are what the caller asked for.
+    """Execute a prepared plan. ``requested``: the caller requested its deletions.
 
     Raises:
         ConsentError: a question was not answered with yes.
-        RunError: the run has no success, and this is to be checked.
+        RunError: the run failed, and ``control.check`` is true.
     """
     async with preparing as prepared:
         plan, session = prepared.plan, prepared.session
@@ -205,7 +205,7 @@ async def _run(
 
 
 class Background(Generic[T]):
-    """A coroutine in an event loop of another thread, from now on.
+    """Runs a coroutine in the event loop of another thread, starting immediately.
 
     ``ended`` is called in that thread when the result is known.
     """
@@ -219,7 +219,7 @@ class Background(Generic[T]):
         self._result: Future[T] = Future()
         self._loop: asyncio.AbstractEventLoop
         self._task: asyncio.Task[Any]
-        # A daemon: the end of the process does not wait for it. What it has done can be resumed.
+        # A daemon thread: the process can end without waiting. The next call resumes the run.
         threading.Thread(target=self._run, name="batchspec", daemon=True).start()
 
     def call(self, function: Callable[[], object]) -> None:
@@ -231,14 +231,14 @@ class Background(Generic[T]):
             self._loop.call_soon_threadsafe(function)
 
     def cancel(self) -> None:
-        """Cancel the coroutine; it is done when the requests in progress are cut off."""
+        """Cancel the coroutine, which interrupts the requests in progress. Does not wait."""
         self.call(self._task_cancel)
 
     def wait(self) -> T:
         """Block until the result. Ctrl-C cancels the coroutine.
 
         Raises:
-            BaseException: what the coroutine raises.
+            BaseException: the exception of the coroutine.
         """
         try:
             return self._result.result()
@@ -251,7 +251,7 @@ class Background(Generic[T]):
         """The result; a cancellation of the waiting task cancels the coroutine.
 
         Raises:
-            BaseException: what the coroutine raises.
+            BaseException: the exception of the coroutine.
         """
         future = asyncio.wrap_future(self._result)
         try:
@@ -292,7 +292,7 @@ class Background(Generic[T]):
 
 
 def wait_for(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """The result of a coroutine, also where this thread runs an event loop, as in a notebook."""
+    """The result of a coroutine, even if this thread runs an event loop, as in a notebook."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

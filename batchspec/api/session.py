@@ -1,6 +1,6 @@
-"""A spec with its open account and what was observed in it: the input of a plan.
+"""A session: a spec with its open account and the observations, which are the input of a plan.
 
-It selects the account, starts the embedded service when that is used, and opens the account.
+This module selects the account, starts the embedded service if necessary, and opens the account.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _AZURE_VARIABLES = ("AZURE_BATCH_ACCOUNT", "AZURE_BATCH_ENDPOINT")
 
 
 class Notices(Protocol):
-    """What an operation reports outside a run: what it has done so far, and what it waits for."""
+    """Receives what an operation reports outside a run: its progress and its waits."""
 
     def loaded(self, spec: Spec) -> None:
         """The spec is read, and its secrets are redacted in every output."""
@@ -64,7 +64,7 @@ class Notices(Protocol):
         ...
 
     def working(self, subject: str, detail: str = "") -> None:
-        """What the operation does now, and how far it is: ``listing blobs of input``, ``2,000``."""
+        """The present work and its progress: ``listing blobs of input``, ``2,000``."""
         ...
 
     def waiting(self, wait: Waiting) -> None:
@@ -127,7 +127,7 @@ async def open_target(
 
 
 def _never_stopped() -> Diagnostic | None:
-    """The services of Azure may be out of reach, and answer again."""
+    """Services of Azure do not stop; they may be unreachable for a time."""
     return None
 
 
@@ -198,11 +198,11 @@ def start_service(
 
 @contextmanager
 def service_errors() -> Iterator[None]:
-    """Convert the errors of the embedded service, which does not know this project's diagnostics.
+    """Convert the errors of the embedded service, which does not import ``diagnostics``.
 
     Raises:
-        UsageError: one of its settings is invalid.
-        ServiceError: every other error of it.
+        UsageError: a setting of the service is invalid.
+        ServiceError: any other error of the service.
     """
     try:
         yield
@@ -230,13 +230,13 @@ class Files(Enum):
 
     REQUIRED = auto()
     OPTIONAL = auto()
-    """They may be on another machine."""
+    """The files may be on another machine."""
     UNUSED = auto()
 
 
 @dataclass(slots=True)
 class WaitRelay:
-    """Passes all notices on; while a run is in progress, those of waits are events of it."""
+    """Forwards all notices; while a run is in progress, notices of waits are events of the run."""
 
     notices: Notices
     _emit: Emit | None = field(default=None, init=False)
@@ -258,7 +258,7 @@ class WaitRelay:
         self.notices.working(subject, detail)
 
     def waiting(self, wait: Waiting) -> None:
-        """Pass it to the run, or on."""
+        """Forward it to the run, or to the notices."""
         if self._emit is not None:
             self._emit(wait)
         else:
@@ -276,7 +276,7 @@ class WaitRelay:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A spec, the options it was loaded with, the client of its account, and observations.
+    """A spec, the options with which it was loaded, the client of its account, and observations.
 
     ``files``: the files of the spec were read. ``waits`` passes notices of waits to a run.
     """
@@ -302,11 +302,9 @@ async def open_session(
 ) -> AsyncIterator[Session]:
     """Load the spec and observe the disk and the account with its tasks.
 
-    With ``estimate`` also what the cost of a plan follows from, if the spec asks for one; with
-    ``pool_user`` also a job of another spec on the pool.
-
-    Without the files that are optional, blobs are not read either. ``needs_secrets``: see
-    :func:`~batchspec.api.loading.load_spec`.
+    With ``estimate``, also read prices, if the spec requests an estimate. With ``pool_user``, also
+    read jobs of other specs on the pool. If optional files are missing, blobs are not read either.
+    ``needs_secrets``: see :func:`~batchspec.api.loading.load_spec`.
 
     Raises:
         SpecError: the spec or one of its files is wrong.
@@ -362,7 +360,7 @@ def _opened(
 
 
 def _has_rows(spec: Spec) -> bool:
-    """Whether the files of rows exist."""
+    """Whether all files of rows exist."""
     rows = (stage.for_each for stage in spec.stages if isinstance(stage.for_each, Rows))
     return all(os.path.isfile(each.path) for each in rows)  # noqa: PTH113 - `Path.is_file` raises for long names
 
@@ -386,7 +384,7 @@ def _without_files(
 
 @contextmanager
 def first_error() -> Iterator[None]:
-    """Raise the first ``BatchspecError`` of an exception group: it cancelled the other tasks."""
+    """Raise the first ``BatchspecError`` of an exception group; it cancelled the others."""
     try:
         yield
     except BaseExceptionGroup as group:
@@ -410,8 +408,9 @@ async def no_run_of(spec: Spec, cloud: AccountClient) -> Diagnostic:
 def origin_of(spec: Path, environ: Mapping[str, str]) -> Origin:
     """The user and host of this process, and a digest of the host and the spec's absolute path.
 
-    Pools, jobs, schedules and containers record it in their metadata. ``BATCHSPEC_ORIGIN`` and the
-    name of the spec's file replace the host and the path, where these differ from run to run.
+    Pools, jobs, schedules and containers record it in their metadata. If ``BATCHSPEC_ORIGIN`` is
+    set, its value and the file name of the spec replace the host and the path, for example if these
+    differ from run to run.
     """
     host = platform.node() or "localhost"
     user = next((environ[name] for name in _USER_VARIABLES if environ.get(name)), "unknown")

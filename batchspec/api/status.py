@@ -34,7 +34,7 @@ _CREATE_AGAIN = (
     "Clean-up of the last run or another client deleted it. `batchspec apply` creates it again and "
     "runs the remaining tasks."
 )
-"""What to do about the pool of an open job that does not exist, if no failure of it is stored."""
+"""The fix for a missing pool of an open job, if no failure of the pool is stored."""
 
 
 async def read_status(options: RunOptions, notices: Notices) -> Status:
@@ -56,9 +56,9 @@ async def read_status(options: RunOptions, notices: Notices) -> Status:
 async def watch_status(
     options: RunOptions, notices: Notices, pause: Callable[[float], Awaitable[None]]
 ) -> AsyncIterator[Status]:
-    """The state of a run again and again, until its job has ended or was deleted.
+    """The state of a run, read repeatedly until its job has ended or was deleted.
 
-    ``pause`` waits; it is called with the seconds that the last state took to read.
+    ``pause`` waits between two reads; its argument is how many seconds the last read took.
 
     Raises:
         SpecError, UsageError, ServiceError: as :func:`read_status`.
@@ -82,7 +82,7 @@ async def watch_status(
 async def list_tasks(
     options: RunOptions, notices: Notices, state: TaskState
 ) -> AsyncIterator[TaskRow]:
-    """The tasks of a run in a state, the newest job first; for equal ids, the newest.
+    """The tasks of a run in a state, newest job first; the newest of tasks with equal ids.
 
     Raises:
         UsageError: the spec has no run.
@@ -95,7 +95,7 @@ async def list_tasks(
         if not jobs:
             raise UsageError(await no_run_of(spec, cloud))
         for job in reversed(jobs):
-            # A task that ran again in a later job has the state that it has there.
+            # If a task ran again in a later job, its state there counts.
             async for record in cloud.tasks.list_records(job.id):
                 row = task_row(record, job)
                 if row.id.lower() in seen:
@@ -113,9 +113,9 @@ def _has_succeeded(found: Status) -> bool:
 
 
 async def _missing_outputs(options: RunOptions, notices: Notices) -> Sequence[Diagnostic]:
-    """The outputs of the finished run that are missing; none without the files of the spec.
+    """The missing outputs of the finished run; empty without the files of the spec.
 
-    Nothing is known of the outputs if tasks have changed.
+    The result is also empty if tasks have changed.
     """
     async with open_session(options, notices, files=Files.OPTIONAL) as session:
         if not session.files or session.spec.job.schedule is not None:
@@ -186,15 +186,15 @@ async def _status(spec: Spec, cloud: AccountClient) -> Status:
 
 
 _RECENT = timedelta(minutes=1)
-"""The time over which the rate is measured."""
+"""The period over which the rate is measured."""
 _FEWEST = 5
-"""How many tasks must have ended in it; otherwise the rate is that since the job was created."""
+"""How many tasks must have ended in it. Otherwise, the rate since the job's creation is used."""
 _LONGEST = 3
 
 
 @dataclass(frozen=True, slots=True)
 class _Pace:
-    """How fast tasks of the stages end (``""``: all), the longest-running ones, and failures."""
+    """The rate at which tasks of each stage end (``""``: all), longest-running tasks, failures."""
 
     rates: Mapping[str, float] = field(default_factory=dict)
     longest: tuple[RunningTask, ...] = ()
@@ -202,7 +202,7 @@ class _Pace:
 
 
 async def _read_pace(job: JobFacts, health: Health, cloud: AccountClient) -> _Pace:
-    """Read what the lists of running, of recently ended and of failed tasks show."""
+    """Read the lists of running, of recently ended and of failed tasks."""
     now = job.ended or health.at
     causes: dict[str, FailedTasks] = {}
     if health.counts.failed:

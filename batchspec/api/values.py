@@ -203,7 +203,7 @@ class RunError(BatchspecError):
 
 
 def _problems(report: Report) -> Iterator[Diagnostic]:
-    """Why the run ended without success."""
+    """The errors of a run without success."""
     outcome = report.outcome.value.replace("_", " ") if report.outcome else "no end"
     yield Diagnostic(
         "run-failed",
@@ -225,7 +225,7 @@ def _details(report: Report) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """Answers the questions of a run; a function is called in another thread."""
+    """Answers the questions of a run. A function as ``confirm`` is called in another thread."""
 
     confirm: Confirm
     target: str
@@ -249,7 +249,7 @@ class Answers:
 
 
 def _plain(text: str) -> str:
-    """A question of the command line without its choice of letters."""
+    """A question of the command line without its choice (``[y/N]``)."""
     return _CHOICE.sub("", text)
 
 

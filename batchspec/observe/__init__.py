@@ -1,13 +1,13 @@
-"""Reads the files to upload and the state of the account; nothing is changed.
+"""Reads the files to upload and the state of the account, and changes nothing.
 
-In: a ``Spec`` and an ``Account``. Out: ``Observed``, the input of a plan; and for the commands that
-show an account: failures, the output of tasks and nodes, and an inventory. Facts of which there may
-be millions are stored in a :class:`Spool`.
+In: a ``Spec`` and an ``Account``. Out: ``Observed``, the input of a plan. For the commands that
+show an account: failures, the output of tasks and nodes, and an inventory. A :class:`Spool` stores
+files, blobs and tasks, of which there may be millions.
 
 Not here: decisions (``plan``), changes (``apply``), HTTP requests (``cloud``), and formatted output
 (``render``).
 
-Functions are imported on first use, because imports count in the start time.
+Functions are imported on first use, because imports lengthen the start.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Reads the account: what a plan depends on, users of packages, and an inventory of all specs.
+"""Reads the account: the facts of a plan, users of packages, and an inventory of all specs.
 
-The inventory lists the resources that batchspec created, recognised by the name of the spec in
-their metadata. A resource is in use while an open job or an active job schedule needs it.
+The inventory lists the resources that batchspec created; their metadata contain the name of the
+spec. A resource is in use while an open job or an active job schedule needs it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from batchspec.plan.observed import (
 from batchspec.spec import Container, Package, PoolKind, Record, Rows, Spec, Value, read_rows
 
 _REPORTED = 500
-"""The blobs or tasks after which it is reported how many there are so far."""
+"""After how many blobs or tasks their number is reported."""
 
 
 async def observe(
@@ -60,10 +60,9 @@ async def observe(
 ) -> Observed:
     """Everything that :func:`~batchspec.plan.build_plan` needs.
 
-    The files must have been put into the spool before (:func:`~batchspec.observe.disk.scan`).
-    Without ``work``, blobs and images are not read. With ``pool_user``, a job of another spec on
-    the pool is looked for. ``origin`` is the user and machine of this client. ``working`` is called
-    with what is being listed.
+    :func:`~batchspec.observe.disk.scan` must have added the files to the spool before. Without
+    ``work``, blobs and images are not read. With ``pool_user``, jobs of other specs on the pool are
+    read. ``origin`` is the user and machine of this client. ``working`` receives the progress.
 
     Raises:
         ServiceError: the account refused, or could not be reached.
@@ -95,7 +94,7 @@ async def observe(
         )
     own = {ORIGIN: origin.id if origin is not None else ""}
     for key in sorted(written):
-        # Written blobs matter only if tasks have run, of this run or of one from elsewhere.
+        # Written blobs matter only if tasks of this run, or of a run from elsewhere, have run.
         found = containers[key].result().metadata or {}
         if jobs.result() or from_elsewhere(applied_to(found, spec.name), own):
             await _blobs(spec.containers[key], account, spool, working)
@@ -125,7 +124,7 @@ async def observe(
 async def _capacity(
     spec: Spec, account: Account, pool: Awaitable[PoolFacts | None]
 ) -> Capacity | None:
-    """Quotas and VM sizes if the spec may create nodes: its pool is new, or differs in its size."""
+    """Quotas and VM sizes if the spec may create nodes: its pool is new or has another size."""
     if spec.pool.kind is PoolKind.EXISTING:
         return None
     facts = await pool
@@ -138,7 +137,7 @@ _TARGETS = ("targetDedicatedNodes", "targetLowPriorityNodes")
 
 
 def _sizes(properties: Record) -> tuple[str, ...]:
-    """What decides how many nodes of which size a pool has; sizes have no case."""
+    """The properties that determine the number and size of nodes; the case does not matter."""
     scales = properties.get("enableAutoScale") is True
     keys = ("vmSize", *(("autoScaleFormula",) if scales else _TARGETS))
     return tuple(str(properties.get(key) or "").lower() for key in keys)
@@ -154,9 +153,9 @@ def _rows(spec: Spec) -> dict[str, Stream[Record]]:
 
 
 def _written(spec: Spec) -> frozenset[str]:
-    """The containers that tasks write to, and those that results are downloaded from.
+    """The containers to which tasks write, and those from which results are downloaded.
 
-    What earlier jobs of a schedule have written does not matter to the next.
+    There are none for a schedule: outputs of earlier jobs do not matter to the next job.
     """
     if spec.job.schedule is not None:
         return frozenset()
@@ -217,7 +216,7 @@ async def _jobs(
 ) -> tuple[JobFacts, ...]:
     """The jobs of this spec, oldest first; adds the tasks that count to the spool.
 
-    Those are the tasks of the newest job that was created for a whole run, and of later jobs.
+    The tasks of the newest job that was created for a whole run count, and those of later jobs.
     """
     found = await jobs_of(spec, account)
     if spec.job.schedule is not None:
@@ -240,9 +239,9 @@ def counted_jobs(jobs: tuple[JobFacts, ...]) -> tuple[JobFacts, ...]:
 
 
 async def jobs_of(spec: Spec, account: Account) -> tuple[JobFacts, ...]:
-    """The jobs of a spec, oldest first: the one it names, and later ones created for it.
+    """The jobs of a spec, oldest first: the job that it names, and later jobs of its run.
 
-    For a schedule: its newest job (there may be thousands), and a job with the schedule's own id.
+    For a schedule: its newest job (there may be thousands), and a job with the id of the schedule.
     """
     base = job_base(spec)
     if spec.job.schedule is not None:
@@ -282,9 +281,10 @@ class Kind(StrEnum):
 class OwnedResource:
     """A resource that a spec created.
 
-    ``since`` is when it was created (a container: last changed). ``nodes`` and ``wanted`` are the
-    present and the target number of nodes of a pool, ``pool`` its facts. ``used``: an open job
-    needs it. ``orphan``: it is billed or counts against a quota, and no job can use it.
+    ``since`` is when it was created; for a container, when it was last changed. ``nodes`` and
+    ``wanted`` are the present and the target number of nodes of a pool, ``pool`` its facts.
+    ``used``: an open job needs it. ``orphan``: it is billed or counts against a quota, and no job
+    can use it.
     """
 
     kind: Kind
@@ -406,7 +406,7 @@ async def packages_of(
 
 
 def _content(package: Package, spool: Spool) -> str:
-    """A digest of the paths, contents and modes of the files; of an archive its content."""
+    """A digest of the paths, contents and modes of the files, or of the content of an archive."""
     digest = hashlib.sha256(b"archive" if package.is_archive else b"files")
     for file in spool.files(package.source.key):
         name = b"" if package.is_archive else os.fsencode(file.blob)
@@ -418,7 +418,7 @@ def _content(package: Package, spool: Spool) -> str:
 async def package_users(account: Account, name: str, version: str) -> AsyncIterator[str]:
     """The pools, open jobs and their tasks that refer to a version of an application package.
 
-    A reference without a version is one to the default version, and counts.
+    A reference without a version refers to the default version, and is included.
 
     Raises:
         ServiceError: the account refused, or could not be reached.
@@ -443,7 +443,7 @@ async def package_users(account: Account, name: str, version: str) -> AsyncItera
 
 
 def _references(body: Value) -> Iterator[Record]:
-    """Each reference to an application package in a body, also in tasks within it."""
+    """Each reference to an application package in a body, including those of its tasks."""
     if isinstance(body, Record):
         for key, value in body.items():
             if key == "applicationPackageReferences" and isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""Reads what an estimate needs: the prices of the pool's nodes, and the times of an earlier run."""
+"""Reads the facts of an estimate: prices of the pool's nodes, and times of an earlier run."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ async def cost_per_hour(
     now: datetime,
     table: PriceTable | None = None,
 ) -> Price | Unknown:
-    """What the present nodes of a pool cost per hour, all together.
+    """The cost per hour of all present nodes of a pool.
 
     ``now`` is the real time, since the embedded service may be ahead of it.
     """
@@ -111,6 +111,6 @@ async def _times(job: JobFacts, account: Account) -> EarlierRun | None:
         tasks=len(spans),
         task=lasted / len(spans),
         before=max((first - job.created).total_seconds(), 0.0),
-        # The last of some tasks says nothing about the end of all.
+        # If not all tasks were read, their last end is not the last end of all.
         after=max((job.ended - last).total_seconds(), 0.0) if whole else 0.0,
     )

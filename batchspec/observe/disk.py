@@ -1,7 +1,7 @@
-"""The files of a spec on this disk that are to be uploaded.
+"""Finds the files on this disk that a spec uploads. Sends no requests.
 
-Makes no requests. All problems of files to upload are collected: a pattern without a match, a file
-that cannot be read, two files for one blob, an invalid blob name, an archive that is damaged.
+All problems of these files are collected: a pattern without a match, an unreadable file, two files
+for one blob, an invalid blob name, a damaged archive.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from batchspec.spec import Container, Spec, UploadGlob
 
 _CHUNK = 1 << 20
 _SMALL = 64 << 10
-"""In bytes. A file up to this size is read in less time than a thread needs to take over."""
+"""In bytes. Reading a file of up to this size takes less time than starting a thread for it."""
 _HASHERS = 4
 _AHEAD = 64
 _BATCH = 1000
@@ -38,11 +38,11 @@ _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _SUSPECT = re.compile("[\x00-\x1f\x7f\\\\\ud800-\udfff]|(?:^|/)[.][.](?:/|$)")
 
 _Read: TypeAlias = tuple[FileRow, os.stat_result | None] | Diagnostic
-"""A file with its facts, if it was opened; or why it cannot be uploaded."""
+"""A file, with its facts if it was opened; or the reason why it cannot be uploaded."""
 
 
 _REPORTED = 64
-"""The files after which it is reported how many there are so far."""
+"""After how many files their number is reported."""
 
 
 def scan(
@@ -56,8 +56,8 @@ def scan(
 ) -> None:
     """Add every file to upload to these containers to the spool, and problems to ``problems``.
 
-    Files that the cache contains are not read. Without ``contents``, files are opened but not
-    hashed; that is enough to check them. ``working`` is called with how many files were read.
+    Files that the cache contains are not read. Without ``contents``, files are opened to check
+    them, but not hashed. ``working`` receives the number of files that were read.
     """
     with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash") as threads:
         reader = _Reader(threads, contents, cache, working)
@@ -155,7 +155,7 @@ class _Reader:
 def _problem(
     entry: UploadGlob, path: str, blob: str, facts: os.stat_result | OSError
 ) -> Diagnostic | None:
-    """Why a file cannot be uploaded, as far as its name and its facts show it."""
+    """Why a file cannot be uploaded, judged by its name and its facts."""
     # Nearly all names pass these tests, which take less time than the pattern.
     if len(blob) > _LONGEST_NAME or (
         not (blob.isprintable() and "\\" not in blob and ".." not in blob) and _SUSPECT.search(blob)
@@ -172,8 +172,8 @@ def _read(entry: UploadGlob, path: str, blob: str, contents: bool) -> _Read:
     try:
         descriptor = os.open(path, _READ)
         try:
-            # Facts of the open file, before it is read: if it changes meanwhile, they are of no
-            # later state, and the cache has no entry for the new one.
+            # The facts are read before the content: if the file changes meanwhile, the new facts
+            # differ, and the cache has no entry for them.
             facts = os.fstat(descriptor)
             size, md5 = _hashed(descriptor, facts.st_size) if contents else (facts.st_size, b"")
         finally:
@@ -194,12 +194,12 @@ def _hashed(descriptor: int, expected: int) -> tuple[int, bytes]:
 
 
 def _matches(entry: UploadGlob) -> Iterator[tuple[str, str, os.stat_result | OSError]]:
-    """The files of an entry, with their blob names: the tree below the fixed part is kept."""
+    """The files of an entry, with their blob names, which keep the folders below the fixed part."""
     fixed = fixed_part(entry.pattern)
-    # Texts are joined much faster than by `os.path.join` for each file.
+    # Concatenation is much faster than `os.path.join` for each file.
     above = "" if os.path.isabs(entry.pattern) else os.path.join(entry.root, "")  # noqa: PTH117, PTH118
     start = f"{fixed}/" if fixed else ""
-    # Without such parts, what follows the fixed part is the blob's name.
+    # Without such parts, the rest of the path after the fixed part is the blob's name.
     plain = os.sep == "/" and not {"", ".", ".."} & set(entry.pattern[len(start) :].split("/"))
     for match, facts in _files(entry.root, entry.pattern, above):
         exact = plain and match.startswith(start)
@@ -212,7 +212,7 @@ def _matches(entry: UploadGlob) -> Iterator[tuple[str, str, os.stat_result | OSE
 
 
 def _files(root: Path, pattern: str, above: str) -> Iterator[tuple[str, os.stat_result | OSError]]:
-    """The matches of a pattern that are no folders, with their facts; ``above`` is before them."""
+    """The matches of a pattern, except folders, with their facts; ``above`` begins their paths."""
     head, recursive, tail = pattern.partition("**")
     if recursive and tail in {"", "/*"} and (not head or head.endswith("/")):
         for folder in _starts(root, head):
@@ -233,7 +233,7 @@ def _files(root: Path, pattern: str, above: str) -> Iterator[tuple[str, os.stat_
 def _tree(
     root: Path, folder: str, above: frozenset[tuple[int, int]]
 ) -> Iterator[tuple[str, os.stat_result | OSError]]:
-    """The files in a folder and in all folders in it, as :func:`glob_matches` finds them.
+    """The files in a folder and its subfolders, as :func:`glob_matches` finds them.
 
     Each folder is read once, and no name is compared with a pattern.
     """
@@ -273,7 +273,7 @@ def _relative(match: str, fixed: str) -> str:
 
 
 def fixed_part(pattern: str) -> str:
-    """The folders of a pattern before its first wildcard; of a plain path, its folder."""
+    """The folders of a pattern before its first wildcard; for a plain path, its folder."""
     parts = pattern.split("/")
     fixed = []
     for part in parts[:-1]:
@@ -396,7 +396,7 @@ def glob_matches(root: Path, pattern: str) -> Iterator[str]:
     """The paths below a folder that match a pattern, relative to it; hidden files must be named.
 
     Like :func:`glob.iglob`, except that ``**`` does not follow a link to a folder that contains
-    the link, which would repeat its contents without end.
+    the link: the matches would never end.
     """
     while "/**/**/" in f"/{pattern}/":
         pattern = pattern.replace("**/**", "**", 1)  # the same as one
@@ -422,12 +422,12 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError:
-        # A link that leads to itself; one that leads nowhere is no error here.
+        # A link to itself. A link to a missing file raises no error here.
         return False
 
 
 def _folders(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
-    """A folder and all folders in it; ``above`` are the folders that contain it."""
+    """A folder and its subfolders; ``above`` are the folders that contain it."""
     path = root / folder
     try:
         facts = path.stat()
@@ -449,7 +449,7 @@ def _folders(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iter
 
 
 def bad_archives(spec: Spec, spool: Spool) -> Iterator[Diagnostic]:
-    """Archives that nodes could not unpack; the service accepts them. Reads only their end."""
+    """Archives that nodes cannot unpack, though the service accepts them. Reads only their end."""
     import zipfile  # noqa: PLC0415 - few specs have archives
 
     for package in spec.packages.values():

@@ -1,7 +1,7 @@
 """Groups the failed tasks of a run by cause and last line of output, each with one sample.
 
-Tasks are counted during the listing; for each cause, only the first tasks are kept, and the ends of
-their stderr are read with bounded concurrency. The others are counted under their cause.
+Tasks are counted while they are listed. For each cause, only the first tasks are kept, and the ends
+of their stderr are read with bounded concurrency. The others count for their cause only.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from batchspec.plan.observed import (
 from batchspec.spec import Spec
 
 _TAIL = 2048
-"""Bytes that are read of the end of a file, and shown of a sample."""
+"""How many bytes from the end of a file are read and shown."""
 _READ = 500
 """For how many failed tasks, of all causes together, stderr is read."""
 _NODES_READ = 20
@@ -56,7 +56,7 @@ _NODES_READ = 20
 _AT_ONCE = 16
 """How many files are read at the same time."""
 _GROUPS = 10
-"""How many groups a cause has at most; the rest is one more."""
+"""How many groups a cause has at most; the other tasks are one more group."""
 _NAMED = 10
 _CAUSE_OF_STATE = {
     START_TASK_FAILED: START_TASK,
@@ -76,8 +76,8 @@ class Failure:
     ``line`` is the last line that all of them wrote, without the parts that vary; empty if it is
     not known. ``group`` identifies a group of a cause; empty if there is only one. ``message`` is
     the service's message about the sample, ``text`` the last lines of its ``file`` (empty if it
-    cannot be read). ``earlier`` is how many are in jobs before the newest: the spec may have
-    changed since and may no longer contain them.
+    cannot be read). ``earlier`` is how many are in jobs before the newest: the spec may no longer
+    contain them.
     """
 
     cause: str
@@ -92,7 +92,7 @@ class Failure:
 
     @property
     def key(self) -> str:
-        """What ``retry --cause`` takes: ``exit-1``, or ``exit-1:3f2a9c`` for a group of it."""
+        """The value for ``retry --cause``: ``exit-1``, or ``exit-1:3f2a9c`` for a group of it."""
         return f"{self.cause}:{self.group}" if self.group else self.cause
 
     @property
@@ -147,9 +147,9 @@ async def failures_of(
 async def tasks_alike(
     spec: Spec, jobs: Sequence[JobFacts], account: Account, keys: Iterable[str]
 ) -> frozenset[str]:
-    """The ids (lower case) of the failed tasks of these groups, as :attr:`Failure.key` names them.
+    """The ids (lower case) of the failed tasks of these groups, given by :attr:`Failure.key`.
 
-    A cause without a group is not looked up.
+    Causes without a group are ignored.
     """
     wanted = {key.lower() for key in keys if ":" in key}
     if not wanted:
@@ -176,8 +176,8 @@ async def tasks_alike(
 async def _failed(jobs: Sequence[JobFacts], account: Account) -> AsyncIterator[_Failed]:
     """The failed tasks of a run, newest job first, without those that a later job runs again.
 
-    A task in a later job is a retry if it has the same id, or was created for the same item: a
-    generated id changes with the program, the key of the item does not.
+    A task in a later job is a retry if it has the same id, or was created for the same item:
+    generated ids change with the program, and keys of items do not.
     """
     ids, items = set[str](), set[str]()
     for number, job in enumerate(reversed(jobs), start=1):
@@ -192,7 +192,7 @@ async def _failed(jobs: Sequence[JobFacts], account: Account) -> AsyncIterator[_
 
 
 async def _causes(spec: Spec, jobs: Sequence[JobFacts], account: Account) -> dict[str, _Cause]:
-    """The failed tasks by cause, of each the first with the last line that they wrote."""
+    """The failed tasks by cause; the first of each cause, with the last line that they wrote."""
     causes: dict[str, _Cause] = {}
     async for failed in _failed(jobs, account):
         found = causes.setdefault(cause_of(failed.task, failed.job), _Cause())
@@ -264,12 +264,12 @@ def _message(failed: _Failed) -> str:
 
 
 def _named_groups(found: _Cause) -> list[tuple[str, list[_Failed]]]:
-    """The groups of a cause that are shown, largest first: line and tasks."""
+    """The groups of a cause to show, the largest first: line and tasks."""
     lines: dict[str, list[_Failed]] = {}
     for failed in found.first:
         lines.setdefault(failed.line, []).append(failed)
     ordered = sorted(lines.items(), key=lambda item: (-len(item[1]), item[0]))
-    # The eleventh group would otherwise be the only one in the rest.
+    # An eleventh group is shown if it would otherwise be the only one of the other tasks.
     whole = len(found.first) == found.count and len(ordered) == _GROUPS + 1
     return ordered if whole else ordered[:_GROUPS]
 
@@ -303,7 +303,7 @@ def _digest(line: str) -> str:
 
 
 async def _failure(spec: Spec, cause: str, members: Sequence[_Failed], account: Account) -> Failure:
-    """A group with a sample: its first task and the output of it."""
+    """A group with a sample: its first task and the output of this task."""
     first = members[0]
     file, text = "stderr.txt", first.text
     seen = await account.tasks.get(first.job.id, first.task.id) if not text.strip() else None
@@ -365,7 +365,7 @@ async def _nodes(
 def _unhealthy(nodes: Sequence[NodeFacts], job: JobFacts | None) -> list[NodeFacts]:
     """The nodes that accept no tasks.
 
-    A start task that runs is only a failure if its job has reached its limit and no node is usable.
+    A running start task counts only if the job has reached its limit and no node is usable.
     """
     states = {START_TASK_FAILED, NODE_UNUSABLE}
     usable = any(node.state.lower() in _USABLE for node in nodes)
@@ -394,9 +394,9 @@ def _join(groups: dict[tuple[str, str], Failure], found: Failure) -> None:
 
 
 async def _first_output(files: Iterable[OutputFile]) -> tuple[str, str]:
-    """The name and the end of the first file that has one; without any, of stderr.
+    """The name and the end of the first file that is not empty; if all are empty, of stderr.
 
-    A start task that does not end has often written to standard output only.
+    A start task that does not end has often written only to standard output.
     """
     for name, file in zip(OUTPUT_FILES, files, strict=True):
         text = await file.tail(_TAIL)

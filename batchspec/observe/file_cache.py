@@ -1,14 +1,15 @@
 """A cache of the MD5 of local files, so that an unchanged file is not read again.
 
-An entry counts while the file has the same device, inode, size, modification time and change time.
-No program can set the change time of a file, so that no entry survives a change. A file that has
-just changed when it is read has no entry, because its next change could have the same times.
-Windows records no change time; there, no cache is used. A file system without a change time of its
-own (FAT, sshfs) hides a change that keeps the size and the modification time.
+An entry is valid while the file has the same device, inode, size, modification time and change
+time. No program can set the change time of a file, so every change invalidates the entry. A file
+that changed just before it is read has no entry, because its next change could have the same times.
 
-The cache is one SQLite file, readable by its owner only. A row has the files of a block of inodes:
-those of a folder often follow one another, and are read and written together. Without the cache,
-files are read again: after any error of the disk or of SQLite, it is not used.
+Windows records no change time, so batchspec uses no cache there. A file system that stores no
+change time (FAT, sshfs) hides a change that keeps the size and the modification time.
+
+The cache is one SQLite file, which only its owner can read. A row contains the files of a block of
+inodes: inodes of a folder are often consecutive, and are read and written together. After an error
+of the disk or of SQLite, the cache is not used, and files are read again.
 """
 
 from __future__ import annotations
@@ -35,20 +36,21 @@ _RECORD = struct.Struct("<q32s16s")
 _BLOCK_BITS = 6
 """A block has 64 inodes. To read one takes about as long as two lookups of single files."""
 _BLOCKS = 512
-"""The blocks that are kept in memory, with up to 32,768 files: 8 MB."""
+"""How many blocks are in memory at most, with up to 32,768 files: 8 MB."""
 _YOUNG = 60_000_000_000
-"""In nanoseconds: a file that has changed since has no entry.
+"""In nanoseconds. A file that changed less than this before the start has no entry.
 
 Two changes within one tick of the file system's clock have the same times; the longest tick is 2 s
-(FAT). Of writes through a memory map, only the first to a page sets the times, until the system
-writes the page to the disk: on Linux after 30 s, checked every 5 s (``dirty_expire_centisecs``).
+(FAT). When a program writes through a memory map, only the first write to a page sets the times,
+until the system writes the page to the disk: on Linux after 30 s, checked every 5 s
+(``dirty_expire_centisecs``).
 """
 _BATCH = 1000
-"""Files that are written together. Fewer do not create a cache: they are read as fast."""
+"""How many files are written together. Fewer files create no cache: reading is as fast."""
 _LARGE = 64 << 20
-"""In bytes: after so much has been read, a cache is created also for fewer files."""
+"""In bytes. After this amount has been read, a cache is created also for fewer files."""
 _MOST = 128 << 20
-"""The size of the cache in bytes, for about two million files; a larger one starts again."""
+"""The maximum size in bytes, for about two million files; a larger cache is created again."""
 _INODE = (1 << 63) - 1
 _INODE_SIZE, _MD5 = 8, 16
 _GITIGNORE = "# Written by batchspec; do not commit.\n*\n"
@@ -58,7 +60,7 @@ def create_state_folder(folder: Path) -> None:
     """Create the folder ``.batchspec`` next to a spec, which version control ignores.
 
     Raises:
-        OSError: it cannot be created.
+        OSError: the folder cannot be created.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     ignore = folder / ".gitignore"
@@ -67,7 +69,7 @@ def create_state_folder(folder: Path) -> None:
 
 
 class FileCache:
-    """The MD5s of files that were read before; a context manager. Raises no errors."""
+    """The MD5s of files that were read before; a context manager. It raises no errors."""
 
     def __init__(
         self,
@@ -83,11 +85,11 @@ class FileCache:
         self._new: list[tuple[os.stat_result, bytes]] = []
         self._blocks: dict[int, dict[int, bytes]] = {}
         self._disks: set[int] = set()
-        """The devices that are not network file systems, whose files need not be opened.
+        """The devices that are not network file systems; their files need not be opened.
 
         A client of a network file system may return facts that are up to a minute old, until it
-        opens the file (close-to-open consistency, ``nfs(5)``). Linux gives such a file system an
-        unnamed device, as it does to some local ones.
+        opens the file (close-to-open consistency, ``nfs(5)``). Linux gives such a file system, and
+        some local ones, an unnamed device.
         """
         self._bytes = 0
 
@@ -130,10 +132,10 @@ class FileCache:
         return found[-_MD5:]
 
     def _read(self, number: int) -> dict[int, bytes]:
-        """The files of a block, by inode; the blocks that were read first are forgotten.
+        """The files of a block, by inode. If the memory is full, the oldest block leaves it.
 
         Raises:
-            struct.error: it has another form.
+            struct.error: the block has another form.
         """
         assert self._db is not None
         row = self._db.execute(_GET, (number,)).fetchone()
@@ -145,7 +147,7 @@ class FileCache:
         return block
 
     def add(self, facts: os.stat_result, md5: bytes) -> None:
-        """Add a file that was read after these facts were taken from it."""
+        """Add a file; ``facts`` were read before its content."""
         if self._usable:
             self._new.append((facts, md5))
             self._bytes += facts.st_size
@@ -194,7 +196,7 @@ class FileCache:
     def _file_system_start(self) -> int:
         """When this object was opened, in nanoseconds on the clock of the file system.
 
-        The clock of a file server may be slow, so that a file that was just changed looks old.
+        The clock of a file server may be slow: then a file that has just changed looks old.
         """
         os.utime(self._path)
         return self._path.stat().st_mtime_ns - (self._monotonic() - self._started_at)
@@ -210,7 +212,7 @@ class FileCache:
             finally:
                 os.close(descriptor)
             if facts.st_uid != os.getuid() or facts.st_mode & 0o077:
-                # Another user could have written it.
+                # Another user could have written the file.
                 self._usable = False
                 return
             self._db = sqlite3.connect(self._path, timeout=0.2, isolation_level=None)
@@ -226,7 +228,7 @@ class FileCache:
         assert self._db is not None
         self._db.execute("COMMIT")
         self._db.execute("BEGIN IMMEDIATE")
-        # Another process may have created it since.
+        # Another process may have created the table since.
         if not self._is_valid():
             for table in ("file", "block"):  # of the first version, and of this one
                 self._db.execute(f"DROP TABLE IF EXISTS {table}")
@@ -245,14 +247,15 @@ class FileCache:
         return version == _VERSION and (pages - free) * size <= _MOST
 
     def _give_up(self, error: Exception) -> None:
-        """Use the cache no more; delete it if it is damaged."""
+        """Stop using the cache; delete it if it is damaged."""
         self._usable = False
         self._new.clear()
         self._close()
         locked = isinstance(error, sqlite3.OperationalError)
         if isinstance(error, (sqlite3.DatabaseError, struct.error)) and not locked:
             for suffix in ("", "-wal", "-shm"):
-                # What cannot be deleted is found damaged again, and costs no more than time.
+                # The next start finds a file that cannot be deleted damaged again, which only takes
+                # time.
                 with contextlib.suppress(OSError):
                     os.unlink(f"{self._path}{suffix}")  # noqa: PTH108
 

@@ -26,7 +26,7 @@ _CHUNK = 1 << 20
 
 
 def occupied(spec: Spec) -> frozenset[Path]:
-    """The result folders that contain files although this spec has not downloaded any to them.
+    """The result folders that contain files, but none that this spec has downloaded.
 
     Only files directly in the folder count, except hidden ones: files in its subfolders are
     usually results of another spec. If the receipt lists a file in the folder, the files are
@@ -64,7 +64,7 @@ def unwritable(spec: Spec) -> Mapping[Path, str]:
 
 
 def _why_unwritable(folder: Path) -> str:
-    """Why no file can be created in a folder, which may not exist yet; empty if one can."""
+    """Why no file can be created in a folder, which may not exist; empty if there is no reason."""
     existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
     if not os.path.isdir(existing):  # noqa: PTH112
         return f"{existing} is not a folder"
@@ -73,7 +73,7 @@ def _why_unwritable(folder: Path) -> str:
 
 
 _EDITED_SHOWN = 3
-"""How many names of results that were edited are collected."""
+"""How many names of edited results are collected."""
 
 
 def read_receipt(spec: Spec, spool: Spool) -> Receipt | None:
@@ -131,7 +131,7 @@ def read_receipt(spec: Spec, spool: Spool) -> Receipt | None:
 class DownloadedPaths:
     """The files on the disk that a receipt lists, each with the work that wrote it: a stream.
 
-    Files of another size than they were downloaded with are left out.
+    Files whose size has changed since the download are left out.
     """
 
     receipt: Path
@@ -145,7 +145,7 @@ class DownloadedPaths:
 
 
 def _is_unchanged(entry: DownloadedFile) -> bool:
-    """Whether the file has the size and MD5 that it was downloaded with."""
+    """Whether the file still has the size and MD5 of the downloaded blob."""
     try:
         return _has_size(entry) and _md5(entry.path) == entry.md5
     except OSError:

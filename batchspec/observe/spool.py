@@ -1,7 +1,7 @@
-"""Temporary storage for files, blobs and tasks, of which there may be millions: an SQLite file.
+"""Temporary storage for millions of files, blobs and tasks: an SQLite file.
 
-Rows are written one at a time and can be read in order any number of times, so that a plan
-keeps only the current row in memory. The file has no name and is removed when the process ends.
+Rows can be read in order any number of times, so that a plan has only the current row in memory.
+The file has no name, and is removed when the process ends.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ FileRow: TypeAlias = tuple[str, str, int, bytes, str | None]
 
 
 class Working(Protocol):
-    """Called with what is being read, and how much of it so far."""
+    """Receives the progress of reading: the subject, and how much has been read."""
 
     def __call__(self, subject: str, detail: str = "") -> None: ...
 
@@ -52,7 +52,7 @@ class Spool:
         # SQLite's own temporary file (https://sqlite.org/inmemorydb.html, "temporary databases"):
         # deleted while it is open, so that a process that is killed leaves nothing behind.
         self._db = sqlite3.connect("")
-        # Nothing here outlives the process, so durability would only cost time.
+        # The file does not outlive the process, so durability would only cost time.
         self._db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _TABLES)
 
     def __enter__(self) -> Self:
@@ -69,7 +69,7 @@ class Spool:
     def add_files(
         self, container: str, files: Sequence[FileRow]
     ) -> Sequence[tuple[FileRow, LocalFile]]:
-        """Add files; those whose blob name another file has, each with that file."""
+        """Add files; returns those whose blob name another file has, each with this other file."""
         before = self._db.total_changes
         rows = ((container, *file) for file in files)
         self._db.executemany("INSERT OR IGNORE INTO file VALUES (?,?,?,?,?,?)", rows)
@@ -83,7 +83,7 @@ class Spool:
         ]
 
     def file(self, container: str, blob: str) -> LocalFile | None:
-        """The file that is to become this blob, or ``None``."""
+        """The file to upload as this blob, or ``None``."""
         row = self._db.execute(
             "SELECT blob, path, size, md5, type FROM file WHERE container=? AND blob=?",
             (container, blob),
@@ -111,7 +111,7 @@ class Spool:
         return self._db.execute(query, (container, name)).fetchone() is not None
 
     def add_task(self, job: str, age: int, task: TaskFacts) -> None:
-        """Add a task; ``age`` orders the jobs, the newest job has the greatest."""
+        """Add a task; ``age`` orders the jobs, and the newest job has the highest."""
         self._db.execute(
             "INSERT OR REPLACE INTO task VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
@@ -147,9 +147,9 @@ class Spool:
         return Tasks(self)
 
     def rows(self, query: str, values: tuple[object, ...]) -> Iterator[tuple[object, ...]]:
-        """The rows of a query, a thousand at a time, each batch complete before it is handed on.
+        """The rows of a query, read a thousand at a time.
 
-        Each call has its own cursor, so that several streams can be read at the same time.
+        Each call has a separate cursor, so that several streams can be read at the same time.
         """
         cursor = self._db.cursor()
         cursor.execute(query, values)
@@ -174,7 +174,7 @@ class Files:
 
     def __iter__(self) -> Iterator[LocalFile]:
         query = "SELECT blob, path, size, md5, type FROM file WHERE container=? ORDER BY blob"
-        # `LocalFile._make` is a function in Python, which a million files would call.
+        # `LocalFile._make` is written in Python, and would be called for each of a million files.
         make: Callable[[tuple[object, ...]], LocalFile] = partial(tuple.__new__, LocalFile)
         return map(make, self.spool.rows(query, (self.container,)))
 
@@ -211,7 +211,7 @@ class Tasks:
         return self.spool.task_count()
 
     def versions(self, task_id: str, item: str = "") -> Sequence[tuple[str, TaskFacts]]:
-        """The tasks of that id or of that item, each with its job; the newest come first."""
+        """The tasks with this id or item, each with its job, the newest first."""
         found = (
             self.spool.rows(_VERSIONS, (task_id, item))
             if item
@@ -228,7 +228,7 @@ class Tasks:
 
     def ends(self) -> Iterator[tuple[str, str, bool | None]]:
         """Each task in order of the ids: its id, its job, and whether it succeeded."""
-        # With max() the other columns are of the same row, as SQLite documents.
+        # With max(), the other columns are those of the same row, as SQLite documents.
         query = "SELECT id, job, succeeded, max(age) FROM task GROUP BY id ORDER BY id"
         for name, job, succeeded, _ in self.spool.rows(query, ()):
             yield str(name), str(job), None if succeeded is None else bool(succeeded)
@@ -240,7 +240,7 @@ class Tasks:
 
 @frozen
 class Works:
-    """The works of the newest task of each item: a stream."""
+    """The digests of the work of the newest task of each item: a stream."""
 
     spool: Spool
 

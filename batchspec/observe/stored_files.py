@@ -1,7 +1,7 @@
 """The files of a run: blobs of the containers of a spec, files of tasks and files of nodes.
 
-A path is ``SOURCE[/NAME]``. The source is a container (its name in the spec, or its id), else a
-task or a node, each by its id or a unique part of it.
+A path is ``SOURCE[/NAME]``. The source is a container (its name in the spec, or its id), or a task
+or node (its id, or a unique part of it).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SHOWN = 5
 
 
 class SourceKind(StrEnum):
-    """What files belong to."""
+    """The kind of object to which files belong."""
 
     CONTAINER = "container"
     TASK = "task"
@@ -64,7 +64,7 @@ class FileSource:
                 yield StoredFile(file.name, file.size, file.modified)
 
     async def read(self, account: Account, name: str) -> AsyncIterator[bytes]:
-        """The content of a file, to its length when it is read first.
+        """The content of a file, up to its length at the first read.
 
         Raises:
             UsageError: there is no such file.
@@ -88,7 +88,7 @@ class FileSource:
                 return await account.nodes.get_file(self.parent, self.id, name, start, _PART)
 
     async def _no_file(self, account: Account, name: str) -> Diagnostic:
-        """The error, with files that exist below the name."""
+        """The error, with files whose paths start with the name."""
         below: list[str] = []
         async for file in self.list(account, f"{name}/" if name else ""):
             below.append(f"{self.id}/{file.name}")
@@ -111,7 +111,7 @@ def containers_of(spec: Spec) -> Sequence[tuple[str, str]]:
 
 
 async def _task(jobs: tuple[JobFacts, ...], account: Account, name: str) -> TaskInJob | None:
-    """The task of that name; ``None`` if there is none.
+    """The task with this id or part of an id; ``None`` if there is none.
 
     Raises:
         UsageError: there are several.
@@ -129,7 +129,7 @@ def _of_task(task: TaskInJob) -> FileSource:
 
 
 async def find_source(spec: Spec, account: Account, name: str) -> FileSource:
-    """The container, task or node of that name.
+    """The container, task or node with this name.
 
     Raises:
         UsageError: there is none, or there are several.
@@ -138,7 +138,7 @@ async def find_source(spec: Spec, account: Account, name: str) -> FileSource:
         if name in {key, container_id}:
             return FileSource(SourceKind.CONTAINER, container_id)
     jobs = await jobs_of(spec, account)
-    # Any short id may be a part of the id of a node, which is hexadecimal.
+    # Any short task id may be a part of a node id, which is hexadecimal.
     for searched in (counted_jobs(jobs), jobs):
         if (task := await get_task(searched, account, name)) is not None:
             return _of_task(task)

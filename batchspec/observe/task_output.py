@@ -1,7 +1,7 @@
 """Reads the output of tasks and start tasks, to its present end or as it grows.
 
-The source is the node while it exists, else the container for logs, or what ``apply.node_logs``
-stored before the node was deleted.
+The source is the node while it exists, then the container for logs, which also contains the output
+that ``apply.record`` stored before a node was deleted.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class TaskInJob:
 class Unstartable:
     """Why a waiting task can no longer start.
 
-    Its ``job`` has ended; or the task ``failed`` (an id), which it depends on directly or not.
+    Its ``job`` has ended; or ``failed`` is the id of a failed task on which it depends directly or
+    indirectly.
     """
 
     job: str
@@ -63,10 +64,10 @@ class Unstartable:
 
 @dataclass(slots=True)
 class OutputFile:
-    """A file that may grow, read forward.
+    """A file that may grow, read from its start.
 
     ``fetch`` reads from the node and ``kept`` from storage, each from an offset; ``ended`` returns
-    whether the file is complete. ``found``: after reading, whether the file exists.
+    whether the file is complete. ``found`` is true when a part of the file has been read.
     """
 
     fetch: Callable[[int, int], Awaitable[FilePart | None]]
@@ -105,13 +106,13 @@ class OutputFile:
     async def _next(self, *, over: bool) -> bytes:
         part = await self.fetch(self.offset, _MOST)
         if part is None and over:
-            # While the task runs, a stored file is of an earlier attempt.
+            # While the task runs, a stored file is from an earlier attempt.
             part = await self.kept(self.offset, _MOST)
         if part is None:
             return b""
         self.found = True
         if part.length < self.offset:
-            # A shorter file: the task runs again.
+            # The file is shorter: the task runs again.
             self.offset = 0
             return await self._next(over=over)
         self.offset += len(part.data)
@@ -127,7 +128,7 @@ def output_of_task(account: Account, spec: Spec, where: TaskInJob, name: str) ->
         seen = await account.tasks.get(job, task)
         if seen is None or seen.facts.state == "completed":
             return True
-        # A task that was requeued waits for ever if its job ends.
+        # A requeued task waits forever if its job ends.
         return seen.facts.state in _UNSTARTED and not await _is_open(account, job)
 
     return OutputFile(
@@ -197,7 +198,7 @@ async def _kept(
 
 
 async def get_task(jobs: Sequence[JobFacts], account: Account, task_id: str) -> TaskInJob | None:
-    """The task of that id in the newest job that has it; ``None`` if none has."""
+    """The task with this id in the newest job that contains it; ``None`` if there is none."""
     if _ID.fullmatch(task_id):
         for job in reversed(jobs):
             if (seen := await account.tasks.get(job.id, task_id)) is not None:
@@ -206,7 +207,7 @@ async def get_task(jobs: Sequence[JobFacts], account: Account, task_id: str) -> 
 
 
 async def find_task(jobs: Sequence[JobFacts], account: Account, wanted: str) -> TaskInJob | None:
-    """The task of that id, or the only one whose id contains ``wanted``, newest job first.
+    """The task with this id, or the only task whose id contains ``wanted``, newest job first.
 
     ``None`` if there is no job.
 
@@ -270,7 +271,7 @@ async def _is_open(account: Account, job: str) -> bool:
 
 
 async def _failed_dependency(account: Account, job: str, task: str) -> str:
-    """The failed task that a waiting task depends on, maybe by other waiting tasks; or empty."""
+    """A failed task on which a waiting task depends, directly or indirectly; empty if none."""
     failed = {name.lower(): name async for name in account.tasks.list_blocking(job)}
     if not failed:
         return ""
@@ -294,7 +295,7 @@ async def _failed_dependency(account: Account, job: str, task: str) -> str:
 async def started_tasks(
     jobs: Sequence[JobFacts], account: Account
 ) -> AsyncIterator[tuple[str, TaskFacts]]:
-    """The tasks that have started, each with its job; for equal ids, the newest."""
+    """The tasks that have started, each with its job; the newest of tasks with equal ids."""
     async for job_id, task in _newest(jobs, account):
         if task.state not in _UNSTARTED:
             yield job_id, task
@@ -303,7 +304,7 @@ async def started_tasks(
 async def _newest(
     jobs: Sequence[JobFacts], account: Account
 ) -> AsyncIterator[tuple[str, TaskFacts]]:
-    """Every task of the jobs, newest job first; for equal ids, the newest.
+    """Every task of the jobs, newest job first; the newest of tasks with equal ids.
 
     The ids of the oldest job, which is the largest, are not kept in memory.
     """
@@ -317,7 +318,7 @@ async def _newest(
 
 
 def pool_of(spec: Spec, jobs: Sequence[JobFacts]) -> str | None:
-    """The pool of a run: the one in the spec, or the auto pool of a job."""
+    """The pool of a run: the pool of the spec, or the auto pool of a job."""
     if spec.pool.kind is not PoolKind.JOB:
         return spec.pool.id
     for job in reversed(jobs):
@@ -343,8 +344,9 @@ class NodeOutput:
 async def find_node_output(
     spec: Spec, jobs: Sequence[JobFacts], account: Account, wanted: str, name: str
 ) -> NodeOutput:
-    """``name`` of the start task of the node of that id, or the only one that contains
-    ``wanted``. For a deleted node it is the stored output.
+    """The file ``name`` of the start task of the only node whose id is or contains ``wanted``.
+
+    For a deleted node, it is the stored output.
 
     Raises:
         UsageError: there is no such node, or there are several.
@@ -397,7 +399,7 @@ def _one_node(states: Mapping[str, str], pool: str | None, wanted: str) -> str:
             summary,
             detail=listed
             or "The pool has no nodes, and no output of failed start tasks is stored.",
-            fix="Name one of these." if states else "`batchspec failures` shows what failed.",
+            fix="Name one of these." if states else "`batchspec failures` shows the failures.",
         )
     )
 
@@ -428,9 +430,9 @@ def _listed(names: list[str]) -> str:
 async def stored_failures(
     spec: Spec, pool: str | None, account: Account, since: datetime | None
 ) -> tuple[NodeFailure, ...]:
-    """The stored failures of the nodes of ``pool`` (``None``: of any), in order of the node ids.
+    """The stored failures of the nodes of ``pool`` (``None``: of any pool), by node id.
 
-    Failures older than ``since`` are of an earlier run and are left out.
+    Failures older than ``since`` are from an earlier run and are left out.
     """
     container = node_logs_container(spec)
     if container is None:

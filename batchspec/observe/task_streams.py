@@ -1,4 +1,4 @@
-"""The output of many tasks at once, as it grows.
+"""Reads the output of many tasks at the same time, as it grows.
 
 A bounded number of tasks is read at the same time; the others follow in the order in which they
 started. A file is read to its end even if its task has ended before its turn.
@@ -20,7 +20,7 @@ from batchspec.spec import Spec
 _READERS = 32
 """How many files are read at the same time."""
 _OVERLAP = timedelta(seconds=5)
-"""How far a list of ended tasks reaches back before the last one."""
+"""How far a list of ended tasks overlaps the last one."""
 
 Pause = Callable[[], Awaitable[None]]
 """Waits until the next poll."""
@@ -59,8 +59,8 @@ class TaskOutput:
 class StartedTasks:
     """The tasks of a job whose ids match one of ``patterns`` (``map-*``), as they start.
 
-    Unless ``earlier``, those that had ended before are left out. With ``follow``, the tasks that
-    start later are awaited until the job has ended.
+    Tasks that had ended before are included only with ``earlier``. With ``follow``, tasks that
+    start later are included until the job has ended.
     """
 
     account: Account
@@ -71,7 +71,7 @@ class StartedTasks:
     follow: bool = True
 
     async def __call__(self) -> AsyncIterator[TaskInJob]:
-        """Each task once."""
+        """Yield each task once."""
         seen: set[str] = set()
         since = None if self.earlier else self.account.now()
         while True:
@@ -112,7 +112,7 @@ class TaskStreams:
     _readers: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_READERS))
 
     async def read(self, tasks: AsyncIterator[TaskInJob]) -> AsyncIterator[TaskOutput]:
-        """What the tasks write, until all of them have ended.
+        """The output of the tasks, until all of them have ended.
 
         Raises:
             ExceptionGroup: with the ``ServiceError`` of a request that was refused.
