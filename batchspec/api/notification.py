@@ -117,7 +117,7 @@ class Notifier:
             async with asyncio.timeout(seconds) as limit:
                 why = await self._post_until_accepted(webhook, text, limit.when() or 0.0)
         except TimeoutError:
-            why = f"no answer within {seconds:g} s"
+            why = f"no response within {seconds:g} s"
         receiver = redact(webhook.server) or "the webhook of `notify`"
         return webhook_not_notified(receiver, why) if why else None
 

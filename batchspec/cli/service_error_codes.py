@@ -230,7 +230,7 @@ ACCOUNT = ErrorGroup(
         ),
         ErrorCode(
             "bad-answer",
-            "The answer of the service is not valid",
+            "The response of the service is not valid",
             "A proxy replaced it, or the URL is not that of the service.",
             "Check the URL of the account, and run the command again.",
         ),

@@ -7,8 +7,8 @@ limiting, SAS, and the table from service error codes to diagnostics (:mod:`.err
 
 Not here: decisions (``plan``), order and progress (``apply``), formatted output (``render``). Only
 this package imports the Azure SDKs, and no SDK model, SDK error or key leaves it. Importing the
-package does not import the SDKs: :func:`open_account` does, because they take most of the start
-time.
+package does not import the SDKs: :func:`open_account` does, because their import takes most of the
+start time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which account to open: URLs, names and keys, from environment variables.
+"""Selects the account to open: URLs, names and keys from environment variables.
 
 This module does not import the Azure SDKs and sends no request.
 """
@@ -36,7 +36,7 @@ class AzureCloud:
 
 
 API_VERSION = "2025-06-01"
-"""The version of the Batch REST API that the requests have."""
+"""The version of the Batch REST API in requests."""
 
 PUBLIC = AzureCloud("core.windows.net", "https://batch.core.windows.net/")
 CLOUDS = {
@@ -76,7 +76,7 @@ class LocalAccount:
     """The embedded service and its blob storage, both at http URLs of the loopback interface.
 
     ``token`` is the bearer token of the service, which the control plane requires. Without a key
-    (``None``), the service and its storage get it, too.
+    (``None``), requests to the service and its storage contain the token, too.
     """
 
     batch_url: str
@@ -91,7 +91,7 @@ class LocalAccount:
 
     @property
     def manager_url(self) -> str:
-        """Where Azure Resource Manager answers: at the address of the Batch service."""
+        """The URL of Azure Resource Manager, which is that of the Batch service."""
         return self.batch_url
 
     @property
@@ -124,7 +124,7 @@ class AzureAccount:
 
     @property
     def manager_url(self) -> str:
-        """Where Azure Resource Manager answers."""
+        """The URL of Azure Resource Manager."""
         return self.manager or self.cloud.manager
 
     @property
@@ -151,7 +151,7 @@ def _read_file(path: str) -> str:
 def account_from(
     environment: Mapping[str, str], read_file: Callable[[str], str] = _read_file
 ) -> AzureAccount:
-    """The account of the environment variables that the Azure CLI reads, too.
+    """The account that the environment names, in variables that the Azure CLI reads, too.
 
     Args:
         environment: the environment variables.
@@ -232,7 +232,7 @@ _MANAGER = "AZURE_RESOURCE_MANAGER_ENDPOINT"
 def _manager(environment: Mapping[str, str], found: list[Diagnostic]) -> str:
     """The URL of Azure Resource Manager; empty: that of the cloud.
 
-    `batchspec local env` sets it to the embedded service, which takes its own token.
+    `batchspec local env` sets it to the embedded service, which accepts its token.
     """
     text = _given(environment, _MANAGER).rstrip("/")
     if not text or not _is_url(_MANAGER, text, found):
@@ -307,7 +307,7 @@ def _is_url(name: str, text: str, found: list[Diagnostic]) -> bool:
     except ValueError:
         valid = False
     if not valid:
-        # Without the value: it may contain a SAS.
+        # The message does not contain the value, which may contain a SAS.
         found.append(
             Diagnostic(
                 "bad-endpoint",

@@ -1,4 +1,4 @@
-"""What the account itself has: supported images, application packages, and use of its quotas."""
+"""Facts about the account: the images that it supports, and the use of its quotas."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Put Blob, Get Blob and List Blobs as single requests, through a short pipeline.
 
 The convenience methods of the SDK take most of the time of a small file: they create a client for
-each blob and serialize some forty options, its pipeline has sixteen policies, and its answers copy
+each blob and serialize some forty options, the pipeline has sixteen policies, and responses copy
 their headers into a dictionary that is written in Python. A download of the SDK reads a blob by
 ranges into memory; here it is one stream. A listing of the SDK fills some fifty attributes of each
-blob, which takes ten times as long as to parse the XML (``benchmarks/rows_transfers.py``).
+blob, which takes ten times as long as parsing the XML (``benchmarks/rows_transfers.py``).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 _DEFAULT_TYPE = "application/octet-stream"
 
 _PAGE = 5000
-"""Blobs in an answer; the largest number that the service accepts."""
+"""How many blobs a response lists; the largest number that the service accepts."""
 
 
 @frozen
@@ -81,11 +81,11 @@ def _sdk_errors() -> Iterator[None]:
         raise ServiceRequestError(error, error=error) from error
 
 
-class BlobAnswer:
-    """An answer, as the policies of the SDK expect it; ``content`` is empty until it is read.
+class BlobResponse:
+    """A response, as the policies of the SDK expect it; ``content`` is empty until it is read.
 
-    The bytes are those that the service stores, also of a blob with a Content-Encoding: the listing
-    has their length and MD5.
+    The bytes are those that the service stores, even of a blob with a Content-Encoding, because the
+    listing contains their length and MD5.
     """
 
     __slots__ = ("_answer", "content", "headers", "location_mode", "reason", "status_code")
@@ -102,7 +102,7 @@ class BlobAnswer:
         """The whole body.
 
         Raises:
-            AzureError: the answer was interrupted.
+            AzureError: the response was interrupted.
         """
         with _sdk_errors():
             self.content = await self._answer.read()
@@ -112,7 +112,7 @@ class BlobAnswer:
         """The bytes that have arrived, without a copy; empty at the end of the body.
 
         Raises:
-            AzureError: the answer was interrupted.
+            AzureError: the response was interrupted.
         """
         with _sdk_errors():
             data, _ = await self._answer.content.readchunk()
@@ -124,7 +124,7 @@ class BlobAnswer:
 
 
 class _Request:
-    """A request as the policies of the SDK expect it; ``url`` is that which is sent."""
+    """A request, as the policies of the SDK expect it; ``url`` is the URL that is sent."""
 
     __slots__ = ("content", "headers", "method", "target", "url")
 
@@ -139,7 +139,7 @@ class _Request:
 
 
 class _Sender(AsyncHTTPPolicy[Any, Any]):
-    """The last policy: sends over the connections of a client of the SDK, with its time limits."""
+    """The last policy: sends requests with the connections and the timeouts of an SDK client."""
 
     def __init__(self, sdk: Any) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ class _Sender(AsyncHTTPPolicy[Any, Any]):
         session: aiohttp.ClientSession = self._sdk.session
         sent: _Request = request.http_request
         with _sdk_errors():
-            answer = BlobAnswer(
+            answer = BlobResponse(
                 await session.request(
                     sent.method,
                     sent.target,
@@ -168,16 +168,16 @@ class _Sender(AsyncHTTPPolicy[Any, Any]):
                     **self._options,
                 )
             )
-        # Here, so that the request is repeated if its answer is interrupted.
+        # Read here, so that the request is repeated if its response is interrupted.
         if not request.context.options["stream"]:
             await answer.read()
         return PipelineResponse(sent, answer, request.context)
 
 
 class _Attempt(AsyncHTTPPolicy[Any, Any]):
-    """The headers of one attempt: the service refuses a date older than 15 minutes.
+    """Sets the headers of one attempt: the service refuses a date older than 15 minutes.
 
-    ``given`` are those of every request of the client.
+    ``given`` are the headers of every request of the client.
     """
 
     def __init__(self, given: Mapping[str, str], sign: Callable[[_Request], None] | None) -> None:
@@ -255,7 +255,7 @@ class BlobRequests:
         self._first = retry
 
     async def put(self, container: str, file: LocalFile, data: bytes) -> None:
-        """Write a block blob with the content of a file. The service checks and keeps its MD5.
+        """Write a block blob with the content of a file. The service checks and stores its MD5.
 
         Raises:
             AzureError: the service refused, or did not answer.
@@ -273,10 +273,12 @@ class BlobRequests:
         if response.status_code != 201:
             raise _error(response)
 
-    async def get(self, container: str, name: str, *, start: int = 0, etag: str = "") -> BlobAnswer:
-        """The answer with the bytes of a blob from ``start`` on, not yet read; close it.
+    async def get(
+        self, container: str, name: str, *, start: int = 0, etag: str = ""
+    ) -> BlobResponse:
+        """The response with the bytes of a blob from ``start`` on. The caller reads and closes it.
 
-        With an ``etag``, only that version of the blob.
+        With an ``etag``, only this version of the blob is accepted.
 
         Raises:
             AzureError: the service refused, or did not answer.
@@ -305,7 +307,7 @@ class BlobRequests:
         query["maxresults"] = str(_PAGE)
         if prefix:
             query["prefix"] = prefix
-        following: asyncio.Task[BlobAnswer] | None
+        following: asyncio.Task[BlobResponse] | None
         following = asyncio.create_task(self._send("GET", container, {}, query=query))
         try:
             while following is not None:
@@ -335,14 +337,14 @@ class BlobRequests:
         *,
         query: Mapping[str, str] | None = None,
         stream: bool = False,
-    ) -> BlobAnswer:
+    ) -> BlobResponse:
         url = f"{self._base}/{quote(path, safe='~/')}"
         if query:
             url += f"?{urlencode(query, quote_via=quote)}"
         headers = {"x-ms-version": self._service.api_version, "User-Agent": USER_AGENT, **headers}
         request: Any = _Request(method, URL(url), headers, data)
         context = PipelineContext(None, stream=stream)
-        answer: BlobAnswer
+        answer: BlobResponse
         answer = (await self._first.send(PipelineRequest(request, context))).http_response
         return answer
 
@@ -351,7 +353,7 @@ _MARKER, _MARKER_END = b"<NextMarker>", b"</NextMarker>"
 
 
 def _next_marker(page: bytes) -> str:
-    """The marker of the page that follows; empty if there is none. The marker ends each page."""
+    """The marker of the next page, at the end of a page; empty if there is no next page."""
     start, end = page.rfind(_MARKER), page.rfind(_MARKER_END)
     if not 0 <= start < end:
         return ""
@@ -366,11 +368,11 @@ _CHUNK = 64 * 1024
 """In bytes. A page of 5,000 blobs has 4 MB, and takes 20 MB as one tree of elements."""
 
 
-def _listed(response: BlobAnswer) -> Iterator[ListedBlob]:
+def _listed(response: BlobResponse) -> Iterator[ListedBlob]:
     """The blobs of a page.
 
     Raises:
-        DecodeError: it is no XML; the blobs before the error were returned.
+        DecodeError: the page is not XML; the blobs before the error were returned.
     """
     parser: Any = ElementTree.XMLPullParser(("end",))
     page = memoryview(response.content)
@@ -378,14 +380,14 @@ def _listed(response: BlobAnswer) -> Iterator[ListedBlob]:
         for start in range(0, len(page), _CHUNK):
             parser.feed(page[start : start + _CHUNK])
             for _, element in parser.read_events():
-                # Metadata can have this name, too.
+                # An element of the metadata can have this name, too.
                 if element.tag == "Blob" and (name := element.find("Name")) is not None:
                     yield _blob(element, name)
                     element.clear()
         parser.close()
     except ElementTree.ParseError:
         answer: Any = response
-        raise DecodeError("The answer is not XML.", response=answer) from None
+        raise DecodeError("The response is not XML.", response=answer) from None
 
 
 _EMPTY = ElementTree.Element("Properties")
@@ -410,8 +412,8 @@ def _blob(element: ElementTree.Element, name: ElementTree.Element) -> ListedBlob
     )
 
 
-def _error(response: BlobAnswer) -> HttpResponseError:
-    """The error of an answer whose body has been read."""
+def _error(response: BlobResponse) -> HttpResponseError:
+    """The error of a response whose body has been read."""
     answer: Any = response
     error = HttpResponseError(_message(response.content) or response.reason, response=answer)
     error.error_code = response.headers.get("x-ms-error-code", "")  # type: ignore[attr-defined]

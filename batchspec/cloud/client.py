@@ -1,4 +1,4 @@
-"""An open account. Importing this module does not import the Azure SDKs; opening does."""
+"""An open account. Opening an account imports the Azure SDKs; importing this module does not."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class AccountClient:
     storage_time: ServiceTime
 
     def now(self) -> datetime:
-        """The time at the Batch service (UTC), by its latest answers."""
+        """The time at the Batch service (UTC), by its latest responses."""
         return self.connection.time.now()
 
     def storage_now(self) -> datetime:
-        """The time at the Storage account (UTC), by its latest answers."""
+        """The time at the Storage account (UTC), by its latest responses."""
         return self.storage_time.now()
 
 
@@ -120,7 +120,7 @@ async def open_account(
     Args:
         account: which account, with its keys.
         limits: how long to retry and to wait.
-        now: the time of this machine (UTC), until the first answer of a service.
+        now: the time of this machine (UTC), until the first response of a service.
         monotonic: seconds that only increase.
         sleep: waits for a number of seconds.
         random: a number in [0, 1), for jitter.

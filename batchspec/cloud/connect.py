@@ -151,7 +151,7 @@ class _Clients:
             self._token = await self._stack.enter_async_context(create())
 
     def retry_policy(self, service: tuple[RateLimiter, ServiceTime], **options: Any) -> RetryPolicy:
-        """A retry policy for one client of a service; ``options`` are those of its class."""
+        """A retry policy for one client of a service; ``options`` are further arguments."""
         limiter, time = service
         return RetryPolicy(
             limiter,
@@ -194,7 +194,7 @@ class _Clients:
             "retry_policy": self.retry_policy(self.storage),
             "transport": transport(url, self._limits, self._verify),
         }
-        if not urlsplit(url).query:  # no SAS: Batch signs in to the storage, and so do clients
+        if not urlsplit(url).query:  # without a SAS, Batch and clients sign in to the storage
             options |= _blob_credential(self._account, self._token, url)
         return options
 
@@ -243,11 +243,11 @@ def _cloud(account: AnyAccount) -> AzureCloud:
 
 @frozen
 class Probe:
-    """The answer of a service to one cheap request, for ``batchspec doctor``.
+    """The response of a service to one cheap request, for ``batchspec doctor``.
 
     ``seconds`` is the duration; ``ahead`` is how far the clock of the service is ahead of the local
-    one, in whole seconds (``None`` without a ``Date``); ``problem`` is the error, if any: it is not
-    raised.
+    clock, in whole seconds (``None`` without a ``Date``); ``problem`` is the error, if there is
+    one.
     """
 
     seconds: float

@@ -1,9 +1,9 @@
 """The control plane: the Batch account as a resource of Azure Resource Manager.
 
-azure-mgmt-batch is imported, and a credential created, with the first request; only specs and
-commands that need it send one. The client has the retry policy of the other services. It does not
-register resource providers: the pipeline of the SDK does so by default, even after a read, and
-waits for the end without a bound.
+The first request imports azure-mgmt-batch and creates a credential; only some specs and commands
+send such requests. The client has the retry policy of the other services. It does not register
+resource providers: the pipeline of the SDK does so by default, even after a read, and waits for the
+end without a limit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from batchspec.cloud.facts import Json, account_resource, vm_size
 from batchspec.cloud.pipeline import USER_AGENT
 from batchspec.cloud.pools import ArmPools
 from batchspec.cloud.rest import BatchConnection, json_of, list_pages, path_segment
-from batchspec.diagnostics import Diagnostic, Secret, ServiceError
+from batchspec.diagnostics import Diagnostic, Secret, ServiceError, counted
 from batchspec.frozen import frozen
 from batchspec.plan.capacity import AccountResource, VmSize
 from batchspec.plan.observed import PoolFacts
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from azure.mgmt.batch.aio import BatchManagementClient
 
 Connect = Callable[[str], Awaitable["BatchManagementClient"]]
-"""Sets up the client of a subscription; empty: requests name the subscription themselves."""
+"""Creates the client of a subscription; empty: the paths of requests contain the subscription."""
 
 API_VERSION = "2025-06-01"
-"""The version of the Batch management API; that of azure-mgmt-batch 19."""
+"""The version of the Batch management API, as in azure-mgmt-batch 19."""
 
 SUBSCRIPTIONS_VERSION = "2022-12-01"
 """The version of the Subscriptions API of Resource Manager."""
 
 MOST_SUBSCRIPTIONS = 50
-"""How many subscriptions are searched for an account, to stay far below the read limit."""
+"""How many subscriptions are searched at most: far fewer than the limit for reads."""
 
 _PARALLEL = 8
 """How many subscriptions are searched at a time."""
@@ -89,8 +89,8 @@ class ControlPlane:
         """The account as a resource. The first call finds it.
 
         Without a resource group, the accounts of the subscription are listed; without a
-        subscription, those of every subscription that the identity can read. The endpoint decides:
-        names are unique in a region only.
+        subscription, those of every subscription that the identity can read. The endpoint
+        identifies the account, because names are unique only in a region.
 
         Raises:
             ServiceError: no subscription has an account with this endpoint (``account-not-found``),
@@ -103,9 +103,9 @@ class ControlPlane:
 
     @property
     def in_plans(self) -> bool:
-        """Whether a plan reads the account: it has its own sign-in, or its subscription is given.
+        """Whether a plan reads the account: it has no Batch key, or its subscription is given.
 
-        A client with keys need not be able to sign in, and trying takes seconds. The embedded
+        A client with keys may be unable to sign in, and an attempt takes seconds. The embedded
         service has no quotas.
         """
         account = self._account
@@ -176,7 +176,7 @@ class ControlPlane:
         unread: list[ServiceError] = []
         for start in range(0, len(found), _PARALLEL):
             batch = found[start : start + _PARALLEL]
-            # One that cannot be read does not hide an account in another one.
+            # A subscription that cannot be read does not hide an account in another one.
             places = await asyncio.gather(
                 *(self._place(client, each) for each in batch), return_exceptions=True
             )
@@ -187,7 +187,9 @@ class ControlPlane:
                     unread.append(place)
                 elif isinstance(place, BaseException):
                     raise place
-        searched = f"none of the {len(found) - len(unread)} subscriptions that you can read has"
+        count = len(found) - len(unread)
+        read = counted(count, "subscription")
+        searched = f"the {read} that your identity can read {'has' if count == 1 else 'have'}"
         raise _not_found(self._account, searched, unread)
 
     async def _place(
@@ -226,7 +228,7 @@ _FIND = (
 def _not_found(
     account: AnyAccount, searched: str, unread: Sequence[ServiceError] = ()
 ) -> ServiceError:
-    """That the account is not found; ``unread`` are the refusals of other subscriptions."""
+    """The error without an account; ``unread`` are the refusals of other subscriptions."""
     endpoint = urlsplit(account.batch_url).netloc
     problem = Diagnostic(
         "account-not-found",
@@ -246,8 +248,8 @@ def _not_found(
 def _too_many(count: int) -> ServiceError:
     problem = Diagnostic(
         "account-not-found",
-        f"the Batch account was not searched for: your identity sees {count} subscriptions, and"
-        f" at most {MOST_SUBSCRIPTIONS} are searched",
+        f"your identity can read {count} subscriptions, and batchspec searches at most"
+        f" {MOST_SUBSCRIPTIONS} for the Batch account",
         fix=_FIND,
     )
     return ServiceError(problem, code="account-not-found")

@@ -1,4 +1,4 @@
-"""From the errors of the services to diagnostics, in one table by error code.
+"""Translates the errors of the services to diagnostics, with one table by error code.
 
 Only the HTTP status and the error code of the service count, never the class of the SDK's error:
 with a match condition, the SDK makes every failure a ResourceModifiedError or a
@@ -196,9 +196,9 @@ TABLE: dict[str, tuple[str, str]] = {
         "Run `batchspec plan` to see what is missing",
     ),
     "BlobNotFound": ("the blob does not exist", "Run `batchspec plan` to see what is missing"),
-    "ConditionNotMet": ("another client changed it in the meantime", _AGAIN),
+    "ConditionNotMet": ("another client changed the object in the meantime", _AGAIN),
     "LeaseIdMissing": (
-        "another client holds a lease",
+        "another client has a lease on the object",
         "`az storage blob lease break` or `az storage container lease break` ends it",
     ),
     "Md5Mismatch": ("the data were damaged in transit", _AGAIN),
@@ -223,13 +223,13 @@ _BY_STATUS = {
     500: "InternalError",
     503: "ServerBusy",
 }
-"""The error code of an answer without one: HEAD has no body, and gateways send their own pages."""
+"""The error code of a response without a code: HEAD has no body, and gateways send other pages."""
 
 _KEY_REFUSED = re.compile(r"The specified type of authentication SharedKey is not allowed [^.]*\.")
-"""In the details of an account that allows Microsoft Entra ID only, and of pools that need it."""
+"""In the details if the account, or an operation on pools, allows only Microsoft Entra ID."""
 
 _CONFIDENTIAL = frozenset({"AuthenticationErrorDetail"})
-"""Details that are not shown: this one quotes the signature of the request."""
+"""Details that are not shown, because they quote the signature of the request."""
 
 
 @frozen
@@ -341,7 +341,7 @@ def _missing_role(message: str) -> str:
 
 
 def _quoted(value: str) -> str:
-    """The value of a property for a summary, or nothing if the service does not quote it."""
+    """The value of a property for a summary; empty if the service does not quote the value."""
     shown = redact(value)
     if len(shown) > _LONGEST_VALUE:
         shown = f"{shown[: _LONGEST_VALUE - 3]}..."
@@ -357,10 +357,10 @@ def translate(error: AzureError, subject: str) -> ServiceError:
         )
     if isinstance(error, ClientAuthenticationError):
         return no_credential(error)
-    # A request without an answer is translated where its address is known (pipeline.py).
+    # The retry policy, which knows the address, translates errors without a response.
     problem = Diagnostic(
         "bad-answer",
-        f"{subject}: the answer of the service is not valid",
+        f"{subject}: the response of the service is not valid",
         detail=redact(_message(str(error))),
         fix=_AGAIN,
     )
@@ -368,14 +368,14 @@ def translate(error: AzureError, subject: str) -> ServiceError:
 
 
 def transition_timeout(error: ServiceError, waited: float) -> ServiceError:
-    """The error of a request that an object refused for ``waited`` seconds because of its state."""
+    """The error of a request that was refused for ``waited`` seconds because of a state."""
     problem = error.problems[0]
     summary = f"{problem.summary}, after {waited / 60:.0f} min of waiting"
     return ServiceError(replace(problem, summary=summary), code=error.code, status=error.status)
 
 
 def no_credential(error: ClientAuthenticationError) -> ServiceError:
-    """There is no key, and authentication with Microsoft Entra ID failed."""
+    """The error if there is no key, and authentication with Microsoft Entra ID failed."""
     problem = Diagnostic(
         "no-credential",
         "there is no account key, and authentication with Microsoft Entra ID failed",
@@ -386,10 +386,10 @@ def no_credential(error: ClientAuthenticationError) -> ServiceError:
 
 
 def no_manager_credential(error: ClientAuthenticationError) -> ServiceError:
-    """Authentication for Azure Resource Manager failed, for which keys are not valid."""
+    """The error if authentication for Azure Resource Manager failed; it does not accept keys."""
     problem = Diagnostic(
         "no-credential",
-        "authentication with Microsoft Entra ID failed, which Azure Resource Manager requires",
+        "Azure Resource Manager requires Microsoft Entra ID, and authentication with it failed",
         detail=redact(str(error.message or error).strip()),
         fix="Run `az login`; the keys of the accounts are not valid for Azure Resource Manager",
     )
@@ -405,7 +405,7 @@ def unreachable(url: str, error: BaseException, waited: float) -> ServiceError:
     problem = Diagnostic(
         "unreachable",
         f"{address} does not answer",
-        detail=redact(f"no answer for {waited:.0f} s: {reason}"),
+        detail=redact(f"no response for {waited:.0f} s: {reason}"),
         fix="Run `batchspec local status`"
         if is_loopback(address)
         else "Check the address and the network (firewall, proxy, VPN)",

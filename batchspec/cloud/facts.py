@@ -52,7 +52,7 @@ NODE_RECORD_FIELDS = [
 
 
 def pool_facts(body: Json) -> PoolFacts:
-    """The answer of Get Pool."""
+    """The response of Get Pool."""
     run: Json = body.get("autoScaleRun") or {}
     return PoolFacts(
         id=body["id"],
@@ -85,7 +85,7 @@ def _with_identity(body: Json) -> Json:
 
 
 def job_facts(body: Json) -> JobFacts:
-    """The answer of Get Job."""
+    """The response of Get Job."""
     execution: Json = body.get("executionInfo") or {}
     return JobFacts(
         id=body["id"],
@@ -101,9 +101,9 @@ def job_facts(body: Json) -> JobFacts:
 
 
 def schedule_facts(body: Json) -> ScheduleFacts:
-    """The answer of Get Job Schedule."""
+    """The response of Get Job Schedule."""
     execution: Json = body.get("executionInfo") or {}
-    # A job schedule that is not active has a nextRunTime, too: when a job would be due.
+    # The nextRunTime of a schedule that is not active is the time at which a job would be due.
     due = execution.get("nextRunTime") if body.get("state") == "active" else None
     ended = execution.get("endTime")
     return ScheduleFacts(
@@ -241,7 +241,7 @@ def task_times(body: Json) -> TaskTimes:
 
 
 def task_counts(body: Json) -> TaskCounts:
-    """The answer of Get Task Counts."""
+    """The response of Get Task Counts."""
     counts: Json = body.get("taskCounts") or {}
     return TaskCounts(
         active=counts.get("active", 0),
@@ -361,7 +361,7 @@ def _options(conditions: Json, execution: Json) -> Json:
 
 
 def account_resource(body: Json) -> AccountResource:
-    """The answer of Get Batch Account.
+    """The response of Get Batch Account.
 
     Accounts that create nodes in the subscription of the user have no quotas of cores: the
     properties are absent (recorded), which is not 0.
@@ -406,7 +406,7 @@ def vm_size(body: Json) -> VmSize:
         for each in has.get("HyperVGenerations", "").split(",")
         if each.strip()
     )
-    # All are features of the size except this one, which is the absence of one.
+    # All are features of the size, except one, which is the absence of a feature.
     absent = {name: "true" if name == "TrustedLaunchDisabled" else "false" for name in has}
     return VmSize(
         name=str(body.get("name", "")),
@@ -430,7 +430,7 @@ def _number(text: str | None, kind: Any) -> Any:
 
 
 def _us_date(text: str) -> list[datetime]:
-    """A date such as ``08/31/2023`` or ``9/6/2023`` (recorded); none if it is not one."""
+    """A date such as ``08/31/2023`` or ``9/6/2023`` (recorded); empty for any other text."""
     with suppress(ValueError):
         return [datetime.strptime(text, "%m/%d/%Y").replace(tzinfo=UTC)]
     return []

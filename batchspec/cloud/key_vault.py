@@ -1,8 +1,8 @@
 """Values of secrets in Azure Key Vault.
 
-One GET for each secret (REST: "Get Secret", api-version 7.4) with a token of the identity that is
-signed in, which is sent to hosts of Key Vault only. On the loopback interface is an emulator, which
-gets no token. Requests are synchronous, because a spec is read before an event loop has work.
+Each secret is read by one GET (REST: "Get Secret", api-version 7.4) with a token of the identity
+that is signed in. Only hosts of Key Vault get the token. A vault on the loopback interface is an
+emulator and gets no token. Requests are synchronous, because specs are read synchronously.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _AUTHORITIES = {cloud.vaults: cloud.authority for cloud in CLOUDS.values()}
 """The hosts for sign-in by the DNS suffix of a vault; in the public cloud, that of the SDK."""
 
 _CONNECT, _READ = 10.0, 10.0
-"""Limits of a request in seconds. A vault that is silent ends the command in less than a minute."""
+"""Timeouts in seconds. If a vault does not respond, the command ends in less than a minute."""
 
 _RETRIES = 3
 _LONGEST_PAUSE = 30.0
-"""Seconds before a repetition at most, whatever a vault or a proxy asks for."""
+"""The longest pause in seconds before a repetition, even if a vault or a proxy requests more."""
 
 _EMULATOR_TOKEN = "Bearer emulator"  # noqa: S105 - emulators accept every token
 _TENANT = re.compile(r'authorization(?:_uri)?="https://[^/"]+/([A-Za-z0-9.-]+)"')
@@ -96,16 +96,15 @@ def _read(
         raise _refused(name, url, response)
     value = _json(response).get("value")
     if not isinstance(value, str):
-        raise _unreachable(name, url, "the answer has no value")
+        raise _unreachable(name, url, "the response has no value")
     return Secret(value)
 
 
 class _BoundedRetries(RetryPolicy[Any, Any]):
-    """Limits the policy of the SDK, which would wait for days and fail on a header that is not a
-    time."""
+    """Limits the waits of the SDK's policy, which may be days, and ignores invalid headers."""
 
     def get_retry_after(self, response: Any) -> float | None:
-        """Seconds that an answer asks for; ``None``: the policy decides."""
+        """The wait in seconds that a response requests; ``None``: the policy decides."""
         try:
             after = super().get_retry_after(response)
         except (ValueError, OverflowError):
@@ -142,7 +141,7 @@ def _json(response: Any) -> Mapping[str, Any]:
 
 
 def _refused(name: str, url: str, response: Any) -> ServiceError:
-    """The error for an answer without the value, with the code and message of the service."""
+    """The error for a response without the value, with the code and message of the service."""
     error = _json(response).get("error")
     error = error if isinstance(error, Mapping) else {}
     inner = error.get("innererror") or error.get("innerError")
@@ -165,7 +164,7 @@ def _refused(name: str, url: str, response: Any) -> ServiceError:
     if reason in {"ForbiddenByFirewall", "ForbiddenByConnection"}:
         return _error(
             "key-vault-denied",
-            f"the network settings of the key vault refuse to read the secret of `{name}`",
+            f"the network settings of the key vault deny access to the secret of `{name}`",
             url,
             shown,
             "Run the command from a network that the vault allows, or add the address of this "
@@ -177,8 +176,8 @@ def _refused(name: str, url: str, response: Any) -> ServiceError:
             f"your identity cannot read the secret of `{name}`",
             url,
             shown,
-            f"Assign the role '{_ROLE}' on the key vault to your identity, or in a vault with "
-            "access policies the secret permission Get; a new assignment takes up to 10 minutes",
+            f"Assign the role '{_ROLE}' on the key vault to your identity (in a vault with access "
+            "policies, the secret permission Get); a new assignment takes up to 10 minutes",
         )
     if status == 404:
         vault, secret = (urlsplit(url).hostname or "").partition(".")[0], url.split("/")[4]

@@ -1,8 +1,8 @@
 """The application packages of an account.
 
 The data plane lists them; only the control plane creates, reads and deletes versions. A version is
-a blob, for which the control plane gives a signed URL. The service activates a version without a
-look at the blob, so its size and MD5 are read back before.
+a blob, and the control plane returns a signed URL for it. The service does not check the blob when
+it activates a version, so batchspec compares size and MD5 before.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Applications:
             )
 
     async def delete_package(self, name: str, version: str) -> bool:
-        """Delete a version; ``False`` if it did not exist. The service forgets a default version.
+        """Delete a version; ``False`` if it did not exist. It is no longer the default.
 
         Raises:
             ServiceError: refused.

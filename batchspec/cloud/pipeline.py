@@ -1,9 +1,9 @@
 """The parts of the SDK pipelines that batchspec replaces: retries, URLs, transport, request log.
 
-One retry policy takes the place of those of both SDKs. All requests to a service share its rate
-limiter, no delay is added to another one, and a POST that is answered 429 without Retry-After is
-repeated, too (azure-core does not). Every request may be repeated, because its caller reads back
-what an ambiguous answer leaves open.
+One retry policy replaces those of both SDKs. All requests to a service share its rate limiter, and
+delays do not add up. A POST with the response 429 without Retry-After is repeated, too (not by
+azure-core). Every request may be repeated: after an ambiguous response, its caller reads the object
+back.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("batchspec.requests")
 """A line for each attempt of a request, without secrets, for ``--debug``."""
-# The level of other loggers does not turn these lines on, only `--debug` does, which has set the
-# level if it was given.
+# Only `--debug` turns these lines on, not the level of other loggers. It may have set the level
+# before this import.
 if LOGGER.level == logging.NOTSET:
     LOGGER.setLevel(logging.INFO)
 
@@ -51,7 +51,7 @@ if LOGGER.level == logging.NOTSET:
 class Attempts:
     """The attempts of one SDK call.
 
-    ``unconfirmed``: an attempt may have been carried out although its answer was lost, so that a
+    ``unconfirmed``: the service may have carried out an attempt whose response was lost, so that a
     later "exists" or "not found" can be its result. ``failures`` is the number of failed attempts.
     """
 
@@ -94,10 +94,10 @@ class NormalizeUrlPolicy(SansIOHTTPPolicy[Any, Any]):
 
 
 USER_AGENT = f"batchspec/{__version__} Python/{platform.python_version()} ({sys.platform})"
-"""What the clients call themselves. For its own text, the SDK runs ``uname -p`` in each process."""
+"""The User-Agent of the clients. The SDK's default runs ``uname -p`` in each process."""
 
 _BLOCK = 256 * 1024
-"""In bytes. Streamed answers are read in pieces of up to this size."""
+"""In bytes. Streamed responses are read in pieces of up to this size."""
 
 
 def transport(url: str, limits: Limits, verify: bool | str) -> AsyncHttpTransport[Any, Any]:
@@ -109,13 +109,13 @@ def transport(url: str, limits: Limits, verify: bool | str) -> AsyncHttpTranspor
     session = aiohttp.ClientSession(
         trust_env=not is_loopback(url),
         cookie_jar=aiohttp.DummyCookieJar(),
-        # The SDKs decompress answers.
+        # The SDKs decompress responses.
         auto_decompress=False,
         read_bufsize=_BLOCK,
     )
     # aiohttp repeats a GET, PUT or DELETE on a closed connection with the old date and without
-    # notice: the "not found" of a repeated DELETE would not count as its own result. There is no
-    # argument to turn that off.
+    # notice: the policy would not know that the "not found" of a repeated DELETE may be a result of
+    # the first. No argument turns that off.
     session._retry_connection = False
     result: AsyncHttpTransport[Any, Any] = AioHttpTransport(
         session=session,
@@ -162,7 +162,7 @@ _REPORT_INTERVAL = 30.0
 class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
     """Sends a request until it is answered, within :class:`~.timing.Limits`.
 
-    Raises ServiceError ``unreachable`` without an answer. An answer that is still 429, 503 or 5xx
+    Raises ServiceError ``unreachable`` without a response. A response that is still 429, 503 or 5xx
     at the end of the limit is returned to the SDK, which raises an error.
     """
 
@@ -203,13 +203,13 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
                 raise self._no_token(error) from None
             except AzureError as error:
                 self._log(request, sent, attempts, error=error)
-                delay = self._delay_without_answer(request, error, first_sent, attempts)
+                delay = self._delay_without_response(request, error, first_sent, attempts)
             else:
                 self._log(request, sent, attempts, response=response)
                 self._service_time.answered(response.http_response.headers.get("Date"), sent)
                 # The Storage SDK expects its retry policy to set this.
                 response.http_response.location_mode = "primary"
-                retry = self._delay_after_answer(
+                retry = self._delay_after_response(
                     request,
                     response,
                     attempts,
@@ -251,7 +251,7 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
             f" request-id {request_id}" if request_id else "",
         )
 
-    def _delay_without_answer(
+    def _delay_without_response(
         self,
         request: PipelineRequest[Any],
         error: AzureError,
@@ -271,13 +271,13 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
         limit = limits.busy if self._limiter.reached else limits.first_contact
         if waited + delay > limit or _is_permanent(error):
             raise unreachable(request.http_request.url, error, waited) from None
-        # A service that is started again right away is waited for.
+        # Wait for a service that is restarted immediately.
         if waited > _RESTART and (problem := self._stopped()) is not None:
             raise ServiceError(problem, code=problem.code) from None
         self._report("service-silent", request, delay, waited)
         return delay
 
-    def _delay_after_answer(
+    def _delay_after_response(
         self,
         request: PipelineRequest[Any],
         response: PipelineResponse[Any, Any],
@@ -287,7 +287,7 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
         first_sent: float,
         created: float,
     ) -> float | None:
-        """The delay before the next attempt; ``None`` if the answer is final."""
+        """The delay before the next attempt; ``None`` if the response is final."""
         status = response.http_response.status_code
         if status not in _BUSY:
             self._limiter.answered(sent)
@@ -295,7 +295,7 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
                 self._resolve(sent)
                 return None
         attempts.failures += 1
-        # A request that is answered 429 was not carried out; any other one may have been.
+        # After 429, the request was not carried out; after other errors, it may have been.
         attempts.unconfirmed = attempts.unconfirmed or status != 429
         limits, now = self._limits, self._timing.monotonic()
         if status in _BUSY:
@@ -313,7 +313,7 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
     def _report(
         self, code: str, request: PipelineRequest[Any], delay: float, waited: float
     ) -> None:
-        """Report that requests wait, if for longer, and at most twice a minute."""
+        """Report that requests wait, if they wait for long, and at most twice a minute."""
         now = self._timing.monotonic()
         if delay + waited < _REPORT_AFTER or now - self._reported_at < _REPORT_INTERVAL:
             return
@@ -333,7 +333,7 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
         self._notice(self._reported)
 
     def _resolve(self, sent: float) -> None:
-        """Report that the service answers again, by a request that was sent after the report."""
+        """Report that the service answers again, if the request was sent after the report."""
         if self._reported is not None and sent > self._reported_at:
             self._notice(_end(self._reported))
             self._reported = None
@@ -367,7 +367,7 @@ def _is_permanent(error: AzureError) -> bool:
 
 
 def _retry_after(headers: Any) -> float | None:
-    """The delay that an answer asks for, in seconds; the header has seconds or a date."""
+    """The delay that a response requests, in seconds; the header contains seconds or a date."""
     for name, unit in (("retry-after-ms", 1000.0), ("x-ms-retry-after-ms", 1000.0)):
         with contextlib.suppress(TypeError, ValueError):
             return max(0.0, float(headers.get(name)) / unit)
@@ -381,7 +381,7 @@ def _retry_after(headers: Any) -> float | None:
 
 
 async def _discard(response: PipelineResponse[Any, Any]) -> None:
-    """Return the connection of a streamed answer to the pool."""
+    """Return the connection of a streamed response to the pool."""
     close = getattr(response.http_response, "close", None)
     if close is not None:
         await close()

@@ -1,7 +1,7 @@
 """Pools, their nodes, and the files of nodes.
 
 Azure Resource Manager creates, changes and deletes the pools with a managed identity
-(:class:`ArmPools`); the Batch service has them, too, and everything is read from it.
+(:class:`ArmPools`). The Batch service contains these pools, too, and all reads use it.
 """
 
 from __future__ import annotations
@@ -98,14 +98,14 @@ class Pools:
             resize_timeout: how long the service tries to allocate nodes (ISO 8601).
 
         Raises:
-            ServiceError: refused; ``PoolBeingResized`` if the other resize is in progress after
-                ``Limits.transition``.
+            ServiceError: refused; ``PoolBeingResized`` if the other resize is still in progress
+                after ``Limits.transition``.
         """
         targets = {"targetDedicatedNodes": dedicated, "targetLowPriorityNodes": spot}
         body: Any = {**targets, "resizeTimeout": resize_timeout} if resize_timeout else targets
 
         async def requested() -> bool:
-            # The resize in progress may be this request, its answer lost.
+            # The resize in progress may be that of this request, if its response was lost.
             with translated(f"pool {pool_id}"):
                 pool: Any = await self._connection.client.get_pool(
                     pool_id, select=list(targets), cls=json_of
@@ -122,7 +122,7 @@ class Pools:
         """Set the autoscale formula; waits for the end of a resize.
 
         Raises:
-            ServiceError: refused; ``PoolBeingResized`` if the resize is in progress after
+            ServiceError: refused; ``PoolBeingResized`` if the resize is still in progress after
                 ``Limits.transition``.
         """
         options: Any = {"autoScaleFormula": formula}
@@ -161,7 +161,7 @@ class Pools:
 class ArmPools:
     """Pools with a managed identity. Implements :class:`batchspec.account.PoolChanges`.
 
-    ``resource`` finds the account; ``get_pool`` reads from the Batch service, which has these
+    ``resource`` finds the account; ``get_pool`` reads from the Batch service, which contains these
     pools, too.
     """
 
@@ -281,7 +281,7 @@ class ArmPools:
     async def _patch(
         self, account: BatchResource, pool_id: str, parameters: dict[str, Any]
     ) -> None:
-        """Change a pool unless its properties to change differ from those that were read first."""
+        """Change properties of a pool, unless another client changes the same properties."""
         place = (account.group, account.name, pool_id)
         first: Json | None = None
         transition = self._connection.transition()
@@ -304,7 +304,7 @@ class ArmPools:
                 refusal = translate(error, f"pool {pool_id}")
             if refusal.status != 412:
                 raise refusal from None
-            # The etag may have changed by an earlier attempt of this request, or with the state.
+            # An earlier attempt of this request, or a change of state, may have changed the etag.
             first = None if attempts.unconfirmed else found
             if not await transition.pause():
                 raise transition_timeout(refusal, transition.waited)
@@ -319,7 +319,7 @@ def _changed_meanwhile(pool_id: str) -> Diagnostic:
 
 
 _STARTING = frozenset({"NodeBeingCreated", "NodeBeingStarted"})
-"""A node that may be starting with the earlier properties of the pool: restart it later."""
+"""The codes of a node that may be starting with earlier properties: it is restarted later."""
 _RESTART_NOT_NEEDED = frozenset(
     {
         "NodeBeingRebooted",
@@ -328,7 +328,7 @@ _RESTART_NOT_NEEDED = frozenset(
         "OperationInvalidForCurrentState",
     }
 )
-"""A node that starts with the present properties of the pool, that is lost, or that leaves."""
+"""The codes of a node that starts with the present properties, is lost, or leaves the pool."""
 
 
 class Nodes:
@@ -380,7 +380,7 @@ class Nodes:
                 raise transition_timeout(starting[left[0]], transition.waited)
 
     async def _restart(self, pool_id: str, node_id: str) -> ServiceError | None:
-        """Restart a node if it needs that; the refusal if it is starting."""
+        """Restart a node if necessary; returns the refusal if the node is starting."""
         # Without options the SDK raises ValueError before it sends the request.
         options: Any = {"nodeRebootOption": "requeue"}
         try:

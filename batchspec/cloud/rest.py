@@ -1,11 +1,11 @@
-"""Requests to the Batch service and its answers as JSON, without the models of the SDK.
+"""Requests to the Batch service and its responses as JSON, without the models of the SDK.
 
 Bodies are plain dictionaries. Lists are read page by page through the pipeline of the SDK, but not
 into its models: a task costs 70 µs as a model and 4 µs as JSON.
 
-Pools, jobs and job schedules are created and deleted exactly once, although answers get lost:
-"exists" can mean that another client created the object, that an earlier run did, or that the
-request was carried out and its answer was lost. The metadata of the object decide.
+Pools, jobs and job schedules are created and deleted exactly once, even if responses are lost.
+"Exists" can mean that another client or an earlier run created the object, or that the request was
+carried out and its response was lost. The metadata of the object decide.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 PAGE = 1000
 """The longest page of most lists (``maxresults`` in the REST reference)."""
 _BEFORE = 8192
-"""Bytes read before the end of a file that is wanted; a signature has less than 1,000."""
+"""How many bytes before the requested ones are read, for signatures of less than 1,000 bytes."""
 
 
 @frozen
@@ -79,12 +79,12 @@ class BatchConnection:
 
 
 def json_of(response: Any, _model: object, _headers: object) -> Json:
-    """The JSON of an answer: for the ``cls`` keyword of an SDK method."""
+    """The JSON of a response: for the ``cls`` keyword of an SDK method."""
     return cast(Json, response.http_response.json())
 
 
 async def post_json(client: BatchClient, path: str, text: str) -> Json:
-    """Send a JSON text (ASCII) in a POST request; the JSON of the answer.
+    """Send a JSON text (ASCII) in a POST request; returns the JSON of the response.
 
     Raises:
         AzureError: the service refused, or did not answer.
@@ -135,7 +135,7 @@ async def list_pages(
     next page.
 
     Raises:
-        ServiceError: an answer is not such a list, or refers to a page that was read before.
+        ServiceError: a response is not such a list, or refers to a page that was read before.
     """
     path, read = target.partition("?")[0], set[str]()
     while target not in read:
@@ -146,18 +146,18 @@ async def list_pages(
         response.raise_for_status()
         body = response.json()
         if not _is_page(body):
-            raise _bad_answer(path, "is not a list")
+            raise _bad_response(path, "is not a list")
         for element in body["value"]:
             yield element
         link = body.get(link_name)
         if not link:
             return
-        # Only the path and query of the link: its host is the address that the service has for
-        # itself. The request is signed for the address of the account, and a token is sent to no
-        # other host.
+        # Only the path and query of the link are used: its host may be an internal address of the
+        # service. The request is signed for the address of the account, and no other host gets a
+        # token.
         parts = urlsplit(str(link))
         target = f"{parts.path}?{parts.query}"
-    raise _bad_answer(path, "refers to a page that it has sent before")
+    raise _bad_response(path, "refers to a page that it has sent before")
 
 
 def _is_page(body: object) -> bool:
@@ -177,9 +177,9 @@ def _endpoint_url(target: str) -> str:
     return "{endpoint}/" + target.lstrip("/").replace("{", "%7B").replace("}", "%7D")
 
 
-def _bad_answer(path: str, fault: str) -> ServiceError:
+def _bad_response(path: str, fault: str) -> ServiceError:
     return ServiceError(
-        Diagnostic("bad-answer", f"the answer to GET {path} {fault}"), code="bad-answer"
+        Diagnostic("bad-answer", f"the response to GET {path} {fault}"), code="bad-answer"
     )
 
 
@@ -266,7 +266,7 @@ async def when_steady(
     done: Callable[[], Awaitable[bool]],
     transition: Transition,
 ) -> None:
-    """Repeat a request that the pool refuses during a resize, until accepted or ``done``.
+    """Repeat a request that the pool refuses during a resize, until it is accepted or ``done``.
 
     Raises:
         ServiceError: refused; ``PoolBeingResized`` if the resize is in progress when ``transition``
@@ -303,7 +303,7 @@ async def delete_if_exists(kind: str, name: str, send: Callable[[], Awaitable[ob
 
 
 def _check_owner(kind: str, body: Mapping[str, Any], existing: Mapping[str, str]) -> None:
-    """Raise unless the metadata of an existing object are those that ``body`` has."""
+    """Raise an error unless an existing object has the metadata of ``body``."""
     requested = metadata(body)
     if requested.get(DIGEST) and all(requested.get(k) == existing.get(k) for k in (SPEC, DIGEST)):
         return
@@ -341,7 +341,7 @@ def _code_name(kind: str) -> str:
 _NO_FILE = (404, 409, 416)
 """404: the file, task or node does not exist. 409: the task has not run yet, its files were
 deleted, or its node left the pool. 416: the file has become shorter. The status decides, because
-the answer to HEAD has no body and no error code."""
+the response to HEAD has no body and no error code."""
 
 _ATTEMPTS = 4
 
@@ -365,8 +365,8 @@ async def read_part(
 async def read_tail(connection: BatchConnection, file: RemoteFile, size: int) -> str:
     """The last ``size`` bytes of a file as text; empty if it does not exist.
 
-    It is read from ``_BEFORE`` earlier, and secrets are removed before it is cut: a part of a
-    secret could not be recognized.
+    Reading starts ``_BEFORE`` bytes earlier, and secrets are removed before the text is cut: a part
+    of a secret cannot be recognized.
     """
     wanted = size + _BEFORE
     part = await _read(connection, file, lambda length: range(max(0, length - wanted), length))
@@ -395,7 +395,7 @@ async def _read(
             if status_code(error) in _NO_FILE:
                 return None
             failures += 1
-            # An error of the service is final; an interrupted answer is repeated.
+            # An error of the service is final; an interrupted response is requested again.
             if status_code(error) or failures >= _ATTEMPTS:
                 raise translate(error, file.subject) from None
             await connection.timing.sleep(connection.limiter.backoff(failures))

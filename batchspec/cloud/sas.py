@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobServiceClient
 
 SKEW = timedelta(minutes=15)
-"""How much the clocks of client and service may differ: what Azure recommends for the start."""
+"""How much the clocks of client and service may differ: Azure's advice for the start of a SAS."""
 
 LONGEST_DELEGATED = timedelta(days=7) - timedelta(hours=1)
 """A user delegation key is valid for up to 7 days; an hour is reserved for clocks and renewal."""

@@ -43,7 +43,7 @@ _CHOICES = {
         "AzurePowerShellCredential",
     )
 }
-"""What the asynchronous ``DefaultAzureCredential`` accepts, without case."""
+"""The names that the asynchronous ``DefaultAzureCredential`` accepts, by name in lower case."""
 
 _INTERACTIVE = ("interactivebrowsercredential", "brokercredential", "devicecodecredential")
 """Credentials of azure-identity without an asynchronous form."""

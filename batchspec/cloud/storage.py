@@ -130,10 +130,10 @@ class Blobs:
         self._downloads = Downloads(self._requests, timing, limiter.backoff)
 
     async def list(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
-        """Every blob of a container, streamed; nothing if the container does not exist.
+        """Every blob of a container, streamed; none if the container does not exist.
 
         An account with a hierarchical namespace lists its directories as empty blobs with special
-        metadata (azure-sdk-for-python#34734); they are left out.
+        metadata (azure-sdk-for-python#34734). The directories are left out.
         """
         try:
             async for found in self._requests.list(container, prefix):
@@ -214,7 +214,7 @@ class Blobs:
 
 @functools.lru_cache(maxsize=1024)
 def _time(text: str) -> datetime:
-    """The time of an HTTP date. Blobs that were written together share it."""
+    """The time of an HTTP date. Blobs that were written together often have the same date."""
     return parsedate_to_datetime(text)
 
 

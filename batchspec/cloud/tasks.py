@@ -1,9 +1,8 @@
-"""Tasks: added in bulk and exactly once, read with few fields.
+"""Adds tasks in bulk and exactly once, and reads tasks with few fields.
 
 ``create_tasks`` of the SDK (azure-batch 15.1.0) is not used: it sends the tasks in reverse order,
-takes a task that the service refused for one that was added (the service answers ``ClientError``,
-the SDK compares with ``clienterror``), and repeats a request that is answered 500 without a delay
-and without an end.
+treats a refused task as added (the service answers ``ClientError``, and the SDK compares with
+``clienterror``), and repeats a request with the response 500 without delay and without limit.
 """
 
 from __future__ import annotations
@@ -73,9 +72,9 @@ class Tasks:
     ) -> Sequence[TaskAdded]:
         """Add up to 100 tasks, in one request unless it is too large; a result for each, in order.
 
-        A task that exists counts as added. Tasks without a result (the answer was lost, or the
-        service failed for some of them) are sent again, for ``Limits.server_errors`` at the most;
-        their ids keep them from being added twice.
+        A task that exists counts as added. Tasks without a result (the response was lost, or the
+        service failed for some of them) are sent again, for ``Limits.server_errors`` at most; their
+        ids prevent that they are added twice.
 
         Raises:
             ServiceError: the whole request is refused; some of the tasks may be in the job.
@@ -133,10 +132,10 @@ class Tasks:
     async def _all_exist(
         self, job_id: str, chunk: Sequence[_Body], added: dict[str, TaskAdded]
     ) -> bool:
-        """Whether a job that accepts no more tasks has all of these.
+        """Whether a job that accepts no more tasks contains all of these.
 
-        Another run of the spec may have added them and closed the job, or an earlier request that
-        the service carried out after the client had given it up.
+        Another run of the spec may have added them and closed the job. An earlier request may also
+        have added them, if the service carried it out after the client had given up.
         """
         for body in chunk:
             if await self.get(job_id, body.id) is None:
@@ -156,7 +155,7 @@ class Tasks:
         try:
             await self._connection.client.reactivate_task(job_id, task_id)
         except AzureError as error:
-            # It was reactivated before, perhaps by this request, and runs or has succeeded.
+            # The task was reactivated before, perhaps by this request, and runs or has succeeded.
             if error_code(error) not in _NOT_FAILED:
                 raise translate(error, f"task {task_id}") from None
 
@@ -310,7 +309,7 @@ def _odata_time(at: datetime) -> str:
 def _add_results(
     chunk: Sequence[_Body], answer: Sequence[Json], added: dict[str, TaskAdded]
 ) -> ServiceError | None:
-    """Add the results of an answer, except for tasks with a server error; the last such error."""
+    """Add the results of a response, except for tasks with a server error; the last such error."""
     results = {str(result.get("taskId", "")).lower(): result for result in answer}
     problem: ServiceError | None = None
     for body in chunk:
@@ -319,7 +318,7 @@ def _add_results(
         if result is None:
             continue
         # The status only separates client errors from server errors, because its casing differs
-        # between the REST reference and recorded answers.
+        # between the REST reference and recorded responses.
         error: Json | None = result.get("error")
         if error is None:
             added[name] = TaskAdded(name)
@@ -349,7 +348,7 @@ def _no_result(job_id: str, count: int) -> ServiceError:
     tasks = counted(count, "task")
     problem = Diagnostic(
         "tasks-unanswered",
-        f"job {job_id}: the answers of the service have no result for {tasks}",
+        f"job {job_id}: the responses of the service have no result for {tasks}",
         fix="Run the command again; it adds the tasks that are missing.",
     )
     return ServiceError(problem, code="tasks-unanswered")

@@ -2,7 +2,7 @@
 
 When the service answers "too many requests" (429, 503), all requests pause, not only the request
 that was refused; afterwards they are sent one at a time, with a gap that shrinks with every
-success. The time at a service is measured from the ``Date`` of its answers and not from the local
+success. The time at a service is measured from the ``Date`` of its responses and not from the local
 clock. The local clocks, the sleep and the source of randomness are arguments.
 """
 
@@ -17,12 +17,12 @@ from batchspec.frozen import frozen
 
 @frozen
 class Limits:
-    """Upper bounds of waiting, in seconds. Nothing in this package waits without one of them.
+    """Upper bounds of waiting, in seconds. Every wait in this package has one of these limits.
 
     ``connect`` and ``read`` are timeouts of one request: until there is a connection, and between
-    two parts of an answer. The others bound retries:
+    two parts of a response. The others bound retries:
 
-    - ``first_contact``: no answer from a service that has not answered before, so that a wrong
+    - ``first_contact``: no response from a service that has not answered before, so that a wrong
       address is reported quickly.
     - ``busy``: a service that answers 429 or 503, or stopped answering.
     - ``server_errors``: a service that answers with other server errors.
@@ -127,14 +127,14 @@ class RateLimiter:
                 return self._timing.monotonic()
 
     def throttled(self, sent: float, retry_after: float | None) -> float:
-        """Take "too many requests" into account; how long all requests pause now, in seconds.
+        """Record "too many requests"; returns how long all requests pause now, in seconds.
 
-        The answers to requests that were sent before the pause began do not lengthen it, unless
+        Responses to requests that were sent before the pause began do not lengthen it, unless
         ``retry_after`` is longer.
 
         Args:
             sent: when the request was sent.
-            retry_after: the wait that the answer asks for, in seconds.
+            retry_after: the wait that the response requests, in seconds.
         """
         self.reached = True
         now = self._timing.monotonic()
@@ -153,7 +153,7 @@ class RateLimiter:
         return max(0.0, self._resume - now)
 
     def answered(self, sent: float) -> None:
-        """Take any other answer into account, to a request that was sent at ``sent``."""
+        """Record any other response, to a request that was sent at ``sent``."""
         self.reached = True
         if sent > self._throttled_at:
             self._level = 0
@@ -167,11 +167,11 @@ class RateLimiter:
 
 
 class ServiceTime:
-    """The time at one service; before its first answer, the time of the local wall clock.
+    """The time at one service; before its first response, the time of the local wall clock.
 
     ``Date`` (RFC 9110, 6.6.1) is in whole seconds. Together with the monotonic times at which the
     request was sent and answered, it bounds the offset between the time at the service and the
-    monotonic clock; each further answer narrows the bounds.
+    monotonic clock; each further response narrows the bounds.
 
     ``monotonic`` is in seconds, ``wall`` in UTC.
     """
@@ -189,7 +189,7 @@ class ServiceTime:
         return datetime.fromtimestamp(self._monotonic() + (low + high) / 2, UTC)
 
     def answered(self, date: str | None, sent: float) -> None:
-        """Take an answer into account that has just arrived.
+        """Record a response that has just arrived.
 
         ``date`` is its ``Date`` header, ``sent`` the monotonic time at which the request was sent.
         """
@@ -206,7 +206,7 @@ class ServiceTime:
 
 
 def http_date(text: str | None) -> datetime | None:
-    """A date of HTTP; ``None`` if it is missing or invalid."""
+    """An HTTP date; ``None`` if it is missing or invalid."""
     if not text:
         return None
     try:
@@ -217,6 +217,6 @@ def http_date(text: str | None) -> datetime | None:
 
 
 def until(text: str, date: str | None) -> timedelta | None:
-    """The time from the ``Date`` of an answer to another date ``text`` in the same answer."""
+    """The time from the ``Date`` of a response to another date ``text`` in the same response."""
     end, begin = http_date(text), http_date(date)
     return None if end is None or begin is None else end - begin

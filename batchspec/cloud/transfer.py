@@ -1,8 +1,8 @@
 """Upload and download of a blob. A file is hashed while it is read or written.
 
-An upload is compared with the plan, a download with the length and, if the service stores it, the
-MD5 of the listing. A download is one stream; when it breaks off, the rest is requested of the same
-version of the blob (If-Match).
+An upload is compared with the plan, and a download with the length and, if the service stores it,
+the MD5 of the listing. A download is one stream. If it is interrupted, the rest of the same version
+of the blob is requested (If-Match).
 
 A small file is uploaded in one request. A larger one is sent in blocks, which are committed as a
 blob only if the hash of the whole file is right, so that a changed file does not replace the blob.
@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, ParamSpec, Self, TypeVar
 from azure.core.exceptions import AzureError, HttpResponseError
 from azure.storage.blob import BlobBlock, ContentSettings
 
-from batchspec.cloud.blob_requests import BlobAnswer, BlobRequests
+from batchspec.cloud.blob_requests import BlobRequests, BlobResponse
 from batchspec.cloud.errors import error_response
 from batchspec.cloud.timing import Timing
 from batchspec.diagnostics import Diagnostic, ServiceError, SpecError
@@ -42,14 +42,14 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 SMALL = 64 * 1024
-"""In bytes. Work on no more than this takes less time than handing it to a thread."""
+"""In bytes. Work on at most this much takes less time than passing it to a thread."""
 
 
 async def in_thread(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call ``work``, which reads, writes or hashes ``size`` bytes; in a thread if that is large.
+    """Call ``work``, which reads, writes or hashes ``size`` bytes; in a thread if they are many.
 
-    When it is cancelled, it waits for the thread first: a thread cannot be stopped, and the caller
-    closes the file that the thread uses.
+    A cancellation waits for the thread: a thread cannot be stopped, and the caller closes the file
+    that the thread uses.
     """
     if size <= SMALL:
         return work(*args, **kwargs)
@@ -57,7 +57,7 @@ async def in_thread(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.
 
 
 async def _finished(running: asyncio.Future[T]) -> T:
-    """The result of a call in a thread; also a cancellation waits for its end."""
+    """The result of a call in a thread; a cancellation waits for its end, too."""
     try:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
@@ -68,7 +68,7 @@ async def _finished(running: asyncio.Future[T]) -> T:
 
 
 PART = 1024 * 1024
-"""In bytes. So much of a download is written at once; 16 downloads at a time need 32 of these."""
+"""In bytes. A download is written in parts of this size; 16 downloads at a time need 32 parts."""
 _ATTEMPTS = 5
 
 
@@ -117,7 +117,7 @@ class Downloads:
         return len(data), hashlib.md5(data, usedforsecurity=False).digest()
 
     async def _read_small(self, container: str, blob: Blob) -> bytes:
-        """The bytes of a blob, usually in one answer."""
+        """The bytes of a blob, usually in one response."""
         if not blob.size:
             return b""
         answer = await self._requests.get(container, blob.name)
@@ -164,8 +164,8 @@ class Downloads:
                         yield data
                 return
             except AzureError as error:
-                # An error of the service is final; an interrupted answer is not, as long as each
-                # brings more of the blob.
+                # An error of the service is final. An interrupted response is requested again, up
+                # to five times without progress.
                 failures = 1 if start > arrived else failures + 1
                 if getattr(error, "status_code", None) is not None or failures > _ATTEMPTS:
                     raise
@@ -174,7 +174,7 @@ class Downloads:
     async def _stream(
         self, container: str, blob: Blob, start: int, etag: str
     ) -> AsyncGenerator[tuple[str, list[bytes]], None]:
-        """The bytes of one answer from ``start`` on, each part with the ETag of the blob."""
+        """The bytes of one response from ``start`` on, each part with the ETag of the blob."""
         answer = await self._requests.get(container, blob.name, start=start, etag=etag)
         try:
             _check_length(container, blob, answer, start)
@@ -193,8 +193,8 @@ class Downloads:
             await answer.close()
 
 
-def _check_length(container: str, blob: Blob, answer: BlobAnswer, start: int) -> None:
-    """Raise ServiceError if an answer from ``start`` on does not end where the blob does."""
+def _check_length(container: str, blob: Blob, answer: BlobResponse, start: int) -> None:
+    """Raise ServiceError unless a response from ``start`` on ends at the end of the blob."""
     length = start + int(answer.headers.get("Content-Length", -1))
     if length != blob.size:
         raise _mismatch(container, blob, f"it has {length} bytes, and the listing has {blob.size}")
@@ -266,7 +266,7 @@ def _mismatch(container: str, blob: Blob, reason: str) -> ServiceError:
 
 
 BLOCK = 8 * 1024 * 1024
-"""In bytes. A file of up to this size is one request; a larger one has blocks of at least it."""
+"""In bytes. A file of up to this size is sent in one request, a larger one in larger blocks."""
 
 MOST_BLOCKS = 50_000
 """The highest number of blocks of a blob."""
@@ -292,8 +292,8 @@ class Uploads:
         """Upload a file; ``moved`` is called with the number of bytes of each completed part.
 
         Returns:
-            ``False`` if ``cancelled`` was true before all blocks were sent; those that were being
-            sent have arrived.
+            ``False`` if ``cancelled`` was true before all blocks were sent; blocks in progress were
+            sent completely.
         """
         check_blob_name(file.blob)
         source = await in_thread(file.size, _open, file)
@@ -489,7 +489,7 @@ def _invalid_name(name: str) -> str:
         (_SURROGATE.search(name), "it is not valid Unicode"),
         (_CONTROL.search(name), "it contains a control character"),
         ("\\" in name, "it contains a backslash"),
-        ("." in segments or ".." in segments, "a segment of it is . or .."),
+        ("." in segments or ".." in segments, "a segment is . or .."),
         (len(segments) > DEEPEST, f"it has {len(segments)} segments, and the limit is {DEEPEST}"),
     )
     return next((reason for applies, reason in reasons if applies), "")

@@ -255,7 +255,7 @@ def test_a_receiver_that_does_not_answer_is_waited_for_until_the_timeout(tmp_pat
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/{TOKEN}"
         sent = send(tmp_path, webhook=Webhook(Secret(url)), timeout=0.2)
-    assert "no answer within 0.2 s" in sent.texts[0]
+    assert "no response within 0.2 s" in sent.texts[0]
 
 
 @pytest.mark.parametrize(

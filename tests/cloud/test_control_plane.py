@@ -184,7 +184,9 @@ async def test_subscriptions_that_cannot_be_read_are_not_counted_as_searched(
         with pytest.raises(ServiceError) as caught:
             await cloud.control_plane.resource()
     (problem,) = caught.value.problems
-    assert problem.summary.startswith("none of the 1 subscriptions that you can read has")
+    assert problem.summary.startswith(
+        "the 1 subscription that your identity can read has no Batch account"
+    )
     assert "2 more could not be read: Batch accounts of subscription s1" in problem.detail
 
 
