@@ -41,7 +41,7 @@ FAILED = Report(
 
 @dataclass
 class Receiver:
-    """A server that answers with ``statuses``, the last of them again and again."""
+    """A server that answers with ``statuses``, and repeats the last one."""
 
     url: str = ""
     statuses: list[int] = field(default_factory=lambda: [200])
@@ -145,7 +145,7 @@ def test_a_list_is_started_without_a_shell(tmp_path: Path) -> None:
     assert (tmp_path / "a b").read_text() == "topn"
 
 
-def test_what_a_command_wrote_is_shown_if_it_fails(tmp_path: Path) -> None:
+def test_the_output_of_a_failed_command_is_shown(tmp_path: Path) -> None:
     sent = send(tmp_path, command=shell("seq 1 9; echo no such channel >&2; exit 7"))
     assert sent.texts == [
         "warning notify-command-failed: the command of `notify` ended with exit code 7"
@@ -188,7 +188,7 @@ def test_a_notification_that_is_interrupted_kills_its_command(tmp_path: Path) ->
     assert subprocess.run(["flock", "-w", "60", str(lock), "true"], check=False).returncode == 0
 
 
-def test_a_command_that_leaves_a_process_behind_does_not_hold_the_run(tmp_path: Path) -> None:
+def test_a_command_that_leaves_a_process_running_does_not_delay_the_run(tmp_path: Path) -> None:
     command = "(until test -e go; do sleep 0.05; done; touch gone) & true"
     assert not send(tmp_path, command=shell(command)).found
     (tmp_path / "go").touch()
@@ -230,7 +230,7 @@ def test_a_busy_receiver_gets_the_summary_again_and_others_do_not(
     assert sent.texts == ([failed] if ends else [])
 
 
-def test_a_receiver_that_asks_for_more_time_than_there_is_gets_no_second_request(
+def test_no_second_request_if_the_receiver_requests_a_wait_beyond_the_timeout(
     receiver: Receiver, tmp_path: Path
 ) -> None:
     receiver.statuses, receiver.answers = [429], {"Retry-After": "3600"}
@@ -242,7 +242,7 @@ def test_a_receiver_that_asks_for_more_time_than_there_is_gets_no_second_request
     ]
 
 
-def test_a_receiver_that_cannot_be_reached_is_no_error(tmp_path: Path) -> None:
+def test_an_unreachable_receiver_is_no_error(tmp_path: Path) -> None:
     sent = send(tmp_path, webhook=Webhook(Secret(f"http://127.0.0.1:9/{TOKEN}")))
     assert sent.texts[0].endswith("it cannot be reached (Connection refused) (3 attempts)")
     assert sent.pauses == [1.0, 2.0]
@@ -283,7 +283,7 @@ tasks: {one: {command: "true"}}
 """
 
 
-def test_the_section_as_it_is_read(tmp_path: Path) -> None:
+def test_the_values_of_the_section(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     plain = SPEC.replace(', default: ""', "")
 

@@ -108,7 +108,7 @@ def test_errors_of_a_spec_are_exceptions_with_all_diagnostics(place: Workplace) 
     assert all(problem.where is not None for problem in wrong.value.problems)
 
 
-async def test_events_are_iterated_over_while_the_run_goes_on(place: Workplace) -> None:
+async def test_events_are_iterated_over_during_the_run(place: Workplace) -> None:
     place.hold()
     spec = batchspec.load(place.spec)
     async with aio.apply(spec) as run:
@@ -148,7 +148,7 @@ def test_ctrl_c_interrupts_a_program(place: Workplace) -> None:
     program = place.folder / "program.py"
     program.write_text(
         "import batchspec, signal\n"
-        # Tests that run in the background inherit that it is ignored.
+        # A test that runs in the background inherits an ignored SIGINT.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "try:\n"
         f"    batchspec.apply({str(place.spec)!r}, on_event=lambda s: print(s.event, flush=True))\n"

@@ -17,7 +17,7 @@ from tests.apply.test_executor import tutorial
 
 
 class Stopping(FakeAccount):
-    """An account during whose n-th request the run is cancelled."""
+    """An account that cancels the run during its n-th request."""
 
     cancellation: Cancellation
     left: int

@@ -1,4 +1,4 @@
-"""Why a run waits, from one look: each cause of the table, and what it is not taken for."""
+"""Why a run waits, from one poll: each cause of the table, and states that are no cause."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ RUNNING = TaskCounts(2, 1, 1, 0)
 
 
 def pool(now: int = 2, target: int = 2, **fields: Any) -> PoolFacts:
-    """A pool with so many of so many nodes."""
+    """A pool that has ``now`` of ``target`` nodes."""
     found = PoolFacts("p", "active", "steady", Record(), {}, now, 0, target, 0)
     return replace(found, **fields)
 
 
 def health(nodes: Mapping[str, int] | None = None, **fields: Any) -> Health:
-    """A look at a job with waiting tasks, on a healthy pool of two idle nodes."""
+    """A poll of a job with waiting tasks, on a healthy pool of two idle nodes."""
     found = Health(
         at=NOW,
         deadline=START + timedelta(hours=1),
@@ -244,7 +244,7 @@ NONE: Mapping[str, Health] = {
 
 
 @pytest.mark.parametrize("look", NONE.values(), ids=NONE)
-def test_no_cause_ends_or_is_a_fault(look: Health) -> None:
+def test_normal_states_have_no_cause_that_ends_the_run(look: Health) -> None:
     found = find_causes(look)
     assert not [cause for cause in found if cause.ends]
     assert {cause.code for cause in found} <= {"scaled-to-zero"}

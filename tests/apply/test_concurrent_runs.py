@@ -1,4 +1,4 @@
-"""Somebody else goes on with the same run: what they have done already is done."""
+"""Another client runs the same spec: its completed work is not repeated."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ async def test_a_container_of_another_run_is_a_question(tmp_path: Path) -> None:
     assert applied_to(account.container_metadata["input"], "topn")[ORIGIN] == "bob"
 
 
-async def test_a_container_of_the_same_version_is_none(tmp_path: Path) -> None:
+async def test_a_container_of_the_same_version_is_no_question(tmp_path: Path) -> None:
     account = FakeAccount()
     for origin in ("ada", "bob"):
         code, _ = await carried_out(account, tmp_path / "r", created("input", origin, "1"))

@@ -72,7 +72,7 @@ def test_every_action_has_a_function() -> None:
 
 
 def tutorial(folder: Path) -> Plan:
-    """The plan of a small run: two files up, two tasks, results down, everything deleted."""
+    """The plan of a small run: upload two files, run two tasks, download, delete everything."""
     files = []
     for name in ("a.txt", "b.txt"):
         path = folder / name
@@ -148,7 +148,7 @@ async def test_job_and_pool_are_asked_about_separately(tmp_path: Path) -> None:
     assert ended(events).left == ("delete-job",)
 
 
-async def test_what_is_left_includes_what_clean_up_does_not_delete(tmp_path: Path) -> None:
+async def test_remaining_objects_include_those_that_clean_up_keeps(tmp_path: Path) -> None:
     """The jobs of earlier versions stay, too; a job that was not created does not."""
     stays = tuple(
         step(name, action, gate=Gate.END, verb=Verb.DELETE)
@@ -176,7 +176,7 @@ async def test_deletions_are_confirmed_after_failures(tmp_path: Path) -> None:
     assert ended(events).left == ("delete-containers", "delete-job")
 
 
-async def test_no_question_about_what_does_not_exist(tmp_path: Path) -> None:
+async def test_no_question_about_missing_objects(tmp_path: Path) -> None:
     account = FakeAccount(answers=[True], fail={"pools.create"})
     await events_of(tutorial(tmp_path), account, tmp_path)
     assert account.asked == []
@@ -323,7 +323,7 @@ async def test_the_pool_is_deleted_before_its_containers(tmp_path: Path) -> None
     assert account.calls.index("pools.delete p") < account.calls.index("containers.delete input")
 
 
-async def test_failed_tasks_are_reported_and_only_what_is_agreed_to_is_deleted(
+async def test_failed_tasks_are_reported_and_only_agreed_deletions_happen(
     tmp_path: Path,
 ) -> None:
     account = FakeAccount(failing={"count-3", "count-4"}, answers=[False, False])
@@ -552,7 +552,7 @@ async def test_any_failure_is_an_event_and_the_same_plan_can_be_applied_again(
 async def test_containers_are_kept_until_their_results_are_downloaded(
     tmp_path: Path, effect: str, kept: tuple[str, ...]
 ) -> None:
-    """A disk that is full for a moment would cost the whole run."""
+    """Otherwise, a disk that is full for a moment would lose the whole run."""
     account = FakeAccount(fail={effect})
     plan = tutorial(tmp_path)
     always = [replace(s, gate=Gate.END) if s.id.startswith("delete") else s for s in plan.steps]
@@ -588,7 +588,7 @@ async def test_cancelling_anywhere_ends_as_interrupted(tmp_path: Path, turns: in
 
 @st.composite
 def graphs(draw: st.DrawFn) -> list[Step]:
-    """Random graphs of containers to make; edges go from later steps to earlier ones."""
+    """Random graphs of containers to create; edges go from later steps to earlier ones."""
     size = draw(st.integers(1, 12))
     steps = []
     for number in range(size):

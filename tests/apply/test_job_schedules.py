@@ -1,4 +1,4 @@
-"""Job schedules: made, changed and deleted, and how a run of one ends."""
+"""Job schedules: creation, changes and deletion, and the end of a run with a schedule."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_a_schedule_is_changed_in_place(tmp_path: Path) -> None:
 
 
 class Slow(FakeAccount):
-    """Deletes a schedule at the third look at it: its jobs go first."""
+    """Deletes a schedule at the third read: the service deletes its jobs first."""
 
     class JobSchedules(FakeAccount.JobSchedules):
         async def get(self, schedule_id: str):  # type: ignore[no-untyped-def]

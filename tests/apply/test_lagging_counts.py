@@ -1,7 +1,7 @@
-"""Counts that lag behind, as those of the service may: nothing is concluded from them alone.
+"""Counts that lag behind, as those of the service may: no decision depends on counts alone.
 
-``Job_GetTaskCounts`` and ``Account_ListPoolNodeCounts`` say of themselves that they may not be
-up to date, and that a list query is exact.
+The descriptions of ``Job_GetTaskCounts`` and ``Account_ListPoolNodeCounts`` state that counts may
+not be up to date, and that a list query is exact.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ POOL = Record(id="p", targetDedicatedNodes=2)
 
 
 def monitor(account: FakeAccount, events: list[Event] | None = None) -> Monitor:
-    """Of the job or the pool that the account has."""
+    """A monitor of the job or the pool of the account."""
     watched = Watched("p" if account.pool_bodies else "", "j" if account.job_bodies else "")
     return Monitor(account.world(), (events if events is not None else []).append, watched)
 
@@ -99,7 +99,7 @@ async def test_a_deleted_task_is_not_complete() -> None:
 
 @dataclass
 class Restarting(FakeAccount):
-    """A pool whose nodes were restarted; the counts do not know yet."""
+    """A pool whose nodes were restarted; the counts do not show it yet."""
 
     wrong: Mapping[str, int] | None = None
     late: int = 3
@@ -130,7 +130,7 @@ async def test_restarted_nodes_are_waited_for() -> None:
 
 
 async def test_a_pool_with_some_of_its_nodes_is_usable() -> None:
-    """A quota gave two of three; the count does not have them yet."""
+    """A quota allowed two of three nodes; the counts do not contain them yet."""
     errors = (("AccountCoreQuotaReached", "no cores left"),)
     facts = PoolFacts("p", "active", "steady", POOL, {}, 2, 0, 3, 0, errors)
     account = Restarting(facts=facts)

@@ -53,7 +53,7 @@ cleanup: {pool: never}
 
 
 class SettableClock(FakeClock):
-    """The clock of a client that is set ``ahead`` of the service's by hand."""
+    """The clock of a client, which a test sets ``ahead`` of the service's clock."""
 
     ahead = timedelta()
 
@@ -112,7 +112,7 @@ class LongAccount(FakeAccount):
         self.reads.append((now - START, url.partition("?")[0], begins <= now <= ends))
 
     def proceed(self) -> None:
-        """Restart the nodes and start the tasks whose time has come."""
+        """Restart the nodes and start the tasks that are due."""
         hours = int(self.clock.elapsed // 3600)
         if hours > self.restarts:
             self.restarts = hours

@@ -1,4 +1,4 @@
-"""The one monitor of a run: its deadline, what it reports and when, and what a look costs."""
+"""The monitor of a run: its deadline, its reports, and the requests of a poll."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def next_of(answers: list[T]) -> T:
 
 @dataclass
 class Scripted(FakeAccount):
-    """An account with scripted answers; the last answer of each list is repeated."""
+    """An account with scripted responses; the last response of each list is repeated."""
 
     seen_pools: list[PoolFacts | None] = field(default_factory=list)
     seen_nodes: list[Mapping[str, int]] = field(default_factory=lambda: [{"idle": 1}])
@@ -117,7 +117,7 @@ def watching(account: FakeAccount, watched: Watched = WATCHED) -> tuple[Monitor,
 
 
 def waits(events: Iterable[Event]) -> list[tuple[str, bool]]:
-    """The code of each report, and whether it says that the cause has passed."""
+    """The code of each report, and whether it reports the end of the cause."""
     return [(event.code, event.resolved) for event in events if isinstance(event, Waiting)]
 
 
@@ -126,7 +126,7 @@ def waits(events: Iterable[Event]) -> list[tuple[str, bool]]:
 
 @pytest.mark.parametrize("ahead", [-600, 0, 600], ids=["behind", "the same", "ahead"])
 async def test_the_deadline_is_on_the_services_clock(ahead: int) -> None:
-    """The job was made at ``START`` of this machine, which is another time at the service."""
+    """The job was created at ``START`` of this machine, which is another time at the service."""
     offset = timedelta(seconds=ahead)
 
     class Off(Scripted):
@@ -247,7 +247,7 @@ async def test_the_deadline_counts_from_the_creation_of_the_job() -> None:
 
 
 async def test_nodes_count_from_their_allocation_until_their_expected_release() -> None:
-    """The first poll finds nodes that exist for a while; the pool is gone at the last one."""
+    """The first poll finds older nodes; at the last poll, the pool no longer exists."""
     found = pool(2, 2, allocation_since=START + timedelta(seconds=20))
     account = Scripted(seen_pools=[found, found, None])
     monitor, events = watching(account)
@@ -306,7 +306,7 @@ async def test_a_task_that_runs_far_longer_than_its_siblings_is_named() -> None:
     assert account.requests["times"] <= 2 * 900 / 60, "no more than two lists a minute"
 
 
-# --- what a look costs ---------------------------------------------------------------------------
+# --- requests of a poll --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tasks", [3, 100_000])
@@ -352,7 +352,7 @@ def test_the_poll_interval_of_the_local_target_is_at_most_two_seconds() -> None:
     assert max(interval.next(None) for _ in range(20)) == pytest.approx(2.0)
 
 
-async def test_a_run_of_two_days_costs_a_poll_each_fifteen_seconds_and_few_events() -> None:
+async def test_a_run_of_two_days_polls_every_fifteen_seconds_with_few_events() -> None:
     day = 86_400.0
 
     class Long(Scripted):
@@ -420,7 +420,7 @@ async def test_the_wait_for_the_end_of_a_job_is_bounded(tmp_path: Path) -> None:
 async def test_a_preparation_task_that_failed_before_the_run_restarted_its_node(
     restarted: set[str], ended: int, found: bool
 ) -> None:
-    """The service lists it until it runs again, which is with the next task on the node."""
+    """The service lists it until the next task on the node runs it again."""
     account = Scripted(seen_counts=[TaskCounts(3, 0, 0, 0)])
     account.job_bodies["j"] = Record(id="j", jobPreparationTask=Record(commandLine="x"))
     account.prepared = (
@@ -464,7 +464,7 @@ async def test_the_output_of_start_tasks_that_run_at_the_limit_is_kept(*, by_ser
     assert "`batchspec logs --start-task n0`" in problem.fix
 
 
-async def test_start_tasks_beside_nodes_that_take_tasks_are_not_kept() -> None:
+async def test_start_tasks_beside_nodes_that_accept_tasks_are_not_kept() -> None:
     account = Scripted(seen_nodes=[{"waitingforstarttask": 1, "running": 1}])
     monitor, events = watching(account)
     await wait_for_tasks(WAIT, monitor)

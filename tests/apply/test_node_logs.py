@@ -1,4 +1,4 @@
-"""The output of failed start tasks is stored: once for what failed alike, bounded, redacted."""
+"""The output of failed start tasks is stored: once for equal failures, bounded and redacted."""
 
 from __future__ import annotations
 

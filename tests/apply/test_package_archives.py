@@ -1,4 +1,4 @@
-"""Archives of application packages: the same files make the same bytes, with their modes."""
+"""Archives of application packages: equal files produce equal archives, with their modes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def a_file(folder: Path, name: str, content: bytes, mode: int = 0o644) -> LocalF
     return LocalFile(name, str(path), len(content), hashlib.md5(content).digest())
 
 
-def test_the_same_files_make_the_same_archive(tmp_path: Path) -> None:
+def test_equal_files_produce_equal_archives(tmp_path: Path) -> None:
     found = []
     for name, time in (("one", 1), ("two", 2_000_000_000)):
         files = [
@@ -80,14 +80,12 @@ def test_a_file_that_changed_since_the_plan_is_an_error(
         build_archive([file], tmp_path / "f.zip")
 
 
-def test_md5_is_a_checksum_where_it_is_not_allowed_for_security(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_md5_works_as_a_checksum_with_fips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(name: str, *_: object, **__: object) -> object:
         raise ValueError(f"[digital envelope routines] unsupported: {name}")
 
     file = a_file(tmp_path, "f", b"content")
-    # As in OpenSSL with FIPS: what is hashed by name is hashed for security.
+    # As in OpenSSL with FIPS: hashes by name count as hashes for security.
     monkeypatch.setattr("hashlib.new", refuse)
     archive = build_archive([file], tmp_path / "f.zip")
     assert archive.md5 == hashlib.md5(archive.path.read_bytes(), usedforsecurity=False).digest()

@@ -1,4 +1,4 @@
-"""Changes in place: in which order they are asked for, and what is written last."""
+"""Changes in place: the order of the requests, and the metadata, which are written last."""
 
 from __future__ import annotations
 

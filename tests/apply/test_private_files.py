@@ -1,4 +1,4 @@
-"""What batchspec writes next to a spec is readable by its owner only."""
+"""Only the owner can read the files that batchspec writes next to a spec."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_new_folders_and_files_are_private(tmp_path: Path) -> None:
     assert mode(tmp_path) != 0
 
 
-def test_what_an_earlier_version_wrote_becomes_private(tmp_path: Path) -> None:
+def test_files_of_an_earlier_version_become_private(tmp_path: Path) -> None:
     folder = tmp_path / ".batchspec" / "demo"
     folder.mkdir(parents=True)
     folder.parent.chmod(0o755)

@@ -113,7 +113,7 @@ async def test_a_result_does_not_replace_a_file_of_the_spec(
     assert ("1 more blob was" in problem.detail) == (len(names) == 2)
 
 
-async def test_of_results_with_one_name_the_first_arrives(tmp_path: Path) -> None:
+async def test_the_first_of_results_with_equal_names_is_downloaded(tmp_path: Path) -> None:
     stored = {"0/a": b"first", "1/a": b"second", "1/b": b"b"}
     account = FakeAccount(stored={"output": stored}, job_bodies={"j": Record(id="j")})
     action = DownloadResults("output", tmp_path / "to", "j", flat=True)

@@ -87,7 +87,7 @@ async def test_facts_are_read_before_they_are_deleted(tmp_path: Path) -> None:
     assert len(calls) == 4, "one list of tasks, one of nodes"
 
 
-async def test_what_stays_is_read_at_the_end_with_the_output_of_a_failed_task(
+async def test_kept_objects_are_read_at_the_end_with_the_output_of_a_failed_task(
     tmp_path: Path,
 ) -> None:
     plan = tutorial(tmp_path)

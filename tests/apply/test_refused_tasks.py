@@ -113,7 +113,7 @@ async def test_refused_tasks_name_the_property_at_its_key(tmp_path: Path) -> Non
     ("action", "name", "line"),
     [
         ("tasks", "commandLine", "command: hostname"),
-        # Which of the two is not known, so it is the position of the stage.
+        # The task is not known, so the position is that of the stage.
         ("tasks", "httpUrl", "sweep:"),
         ("tasks", "affinityInfo", "sweep:"),
         ("job", "priority", "priority: 7"),

@@ -1,4 +1,4 @@
-"""Results land inside their folder or not at all."""
+"""Results are written only inside their folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_link_that_leads_out_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_link_beside_other_results_is_refused(tmp_path: Path) -> None:
-    """The folder is resolved once, and each name in it is looked at."""
+    """The folder is resolved once, and each name in it is checked."""
     inside = tmp_path / "results"
     inside.mkdir()
     paths = ResultPaths(inside, flat=False)
@@ -88,7 +88,7 @@ def test_no_result_in_folders_of_git_and_batchspec(name: str, tmp_path: Path) ->
         ResultPaths(tmp_path, flat=False).path(name)
 
 
-def test_no_result_in_git_by_the_folder(tmp_path: Path) -> None:
+def test_no_result_if_the_results_folder_is_in_git(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="leads into"):
         ResultPaths(tmp_path / ".git" / "hooks", flat=True).path("pre-commit")
     assert ResultPaths(tmp_path, flat=False).path(".gitignore") == tmp_path / ".gitignore"

@@ -1,4 +1,4 @@
-"""What a node has written is shown where it can be had; a run does not end for want of it."""
+"""The output of a node is shown if it can be read; otherwise, the run continues."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.apply.fake import FakeAccount, refused
 
 
 class Mute(FakeAccount):
-    """Its nodes hand nothing over."""
+    """An account whose nodes return no files."""
 
     class Nodes(FakeAccount.Nodes):
         async def get_file_tail(self, pool_id: str, node: str, path: str, size: int) -> str:
@@ -31,7 +31,7 @@ SIGNED = "https://acc.blob.core.windows.net/c?sv=1&sig=c2VjcmV0LXNpZ25hdHVyZQ%3D
 
 
 class Leaking(FakeAccount):
-    """Its tasks and nodes write a signed URL to stderr."""
+    """An account whose tasks and nodes write a signed URL to stderr."""
 
     class Nodes(FakeAccount.Nodes):
         async def get_file_tail(self, pool_id: str, node: str, path: str, size: int) -> str:
@@ -43,7 +43,7 @@ class Leaking(FakeAccount):
 
 
 def warnings(events: list[Event]) -> list[str]:
-    """The codes of what was noticed, which is no error."""
+    """The codes of the noticed problems, none of which is an error."""
     problems = [event.problem for event in events if isinstance(event, Noticed)]
     assert all(problem.severity is Severity.WARNING for problem in problems)
     return [problem.code for problem in problems]

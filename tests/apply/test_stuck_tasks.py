@@ -1,4 +1,4 @@
-"""Tasks that can never start: the service does not say so, and the run ends."""
+"""Tasks that can never start: the service does not report them, and the run ends."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def test_other_reasons(waiting: tuple[TaskWaiting, ...], stuck: StuckTasks
     assert await find_stuck_tasks(account(*waiting), "j", 4) == stuck
 
 
-async def test_ranges_take_one_list_of_the_ids_however_large_they_are() -> None:
+async def test_ranges_of_any_size_need_one_list_of_ids() -> None:
     waiting = tuple(TaskWaiting(f"m{n}", (), ((n, 10**9),)) for n in range(50))
     world = account(*waiting)
     stuck = await find_stuck_tasks(world, "j", 4)

@@ -145,7 +145,7 @@ async def test_a_missing_task_of_a_large_job_is_found(tmp_path: Path, forgotten:
     assert ranges(account)[-3:] == [[], [], []], "the whole list is read as well"
 
 
-async def test_ranges_contain_all_ids_in_whatever_order_the_service_sorts_them(
+async def test_ranges_contain_all_ids_in_any_sort_order(
     tmp_path: Path,
 ) -> None:
     class SortedBackwards(FakeAccount):

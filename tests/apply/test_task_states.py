@@ -1,4 +1,4 @@
-"""Stages, running times and causes of failures while a job is waited for."""
+"""Stages, running times and causes of failures during the wait for a job."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def at(seconds: float) -> timedelta:
 
 
 def ran(name: str, seconds: float, *, code: int = 0, stage: str = "map") -> TaskSince:
-    """A task that was completed after these seconds."""
+    """A task that was completed ``seconds`` after the start."""
     facts = TaskFacts(
         name,
         "completed",
@@ -49,7 +49,7 @@ def ran(name: str, seconds: float, *, code: int = 0, stage: str = "map") -> Task
 
 
 def runs(name: str, seconds: float, stage: str = "map") -> TaskSince:
-    """A task that has been running since these seconds."""
+    """A task that started ``seconds`` after the start of the run and still runs."""
     facts = TaskFacts(name, "running", node=f"node-{name}", marks=Marks("i", "", "w", stage))
     return TaskSince(facts, START + at(seconds))
 
@@ -93,7 +93,7 @@ async def test_stages_are_counted_from_the_tasks_that_ended_since_the_last_list(
     assert second.stages["map"]["failed"] == 1
 
 
-async def test_no_task_is_counted_twice_whatever_the_times_of_lists_are() -> None:
+async def test_no_task_is_counted_twice_at_any_times_of_lists() -> None:
     reader = Reader(TWO)
     for number in range(1, 400):
         reader.account.ended_tasks = tuple(ran(f"t{n}", n * 0.37) for n in range(number))
@@ -170,7 +170,7 @@ async def test_a_reactivated_task_is_not_counted_twice() -> None:
     assert {each.cause: each.count for each in seen.causes} == {"exit-1": 1, "exit-2": 1}
 
 
-async def test_counts_that_lag_behind_a_list_do_not_take_anything_back() -> None:
+async def test_lagging_counts_remove_no_listed_task() -> None:
     reader = Reader(TWO)
     done = 0
     for number in range(1, 9):

@@ -101,7 +101,7 @@ def opened(clock: Time, notices: list[Waiting]) -> Opener:
 
 @pytest.fixture
 async def cloud(server: Scripted, opened: Opener) -> AsyncIterator[AccountClient]:
-    """An account of which both services are the scripted server, storage under /store."""
+    """An account whose two services are the scripted server, with the storage under /store."""
     account = LocalAccount(
         server.url, "acct", KEY, f"{server.url}/store", "store", KEY, token=TOKEN
     )

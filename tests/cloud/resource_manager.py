@@ -1,4 +1,4 @@
-"""Answers in the form of Azure Resource Manager, and recorded ones of the real service."""
+"""Responses in the form of Azure Resource Manager, and recorded responses of the real service."""
 
 from __future__ import annotations
 

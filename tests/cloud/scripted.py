@@ -1,7 +1,7 @@
-"""A server that sends the answers of a test and records the requests.
+"""A server that sends the responses of a test and records the requests.
 
-It knows HTTP only, nothing of Batch or Storage, and can close the connection before, during or
-after an answer.
+It implements only HTTP, not Batch or Storage, and can close the connection before, during or after
+a response.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer; ``cut`` closes the connection after this number of bytes.
+    """A response; ``cut`` closes the connection after this number of bytes.
 
     ``after`` delays it until an event.
     """
@@ -85,7 +85,7 @@ def storage_refusal(status: int, code: str) -> Reply:
 
 
 class Scripted:
-    """Answers by method and path; each is used once, the last one repeatedly."""
+    """Responses by method and path; each is used once, the last one repeatedly."""
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
@@ -93,7 +93,7 @@ class Scripted:
         self.url = ""
 
     def on(self, method: str, path: str, *answers: Answer) -> None:
-        """Set the answers to requests with this method and a path that matches ``path``."""
+        """Set the responses to requests with this method and a path that matches ``path``."""
         self._answers.insert(0, (method, re.compile(path), list(answers)))
 
     def requests(self, method: str = "", path: str = ".*") -> list[Asked]:

@@ -1,4 +1,4 @@
-"""Which account the environment names, and what is said when it does not."""
+"""The account that the environment names, and the errors if it names none."""
 
 from __future__ import annotations
 

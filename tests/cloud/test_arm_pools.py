@@ -1,4 +1,4 @@
-"""Pools with a managed identity: what is sent to Azure Resource Manager, and its answers."""
+"""Pools with a managed identity: requests to Azure Resource Manager, and its responses."""
 
 from __future__ import annotations
 
@@ -92,9 +92,7 @@ async def test_a_pool_that_exists_is_adopted_or_refused_by_its_metadata(
         await cloud.control_plane.pools.create(body(), timedelta())
 
 
-async def test_a_lost_answer_to_a_creation_is_its_own(
-    cloud: AccountClient, server: Scripted
-) -> None:
+async def test_a_creation_whose_response_was_lost(cloud: AccountClient, server: Scripted) -> None:
     server.on("PUT", POOL, RESET, refused(412, "PreconditionFailed"))
     server.on("GET", "/pools/x", existing(METADATA))
     assert await cloud.control_plane.pools.create(body(), timedelta())
@@ -109,7 +107,7 @@ async def test_a_creation_waits_for_a_deletion(
     assert clock.slept
 
 
-async def test_another_conflict_is_reported_as_it_is(
+async def test_other_conflicts_are_reported_unchanged(
     cloud: AccountClient, server: Scripted
 ) -> None:
     server.on("PUT", POOL, refused(409, "PoolQuotaReached"))
@@ -132,9 +130,7 @@ async def test_a_missing_role_is_named(cloud: AccountClient, server: Scripted, c
     assert "pools/write" in problem.detail
 
 
-async def test_a_change_has_the_etag_of_what_it_changes(
-    cloud: AccountClient, server: Scripted
-) -> None:
+async def test_a_change_has_the_etag_of_the_pool(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", POOL, found(taskSlotsPerNode=1))
     server.on("PATCH", POOL, found())
     await cloud.control_plane.pools.update("x", Record(taskSlotsPerNode=2), timedelta())
@@ -162,7 +158,7 @@ async def test_a_change_by_another_client_is_not_overwritten(
     assert len(server.requests("PATCH")) == 1
 
 
-async def test_a_lost_answer_to_a_change_is_its_own(cloud: AccountClient, server: Scripted) -> None:
+async def test_a_change_whose_response_was_lost(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", POOL, found('W/"1"', taskSlotsPerNode=1), found('W/"2"', taskSlotsPerNode=2))
     server.on("PATCH", POOL, RESET, refused(412, "PreconditionFailed"), found())
     await cloud.control_plane.pools.update("x", Record(taskSlotsPerNode=2), timedelta())

@@ -1,4 +1,4 @@
-"""Quotas and VM sizes of an account, as recorded, and what is not known without rights."""
+"""Recorded quotas and VM sizes of an account, and the reason if they cannot be read."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_constrained_size_has_fewer_cores_than_vcpus() -> None:
     assert vm_size({"name": "Standard_DS13-2_v2", "capabilities": listed}).cores == 2
 
 
-def test_what_a_size_lacks() -> None:
+def test_missing_features_of_a_size() -> None:
     values = {"PremiumIO": "False", "RdmaEnabled": "True", "TrustedLaunchDisabled": "True"}
     listed = [{"name": name, "value": value} for name, value in values.items()]
     found = vm_size({"name": "S", "capabilities": listed})
@@ -163,7 +163,7 @@ async def test_quotas_and_sizes_are_two_requests_and_the_pools_one(
     assert server.requests(path=SIZES)[0].path.count("westeurope") == 1
 
 
-async def test_where_no_plan_reads_the_account_no_request_is_sent(
+async def test_no_request_is_sent_if_plans_do_not_read_the_account(
     cloud: AccountClient, server: Scripted
 ) -> None:
     assert not cloud.control_plane.in_plans
@@ -173,7 +173,7 @@ async def test_where_no_plan_reads_the_account_no_request_is_sent(
     assert not server.asked
 
 
-async def test_without_rights_the_cause_is_kept(cloud: AccountClient, server: Scripted) -> None:
+async def test_without_permission_the_cause_is_kept(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/pools", Reply(200, {"value": []}))
     server.on("GET", ACCOUNT, denied(403, "AuthorizationFailed"))
     found = await read_capacity(cloud, always=True)
@@ -182,7 +182,7 @@ async def test_without_rights_the_cause_is_kept(cloud: AccountClient, server: Sc
     assert found.problem.code == "authorization-failed"
 
 
-async def test_a_right_on_the_account_alone_gives_quotas(
+async def test_permission_on_the_account_alone_returns_quotas(
     cloud: AccountClient, server: Scripted
 ) -> None:
     server.on("GET", "/pools", Reply(200, {"value": []}))

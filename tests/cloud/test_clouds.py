@@ -1,4 +1,4 @@
-"""Signing in, in each of Azure's clouds: for what, and with whom."""
+"""Sign-in in each Azure cloud: the scope of the token, and the authority."""
 
 from __future__ import annotations
 

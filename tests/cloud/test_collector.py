@@ -1,4 +1,4 @@
-"""Garbage collection is paused while the SDKs are imported, and as before afterwards."""
+"""Garbage collection is paused during the import of the SDKs, and then restored."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ def restored() -> Iterator[None]:
     gc.enable()
 
 
-def test_it_is_paused_and_continued() -> None:
+def test_garbage_collection_is_paused_and_continued() -> None:
     with _collector_paused():
         assert not gc.isenabled()
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0
 
 
-def test_what_was_imported_is_old() -> None:
+def test_imported_objects_are_in_the_oldest_generation() -> None:
     with _collector_paused():
         kept: list[list[int]] = [[] for _ in range(10_000)]
     assert gc.get_count()[0] < len(kept)
     assert any(each is kept for each in gc.get_objects(generation=2))
 
 
-def test_a_program_that_collects_by_itself_is_not_disturbed() -> None:
+def test_disabled_garbage_collection_stays_disabled() -> None:
     gc.disable()
     gc.freeze()
     frozen = gc.get_freeze_count()
@@ -41,7 +41,7 @@ def test_a_program_that_collects_by_itself_is_not_disturbed() -> None:
     assert gc.get_freeze_count() == frozen
 
 
-def test_it_continues_after_a_failed_import() -> None:
+def test_garbage_collection_continues_after_a_failed_import() -> None:
     with pytest.raises(ImportError), _collector_paused():
         raise ImportError
     assert gc.isenabled()

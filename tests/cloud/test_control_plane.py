@@ -100,7 +100,7 @@ def listed(*bodies: Any, link: str = "") -> Reply:
     return Reply(200, {"value": list(bodies), **({"nextLink": link} if link else {})})
 
 
-async def test_a_given_place_needs_no_search(
+async def test_a_given_subscription_and_group_need_no_search(
     manager: Manager, server: Scripted, credential: Credential
 ) -> None:
     server.on("GET", ACCOUNT, Reply(200, account_body()))
@@ -164,7 +164,7 @@ async def test_without_a_subscription_all_are_searched(manager: Manager, server:
     assert not server.requests(path=accounts.format("gone"))
 
 
-async def test_an_account_that_no_subscription_has(manager: Manager, server: Scripted) -> None:
+async def test_an_account_that_no_subscription_contains(manager: Manager, server: Scripted) -> None:
     server.on("GET", "/subscriptions", listed({"subscriptionId": "s0"}))
     server.on("GET", "/subscriptions/s0/.*", listed())
     async with manager() as cloud:
@@ -199,7 +199,7 @@ async def test_too_many_subscriptions_are_not_searched(manager: Manager, server:
     assert len(server.asked) == 1
 
 
-async def test_a_provider_that_is_not_registered_is_not_registered(
+async def test_a_missing_provider_is_reported_and_not_registered(
     manager: Manager, server: Scripted
 ) -> None:
     text = (
@@ -216,7 +216,7 @@ async def test_a_provider_that_is_not_registered_is_not_registered(
     assert "az provider register --namespace Microsoft.Batch" in problem.fix
 
 
-async def test_failures_that_pass_are_repeated_and_bounded(
+async def test_temporary_failures_are_repeated_for_a_limited_time(
     manager: Manager, server: Scripted, clock: Time
 ) -> None:
     gateway = denied(504, "GatewayTimeout")
@@ -231,7 +231,7 @@ async def test_failures_that_pass_are_repeated_and_bounded(
     assert sum(clock.slept) < 100
 
 
-async def test_a_failed_sign_in_is_not_about_keys(
+async def test_the_error_of_a_failed_sign_in_names_resource_manager(
     manager: Manager, server: Scripted, credential: Credential
 ) -> None:
     credential.fails = True
@@ -243,7 +243,9 @@ async def test_a_failed_sign_in_is_not_about_keys(
     assert not server.asked
 
 
-async def test_the_embedded_service_takes_its_token(cloud: AccountClient, server: Scripted) -> None:
+async def test_the_embedded_service_accepts_its_token(
+    cloud: AccountClient, server: Scripted
+) -> None:
     place = (
         f"/subscriptions/{SUBSCRIPTION}/resourceGroups/batchspec/providers/Microsoft.Batch"
         "/batchAccounts/acct"

@@ -129,7 +129,7 @@ async def test_a_url_in_a_message_is_redacted(cloud: AccountClient, server: Scri
 @pytest.mark.parametrize(
     ("status", "code"), [(401, "AuthenticationFailed"), (403, "Forbidden"), (418, "HTTP418")]
 )
-async def test_an_answer_without_an_error_code(
+async def test_a_response_without_an_error_code(
     cloud: AccountClient, server: Scripted, status: int, code: str
 ) -> None:
     reply = Reply(status, b"<html>a gateway</html>", {"Content-Type": "text/html"})

@@ -1,4 +1,4 @@
-"""What a failed task means to those that wait for it, read off the wire."""
+"""Whether a failed task blocks the tasks that depend on it, from the JSON of the service."""
 
 from __future__ import annotations
 

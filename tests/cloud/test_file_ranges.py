@@ -1,4 +1,4 @@
-"""What came since: parts of files of tasks and nodes, and of blobs, from an offset on."""
+"""Parts of files of tasks and nodes, and of blobs, from an offset on."""
 
 from __future__ import annotations
 

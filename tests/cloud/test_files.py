@@ -1,4 +1,4 @@
-"""The ends of files: no more bytes than are shown, and nothing where there is no file."""
+"""The ends of files: only the necessary bytes are read; a missing file is an empty text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEXT = {"Content-Type": "application/octet-stream"}
 
 
 def serve(server: Scripted, content: bytes, path: str = PATH) -> None:
-    """Serve a file as the service does: the range in ocp-range, the answer 200."""
+    """Serve a file as the service does, with the range in ocp-range and the response 200."""
 
     def answer(asked: Asked) -> Reply:
         wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", asked.headers.get("ocp-range", ""))
@@ -92,7 +92,7 @@ async def test_a_file_that_is_deleted_between_the_requests(
     assert await tail(cloud) == ""
 
 
-async def test_an_interrupted_answer_is_requested_again(
+async def test_an_interrupted_response_is_requested_again(
     cloud: AccountClient, server: Scripted
 ) -> None:
     serve(server, b"0123456789")

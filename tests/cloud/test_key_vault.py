@@ -185,7 +185,7 @@ def test_a_busy_vault_is_asked_again_and_a_redirection_is_not_followed(
 
 
 @pytest.mark.parametrize(("asked", "pauses"), [("86400", [30.0]), ("inf", [30.0]), ("soon", [])])
-def test_a_pause_that_a_vault_asks_for_is_bounded(
+def test_a_pause_that_a_vault_requests_is_bounded(
     vault: FakeVault, monkeypatch: pytest.MonkeyPatch, asked: str, pauses: list[float]
 ) -> None:
     slept: list[float] = []

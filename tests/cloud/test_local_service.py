@@ -1,4 +1,4 @@
-"""One run through every door of an account, on the embedded service: real sockets and processes."""
+"""A run through all resources of an account on the embedded service, with real processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Application packages: requests and answers as recorded, and what a damaged upload means."""
+"""Application packages: recorded requests and responses, and damaged uploads."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def nothing(_: int) -> None:
 
 
 def package(server: Scripted, state: str, body: dict[str, Any] | None = None) -> Reply:
-    """The answer for a version, whose blob is at the scripted server."""
+    """The response for a version, whose blob is at the scripted server."""
     body = body or {"name": "1.0", "properties": {"format": "zip"}}
     url = {"storageUrl": f"{server.url}{BLOB}?sv=2018-03-28&sp=rw&sig=S3CRET"}
     return Reply(200, {**body, "properties": {**body["properties"], "state": state, **url}})
@@ -64,7 +64,7 @@ def archive(tmp_path: Path) -> LocalFile:
 
 @pytest.fixture
 def script(server: Scripted, monkeypatch: pytest.MonkeyPatch) -> Scripted:
-    """Answers to an upload of a new application."""
+    """Responses to an upload of a new application."""
     monkeypatch.setattr(
         "azure.core.pipeline.policies._authentication_async._enforce_https", lambda request: None
     )
@@ -180,10 +180,10 @@ async def test_a_version_is_read_with_its_content(script: Scripted, clock: Time)
             await cloud.applications.get_package("testapp", "1.0")
 
 
-async def test_an_upload_with_recorded_answers(
+async def test_an_upload_with_recorded_responses(
     script: Scripted, clock: Time, archive: LocalFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The answers of the real service have the members that the client reads."""
+    """The responses of the real service contain the properties that the client reads."""
     monkeypatch.setattr("batchspec.cloud.packages.Applications.list", _no_applications)
     found = [each for each in recorded(flow=1) if "/applications/testapp" in each["path"]]
     bodies: dict[tuple[str, str], Any] = {}

@@ -1,4 +1,4 @@
-"""Changes of an existing pool: scaling and restarts of nodes, with every kind of answer."""
+"""Changes of an existing pool: scaling and restarts of nodes, with every kind of response."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def test_every_node_is_restarted_and_its_tasks_are_requeued(
 async def test_a_starting_node_is_restarted_later(
     cloud: AccountClient, server: Scripted, clock: Time
 ) -> None:
-    """It may have read already what it was to start with before."""
+    """The node may already have read the earlier properties."""
     server.on("GET", "/pools/x/nodes", nodes("a", "b"))
     starting = refusal(409, "NodeBeingStarted")
     server.on("POST", "/pools/x/nodes/a/reboot", starting, Reply(202))
@@ -100,7 +100,7 @@ async def test_a_lost_node_is_not_restarted(
     assert len(server.requests("POST")) == 1
 
 
-async def test_a_restart_whose_answer_was_lost(cloud: AccountClient, server: Scripted) -> None:
+async def test_a_restart_whose_response_was_lost(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/pools/x/nodes", nodes("a"))
     server.on("POST", "/pools/x/nodes/a/reboot", RESET, refusal(409, "NodeBeingRebooted"))
     await cloud.nodes.reboot("x")

@@ -1,4 +1,4 @@
-"""Pools, jobs and job schedules: made and deleted exactly once, whatever becomes of the answers."""
+"""Pools, jobs and job schedules are created and deleted exactly once if responses are lost."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def test_created(cloud: AccountClient, server: Scripted, kind: str) -> Non
 
 
 async def test_a_body_is_sent_unchanged(cloud: AccountClient, server: Scripted, kind: str) -> None:
-    """A zero duration is not touched: the SDK writes ``timedelta(0)`` as ``P``."""
+    """A zero duration stays as it is: the SDK writes ``timedelta(0)`` as ``P``."""
     server.on("POST", f"/{PATHS[kind]}", Reply(201))
     await create(cloud, kind, body(constraints={"retentionTime": "PT0S"}, aKeyOfTomorrow=[1, None]))
     assert server.asked[-1].json == {
@@ -99,7 +99,7 @@ async def test_an_equal_object_is_adopted(
 
 
 @pytest.mark.parametrize("fault", [RESET, refusal(500, "InternalError")])
-async def test_a_creation_whose_answer_was_lost(
+async def test_a_creation_whose_response_was_lost(
     cloud: AccountClient, server: Scripted, kind: str, fault: Reply
 ) -> None:
     server.on("POST", f"/{PATHS[kind]}", fault, refusal(409, f"{CODES[kind]}Exists"))
@@ -150,7 +150,7 @@ async def test_an_object_that_is_being_deleted_is_not_adopted(
 async def test_creation_waits_for_a_deletion(
     cloud: AccountClient, server: Scripted, kind: str
 ) -> None:
-    """The deletion of a pool lasts minutes; its id is taken until then, and a little longer."""
+    """The deletion of a pool takes minutes; its id is in use until then, and a little longer."""
     path, code = f"/{PATHS[kind]}", CODES[kind]
     refusals = [f"{code}Exists", f"{code}BeingDeleted", f"{code}BeingDeleted"]
     server.on("POST", path, *(refusal(409, said) for said in refusals), Reply(201))
@@ -179,7 +179,7 @@ async def test_deletion_of_an_object_that_is_being_deleted(
     assert await delete(cloud, kind) is True
 
 
-async def test_a_deletion_whose_answer_was_lost(
+async def test_a_deletion_whose_response_was_lost(
     cloud: AccountClient, server: Scripted, kind: str
 ) -> None:
     server.on("DELETE", f"/{PATHS[kind]}/x", RESET, refusal(404, f"{CODES[kind]}NotFound"))
@@ -194,7 +194,7 @@ async def test_absent_is_none(cloud: AccountClient, server: Scripted, kind: str)
 
 
 async def test_the_pollers_of_the_sdk_send_nothing(cloud: AccountClient, server: Scripted) -> None:
-    """The pollers of the SDK swallow errors; they are dropped, and then nothing of them runs."""
+    """The pollers of the SDK ignore errors; they are not awaited, and send no requests."""
     server.on("DELETE", "/(pools|jobs)/x", Reply(202))
     server.on("POST", "/pools/x/resize", Reply(202))
     server.on("POST", "/jobs/x/terminate", Reply(202))
@@ -278,7 +278,7 @@ async def test_a_resize_waits_for_the_resize_in_progress(
     assert clock.slept
 
 
-async def test_a_resize_whose_answer_was_lost(cloud: AccountClient, server: Scripted) -> None:
+async def test_a_resize_whose_response_was_lost(cloud: AccountClient, server: Scripted) -> None:
     server.on("POST", "/pools/x/resize", RESET, refusal(409, "PoolBeingResized"))
     server.on("GET", "/pools/x", Reply(body={"targetDedicatedNodes": 3}))
     await cloud.pools.resize("x", 3, 0)
@@ -343,7 +343,7 @@ async def test_node_states_without_the_zeros(cloud: AccountClient, server: Scrip
     assert server.asked[-1].query["$filter"] == "poolId eq 'x'"
 
 
-async def test_unwell_nodes(cloud: AccountClient, server: Scripted) -> None:
+async def test_unhealthy_nodes(cloud: AccountClient, server: Scripted) -> None:
     server.on(
         "GET",
         "/pools/x/nodes",

@@ -1,4 +1,4 @@
-"""One question to each service: what is wrong is a part of the answer, and so is the time."""
+"""One request to each service: the result contains the error and the time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def test_the_time_of_a_service_that_answers(cloud: AccountClient, server: 
 
 
 async def test_the_time_of_a_service_that_refuses(cloud: AccountClient, server: Scripted) -> None:
-    """A clock that is wrong is why keys are refused: that is when it must be known."""
+    """A wrong clock is a reason for refused keys, so the result must contain the time."""
     refused = refusal(403, "AuthenticationFailed")
     server.on("GET", "/supportedimages", Reply(403, refused.body, {**refused.headers, **LATER}))
     found = await probe_batch(cloud, now)
@@ -37,7 +37,7 @@ async def test_the_time_of_a_service_that_refuses(cloud: AccountClient, server: 
     assert found.ahead == timedelta(minutes=20)
 
 
-async def test_a_missing_answer_is_reported(cloud: AccountClient, server: Scripted) -> None:
+async def test_a_missing_response_is_reported(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", "/supportedimages", RESET)
     found = await probe_batch(cloud, now)
     assert found.problem is not None

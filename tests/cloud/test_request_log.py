@@ -1,4 +1,4 @@
-"""The request log: a line for each attempt, and nothing that signs."""
+"""The request log: a line for each attempt, without signatures."""
 
 from __future__ import annotations
 

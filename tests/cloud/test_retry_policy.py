@@ -48,7 +48,7 @@ def really_slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 async def test_busy_without_retry_after(
     cloud: AccountClient, server: Scripted, clock: Time, status: int
 ) -> None:
-    """azure-core does not send a POST again that was answered 429 without Retry-After."""
+    """azure-core does not repeat a POST with the response 429 without Retry-After."""
     server.on("POST", "/jobs", refusal(status, "ServerBusy"), Reply(201))
     assert await cloud.jobs.create(JOB, HOUR)
     assert len(server.requests("POST")) == 2
@@ -139,7 +139,7 @@ async def test_a_short_failure_is_not_reported(
     assert notices == []
 
 
-async def test_an_interrupted_answer_is_requested_again(
+async def test_an_interrupted_response_is_requested_again(
     cloud: AccountClient, server: Scripted
 ) -> None:
     server.on("GET", "/jobs/j/taskcounts", Reply(body=COUNTS.body, cut=10), COUNTS)
@@ -170,7 +170,7 @@ async def test_an_unknown_host(
     def unknown(*_: object, **__: object) -> object:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    # A resolver without a network may take a minute to say so.
+    # Without a network, a resolver may take a minute to fail.
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     account = LocalAccount("http://unknown.invalid", "a", KEY, "http://unknown.invalid/s", "s", KEY)
     async with opened(account) as cloud:
@@ -188,7 +188,7 @@ async def test_a_service_that_stops_answering(
     began = clock.seconds
     await cloud.jobs.get_task_counts("j")
     assert 60 < clock.seconds - began < 300
-    # Once, however many wait and for how long; and that it answers again.
+    # One report for all requests, and one when the service answers again.
     first, last = notices
     assert (first.code, first.resolved) == ("service-silent", False)
     assert "does not answer" in first.summary
@@ -199,7 +199,7 @@ async def test_every_attempt_has_its_own_date(
     cloud: AccountClient, server: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The Batch policy keeps the date of the first attempt, which the service takes for 15 min,
-    and aiohttp repeats a GET without asking anybody."""
+    and aiohttp repeats a GET without notice."""
     moments = iter(datetime(2026, 1, 1, hour, tzinfo=UTC) for hour in range(24))
 
     class Watch(datetime):
@@ -238,8 +238,8 @@ async def test_the_loopback_interface_is_not_reached_by_a_proxy(
         assert (await cloud.jobs.get_task_counts("j")).active == 1
 
 
-async def test_a_service_that_has_stopped_is_not_waited_for(server: Scripted, clock: Time) -> None:
-    """It is asked for only after a restart had its time, and once no request is answered."""
+async def test_requests_do_not_wait_for_a_stopped_service(server: Scripted, clock: Time) -> None:
+    """The state is read after the time of a restart, and only if no request is answered."""
     asked: list[float] = []
 
     def stopped() -> Diagnostic | None:

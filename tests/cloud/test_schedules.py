@@ -1,4 +1,4 @@
-"""Job schedules as they are on the wire, and the ids of their jobs."""
+"""Job schedules as JSON, and the ids of their jobs."""
 
 from __future__ import annotations
 

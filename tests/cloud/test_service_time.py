@@ -1,4 +1,4 @@
-"""The time at a service comes from its answers, whatever the clock of this machine shows."""
+"""The time at a service comes from its responses, not from the clock of this machine."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def wrong() -> datetime:
     return datetime(1999, 1, 1, tzinfo=UTC)
 
 
-def test_before_the_first_answer_it_is_the_wall_clock() -> None:
+def test_before_the_first_response_it_is_the_wall_clock() -> None:
     assert ServiceTime(lambda: 5.0, wrong).now() == wrong()
 
 
 @pytest.mark.parametrize("date", [None, "", "yesterday", "Sun, 99 Foo 2026 12:00:00 GMT"])
-def test_an_answer_without_a_valid_date_is_ignored(date: str | None) -> None:
+def test_a_response_without_a_valid_date_is_ignored(date: str | None) -> None:
     time = ServiceTime(lambda: 5.0, wrong)
     time.answered(date, 4.0)
     assert time.now() == wrong()
@@ -41,10 +41,10 @@ def test_an_answer_without_a_valid_date_is_ignored(date: str | None) -> None:
         max_size=20,
     ),
 )
-def test_the_error_is_bounded_by_the_answers(
+def test_the_error_is_bounded_by_the_responses(
     fraction: float, looks: list[tuple[float, float, float]]
 ) -> None:
-    """Each look: a pause, the way there, the way back, in seconds."""
+    """Each request: a pause, the time to the service and the time back, in seconds."""
     clock = Time(0.0)
     time = ServiceTime(clock.monotonic, wrong)
     best = float("inf")
@@ -76,7 +76,7 @@ def test_the_time_until_a_date() -> None:
     assert until(date, None) is None
 
 
-async def test_every_answer_is_taken_into_account(server: Scripted, clock: Time) -> None:
+async def test_every_response_is_taken_into_account(server: Scripted, clock: Time) -> None:
     ahead = datetime.now(UTC) + timedelta(minutes=10)
     server.on(
         "GET",
@@ -94,10 +94,10 @@ async def test_every_answer_is_taken_into_account(server: Scripted, clock: Time)
         assert abs(cloud.now() - ahead - timedelta(minutes=10)) <= timedelta(seconds=1)
 
 
-async def test_retry_after_counts_from_the_date_of_the_answer(
+async def test_retry_after_counts_from_the_date_of_the_response(
     cloud: AccountClient, server: Scripted, clock: Time
 ) -> None:
-    """A service whose clock is an hour ahead asks for a minute, and a minute it is."""
+    """A service whose clock is an hour ahead requests a wait of a minute."""
     there = datetime.now(UTC) + timedelta(hours=1)
     busy = Reply(
         503,

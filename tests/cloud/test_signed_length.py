@@ -1,4 +1,4 @@
-"""What is planned for the length of a signed address is enough for the longest there are."""
+"""The planned length of a signed URL is enough for the longest URLs."""
 
 from __future__ import annotations
 

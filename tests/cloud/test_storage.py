@@ -90,7 +90,7 @@ async def container(real: AccountClient) -> str:
 
 @pytest.fixture
 def plain(azurite: BlobStore) -> BlobServiceClient:
-    """The SDK's own client, to look at what we did and to do what others do."""
+    """A client of the SDK, which reads the changes and acts as another client."""
     return BlobServiceClient.from_connection_string(
         azurite.connection_string, max_single_put_size=BLOCK
     )
@@ -125,7 +125,7 @@ async def test_every_valid_name_is_listed(
             part = tmp_path / "part"
             await real.blobs.download(container, listed[file.blob], part, nothing)
             assert part.read_bytes() == file.blob.encode()
-            # What a node does with the address that a task carries.
+            # A node sends this request with the URL in a task.
             address = URL(signer(BlobUrl(container, file.blob, "r")), encoded=True)
             async with session.get(address) as answer:
                 assert (answer.status, await answer.read()) == (200, file.blob.encode())
@@ -240,7 +240,7 @@ async def test_a_file_of_one_block(
 async def test_many_large_files_at_once(
     real: AccountClient, container: str, tmp_path: Path
 ) -> None:
-    """More blocks than may be in memory, of more files than one."""
+    """More blocks than may be in memory, of several files."""
     files = [a_file(tmp_path / f"f{n}", os.urandom(2 * BLOCK + n)) for n in range(6)]
     await asyncio.gather(*(real.blobs.upload(container, file, nothing) for file in files))
     listed = await blobs(real, container)
@@ -297,7 +297,7 @@ async def test_uncommitted_blocks_of_other_clients(
 
 
 class Stopping:
-    """Counts the bytes that were moved, and asks to stop once ``after`` blocks have arrived."""
+    """Counts the moved bytes, and requests a stop after ``after`` blocks."""
 
     def __init__(self, after: int) -> None:
         self.moved: list[int] = []
@@ -311,7 +311,7 @@ class Stopping:
 
 
 def staged(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """From now on, the sizes of the blocks that are sent."""
+    """The sizes of the blocks that are sent from now on."""
     sent: list[int] = []
     stage = BlobClient.stage_block
 
@@ -376,7 +376,7 @@ async def test_only_the_blocks_of_a_file_that_changed_are_sent_again(
     assert not await real.blobs.upload(container, file, first, first.stopped)
     arrived = len(first.moved)
     data[BLOCK] ^= 1
-    # Blocks that changed places are others.
+    # A block at another index is another block.
     data[3 * BLOCK : 4 * BLOCK], data[4 * BLOCK : 5 * BLOCK] = (
         data[4 * BLOCK : 5 * BLOCK],
         data[3 * BLOCK : 4 * BLOCK],
@@ -393,7 +393,7 @@ async def test_only_the_blocks_of_a_file_that_changed_are_sent_again(
 async def test_blocks_with_other_content_are_not_used(
     real: AccountClient, container: str, plain: BlobServiceClient, tmp_path: Path
 ) -> None:
-    """The ids of blocks that an upload of the SDK left are as long, and say nothing."""
+    """Blocks of an interrupted upload of the SDK have ids of the same length without an MD5."""
     other = plain.get_blob_client(container, "big")
     for _ in range(2):
         other.stage_block(f"{uuid.uuid4().int:048d}", b"x" * BLOCK)
@@ -418,7 +418,7 @@ async def test_a_blob_is_replaced_only_when_its_content_has_arrived(
 async def interrupted(
     work: Callable[[Callable[[int], None]], Coroutine[Any, Any, Any]], blocks: int, steps: int
 ) -> None:
-    """Do the work and cancel it, so many steps of the loop after so many blocks were moved."""
+    """Start the work, and cancel it after some ``blocks`` and some ``steps`` of the loop."""
     moved = asyncio.Semaphore(0)
     task = asyncio.create_task(work(lambda _: moved.release()))
     for _ in range(blocks):
@@ -433,7 +433,7 @@ async def interrupted(
 async def test_a_cancelled_upload_leaves_nothing_running(
     real: AccountClient, container: str, tmp_path: Path
 ) -> None:
-    """The SDK's own upload goes on with the blocks that are under way."""
+    """The upload of the SDK continues with the blocks in progress."""
     before = asyncio.all_tasks()
     file = a_file(tmp_path / "big", os.urandom(2 * BLOCK + 1))
     upload = partial(real.blobs.upload, container, file)
@@ -463,7 +463,7 @@ async def test_a_cancelled_download_leaves_nothing_running(
 async def test_a_compressed_blob_is_downloaded_unchanged(
     real: AccountClient, container: str, plain: BlobServiceClient, tmp_path: Path
 ) -> None:
-    """The SDK would unpack a blob with a Content-Encoding; what is listed is what is fetched."""
+    """The SDK would decompress a blob with a Content-Encoding; the stored bytes are read."""
     packed = gzip.compress(b"hello " * 100)
     how = ContentSettings(content_encoding="gzip")
     plain.get_container_client(container).upload_blob("a.gz", packed, content_settings=how)
@@ -476,7 +476,7 @@ async def test_a_compressed_blob_is_downloaded_unchanged(
 async def test_directories_are_not_listed(
     real: AccountClient, container: str, plain: BlobServiceClient, key: str
 ) -> None:
-    """Accounts with a hierarchical namespace list their directories so, beside what is in them."""
+    """Accounts with a hierarchical namespace list directories as blobs, beside their content."""
     target = plain.get_container_client(container)
     target.upload_blob("logs", b"", metadata={key: "true"})
     target.upload_blob("logs/a", b"a", metadata={"made": "by a task"})
@@ -511,7 +511,7 @@ async def test_a_blob_that_changes_during_the_download(
     client = plain.get_container_client(container)
     client.upload_blob("f", data)
     (blob,) = (await blobs(real, container)).values()
-    # The service keeps no MD5 of what others upload in blocks; nevertheless no versions are mixed.
+    # The service stores no MD5 of blobs from other clients' blocks; versions are not mixed either.
     assert blob.md5 is None
     changed = False
 
@@ -577,7 +577,7 @@ async def test_validity_of_a_sas(real: AccountClient) -> None:
     start, end = (datetime.fromisoformat(query[key]) for key in ("st", "se"))
     assert before + timedelta(hours=2) - timedelta(seconds=1) <= end
     assert end <= datetime.now(UTC) + timedelta(hours=2, minutes=6)
-    # Clocks may be a quarter of an hour apart.
+    # Clocks may differ by 15 minutes.
     assert start <= before - timedelta(minutes=14)
     assert query["spr"] == "https,http"
 

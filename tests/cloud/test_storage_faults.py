@@ -1,4 +1,4 @@
-"""A storage service at its worst, through the real SDK: nothing is lost, nothing is half there."""
+"""Failures of a storage service, through the real SDK: no data is lost or incomplete."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ async def test_an_error_of_a_later_page_is_reported_in_its_place(
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", PAGE.format("", "")[:-8].encode()])
-async def test_an_answer_that_is_no_listing(
+async def test_a_response_that_is_no_listing(
     cloud: AccountClient, server: Scripted, body: bytes
 ) -> None:
     server.on("GET", "/store/data", Reply(200, body, headers={"Content-Type": "application/xml"}))
@@ -206,7 +206,7 @@ async def test_a_small_upload_is_repeated(
     assert moved == [5000]
     md5 = base64.b64encode(file.md5).decode()
     for asked in server.asked:
-        # Checked in transit, and kept at rest.
+        # The service checks the MD5, and stores it.
         assert asked.headers["Content-MD5"] == asked.headers["x-ms-blob-content-md5"] == md5
 
 
@@ -250,7 +250,7 @@ async def test_a_block_that_is_refused_ends_the_upload(
     assert {asked.query["comp"] for asked in server.asked} == {"blocklist", "block"}
 
 
-async def test_the_rest_of_an_interrupted_answer_is_requested(
+async def test_the_rest_of_an_interrupted_response_is_requested(
     cloud: AccountClient, server: Scripted, tmp_path: Path
 ) -> None:
     content = os.urandom(20 * BLOCK + 5)
@@ -272,7 +272,7 @@ async def test_the_rest_of_an_interrupted_answer_is_requested(
     assert {asked.headers["If-Match"] for asked in (first, *later)} == {'"1"'}
 
 
-async def test_a_small_blob_whose_answer_is_interrupted(
+async def test_a_small_blob_whose_response_is_interrupted(
     cloud: AccountClient, server: Scripted, tmp_path: Path, clock: Time
 ) -> None:
     content = os.urandom(1000)
@@ -317,7 +317,7 @@ async def test_requests_are_signed_as_those_of_the_sdk(
     assert len(server.asked) == 4
 
 
-async def test_answers_that_always_break_off_end_the_download(
+async def test_responses_that_are_always_interrupted_end_the_download(
     cloud: AccountClient, server: Scripted, tmp_path: Path, clock: Time
 ) -> None:
     content = os.urandom(BLOCK)

@@ -1,4 +1,4 @@
-"""Tasks in bulk: one answer each, in order, exactly once; and read with few fields."""
+"""Tasks in bulk: one result each, in order, exactly once; and read with few fields."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def add(cloud: AccountClient, records: Sequence[Record]) -> Sequence[TaskA
 
 
 def filled(name: str) -> Record:
-    """A task whose members are made only if they are read."""
+    """A task whose members are created only if they are read."""
     url = Text((BlobUrl("out", None, "cw"),))
     text, other, keys = (Template(each, Place("run.yaml", 1, 1)) for each in ("a", "b", "c"))
     value = Record(id=text, commandLine="date +%s", url=url, other=other, keys=(keys, None, 1.5))
@@ -171,7 +171,7 @@ async def test_only_tasks_with_server_errors_are_sent_again(
 async def test_repeated_server_errors_end(
     cloud: AccountClient, server: Scripted, clock: Time
 ) -> None:
-    """The SDK's ``create_tasks`` would ask 400 times a second, for ever."""
+    """The SDK's ``create_tasks`` would send 400 requests a second, forever."""
     server.on("POST", ADD, answering(lambda name: failure(name, "InternalError", "ServerError")))
     with pytest.raises(ServiceError) as caught:
         await add(cloud, tasks(2))
@@ -193,7 +193,9 @@ async def test_tasks_without_a_result_are_sent_again(
     assert sent(server)[1] == ["t1", "t2"]
 
 
-async def test_repeated_answers_without_results_end(cloud: AccountClient, server: Scripted) -> None:
+async def test_repeated_responses_without_results_end(
+    cloud: AccountClient, server: Scripted
+) -> None:
     server.on("POST", ADD, Reply(body={"value": []}))
     with pytest.raises(ServiceError) as caught:
         await add(cloud, tasks(1))
@@ -201,7 +203,7 @@ async def test_repeated_answers_without_results_end(cloud: AccountClient, server
 
 
 @pytest.mark.parametrize("fault", [RESET, refusal(500, "InternalError"), Reply(body=[1], cut=1)])
-async def test_a_lost_answer_is_requested_again(
+async def test_tasks_are_sent_again_after_a_lost_response(
     cloud: AccountClient, server: Scripted, fault: Reply
 ) -> None:
     server.on("POST", ADD, fault, answering(lambda name: failure(name, "TaskExists")))
@@ -274,7 +276,7 @@ async def test_a_completed_job_that_has_all_tasks(
 @settings(max_examples=25, deadline=None)
 @given(count=st.integers(1, 40), most=st.integers(1, 40), seed=st.integers(0, 2**32))
 def test_each_task_is_added_once_and_answered_in_order(count: int, most: int, seed: int) -> None:
-    """A service that loses answers, does half of the work, and takes few tasks at a time."""
+    """A service that loses responses, adds only some tasks, and accepts few at a time."""
     chance = Random(seed)
     kept: list[str] = []
 
@@ -319,7 +321,7 @@ def test_each_task_is_added_once_and_answered_in_order(count: int, most: int, se
 async def test_tasks_are_read_page_by_page_with_few_fields(
     cloud: AccountClient, server: Scripted
 ) -> None:
-    # The service names itself as it believes to be called; only its path and query are used.
+    # The link has the address that the service has for itself; only path and query are used.
     link = "https://elsewhere.invalid/jobs/j/tasks?api-version=1&$skiptoken=WATV2%3Aa%2Bb%20c"
     server.on(
         "GET",
@@ -413,10 +415,10 @@ async def test_a_missing_job_has_no_tasks(cloud: AccountClient, server: Scripted
         {"value": [], "odata.nextLink": "https://x/jobs/j/tasks?$skiptoken=1"},
     ],
 )
-async def test_an_answer_that_is_not_a_list(
+async def test_a_response_that_is_not_a_list(
     body: dict[str, object], cloud: AccountClient, server: Scripted
 ) -> None:
-    """Nor one whose page after the first refers to itself."""
+    """Also a list whose second page refers to itself."""
     server.on("GET", "/jobs/j/tasks", Reply(body=body))
     with pytest.raises(ServiceError) as caught:
         _ = [task async for task in cloud.tasks.list("j", missing_ok=True)]
@@ -427,7 +429,7 @@ async def test_an_answer_that_is_not_a_list(
     "answer",
     [
         Reply(204),
-        refusal(409, "TaskNotCompleted"),  # A lost answer: it runs already.
+        refusal(409, "TaskNotCompleted"),  # After a lost response, the task runs already.
         refusal(409, "TaskSucceeded"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Every wait for the state of an object ends, with an error that says how to look again."""
+"""Every wait for the state of an object ends, with an error that names the next command."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Signing in instead of keys: user delegation SAS on a real blob store that speaks https.
+"""Sign-in instead of keys: user delegation SAS on a real blob store with https.
 
-The store takes any unsigned token whose issuer, audience and time fit; the certificate is made
-here. All else is what runs against Azure.
+The store accepts any unsigned token with the right issuer, audience and time; the certificate is
+created here. All other code also runs against Azure.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _LISTENING = r"listens on (https://\S+)"
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that vouches for itself, and its key."""
+    """A self-signed certificate for 127.0.0.1, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     now = dt.datetime.now(dt.UTC)
@@ -146,7 +146,7 @@ def secure_store(
         assert found is not None, "Azurite ended before it listened"
         yield Store(f"{found[1].rstrip('/')}/signedin", cert)
     finally:
-        # All is in memory: there is nothing to put down first.
+        # All data is in memory: the process needs no time to end.
         process.kill()
         process.wait()
 

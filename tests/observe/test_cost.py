@@ -1,4 +1,4 @@
-"""What an estimate needs of the account: nodes, their region, and times of an earlier run."""
+"""The facts of an estimate: nodes, their region, and times of an earlier run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ tasks: {one: {command: "true"}}
 
 
 class NoPrices:
-    """A price list that must not be asked, or one that has no rows."""
+    """A price list that must not be read, or that has no rows."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, str]] = []
@@ -77,7 +77,7 @@ def test_nodes_of_windows(tmp_path: Path) -> None:
     assert node_type(read, observed()).windows
 
 
-async def test_prices_are_asked_for_in_the_currency_of_the_spec(tmp_path: Path) -> None:
+async def test_prices_are_requested_in_the_currency_of_the_spec(tmp_path: Path) -> None:
     source = NoPrices()
     read = spec(tmp_path, "cost: {max: 3 EUR, prices: {standard_d2s_v5: 0.5}}\n")
     facts = await observe_cost(
@@ -122,7 +122,7 @@ def pool(dedicated: int, spot: int) -> PoolFacts:
     return PoolFacts("p", "active", "steady", body, {}, dedicated, spot, dedicated, spot)
 
 
-async def test_what_the_nodes_of_a_pool_cost_per_hour(tmp_path: Path) -> None:
+async def test_the_cost_per_hour_of_the_nodes_of_a_pool(tmp_path: Path) -> None:
     table = parse_table({"standard_d2s_v5": {"dedicated": 0.5, "spot": 0.1}}, "EUR")
     source = NoPrices()
     options = {"source": source, "cache": PriceCache(tmp_path), "now": NOW}

@@ -1,4 +1,4 @@
-"""Finding the files of a spec: names, exclusions, and every fault with its place."""
+"""Finding the files of a spec: names, exclusions, and every problem with its position."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_an_object_that_is_not_a_file_is_reported(folder: Path) -> None:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that anybody may look into."""
+    """A folder that every user can read."""
     folder = Path(tempfile.mkdtemp())
     folder.chmod(0o755)
     yield folder
@@ -124,7 +124,7 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
 def test_unreadable_files_are_found_without_root(open_folder: Path) -> None:
-    """As a user without rights, which root has to become first."""
+    """Runs as a user without permissions; root switches to this user first."""
     (open_folder / "data").mkdir()
     (open_folder / "data" / "a.txt").write_text("a")
     (open_folder / "data" / "a.txt").chmod(0)

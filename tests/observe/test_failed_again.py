@@ -23,7 +23,7 @@ OTHER = Marks("item2", "content", "work2", "count")
 
 
 class Tasks:
-    """The tasks of jobs; nothing that they wrote is left."""
+    """The tasks of jobs, whose output was deleted."""
 
     def __init__(self, jobs: Mapping[str, Sequence[TaskFacts]]) -> None:
         self.jobs = jobs
@@ -80,7 +80,7 @@ async def test_a_later_task_of_the_item_replaces_a_failure(
 
 
 async def test_failures_without_marks_are_distinct(tmp_path: Path) -> None:
-    """Tasks of other clients have no item: an empty key pairs nothing."""
+    """Tasks of other clients have no item; an empty key matches no task."""
     earlier = [task("a", succeeded=False), task("b", succeeded=False)]
     tasks = Tasks({"j": earlier, "j-r2": [task("a", succeeded=True)]})
     account = cast(Account, SimpleNamespace(tasks=tasks))

@@ -1,4 +1,4 @@
-"""The cache of MD5s: what is read again, who may use it, and that errors cost no more than time."""
+"""The cache of MD5s: which files are read again, permissions, and errors, which only cost time."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_file_that_takes_the_place_of_another_is_read(folder: Path, read: list
 
 
 @pytest.mark.parametrize("renamed", [False, True])
-def test_facts_that_a_network_file_system_has_kept_are_not_trusted(
+def test_old_facts_of_a_network_file_system_are_not_trusted(
     folder: Path, read: list[int], monkeypatch: pytest.MonkeyPatch, renamed: bool
 ) -> None:
     scanned(folder, cache(folder))
@@ -199,7 +199,7 @@ def test_a_damaged_cache_is_replaced(folder: Path, read: list[int], damage: byte
     assert read == []
 
 
-def test_a_row_of_another_form_is_a_damage(folder: Path, read: list[int]) -> None:
+def test_a_row_of_another_form_is_damage(folder: Path, read: list[int]) -> None:
     scanned(folder, cache(folder))
     with sqlite3.connect(folder / ".batchspec" / "files.sqlite3") as db:
         db.execute("UPDATE block SET files = x'00'")
@@ -229,7 +229,7 @@ def test_files_of_many_blocks_are_found(
     assert read == [5]
 
 
-def test_a_folder_without_a_place_for_it_has_no_cache(folder: Path) -> None:
+def test_no_cache_if_its_folder_cannot_be_created(folder: Path) -> None:
     (folder / ".batchspec").write_text("a file")
     scanned(folder, cache(folder))
 
@@ -243,7 +243,7 @@ def test_two_processes_use_one_cache(folder: Path, read: list[int]) -> None:
     assert read == []
 
 
-def test_a_cache_that_another_process_writes_is_not_waited_for(
+def test_a_scan_does_not_wait_for_a_process_that_writes_the_cache(
     folder: Path, read: list[int]
 ) -> None:
     (folder / "data" / "a").rename(folder / "a")

@@ -1,4 +1,4 @@
-"""What a pattern names: the same as of `glob`, and an end where links lead in circles."""
+"""Patterns match the same files as `glob`, and circular links end."""
 
 from __future__ import annotations
 

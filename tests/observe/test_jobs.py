@@ -1,4 +1,4 @@
-"""Which jobs of a spec count: those since the newest one that was made for the whole run."""
+"""The jobs of a spec that count: the newest job of a whole run, and later ones."""
 
 from __future__ import annotations
 

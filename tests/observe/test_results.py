@@ -1,4 +1,4 @@
-"""Folders of results: in use by others, or not."""
+"""Folders of results: files of other programs, missing results, and permissions."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_files_in_the_folder_of_a_receipt_are_results(
     assert bool(occupied(it)) is expected
 
 
-def test_results_that_are_gone_or_edited_are_missing(tmp_path: Path) -> None:
+def test_deleted_or_edited_results_are_missing(tmp_path: Path) -> None:
     it = into(tmp_path)
     folder, receipt = tmp_path / "results", receipt_path(it.path, it.name)
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""Where facts are put down: read back in order, and gone with the process."""
+"""Temporary storage of facts: they are read in order, and removed with the process."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def where(task: str) -> TaskInJob:
     ],
     ids=["free", "other", "direct", "indirect", "in-range", "out-of-range", "circle"],
 )
-async def test_a_task_cannot_start_if_what_it_depends_on_failed(found: Run, failed: str) -> None:
+async def test_a_task_cannot_start_if_its_dependency_failed(found: Run, failed: str) -> None:
     expected = Unstartable("j", failed) if failed else None
     assert await find_unstartable(found.account, where("last")) == expected
 
