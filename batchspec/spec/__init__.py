@@ -8,8 +8,8 @@ Not here: the account and the files to upload (``observe``), decisions (``plan``
 (``cloud``), and formatted output (``render``). Only this package imports yaml, jinja2 and
 jsonschema.
 
-Functions are imported on first use, because not every command reads a spec and imports count in
-the start time.
+Functions are imported on first use: not every command reads a spec, and each import adds to the
+start time.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ _LIFETIMES = {"job": "job", "job_schedule": "jobschedule"}
 def container(key: str, node: Node, folder: Path, *, implied: bool = False) -> Container:
     """A container; ``folder`` is the folder of the spec.
 
-    Entries of ``upload`` with an error, which only a spec with errors has, are left out.
+    Entries of ``upload`` with an error are left out; only a spec with errors has them.
     """
     return Container(
         key=key,
@@ -109,7 +109,7 @@ def pool(node: Node, name: str, *, windows: bool) -> Pool:
 
 
 def _identity(node: Node) -> Record:
-    """The identities in the form of the answer of Get Pool, in an order that has no meaning."""
+    """The identities as Get Pool returns them. Their order has no meaning."""
     ids = sorted({item.shown for item in node.sequence("ids")}, key=str.lower)
     assigned = tuple(Record(resourceId=name) for name in ids)
     return Record(type="UserAssigned", userAssignedIdentities=assigned)
@@ -177,7 +177,7 @@ def _required(node: Node) -> Iterator[int]:
 
 
 def _with_logs(node: Node, containers: dict[str, str]) -> Node:
-    """The stage with its logs added to its output files."""
+    """The stage; its logs are added to its output files."""
     logs = node.get("logs")
     if logs is None or logs.get("container") is None:
         return node

@@ -23,7 +23,7 @@ _RATES = ("network_per_hour", "disk_per_node_hour", "storage_per_gb_month", "egr
 
 
 def build_cost(node: Node | None, folder: Path) -> Cost | None:
-    """The section; ``folder`` is that of the spec. Its rules have been checked."""
+    """The section, whose rules have been checked; ``folder`` is the folder of the spec."""
     if node is None:
         return None
     amount, named = _amount(node.get("max"))
@@ -41,7 +41,7 @@ def build_cost(node: Node | None, folder: Path) -> Cost | None:
 
 
 def cost_rules(root: Node, folder: Path) -> Iterator[Diagnostic]:
-    """What the schema does not check: currencies, and the table of prices."""
+    """Rules that the schema does not contain: currencies, and the table of prices."""
     node = root.get("cost")
     if node is None or not node.members:
         return
@@ -121,7 +121,7 @@ def _without_section(spec: Spec, currency: str, most: float | None) -> Cost:
 
 
 def _prices(node: Node | None, folder: Path) -> Node | None:
-    """The table, or the content of the file that is named instead.
+    """The table, or the content of the file of prices.
 
     Raises:
         SpecError: the file cannot be read.
@@ -170,7 +170,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _SERVER = re.compile(r"(?i)(https?://[^/?#@\s]+)[/?#]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _FIXED_HEADERS = frozenset({"connection", "content-length", "host", "transfer-encoding"})
-"""Headers that follow from the request."""
+"""Headers that are computed from the request."""
 
 
 def build_notify(node: Node) -> Notify:
@@ -187,7 +187,7 @@ def build_notify(node: Node) -> Notify:
 
 def _webhook(node: Node) -> Webhook:
     url = node.get("url") or node
-    # The host of a URL with a secret counts as written if the slash after it is.
+    # In a URL with a secret, the host is known if the spec contains it and the slash after it.
     begin = url.value.pieces[0] if isinstance(url.value, Text) else f"{url.value}/"
     server = _SERVER.match(begin) if isinstance(begin, str) else None
     return Webhook(
@@ -205,12 +205,12 @@ def _secret(node: Node) -> Secret:
 
 
 def notify_rules(node: Node) -> Iterator[Diagnostic]:
-    """What the schema does not check: the URL, headers, and how long a run waits."""
+    """Rules that the schema does not contain: the URL, headers, and the time limit."""
     timeout, command, hook = node.get("timeout"), node.get("command"), node.get("webhook")
     if not node.wrong and node.members and command is None and hook is None:
         yield Diagnostic(
             "bad-notify",
-            "`notify` has neither a command nor a webhook",
+            "`notify` has no command and no webhook",
             where=node.name,
             fix="Add `command: ./notify.sh` or `webhook: URL`, or remove `notify`.",
         )
@@ -220,7 +220,7 @@ def notify_rules(node: Node) -> Iterator[Diagnostic]:
         yield Diagnostic(
             "bad-notify",
             "a notification may take at most 10 minutes, and more than 0 seconds",
-            detail="The run ends after it.",
+            detail="The run ends after the notification.",
             where=timeout.where,
             fix="Write `timeout: 30s`, or another time up to `10m`.",
         )
@@ -228,7 +228,7 @@ def notify_rules(node: Node) -> Iterator[Diagnostic]:
         yield Diagnostic(
             "bad-notify",
             "the URL of a container cannot be inserted here",
-            detail="It is signed for tasks only.",
+            detail="Only URLs for tasks are signed.",
             where=command.where,
             fix="Use `batchspec cat` or `az storage blob` in the command.",
         )
@@ -263,7 +263,7 @@ def _pieces(text: Text) -> Iterator[object]:
 
 def _url_rules(node: Node) -> Iterator[Diagnostic]:
     if isinstance(node.value, Text) and any(isinstance(p, BlobUrl) for p in node.value.pieces):
-        problem = "the URL of a container receives no webhook"
+        problem = "a webhook cannot be sent to the URL of a container"
     else:
         url = _known(node)
         problem = _url_problem(url) if url is not None else ""
@@ -278,7 +278,7 @@ def _url_rules(node: Node) -> Iterator[Diagnostic]:
 
 
 def _url_problem(url: str) -> str:
-    """What is wrong with a URL, without its text, which can be a secret."""
+    """The error in a URL. Its text can be a secret and is omitted."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port

@@ -51,7 +51,7 @@ _ISO = re.compile(
 )
 _PARTS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 _MOST_DIGITS = 30
-"""Of a number in a duration; the longest duration has fewer."""
+"""The maximum number of digits of a number in a duration; the longest duration has fewer."""
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d\d)")
 _LONG_UNIT = re.compile(r"days?|hours?|hrs|min(?:ute)?s?|sec(?:ond)?s?")
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
@@ -59,7 +59,7 @@ _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 LONGEST = timedelta(days=10_675_199, hours=2, minutes=48, seconds=5, microseconds=477_580)
 """The longest duration of the service (a .NET ``TimeSpan``), in whole microseconds; in its replies
-it means that there is no limit."""
+this value means no limit."""
 
 
 def duration(text: str) -> timedelta | None:
@@ -160,7 +160,7 @@ _TARGETS = {
     "storage_container_url": Target.URL,
     "container_url": Target.URL,
 }
-"""What values are escaped for, by key."""
+"""The target that values are escaped for, by key."""
 
 
 def template_of(node: Node, key: str = "") -> Template:
@@ -208,7 +208,7 @@ def _axis(node: Node) -> tuple[Value, ...] | NumberRange:
 
 def _range(node: Node) -> NumberRange:
     numbers = [item.value for item in node.items if isinstance(item.value, int | float)]
-    # There are too few only in an invalid spec.
+    # Only an invalid spec has fewer.
     return NumberRange(*numbers[:3]) if len(numbers) > 1 else NumberRange(0, 0)
 
 

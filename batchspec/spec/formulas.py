@@ -1,7 +1,7 @@
 """Autoscale formulas: of ``nodes: {scale: ...}``, of a pool that ends with its work, and of users.
 
-The parser is that of the embedded service. It is imported for a spec that has a formula: it takes a
-fifth of the time to import this package.
+The parser is that of the embedded service. It is imported only for a spec with a formula: its
+import takes a fifth of the import time of this package.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ENOUGH_SAMPLES = 70
 
 
 class Scenario(StrEnum):
-    """What the number of nodes of ``nodes: {scale: ...}`` follows."""
+    """The quantity that determines the number of nodes of ``nodes: {scale: ...}``."""
 
     PENDING_TASKS = "pending_tasks"
     ACTIVE_TASKS = "active_tasks"
@@ -38,12 +38,12 @@ class Scenario(StrEnum):
 
     @property
     def by_tasks(self) -> bool:
-        """Whether it is the number of tasks; otherwise it is the time."""
+        """Whether the number of tasks determines it; otherwise the time does."""
         return self in (Scenario.PENDING_TASKS, Scenario.ACTIVE_TASKS)
 
     @property
     def has_hours(self) -> bool:
-        """Whether it depends on the working hours."""
+        """Whether the working hours determine it."""
         return self in (Scenario.WORKDAY, Scenario.WORKDAY_WITH_OFFPEAK)
 
 
@@ -76,15 +76,15 @@ class Scale:
 def _by_tasks(scale: Scale) -> Iterator[str]:
     """The number of nodes that the tasks need.
 
-    The maximum number of tasks within ``idle`` determines the target, so that nodes are
-    released only after that time with less work, and only when their tasks are completed. While
-    there are too few samples (a new pool), the last sample determines the target, with a minimum of
-    one node: the formula is evaluated when the pool is created, before it has tasks, and then only
-    after an interval, which the first tasks should not have to wait for.
+    The maximum number of tasks within ``idle`` determines the target, so that nodes are released
+    only after that time with less work, and only when their tasks are completed. A new pool has too
+    few samples. Its last sample then determines the target, with a minimum of one node: the service
+    evaluates the formula when it creates the pool, before there are tasks, and next after an
+    interval. The first tasks do not wait for that interval.
 
     Spot nodes are added to the dedicated ones. If they are preferred, dedicated nodes are added to
-    them: for the tasks that exceed ``most_spot``, and for those that had to wait for all of
-    ``idle`` while there were fewer Spot nodes than needed.
+    them: for the tasks that exceed ``most_spot``, and for tasks that waited for all of ``idle``
+    because there were too few Spot nodes.
     """
     most, most_spot, slots = scale.most, scale.most_spot, scale.slots
     tasks = "$PendingTasks" if scale.scenario is Scenario.PENDING_TASKS else "$ActiveTasks"
@@ -92,7 +92,7 @@ def _by_tasks(scale: Scale) -> Iterator[str]:
     yield f"known = {tasks}.GetSamplePercent({window}) >= {_ENOUGH_SAMPLES};"
     yield f"last = max(0, {tasks}.GetSample(1));"
     yield f"most = known ? max(last, max({tasks}.GetSample({window}))) : max(last, 1);"
-    # The target is rounded down: adding one less than the slots of a node rounds it up.
+    # The service rounds the target down; the sum with the slots of a node minus one rounds it up.
     yield "wanted = most;" if slots == 1 else f"wanted = (most + {slots - 1}) / {slots};"
     if not scale.prefers_spot:
         yield f"$TargetDedicatedNodes = min({most}, max({scale.least}, wanted));"
@@ -134,12 +134,12 @@ _TARGETS = ("target_dedicated_nodes", "target_low_priority_nodes")
 
 
 def with_pool_end(root: Node) -> Node:
-    """An expanded spec that sets how its pool ends, unless the file does.
+    """An expanded spec with the end of its pool, unless the file sets it.
 
-    The file does with `cleanup.pool`, a formula, `lifetime` or `existing`. Otherwise the pool gets
-    a formula that releases its nodes when there was no task for `IDLE`, also when no client is
-    left, and is deleted after a successful run. A formula makes `resize_timeout` ineffective: a
-    pool with it keeps its number of nodes and is deleted after every run.
+    The file sets it with `cleanup.pool`, a formula, `lifetime` or `existing`. Otherwise the pool is
+    deleted after a successful run, and gets a formula that releases its nodes after `IDLE` without
+    a task, even if no client runs. A formula makes `resize_timeout` ineffective: a pool with it
+    keeps its number of nodes and is deleted after every run.
     """
     pool, cleanup = root.get("pool"), root.get("cleanup")
     if pool is None or root.get("cleanup", "pool") is not None:
@@ -170,9 +170,9 @@ def _count(node: Node | None) -> int:
 
 
 def _held(dedicated: int, spot: int) -> str:
-    """A formula for all nodes until there was no task for `IDLE`.
+    """A formula that allocates all nodes until there is no task for `IDLE`.
 
-    A new pool has too few samples, and gets its nodes at once.
+    A new pool has too few samples and gets its nodes immediately.
     """
     window = f"TimeInterval_Second * {int(IDLE.total_seconds())}"
     lines = [
@@ -201,7 +201,7 @@ _TIMED_SPOT = re.compile(r"^\$TargetLowPriorityNodes = busy \? (\d+) : (\d+);$",
 
 @frozen
 class ScaleRange:
-    """The nodes of a formula of this module, and how long they stay without tasks.
+    """The nodes of a formula of this module, and the time that they stay without tasks.
 
     ``least`` and ``most`` are of dedicated nodes. ``timed``: they follow the time, not the tasks.
     ``spot_first``: dedicated nodes are added to Spot nodes. ``held``: all nodes stay while there
@@ -252,7 +252,7 @@ _BEYOND = re.compile(r"wanted - \d+")
 
 
 def scaled_down(formula: str, most: int, most_spot: int) -> str:
-    """A formula of :class:`Scale` that follows the tasks, with other largest numbers of nodes."""
+    """A formula of :class:`Scale` that follows the tasks, with other maximum numbers of nodes."""
     spot_first = "lacking" in formula
 
     def line(match: re.Match[str]) -> str:
@@ -286,7 +286,7 @@ _CODES = {
     "NO_TARGET": "formula-no-target",
     "OLD_NAME": "formula-old-name",
 }
-"""The codes by the names of ``FormulaCheck``."""
+"""The codes of diagnostics, by the names of ``FormulaCheck``."""
 
 
 def formula_rules(root: Node) -> Iterator[Diagnostic]:

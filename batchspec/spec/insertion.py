@@ -1,9 +1,8 @@
-"""Inserts values into texts: where a value stands, and how it is escaped there.
+"""Inserts values into texts: finds the context of a value, and escapes the value for it.
 
-In a shell command a value is inserted as one quoted argument, or between quotes of the user's own
-so that it does not end them; in other places the shell would interpret it. The readers only locate
-values; they evaluate nothing. Values in a file pattern, a URL or a JSON text are escaped, unless
-they are raw.
+In a shell command, a value is inserted as one quoted argument, or between the user's quotes, which
+it cannot close. In other places the shell would interpret it. The readers only locate values; they
+evaluate nothing. Values in a file pattern, a URL or a JSON text are escaped, unless they are raw.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ _ANOTHER_SHELL = re.compile(
     r"|(?:\A|[\s;&|(])eval(?:\s[^;&|\n]*)?\Z"
     r"|(?:\A|[\s;&|(])ssh\s[^;&|\n]*\Z"
 )
-"""What stands before a quote whose content another shell reads."""
+"""The text before a quote whose content another shell reads."""
 _LOOK_BEHIND = 200
 
 _HEREDOC = re.compile(r"<<(-?)[ \t]*(?:'([^'\n]+)'|\"([^\"\n]+)\"|\\?([^\s'\"\\;&|<>()]+))")
@@ -56,15 +55,15 @@ class Reader(Protocol):
         ...
 
     def value(self, following: str) -> str:
-        """Pass over a value: its context in words, empty outside of quotes.
+        """Skip a value, and return its context in words; empty outside of quotes.
 
-        In a context other than :data:`SAFE` a value is not safe.
+        Values are safe only in the contexts of :data:`SAFE`.
         """
         ...
 
 
 def reader(quoting: Quoting) -> Reader:
-    """A reader for a command line of that kind."""
+    """A reader for the command line of a shell."""
     if quoting is Quoting.POSIX:
         return _Posix()
     return _Windows(cmd=quoting is Quoting.WINDOWS)
@@ -252,7 +251,7 @@ _WILDCARD = re.compile(r"[*?\[]")
 _IN_PATH = "/:@!$&'()*+,;=~-._"
 """Characters that a path of a URL contains without encoding (RFC 3986)."""
 _AUTHORITY = re.compile(r"://[^/?#]*/|\0[^?#]*/")
-"""What comes before the path of a URL; a URL of the spec is one NUL character."""
+"""The part of a URL before its path; one NUL character represents a URL of the spec."""
 
 
 def escaped(
@@ -282,7 +281,7 @@ def _each(parts: Iterable[object], escape: object) -> Iterator[object]:
 
 
 def literal_name(pattern: str) -> str | None:
-    """The name that a pattern consists of if its only wildcards are escaped characters.
+    """The name in a pattern whose wildcards are all escaped.
 
     ``None`` for a pattern without escaped characters, or with wildcards.
     """
@@ -292,7 +291,7 @@ def literal_name(pattern: str) -> str | None:
 
 
 def _in_url(parts: Iterable[object]) -> Iterator[object]:
-    """Values in the path of a URL are percent-encoded; the host and the query stay as they are."""
+    """Percent-encodes values in the path of a URL; the host and the query are unchanged."""
     before = ""
     for part in parts:
         if type(part) is str:
@@ -324,7 +323,7 @@ def _is_in_path(before: str) -> bool:
 
 @lru_cache(maxsize=1024)
 def _json_strings(source: str) -> tuple[bool, ...]:
-    """Whether each expression of a JSON text is inside a string; empty if it is no JSON text."""
+    """Whether each expression of a JSON text is inside a string; empty for another text."""
     from batchspec.spec.template import EXPRESSION  # noqa: PLC0415 - template imports this module
 
     found: list[bool] = []
@@ -368,7 +367,7 @@ def _in_json(parts: Iterable[object], in_strings: tuple[bool, ...]) -> Iterator[
 
 
 def _json_value(value: object) -> str:
-    """A value outside of a string; a text that is JSON (a number of a row) stays as it is."""
+    """A value outside of a string; a text that is JSON (a number of a row) is unchanged."""
     from batchspec.spec.sandbox import to_json  # noqa: PLC0415 - imports Jinja
 
     if isinstance(value, str):

@@ -1,8 +1,7 @@
 """The parts of a spec as frozen dataclasses: complete, with defaults and source positions.
 
 ``read`` creates a :class:`Spec` from text; later stages do not use YAML. Properties of pool, job
-and task have the names of the REST API (camelCase), because they are compared and sent in that
-form.
+and task have the names of the REST API (camelCase): they are compared and sent under these names.
 """
 
 from __future__ import annotations
@@ -76,7 +75,7 @@ class Package:
 
 
 class PoolKind(StrEnum):
-    """Who owns a pool, and its lifetime."""
+    """The owner of a pool, and its lifetime."""
 
     OWN = "own"
     EXISTING = "existing"
@@ -243,7 +242,7 @@ class Stage:
 
 
 class When(StrEnum):
-    """When clean-up deletes a resource."""
+    """The condition on which clean-up deletes a resource."""
 
     ALWAYS = "always"
     ON_SUCCESS = "on_success"
@@ -265,7 +264,7 @@ class Result:
 
 @frozen
 class Cleanup:
-    """What is deleted at the end, after the results are downloaded."""
+    """The resources that a run deletes at its end, after it has downloaded the results."""
 
     containers: When = When.NEVER
     job: When = When.NEVER
@@ -274,7 +273,7 @@ class Cleanup:
 
 @frozen
 class OtherRates:
-    """What the user expects to pay beside the price of nodes; ``None``: not known.
+    """Costs that the user expects in addition to the price of nodes; ``None``: not known.
 
     ``network_per_hour`` is for the load balancer and public IP addresses of a pool,
     ``disk_per_node_hour`` for the disks of a node; a GB is 10^9 bytes.
@@ -290,8 +289,8 @@ class OtherRates:
 class Cost:
     """The ``cost`` section. Amounts are in ``currency``.
 
-    ``max`` is the most that the run may cost. ``shorten``: a run that could cost more is shortened
-    instead of refused. ``region`` is empty for that of the account.
+    ``max`` is the maximum cost of the run. ``shorten``: a run that could cost more is shortened
+    instead of refused. An empty ``region`` is the region of the account.
     """
 
     where: Place
@@ -304,7 +303,7 @@ class Cost:
 
 
 class NotifyWhen(StrEnum):
-    """With which ends of a run a notification is sent."""
+    """The results of a run that cause a notification."""
 
     ALWAYS = "always"
     ON_SUCCESS = "on_success"
@@ -313,10 +312,10 @@ class NotifyWhen(StrEnum):
 
 @frozen
 class Webhook:
-    """What receives the summary of a run with POST.
+    """The receiver of the summary of a run (POST).
 
-    The URL is never shown. ``server`` is the scheme and host of one that is written in the spec,
-    and empty if it is from a secret parameter.
+    The URL is never shown. ``server`` is the scheme and host of a URL in the spec, and empty for a
+    URL from a secret parameter.
     """
 
     url: Secret
@@ -328,7 +327,7 @@ class Webhook:
 class Notify:
     """The ``notify`` section. ``command`` is a complete command line of this machine.
 
-    ``timeout`` bounds the command, and the webhook with its repetitions.
+    ``timeout`` limits the time of the command, and of the webhook with its retries.
     """
 
     timeout: timedelta
@@ -342,11 +341,11 @@ class Spec:
     """A complete spec.
 
     ``digest`` is the hexadecimal SHA-256 of the expanded spec with its parameters, without the
-    values of secrets and without ``cost`` and ``notify``, on which no work depends. Secret
-    ``parameters`` are :class:`~batchspec.diagnostics.Secret`.
-    ``storage_identity`` is the resource id of the managed identity with which nodes access the
-    Storage account; empty: they get signed URLs.
-    ``warnings`` do not prevent a run. ``places`` are the positions of the keys by dotted path.
+    values of secrets and without ``cost`` and ``notify``, which do not affect the work. Secret
+    ``parameters`` are :class:`~batchspec.diagnostics.Secret`. ``storage_identity`` is the resource
+    id of the managed identity with which nodes access the Storage account; if it is empty, nodes
+    get signed URLs. ``warnings`` do not prevent a run. ``places`` are the positions of the keys by
+    dotted path.
     """
 
     path: Path

@@ -2,8 +2,8 @@
 
 Both are short forms. ``pool.python`` becomes a part of the start task, which installs the packages
 into a virtual environment of each node, and a first line of the commands of the stages, which put
-its ``bin`` first in ``PATH``. The name of the environment contains a digest of the packages: other
-packages are other work, and another start task.
+its ``bin`` first in ``PATH``. The name of the environment contains a digest of the packages: with
+other packages, the work of tasks and the start task change.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from batchspec.spec.yaml_parser import read_source
 from batchspec.spec.yaml_tree import Node, made
 
 _LONGEST = 65_536
-"""Bytes of a requirements file; the start task contains them, and `sh` takes 131,071."""
+"""Maximum bytes of a requirements file; the start task contains it, and `sh` accepts 131,071."""
 _LOCAL = re.compile(r"-[rce]|--(?:requirem|c|ed)[a-z]*\b|\.{0,2}/|file:")
 """Requirements that refer to another file, which nodes do not have.
 
-pip accepts ``-rFILE`` without a blank, and long options that are shortened."""
+pip accepts ``-rFILE`` without a blank, and abbreviated long options."""
 
 _INSTALL = """\
 set -e
@@ -48,8 +48,8 @@ if [ ! -e "$python/ready" ]; then
   touch "$python/ready"
 fi
 """
-"""The image of Ubuntu has Python without ``venv``. A new node is often busy with updates, which
-lock ``apt-get``; it does not wait for every lock itself."""
+"""The image of Ubuntu has Python without ``venv``. Updates on a new node often lock ``apt-get``,
+which does not wait for all locks; the script repeats the command."""
 
 _PATH = 'export PATH="$AZ_BATCH_NODE_SHARED_DIR/{name}/bin:$PATH"\n'
 
@@ -64,7 +64,7 @@ else
   find . -mindepth 1 ! -type d | LC_ALL=C sort > "$found"
 fi
 """
-"""The first attempt lists the resource files; a later one deletes all others.
+"""The first attempt lists the resource files; a later attempt deletes all other files.
 
 A name can contain a line break, and a line of it can be a path outside of the working directory."""
 
@@ -164,7 +164,7 @@ def _not_on_windows(key: str, node: Node, *, windows: bool) -> Iterator[Diagnost
             "node-script",
             f"`{key}` is for Linux nodes",
             where=node.name,
-            fix="Do it in a command of your own.",
+            fix="Add the steps to your own command.",
         )
 
 
@@ -183,7 +183,7 @@ def _requirements(python: Node, folder: Path, problems: Diagnostics) -> tuple[st
 def _secret(item: Node) -> Diagnostic:
     return Diagnostic(
         "node-script",
-        "a requirement of `pool.python` contains a secret, which would be in a command line",
+        "a requirement of `pool.python` contains a secret, and would be part of a command line",
         where=item.where,
         fix="Pass the secret in `env` of `start_task`, for example as PIP_EXTRA_INDEX_URL.",
     )

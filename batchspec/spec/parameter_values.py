@@ -2,10 +2,10 @@
 
 They come from options, files, the environment and key vaults. ``jsonschema`` validates, with
 separate functions for two keywords. ``pattern`` has its meaning in ECMAScript, as in an editor, and
-the time of a match is bounded: the engine of ``jsonschema_rs`` is linear in the length of the
-value, and patterns with look-around or back-references have a limit of steps. ``multipleOf``
-compares decimals. Declarations of a type, bounds and choices, which are most of them, are checked
-without both libraries, because imports count in the start time.
+matches have a time limit: the engine of ``jsonschema_rs`` is linear in the length of the value, and
+the steps of patterns with look-around or back-references are limited. ``multipleOf`` compares
+decimals. Declarations with only a type, bounds and choices are checked without these libraries,
+whose imports add to the start time.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _BOUNDS = ("minimum", "maximum")
 
 @frozen
 class Mismatch:
-    """Why a value does not match a schema.
+    """The reason why a value does not match a schema.
 
     ``expected`` is in words, ``path`` leads to the ``value`` from the root.
     """
@@ -51,7 +51,7 @@ class Mismatch:
 
 
 def declaration_mismatch(fragment: Mapping[str, object]) -> Mismatch | None:
-    """Why a declaration is not JSON Schema (draft-07); the most relevant error."""
+    """The most relevant reason why a declaration is not JSON Schema (draft-07)."""
     from jsonschema import Draft7Validator, FormatChecker  # noqa: PLC0415 - slow to import
     from referencing import Registry  # noqa: PLC0415
     from referencing.exceptions import Unresolvable  # noqa: PLC0415
@@ -73,7 +73,7 @@ def declaration_mismatch(fragment: Mapping[str, object]) -> Mismatch | None:
 
 
 def value_mismatch(fragment: Mapping[str, object], value: object) -> Mismatch | None:
-    """Why a value does not match a valid declaration; the most relevant error."""
+    """The most relevant reason why a value does not match a valid declaration."""
     from referencing import Registry  # noqa: PLC0415
 
     # An empty registry: nothing is fetched.
@@ -142,7 +142,7 @@ def _multiple_of(
 
 
 def _exact(number: float) -> Fraction:
-    """A number as it is written: 4.35 is 435/100, and not the nearest binary fraction."""
+    """A number as it is written: 4.35 is exactly 435/100."""
     return Fraction(number) if isinstance(number, int) else Fraction(repr(number))
 
 
@@ -168,7 +168,7 @@ def _is_expression(text: object) -> bool:
 
 
 def _best(errors: Iterable[ValidationError]) -> Mismatch | None:
-    """The error nearest to the root; of a union, that of the branch that was probably meant."""
+    """The error nearest to the root; for a union, the error of the most likely branch."""
     error = min(errors, key=lambda error: len(error.absolute_path), default=None)
     if error is None:
         return None
@@ -182,7 +182,7 @@ def _best(errors: Iterable[ValidationError]) -> Mismatch | None:
 
 
 def _expectation(keyword: str, wanted: object) -> str:
-    """What a keyword of JSON Schema requires, in words."""
+    """The requirement of a keyword of JSON Schema, in words."""
     items = wanted if isinstance(wanted, list) else [wanted]
     shown = [item if isinstance(item, str) else json.dumps(item) for item in items]
     choices = ", ".join(f"`{item}`" for item in shown)
@@ -255,8 +255,9 @@ class ValueSources:
     """Where values of parameters come from, beside their declarations.
 
     ``variables`` are texts, which are parsed by the declared type; ``files`` are YAML or JSON
-    files. ``read`` reads what the texts ``@FILE`` and ``-`` of a secret stand for; without it, they
-    are values. ``fetched`` are values of secrets that were read from a key vault.
+    files. ``read`` reads the file or standard input for the texts ``@FILE`` and ``-`` of a secret;
+    without it, these texts are values. ``fetched`` are values of secrets that were read from a key
+    vault.
     """
 
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -271,8 +272,9 @@ def environment_variable(
 ) -> str | None:
     """The environment variable that sets a parameter; ``None``: no variable with a value.
 
-    It is ``BATCHSPEC_VAR_`` and the name as it is declared, or in upper case if no other parameter
-    has that name. An empty variable counts as not set: CI systems define one for an unset secret.
+    Its name is ``BATCHSPEC_VAR_`` and the declared name, or the name in upper case if no other
+    parameter has it. An empty variable counts as not set: CI systems define one for an unset
+    secret.
     """
     for variable in _variable_names(name, declared):
         if environ.get(variable):
@@ -290,7 +292,10 @@ def _variable_names(name: str, declared: Iterable[str]) -> tuple[str, ...]:
 def missing_value(
     name: str, node: Node, declared: Iterable[str], sources: ValueSources, *, secret: bool
 ) -> Diagnostic:
-    """The error for a parameter without a value. For a secret, it names every way to give one."""
+    """The error for a parameter without a value.
+
+    For a secret, it lists all ways to set the value.
+    """
     if not secret:
         return Diagnostic(
             "missing-variable",
@@ -311,7 +316,7 @@ def missing_value(
 
 
 def _empty_or_similar(name: str, declared: Iterable[str], environ: Mapping[str, str]) -> str:
-    """What of the environment explains that a parameter has no value."""
+    """The variable of the environment that explains why a parameter has no value."""
     for variable in _variable_names(name, declared):
         if variable in environ:
             return f"{variable} is empty, which counts as not set."
@@ -330,8 +335,8 @@ _REFERENCE = re.compile(
     r"|https?://(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?)"
     r"/secrets/[A-Za-z0-9-]{1,127}(?:/[A-Za-z0-9]{1,64})?/?"
 )
-"""The URL of a secret, which Key Vault calls its identifier; the version is optional. On the
-loopback interface, it is one of an emulator."""
+"""The URL of a secret, which Key Vault calls its identifier; the version is optional. A URL on the
+loopback interface is a secret of an emulator."""
 
 
 def is_reference(text: str) -> bool:
@@ -340,7 +345,7 @@ def is_reference(text: str) -> bool:
 
 
 def is_in_vault(text: str) -> bool:
-    """Whether a text is a URL of anything in a key vault."""
+    """Whether a text is a URL in a key vault."""
     return _host(text).endswith(tuple(f".{suffix}" for suffix in _VAULTS))
 
 
@@ -353,7 +358,7 @@ def resembles_reference(text: str) -> bool:
 
 
 def _host(text: str) -> str:
-    """The host of a URL; empty if a text is none."""
+    """The host of a URL; empty for another text."""
     try:
         url = urlsplit(text.strip())
         return (url.hostname or "") if url.scheme in {"http", "https"} else ""

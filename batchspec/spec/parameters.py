@@ -72,9 +72,10 @@ def read_parameters(
 ) -> dict[str, Value]:
     """The value of every declared parameter that has a valid one; the rest are problems.
 
-    An option takes precedence over a file, a file over the environment, and that over the default.
-    A secret without a value is a :class:`MissingSecret`, and a problem if ``needs_secrets``. One in
-    a key vault is a :class:`KeyVaultSecret` until its value is in ``sources.fetched``.
+    An option takes precedence over a file, a file over the environment, and the environment over
+    the default. A secret without a value is a :class:`MissingSecret`, and a problem if
+    ``needs_secrets``. A secret in a key vault is a :class:`KeyVaultSecret` until
+    ``sources.fetched`` contains its value.
     """
     given = _given(declared, sources, problems)
     values: dict[str, Value] = {}
@@ -106,7 +107,7 @@ def read_parameters(
 
 
 def _declared_value(node: Node) -> _Given | None:
-    """The value that the declaration itself names: in a key vault, or the default."""
+    """The value that the declaration contains: a key vault's secret, or the default."""
     if (vault := node.get("key_vault")) is not None:
         return _Given(str(vault.value))
     default = node.get("default")
@@ -116,7 +117,7 @@ def _declared_value(node: Node) -> _Given | None:
 def _given(
     declared: Mapping[str, Node], sources: ValueSources, problems: Diagnostics
 ) -> dict[str, _Given | None]:
-    """The values that are given, by name; ``None``: it has a problem."""
+    """The given values by name; ``None`` for a value with a problem."""
     given: dict[str, _Given | None] = dict(_from_files(sources.files, declared, problems))
     for name, text in sources.variables.items():
         if name in declared:
@@ -133,7 +134,7 @@ def _given(
 def _secret(
     name: str, node: Node, given: _Given, sources: ValueSources, problems: Diagnostics
 ) -> Secret | None:
-    """The value of a secret, or its place in a key vault; ``None`` if it is not valid."""
+    """The value of a secret, or its reference to a key vault; ``None`` if it is not valid."""
     fetched = sources.fetched.get(name)
     if fetched is not None:
         given = _Given(fetched.reveal(), f"`{name}` in the key vault")
@@ -177,7 +178,10 @@ def _no_reference(name: str, what: str, node: Node) -> Diagnostic:
 
 
 def _unknown_vault(name: str, given: _Given, node: Node) -> Diagnostic:
-    """The warning that a value is used as it is; it may be secret, and is not part of the text."""
+    """The warning that a value is used unchanged.
+
+    The value may be secret and is not part of the text.
+    """
     return Diagnostic(
         "unknown-vault",
         f"{given.source or f'`{name}`'} resembles the URL of a secret in a key vault, but its host"
@@ -250,7 +254,7 @@ _TYPE_TESTS: Mapping[str, Callable[[object], bool]] = {
 def _from_option(
     name: str, text: str, declared: Node, sources: ValueSources, problems: Diagnostics
 ) -> _Given | None:
-    """The value of a ``--var`` option, or of what it names: a file or standard input."""
+    """The value of a ``--var`` option, or the content of its file or of standard input."""
     named = text == "-" or text.startswith("@")
     if is_secret(declared) and sources.read is not None and named:
         try:
@@ -262,7 +266,7 @@ def _from_option(
 
 
 def _from_text(source: str, text: str, declared: Node, problems: Diagnostics) -> _Given | None:
-    """The value that a text has as one of the declared types."""
+    """The value of a text, converted to one of the declared types."""
     types = _types(declared)
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
         problems.add(Diagnostic("bad-variable", f"{source} is not UTF-8 text", where=declared.name))
@@ -305,7 +309,7 @@ def _is_valid_declaration(name: str, node: Node, problems: Diagnostics) -> bool:
     if any(below.wrong for below in node.walk()):
         return False
     if not isinstance(node.value, Mapping):
-        # The schema lets a template pass in place of the mapping; here its value is not known yet.
+        # The schema accepts a template in place of the mapping; its value is not known here.
         problems.add(
             Diagnostic(
                 "bad-parameter",
@@ -322,7 +326,7 @@ def _is_valid_declaration(name: str, node: Node, problems: Diagnostics) -> bool:
         problems.add(
             Diagnostic(
                 "bad-parameter",
-                f"the parameter `{name}` has a `key_vault` and is not secret",
+                f"the parameter `{name}` has a `key_vault` but is not secret",
                 where=vault.name,
                 fix="Add `secret: true`.",
             )

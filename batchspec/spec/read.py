@@ -54,7 +54,7 @@ problems; it must accept a tree that lacks any part."""
 
 
 class FlawedSpecError(SpecError):
-    """A spec has errors. What is known of it serves to report other errors together with them.
+    """A spec has errors. Its valid parts are used to report further errors in the same run.
 
     ``containers`` are its containers, without the entries of ``upload`` that have an error or
     depend on one. ``spec`` is ``None`` unless all errors are in values of properties.
@@ -143,7 +143,7 @@ def _containers(found: Rendered, folder: Path) -> dict[str, Container]:
 def expanded_document(path: Path, sources: ValueSources | None = None) -> dict[str, object]:
     """The spec as plain data: parameters set, short forms expanded, secrets as templates.
 
-    The result is a valid spec of the same run. Secret parameters do not need a value.
+    The result is a valid spec for the same run. Secret parameters do not need a value.
 
     Raises:
         SpecError: as :func:`read_spec`.
@@ -231,9 +231,9 @@ def _unique(problems: Diagnostics) -> tuple[Diagnostic, ...]:
 
 
 def _digest(found: Rendered) -> str:
-    """The SHA-256 of the parts of the expanded spec that work can depend on, without secrets.
+    """The SHA-256 of the parts of the expanded spec that can affect the work.
 
-    Nor does it contain where the values of secrets are read from.
+    It contains no secrets and no sources of their values.
     """
     work = {key: value for key, value in document(found).items() if key not in _NO_WORK}
     declared = work.get("parameters")
@@ -247,14 +247,14 @@ def _digest(found: Rendered) -> str:
 
 
 _NO_WORK = frozenset({"cost", "notify"})
-"""The sections that no work depends on."""
+"""The sections that do not affect the work."""
 _URLS = {"": "url", READ: "read_url", WRITE: "write_url"}
 
 
 def document(found: Rendered) -> dict[str, object]:
     """An expanded spec as plain data, in the order of the file; implied members come last.
 
-    Secrets and URLs remain templates, since they are only known at submission.
+    Secrets and URLs remain templates, because they are known only at submission.
     """
     containers = found.root.members["containers"].members.items()
     names = _Names(
@@ -272,7 +272,7 @@ def document(found: Rendered) -> dict[str, object]:
 
 @frozen
 class _Names:
-    """What templates call the containers (by id) and secrets (by identity) of a spec."""
+    """The names of containers (by id) and secrets (by identity) in templates."""
 
     containers: Mapping[str, str]
     secrets: Mapping[int, str]
@@ -356,8 +356,8 @@ def _plain(node: Node, names: _Names) -> object:
 def _member(key: str, node: Node, names: _Names) -> tuple[str, object]:
     """A member of a mapping; a script with secrets or URLs is a ``command``.
 
-    In a command line, the values in the script could not be quoted twice. The task is then written
-    under the keys that accept ``command``.
+    In a command line, values in the script would have to be quoted twice. The task is then written
+    with the keys that accept ``command``.
     """
     if key in _COMMAND_LINES and isinstance(node.value, Text):
         return key, _command(node.value.pieces, names)
@@ -375,7 +375,7 @@ def _member(key: str, node: Node, names: _Names) -> tuple[str, object]:
 
 
 def _script(line: Node) -> tuple[Piece, ...] | None:
-    """What the shell reads of a command line with secrets or URLs; ``None`` without a shell."""
+    """The script in a command line with secrets or URLs; ``None`` without a shell."""
     match line.value:
         case Text(("/bin/sh -c ", Quoted(script))):
             return script.pieces
@@ -426,7 +426,7 @@ def _command(pieces: Sequence[Piece], names: _Names) -> str:
 
 
 def _expression(piece: Piece, names: _Names, quote: str = "") -> str:
-    """A piece in a template; ``quote`` is the filter that says how it is inserted."""
+    """A piece in a template; ``quote`` is the filter for its quoting."""
     match piece:
         case str():
             return _escaped(piece)

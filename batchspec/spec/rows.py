@@ -67,11 +67,11 @@ def columns(path: Path) -> tuple[str, ...] | None:
 
 @dataclass(slots=True)
 class RowFile:
-    """The rows of a file; can be iterated repeatedly, and are counted and hashed by the first pass.
+    """The rows of a file. They can be iterated repeatedly; the first pass counts and hashes them.
 
     ``delimiter`` is ``None`` for JSON Lines. Iteration raises
-    :class:`~batchspec.diagnostics.SpecError` at the first invalid row, and when the file has
-    changed since it was opened first.
+    :class:`~batchspec.diagnostics.SpecError` at the first invalid row, and if the file has changed
+    since it was first opened.
     """
 
     path: Path
@@ -309,10 +309,10 @@ def _refuse(code: str, summary: str, where: Place | None, fix: str = "") -> NoRe
 def read_json(
     text: str, members: Callable[[list[tuple[str, object]]], dict[str, object]] = dict
 ) -> object:
-    """The value of a JSON text, with the limits of specs; ``members`` makes an object of pairs.
+    """The value of a JSON text, with the limits of specs; ``members`` creates an object from pairs.
 
     Raises:
-        ValueError: no JSON, a number that is not finite, or more than :data:`DEEPEST` levels.
+        ValueError: not JSON, a number that is not finite, or more than :data:`DEEPEST` levels.
     """
     try:
         value = json.loads(

@@ -80,7 +80,7 @@ def _containers(root: Node) -> Iterator[Diagnostic]:
                 "same-container",
                 f"`{key}` and `{seen[given]}` both have the container name `{given}`",
                 where=where,
-                fix="Use one of them for both, or give one another `id`.",
+                fix="Use one of them for both, or set another `id` for one.",
             )
         seen[given] = key
         if not _CONTAINER.fullmatch(given) and given not in _SPECIAL:
@@ -140,7 +140,7 @@ def _stage_names(root: Node) -> Iterator[Diagnostic]:
 
 
 def _secrets(root: Node) -> Iterator[Diagnostic]:
-    """No signature and no key in the file. The message does not contain it."""
+    """Signatures and keys in the file. The message does not contain them."""
     for node in root.walk():
         if isinstance(node.value, str) and contains_key(node.value):
             place = node.where
@@ -148,7 +148,7 @@ def _secrets(root: Node) -> Iterator[Diagnostic]:
             yield Diagnostic(
                 "secret-in-clear",
                 "a signature or a key is written in plain text",
-                detail="A spec is made to be committed; a secret in it is disclosed.",
+                detail="Specs are committed to repositories, where others can read the secret.",
                 where=Place(place.file, place.line, place.column, shown),
                 fix="Use a container of the spec, as in `{{ containers.NAME.read_url }}`, or "
                 "declare a parameter with `secret: true`.",
@@ -156,7 +156,7 @@ def _secrets(root: Node) -> Iterator[Diagnostic]:
 
 
 def _references(root: Node) -> Iterator[Diagnostic]:
-    """Every container and stage that is referred to must be in the spec."""
+    """References to containers and stages that are not in the spec."""
     containers = root.mapping("containers")
     for node in _named_containers(root):
         if isinstance(node.value, Text):
@@ -271,7 +271,7 @@ _VERSION = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def _packages(root: Node) -> Iterator[Diagnostic]:
-    """Packages without files, names and versions that the service refuses, and unknown names."""
+    """Packages without files, unknown packages, and names and versions that the service refuses."""
     known = root.mapping("packages")
     ids: dict[str, str] = {}
     for name, package in known.items():

@@ -15,7 +15,8 @@ from batchspec.spec.yaml_tree import Node
 
 _TARGETS = ("target_dedicated_nodes", "target_low_priority_nodes")
 _LONGEST_RUN = timedelta(days=36_500)
-"""A run that lasts longer has no end, and its end may be outside the calendar."""
+"""The maximum time limit of a run; the end of a longer run could be after the last date of the
+calendar."""
 _AUTO = ("enable_auto_scale", "auto_scale_formula", "auto_scale_evaluation_interval")
 _LONGEST_FORMULA = 8 * 1024
 
@@ -38,7 +39,7 @@ def pool_rules(root: Node) -> Iterator[Diagnostic]:
 def at_least(
     name: str, node: Node | None, least: timedelta, most: timedelta | None = None
 ) -> Iterator[Diagnostic]:
-    """A duration must be within bounds."""
+    """A duration outside of its bounds."""
     length = duration(node.text) if node is not None and node.text else None
     if node is None or length is None:
         return
@@ -156,7 +157,7 @@ def _scale(pool: Node) -> Iterator[Diagnostic]:
 
 
 def _scenario(scale: Node) -> Iterator[Diagnostic]:
-    """Members of ``scale`` that have no effect with the others, and working times without time."""
+    """Members of ``scale`` without effect in the scenario, and empty working times."""
     given = scale.get("scenario")
     scenario = Scenario(given.text or "") if given is not None else Scenario.PENDING_TASKS
     unused = [] if scenario.by_tasks else ["idle", "prefer"]
@@ -278,7 +279,7 @@ def _command(task: Node) -> Iterator[Diagnostic]:
 
 
 def _schedule_rules(root: Node) -> Iterator[Diagnostic]:
-    """Properties of a schedule that the service refuses, and the first task of its jobs."""
+    """Properties of a schedule that the service refuses, and the job manager task of its jobs."""
     schedule, manager = root.get("job", "schedule"), root.get("job", "job_manager_task")
     tasks = root.get("tasks")
     if schedule is None:
@@ -326,7 +327,7 @@ def _one_task(tasks: Node | None) -> Iterator[Diagnostic]:
     if len(stages) > 1:
         yield Diagnostic(
             "one-task",
-            "a job schedule can have only one stage, and this is another one",
+            "a job schedule can have only one stage, and this is a second one",
             detail="The service creates the jobs with a single task, the job manager task.",
             where=stages[1].name,
             fix="Do everything in one command, submit more tasks from a `job_manager_task`, or "
@@ -349,12 +350,12 @@ _RESOURCE_ID = re.compile(
     r"/userAssignedIdentities/[^/\s]+",
     re.IGNORECASE,
 )
-"""Resource ids are compared without case (Azure Resource Manager)."""
+"""The resource id for comparison: Azure Resource Manager ignores case."""
 _SHOW_ID = "az identity show --resource-group GROUP --name NAME --query id --output tsv"
 
 
 def identity_rules(root: Node) -> Iterator[Diagnostic]:
-    """Ids that are no identities, and uses of identities that the nodes do not have."""
+    """Invalid ids of identities, and uses of identities that the nodes do not have."""
     pool, storage = root.get("pool"), root.get("storage", "identity")
     attached = root.sequence("pool", "identity", "ids")
     for node in (*([storage] if storage is not None else []), *attached):
@@ -378,7 +379,7 @@ _ADD = "Add `identity: {ids: [ID]}` to the pool"
 
 
 def _of_auto_pool(pool: Node, used: list[Node]) -> Iterator[Diagnostic]:
-    """Identities of an auto pool: neither of its APIs attaches one (azure-sdk-for-net#54583)."""
+    """Identities of an auto pool: no API attaches them (azure-sdk-for-net#54583)."""
     identity = pool.get("identity")
     for node in (*([identity] if identity is not None else []), *used):
         yield _no_identity(
@@ -394,7 +395,7 @@ def _no_identity(node: Node, summary: str, fix: str) -> Diagnostic:
 
 
 def _not_attached(used: list[Node], attached: tuple[Node, ...]) -> Iterator[Diagnostic]:
-    """Identities that tasks use and the pool does not have. Resource ids have no case."""
+    """Identities that tasks use and the pool does not have. Resource ids are not case-sensitive."""
     known = {str(node.value).lower() for node in attached}
     if any(node.wrong for node in attached):
         return

@@ -1,7 +1,7 @@
-"""The rules of the Batch reference, on the expanded properties, however they are written.
+"""Checks the expanded properties by the rules of the Batch reference, in every notation.
 
-The table of rules is :mod:`batchspec.property_rules`. This module presents the parts of a spec to
-it as the objects of requests, and translates what it finds: REST names to keys, paths to positions.
+The table of rules is :mod:`batchspec.property_rules`. This module passes it the parts of a spec as
+objects of requests, and translates its results: REST names to keys, paths to positions.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from batchspec.spec.yaml_tree import Node
 class Part:
     """An expanded part: its place in the spec, and the model of the SDK that it becomes.
 
-    ``agent`` is the system of the nodes (a node agent SKU) where only an alias of an image shows
+    ``agent`` is the system of the nodes (a node agent SKU) if only an alias of an image determines
     it.
     """
 
@@ -45,7 +45,7 @@ class Part:
 
 
 def parts_of(complete: Rendered) -> Iterator[Part]:
-    """The pool, the job, its schedule, and the stages of an expanded spec; none that is missing."""
+    """The pool, the job, its schedule, and the stages that an expanded spec has."""
     pool, job = complete.root.get("pool"), complete.root.get("job")
     if pool is not None and pool.members and pool.get("existing") is None:
         yield _pool(pool, windows=complete.windows)
@@ -76,21 +76,21 @@ def _pool(pool: Node, *, windows: bool) -> Part:
 _NAME = re.compile(r"`([a-z]\w*)`")
 _KEY = re.compile(r"[\"']?([A-Za-z_][A-Za-z0-9_]*)")
 _TOGETHER = frozenset({"multiInstanceSettings"})
-"""Members of a task that a rule about another member looks at."""
+"""Members of a task that rules about other members read."""
 _SHORT = {"jobPreparationTask": "prepare", "jobReleaseTask": "release"}
 _AT_KEY = frozenset({"either-or", "missing-key", "wrong-system"})
 """Codes about the presence of a key, not about its value."""
 
 
 def property_rules(parts: Iterable[Part]) -> Iterator[Diagnostic]:
-    """What the published rules of properties refuse."""
+    """Properties that the published rules refuse."""
     for part in parts:
         for violation in violations(properties_of(part)):
             yield _diagnostic(part, violation)
 
 
 def varying_members(stage: Stage) -> frozenset[str]:
-    """The REST names of the members of a task with a number, choice or duration of its own."""
+    """The REST names of members of a task whose number, choice or duration differs by task."""
     return frozenset(
         name
         for name, value in stage.body.items()
@@ -99,7 +99,7 @@ def varying_members(stage: Stage) -> frozenset[str]:
 
 
 def task_findings(body: Record, stage: Stage, members: frozenset[str]) -> Iterator[Diagnostic]:
-    """What the rules refuse in these ``members`` of the body of a task.
+    """Values that the rules refuse in these ``members`` of the body of a task.
 
     The position is that of the template in the stage.
     """
@@ -122,7 +122,7 @@ def _templates(value: Value) -> Iterator[Template]:
 
 
 def _template_at(value: Value, path: Path) -> Template | None:
-    """The template at a path, or the one that the value at the path is part of."""
+    """The template at a path, or the template that contains the value at the path."""
     for step in path:
         if isinstance(value, Record) and isinstance(step, str):
             value = value.get(step)
@@ -232,11 +232,11 @@ def _with_keys(text: str, written: Mapping[str, str]) -> str:
 
 
 def place_of_property(places: Mapping[str, Place], parts: Sequence[str], name: str) -> Place | None:
-    """Where a property is written, by the REST name that the service reports.
+    """The position of a property, by the REST name that the service reports.
 
     ``places`` are those of the spec; ``parts`` are the dotted paths of the parts of the spec that
     became the request. The service reports the last step of a property's path, so the key may be
-    anywhere in a part. If there are several, or none, it is the position of the key around them.
+    anywhere in a part. With several keys or none, the result is the position of the enclosing key.
     """
     key = _keys().get(name) or _snake_case(name)
     keys = {key, "command"} if key == "command_line" else {key}

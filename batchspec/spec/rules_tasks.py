@@ -18,7 +18,7 @@ _ROWS = (".csv", ".tsv", ".jsonl")
 _MOST = 10_000_000
 """The maximum number of items of a stage. A plan of so many tasks takes about half an hour."""
 _MOST_WITH_EXCLUDE = 1_000_000
-"""Combinations of a matrix with `exclude`: they have to be created to be counted."""
+"""The maximum number of combinations of a matrix with `exclude`; the count needs all of them."""
 
 
 def stage_rules(root: Node) -> Iterator[Diagnostic]:
@@ -30,7 +30,10 @@ def stage_rules(root: Node) -> Iterator[Diagnostic]:
 
 
 def in_container(task: Node) -> bool:
-    """Whether a task runs in a container, where no command means the entry point of the image."""
+    """Whether a task runs in a container.
+
+    Without a command, a container runs the entry point of its image.
+    """
     return task.get("container_image") is not None or task.get("container_settings") is not None
 
 
@@ -154,7 +157,7 @@ _WILDCARD = re.compile(r"[*?\[]|\{\{")
 
 @frozen
 class _Pool:
-    """What tasks need to know of the pool that the spec creates."""
+    """The facts about the pool of the spec that the rules of tasks need."""
 
     node: Node
     properties: Properties
@@ -181,7 +184,7 @@ class _Pool:
 
 
 def task_rules(parts: Sequence[Part]) -> Iterator[Diagnostic]:
-    """Properties of tasks that the pool or the job of the spec does not allow."""
+    """Properties of tasks that the pool or the job of the spec does not support."""
     own = next((part for part in parts if part.path == ("pool",)), None)
     job = next((part.node for part in parts if part.path == ("job",)), None)
     pool = _Pool(own.node, properties_of(own)) if own is not None else None
@@ -222,7 +225,7 @@ def _slots(pool: _Pool, task: Node) -> Iterator[Diagnostic]:
 
 
 def too_many_slots(slots: int, most: int, where: Place, task: str = "the task") -> Diagnostic:
-    """A task that needs more slots than a node has."""
+    """Tasks that require more slots than a node has."""
     return Diagnostic(
         "out-of-range",
         f"{task} requires {slots} slots, and a node has {most}",
@@ -266,7 +269,7 @@ def _instances(pool: _Pool, task: Node) -> Iterator[Diagnostic]:
 
 
 def _job_actions(job: Node | None, stage: Node) -> Iterator[Diagnostic]:
-    """Exit conditions act on the job only where failed tasks do."""
+    """Job actions in exit conditions of a job without `on_task_failure: terminate`."""
     mode = job.get("task_failure_mode") if job is not None else None
     known = mode is None or (mode.text is not None and mode.template is None)
     if not known or (mode is not None and mode.value == "performexitoptionsjobaction"):
@@ -289,12 +292,12 @@ def _job_actions(job: Node | None, stage: Node) -> Iterator[Diagnostic]:
 
 
 def _is_one_item(values: Node | None) -> bool:
-    """Whether a list of values has one, without templates."""
+    """Whether a list of values, which is not a template, has exactly one item."""
     return values is not None and len(values.items) == 1
 
 
 def _same_blob(stage: Node) -> Iterator[Diagnostic]:
-    """The outputs of all tasks of a stage need different blobs."""
+    """Outputs that would write the same blob in all tasks of a stage."""
     each = stage.get("for_each")
     if each is None or _is_one_item(each.get("list")):
         return

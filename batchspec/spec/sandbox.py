@@ -2,7 +2,7 @@
 
 Expressions can use members of mappings, some string methods, and the filters and tests below. They
 cannot reach attributes of Python objects, load templates, or yield results of unbounded size.
-What fails is a :class:`~batchspec.spec.values.RefusalError`; ``template`` adds the position.
+Failures are :class:`~batchspec.spec.values.RefusalError`; ``template`` adds the position.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ METHODS = frozenset(_METHODS.split())
 
 
 CONCAT = "~"
-"""The internal filter for ``~``, so that it converts to text as everything else does."""
+"""The internal filter for ``~``, which converts values to text like the rest of the expression."""
 
 _KEPT_FILTERS = """
 abs capitalize count d default dictsort filesizeformat first items last length list
@@ -178,7 +178,7 @@ def _format(value: object, *arguments: object, **named: object) -> str:
 
 
 def _formatted(value: object) -> object:
-    """A number as it is, so that ``%d`` and ``%f`` apply; everything else as text."""
+    """A number unchanged, for ``%d`` and ``%f``; everything else as text."""
     return value if isinstance(value, int | float) and not isinstance(value, bool) else plain(value)
 
 
@@ -309,7 +309,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             block_end_string="\0}",
             comment_start_string="\0(",
             comment_end_string="\0)",
-            # A result that is computed early could be infinite, see `parsed`.
+            # A result that is computed early could be infinite; see `parsed`.
             optimized=False,
             undefined=_Unknown,
             finalize=_value,

@@ -1,7 +1,7 @@
 """Expands the short forms of a spec to the properties of the SDK: pool, job, tasks and stages.
 
-A short form with an error, which is reported elsewhere, is omitted: the rest is expanded, so that
-rules find the mistakes of a property however it is written.
+A short form with an error is omitted; other modules report the error. The rest is expanded, so that
+rules find errors of properties in every notation.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ EXIT_CODE = re.compile(r"(-?[0-9]+)(?:-(-?[0-9]+))?")
 """A key of ``exit_codes`` that is a code or a range of codes."""
 
 LOGS = "../std*.txt"
-"""stdout.txt and stderr.txt, which are beside the working directory of a task."""
+"""stdout.txt and stderr.txt, in the parent of a task's working directory."""
 
 LOGS_PATH = "logs/{{ task.id }}/"
 
@@ -74,7 +74,7 @@ def _common(task: Node) -> Node:
 
 
 def environment(env: Node) -> Node:
-    """A mapping of environment variables as the list that the service takes."""
+    """A mapping of environment variables as the list of the REST API."""
     return made(
         [{"name": name, "value": _variable(value)} for name, value in env.members.items()], env
     )
@@ -133,7 +133,7 @@ def expanded_stage(
 
 
 def expand_deferred(stage: Node, containers: dict[str, str], *, ends_job: bool) -> Node:
-    """An expanded stage with every choice that varies from task to task expanded as well."""
+    """An expanded stage in which choices that vary from task to task are expanded, too."""
     members: dict[str, Node | None] = dict.fromkeys(("elevated", "exit_codes", "outputs"))
     if (elevated := stage.get("elevated")) is not None:
         users = ((choice, made(user, elevated)) for choice, user in _USERS.items())
@@ -268,9 +268,10 @@ def destination(node: Node, containers: dict[str, str], pattern: str) -> dict[st
 
 
 def _path(path: str, pattern: str) -> str:
-    """The path of an OutputFile. A path that ends in ``/`` is a folder, also for a single file.
+    """The path of an OutputFile.
 
-    For a pattern without a wildcard the service uses the path as the name of the blob.
+    A path that ends in ``/`` is a folder, even for a single file. For a pattern without a wildcard,
+    the service uses the path as the name of the blob.
     """
     if not path.endswith("/"):
         return path
@@ -291,7 +292,7 @@ _SCHEDULE = {
 
 
 def expanded_job(job: Node, *, depends: bool) -> Node:
-    """The job. ``depends``: some of its tasks depend on others."""
+    """The job. ``depends``: some of its tasks depend on other tasks."""
     members: dict[str, Node | None] = dict.fromkeys(
         ("env", "prepare", "release", "on_task_failure")
     )

@@ -1,7 +1,8 @@
-"""Fills in the templates of a tree: all that have the same value for every task.
+"""Fills in the templates of a tree that have the same value for every task.
 
 Templates are evaluated in one pass, in the order in which they depend on each other: ``name``, then
-ids, then everything else. What differs from task to task is checked here and evaluated by ``plan``.
+ids, then everything else. Templates that differ from task to task are checked here and evaluated by
+``plan``.
 
 The parameters, ``name``, ``job.id``, ``pool.id`` and ``containers`` are in scope everywhere; in a
 stage also ``index``, ``task.id`` and the item. Inner names hide outer ones: a column ``name`` of a
@@ -157,7 +158,7 @@ def _axis(values: tuple[Value, ...] | NumberRange) -> Names:
 
 
 LOGS_KEY = "logs"
-"""The key of the container for the logs of stages that do not name one."""
+"""The key of the container for the logs of stages without a container for logs."""
 
 _COMMANDS = {
     "command": Shell.DEFAULT,
@@ -168,13 +169,13 @@ _PER_TASK = frozenset({"command", "command_line", "id"})
 """Members of a stage that are evaluated for every task."""
 
 _PER_STAGE = frozenset({"for_each", "needs", "shell", *_COMMANDS})
-"""Members of a stage that all its tasks share; a command is one of them below ``instances``."""
+"""Members of a stage that all its tasks share, such as a command below ``instances``."""
 
 _PER_STAGE_TEXTS = frozenset({"container", "logs", "resources[]"})
 """Members that all tasks share unless they are mappings."""
 
 _DATA = frozenset({"env", "for_each", "headers", "metadata", "protected_settings", "settings"})
-"""Mappings with names of the user's choice: a ``command`` in them is no command."""
+"""Mappings with names of the user's choice: a member ``command`` of them is not a command."""
 
 _WINDOWS_MARKS = (
     ("image",),
@@ -209,10 +210,10 @@ def rendered(
 ) -> Rendered:
     """Fill in all templates that do not depend on a task.
 
-    ``declared`` are the names of all parameters. Templates are only checked when one of them has no
-    value.
+    ``declared`` are the names of all parameters. If a parameter has no value, templates are only
+    checked.
     """
-    # Templates are checked with any value of the parameters that have none.
+    # In checks, a parameter without a value can have any value.
     values: dict[str, Value] = {name: parameters.get(name, "") for name in declared}
     complete = parameters.keys() >= values.keys()
     filler = _Substitution(source, names_of(values), values if complete else None, False, problems)
@@ -265,7 +266,7 @@ def _text(root: Node, *path: str) -> str:
 
 
 def _needs_logs_container(root: Node, filler: _Substitution) -> bool:
-    """Whether a stage keeps its logs without naming a container."""
+    """Whether a stage keeps its logs and names no container for them."""
     quiet = replace(filler, problems=Diagnostics())
     for stage in root.mapping("tasks").values():
         logs = stage.get("logs")
@@ -288,13 +289,13 @@ def _stages(tasks: Node, filler: _Substitution, folder: Path) -> Node:
 
 
 def _stage(node: Node, filler: _Substitution, folder: Path) -> Node:
-    """A stage with everything filled in that its tasks share; the rest is checked."""
+    """A stage whose shared templates are filled in; the other templates are checked."""
     each = node.get("for_each")
     quiet = replace(filler, problems=Diagnostics())
     items = for_each(quiet.fill(each, "for_each") if each else None, folder)
     names, without_task = (stage_names(filler.names, items, task=task) for task in (True, False))
     if each is not None and isinstance(items, Once) and _is_wrong(each):
-        # The names of the items are unknown: that they are not defined is no further error.
+        # The names of the items are unknown, so an undefined name is not a further error.
         names, without_task = replace(names, open=True), replace(without_task, open=True)
     for key, shell in (("command", Shell.DEFAULT), ("command_line", Shell.NONE)):
         written, chosen = node.get(key), node.get("shell")
@@ -333,12 +334,12 @@ class _Substitution:
     problems: Diagnostics
 
     def within(self, scope: Mapping[str, object]) -> _Substitution:
-        """With other names in scope."""
+        """A copy with other names in scope."""
         evaluates = self.scope is not None
         return replace(self, names=names_of(scope), scope=scope if evaluates else None)
 
     def on_this_machine(self) -> _Substitution:
-        """With commands that run on this machine instead of the nodes."""
+        """A copy for commands that run on this machine instead of the nodes."""
         return replace(self, windows=os.name == "nt")
 
     def fill(
@@ -434,7 +435,7 @@ class _Substitution:
         found: tuple[Diagnostic, ...],
         text: Callable[[Mapping[str, object]], str | Text],
     ) -> Node:
-        """The node with its text; invalid after problems, or if a parameter has no value."""
+        """The node with its text; invalid if there are problems or a parameter has no value."""
         try:
             if self.scope is not None and not found:
                 value = text(self.scope)
@@ -446,7 +447,7 @@ class _Substitution:
         return node.invalid()
 
     def _collection(self, node: Node) -> Node | None:
-        """The parameter that is a list or an object, where a template is only its name."""
+        """The list or object of a parameter, for a template that is only its name."""
         name = lone_name(node.template or "")
         value = self.scope.get(name) if name and self.scope is not None else None
         if not isinstance(value, tuple | Record):

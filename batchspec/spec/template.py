@@ -1,12 +1,12 @@
 """Checks templates without evaluating them, and evaluates them for every task.
 
 ``{{ ... }}`` is a Jinja2 expression; no other Jinja syntax is supported. Values inserted into a
-command are quoted for the node's shell, unless the expression ends in ``| raw``. A secret, or a URL
-that is signed at submission, becomes a piece of a :class:`~batchspec.spec.values.Text`.
+command are quoted for the node's shell, unless the expression ends in ``| raw``. Secrets, and URLs
+that are signed at submission, become pieces of a :class:`~batchspec.spec.values.Text`.
 
 Most templates consist of strings and paths of names. They are checked and evaluated here without
-Jinja, which takes time to import and is several times slower; everything else, and every error, is
-left to Jinja (``sandbox``, ``template_syntax``).
+Jinja, which takes time to import and is several times slower. Jinja (``sandbox``,
+``template_syntax``) evaluates all other templates and reports all errors.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ Part: TypeAlias = str | tuple[str, ...]
 _MEMBER = r"""\.[A-Za-z_][A-Za-z0-9_]*|\[\s*(?:'[^'"\\\s]*'|"[^'"\\\s]*")\s*\]"""
 _PATH = re.compile(rf"(?<!\{{)\{{\{{\s*([A-Za-z_][A-Za-z0-9_]*)((?:{_MEMBER})*)\s*\}}\}}")
 _MORE = re.compile(r"\{\{|\r|\0")
-"""Makes a literal text more than that."""
+"""A match means that a literal text contains other syntax."""
 
 _STATEMENT = re.compile(r"\{%|\{#")
 """Starts a statement or a comment in Jinja."""
@@ -88,7 +88,7 @@ VALUE = Names()
 """A string or a number: it has no members."""
 
 ANYTHING = Names(open=True)
-"""A value whose members are known only from the data."""
+"""A value whose members depend on the data."""
 
 
 def has_expression(source: str) -> bool:
@@ -101,7 +101,7 @@ def check(
 ) -> tuple[Diagnostic, ...]:
     """Check a template without evaluating it.
 
-    ``quoting`` is given for a command: expressions are refused where a value is not safe.
+    ``quoting`` is set for a command: expressions are refused in places where a value is not safe.
     """
     if is_simple_and_valid(template.source, names, quoting):
         return ()
@@ -120,10 +120,9 @@ def evaluate(
     """Evaluate a template.
 
     With ``quoting``, each value becomes one argument of a command line, and a list one argument for
-    each item; adjacent values form one argument. Between the user's own quotes a value is inserted
-    so that it does not end them. Without it values are inserted unquoted, and
-    ``| quote`` quotes for ``shell``. The result is a ``str`` unless a part of it is only known at
-    submission.
+    each item; adjacent values form one argument. A value between the user's quotes cannot close
+    them. Without ``quoting``, values are inserted unquoted, and ``| quote`` quotes for ``shell``.
+    The result is a ``str`` unless a part of it is only known at submission.
 
     Raises:
         SpecError: the template has a syntax error, or an expression fails on these values; the
@@ -132,7 +131,8 @@ def evaluate(
     try:
         render = _compiled(template.source)
     except RefusalError as error:
-        # The check knows the position; what only the compiler refuses has that of the template.
+        # The check knows the position. Errors that only the compiler finds have the position of the
+        # template.
         problems = check(template, ANYTHING)
         if not problems:
             _fail(template, error, 0)
@@ -216,7 +216,7 @@ def is_simple_and_valid(source: str, names: Names, quoting: Quoting | None) -> b
 
 @lru_cache(maxsize=4096)
 def places(source: str, quoting: Quoting) -> tuple[Quoting, ...]:
-    """How the value of each expression of a command is quoted, by where it stands."""
+    """The quoting of the value of each expression of a command, by its context."""
     if "'" not in source and '"' not in source:
         return ()
     shell, found, end = reader(quoting), [], 0
@@ -229,7 +229,7 @@ def places(source: str, quoting: Quoting) -> tuple[Quoting, ...]:
 
 
 def in_quotes(context: str, quoting: Quoting) -> Quoting:
-    """How a value is quoted in a context of :meth:`~batchspec.spec.insertion.Reader.value`."""
+    """The quoting of a value in a context of :meth:`~batchspec.spec.insertion.Reader.value`."""
     if quoting is not Quoting.POSIX:
         return Quoting.IN_WINDOWS if context == DOUBLE else quoting
     # A text for another shell is an argument of it, quoted with `| quote`.
@@ -414,7 +414,7 @@ def _is_deferred(piece: Piece) -> bool:
 
 
 def _fail(template: Template, error: RefusalError | UnquotableError, number: int) -> NoReturn:
-    """Report which expression failed and why, without its values, which may be secret."""
+    """Report the failed expression and the reason. Its values may be secret and are omitted."""
     expressions = [match.group() for match in EXPRESSION.finditer(template.source)]
     which = expressions[number] if number < len(expressions) else template.source
     problem = Diagnostic(

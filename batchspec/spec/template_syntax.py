@@ -70,7 +70,7 @@ class _Checker:
     found: list[Diagnostic] = field(default_factory=list)
 
     def statements(self) -> None:
-        """Refuse Jinja statements and comments; the shell would get them as literal text."""
+        """Refuse Jinja statements and comments, which would reach the shell as literal text."""
         for match in _STATEMENT.finditer(self.template.source):
             self.add(
                 "template-statement",
@@ -96,7 +96,7 @@ class _Checker:
         except TemplateSyntaxError as error:
             start, length = self._broken()
             source = self.template.source[start : start + length]
-            # Another expression begins inside: the first one is not closed.
+            # Another expression begins inside, so the first expression is not closed.
             nested = _BRACES.match(source, 2)
             if nested is not None or not source.endswith("}}"):
                 end = nested.start("next") if nested is not None else length
@@ -135,7 +135,7 @@ class _Checker:
             _Expression(self, span).visit(expression)
 
     def quotes(self, tree: nodes.Template, quoting: Quoting) -> None:
-        """Refuse values where the shell would interpret them."""
+        """Refuse values in places where the shell would interpret them."""
         shell = reader(quoting)
         parts = [child for output in tree.body for child in output.iter_child_nodes()]
         spans = iter([(m.start(), m.end()) for m in EXPRESSION.finditer(self.template.source)])

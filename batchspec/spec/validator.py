@@ -2,14 +2,14 @@
 
 ``tools/generate_schema.py`` generates the schema from the SDK's models and the language.
 
-There is one validator for everything in a spec. Before templates are filled in, it records at each
-template what the schema expects there (:class:`~batchspec.spec.values.Kind`); afterwards the same
-code checks the text that a template yields (:func:`coerced`, :func:`typed`). A request body has the
-names of the REST API; the schema contains both names of every member.
+One validator checks all parts of a spec. Before templates are filled in, it records the expected
+type of each template (:class:`~batchspec.spec.values.Kind`); afterwards the same code checks the
+resulting text (:func:`coerced`, :func:`typed`). A request body has the names of the REST API; the
+schema contains both names of every member.
 
-Why this is not ``jsonschema``: the tree has to be walked with the schema in any case, to convert
-strings, to record what templates stand for and to mark invalid members, and ``jsonschema`` takes
-40-60 ms to import. The tests compare the two on generated specs. ``jsonschema`` checks parameters
+The validator is not ``jsonschema``, because its import takes 40-60 ms, and because the tree is
+walked with the schema in any case: to convert strings, to record the types of templates and to mark
+invalid members. The tests compare the two on generated specs. ``jsonschema`` checks parameters
 (:mod:`~batchspec.spec.parameter_values`).
 """
 
@@ -104,7 +104,7 @@ _LONE = re.compile(r"\s*\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}\s*")
 
 
 def lone_name(template: str) -> str | None:
-    """The name in a string that is nothing but ``{{ name }}``, which may be a list or a mapping."""
+    """The name in a string that contains only ``{{ name }}``: a list or a mapping."""
     match = _LONE.fullmatch(template)
     return match[1] if match else None
 
@@ -119,7 +119,7 @@ def validated(root: Node, problems: Diagnostics) -> Node:
 
 
 def coerced(node: Node, kind: Kind, problems: Diagnostics) -> Node:
-    """A filled-in node, validated and converted to what ``kind`` expects; marked if invalid."""
+    """A filled-in node, validated and converted to the type of ``kind``; marked if invalid."""
     found = _Validator(problems).visit(replace(node, kind=None), kind.schema, kind.name)
     return found if found is not None else node.invalid()
 
@@ -170,7 +170,7 @@ class _Validator:
         return self._scalar(node, schema, name)
 
     def _template(self, node: Node, schema: Fragment, name: str) -> Node | None:
-        """A template with what is expected there; a list or mapping takes a lone name only."""
+        """A template with its expected type; a list or mapping can only be a single name."""
         options = list(branches(schema)) or [schema]
         wanted = tuple(dict.fromkeys(kind for option in options for kind in types(option)))
         choice = next((option for option in options if "enum" in option), None)
@@ -188,10 +188,7 @@ class _Validator:
         return replace(node, kind=Kind(name, expected, node.where, form))
 
     def _union(self, node: Node, schema: Fragment, name: str) -> Node | None:
-        """The branch that is meant follows from the type and the keys of the value.
-
-        An error is then always one of a single branch.
-        """
+        """The branch by the type and the keys of the value. An error refers to this branch only."""
         options = list(branches(schema))
         fitting = [
             option
@@ -264,7 +261,7 @@ class _Validator:
         return replace(node, value=kept)
 
     def _short_and_long(self, node: Node, known: Mapping[str, Fragment]) -> None:
-        """Refuse a short form beside the property that it sets, unless the two are combined."""
+        """Refuse a short form beside the property that it sets, unless they can be combined."""
         for key in node.members:
             schema = resolved(known.get(key, {}))
             for path in () if schema.get("x-joins") else schema.get("x-short-for", ()):
@@ -311,7 +308,7 @@ class _Validator:
 
 
 def _required(node: Node, schema: Fragment) -> Iterator[str]:
-    """The keys that a mapping must have, including those of ``else`` where ``if`` is not met."""
+    """The required keys of a mapping, including the keys of ``else`` if ``if`` does not match."""
     yield from schema.get("required", ())
     if "if" in schema and not _has_keys(node, schema["if"]):
         yield from schema["else"].get("required", ())
@@ -328,7 +325,7 @@ def _has_keys(node: Node, schema: Fragment) -> bool:
 
 
 def _converted(node: Node, wanted: tuple[str, ...]) -> Node:
-    """A filled-in text as the number or boolean that is expected: ``nodes: "{{ n }}"``."""
+    """A filled-in text as the expected number or boolean: ``nodes: "{{ n }}"``."""
     if node.filled and isinstance(node.value, str) and "string" not in wanted:
         found = resolve(node.value)
         if any(_TYPE_TESTS[kind](found) for kind in wanted):

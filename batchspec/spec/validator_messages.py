@@ -98,7 +98,7 @@ def _must_be(node: Node, name: str) -> str:
 
 
 def wrong_type(node: Node, wanted: tuple[str, ...], schema: Fragment, name: str) -> Diagnostic:
-    """A value of another type is expected."""
+    """The value has the wrong type."""
     if schema.get("x-unit") == "duration" and isinstance(node.value, int | float):
         return not_a_duration(node, suggested(node.raw), name)
     if node.value is None and not node.raw:
@@ -124,7 +124,7 @@ def wrong_type(node: Node, wanted: tuple[str, ...], schema: Fragment, name: str)
 
 
 def _dependencies_fix(node: Node) -> str:
-    """How to write dependencies that are a list of names or a name."""
+    """The fix for dependencies that are a list of names or a name."""
     names = [item.raw for item in node.items or (node,) if item.raw]
     if not names or len(names) > _MOST_LISTED:
         return "Write `needs: [STAGE]`, or `depends_on: {task_ids: [ID]}`."
@@ -144,7 +144,7 @@ def _type_fix(node: Node, wanted: tuple[str, ...]) -> str:
 
 
 def _integer_fix(node: Node) -> str:
-    """How to write an integer that is written in another form."""
+    """The fix for an integer in another notation."""
     if node.filled and re.fullmatch(r"-?[0-9]+\.[0-9]+", node.raw):
         return "Convert it with `| int`, or divide with `//`."
     digits = node.text.replace("_", "").replace(",", "") if node.text is not None else ""
@@ -154,7 +154,7 @@ def _integer_fix(node: Node) -> str:
 
 
 def exclusive_keys(node: Node, first: str, second: str) -> Diagnostic:
-    """Keys of two branches of a union at once."""
+    """The value has keys of two branches of a union."""
     return Diagnostic(
         "either-or",
         f"`{second}` cannot be combined with `{first}`",
@@ -187,7 +187,7 @@ def no_branch(node: Node, marks: tuple[str, ...], name: str) -> Diagnostic:
 
 
 def not_a_choice(node: Node, allowed: Sequence[object], name: str) -> Diagnostic:
-    """The value is not one of those allowed."""
+    """The value is not an allowed value."""
     if node.is_collection or node.value is None:
         fix = ""
     elif node.quoted and node.raw in [str(option) for option in allowed]:
@@ -271,7 +271,7 @@ def wrong_count(node: Node, least: int, most: int | None, name: str) -> Diagnost
 
 
 def out_of_range(node: Node, schema: Fragment, name: str) -> Diagnostic | None:
-    """A number outside its bounds, if it is."""
+    """The problem of a number outside its bounds, if there is one."""
     assert isinstance(node.value, int | float)
     limits = (
         ("minimum", "at least", node.value >= schema.get("minimum", node.value)),
@@ -328,7 +328,7 @@ def deferred_unit(node: Node, name: str) -> Diagnostic:
 
 
 def varies(node: Node, name: str) -> Diagnostic:
-    """A template of the item in a property that all tasks of a stage share."""
+    """A template that varies from task to task, in a property that all tasks of a stage share."""
     return Diagnostic(
         "same-for-all",
         f"`{name}` must be the same for all tasks of a stage",
@@ -343,7 +343,7 @@ def secret_in_clear(node: Node, name: str) -> Diagnostic:
     return Diagnostic(
         "secret-in-clear",
         f"the value of `{name}` is a secret in plain text",
-        detail="A spec is made to be committed; a secret in it is disclosed.",
+        detail="Specs are committed to repositories, where others can read the secret.",
         where=Place(where.file, where.line, where.column),
         fix=f'Declare a parameter with `secret: true`, and write `{name}: "{{{{ NAME }}}}"`.',
     )
@@ -355,7 +355,7 @@ def secret_in_clear(node: Node, name: str) -> Diagnostic:
 
 
 class Advice(NamedTuple):
-    """Why a key does not exist, and what to write instead. Both are empty for other keys."""
+    """The reason why a key does not exist, and its replacement. Both are empty for other keys."""
 
     why: str = ""
     fix: str = ""
@@ -409,8 +409,8 @@ _TASK: Mapping[str, Advice] = {
 def advice_on(key: str, known: Iterable[str]) -> Advice:
     """The advice about an unknown key.
 
-    ``known`` are the keys of the mapping, which show what it describes. ``key`` may have the form
-    of the REST API: ``certificateReferences``.
+    ``known`` are the keys of the mapping; they identify its subject. ``key`` may have the form of
+    the REST API: ``certificateReferences``.
     """
     names = set(known)
     table: Mapping[str, Advice] = {}

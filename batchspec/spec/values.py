@@ -22,7 +22,7 @@ from batchspec.frozen import frozen
 
 
 class Quoting(StrEnum):
-    """How a value becomes one argument of a command line on the node."""
+    """The quoting that makes a value one argument of a command line on the node."""
 
     POSIX = "posix"
     """For ``sh``, and for a line that the service itself splits on Linux."""
@@ -45,7 +45,10 @@ UNQUOTE = "Remove the quotes: inserted values are quoted automatically."
 
 
 class UnquotableError(ValueError):
-    """A command line of that kind cannot contain the value. The text does not include the value."""
+    """The command line cannot contain the value.
+
+    The text of the error does not include the value.
+    """
 
     def __init__(self, reason: str, fix: str = "") -> None:
         super().__init__(reason)
@@ -153,11 +156,12 @@ _IN_DOUBLE = re.compile(r'[\\"$`]')
 _IN_WINDOWS = re.compile(r'["%\r\n]|\\\Z')
 
 _META = re.compile(r"(?<=%).|[^A-Za-z0-9_./:\\-]")
-"""Characters that get a caret: all that ``cmd`` may interpret, and the one after a ``%``."""
+"""Characters that get a caret: all characters that ``cmd`` may interpret, and the character after a
+``%``."""
 
 
 def quote(value: str, quoting: Quoting) -> str:
-    """Quote ``value`` so that the node passes it on as exactly one argument.
+    """Quote ``value`` so that the node passes it as exactly one argument.
 
     POSIX: ``shlex.quote``; ``sh`` expands nothing between single quotes.
 
@@ -168,12 +172,12 @@ def quote(value: str, quoting: Quoting) -> str:
     variables before it processes carets, and ``%^PATH%`` is not a variable. A batch file parses its
     arguments a second time, and quoting is not reliable there.
 
-    Between quotes that the user has written, only what would end or leave them is quoted.
+    Between the user's quotes, only characters that would close them are quoted.
 
     Raises:
-        UnquotableError: the value contains NUL, which ends an argument everywhere, or for ``cmd``
-            a line break, which ends the command; or, between quotes on Windows, a character that
-            would act there.
+        UnquotableError: the value contains NUL, which ends an argument everywhere, or for ``cmd`` a
+            line break, which ends the command; or, between quotes on Windows, a character with an
+            effect there.
     """
     if "\0" in value:
         raise UnquotableError("an argument cannot contain a NUL character")
@@ -209,7 +213,7 @@ def _for_windows(value: str, *, cmd: bool) -> str:
 
 
 def _in_windows(value: str) -> str:
-    """The value itself, if neither ``cmd`` nor the program acts on it between double quotes."""
+    """The value itself, if ``cmd`` and the program do not interpret it between double quotes."""
     acts = _IN_WINDOWS.search(value)
     if acts is not None:
         name = "a line break" if acts.group() in "\r\n" else f"`{acts.group()}`"
@@ -222,7 +226,7 @@ def _in_windows(value: str) -> str:
 
 @frozen
 class Kind:
-    """What the schema expects where a template is written.
+    """The type that the schema expects in the place of a template.
 
     ``schema`` is the subschema, ``name`` the key, ``where`` the position of the whole value.
     ``form`` is ``text`` where any text is accepted, ``scalar`` for a number, choice, duration or
@@ -238,7 +242,7 @@ class Kind:
 
 
 class Target(StrEnum):
-    """What a template makes, if values in it are escaped for that."""
+    """The target of a template whose values are escaped for it."""
 
     PATTERN = "pattern"
     """The pattern of an output, in which ``*``, ``?``, ``[`` and variables are special."""
@@ -486,7 +490,7 @@ def plain(value: object) -> str:
 
 
 def _without_text(value: object) -> tuple[str, str]:
-    """The type of a value that has no text form, and how to insert it."""
+    """The type of a value without a text form, and the fix to insert it."""
     match value:
         case None:
             return "null", "Give a default: `| default('', true)`."
@@ -496,5 +500,5 @@ def _without_text(value: object) -> tuple[str, str]:
             return "a list", "Join the items with `| join(',')`."
         case BuiltinMethodType():
             return "a method", f"Call it: `{value.__name__}()`."
-    # An undefined name raises its own message here, except for a condition without `else`.
+    # An undefined name raises a separate message here, except for a condition without `else`.
     return str(value) or "the missing result of an `if` without `else`", ""

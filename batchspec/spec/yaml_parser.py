@@ -110,7 +110,7 @@ def read_source(path: Path, missing: str = _START) -> Source:
 
 
 class NotRegularError(OSError):
-    """A file is a pipe or a device, whose content may have no end or never come."""
+    """A file is a pipe or a device: a read could block or have no end."""
 
     def __init__(self) -> None:
         super().__init__(0, "it is not a regular file")
@@ -179,7 +179,7 @@ _BOOLEANS = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 LONGEST_NUMBER = 40
-"""The most characters of a number; what is longer is a string."""
+"""The maximum number of characters of a number; a longer scalar is a string."""
 
 
 def parse(source: Source) -> Node:
@@ -252,7 +252,7 @@ def resolve(text: str) -> Scalar:
 
 @dataclass(slots=True)
 class _Open:
-    """A collection whose end event has not been read yet."""
+    """A collection whose end event is not read yet."""
 
     start: yaml.Event
     anchor: str | None
@@ -476,9 +476,9 @@ class _Composer:
 
 
 _LARGEST = 64 * 1024
-"""Bytes of a spec that is read; a larger one takes longer than a user waits for a completion."""
+"""The maximum number of bytes of a spec for completion; a larger spec takes too long."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""A valid name; records are in a folder with this name, which another text could leave."""
+"""A valid name. Records are in a folder with this name, and another text could lead out of it."""
 
 
 @frozen
@@ -494,7 +494,7 @@ class Outline:
 def read_outline(path: Path) -> Outline:
     """The outline of a spec; an empty one if the file is not YAML, too large or not a file."""
     try:
-        # Not a pipe or a terminal, which could be waited for.
+        # Not a pipe or a terminal, where a read could block.
         if not path.is_file() or path.stat().st_size > _LARGEST:
             return Outline()
         members = parse(read_source(path)).members

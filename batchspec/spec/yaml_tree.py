@@ -28,11 +28,11 @@ class Node:
     """A scalar, a list or a mapping, with its position.
 
     ``raw`` is the scalar as written. ``key`` is the position of the key of a mapping member.
-    ``inner`` is the position of the first character of a string, ``lines`` are those of the first
-    characters of its lines if there are several. ``quoted``: the string is quoted.
+    ``inner`` is the position of the first character of a string, ``lines`` are the positions of the
+    first characters of its lines if there are several. ``quoted``: the string is quoted.
     ``filled``: the value is the result of a template. ``wrong``: an error was reported for the
-    member; it is present, but its value is unknown. ``kind`` is what the schema expects where a
-    template is written.
+    member; it is present, but its value is unknown. ``kind`` is the type that the schema expects in
+    the place of a template.
     """
 
     value: Scalar | tuple[Node, ...] | Mapping[str, Node]
@@ -94,7 +94,7 @@ class Node:
         return self.value if unfilled else None  # type: ignore[return-value]
 
     def part(self, offset: int, text: str) -> Place:
-        """The position in the file of ``text``, which a string has at ``offset``.
+        """The position in the file of ``text``, which is at ``offset`` in a string.
 
         Blank characters are not counted, because lines can be folded and indented. In a string that
         is the result of a template, ``text`` is searched for in its line.
@@ -168,7 +168,7 @@ _LETTERS = {
     "'": re.compile(r"''|."),
     "": re.compile(r"."),
 }
-"""What stands for one letter of a string, by the quote around it."""
+"""The notation of one letter of a string, by the quote around it."""
 _BLANK_ESCAPES = frozenset("tnvfr N_LP\t")
 """Escapes of YAML that stand for a blank character."""
 
