@@ -136,16 +136,17 @@ def load(
 ) -> LoadedSpec:
     """Read and check a spec and its files. Sends no request.
 
-    The other functions take the result, or a path. They read the files again, so that a plan is
-    always one of the present files.
+    The other functions accept the result or a path. They read the files again, so a plan always
+    matches the current files.
 
     Args:
         path: the spec, a YAML file.
-        variables: values of parameters, as text or as values of JSON. They take precedence over
-            ``variable_files``, those over ``BATCHSPEC_VAR_NAME`` in ``environ``, and that over the
-            defaults. A :class:`Secret` is accepted, too. The value of a secret parameter can be the
+        variables: values of parameters, as text or as JSON values. The order of precedence is
+            ``variables``, ``variable_files``, ``BATCHSPEC_VAR_NAME`` in ``environ``, defaults. A
+            value can be a :class:`Secret`. The value of a secret parameter can be the
             URL of a secret in Azure Key Vault, which is read when the run needs it.
-        variable_files: YAML or JSON files with values of parameters; a later file over an earlier.
+        variable_files: YAML or JSON files with values of parameters. Later files override
+            earlier files.
         target: ``local`` for the embedded service or ``azure``; by default azure if ``environ``
             names an account, else local.
         environ: the environment variables that name the Azure account and its credentials, and set
@@ -167,13 +168,13 @@ def plan(
     replace: Iterable[str] = (),
     step: str = "",
 ) -> RunPlan:
-    """What ``apply`` would do, and why. Reads the account and changes nothing in it.
+    """Plan the steps of ``apply``, each with its reason. Reads the account and changes nothing.
 
     Args:
         spec: a loaded spec or the path of one.
         rerun: run all tasks again, including those that succeeded.
-        replace: ``pool`` and ``job``: delete it and create it again.
-        step: the id of a step: only this step and those it needs.
+        replace: ``pool``, ``job`` or both: delete it and create it again.
+        step: the id of a step: only this step and the steps that it needs.
 
     Raises:
         SpecError: the spec, its files or the plan have errors.
@@ -200,20 +201,20 @@ def apply(
 ) -> Report:
     """Run a spec: upload, create, submit, wait, download the results, clean up.
 
-    A second call resumes the run: what exists and is up to date stays, and tasks that succeeded do
+    A second call resumes the run: resources that are up to date stay, and tasks that succeeded do
     not run again.
 
     Args:
-        spec: a loaded spec, the path of one, or a plan, which is carried out as it is or not at
+        spec: a loaded spec, the path of one, or a plan, which is carried out unchanged or not at
             all.
         rerun, replace, step: as for :func:`plan`.
         detach: return when every task is submitted.
-        confirm: the answer to questions, such as those about a job that was applied from elsewhere,
-            about a deletion, and about ``cleanup: ask``. ``True`` is what ``-y`` answers. A
-            function receives each :class:`Question` and returns the answer; it is called in another
-            thread. A plan without questions is carried out without one.
+        confirm: the answer to questions, such as questions about a job that was applied from
+            another host or folder, about a deletion, and about ``cleanup: ask``. ``True`` answers
+            as ``-y`` does. A function receives each :class:`Question` and returns the answer; it is
+            called in another thread. A plan without questions needs no answer.
         on_event: receives every event with its number and time, during the run.
-        check: raise :class:`RunError` if the run has no success; otherwise return its report.
+        check: raise :class:`RunError` if the run does not succeed. If false, return its report.
 
     Raises:
         ConsentError: a question was not answered with yes; nothing was sent.
@@ -268,10 +269,10 @@ def destroy(
 
     Args:
         spec: a loaded spec or the path of one.
-        force: delete results that are not downloaded, too, and a pool that runs tasks of other
+        force: also delete results that are not downloaded, and a pool that runs tasks of other
             specs.
-        confirm, on_event, check: as for :func:`apply`. Consent is needed only for what another
-            client has created or uses.
+        confirm, on_event, check: as for :func:`apply`. Consent is needed only for resources
+            that another client created or uses.
 
     Raises:
         SpecError: results are not downloaded; or the spec has errors.
@@ -284,7 +285,7 @@ def destroy(
 
 
 def status(spec: LoadedSpec | str | os.PathLike[str]) -> Status:
-    """The present state of a run: pool, nodes, job, task counts, time left, causes of waits.
+    """The current state of a run: pool, nodes, job, task counts, time left, causes of waits.
 
     Args:
         spec: a loaded spec or the path of one.

@@ -125,7 +125,7 @@ class SignInError(BatchspecError):
 
 
 class ConflictError(BatchspecError):
-    """Another run has what this run was about to use, and the user did not agree to share it."""
+    """Another run uses a resource of this run, and the user did not agree to share it."""
 
     exit = Exit.USAGE
 

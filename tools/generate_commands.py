@@ -31,22 +31,21 @@ date.
 
 ## The account
 
-The account is selected by `--target`, or else by `BATCHSPEC_TARGET`. If neither is set, it is
-`azure` if the environment names an account (`AZURE_BATCH_ACCOUNT` or `AZURE_BATCH_ENDPOINT`), or
-else `local`, the embedded service, which starts automatically. The variables are those of the Azure
-CLI: `AZURE_BATCH_ACCOUNT`, `AZURE_BATCH_ENDPOINT`, `AZURE_BATCH_ACCESS_KEY`,
-`AZURE_STORAGE_ACCOUNT`, `AZURE_STORAGE_KEY`, `AZURE_STORAGE_CONNECTION_STRING`. Without keys,
-`DefaultAzureCredential` signs in. Requests to Azure Resource Manager also use
-`AZURE_SUBSCRIPTION_ID` and `AZURE_RESOURCE_GROUP`; without them, batchspec searches the accounts
-that your identity can read for the one with the endpoint. `AZURE_RESOURCE_MANAGER_ENDPOINT`
-overrides the URL of Azure Resource Manager; a URL on the loopback interface is that of the embedded
-service, which accepts the account key.
+`--target` or `BATCHSPEC_TARGET` selects the account. The default is `azure` if the environment
+names an account (`AZURE_BATCH_ACCOUNT` or `AZURE_BATCH_ENDPOINT`), or else `local`, the embedded
+service, which starts automatically. The variables are those of the Azure CLI:
+`AZURE_BATCH_ACCOUNT`, `AZURE_BATCH_ENDPOINT`, `AZURE_BATCH_ACCESS_KEY`, `AZURE_STORAGE_ACCOUNT`,
+`AZURE_STORAGE_KEY`, `AZURE_STORAGE_CONNECTION_STRING`. Without keys, `DefaultAzureCredential` signs
+in. Requests to Azure Resource Manager also use `AZURE_SUBSCRIPTION_ID` and `AZURE_RESOURCE_GROUP`.
+Without them, batchspec looks for the endpoint in the accounts that your identity can read.
+`AZURE_RESOURCE_MANAGER_ENDPOINT` overrides the URL of Azure Resource Manager. A URL on the loopback
+interface is the embedded service, which accepts the token in the file `BATCHSPEC_LOCAL_TOKEN_FILE`.
 
 ## Before a command
 
 | option | effect |
 | --- | --- |
-| `batchspec --version` | prints the version; `-v` adds those of all parts: see `install.md` |
+| `batchspec --version` | prints the version; `-v` adds all parts: see `install.md` |
 | `batchspec --debug COMMAND` | writes a log of all requests, without secrets |
 | `batchspec --install-completion` | installs [completion](install.md#shell-completion) |
 
@@ -57,34 +56,34 @@ before it replaces or deletes something. `apply`, `retry` and `destroy` ask abou
 severity *question* (see `findings.md`) on both, before they send anything. `-y` answers yes.
 Without a terminal and without `-y`, a command that has to ask ends with exit code 2.
 
-A run comes from another place if a spec of its name was applied from another host or folder.
-Where these change from run to run, as in CI, name the place with `BATCHSPEC_ORIGIN`: any text that
-is the same for all runs of the spec, such as the name of its repository. It is used with the name
-of the spec's file.
+The origin of a run is the host and the folder of its spec. A plan asks before it changes a run of
+another origin. If host or folder change from run to run, as in CI, set `BATCHSPEC_ORIGIN` to a text
+that is the same for all runs of the spec, such as the name of its repository. The origin is then
+this text and the name of the spec's file.
 
 `cleanup: ask` asks at the end of a run, also after failures, about the job and the pool separately,
-and shows what it costs to keep them. After a failure, Enter and `-y` keep the job and delete the
+and shows the cost of keeping them. After a failure, Enter and `-y` keep the job and delete the
 pool: a job costs nothing, and `batchspec failures` and `batchspec retry` need it. Without a
 terminal and without `-y`, both are kept.
 
 ## Saved plans
 
-`plan --out FILE` saves what a plan depends on: the account, the spec and its parameters, the files
-and rows that tasks are made from, the blobs in the containers, the pool, the jobs and their tasks,
-and the options `--rerun`, `--replace` and `--target-step`. `apply FILE` plans again and executes
-the plan only if all of this is unchanged. Otherwise it ends with exit code 5, lists what has
-changed, and sends nothing. Changes that every run causes do not make a plan stale: tasks that
-start, the nodes of a pool that scales automatically, signatures. Changes are listed by name for up
-to 500 files, blobs and tasks each, and as a number beyond that. The file contains no secrets:
-pass secret parameters to `apply` again ([how](how-to/secrets.md)). `apply FILE` accepts no other
-option that changes the plan.
+`plan --out FILE` saves everything that a plan depends on: the account, the spec and its parameters,
+the files and rows that tasks are made from, the blobs in the containers, the pool, the jobs and
+their tasks, and the options `--rerun`, `--replace` and `--target-step`. `apply FILE` plans again
+and executes the plan only if all of this is unchanged. Otherwise it ends with exit code 5, lists
+what has changed, and sends nothing. Changes that every run causes do not make a plan stale: tasks
+that start, the nodes of a pool that scales automatically, signatures. Changes are listed by name
+for up to 500 files, blobs and tasks each, and as a number beyond that. The file contains no
+secrets: pass secret parameters to `apply` again ([how](how-to/secrets.md)). `apply FILE` accepts no
+other option that changes the plan.
 
 ## Ctrl-C
 
-Once: requests that are in progress finish, no new one starts, and the command ends with exit code
-130. Twice: it ends immediately. Neither deletes anything. The output ends with the command
-that resumes the run: the same command, without the options that have taken effect. Once
-`apply --rerun` has created its job, `batchspec apply` resumes it; with `--rerun` it is refused.
+Pressed once: requests in progress finish, no new request starts, and the command ends with exit
+code 130. Pressed twice: the command ends immediately. Neither deletes anything. The output ends
+with the command that resumes the run: the same command, without the options that have taken effect.
+After `apply --rerun` has created its job, `batchspec apply` resumes it; `--rerun` is then refused.
 `batchspec attach` watches a run whose tasks have all been submitted.
 
 SIGTERM (from a CI system that cancels its job), a terminal that closes, and a closed output
@@ -96,7 +95,7 @@ SIGTERM (from a CI system that cancels its job), a terminal that closes, and a c
 | --- | --- |
 | `results.jsonl` | the results that were downloaded to this machine |
 | `runs/ID/events.jsonl` | the events of a run, for `batchspec report` |
-| `runs/ID/tasks/`, `runs/ID/nodes/` | facts about its tasks and nodes, as compressed JSON |
+| `runs/ID/tasks/`, `runs/ID/nodes/` | data about its tasks and nodes, as compressed JSON |
 | `runs/ID/applied.json` | the spec, its parameters and the plan of a run |
 | `runs/ID/report.html` | the report of the run |
 | `runs/ID/failed/` | the last lines of stderr of failed tasks |
@@ -125,8 +124,8 @@ _EXITS = {
     Exit.TASKS_FAILED: "the run ended and tasks failed",
     Exit.SERVICE: "a service refused a request or could not be reached, or a local file could not "
     "be read or written; for `doctor`: a check failed",
-    Exit.STALE: "the plan is stale: what it depends on has changed since it was saved, or a file "
-    "has changed during its upload",
+    Exit.STALE: "the plan is stale: the account or a file has changed since it was saved, or a "
+    "file has changed during its upload",
     Exit.CHANGES: "`plan --exit-code`: there are changes",
     Exit.TIME_LIMIT: "the time limit passed before all tasks had ended",
     Exit.INTERRUPTED: "interrupted; the output ends with the command that resumes",
@@ -146,19 +145,18 @@ it waits until the job is closed. For a job schedule it waits for the newest job
 nothing.""",
     "apply": """\
 For a job schedule it returns when the schedule exists, and prints when the next job starts. With
-`--detach` it returns when all tasks are submitted and the job is closed, so that the job ends when
-its tasks do. Results are downloaded and clean-up is done by `batchspec attach` or the next
-`batchspec apply`.""",
+`--detach` it returns when all tasks are submitted and the job is closed. The job then ends when its
+tasks end. `batchspec attach` or the next `batchspec apply` downloads the results and cleans up.""",
     "logs": """\
 The output is read from the node while it exists, else from the container where the service stores
 logs when a task ends. Secrets are redacted. With `--follow` it waits for a task that has not
-started, and ends when the task does.
+started, and ends when the task ends.
 
-A run that sees start or preparation tasks fail stores their output in the same container, under
-`_nodes/POOL/NODE/startup/` and `.../preparation/`, so that `failures` and `--start-task` show it
-after the pool is deleted: the last 64 KiB of each file, of up to 50 nodes with ten different
-failures. Of nodes with the same failure, the output of one is stored. It is deleted when the pool
-is created again or its nodes restart.""",
+If start or preparation tasks fail during a run, the run stores their output in the same container,
+under `_nodes/POOL/NODE/startup/` and `.../preparation/`. `failures` and `--start-task` then show it
+after the pool is deleted. The run stores the last 64 KiB of each file, for up to 50 nodes with ten
+different failures; of nodes with the same failure, the output of one node. The output is deleted
+when the pool is created again or its nodes restart.""",
     "failures": """\
 The causes, which `retry --cause` accepts:
 
@@ -177,22 +175,22 @@ The causes, which `retry --cause` accepts:
 | other | the service's failure code: `command-program-not-found`, `blob-not-found` ... |
 
 The tasks with one cause are grouped by the last significant line of their stderr, or by the message
-of the service where it is the cause; numbers, paths, ids, times and URLs are ignored. Each group is
+of the service if it is the cause; numbers, paths, ids, times and URLs are ignored. Each group is
 an entry with a name such as `exit-1:3f2a9c`. `retry --cause` accepts it as well as `exit-1`, which
 selects all groups. The end of stderr is read for up to 500 failed tasks; further tasks, and those
 outside the ten largest groups, are in `exit-1:other`.
 
 With `--format json`, each entry has `cause`, `group` (empty if the cause has no groups), `line`
-(what the tasks have in common), `kind` (`task` or `node`), `count`, `earlier` (how many of them are
-in jobs before the newest), `ids` (the first ten), `message`, `sample` (`id`, `file`, `text`) and
-`command`, which runs them again.""",
+(the line that the tasks have in common), `kind` (`task` or `node`), `count`, `earlier` (how many of
+them are in jobs before the newest), `ids` (the first ten), `message`, `sample` (`id`, `file`,
+`text`) and `command`, which runs them again.""",
     "retry": """\
 Nodes restart if their start task failed, or if the job preparation task failed on them while tasks
-wait. Without a job, because clean-up or `destroy` has deleted it, failed tasks are unknown: exit
-code 2.
+wait. If clean-up or `destroy` has deleted the job, failed tasks are unknown, and the command ends
+with exit code 2.
 
-In an open job the tasks are reactivated; tasks of a job that has ended run in a new job. While
-other tasks have failed and are not retried, clean-up deletes only what the spec always deletes.
+In an open job the tasks are reactivated; tasks of a job that has ended run in a new job. If other
+failed tasks are not retried, clean-up deletes only resources with `cleanup: always`.
 Tasks of a job schedule are not retried: its next job runs the work again.""",
     "stop": """\
 Without TASK it terminates the open jobs of the run and waits until their tasks have ended. A
@@ -201,27 +199,27 @@ and `batchspec apply` runs the others in a new job. With TASK it terminates thos
 as failed with the cause `ended`; the run continues. The reason is recorded as the job's terminate
 reason, or for tasks in the job's metadata; `failures` shows both. For a job schedule the newest job
 is terminated and the schedule continues. A job or task that has ended is not changed (exit code 0).
-It asks for confirmation on every account; `-y` answers yes.""",
+`stop` asks for confirmation on every account; `-y` answers yes.""",
     "download": """\
-While a job is running, and for a job schedule, the results that exist are downloaded, and again at
-the end of the job or with the next command.
+While a job is running, and for a job schedule, the command downloads the results that exist. The
+end of the run or the next command downloads later results.
 
-Only results of the tasks that the spec has now are downloaded. If the run in the account belongs to
-another version of the spec, the command names who applied it and when, and asks; `-y` downloads the
-results of that run. Where the files of the spec are not on this machine, versions are not compared:
-the results of the run in the account are downloaded, with a note.""",
+The command downloads only results of tasks of the current spec. If the run in the account belongs
+to another version of the spec, the command names who applied it and when, and asks; `-y` downloads
+the results of that run. If the files of the spec are not on this machine, versions are not
+compared: the command downloads the results of the run in the account, with a note.""",
     "list": """\
-Resources are recognised by their metadata, whichever machine created them. Orphans are pools and
-containers that no open job or active schedule uses, and open jobs and schedules whose pool does not
-exist.""",
+batchspec recognises its resources by their metadata, also those of other machines. Orphans are
+pools and containers that no open job or active schedule uses, and open jobs and schedules whose
+pool does not exist.""",
     "doctor": """\
-Starts nothing and changes nothing. On Azure, quotas and their use are read from Azure Resource
-Manager; without access to it, the command that shows them is printed.""",
+Starts nothing and changes nothing. On Azure, it reads quotas and their use from Azure Resource
+Manager. Without access to it, it prints the command that shows them.""",
     "init": """\
 The spec is `run.yaml`; its name is the name of the folder. An existing `.gitignore` is kept. If any
 other file exists, the command ends before it writes anything.""",
     "report": """\
-The page needs no other file, and no request leaves it. It shows all attempts at the run: each
+The page needs no other file and sends no request. It shows all attempts at the run: each
 `apply`, `retry` and `attach` from the first until all tasks had ended or the job was deleted. These
 commands and `destroy` write it at their end, next to the record of the newest attempt. The
 ids of runs are the names of the folders in `.batchspec/NAME/runs/`; the page lists the ids of its
@@ -229,7 +227,7 @@ attempts.
 
 `--format json` is one object with the reports of the run and its attempts, and all tasks and nodes;
 `csv` has a line for each execution of a task; `trace` is for `chrome://tracing` and
-<https://ui.perfetto.dev>: a process for each node, and one for the steps.""",
+<https://ui.perfetto.dev>: a process for each node, and a process for the steps.""",
 }
 
 

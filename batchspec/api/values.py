@@ -32,15 +32,15 @@ _CHOICE = re.compile(r" \[[yn]/[yn]\]\s*$", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class LoadedSpec:
-    """A checked spec with the values of its parameters and the account that it is for.
+    """A checked spec with the values of its parameters and its account.
 
     Attributes:
         path: the file.
         name: the name of the run; jobs and pools are named after it.
-        description: what the spec says about itself.
-        parameters: the values of all parameters; that of a secret is a :class:`Secret`.
+        description: the description of the spec.
+        parameters: the values of all parameters; the value of a secret is a :class:`Secret`.
         stages: the names of the entries of ``tasks``, in their order.
-        warnings: what is valid and probably not meant.
+        warnings: valid settings that are probably mistakes.
     """
 
     path: Path
@@ -72,9 +72,9 @@ class PlanStep:
         verb: ``create``, ``update``, ``upload``, ``submit``, ``wait``, ``download``, ``delete`` ...
         subject: the resource, for example ``pool topn``.
         reason: why the step is in the plan.
-        after: the ids of the steps that it waits for.
-        items: how many files, tasks or nodes it is about.
-        changes: what has changed in the work of tasks that run again, if it is known.
+        after: the ids of the steps that the step waits for.
+        items: the number of files, tasks or nodes of the step.
+        changes: the changes in the work of tasks that run again, if they are known.
     """
 
     id: str
@@ -101,15 +101,15 @@ class PlanStep:
 
 @dataclass(frozen=True, slots=True)
 class RunPlan:
-    """What ``apply`` would do, and why. ``apply`` accepts it instead of a spec.
+    """The steps of ``apply``, each with its reason. ``apply`` accepts a plan instead of a spec.
 
     Attributes:
         name: the name of the run.
         account: the names of the Batch and the storage account, and ``local`` or ``azure``.
-        steps: in their order.
+        steps: the steps in their order.
         kept: the resources that do not change, each with its reason.
         findings: warnings, notes, and the questions that ``apply`` asks.
-        fingerprint: of everything that the plan depends on.
+        fingerprint: a digest of everything that the plan depends on.
         markdown: the plan as a table. A notebook shows it.
     """
 
@@ -125,7 +125,7 @@ class RunPlan:
 
     @classmethod
     def of(cls, prepared: Prepared) -> RunPlan:
-        """From a plan while the session that it was made in is open."""
+        """From a plan while its session is open."""
         plan = prepared.plan
         return cls(
             plan.name,
@@ -163,9 +163,9 @@ class Question:
     """A question that a run asks before it changes or deletes something.
 
     Attributes:
-        text: the question, with what is lost or what it costs.
+        text: the question, with the loss or the cost.
         problems: why it is asked.
-        advised: the answer that is right in most cases.
+        advised: the recommended answer.
     """
 
     text: str

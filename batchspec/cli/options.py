@@ -70,7 +70,7 @@ Variables: TypeAlias = Annotated[
         metavar="NAME=VALUE",
         autocompletion=complete_variable,
         help="Set a parameter. Can be repeated. For a secret, VALUE can be @FILE, or - for "
-        "standard input. The environment variable BATCHSPEC_VAR_NAME sets one, too.",
+        "standard input. The environment variable BATCHSPEC_VAR_NAME also sets it.",
     ),
 ]
 VariableFiles: TypeAlias = Annotated[

@@ -181,15 +181,15 @@ class TaskTally:
 
 @frozen
 class Report:
-    """A whole run. ``outcome`` is ``None`` before it ends (or without an end).
+    """A whole run. ``outcome`` is ``None`` if the end of the run is not recorded.
 
     ``phases`` are seconds of wall-clock time during which a step of the phase ran. ``failures`` are
     the first failed tasks; ``tasks.failed`` counts all. ``waits`` are the causes that still blocked
-    the run at its end. ``node_hours`` are those that the run has seen, by VM size and kind,
-    and ``release_hours`` of them those until the service is expected to have released the nodes.
-    ``allocated`` is the last event about the nodes of each pool. ``prices`` are those of a node per
-    hour in ``currency``, if the spec has a ``cost`` section.
-    ``stages`` are the tasks of each stage by state, if there are several.
+    the run at its end. ``node_hours`` are the counted node-hours by VM size and kind, and
+    ``release_hours`` is their part between the end of the run and the expected release of the
+    nodes. ``allocated`` is the last event about the nodes of each pool. ``prices`` are the prices
+    of a node per hour in ``currency``, if the spec has a ``cost`` section. ``stages`` are the tasks
+    of each stage by state, if there are several stages.
     """
 
     name: str = ""
@@ -225,7 +225,7 @@ class Report:
 
     @property
     def cost(self) -> float | None:
-        """What the nodes cost that the run has seen, in ``currency``; ``None`` if not known."""
+        """The cost of the counted node-hours in ``currency``; ``None`` if it is not known."""
         return None if self.prices is None else spent(self.node_hours, self.prices)
 
     @property

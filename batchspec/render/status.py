@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 @frozen
 class Status:
-    """A run as it is now; a pool, job or schedule that does not exist is ``None``.
+    """The current state of a run. A pool, job or schedule that does not exist is ``None``.
 
-    ``total`` is the number of tasks of the spec, if it exceeds the number in the job.
-    ``rate`` is tasks completed in a second, ``rates`` those of each stage; ``limit`` is seconds
-    until the time limit of the job. ``longest`` are the tasks that have run longest, ``causes`` the
-    failed tasks by cause. ``waits`` are the causes that block the
-    run, as far as one poll shows them. ``stages`` are the tasks of each stage by state, over all
-    jobs of the run, if the spec has several stages. ``missing`` are the findings on outputs that a
-    finished run did not write. ``per_hour`` is what the nodes of the pool cost per hour, if the
-    spec has `cost`.
+    ``total`` is the number of tasks of the spec, if it exceeds the number in the job. ``rate`` is
+    the number of tasks that are completed in a second, ``rates`` the same of each stage. ``limit``
+    is the time until the time limit of the job, in seconds. ``longest`` are the tasks that have run
+    longest, ``causes`` the failed tasks by cause. ``waits`` are the causes that block the run, as
+    far as one poll shows them. ``stages`` are the tasks of each stage by state, over all jobs of
+    the run, if the spec has several stages. ``missing`` are the findings on outputs that a finished
+    run did not write. ``per_hour`` is the cost of the nodes of the pool per hour, if the spec has
+    `cost`.
     """
 
     account: AccountNames

@@ -44,7 +44,7 @@ async def apply(
         typer.Option(
             "--follow",
             "-f",
-            help="Print what the tasks write, each line after the id of its task, with plain "
+            help="Print the output of tasks, each line after the id of its task, with plain "
             "progress.",
         ),
     ] = False,

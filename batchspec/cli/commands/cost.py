@@ -1,4 +1,4 @@
-"""``batchspec cost``: what a run will cost, and what it has cost."""
+"""``batchspec cost``: the expected cost of a run, and the cost of recorded runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def cost(
     max_cost: MaxCost = "",
     output_format: AnyFormat = Format.TEXT,
 ) -> int:
-    """Show what the run will cost, and what recorded runs have cost. Changes nothing."""
+    """Show the expected cost of the run, and the cost of recorded runs. Changes nothing."""
     from batchspec.api import prepare_plan, read_costs
     from batchspec.render import actual_lines, cost_json, cost_markdown, cost_text
 

@@ -1,4 +1,4 @@
-"""``batchspec destroy``: delete what a spec created."""
+"""``batchspec destroy``: delete the resources that a spec created."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ async def failures(
     variable_files: VariableFiles = None,
     output_format: TextOrJson = Format.TEXT,
 ) -> int:
-    """Show failures by cause: their number, the output of one, and the command to retry them."""
+    """Show failures by cause: count, output of one task, and the command to retry them."""
     from batchspec.api import load_spec, no_run_of, open_target, recorded_runs, runs_folder
     from batchspec.cli.resume_command import resume_command
     from batchspec.observe import counted_jobs, failures_of, jobs_of, pool_of

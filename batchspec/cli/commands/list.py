@@ -1,4 +1,4 @@
-"""``batchspec list``: what batchspec created in the account, and which of it is unused."""
+"""``batchspec list``: the resources that batchspec created in the account, also unused ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def list_(
     target: TargetOption = None,
     output_format: TextOrJson = Format.TEXT,
 ) -> int:
-    """List what batchspec created in the account: pools, jobs, schedules, containers."""
+    """List the pools, jobs, schedules and containers that batchspec created in the account."""
     from batchspec.api import first_error, open_target, orphan_costs
     from batchspec.observe import owned_resources
     from batchspec.render import inventory_json, inventory_text

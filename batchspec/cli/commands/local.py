@@ -50,7 +50,7 @@ def start(
             "--allocation",
             metavar="TIME",
             envvar="BATCHSPEC_LOCAL_ALLOCATION",
-            help="How long a node takes to start, by the service's clock: 0, 20s, 4m. "
+            help="The start time of a node on the service's clock: 0, 20s, 4m. "
             "[default: 0; with --speed 226s, as on Azure]",
             show_default=False,
         ),
@@ -62,7 +62,7 @@ def start(
             metavar="CHAOS",
             envvar="BATCHSPEC_LOCAL_CHAOS",
             help="Fault injection: a profile (bad-day, flaky, spot ...), a list of faults "
-            "(error=5%,preempt=50%:20s,quota=4), or a file that contains it. [default: no faults]",
+            "(error=5%,preempt=50%:20s,quota=4), or a file with a list. [default: no faults]",
             show_default=False,
         ),
     ] = None,
@@ -82,8 +82,8 @@ def start(
             "--auth",
             metavar="KIND",
             envvar="BATCHSPEC_LOCAL_AUTH",
-            help="The authentication of the accounts: keys (keys and tokens) or entra (only tokens "
-            "of Microsoft Entra ID). [default: keys]",
+            help="The authentication of the accounts: keys (the key or the token) or entra (the "
+            "accounts refuse their keys). [default: keys]",
             show_default=False,
         ),
     ] = None,

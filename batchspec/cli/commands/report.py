@@ -94,7 +94,7 @@ def _unwritable(path: Path, error: OSError) -> DiskError:
 
 
 def _opened(path: Path, *, private: bool) -> TextIO:
-    """The file to write; a page in the folder of its run is its owner's alone."""
+    """The file to write. Only its owner can read a page in the folder of a run."""
     from batchspec.apply.private_files import open_private
 
     return open_private(path) if private else path.open("w", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""``batchspec status``: the present state of a run."""
+"""``batchspec status``: the current state of a run."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ async def status(
         typer.Option("--tasks", help="List the tasks in this state instead.", show_default=False),
     ] = None,
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Show the state again until the job has ended.")
+        bool,
+        typer.Option("--watch", "-w", help="Show the state repeatedly until the job has ended."),
     ] = False,
     target: TargetOption = None,
     variables: Variables = None,
