@@ -209,7 +209,7 @@ to another version of the spec, the command names who applied it and when, and a
 the results of that run. If the files of the spec are not on this machine, versions are not
 compared: the command downloads the results of the run in the account, with a note.""",
     "list": """\
-batchspec recognises its resources by their metadata, also those of other machines. Orphans are
+Their metadata identifies the resources, also those that another machine created. Orphans are
 pools and containers that no open job or active schedule uses, and open jobs and schedules whose
 pool does not exist.""",
     "doctor": """\

@@ -374,7 +374,7 @@ RUN = ErrorGroup(
         ErrorCode(
             "unsafe-result",
             "A blob was not downloaded because of its name",
-            "A name with `..` or `.git` could replace files of yours; others are too long for the"
+            "A name with `..` or `.git` could replace your files; others are too long for the"
             " disk, or are both a file and a folder. All other results are downloaded.",
             "Rename the output, or exclude the blob with `match`.",
         ),

@@ -51,7 +51,7 @@ FAILURES = ErrorGroup(
         _cause(
             "timeout",
             "The task reached a time limit",
-            "The task exceeded `max_wall_clock_time` of its stage, or the job exceeded its own.",
+            "The task exceeded `max_wall_clock_time` of its stage, or the job exceeded its limit.",
             f"Increase the limit or make the task shorter, {_RETRY}",
         ),
         _cause(
@@ -421,7 +421,7 @@ LOCAL = ErrorGroup(
         ErrorCode(
             "running-otherwise",
             "The service is running with other options",
-            "Speed, faults and https are chosen at its start.",
+            "Speed, faults, authentication and https are chosen at its start.",
             "Stop it first: `batchspec local stop`.",
         ),
         ErrorCode(

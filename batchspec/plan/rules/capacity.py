@@ -28,9 +28,9 @@ from batchspec.spec import PoolKind
 
 CAPACITY = RuleGroup(
     "Quotas and VM sizes",
-    "What the account allows, for plans on Azure that create nodes. Azure Resource Manager reports"
-    " it if AZURE_SUBSCRIPTION_ID is set or Microsoft Entra ID signs in; everything else works"
-    " without.",
+    "Limits of the account, for plans on Azure that create nodes. Azure Resource Manager reports"
+    " them if AZURE_SUBSCRIPTION_ID is set or Microsoft Entra ID signs in. Without them, everything"
+    " else works.",
 )
 
 _SHOWN = 5

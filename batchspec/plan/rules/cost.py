@@ -28,7 +28,7 @@ for _code, _title, _why, _fix in (
     (
         "bad-amount",
         "An amount of money is not valid",
-        "It is a number more than 0, with or without a currency of three letters.",
+        "An amount is a number greater than 0, with or without a currency of three letters.",
         "Write `max: 25 USD`, or `--max-cost '25 USD'`.",
     ),
     (
@@ -40,7 +40,7 @@ for _code, _title, _why, _fix in (
     (
         "bad-prices",
         "The table of prices is not valid",
-        "It has a price per hour for each VM size, or one for `dedicated` and one for `spot`.",
+        "Each VM size has a price per hour, or a price for `dedicated` and a price for `spot`.",
         "Write `prices: {standard_d2s_v5: {dedicated: 0.1, spot: 0.02}}`.",
     ),
 ):

@@ -59,7 +59,7 @@ class NodeFile:
     "same-file",
     ERROR,
     title="Two files of a task have the same path on the node",
-    why="Which of them remains is undefined. Files with the same content do not count.",
+    why="It is undefined which of them remains. Files with the same content are allowed.",
     fix="Give one of them another `file_path`, or a folder in its container (`path` of `upload`).",
 )
 def same_file(context: RuleContext) -> Iterator[Finding]:

@@ -42,7 +42,7 @@ from batchspec.spec import (
     varying_members,
 )
 
-REQUESTS = RuleGroup("Sizes", "What a request to the service and a command line can contain.")
+REQUESTS = RuleGroup("Sizes", "Limits of requests to the service and of command lines.")
 
 MAX_REQUEST = 1_000_000
 """Bytes; the service accepts requests of up to 1 MB (Create Task Collection)."""

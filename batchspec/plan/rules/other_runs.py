@@ -54,10 +54,10 @@ _STATES = ("succeeded", "failed", "running", "waiting")
     QUESTION,
     title="Another run of the same name is in the account",
     why="A spec of this name was applied from another folder or host. Its job contains tasks that"
-    " this spec does not have, or can still get some. Pool, job and containers of both runs have"
-    " the same names, so this run would change those of the other, and delete or replace its"
-    " outputs, even if it has ended. The same version of the spec joins the run without a"
-    " question.",
+    " this spec does not have, or can still get such tasks. Pool, job and containers of both"
+    " runs have the same names, so this run would change the resources of the other run, and"
+    " delete or replace its outputs, even if it has ended. The same version of the spec joins the"
+    " run without a question.",
     fix="Change `name` and the containers' ids in this spec to keep the runs apart. Answer yes"
     " (`-y`) to apply this plan anyway.",
 )

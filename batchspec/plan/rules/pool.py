@@ -144,7 +144,7 @@ POOL.describe(
 
 COSTS = RuleGroup(
     "Costs",
-    "What costs money while no client is running. A spec must set a time limit for its job.",
+    "Costs that arise while no client is running. A spec must set a time limit for its job.",
 )
 
 _MANY = 10

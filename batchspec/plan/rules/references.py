@@ -27,7 +27,8 @@ from batchspec.plan.tasks import expand
 from batchspec.spec import BlobUrl, EachBlob, Record, Spec, Stage, Template, Text, Value
 
 REFERENCES = RuleGroup(
-    "References", "What a property names must exist in the spec, in the pool or in the account."
+    "References",
+    "Objects that a property names must exist in the spec, in the pool or in the account.",
 )
 
 
@@ -183,7 +184,7 @@ def _container_key(spec: Spec, file: Record) -> str | None:
 
 
 DEPENDENCIES = RuleGroup(
-    "Dependencies", "What tasks wait for. A task without dependencies can start at any time."
+    "Dependencies", "Dependencies between tasks. A task without dependencies can start at any time."
 )
 
 _REPORTED = 5

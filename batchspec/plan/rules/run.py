@@ -62,8 +62,8 @@ def version_unknown(spec: Spec, observed: Observed, job: JobFacts) -> Iterator[F
     "not-submitted",
     NOTE,
     title="The run in the account does not contain all tasks of the spec",
-    why="Items were added to the spec after the run was submitted. Only results of tasks that the"
-    " spec has now are downloaded.",
+    why="Items were added to the spec after the run was submitted. Only results of tasks of"
+    " the current spec are downloaded.",
     fix="`batchspec apply` runs the other tasks.",
 )
 def not_submitted(spec: Spec, tasks: int) -> Iterator[Finding]:
@@ -173,8 +173,8 @@ def _containers(spec: Spec, results: list[Result]) -> str:
     title="All tasks run again although some succeeded in an earlier version",
     why="The program, a parameter, the image or something else that all tasks share has changed, so"
     " the work of every task has changed.",
-    fix="`batchspec retry` runs only the failed tasks and what depends on them, and keeps the"
-    " others.",
+    fix="`batchspec retry` runs only the failed tasks and the tasks that depend on them, and"
+    " keeps the others.",
 )
 def work_changed(task_sets: TaskSets) -> Iterator[Finding]:
     """Changed tasks, some of which have succeeded, and others failed, with their earlier work."""

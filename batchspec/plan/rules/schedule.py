@@ -12,7 +12,7 @@ from batchspec.plan.rules.sas import is_endless, is_over
 from batchspec.spec import BlobUrl, Record, Spec, Stage, Text, Value
 
 SCHEDULE = RuleGroup(
-    "Job schedules", "What the service does repeatedly for `job.schedule`, without a client."
+    "Job schedules", "Jobs that the service creates for `job.schedule`, without a client."
 )
 
 _UNTIL_KEYS = ("job.schedule.until", "job.schedule.do_not_run_after", "job.schedule")

@@ -128,8 +128,8 @@ _SIGNED_NAME = r"\b(?:read_url|write_url)\b|\bfile\.url\b|\battribute\s*=\s*['\"
     title="A command line contains a signed URL or a secret",
     why="Other users of the node can list the command lines of its processes, and programs write"
     " them to logs. Only the task's own user can read its environment. A command for `/bin/sh` gets"
-    " signed URLs in variables of the task (`BATCHSPEC_URL_1`): its own command line contains none,"
-    " but the command line of a program does if it gets one as an argument.",
+    " signed URLs in variables of the task (`BATCHSPEC_URL_1`): its own command line contains no"
+    " URL. A program that gets the URL as an argument has it in its command line.",
     fix='Pass it in the environment, as in `env: {URL: "{{ ... }}"}`, and read URL in the program.',
     offline=True,
 )

@@ -458,8 +458,8 @@ VALUES.describe(
     "unknown-vault",
     WARNING,
     "A secret resembles the URL of a secret in a key vault, with another host",
-    "Values are read from hosts of Azure Key Vault only, to which the token of the sign-in is sent."
-    " The URL itself is the value of the parameter.",
+    "The token of the sign-in is sent only to hosts of Azure Key Vault, and values are read only"
+    " there. With another host, the URL itself is the value of the parameter.",
     "For the value in the vault, use the output of `az keyvault secret show --query id --output"
     " tsv`.",
 )

@@ -250,7 +250,7 @@ def task_limit_after_job(context: RuleContext) -> Iterator[Finding]:
     WARNING,
     title="Tasks on Spot nodes may run for hours",
     why="When a Spot node is preempted, the service restarts its tasks on another node, whatever"
-    " their `retries`; the lost work is paid for.",
+    " their `retries`, and you pay for the lost work.",
     fix="Split the work into shorter tasks, write checkpoints, or use dedicated nodes.",
 )
 def long_tasks_on_spot(context: RuleContext) -> Iterator[Finding]:

@@ -239,7 +239,7 @@ TASKS.describe(
     ERROR,
     title="Two tasks or two stages have the same id",
     why="The service ignores case in ids, so one of the tasks would be lost.",
-    fix="Add what distinguishes them to `id`, or `{{ index }}`.",
+    fix="Add a value that distinguishes them to `id`, such as `{{ index }}`.",
 )
 def same_id(stage: Stage, tasks: Expansion, pairs: list[tuple[int, int]]) -> Iterator[Finding]:
     """Tasks of a stage with equal values of ``id``; ``pairs`` are their indexes."""

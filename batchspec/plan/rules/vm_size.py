@@ -29,8 +29,8 @@ from batchspec.spec import Record
 
 VM_SIZE = RuleGroup(
     "VM size",
-    "What Batch offers in the region, for plans on Azure that create nodes, from Azure Resource"
-    " Manager as for the quotas.",
+    "Sizes that Batch offers in the region, for plans on Azure that create nodes. Azure Resource"
+    " Manager reports them, as it reports the quotas.",
 )
 
 _YEAR = timedelta(days=365)
@@ -115,8 +115,8 @@ def _offered(context: RuleContext) -> VmSize | None:
     title="The VM size does not have what the pool requests",
     why="The service lists what each size has in the region (`MaxDataDiskCount`, `GPUs`,"
     " `PremiumIO`, `AcceleratedNetworkingEnabled`, `EncryptionAtHostSupported`,"
-    " `EphemeralOSDiskSupported`, `TrustedLaunchDisabled`). The allocation of nodes that ask for"
-    " more fails, and a driver for a GPU is not installed without one.",
+    " `EphemeralOSDiskSupported`, `TrustedLaunchDisabled`). The allocation of nodes that"
+    " request more fails, and a GPU driver is not installed on a node without a GPU.",
     fix="Use another size, or remove the property.",
 )
 def vm_size_lacks(context: RuleContext) -> Iterator[Finding]:
@@ -139,9 +139,9 @@ def vm_size_lacks(context: RuleContext) -> Iterator[Finding]:
     "vm-size-too-small",
     WARNING,
     title="Containers of tasks request more than a node has",
-    why="The options of `docker run` that a task gives (`--cpus`, `--memory`, `--gpus`) are those"
-    " of one container; a node runs as many tasks at a time as it has slots. Docker refuses more"
-    " cores than there are, and a GPU without one; too little memory ends processes.",
+    why="The options of `docker run` (`--cpus`, `--memory`, `--gpus`) apply to one container, and a"
+    " node runs a task in each slot. Docker refuses more cores than the node has, and a GPU that"
+    " the node does not have. If the memory is too small, processes end.",
     fix="Use a larger size, fewer slots (`task_slots_per_node`), or smaller numbers.",
 )
 def vm_size_too_small(context: RuleContext) -> Iterator[Finding]:
