@@ -159,8 +159,8 @@ def _rows_fact(rows: Stream[Record]) -> Fact:
 
 
 _Member: TypeAlias = tuple[str, int | None, str]
-"""The name of a file, a blob or a task, its size in bytes if it has one, and what identifies its
-content. A plain tuple, because there may be millions."""
+"""The name of a file, a blob or a task, its size in bytes if it has one, and a text that identifies
+its content. A plain tuple, because there may be millions."""
 _BATCH = 1000
 """Members that are hashed together, which takes less time than one at a time."""
 
@@ -316,9 +316,9 @@ def assemble(
 
 
 def _linked(steps: Sequence[Step]) -> tuple[Step, ...]:
-    """The steps with only those ``after`` that are steps of this plan.
+    """The steps, with only the ids of existing steps in ``after``.
 
-    The parts of a plan name each other's steps without knowing whether they exist.
+    A step may name a step that this plan does not need.
 
     All other objects of the plan wait for the first object that it creates: of two runs with one
     name that start at once, the run that creates this object continues and the other run stops.
@@ -338,18 +338,20 @@ def _linked(steps: Sequence[Step]) -> tuple[Step, ...]:
 PARTIAL_PLAN = "part-of-plan"
 """The code of the note that only a part of a plan is carried out."""
 NO_SUCH_STEP = "no-such-step"
-"""The code of the error that the plan has no such step."""
+"""The code of the error that the plan has no step with the requested id."""
 
 
 def only_step(
     name: str, steps: Sequence[Step], kept: Sequence[Step]
 ) -> tuple[list[Step], list[Step], Diagnostic]:
-    """The step with that id after the steps that it needs, what is kept, and a note on the rest.
+    """The step with this id after the steps that it needs, the kept resource, and a note.
+
+    The note counts the steps that are left out.
 
     A step that keeps an existing resource needs no other step: only this resource is kept.
 
     Raises:
-        UsageError: the plan has no such step.
+        UsageError: the plan has no step with this id.
     """
     by_id = {step.id: step for step in steps}
     if name not in by_id and name not in {step.id for step in kept}:

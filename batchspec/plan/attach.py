@@ -172,7 +172,7 @@ def _newest(spec: Spec, observed: Observed) -> JobFacts:
 
 
 def no_run(spec: Spec, schedule: ScheduleFacts | None) -> Diagnostic:
-    """The error of every command that needs a job of the spec, if the account has none."""
+    """The error of commands that need a job of the spec, if the account has none."""
     if schedule is not None:
         return Diagnostic(
             "no-job-yet",
@@ -237,7 +237,7 @@ def run_version(spec: Spec, observed: Observed, job: JobFacts, *, files: bool) -
     ``files``: the files of the spec were read; without them, tasks cannot be compared.
     """
     if spec.job.schedule is not None:
-        # Its jobs write to the same containers one after the other, so that all blobs count.
+        # The jobs of a schedule write to the same containers, so all blobs count.
         return RunVersion(None, datetime.min.replace(tzinfo=UTC))
     since = _since(observed)
     submitted = observed.tasks.works() if observed.tasks is not None else None

@@ -234,7 +234,7 @@ class _Run:
     def steps(
         self, problems: Diagnostics, only: Selection | None, options: PlanOptions
     ) -> tuple[list[Step], list[Step]]:
-        """Everything from the containers to the clean-up: steps, and what is kept."""
+        """Everything from the containers to the clean-up: steps, and kept resources."""
         spec, observed, tasks = self.spec, self.observed, self.tasks
         sas = sas_lifetime(spec, observed.now)
         this = version(spec, observed)
@@ -421,10 +421,10 @@ def _unused_pool_drift(spec: Spec, observed: Observed, body: Record) -> Iterator
 def _unused_pool_steps(
     spec: Spec, observed: Observed, body: Record, steps: Sequence[Step]
 ) -> Iterator[Step]:
-    """A step that decreases the pool, and one that keeps its nodes and later changes.
+    """The steps that reduce the pool, and a step that shows its nodes and later changes.
 
-    ``steps`` are the others of the plan: a pool that is deleted is not changed, unless the user is
-    asked first, and may keep it.
+    ``steps`` are the other steps of the plan. A pool that they delete does not change, unless the
+    user is asked first and may keep it.
     """
     facts = _own_pool(spec, observed)
     deletions = (step for step in steps if isinstance(step.action, DeletePool))

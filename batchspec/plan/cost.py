@@ -92,7 +92,7 @@ class NodeCost:
 
     @property
     def price_unknown(self) -> Unknown | None:
-        """Why there is no price; ``None`` if there is one."""
+        """The reason why the price is not known; ``None`` if it is known."""
         return self.price if isinstance(self.price, Unknown) else None
 
 

@@ -134,9 +134,10 @@ def upload_steps(
 def _is_needed(
     spec: Spec, key: str, facts: ContainerFacts, work: TaskSets
 ) -> Callable[[LocalFile], bool]:
-    """The files of a container that are needed: all of them, with one exception: clean-up has
-    deleted the container, and only some of the tasks that each read one of its files are left to
-    run.
+    """A function that returns whether a file of a container is needed.
+
+    All files are needed, with one exception: if clean-up has deleted the container and some of the
+    tasks that each read one of its files are done, only the files of the other tasks are needed.
     """
     readers = [
         stage

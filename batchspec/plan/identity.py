@@ -42,7 +42,7 @@ def digest(*values: Value) -> str:
 
 
 def rows_digest(rows: Iterable[Record]) -> str:
-    """A digest of rows, of which there may be millions; a file of rows knows its own."""
+    """A digest of rows, of which there may be millions; a :class:`RowFile` has a digest."""
     if isinstance(rows, RowFile):
         return rows.digest
     hasher = hashlib.sha256()

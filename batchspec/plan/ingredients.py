@@ -22,7 +22,7 @@ PARTS = "batchspec:parts"
 """The metadata with the ingredients: JSON ``{NAME: DIGEST}``."""
 
 _DIGITS = 8
-"""Hexadecimal digits: two versions of one ingredient share a digest once in four billion."""
+"""Hexadecimal digits: two versions of an ingredient have equal digests once in four billion."""
 _SINGLY = 50
 """A container with more files counts as one ingredient, so that metadata stay short."""
 _NAMES = {
@@ -205,7 +205,7 @@ def _needed(spec: Spec, stage: Stage) -> frozenset[str]:
 
 
 def named_changes(changes: Sequence[str], total: int | None = None) -> str:
-    """The first of the changes and how many more there are: ``command and 2 more``.
+    """The first of the changes and the number of the others: ``command and 2 more``.
 
     ``total`` is their number, if ``changes`` are only the first of them.
     """

@@ -259,7 +259,7 @@ def _is_default(difference: Difference) -> bool:
 def job_steps(
     spec: Spec, work: TaskSets, body: Record, sas: timedelta, problems: Diagnostics
 ) -> Iterator[Step]:
-    """The step that creates the job, or keeps, updates or replaces the open one."""
+    """The step that creates the job, or keeps, updates or replaces the open job."""
     step_id, subject = f"job:{work.job}", f"job {work.job}"
     packages = (f"package:{name}" for name in spec.packages)
     after = (f"pool:{spec.pool.id}", *packages, *earlier_ids(work))
@@ -303,10 +303,10 @@ def _records(work: TaskSets, job: JobFacts) -> Iterator[str]:
     if work.keeps and job.metadata.get(KEEPS) != work.keeps:
         yield "records which tasks retry keeps"
     if job.metadata.get(LEFT, "") != left_out(work):
-        yield "records how many tasks are left out"
+        yield "records the number of tasks that are left out"
     stages = job.metadata.get(STAGES)
     if stages is not None and stages != recorded(stage_totals(work.stages)):
-        yield "records how many tasks each stage has"
+        yield "records the number of tasks of each stage"
 
 
 def task_steps(

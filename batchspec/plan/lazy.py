@@ -131,9 +131,9 @@ def duplicates(
 ) -> Iterator[tuple[int, int]]:
     """Pairs of positions of equal keys: the first position of a key, and a later one.
 
-    Up to ``held`` keys are compared in memory. More are distributed over temporary files by their
-    digests, in ``folder`` or that of the system, and each file is compared in memory; pairs then
-    are in no order.
+    Up to ``held`` keys are compared in memory. If there are more, all keys are distributed over
+    temporary files by their digests, in ``folder`` or that of the system. Each file is then
+    compared in memory, and the pairs are in no order.
     """
     seen: dict[bytes, int] = {}
     numbered = enumerate(keys)

@@ -149,8 +149,8 @@ def kept_before(job: JobFacts) -> int:
 KEEPS = "batchspec:keeps"
 """The job's metadata with the stages whose tasks of earlier versions are kept.
 
-For each a digest (:func:`~batchspec.plan.ingredients.definitions`), separated by spaces: a later
-change of the stage ends it.
+The value has a digest for each stage (:func:`~batchspec.plan.ingredients.definitions`), separated
+by spaces. After a later change of the stage, the digest differs and its tasks are not kept.
 """
 UNTIL = "batchspec:until"
 """The pool's metadata with the time until which its nodes can read the files of their start task
@@ -402,12 +402,11 @@ class Written:
     _known: dict[str, tuple[WorkSet, bool]] = field(default_factory=dict)
 
     def lacks(self, body: Record, work: str, among: frozenset[str]) -> bool:
-        """Whether the outputs that a task of that work wrote to one of these containers (keys) no
-        longer exist.
+        """Whether the outputs of a task of this work no longer exist in one of these containers.
 
-        ``body`` is that of Create Task. Its members are not read if there are no containers.
-
-        If a blob in the container has no stamp, its task is unknown, and nothing counts as missing.
+        ``body`` is that of Create Task, ``among`` are keys of containers. Without containers, the
+        members of ``body`` are not read. If a blob in the container has no stamp, its task is not
+        known, and nothing counts as missing.
         """
         ids = {self.spec.container_id(key): key for key in among}
         for container in containers_written(body) if ids else ():

@@ -1,10 +1,10 @@
 """``needs``: tasks that wait for all tasks of another stage, at any number of tasks.
 
-The service takes 64,000 characters of ids in a task's ``dependsOn``, and ranges only of numeric
-ids, which generated ids are not. If there are too many ids, joins are added: tasks that do nothing
-and wait for up to about 900 tasks each. Further joins wait for joins, until the ids are few enough.
-100,000 tasks need 112 joins and one more above them. The service's own rules apply to a join: a
-task that fails blocks it, unless its exit code satisfies dependencies.
+The service accepts 64,000 characters of ids in a task's ``dependsOn``, and ranges only of numeric
+ids; generated ids are not numeric. If there are too many ids, joins are added: tasks that do
+nothing and wait for up to about 900 tasks each. Further joins wait for joins, until there are few
+enough ids. 100,000 tasks need 112 joins and one more that waits for them. The rules of the service
+apply to a join: a failed task blocks it, unless its exit code satisfies dependencies.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from batchspec.plan.tasks import Task
 from batchspec.spec import FilledRecord, JsonTemplate, Record, Stage, Value, wrapped
 
 ROOM = 60_000
-"""Characters of ids in one ``dependsOn``, quotes and commas counted; the service takes 64,000."""
+"""Characters of ids in one ``dependsOn``, with quotes and commas; the service accepts 64,000."""
 _VOLUME = 2_000_000
 """Characters of ids in all tasks of a stage together, above which joins are cheaper to send."""
 _AROUND = 3
@@ -40,10 +40,10 @@ def link(
 ) -> Mapping[str, Stream[Task]]:
     """The tasks of each stage with their dependencies, and the joins that other stages need.
 
-    ``tasks`` are those to submit, ``ids`` those to wait for, both by stage. The service would wait
-    forever for an id without a task in the job, so ids of tasks that are done in another job must
-    not be among them. Those are ``elsewhere``, and are removed from ``depends_on``. This function
-    iterates over the ids of a stage that others need, once.
+    ``tasks`` are the tasks to submit, ``ids`` the ids to wait for, both by stage. The service would
+    wait forever for an id without a task in the job, so ``ids`` must not contain tasks that are
+    done in another job. The ids of these tasks are ``elsewhere``; they are removed from
+    ``depends_on``. The ids of a stage that others need are iterated once.
     """
     stages = tuple(stages)
     depends = any(stage.body.get("dependsOn") is not None for stage in stages)
@@ -63,7 +63,7 @@ def link(
 
 @frozen
 class Linked:
-    """A stage's tasks, each waiting for ``waits``, and then its joins: a stream.
+    """The tasks of a stage, which wait for ``waits``, and then its joins: a stream.
 
     ``done`` are ids (lower case) of tasks in earlier jobs, which are not waited for, and
     ``numbers`` those of them that are whole numbers, sorted.

@@ -334,7 +334,7 @@ def _missing_package(context: RuleContext, task: TaskBody, name: str) -> tuple[s
     near = nearest(wanted, names)
     fix = f"Did you mean `{_PACKAGE}{near}`?" if near is not None else ""
     return (
-        "neither the pool nor the task has such a package",
+        "neither the pool nor the task has this package",
         fix or "Add the package to `application_package_references`, with its version.",
     )
 
