@@ -74,6 +74,9 @@ def script(launch: LaunchOptions, tmp_path: Path, source: str) -> LaunchOptions:
     constants = tmp_path / "utils" / "constants.js"
     constants.parent.mkdir()
     constants.write_text('exports.USERDELEGATIONKEY_SIGNING_SEED = "";')
+    templates = tmp_path / "node_modules" / "uri-templates.js"
+    templates.parent.mkdir()
+    templates.write_text("")
     return replace(launch, installed=Installation(tmp_path, entry, "0"))
 
 
@@ -116,6 +119,27 @@ def test_azurite_does_not_wait_for_the_disk_after_each_blob(launch: LaunchOption
     (module,) = (part for part in launch.command(0) if part.endswith("data_sync.js"))
     node = os.fspath(launch.node.executable)
     subprocess.run([node, "--require", module, "-e", line], check=True)
+
+
+def test_templates_and_queries_are_parsed_once(launch: LaunchOptions) -> None:
+    line = """
+      const assert = require("assert"), path = require("path"), query = require("querystring");
+      const templates = require(require.resolve("uri-templates", {paths: [process.argv[1]]}));
+      const template = templates("/{container}/{blob}");
+      assert.strictEqual(templates("/{container}/{blob}"), template);
+      assert.notStrictEqual(templates("/{container}"), template);
+      assert.deepEqual(template.fromUri("/data/a"), {container: "data", blob: "a"});
+      const first = query.parse("comp=block&sig=a%2Bb");
+      first.comp = "changed";
+      assert.deepEqual({...query.parse("comp=block&sig=a%2Bb")}, {comp: "block", sig: "a+b"});
+      assert.deepEqual({...query.parse("comp=list")}, {comp: "list"});
+      assert.deepEqual({...query.parse("a=1&a=2")}, {a: ["1", "2"]});
+      assert.deepEqual({...query.parse("a:1", "&", ":")}, {a: "1"});
+    """
+    (module,) = (part for part in launch.command(0) if part.endswith("request_caches.js"))
+    entry = os.fspath(launch.installed.entry)
+    node = os.fspath(launch.node.executable)
+    subprocess.run([node, "--require", module, "-e", line, entry], check=True)
 
 
 def test_only_the_key_of_the_account_gives_access(azurite: BlobStore) -> None:

@@ -31,6 +31,7 @@ _SIGTERM_REPORT = Path(__file__).with_name("report_sigterm_handler.js")
 _HTTPS_LISTENER = Path(__file__).with_name("https_listener.js")
 _AUTHENTICATION = Path(__file__).with_name("authentication.js")
 _DATA_SYNC = Path(__file__).with_name("data_sync.js")
+_REQUEST_CACHES = Path(__file__).with_name("request_caches.js")
 _POLL = 0.01
 
 
@@ -83,6 +84,8 @@ class LaunchOptions:
             os.fspath(_AUTHENTICATION),
             "--require",
             os.fspath(_DATA_SYNC),
+            "--require",
+            os.fspath(_REQUEST_CACHES),
             *(["--require", os.fspath(_HTTPS_LISTENER)] if self.https else []),
             os.fspath(self.installed.entry),
             "--blobHost",
