@@ -356,14 +356,15 @@ class SupportedImage:
 class Receipt:
     """The receipt of earlier downloads of this spec, compared with the files on the disk.
 
-    ``job`` is the job that wrote the results. ``files`` is the number of unchanged files,
-    ``missing`` the number of listed files that are deleted or changed, and ``lost`` the number of
-    missing files that are not in the account either. ``edited`` is the number of files whose
-    content was changed after the download; ``first_edited`` are some of them. ``entries`` is the
-    digest of the `results` for which the receipt was written, empty if none is recorded. ``works``
-    are the digests of the work that wrote the unchanged files, as numbers, where they are known;
-    ``lost_works`` are those of the lost files. ``paths`` are the unchanged files, each with the
-    digest of its work, empty where it is not known; each iteration reads the receipt again.
+    ``job`` is the job that wrote the results. ``files`` is the number of listed files, ``missing``
+    the number of those that were deleted or changed on the disk, and ``lost`` the number of missing
+    files that are not in the account either. ``edited`` is the number of files whose content was
+    changed after the download; ``first_edited`` are some of them. ``entries`` is the digest of the
+    `results` for which the receipt was written, empty if none is recorded. ``works`` are the
+    digests of the work that wrote the unchanged files, as numbers, where they are known;
+    ``lost_works`` are those of the lost files. ``paths`` are the listed files that have the same
+    size as when they were downloaded, each with the digest of its work, empty where it is not
+    known; each iteration reads the receipt again.
     """
 
     job: str
