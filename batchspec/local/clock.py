@@ -120,9 +120,9 @@ class ClockOffset:
 
     def write(self, offset: timedelta) -> None:
         """Write the offset atomically."""
-        beside = self._path.with_suffix(".new")
-        beside.write_text(json.dumps({"ahead": offset.total_seconds()}) + "\n")
-        beside.replace(self._path)
+        temporary = self._path.with_suffix(".new")
+        temporary.write_text(json.dumps({"ahead": offset.total_seconds()}) + "\n")
+        temporary.replace(self._path)
 
     @contextlib.asynccontextmanager
     async def persist(self, clock: Clock) -> AsyncIterator[None]:

@@ -68,9 +68,9 @@ class FormerClients:
     def _write(self) -> None:
         found = dict.fromkeys(self._seen.values())
         rows = [{"name": client.name, "api_version": client.version} for client in found]
-        stage = self.data / f"{_FILE}.new"
-        stage.write_text(json.dumps(rows), encoding="utf-8")
-        stage.replace(self.data / _FILE)
+        temporary = self.data / f"{_FILE}.new"
+        temporary.write_text(json.dumps(rows), encoding="utf-8")
+        temporary.replace(self.data / _FILE)
 
 
 def product(agent: str) -> str:

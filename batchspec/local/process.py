@@ -58,8 +58,8 @@ class Lock:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         until = time.monotonic() + wait
         try:
-            while not _try(descriptor, fcntl.LOCK_EX):
-                if time.monotonic() >= until and not _is_looked_at(descriptor):
+            while not _try_lock(descriptor, fcntl.LOCK_EX):
+                if time.monotonic() >= until and not _is_only_tested(descriptor):
                     os.close(descriptor)
                     return None
                 time.sleep(_POLL)
@@ -110,7 +110,7 @@ def held(path: Path) -> bool:
         return False
     try:
         # A shared lock, so that two concurrent tests do not take each other for the holder.
-        return not _try(descriptor, fcntl.LOCK_SH)
+        return not _try_lock(descriptor, fcntl.LOCK_SH)
     finally:
         os.close(descriptor)
 
@@ -125,17 +125,15 @@ def wait_free(path: Path, seconds: float) -> bool:
     return True
 
 
-def _is_looked_at(descriptor: int) -> bool:
-    """Whether only a test of the lock (:func:`held`) kept it from being taken, or it is free
-    now.
-    """
-    if not _try(descriptor, fcntl.LOCK_SH):
+def _is_only_tested(descriptor: int) -> bool:
+    """Whether only tests of the lock (:func:`held`) have it, or no process has it."""
+    if not _try_lock(descriptor, fcntl.LOCK_SH):
         return False
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     return True
 
 
-def _try(descriptor: int, kind: int) -> bool:
+def _try_lock(descriptor: int, kind: int) -> bool:
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -149,28 +147,28 @@ _EXITING = 0x4
 
 @frozen
 class Process:
-    """A process id and the start time ``born``, by which two processes with the same id differ."""
+    """A process id and its start time, by which two processes with the same id differ."""
 
     pid: int
-    born: str
+    started: str
 
     @classmethod
     def of(cls, pid: int) -> Self | None:
-        """The process that has the id ``pid`` now; ``None`` if there is none."""
-        born = _born(pid)
-        return cls(pid, born) if born else None
+        """The process with the id ``pid`` now; ``None`` if the id is not in use."""
+        started = _start_time(pid)
+        return cls(pid, started) if started else None
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
         """The process in the first line of a file; ``None`` if the line contains no process."""
         try:
-            pid, _, born = path.read_text().partition("\n")[0].partition(" ")
-            return cls(int(pid), born) if born else None
+            pid, _, started = path.read_text().partition("\n")[0].partition(" ")
+            return cls(int(pid), started) if started else None
         except (OSError, ValueError):
             return None
 
     def __str__(self) -> str:
-        return f"{self.pid} {self.born}"
+        return f"{self.pid} {self.started}"
 
     @property
     def ending(self) -> bool:
@@ -180,9 +178,9 @@ class Process:
         process is gone.
         """
         if sys.platform != "linux":
-            return _born(self.pid) != self.born
+            return _start_time(self.pid) != self.started
         fields = _stat(self.pid)
-        return fields is None or fields[19] != self.born or bool(int(fields[6]) & _EXITING)
+        return fields is None or fields[19] != self.started or bool(int(fields[6]) & _EXITING)
 
     def signal(self, number: signal.Signals) -> bool:
         """Send a signal to exactly this process; false if the process is gone.
@@ -193,9 +191,9 @@ class Process:
         try:
             # The descriptor is opened before the start time is compared: from then on the id
             # cannot pass to another process.
-            descriptor = _open(self.pid)
+            descriptor = _open_pidfd(self.pid)
             try:
-                if _born(self.pid) != self.born:
+                if _start_time(self.pid) != self.started:
                     return False
                 if descriptor is None:
                     os.kill(self.pid, number)
@@ -209,7 +207,7 @@ class Process:
         return True
 
 
-def _open(pid: int) -> int | None:
+def _open_pidfd(pid: int) -> int | None:
     """A descriptor of the process; ``None`` if the system has no process descriptors."""
     if sys.platform != "linux":
         return None
@@ -221,7 +219,7 @@ def _open(pid: int) -> int | None:
         raise
 
 
-def _born(pid: int) -> str | None:
+def _start_time(pid: int) -> str | None:
     """The start time of a process as opaque text for comparison; ``None`` if it is gone."""
     if sys.platform == "linux":
         fields = _stat(pid)

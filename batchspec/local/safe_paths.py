@@ -110,7 +110,7 @@ def opened(root: Root, path: str) -> Iterator[tuple[int, Entry]]:
         OutsideError: it is outside ``root``, or a pipe, socket or device.
     """
     parts = split(path)
-    with _walked(root, parts) as (parent, name):
+    with _resolved(root, parts) as (parent, name):
         descriptor = os.open(name, _FILE, dir_fd=parent)
     try:
         yield descriptor, _entry("/".join(parts), os.fstat(descriptor))
@@ -214,7 +214,7 @@ def remove(root: Root, path: str, *, recursive: bool) -> None:
         OSError: the directory is not empty.
     """
     parts = split(path)
-    with _walked(root, parts, last=False) as (parent, name):
+    with _resolved(root, parts, last=False) as (parent, name):
         found = os.stat(name, dir_fd=parent, follow_symlinks=False)
         if not stat.S_ISDIR(found.st_mode):
             os.unlink(name, dir_fd=parent)
@@ -233,7 +233,7 @@ def _walk(
             continue
         path = (*above, name)
         if name != first:
-            entry = _look(root, descriptor, path)
+            entry = _listed_entry(root, descriptor, path)
             if entry is None:
                 continue
             yield entry
@@ -250,7 +250,7 @@ def _walk(
             os.close(below)
 
 
-def _look(root: Root, descriptor: int, path: tuple[str, ...]) -> Entry | None:
+def _listed_entry(root: Root, descriptor: int, path: tuple[str, ...]) -> Entry | None:
     """The entry of one name of a listing; ``None`` if it is omitted or was removed."""
     name = "/".join(path)
     with suppress(FileNotFoundError, OutsideError, PermissionError):
@@ -263,7 +263,9 @@ def _look(root: Root, descriptor: int, path: tuple[str, ...]) -> Entry | None:
 
 
 @contextmanager
-def _walked(root: Root, parts: tuple[str, ...], *, last: bool = True) -> Iterator[tuple[int, str]]:
+def _resolved(
+    root: Root, parts: tuple[str, ...], *, last: bool = True
+) -> Iterator[tuple[int, str]]:
     """The directory that contains the last of ``parts``, and the name there, with links resolved.
 
     With ``last``, a link at the end is resolved as well.

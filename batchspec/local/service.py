@@ -201,19 +201,19 @@ async def serve(
             config.key,
             config.token,
             now=clock.now,
-            wall=_wall,
+            wall=_real_time,
             former_clients=former,
         )
         engine = None if make_engine is None else make_engine(store, config, url, clock, ssh)
         async with (
             time.persist(clock),
-            _logins(store, ssh, clock),
-            _working(engine) as working,
+            _ssh_servers(store, ssh, clock),
+            _running_engine(engine) as working,
             _serving(app, listening, https, config.faults) as servers,
         ):
             ready(url)
             try:
-                await _until_one_ends(servers | working, besides=servers)
+                await _until_one_ends(servers | working, keep=servers)
             except sqlite3.DatabaseError as error:
                 if not is_corrupt(error):
                     raise
@@ -259,7 +259,7 @@ def _finder(
 
 
 @contextlib.asynccontextmanager
-async def _logins(store: Store, ssh: SshServers, clock: Clock) -> AsyncIterator[None]:
+async def _ssh_servers(store: Store, ssh: SshServers, clock: Clock) -> AsyncIterator[None]:
     """Start the SSH servers that ran when the service ended; stop all servers at the end."""
     for node, last in _ssh_ports_or_set_aside(store, clock.now()):
         try:
@@ -292,7 +292,7 @@ def _ssh_ports(store: Store) -> list[tuple[Node, int]]:
 
 
 @contextlib.asynccontextmanager
-async def _working(engine: Engine | None) -> AsyncIterator[set[asyncio.Task[None]]]:
+async def _running_engine(engine: Engine | None) -> AsyncIterator[set[asyncio.Task[None]]]:
     """Run ``engine``, if any; its first step is complete when the context is entered.
 
     The first step cleans up after an earlier run, so that this happens before the first request.
@@ -309,16 +309,14 @@ async def _working(engine: Engine | None) -> AsyncIterator[set[asyncio.Task[None
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _until_one_ends(
-    working: set[asyncio.Task[None]], besides: set[asyncio.Task[None]]
-) -> None:
-    """Wait until a task ends or this one is cancelled; then cancel all tasks except ``besides``."""
+async def _until_one_ends(working: set[asyncio.Task[None]], keep: set[asyncio.Task[None]]) -> None:
+    """Wait until a task ends or the caller is cancelled; then cancel all tasks except ``keep``."""
     try:
         ended, _ = await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
         for task in ended:
             task.result()
     finally:
-        others = working - besides
+        others = working - keep
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
@@ -328,5 +326,5 @@ def _database(config: ServiceConfig) -> Path:
     return config.data / "batch.db"
 
 
-def _wall() -> datetime:
+def _real_time() -> datetime:
     return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""What a start reports to the caller: its phases, and the error that ends it.
+"""The reports of a start to the caller: its phases, and the error that ends it.
 
 The caller decides how to show them.
 """

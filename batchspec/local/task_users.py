@@ -252,7 +252,7 @@ def is_root() -> bool:
 
 
 def _obstacle(ids: UserIds, data: Path, path: str) -> str:
-    """Why tasks cannot run as other users; empty if they can."""
+    """The reason why tasks cannot run as other users; empty if they can."""
     python = shutil.which("python3", path=path) or "/bin/sh"
     try:
         code = subprocess.run(
@@ -275,10 +275,10 @@ def _obstacle(ids: UserIds, data: Path, path: str) -> str:
         return ""
     if code == 4:
         return f"other users cannot run {python}, the python3 of tasks"
-    return f"other users cannot enter {_closed(data, ids.group)}"
+    return f"other users cannot enter {_closed_folder(data, ids.group)}"
 
 
-def _closed(path: Path, group: int) -> Path:
+def _closed_folder(path: Path, group: int) -> Path:
     """The first folder above ``path`` that the users cannot enter, or else ``path``."""
     for folder in (*reversed(path.resolve().parents), path):
         found = folder.stat()

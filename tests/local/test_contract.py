@@ -68,8 +68,8 @@ def test_02_properties_that_need_an_empty_pool(service: Service) -> None:
     """2. Updating a property that requires an empty pool in a pool with nodes is 409
     OperationInvalidForCurrentState, even if the value is unchanged.
 
-    Evidence: "can be updated only when the pool is empty"; the code is that of other operations
-    that a state does not allow.
+    Evidence: "can be updated only when the pool is empty"; other operations that a state does not
+    allow have this code.
     """
     idle_node(service)
     refused = service.request("PATCH", "/pools/p", {"vmSize": "x"})
@@ -88,7 +88,7 @@ def test_03_evaluate_on_a_fixed_pool(service: Service) -> None:
 
 
 def test_04_delete_twice(service: Service) -> None:
-    """4. Deleting a pool that is being deleted is 409 PoolBeingDeleted.
+    """4. Deleting a pool in state ``deleting`` is 409 PoolBeingDeleted.
 
     Evidence: recorded, azure-sdk-for-node.
     """
@@ -157,7 +157,7 @@ def test_09_active_tasks_of_a_terminated_job(batch: Service) -> None:
 
 
 def test_10_preparation_status_of_a_job_without_preparation(service: Service) -> None:
-    """10. The preparation and release task status of a job with neither is 409
+    """10. The preparation and release task status of a job without these tasks is 409
     JobPreparationTaskOrReleaseTaskNotSpecified.
 
     Evidence: recorded, azure-sdk-for-node; the reference names other codes.
@@ -168,7 +168,7 @@ def test_10_preparation_status_of_a_job_without_preparation(service: Service) ->
 
 
 def test_11_the_pool_of_an_enabled_job(service: Service) -> None:
-    """11. An active job accepts its current ``poolInfo``, and no other (409).
+    """11. An active job accepts its current ``poolInfo``; another ``poolInfo`` is 409.
 
     Evidence: the tests of azure-sdk-for-python put a job back unchanged; the reference:
     "will fail if you include the poolInfo element and the Job is not disabled".
@@ -185,7 +185,7 @@ def test_11_the_pool_of_an_enabled_job(service: Service) -> None:
 def test_12_dependencies_in_a_job_without_dependencies(service: Service) -> None:
     """12. ``dependsOn`` in a job without ``usesTaskDependencies`` is 400 UnsupportedProperty.
 
-    Evidence: azure-sdk-for-python#27859 and #42399; the reference has
+    Evidence: azure-sdk-for-python#27859 and #42399; the reference lists
     TaskDependenciesNotSpecifiedOnJob.
     """
     service.client.create_job(job())
@@ -207,8 +207,8 @@ def test_13_the_status_values_of_a_collection(service: Service) -> None:
 def test_14_a_task_that_exceeds_its_time_limit(batch: Service) -> None:
     """14. A task that exceeds ``maxWallClockTime`` has the error TaskEnded and exit code 137.
 
-    Evidence: the reference has only the exit code on Windows (0xC000013A); shells report 128 plus
-    the signal number.
+    Evidence: the reference contains only the exit code on Windows (0xC000013A); shells report 128
+    plus the signal number.
     """
     # If the time limit passes before the process starts, there is no exit code.
     info = ended(batch, "long", "sleep 1000", constraints={"maxWallClockTime": "PT2S"})
@@ -280,7 +280,8 @@ def test_19_the_etag_of_a_task(service: Service) -> None:
 def test_20_the_start_of_a_retried_task(batch: Service) -> None:
     """20. The start time of a retried task is the start time of its latest run, even in progress.
 
-    Evidence: "the most recent time at which the Task started running"; recorded when completed.
+    Evidence: "the most recent time at which the Task started running"; recorded for completed
+    tasks.
     """
     again = {"maxTaskRetryCount": 1}
     script = f"test -e tried && {{ {WAIT}; }}; touch tried; exit 1"
@@ -373,8 +374,8 @@ def test_27_cpu_percent_is_a_fraction(tmp_path: Path) -> None:
 def test_28_an_id_that_is_being_deleted(service: Service) -> None:
     """28. Creating a pool with the id of a pool in state ``deleting`` is 409 PoolBeingDeleted.
 
-    Evidence: doAzureParallel (R) handles this code of a create request; jobs and job schedules
-    likewise, which is not recorded.
+    Evidence: doAzureParallel (R) handles this code of a create request; not recorded for jobs and
+    job schedules, which have the same rule.
     """
     service.client.create_pool(pool())
     service.client.create_job(job())

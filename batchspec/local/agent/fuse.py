@@ -81,7 +81,7 @@ class BlobfuseOptions:
         except ValueError as error:
             raise FuseError(f"blobfuseOptions {text!r}: {error}.") from None
         read_only, subdirectory, cache, kernel = False, "", 1, 0
-        for name, value in _named(words):
+        for name, value in _option_values(words):
             if name in {"ro", "--read-only"} and value.lower() in {"", "true"}:
                 read_only = True
             elif name == "--subdirectory":
@@ -102,7 +102,7 @@ class BlobfuseOptions:
         ]
 
 
-def _named(words: list[str]) -> Iterator[tuple[str, str]]:
+def _option_values(words: list[str]) -> Iterator[tuple[str, str]]:
     """The options with their values; the options of ``-o`` have no hyphen."""
     rest = iter(words)
     for word in rest:
@@ -256,7 +256,7 @@ class FuseMounts:
         """The reason why this machine cannot mount; empty if it can. The first call checks it."""
         async with self._lock:
             if self._reason is None:
-                self._reason = await self._try()
+                self._reason = await self._check()
                 if self._reason:
                     _log.info("containers are synchronised folders: %s", self._reason)
                 else:
@@ -323,7 +323,7 @@ class FuseMounts:
         self._mounts.clear()
         await asyncio.gather(*self._stopping, *(mount.stop() for mount in mounts))
 
-    async def _try(self) -> str:
+    async def _check(self) -> str:
         """Mount an empty file system; return the reason of a failure."""
         if sys.platform != "linux" or not await asyncio.to_thread(os.path.exists, "/dev/fuse"):
             return "this machine has no /dev/fuse"

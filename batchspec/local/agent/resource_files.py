@@ -94,17 +94,17 @@ def _install(source: Path, target: Path, stop: _Stop, owner: Owner | None) -> No
     if target.is_dir():
         return
     _make_folders(target.parent, owner)
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
     try:
-        beside.mkdir()
-        _unpack(source, beside, stop, owner)
+        temporary.mkdir()
+        _unpack(source, temporary, stop, owner)
         try:
-            beside.rename(target)
+            temporary.rename(target)
         except OSError:
             if not target.is_dir():  # if it is, another task has just installed the package
                 raise
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _make_folders(folder: Path, owner: Owner | None) -> None:
@@ -339,12 +339,12 @@ async def _make_directory(
             with suppress(FileExistsError):
                 os.mkdir(below, 0o755, dir_fd=made)
         if owners is not None:
-            await _give(made, owners.directory)
+            await _change_owner(made, owners.directory)
     finally:
         os.close(made)
 
 
-async def _give(made: int, owner: Owner) -> None:
+async def _change_owner(made: int, owner: Owner) -> None:
     """Make ``owner`` the owner of a task's directory, its subdirectories and existing content."""
     found = os.fstat(made)
     kept = (found.st_uid, found.st_gid) == (owner.uid, owner.gid)
@@ -361,10 +361,10 @@ async def _give(made: int, owner: Owner) -> None:
             finally:
                 os.close(below)
     if not (kept or new):
-        await asyncio.to_thread(_give_all, made, owner)
+        await asyncio.to_thread(_change_all_owners, made, owner)
 
 
-def _give_all(made: int, owner: Owner) -> None:
+def _change_all_owners(made: int, owner: Owner) -> None:
     for _, folders, files, descriptor in os.fwalk(".", dir_fd=made):
         for name in (*folders, *files):
             found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)

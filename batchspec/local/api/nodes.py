@@ -145,7 +145,7 @@ def serialize_node(context: Context, pool: Pool, node: Node) -> dict[str, Any]:
     }
     recent = context.store.tasks.recent(node.pool_id, node.id)
     if recent:
-        shown["recentTasks"] = [_recent(context, task) for task in reversed(recent)]
+        shown["recentTasks"] = [_recent_task(context, task) for task in reversed(recent)]
     if "startTask" in pool.body:
         shown["startTask"] = without_secrets(pool.body["startTask"])
         if node.start_task_info is not None:
@@ -204,7 +204,7 @@ def _endpoints(pool: Pool, node: Node) -> list[dict[str, Any]]:
     ]
 
 
-def _recent(context: Context, task: Task) -> dict[str, Any]:
+def _recent_task(context: Context, task: Task) -> dict[str, Any]:
     return {
         "taskUrl": f"{context.base_url}/jobs/{task.job_id}/tasks/{task.id}",
         "jobId": task.job_id,
@@ -269,37 +269,39 @@ def remove_nodes(context: Context, request: Request) -> Reply:
 def reboot_node(context: Context, request: Request) -> Reply:
     """``POST .../reboot``: the start task runs again."""
     given = request.parse_optional_body("BatchNodeRebootOptions")
-    return _ask(context, request, "reboot", given.get("nodeRebootOption", "requeue"))
+    return _request_action(context, request, "reboot", given.get("nodeRebootOption", "requeue"))
 
 
 def reimage_node(context: Context, request: Request) -> Reply:
     """``POST .../reimage``: the engine deletes the node's directories and creates them again."""
     given = request.parse_optional_body("BatchNodeReimageOptions")
-    return _ask(context, request, "reimage", given.get("nodeReimageOption", "requeue"))
+    return _request_action(context, request, "reimage", given.get("nodeReimageOption", "requeue"))
 
 
 def deallocate_node(context: Context, request: Request) -> Reply:
     """``POST .../deallocate``: the node stays deallocated until it is started."""
     given = request.parse_optional_body("BatchNodeDeallocateOptions")
-    return _ask(context, request, "deallocate", given.get("nodeDeallocateOption", "requeue"))
+    return _request_action(
+        context, request, "deallocate", given.get("nodeDeallocateOption", "requeue")
+    )
 
 
 def start_node(context: Context, request: Request) -> Reply:
     """``POST .../start``: start a deallocated node."""
-    return _ask(context, request, "start", None)
+    return _request_action(context, request, "start", None)
 
 
 def disable_node_scheduling(context: Context, request: Request) -> Reply:
     """``POST .../disablescheduling``: tasks stop starting; the option applies to running tasks."""
     given = request.parse_optional_body("BatchNodeDisableSchedulingOptions")
-    return _schedule(
+    return _set_scheduling(
         context, request, "disabled", given.get("nodeDisableSchedulingOption", "requeue")
     )
 
 
 def enable_node_scheduling(context: Context, request: Request) -> Reply:
     """``POST .../enablescheduling``."""
-    return _schedule(context, request, "enabled", None)
+    return _set_scheduling(context, request, "enabled", None)
 
 
 def get_node_remote_login_settings(context: Context, request: Request) -> Reply:
@@ -345,7 +347,7 @@ def upload_node_logs(context: Context, request: Request) -> Reply:
     replies 200 for containers that do not exist.
     """
     given = request.parse_body("UploadBatchServiceLogsOptions")
-    node = _ready(context, request)
+    node = _find_ready_node(context, request)
     token = f"{zlib.crc32(context.account.encode()):016X}"
     directory = f"{context.account}-{token}/{node.pool_id}/{node.id}/{request.id}"
     context.store.log_uploads.add(
@@ -399,7 +401,7 @@ def _extensions(context: Context, request: Request) -> list[dict[str, Any]]:
     ]
 
 
-def _ask(context: Context, request: Request, verb: str, option: str | None) -> Reply:
+def _request_action(context: Context, request: Request, verb: str, option: str | None) -> Reply:
     node = find_node(context, request)
     if node.intent == "remove":
         raise Fault("OperationInvalidForCurrentState")
@@ -408,7 +410,9 @@ def _ask(context: Context, request: Request, verb: str, option: str | None) -> R
     return empty_reply(202, request.url)
 
 
-def _schedule(context: Context, request: Request, scheduling: str, option: str | None) -> Reply:
+def _set_scheduling(
+    context: Context, request: Request, scheduling: str, option: str | None
+) -> Reply:
     node = find_node(context, request)
     if node.scheduling == scheduling:
         raise Fault("NodeAlreadyInTargetSchedulingState")
@@ -426,37 +430,39 @@ def create_node_user(context: Context, request: Request) -> Reply:
     name: str = given["name"]
     if not 1 <= len(name) <= _LONGEST:
         raise bad_property("name", name[:256], f"The value must have 1 to {_LONGEST} characters.")
-    node = _ready(context, request)
+    node = _find_ready_node(context, request)
     users = users_of(node, request.now)
     if name in users:
         raise Fault("NodeUserExists")
-    _keep(context, node, {**users, name: _account(given, request.now)}, request.now)
+    _save_users(context, node, {**users, name: _account(given, request.now)}, request.now)
     return created_reply(f"{request.url}/{quote(name, safe='')}", None)
 
 
 def replace_node_user(context: Context, request: Request) -> Reply:
     """``PUT .../users/{userName}``: properties not in the request get the default of a new user."""
     given = request.parse_body("BatchNodeUserReplaceOptions")
-    node, users, name = _known(context, request)
-    _keep(context, node, {**users, name: _account(given, request.now)}, request.now)
+    node, users, name = _find_user(context, request)
+    _save_users(context, node, {**users, name: _account(given, request.now)}, request.now)
     return empty_reply(200, request.url)
 
 
 def delete_node_user(context: Context, request: Request) -> Reply:
     """``DELETE .../users/{userName}``."""
-    node, users, name = _known(context, request)
-    _keep(context, node, {user: kept for user, kept in users.items() if user != name}, request.now)
+    node, users, name = _find_user(context, request)
+    _save_users(
+        context, node, {user: kept for user, kept in users.items() if user != name}, request.now
+    )
     return empty_reply(200, None)
 
 
-def _ready(context: Context, request: Request) -> Node:
+def _find_ready_node(context: Context, request: Request) -> Node:
     node = find_node(context, request)
     next_state(NODE, "users", node.state)
     return node
 
 
-def _known(context: Context, request: Request) -> tuple[Node, dict[str, Wire], str]:
-    node = _ready(context, request)
+def _find_user(context: Context, request: Request) -> tuple[Node, dict[str, Wire], str]:
+    node = _find_ready_node(context, request)
     users, name = users_of(node, request.now), request.parameters["userName"]
     if name not in users:
         raise Fault("NodeUserNotFound")
@@ -493,5 +499,5 @@ def _expiry(given: Mapping[str, Any], now: datetime) -> str:
     return expiry
 
 
-def _keep(context: Context, node: Node, users: Mapping[str, Wire], now: datetime) -> None:
+def _save_users(context: Context, node: Node, users: Mapping[str, Wire], now: datetime) -> None:
     context.store.nodes.update(node, node.state, now, detail={**node.detail, USERS: users})

@@ -132,7 +132,7 @@ def replace_task(context: Context, request: Request) -> Reply:
 
 
 def terminate_task(context: Context, request: Request) -> Reply:
-    """``POST .../terminate``: completes an active task at once; the engine ends a running one."""
+    """``POST .../terminate``: complete an active task; the engine ends a running task later."""
     task = find_task(context, request)
     next_state(TASK, "terminate", task.state)
     task = context.store.tasks.end(task, request.now, USER_ENDED)

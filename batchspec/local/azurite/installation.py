@@ -69,13 +69,13 @@ def find_nodejs(settings: Settings) -> NodeJs:
             (``node-broken``).
     """
     if settings.node:
-        return NodeJs(_checked(settings.node, "BATCHSPEC_NODE"))
+        return NodeJs(_checked_executable(settings.node, "BATCHSPEC_NODE"))
     if wheel := _wheel():
         executable = wheel / "bin" / "node"
         if executable.is_file():
             return NodeJs(executable)
     if found := shutil.which("node", path=settings.path):
-        return NodeJs(_checked(Path(found), "PATH"))
+        return NodeJs(_checked_executable(Path(found), "PATH"))
     raise LocalError(
         "no-node",
         f"The local target needs Node.js {NODEJS_MINIMUM} or newer.",
@@ -115,7 +115,7 @@ def _wheel() -> Path | None:
     return Path(spec.origin).parent if spec and spec.origin else None
 
 
-def _checked(executable: Path, source: str) -> Path:
+def _checked_executable(executable: Path, source: str) -> Path:
     try:
         answer = subprocess.run(
             [executable, "--version"],
@@ -234,16 +234,16 @@ def install(
         return installation
     npm = node.npm(search_path)
     parent = installation.folder.parent
-    with _writing(parent):
+    with _cache_errors(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        with _alone(parent / "install.lock", notify):
+        with _install_lock(parent / "install.lock", notify):
             if is_complete(installation):
                 return installation
             notify(StartupPhase.INSTALLING_AZURITE)
-            _clear(parent, installation)
+            _remove_remains(parent, installation)
             stage = Path(tempfile.mkdtemp(prefix=_STAGE, dir=parent))
             try:
-                _fill(stage)
+                _copy_files(stage)
                 log = parent / "install.log"
                 _run_npm(node, npm, stage, log, environ)
                 if not (stage / _ENTRY).is_file():
@@ -260,7 +260,7 @@ def install(
 
 
 @contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def _cache_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -273,7 +273,7 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _alone(path: Path, notify: Notify) -> Iterator[None]:
+def _install_lock(path: Path, notify: Notify) -> Iterator[None]:
     lock = Lock.take(path)
     if lock is None:
         notify(StartupPhase.WAITING)
@@ -288,7 +288,7 @@ def _alone(path: Path, notify: Notify) -> Iterator[None]:
         yield
 
 
-def _clear(parent: Path, installation: Installation) -> None:
+def _remove_remains(parent: Path, installation: Installation) -> None:
     # This process has the lock: every stage belongs to a killed installation.
     for abandoned in parent.glob(f"{_STAGE}*"):
         shutil.rmtree(abandoned)
@@ -296,7 +296,7 @@ def _clear(parent: Path, installation: Installation) -> None:
         shutil.rmtree(installation.folder)
 
 
-def _fill(stage: Path) -> None:
+def _copy_files(stage: Path) -> None:
     (stage / "stub").mkdir()
     for name in _FILES:
         shutil.copyfile(SHIPPED / name, stage / name)
@@ -347,12 +347,12 @@ def _run_npm(node: NodeJs, npm: Path, stage: Path, log: Path, environ: dict[str,
 
 def _npm_error(log: Path, code: int, lock: dict[str, Any]) -> LocalError:
     text = log.read_text(errors="replace")
-    lines = _relevant(last_lines(log))
+    lines = _error_lines(last_lines(log))
     azurite = f"Azurite {pinned_version()}"
     if "EINTEGRITY" in text:
         return LocalError(
             "azurite-integrity",
-            f"A package of {azurite} does not match its hash: {_mismatched(text, lock)}. "
+            f"A package of {azurite} does not match its hash: {_mismatched_package(text, lock)}. "
             "Nothing was installed.",
             fix="The registry or a proxy changed the package. Find the cause before you try again",
             log=log,
@@ -402,7 +402,7 @@ def _npm_error(log: Path, code: int, lock: dict[str, Any]) -> LocalError:
     )
 
 
-def _mismatched(text: str, lock: dict[str, Any]) -> str:
+def _mismatched_package(text: str, lock: dict[str, Any]) -> str:
     """The package with the hash in npm's message, which does not contain its name."""
     for path, package in lock["packages"].items():
         if (integrity := package.get("integrity")) and integrity in text:
@@ -410,7 +410,7 @@ def _mismatched(text: str, lock: dict[str, Any]) -> str:
     return "see the log"
 
 
-def _relevant(lines: Iterable[str]) -> tuple[str, ...]:
+def _error_lines(lines: Iterable[str]) -> tuple[str, ...]:
     """The lines of npm's output about the failure, without stack traces and unrelated advice."""
     return tuple(
         line

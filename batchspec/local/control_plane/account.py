@@ -240,7 +240,7 @@ def delete_application(context: Context, request: Request) -> Reply | Callable[[
     if record is None:
         return Reply(204)
     if record.versions:
-        raise _not_now("The application has packages. Delete its packages first.")
+        raise _invalid_state("The application has packages. Delete its packages first.")
     context.applications.delete(record.id)
     storage, container = context.storage, record.container
     if storage is None or container is None:
@@ -255,7 +255,7 @@ def put_package(context: Context, request: Request) -> Reply | Callable[[], Repl
         raise _bad_name("versionName", name)
     storage, before = _storage(context), record.version(name)
     if before is not None and not record.allow_updates:
-        raise _not_now(f"The application does not allow updates, and has a version '{name}'.")
+        raise _invalid_state(f"The application does not allow updates, and has a version '{name}'.")
     container = record.container or _container_name(record.id)
     url = storage.administration(container)
 
@@ -282,7 +282,7 @@ def activate_package(context: Context, request: Request) -> Callable[[], Reply]:
     version = _find_version(record, request)
     storage, container = _storage(context), record.container
     if container is None:
-        raise _not_now(_NO_UPLOAD)
+        raise _invalid_state(_NO_UPLOAD)
     url = storage.blob(
         container, version.name, "r", storage.now() - _SAS_BEFORE, storage.now() + _SAS_FOR
     )
@@ -369,11 +369,11 @@ _NO_UPLOAD = "The package has no content. Upload it to the storageUrl of the pac
 
 def _storage(context: Context) -> StorageAccount:
     if context.storage is None:
-        raise _not_now("The account has no auto-storage account.")
+        raise _invalid_state("The account has no auto-storage account.")
     return context.storage
 
 
-def _not_now(reason: str) -> Fault:
+def _invalid_state(reason: str) -> Fault:
     return Fault("OperationInvalidForCurrentState", ("Reason", reason))
 
 
@@ -390,17 +390,17 @@ def _container_name(application: str) -> str:
 def _fetch(storage: StorageAccount, url: str, target: Path) -> None:
     """Copy the blob at ``url`` to ``target``, which appears once it is complete."""
     file, name = tempfile.mkstemp(prefix=".package-", dir=target.parent)
-    beside = Path(name)
+    temporary = Path(name)
     try:
         _with_storage(storage, lambda client: client.download(url, file))
-        beside.replace(target)
+        temporary.replace(target)
     except StorageError as error:
         if error.status == 404:
-            raise _not_now(_NO_UPLOAD) from None
+            raise _invalid_state(_NO_UPLOAD) from None
         raise
     finally:
         os.close(file)
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _delete(storage: StorageAccount, url: str) -> Reply:

@@ -132,7 +132,7 @@ def start_daemon(settings: Settings, demands: Demands, *, notify: Notify) -> End
         _spawn(home, settings, node, demands.port)
         endpoints = _running(home, demands)
         if endpoints is None:
-            raise _ended(home)
+            raise _start_failed(home)
         return endpoints
 
 
@@ -194,13 +194,13 @@ def _running(home: Home, demands: Demands) -> Endpoints | None:
         )
     simulation = demands.simulation
     if simulation is not None and announcement.simulation != simulation:
-        raise _runs_otherwise(f"with other options ({announcement.simulation.text})")
+        raise _other_options(f"with other options ({announcement.simulation.text})")
     if demands.https and announcement.https is None:
-        raise _runs_otherwise("without https")
+        raise _other_options("without https")
     return announcement.endpoints(account, home)
 
 
-def _runs_otherwise(how: str) -> LocalError:
+def _other_options(how: str) -> LocalError:
     return LocalError(
         "running-otherwise",
         f"The embedded service runs {how}.",
@@ -277,7 +277,7 @@ def _spawn(home: Home, settings: Settings, node: NodeJs, port: int) -> None:
     finally:
         os.close(reader)
     if not ready:
-        raise _ended(home)
+        raise _start_failed(home)
 
 
 @contextmanager
@@ -292,7 +292,7 @@ def _new_log(home: Home) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _ended(home: Home) -> LocalError:
+def _start_failed(home: Home) -> LocalError:
     return LocalError(
         "start-failed",
         "The embedded service ended before it was ready.",
@@ -317,7 +317,7 @@ def stop_daemon(home: Home, *, notify: Notify) -> bool:
     if not home.daemon_lock.exists():
         return False
     with exclusive(home, notify):
-        return _end(home)
+        return _stop(home)
 
 
 def reset_daemon(home: Home, *, notify: Notify) -> None:
@@ -333,13 +333,13 @@ def reset_daemon(home: Home, *, notify: Notify) -> None:
         return
     home.create()
     with exclusive(home, notify):
-        _end(home)
+        _stop(home)
         with home.disk_errors():
             for folder in home.set_state_aside():
                 _delete(folder)
 
 
-def _end(home: Home) -> bool:
+def _stop(home: Home) -> bool:
     ran = held(home.daemon_lock)
     if ran:
         # Before the signal, so that no client gets the address of a stopping service.

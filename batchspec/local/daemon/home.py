@@ -109,7 +109,7 @@ class Home:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = self.root.stat()
             foreign = found.st_uid != os.geteuid() or (
-                not self.account.exists() and sorted(_strangers(self.root))
+                not self.account.exists() and sorted(_foreign_files(self.root))
             )
             if foreign:
                 raise LocalError(
@@ -162,16 +162,16 @@ def check_writable(folder: Path) -> None:
 
 def write_private(path: Path, text: str) -> None:
     """Replace a file atomically and durably; only its owner can read it at any time."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(path)
+        temporary.replace(path)
     except BaseException:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -185,7 +185,7 @@ def is_private(path: Path) -> bool:
     )
 
 
-def _strangers(root: Path) -> set[str]:
+def _foreign_files(root: Path) -> set[str]:
     home = Home(root)
     ours = {home.start_lock.name, home.daemon_lock.name, home.azurite_lock.name, home.log.name}
     # Users can create these before the first start.

@@ -205,18 +205,18 @@ def _end_resize(
     """End the resize: keep nodes that have not left yet, and remove nodes that are not created."""
     kept = [node for node in leaving if node.state is not NodeState.LEAVING_POOL]
     yield from (CancelNodeRemoval(node) for node in kept)
-    unborn = [node for node in staying if node.state is NodeState.CREATING]
-    yield from (RequestNodeRemoval(node, "requeue") for node in unborn)
-    there = [node for node in (*staying, *kept) if node not in unborn]
-    yield CompleteResize(view.pool, tuple(_resize_errors(view, there, why, budget)))
+    uncreated = [node for node in staying if node.state is NodeState.CREATING]
+    yield from (RequestNodeRemoval(node, "requeue") for node in uncreated)
+    present = [node for node in (*staying, *kept) if node not in uncreated]
+    yield CompleteResize(view.pool, tuple(_resize_errors(view, present, why, budget)))
 
 
 def _resize_errors(
-    view: PoolView, there: list[Node], why: tuple[str, str] | None, budget: QuotaBudget
+    view: PoolView, present: list[Node], why: tuple[str, str] | None, budget: QuotaBudget
 ) -> Iterator[Wire]:
     """The ``resizeErrors`` of a pool that did not reach its targets, by default for a quota."""
     for dedicated, name in _KINDS:
-        if sum(node.dedicated is dedicated for node in there) != _targets(view)[dedicated]:
+        if sum(node.dedicated is dedicated for node in present) != _targets(view)[dedicated]:
             code, text = budget.error(view.pool.body["vmSize"], dedicated=dedicated)
             if why is not None:
                 code = why[0]

@@ -142,7 +142,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class _Begun:
+class _LastReading:
     """The last reading for a pool, its time, and whether it was the first reading."""
 
     pool: Pool
@@ -159,7 +159,7 @@ class PoolResources:
         self._store = store
         self._usage = usage
         self._shortest, self._longest = _SHORTEST * speed, _LONGEST * speed
-        self._begun: dict[int, _Begun] = {}
+        self._readings: dict[int, _LastReading] = {}
         self._last: datetime | None = None
 
     def resume(self, now: datetime) -> None:
@@ -168,16 +168,16 @@ class PoolResources:
 
     def measure(self, starting: Iterable[Pool], now: datetime) -> None:
         """Measure if a reading is due; begin measuring for pools whose nodes are ``starting``."""
-        if self._begun and (self._last is None or now - self._last >= self._shortest):
+        if self._readings and (self._last is None or now - self._last >= self._shortest):
             self._measure(now)
-        self._begin({pool.seq: pool for pool in starting if pool.seq not in self._begun}, now)
+        self._begin({pool.seq: pool for pool in starting if pool.seq not in self._readings}, now)
 
     def next_moment(self, now: datetime) -> datetime | None:
         """The due time of the next reading; ``None`` if no pool has nodes, or after a failure."""
-        if not self._begun:
+        if not self._readings:
             return None
         # A pool gets its first amounts after the shortest interval.
-        moments = [one.at + self._shortest for one in self._begun.values() if one.first]
+        moments = [one.at + self._shortest for one in self._readings.values() if one.first]
         if self._last is not None:
             moments.append(self._last + self._longest)
         return min((moment for moment in moments if moment > now), default=None)
@@ -185,20 +185,22 @@ class PoolResources:
     def _begin(self, pools: Mapping[int, Pool], now: datetime) -> None:
         if pools:
             reading = self._usage.read()
-            begun = {seq: _Begun(pool, reading, now, first=True) for seq, pool in pools.items()}
-            self._begun |= begun
+            last = {
+                seq: _LastReading(pool, reading, now, first=True) for seq, pool in pools.items()
+            }
+            self._readings |= last
 
     def _measure(self, now: datetime) -> None:
         reading = self._usage.read()
-        for begun in self._begun.values():
+        for last in self._readings.values():
             # This includes pools whose nodes have left since the last reading.
-            pool = self._store.pools.get(begun.pool.id)
-            if pool is not None and pool.seq == begun.pool.seq:
-                used = self._store.pools.resources(pool) or Resources(begun.at, begun.at)
-                used = add_reading(used, begun.reading, reading, now - begun.at)
+            pool = self._store.pools.get(last.pool.id)
+            if pool is not None and pool.seq == last.pool.seq:
+                used = self._store.pools.resources(pool) or Resources(last.at, last.at)
+                used = add_reading(used, last.reading, reading, now - last.at)
                 self._store.pools.set_resources(pool, replace(used, until=now))
-        self._begun = {
-            pool.seq: _Begun(pool, reading, now, first=pool.seq not in self._begun)
+        self._readings = {
+            pool.seq: _LastReading(pool, reading, now, first=pool.seq not in self._readings)
             for pool in self._store.pools.with_nodes()
         }
         self._last = now

@@ -118,19 +118,19 @@ class Applications:
 
     def save(self, name: str, now: datetime, properties: Mapping[str, Any]) -> ApplicationRecord:
         """Create an application, or set its ``displayName``, ``allowUpdates`` or container."""
-        with self._changing(name) as content:
+        with self._changed_content(name) as content:
             content |= {**properties, "modified": _write_time(now)}
         return self._found(name)
 
     def set_default(self, name: str, version: str) -> None:
         """Set the default version of an application."""
-        _write(self._place(name) / _DEFAULT, version + "\n")
+        _write(self._application_folder(name) / _DEFAULT, version + "\n")
 
     def save_version(
         self, name: str, version: str, now: datetime, *, activated: bool
     ) -> ApplicationRecord:
         """Record the creation, or the activation, of a version."""
-        with self._changing(name) as content:
+        with self._changed_content(name) as content:
             known = content.setdefault("versions", {})
             spelled = next((one for one in known if one.lower() == version.lower()), version)
             before = known.get(spelled, {})
@@ -142,14 +142,14 @@ class Applications:
 
     def package_path(self, name: str, version: str) -> Path:
         """The path of the package of a version."""
-        return self._place(name) / f"{version}.zip"
+        return self._application_folder(name) / f"{version}.zip"
 
     def delete_version(self, name: str, version: str) -> None:
         """Delete a version with its package. Without its default version, an application has no
         default version.
         """
-        application = self._read(self._place(name))
-        with self._changing(name) as content:
+        application = self._read(self._application_folder(name))
+        with self._changed_content(name) as content:
             known = content.get("versions", {})
             content["versions"] = {
                 one: value for one, value in known.items() if one.lower() != version.lower()
@@ -158,18 +158,18 @@ class Applications:
         if found is not None:
             found[1].unlink(missing_ok=True)
         if (application.default or "").lower() == version.lower():
-            (self._place(name) / _DEFAULT).unlink(missing_ok=True)
+            (self._application_folder(name) / _DEFAULT).unlink(missing_ok=True)
 
     def delete(self, name: str) -> None:
         """Delete an application with all its versions."""
-        shutil.rmtree(self._place(name))
+        shutil.rmtree(self._application_folder(name))
 
     def _folders(self) -> list[Path]:
         found = self._folder.iterdir() if self._folder.is_dir() else ()
         named = [path for path in found if _APPLICATION_ID.fullmatch(path.name) and path.is_dir()]
         return sorted(named, key=lambda path: path.name.lower())
 
-    def _place(self, name: str) -> Path:
+    def _application_folder(self, name: str) -> Path:
         """The folder of an application, as an existing folder is spelled."""
         named = (path for path in self._folders() if path.name.lower() == name.lower())
         return next(named, self._folder / name)
@@ -180,14 +180,14 @@ class Applications:
         return Application(folder.name, packages, _default_version(folder / _DEFAULT))
 
     def _found(self, name: str) -> ApplicationRecord:
-        folder = self._place(name)
+        folder = self._application_folder(name)
         return _record(folder, self._read(folder))
 
     @contextmanager
-    def _changing(self, name: str) -> Iterator[dict[str, Any]]:
+    def _changed_content(self, name: str) -> Iterator[dict[str, Any]]:
         """The content of the file of an application, which is written on exit."""
         with self._writing:
-            folder = self._place(name)
+            folder = self._application_folder(name)
             folder.mkdir(parents=True, exist_ok=True)
             content = _content(folder)
             yield content
@@ -258,9 +258,9 @@ def _write_time(moment: datetime) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.new")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 THUMBPRINT_ALGORITHM = "sha1"

@@ -92,7 +92,7 @@ class Dependencies:
         if row is None or bool(row["satisfied"]) is satisfied:
             return
         number = row["number"]
-        if number is not None and self._twin(row["job"], number, task):
+        if number is not None and self._has_equal_number(row["job"], number, task):
             number = None
         values = {
             "job": row["job"],
@@ -111,7 +111,7 @@ class Dependencies:
                 (values["step"] * other["n"], other["task"]),
             )
 
-    def _twin(self, job: str, number: int, task: int) -> bool:
+    def _has_equal_number(self, job: str, number: int, task: int) -> bool:
         """Whether another id with the same number (``7``, ``007``) is already satisfied."""
         return (
             self._db.one(

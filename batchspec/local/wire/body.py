@@ -85,7 +85,7 @@ def _model(model: str, version: str) -> Reader:
 
     def read(value: Any, name: str) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise _wrong(name, value, "an object")
+            raise _wrong_type(name, value, "an object")
         out: dict[str, Any] = {**unset}
         for key, item in value.items():
             reader = readers.get(key)
@@ -113,7 +113,7 @@ def _model(model: str, version: str) -> Reader:
 @cache
 def _reader(kind: str, version: str) -> Reader:
     if kind.startswith("@"):
-        return _later(kind[1:], version)
+        return _nested_model(kind[1:], version)
     if kind.startswith("#"):
         return _enum(kind[1:], version)
     if kind.startswith("["):
@@ -123,7 +123,7 @@ def _reader(kind: str, version: str) -> Reader:
     return _PLAIN[kind]
 
 
-def _later(model: str, version: str) -> Reader:
+def _nested_model(model: str, version: str) -> Reader:
     # Look up the model on use, since a model can contain itself.
     def read(value: Any, name: str) -> dict[str, Any]:
         found: dict[str, Any] = _model(model, version)(value, name)
@@ -135,7 +135,7 @@ def _later(model: str, version: str) -> Reader:
 def _list(one: Reader) -> Reader:
     def read(value: Any, name: str) -> list[Any]:
         if not isinstance(value, list):
-            raise _wrong(name, value, "an array")
+            raise _wrong_type(name, value, "an array")
         return [one(item, name) for item in value]
 
     return read
@@ -144,7 +144,7 @@ def _list(one: Reader) -> Reader:
 def _map(one: Reader) -> Reader:
     def read(value: Any, name: str) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise _wrong(name, value, "an object")
+            raise _wrong_type(name, value, "an object")
         return {key: one(item, key) for key, item in value.items()}
 
     return read
@@ -157,7 +157,7 @@ def _enum(enum: str, version: str) -> Reader:
 
     def read(value: Any, name: str) -> str:
         if not isinstance(value, str):
-            raise _wrong(name, value, "a string")
+            raise _wrong_type(name, value, "a string")
         word = words.get(value.lower())
         if word is None:
             raise bad_property(name, value, _INVALID)
@@ -168,7 +168,7 @@ def _enum(enum: str, version: str) -> Reader:
 
 def _string(value: Any, name: str) -> str:
     if not isinstance(value, str):
-        raise _wrong(name, value, "a string")
+        raise _wrong_type(name, value, "a string")
     if "\0" in value:
         raise bad_property(name, value, "The value cannot contain the character U+0000.")
     return value
@@ -176,7 +176,7 @@ def _string(value: Any, name: str) -> str:
 
 def _bool(value: Any, name: str) -> bool:
     if not isinstance(value, bool):
-        raise _wrong(name, value, "a boolean")
+        raise _wrong_type(name, value, "a boolean")
     return value
 
 
@@ -187,7 +187,7 @@ def _whole(bits: int) -> Reader:
         if isinstance(value, str) and len(value) <= 20 and value.removeprefix("-").isdecimal():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
-            raise _wrong(name, value, "an integer")
+            raise _wrong_type(name, value, "an integer")
         if not -limit <= value < limit:
             raise bad_property(name, str(value), "The value is out of range.")
         return value
@@ -197,13 +197,13 @@ def _whole(bits: int) -> Reader:
 
 def _double(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _wrong(name, value, "a number")
+        raise _wrong_type(name, value, "a number")
     return value
 
 
 def _datetime(value: Any, name: str) -> str:
     if not isinstance(value, str):
-        raise _wrong(name, value, "a date and time")
+        raise _wrong_type(name, value, "a date and time")
     try:
         read_time(value)
     except ValueError:
@@ -213,7 +213,7 @@ def _datetime(value: Any, name: str) -> str:
 
 def _duration(value: Any, name: str) -> str:
     if not isinstance(value, str):
-        raise _wrong(name, value, "a duration")
+        raise _wrong_type(name, value, "a duration")
     try:
         ticks = ticks_of(value)
     except ValueError:
@@ -238,7 +238,7 @@ _PLAIN: Mapping[str, Reader] = {
 }
 
 
-def _wrong(name: str, value: Any, expected: str) -> Fault:
+def _wrong_type(name: str, value: Any, expected: str) -> Fault:
     if not name:
         return bad_body(f"The request body must be {expected}.")
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -261,7 +261,7 @@ def check_rules(model: str, body: Mapping[str, Any], version: str = NEWEST_VERSI
         Fault: the first rule that the body breaks: ``InvalidPropertyValue`` with the name, the
             value and the reason, ``MissingRequiredProperty`` or the code of the rule.
     """
-    if model not in _relevant():
+    if model not in _models_with_rules():
         return
     for found in violations(_object(model, body)):
         if not found.rule.accepted:
@@ -310,7 +310,7 @@ def _rule_readers(model: str) -> Mapping[str, Callable[[Any], PropertyValue]]:
 
 def _rule_reader(kind: str) -> Callable[[Any], PropertyValue] | None:
     if kind.startswith("@"):
-        if kind[1:] not in _relevant() or kind[1:] in _SEPARATE:
+        if kind[1:] not in _models_with_rules() or kind[1:] in _SEPARATE:
             return _unknown
         return partial(_object, kind[1:])
     if kind.startswith("["):
@@ -326,7 +326,7 @@ def _unknown(_: Any) -> PropertyValue:
 
 
 @cache
-def _relevant() -> frozenset[str]:
+def _models_with_rules() -> frozenset[str]:
     """The models that rules check, and the models that contain them."""
     found = {model for rule in PROPERTY_RULES for model in rule.models}
     for rule in PROPERTY_RULES:

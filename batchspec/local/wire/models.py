@@ -363,7 +363,7 @@ OPERATIONS: Mapping[str, tuple[str, str]] = {
 
 
 Writer = Callable[[Any], Any]
-"""Takes a value in the names of the newest version; returns it in those of another version."""
+"""Converts a value from the names of the newest version to the names of another version."""
 
 
 @cache
