@@ -43,8 +43,8 @@ The service implements the Batch protocol of api-version {newest} and of every e
 since {oldest}, each with the names of that version. It also implements {coming}, as the
 published description announces it. The table of differences is in
 `batchspec/local/wire/models.py`. Requests with another version get 400
-`InvalidQueryParameterValue`. The service never ignores a part of a request silently. An operation
-that is not supported returns status 501, code `NotImplemented` and the name of the operation. The
+`InvalidQueryParameterValue`. The service never ignores a part of a request silently. An
+unsupported operation returns status 501, code `NotImplemented` and the name of the operation. The
 properties that the service stores and returns, but that have no effect on a single machine, are
 listed below.
 
@@ -67,15 +67,15 @@ same with `/resourceGroups/{group}`, and `ACCOUNT` for `GROUP/batchAccounts/NAME
 - **Requests.** Paths are not case-sensitive. The bearer token of a request is the token of the data
   folder; see `docs/local.md`.
 - **Errors that no recording contains.** Errors of Resource Manager itself (401, a scope or an
-  api-version that does not exist) have its usual codes. A condition that is not met is 412
+  api-version that does not exist) have its usual codes. An unmet condition is 412
   `ConditionNotMet`, as on the data plane. `PropertyPath` names an item of a list as
   `userAccounts[0].name`.
 - **Resize.** The start time of the last resize is the time of the last change of the pool.
 - **Packages.** These requests get 409 `OperationInvalidForCurrentState` with the reason: an update
   of a version that does not allow updates, an activation without an upload, the deletion of an
-  application that has packages, and a version in an account without storage. The codes of the real
-  service are unknown. A version can be deleted while pools refer to it; nodes that start later
-  become unusable.
+  application that has packages, and a version in an account without storage. No recording shows
+  the codes of Azure Batch. A version can be deleted while pools refer to it; nodes that start
+  later become unusable.
 """
 
 _BEHAVIOUR = """\
@@ -83,22 +83,24 @@ _BEHAVIOUR = """\
 
 - **Nodes.** A node is a directory and processes of this machine, for every VM size and image. The
   service rejects incomplete images and images of publishers that have no images for Batch, and
-  accepts all others. `supportedimages` is a table of common images. There are no Windows nodes: a
-  pool with a Windows image gets no nodes and has the resize error `AllocationFailed`. -
-  **Networks.** Clients reach nodes at 127.0.0.1 on ports of this machine: the port of the node's
-  SSH server, and the back-end ports of the pool's endpoint configuration, whether or not a process
-  listens on them. - **Users.** If the service runs as root on Linux, in a data folder that other
-  users can enter, tasks run as separate users with the rights that the article "Run tasks under
-  user accounts in Batch" describes (`docs/local.md`). An elevated task runs as root. A user has no
-  name in `/etc/passwd`. A user with pool scope is a different user on each node. Otherwise,
-  processes run as the user who started the service, and the service only stores and returns
-  `userIdentity` and the elevation level. Users of a node sign in to its SSH server, on a port of
-  127.0.0.1; if the service runs as root, their sessions run as separate users. - **Node logs.**
-  `upload_node_logs` replies before the upload, as in the recordings, and only `daemon.log` reports
-  a failed upload. The file is `agent-debug.log`; recordings have four files, whose names are not
-  documented. - **Managed identities.** An `identityReference` of a resource file or an output file
-  requires an identity that the control plane has attached to the pool of the node. The identity has
-  access to every container of the account's storage, or to the containers of its registered rights
+  accepts all others. `supportedimages` is a table of common images. Windows nodes do not exist: a
+  pool with a Windows image gets no nodes and has the resize error `AllocationFailed`.
+- **Networks.** Clients reach nodes at 127.0.0.1 on ports of this machine: the port of the node's
+  SSH server, and the back-end ports of the pool's endpoint configuration, even if no process
+  listens on them.
+- **Users.** If the service runs as root on Linux, in a data folder that other users can enter,
+  tasks run as separate users with the rights that the article "Run tasks under user accounts in
+  Batch" describes (`docs/local.md`). An elevated task runs as root. A user has no name in
+  `/etc/passwd`. A user with pool scope is a different user on each node. Otherwise, processes run
+  as the user who started the service, and the service only stores and returns `userIdentity` and
+  the elevation level. Users of a node sign in to its SSH server, on a port of 127.0.0.1; if the
+  service runs as root, their sessions run as separate users.
+- **Node logs.** `upload_node_logs` replies before the upload, as in the recordings, and only
+  `daemon.log` reports a failed upload. The file is `agent-debug.log`; recordings have four files,
+  whose names are not documented.
+- **Managed identities.** An `identityReference` of a resource file or an output file requires an
+  identity that the control plane has attached to the pool of the node. The identity has access to
+  every container of the account's storage, or to the containers of its registered rights
   (`docs/local.md`). A change of the identities of a pool takes effect for the next task, not only
   for new nodes. Uploads of node logs and mounted containers do not check the identity. A node can
   access every container through auto-storage. URLs of other storage are used unchanged.
@@ -106,18 +108,19 @@ _BEHAVIOUR = """\
   other systems all nodes have 127.0.0.1. A port opened on 0.0.0.0 is open on all nodes.
 - **Multi-instance tasks.** `AZ_BATCH_TASK_SHARED_DIR` is the same directory for all instances,
   because its path must be the same on all nodes and the nodes share one disk. While the job
-  preparation task runs on its nodes, a multi-instance task is `active`. Free slots are reserved for
-  a multi-instance task that waits for more nodes.
-- **Quotas.** There are no quotas, except those that `--chaos` can set: for cores, for cores of a VM
-  family, for pools, and for active jobs and job schedules.
-- **States.** Nodes start, and objects are deleted, almost at once; see "States" in
-  `docs/local.md` for what a client sees.
+  preparation task runs on its nodes, a multi-instance task is `active`. A multi-instance task that
+  waits for more nodes reserves free slots.
+- **Quotas.** The service has no quotas, except those that `--chaos` sets: for cores, for cores of a
+  VM family, for pools, and for active jobs and job schedules.
+- **States.** Nodes start, and objects are deleted, almost immediately; "States" in `docs/local.md`
+  describes the states that a client sees.
 - **Addresses.** The service listens only on the loopback address; URLs in replies use it.
-- **Authentication.** The data plane accepts only Shared Key. A request without a valid signature,
-  or with a date that differs by more than 15 minutes, gets 403 `AuthenticationFailed` before the
-  service reads the rest of the request. Whether the real service answers 401 or 403 to an unsigned
-  request is unknown. The control plane does not accept tokens of Microsoft Entra ID, only the token
-  of the data folder. - **Request bodies.** A body has at most 1 MiB (`RequestBodyTooLarge`).
+- **Authentication.** The data plane accepts Shared Key and the token of the data folder; with
+  `--auth entra`, only the token. The control plane accepts only the token. The service does not
+  accept tokens of Microsoft Entra ID. A request without a valid signature, or with a date that
+  differs by more than 15 minutes, gets 403 `AuthenticationFailed` before the service reads the rest
+  of the request. No recording shows whether Azure Batch answers 401 or 403 to an unsigned request.
+- **Request bodies.** The maximum size of a body is 1 MiB (`RequestBodyTooLarge`).
 - **Statistics.** `$expand=stats` returns wait and wall-clock times, retries, counts, and the CPU
   time and disk bytes of all processes of all runs of a task, after they have ended. Reads from the
   page cache do not count. `readIOps` and `writeIOps` count the read and write calls on any file,
@@ -126,25 +129,27 @@ _BEHAVIOUR = """\
   `resourceStats` of a pool are the statistics of this machine while the pool has nodes, counted
   once for all nodes. The service measures them every 30 seconds, and at most once per second while
   nodes or tasks change; `lastUpdateTime` is the time of the last measurement. Time during which the
-  service does not run does not count. - **Autoscale.** A formula is evaluated when its pool is
-  created and then at its interval. The service takes samples every 30 seconds. They are available
-  at once; in the real service, after about a minute. Samples cover tasks, nodes, and this machine,
-  for every node: processors (`$CPUPercent`, a fraction of 1), memory in megabytes, disks, and
-  networks other than loopback. There are no samples of `$WallClockSeconds`. A negative target
-  counts as zero. The documentation does not define these limits: a vector has at most 100,000
-  values, an expression nests at most 48 levels, and a metric that is used as a number is its last
-  sample.
-- **Job schedules.** Jobs are created when they are due. A job that is due while the previous job
-  runs is created when that job ends. If the auto pool of a job is invalid, the job is accepted and
-  completes with a scheduling error, as in the real service; a schedule with such a job is rejected,
-  while the real service accepts it.
+  service does not run does not count.
+- **Autoscale.** The service evaluates a formula when its pool is created and then at its interval.
+  It takes samples every 30 seconds. They are available immediately; in Azure Batch, after about a
+  minute. Samples cover tasks, nodes, and this machine, for every node: processors (`$CPUPercent`, a
+  fraction of 1), memory in megabytes, disks, and networks other than loopback. `$WallClockSeconds`
+  has no samples. A negative target counts as zero. The documentation does not define these limits:
+  a vector has at most 100,000 values, an expression nests at most 48 levels, and a metric that is
+  used as a number is its last sample.
+- **Job schedules.** The service creates jobs when they are due. A job that is due while the
+  previous job runs is created when the previous job ends. If the auto pool of a job is invalid, the
+  job is accepted and completes with a scheduling error, as in Azure Batch. A schedule with such a
+  job is rejected, while Azure Batch accepts it.
 - **Job manager tasks.** An exclusive job manager task occupies all slots of its node, and counts as
-  that many slots. The service does not issue authentication tokens, which are retired. - **Times.**
-  The resolution is one microsecond; in the real service, 100 ns. - **Metadata.** `Accept:
-  application/json;odata=nometadata` returns replies without `odata.metadata`. A request for full
-  metadata gets the minimal metadata: no recording shows what the real service adds. - **Filters.**
-  Filters can use all documented properties. Operators are lower case, as in all public clients and
-  examples: `AND` and `OR` are syntax errors. How the real service treats them is unknown.
+  that many slots. The service does not issue authentication tokens, which are retired.
+- **Times.** The resolution is one microsecond; in Azure Batch, 100 ns.
+- **Metadata.** `Accept: application/json;odata=nometadata` returns replies without
+  `odata.metadata`. A request for full metadata gets the minimal metadata: no recording shows full
+  metadata.
+- **Filters.** Filters can use all documented properties. Operators are lower case, as in all public
+  clients and examples: `AND` and `OR` are syntax errors. No recording shows how Azure Batch treats
+  them.
 - **Order.** Lists are sorted by id without regard to case. Tasks of equal priority start in the
   order in which they were added.
 - **Durability.** The state is in SQLite with a write-ahead log: acknowledged changes survive a
@@ -205,17 +210,17 @@ For each of these clients of the storage service, CI runs the commands in
 """
 
 _REPLAYS = """\
-## Measured against the real service
+## Measured against Azure Batch
 
-`tools/replay_recordings.py` replays {recorded:,} public recordings of exchanges with the real
-service, of api-versions 2018-12 to 2024-02, and compares status, headers, error code, and the
+`tools/replay_recordings.py` replays {recorded:,} public recordings of exchanges with
+Azure Batch, of api-versions 2018-12 to 2024-02, and compares status, headers, error code, and the
 properties of the body with their types. {apply:,} recordings apply, and {share} of them agree. A
 test requires at least 95% and a reason for each difference. The results by family of operations:
 """
 
 _CHECKED = """\
 The tests of the service check all other requests and replies against the published
-OpenAPI description. Unknown properties are errors; enum values match in any case. The real service
+OpenAPI description. Unknown properties are errors; enum values match in any case. Azure Batch
 deviates from its description in two places, and the embedded service does the same: it returns user
 accounts of a pool without the required `password`, and applications that have no display name
 without `displayName`.
@@ -311,9 +316,9 @@ def _control_plane() -> Iterator[str]:
 
 _CONTROL_PLANE_REPLAY = """\
 `tests/local/test_control_plane_replay.py` replays {recorded} public recordings of exchanges with
-the real control plane, of api-versions until 2024-02, with the newest api-version. {apply} of them
-apply: {agree} agree in status, headers, error code and the properties of the body with their types,
-and {differing} differ for a known reason.
+the control plane of Azure, of api-versions until 2024-02, with the newest api-version. {apply} of
+them apply: {agree} agree in status, headers, error code and the properties of the body with their
+types, and {differing} differ for a known reason.
 """
 
 _SCOPE = re.compile(
