@@ -155,6 +155,10 @@ def _secrets(root: Node) -> Iterator[Diagnostic]:
             )
 
 
+_OF_PATHS = "*?[/\\"
+"""Characters of paths and patterns."""
+
+
 def _references(root: Node) -> Iterator[Diagnostic]:
     """References to containers and stages that are not in the spec."""
     containers = root.mapping("containers")
@@ -168,7 +172,18 @@ def _references(root: Node) -> Iterator[Diagnostic]:
                 if containers
                 else "Declare it in `containers`.",
             )
-        elif node.text is not None and node.template is None and node.text not in containers:
+        elif node.text is None or node.template is not None or node.text in containers:
+            continue
+        elif any(character in _OF_PATHS for character in node.text):
+            yield Diagnostic(
+                "unknown-container",
+                f"`{node.text}` is not a container: a container is named by its key in "
+                "`containers`",
+                where=node.where,
+                fix="Declare a container whose `upload` lists the files, and write its key: "
+                f"`containers: {{input: {{upload: ['{node.text}']}}}}`.",
+            )
+        else:
             yield Diagnostic(
                 "unknown-container",
                 f"the container `{node.text}` is not in the spec",
