@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 
 @frozen
 class RunStarted:
-    """A run began: which spec, which account, and how many steps."""
+    """A run began: its spec, its account and the number of its steps."""
 
     name: str
     target: str
@@ -70,7 +70,7 @@ class StepProgress:
 class NodesSeen:
     """The nodes of a pool by state, e.g. ``{"idle": 2, "starting": 1}``, of ``target`` requested.
 
-    ``dedicated`` and ``spot`` nodes of ``vm_size``, which are billed, existed at ``service_time``.
+    At ``service_time``, ``dedicated`` and ``spot`` nodes of ``vm_size`` existed; they are billed.
     When the pool is deleted, ``states`` is empty and ``target`` is 0.
     """
 
@@ -88,7 +88,7 @@ class PricesSeen:
     """The price of a node of ``vm_size`` per hour, in ``currency``; for specs with ``cost``.
 
     A price that is not known is null, and ``unknown`` is the reason; ``source`` names the source of
-    the prices. On the embedded service, nothing costs money, and the prices are those on Azure.
+    the prices. On the embedded service, which is free, they are the prices on Azure.
     """
 
     vm_size: str
@@ -114,7 +114,7 @@ class TasksSeen:
 
 @frozen
 class StagesSeen:
-    """The tasks of each stage of a job; ``final`` when it has ended. For specs with several stages.
+    """The tasks of each stage of a job, for specs with several stages. ``final``: it has ended.
 
     By the name of the stage: ``total``, ``active``, ``running``, ``succeeded`` and ``failed``, over
     all jobs of the run. Until the end, ``active`` includes tasks that are not submitted yet. Only
@@ -203,7 +203,7 @@ class ScheduleSeen:
 
 @frozen
 class Waiting:
-    """A cause why a run, or part of it, waits, or the end of that cause (``resolved``).
+    """The cause for which a run, or part of it, waits, or the end of the cause (``resolved``).
 
     ``code`` is one of :data:`batchspec.apply.monitor.CAUSES`; code and ``subject`` (``pool topn``)
     identify a cause. It is reported again only when its text changes. ``since`` is the service's
@@ -222,7 +222,7 @@ class Waiting:
 
 @frozen
 class Noticed:
-    """A finding or an error that the user should know, but that does not fail the run."""
+    """A finding or an error that does not fail the run."""
 
     problem: Diagnostic
 
@@ -267,11 +267,11 @@ class StepSkipped:
 
 @frozen
 class RunEnded:
-    """The run ended. ``left`` names what stays in the account (``pool topn`` ...).
+    """The run ended. ``left`` names the resources that stay in the account.
 
     ``resume`` is the command that resumes an interrupted run; the command line adds it.
-    ``released``, for specs with ``cost``, is the time on the service's clock by which the service
-    is expected to have released the nodes, if it does so without a client.
+    ``released``, for specs with ``cost``, is the expected time on the service's clock at which the
+    service has released the nodes without a client.
     """
 
     outcome: Outcome
