@@ -6,6 +6,6 @@ point is :func:`batchspec.cli.main.main`, the commands are in :data:`batchspec.c
 each command is a module of :mod:`batchspec.cli.commands` with its options and its body.
 
 Not here: decisions (``plan``), requests (``cloud``), formatted output (``render``). This package
-connects them and is the only one that imports typer, reads the environment and knows that there is
-a choice of account. Modules that ``--help`` imports load the other packages inside functions.
+connects them. No other package imports typer, reads the environment or chooses the account. Modules
+that ``--help`` imports load the other packages inside functions.
 """

@@ -29,9 +29,9 @@ def annotations_of(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def convert_values(params: list[Any], annotations: Mapping[str, Any]) -> list[Any]:
-    """Convert the values of these parameters as the annotations say; the parameters.
+    """Return the parameters, whose values are converted by the annotations.
 
-    Without an annotation, a value is not converted: it is a flag or a string.
+    A value without an annotation is a flag or a string and is not converted.
     """
     for param in params:
         param.process_value = partial(_process, param, annotations.get(param.name, str))
@@ -139,7 +139,7 @@ def unknown_command(group: str, name: str, commands: Sequence[str]) -> UsageErro
 
 
 def unexpected_arguments(command: str, arguments: Sequence[str]) -> UsageError:
-    """The error for arguments that are more than a command takes."""
+    """The error for more arguments than a command takes."""
     listed = ", ".join(f"`{argument}`" for argument in arguments)
     noun = "argument" if len(arguments) == 1 else "arguments"
     return _error(f"unexpected {noun} for `{command}`: {listed}", command)
@@ -182,7 +182,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class OutputClosedError(Exception):
-    """The reader of the output of ``command`` has closed it, as ``| head`` does."""
+    """The reader of the output of ``command`` has closed it, for example ``| head``."""
 
     def __init__(self, command: str) -> None:
         super().__init__(command)
@@ -190,7 +190,7 @@ class OutputClosedError(Exception):
 
 
 class CommandGroup(TyperGroup):
-    """A group that builds a command when it is used: building all takes as long as ``--help``."""
+    """A group that builds a command on first use; all of them would take as long as ``--help``."""
 
     functions: Mapping[str, Callable[..., Any]] = {}
 
@@ -276,11 +276,11 @@ class Command(TyperCommand):
         Raises:
             UsageError: one of them is wrong, missing or unexpected.
         """
-        # Otherwise typer reports them with an exception without a separate type.
+        # Otherwise typer reports them with an exception of a general type.
         ctx.allow_extra_args = True
         if ctx.resilient_parsing and args and args[-1].startswith("-"):
             # The line is being completed. An option without its value ends the parsing of typer,
-            # and the arguments before it would not be read.
+            # which would lose the arguments before it.
             args = args[:-1]
         rest = _parsed(super().parse_args, ctx, args)
         if rest and not ctx.resilient_parsing:

@@ -1,7 +1,8 @@
 """Values that shells complete: names in the spec and in the records of its runs, from the disk.
 
-No request is sent, and nothing is written. Reading ends after :data:`_SECONDS`, with what was found
-until then. Everything is imported inside the functions: each key press starts a process.
+No request is sent, and nothing is written. Reading ends after :data:`_SECONDS`; the values found
+until then are offered. The functions import everything themselves, because each key press starts a
+process.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _SECONDS = 0.15
 """Seconds for reading records. Python and the imports need 0.25; a user waits for half a second."""
 _MOST = 500
-"""Values that are offered; shells ask before they print so many."""
+"""The maximum number of values; shells ask before they print so many."""
 
 Found: TypeAlias = "list[tuple[str, str] | str]"
 
@@ -30,7 +31,7 @@ _VARIABLE = "_BATCHSPEC_COMPLETE"
 
 
 def is_completing(environ: Mapping[str, str]) -> bool:
-    """Whether a shell has started this process for a completion, which must print nothing else."""
+    """Whether a shell has started this process for a completion, the only permitted output."""
     return environ.get(_VARIABLE, "").startswith("complete")
 
 
@@ -134,7 +135,7 @@ def _complete_tasks(
 
 
 def _offered(found: Iterable[tuple[str, str] | str], incomplete: str, ctx: typer.Context) -> Found:
-    """What a shell is offered: each value once, those that are on the command line left out."""
+    """The values for a shell: each value once, without the values on the command line."""
     given = {str(value) for values in ctx.params.values() for value in _values(values)}
     offered: dict[str, tuple[str, str] | str] = {}
     for each in found:
@@ -147,9 +148,9 @@ def _offered(found: Iterable[tuple[str, str] | str], incomplete: str, ctx: typer
 
 
 def _shown(text: str) -> str:
-    """A text from the disk, which could be that of another client, as a shell can have it.
+    """A text from the disk in a safe form for shells; another client may have written it.
 
-    The script for zsh evaluates what it gets, and typer 0.29 quotes `$` but not a backslash before.
+    The script for zsh evaluates the text, and typer 0.29 quotes `$` but not a backslash before it.
     """
     return "".join(each if each.isprintable() and each != "\\" else " " for each in text)
 
@@ -159,7 +160,7 @@ def _values(values: Any) -> Iterable[Any]:
 
 
 def _spec(ctx: typer.Context) -> Path | None:
-    """The spec on the command line; the shell has not expanded it."""
+    """The path of the spec on the command line, which the shell has not expanded."""
     given = ctx.params.get("spec")
     return Path(os.path.expandvars(str(given))).expanduser() if given else None
 

@@ -54,7 +54,7 @@ def show_activity(subject: str, detail: str = "") -> None:
 
 
 def clear_activity() -> None:
-    """Remove the line, because something else is written."""
+    """Remove the line before other output."""
     global _subject  # noqa: PLW0603
     if _subject:
         _subject = ""
@@ -130,9 +130,9 @@ def show_diagnostics(diagnostics: Sequence[Diagnostic], form: Format = Format.TE
 def show_plan(
     plan: Plan, form: Format, *, verbose: bool, nothing: str = "", folded: bool = False
 ) -> None:
-    """Write a plan to standard output; ``nothing`` is the text for one without steps.
+    """Write a plan to standard output; ``nothing`` is the text for a plan without steps.
 
-    ``folded``: as text without its steps.
+    ``folded``: the text omits the steps.
     """
     from batchspec.cli.resume_command import completed_plan
     from batchspec.render import plan_json, plan_markdown, plan_text, symbols_for
@@ -159,7 +159,7 @@ def show_plan(
 
 
 def show_plan_errors(spec: Path, diagnostics: Sequence[Diagnostic], form: Format) -> None:
-    """Write why there is no plan to standard output, for readers of JSON or markdown."""
+    """Write the errors that prevent a plan to standard output, as JSON or markdown."""
     from batchspec.cli.resume_command import completed_problem
     from batchspec.render import refusal_markdown
 
@@ -198,7 +198,7 @@ class ConsoleNotices:
             log_requests(receipt_path(spec.path, spec.name).parent)
 
     def starting(self, phase: StartupPhase) -> None:
-        """Print what the start of the embedded service does."""
+        """Print the phases of a start of the embedded service."""
         show_phase(phase)
 
     def started(self, simulation: Simulation) -> None:
@@ -239,7 +239,7 @@ def simulation_of(simulation: Simulation) -> LocalSimulation:
 
 
 def note_missing_secrets(spec: Spec) -> None:
-    """Print which secrets are not redacted in the output of tasks, since they have no value."""
+    """Print the secrets without a value, which are not redacted in the output of tasks."""
     from batchspec.render.logs import unredacted_note
 
     values = spec.parameters.items()
@@ -276,7 +276,7 @@ def confirm(question: str, *, default: bool) -> bool:
 def ctrl_c_raises() -> Iterator[None]:
     """Let Ctrl-C end the wait for a line.
 
-    A running event loop would cancel its task, which does not run while the line is read.
+    A running event loop would only cancel its task, which waits for the line.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -292,7 +292,7 @@ def ctrl_c_raises() -> Iterator[None]:
 
 
 def agreed(question: str, *, yes: bool, problems: Sequence[Diagnostic] = ()) -> bool:
-    """Whether the user agrees; the default is no. ``problems`` are why the command has to ask.
+    """Whether the user agrees; the default is no. ``problems`` are the reasons for the question.
 
     Raises:
         UsageError: there is no terminal, and ``-y`` (``yes``) is not given.

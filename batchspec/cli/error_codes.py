@@ -1,4 +1,4 @@
-"""The errors of commands: those that no rule about a spec and no cause of waiting describes.
+"""The errors of commands that are not rules of specs or causes of waiting.
 
 ``batchspec explain`` and ``docs/findings.md`` show :data:`GROUPS`. A test finds every code in the
 product. The errors that do not come from a command or a run itself are in
@@ -70,7 +70,7 @@ COMMANDS = ErrorGroup(
         ErrorCode(
             "webhook-failed",
             "The webhook of `notify` did not accept the summary",
-            "It could not be reached, or answered with an error, and retries did not help.",
+            "It could not be reached, or returned an error after all retries.",
             "The run is not affected. Check the URL and the headers of `notify.webhook`.",
             "warning",
         ),
@@ -109,7 +109,7 @@ COMMANDS = ErrorGroup(
         ),
         ErrorCode(
             "no-such-source",
-            "A name is neither a container nor a task or node of the run",
+            "A name is not a container, task or node of the run",
             "A container is named by its key or id, a task or node by its id or a unique part"
             " of it.",
             "`batchspec ls SPEC` lists the containers, `batchspec status` the tasks.",

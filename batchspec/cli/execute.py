@@ -1,7 +1,8 @@
 """Executes a plan: shows it, asks, runs it with progress and signals, and prints a summary.
 
 The first Ctrl-C stops a run at a safe point, the second immediately; SIGTERM and SIGHUP have the
-same effect. With ``--follow``, what the tasks write is printed after the ids of the tasks.
+same effect. With ``--follow``, the output of tasks is printed; each line begins with the id of its
+task.
 """
 
 from __future__ import annotations
@@ -66,13 +67,13 @@ class TaskOutputPrinter:
     _jobs: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     def __call__(self, stamped: Stamped) -> None:
-        """Start with the first counts of a job."""
+        """Start at the first event with counts of a job."""
         event = stamped.event
         if isinstance(event, TasksSeen) and event.job not in self._jobs:
             self._jobs[event.job] = asyncio.create_task(self._follow(event.job))
 
     async def finish(self) -> None:
-        """Print the rest, if it arrives in time."""
+        """Print the rest of the output, if it arrives in time."""
         tasks = self._jobs.values()
         if tasks:
             done, _ = await asyncio.wait(tasks, timeout=_LAST)
@@ -99,7 +100,7 @@ class TaskOutputPrinter:
                 async for output in streams.read(started()):
                     out_bytes(lines(output))
         except BrokenPipeError:
-            # The view of the run finds the same and stops it.
+            # The view of the run detects the same error and stops the run.
             return
         except ServiceError as error:
             # The run does not depend on it.
@@ -108,7 +109,7 @@ class TaskOutputPrinter:
 
 
 _OPTIONAL_SIGNALS = ("SIGTERM", "SIGHUP")
-"""Sent by a CI system that cancels its job, and by a terminal that closes."""
+"""A CI system that cancels its job sends SIGTERM; a terminal that closes sends SIGHUP."""
 
 
 @dataclass(slots=True)
@@ -120,7 +121,7 @@ class Interrupts:
 
 
 STOP_SECONDS = 5.0
-"""Seconds that a run may take to stop after the first signal."""
+"""The maximum seconds that a run takes to stop after the first signal."""
 
 
 @contextmanager
@@ -138,7 +139,7 @@ def interruptible(
     over = False
 
     def interrupt() -> None:
-        # The loop runs this after the signal, and the run may have ended in the meantime.
+        # The loop calls this function after the signal; the run may have ended in the meantime.
         if over:
             return
         if interrupts.cancellation.requested:
@@ -150,7 +151,7 @@ def interruptible(
         on_first()
 
     def handle(_number: int, _frame: FrameType | None) -> None:
-        # Runs in the main thread between any two instructions; the loop does the rest.
+        # This handler runs in the main thread between any two instructions; the loop does the rest.
         loop.call_soon_threadsafe(interrupt)
 
     before = {number: signal.signal(number, handle) for number in _signals()}
@@ -301,7 +302,7 @@ async def execute(
 
 
 def unshown_findings(plan: Plan, progress: ProgressKind) -> Iterator[Diagnostic]:
-    """The findings with which a run begins whose plan is not shown; ``quiet`` omits notes."""
+    """The findings of a plan that is not shown; ``quiet`` omits notes."""
     if not progress.shows_plan:
         for finding in plan.findings:
             if progress is ProgressKind.JSON or finding.severity is not Severity.NOTE:
@@ -344,7 +345,7 @@ def _summary(report: Report, session: Session, again: str) -> str:
 
 
 def _spent(report: Report, session: Session) -> str:
-    """What the nodes have cost in this run; empty if the spec does not ask for it."""
+    """The cost of the nodes in this run; empty if the spec has no ``cost`` section."""
     if report.prices is None or not report.node_hours:
         return ""
     from batchspec.render import kept_text, spent_text

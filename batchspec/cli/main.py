@@ -1,4 +1,4 @@
-"""The entry point: the commands in the order of the help, and an exit code for every way to end."""
+"""The entry point: the commands in the order of the help, and the exit code of every outcome."""
 
 from __future__ import annotations
 
@@ -134,8 +134,8 @@ _RUNS = {"apply", "attach", "retry", "download", "destroy"}
 def main() -> None:
     """Run the command of ``sys.argv`` and exit."""
     code = int(run())
-    # When the interpreter ends, it looks for garbage among all objects several times: with those of
-    # the SDKs, this takes a fifth of the processor time of `plan`. Frozen objects are left out.
+    # At exit, the interpreter collects garbage among all objects several times. With the objects of
+    # the SDKs, this takes a fifth of the processor time of `plan`. Frozen objects are skipped.
     gc.freeze()
     sys.exit(code)
 
@@ -167,13 +167,13 @@ def run() -> int:
 
 
 def _complete() -> int:
-    """Print completions for a shell, and no error: the user is still writing the line."""
+    """Print completions for a shell without errors, because the line is incomplete."""
     # Otherwise typer formats every description with rich, whose import takes a third of the time.
     with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere), _without("rich"):
         try:
             app(standalone_mode=False)
         except SystemExit as end:
-            # fish asks by the exit code whether there are completions.
+            # fish reads from the exit code whether there are completions.
             return end.code if isinstance(end.code, int) else Exit.DONE
         except Exception:  # noqa: BLE001 - the outermost boundary
             return Exit.BUG
@@ -182,7 +182,7 @@ def _complete() -> int:
 
 @contextmanager
 def _without(module: str) -> Iterator[None]:
-    """Let ``importlib.util.find_spec`` not find a module, unless it is imported already."""
+    """Hide a module from ``importlib.util.find_spec``, unless it is already imported."""
     if module in sys.modules:
         yield
         return
@@ -194,7 +194,7 @@ def _without(module: str) -> Iterator[None]:
 
 
 def _report_bug(error: Exception) -> int:
-    """Print where the redacted traceback is."""
+    """Print the path of the redacted traceback."""
     from batchspec.cli.console import show_diagnostics
 
     text = redact("".join(traceback.format_exception(error)))

@@ -138,7 +138,7 @@ def run_options(
     estimate: bool = False,
     reader: ValueReader | None = None,
 ) -> RunOptions:
-    """From the values that typer passes, with the environment of this process.
+    """Create the options from the values that typer passes and the environment of this process.
 
     ``reader`` reads values from files and standard input; several options of one command share it.
 
@@ -162,7 +162,8 @@ class ValueReader:
         self._input: tuple[str, str] | None = None
 
     def read(self, name: str, text: str) -> str:
-        """The value that ``@FILE`` or ``-`` stands for, without a line break at its end.
+        """The value from the file (``@FILE``) or standard input (``-``), without a final line
+        break.
 
         Raises:
             UsageError: it cannot be read. The message does not contain ``text``, which may be a
@@ -226,7 +227,7 @@ def _standard_input(name: str) -> str:
 
 
 _LONGEST_VALUE = 1024 * 1024
-"""Bytes of a value; a device or a file that was meant for a task has no end or is longer."""
+"""The maximum bytes of a value. A device has no end, and the input file of a task can be longer."""
 
 
 def _decoded(file: BinaryIO) -> str:

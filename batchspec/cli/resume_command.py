@@ -1,7 +1,8 @@
 """Commands for the spec and account of this process, to print for the user.
 
 Messages of the lower packages name commands without arguments (`` `batchspec failures` ``), because
-only this package knows what the user typed. :func:`completed` adds it, where messages are shown.
+only this package knows the command line of the user. :func:`completed` adds the arguments when a
+message is shown.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ _WITH_RUN = (
 _WITH_SECRETS = frozenset({"apply", "retry"})
 """Commands that need the values of secret parameters."""
 _WITH_MAX = frozenset({"apply", "plan", "retry"})
-"""Commands with a bound for what the run may cost."""
+"""Commands with a limit for the cost of the run."""
 _OPTIONS: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(_WITH_RUN, frozenset({"spec", "variables", "target"})),
     **dict.fromkeys(("config", "report", "validate"), frozenset({"spec", "variables"})),
     **dict.fromkeys(("doctor", "list"), frozenset({"target"})),
 }
-"""What commands accept: a spec, the options for its parameters, the option for the account."""
+"""Commands that accept a spec, the options for its parameters, and the option for the account."""
 
 _COMMAND = re.compile(r"`batchspec ([a-z]+)((?: [^`]*)?)`")
 
@@ -73,13 +74,13 @@ def resume_command(options: RunOptions, spec: Spec | None, verb: str, *arguments
     """``batchspec VERB SPEC ...`` with the options that select account and parameters.
 
     The value of a secret parameter is replaced by ``...``; the user has to enter it again. Without
-    ``spec``, which parameters are secret is not known, and every value is replaced.
+    ``spec``, the secret parameters are not known, and every value is replaced.
     """
     return _command(options, spec, verb, shlex.join(arguments))
 
 
 def always_resume_with(*command: str) -> Again:
-    """The same command resumes the run, however far it got."""
+    """The same command, which resumes the run after any of its steps."""
     return lambda _: command
 
 
@@ -144,7 +145,7 @@ def _any(steps: Sequence[Step], actions: tuple[type, ...]) -> bool:
 def completed(text: str) -> str:
     """The text with the spec and options of this process in each command between backticks.
 
-    A command that names the spec already is not changed.
+    A command that already names the spec is not changed.
     """
     options = _SELECTED.options
     if options is None or "`batchspec " not in text:
@@ -167,7 +168,7 @@ def completed_problem(problem: Diagnostic) -> Diagnostic:
 
 
 def completed_wait(wait: Waiting) -> Waiting:
-    """A cause with complete commands in what to do."""
+    """A cause with complete commands in its fix."""
     return replace(wait, action=completed(wait.action))
 
 
@@ -206,7 +207,7 @@ def _command(options: RunOptions, spec: Spec | None, verb: str, arguments: str) 
 
 
 def _variables(options: RunOptions, spec: Spec | None, verb: str) -> Iterator[str]:
-    """The options for parameters; those that the user has to complete are last."""
+    """The options for parameters; options that the user has to complete are last."""
     for file in options.variable_files:
         yield f"--var-file {shlex.quote(str(file))}"
     secrets = []

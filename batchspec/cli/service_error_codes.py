@@ -14,7 +14,7 @@ DISK = "The disk is full, the folder is read-only, or its permissions do not all
 
 
 class ErrorCode(NamedTuple):
-    """A code with what it means, why it happens, and what to do.
+    """A code with its meaning, its reason and its fix.
 
     ``severity`` is that of the message: ``error``, ``warning``, ``note``, or ``warning or error``
     where it depends on the situation; ``cause`` is a cause of failed tasks or nodes.

@@ -1,7 +1,7 @@
-"""What ``batchspec --version -v`` prints: the versions of everything that a run here depends on.
+"""The output of ``batchspec --version -v``: the versions that a run on this machine uses.
 
-For reports of errors: no account is contacted, nothing is installed or started, and no name or
-address of the user is in the text, except the path of the interpreter.
+The output is for bug reports: no account is contacted, nothing is installed or started, and the
+text contains no name or address of the user except the path of the interpreter.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _EXTRA = re.compile(r";.*\bextra\b")
 
 
 def versions_text() -> str:
-    """A line for each part: its name, and its version or what is missing."""
+    """A line for each part: its name, and its version or the reason why it is missing."""
     rows = [
         ("batchspec", __version__),
         ("Python", f"{platform.python_version()} ({sys.executable})"),
@@ -49,7 +49,7 @@ def _embedded_service() -> Iterator[tuple[str, str]]:
 
 
 def _program_version(program: Path) -> str:
-    """What ``PROGRAM --version`` prints."""
+    """The output of ``PROGRAM --version``."""
     try:
         answer = subprocess.run(
             [program, "--version"], capture_output=True, text=True, timeout=10, check=False

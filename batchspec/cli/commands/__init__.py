@@ -1,5 +1,5 @@
-"""The commands, a module each: the options and help text of a command, and what it does.
+"""One module for each command: its options, its help text and its body.
 
-``--help`` imports all of them. A module imports at its top only what its options need, and the
+``--help`` imports all of them. A module imports the modules for its options at the top, and the
 rest inside its functions.
 """

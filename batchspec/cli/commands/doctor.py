@@ -1,4 +1,7 @@
-"""``batchspec doctor``: whether a run can work here. Starts and changes nothing."""
+"""``batchspec doctor``: checks whether this machine and the account can run specs.
+
+Starts and changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +110,7 @@ async def _check_services(account: AnyAccount) -> AsyncIterator[Check]:
 
 
 async def _check_batch(account: AnyAccount, cloud: AccountClient) -> AsyncIterator[Check]:
-    """Images, what counts toward the quotas of the account, and the VM sizes of its pools."""
+    """Images, the use of the account's quotas, and the VM sizes of its pools."""
     import asyncio
 
     from batchspec.account import read_capacity

@@ -1,4 +1,4 @@
-"""``batchspec explain``: what a code means, why it is reported, and how to fix it."""
+"""``batchspec explain``: the meaning of a code, the reason for it, and its fix."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Explanation:
     """A code and its kind (``kind``: a severity, ``cause`` or ``service``).
 
-    ``effect`` is that of a cause on the run.
+    ``effect`` is the effect of a cause on the run.
 
     Texts that do not apply are empty.
     """

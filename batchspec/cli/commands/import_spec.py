@@ -147,7 +147,7 @@ async def _live(pool: str, job: str, target: Target | None) -> Draft:
                 )
         tasks = [plain(body) async for body in cloud.tasks.list_bodies(job)] if job else []
     return import_bodies(
-        # Not the id of the original: the spec would have to take it over.
+        # The id differs from the original, which the spec would otherwise have to adopt.
         f"{job or pool}-imported",
         plain(live_pool.properties) if live_pool else None,
         plain(live_job.properties) if live_job else None,

@@ -18,15 +18,15 @@ from batchspec.exit_codes import Exit
 _TEMPLATES = Path(__file__).parents[1] / "templates"
 _SPEC = "run.yaml"
 _NAME = "my-run"
-"""The name in the templates, which the name of the folder replaces."""
+"""The name in the templates; the name of the folder replaces it."""
 
 _KEPT_IF_EXISTING = (".gitignore", SCHEMA_FILE)
 _GITIGNORE = "gitignore"
-"""Without its dot in the templates, so that git does not apply it to this repository."""
+"""The file has no dot in the templates, so that git does not apply it to this repository."""
 
 
 class StarterTemplate(StrEnum):
-    """The starter templates, by what their tasks are."""
+    """The starter templates."""
 
     ONE_FILE_PER_TASK = "one-file-per-task"
     SWEEP = "sweep"

@@ -210,7 +210,7 @@ def env(
     if selected is None:
         fix = f"Use one of: {', '.join(formats)}"
         raise UsageError(Diagnostic("bad-format", f"there is no format {output_format!r}", fix=fix))
-    # Not through `out`, which redacts the keys that this command is for.
+    # Not through `out`, which would redact the keys.
     sys.stdout.write(local.env(start_service(show_phase), selected))
     return Exit.DONE
 

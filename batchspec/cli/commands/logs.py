@@ -122,8 +122,8 @@ async def _show_many(
 ) -> int:
     """Show a file of several tasks, each line after the id of its task.
 
-    ``names`` are ids, unique parts of ids, or patterns; without one, it is all tasks that run.
-    With ``follow``, patterns are of tasks of the newest job.
+    ``names`` are ids, unique parts of ids, or patterns; without names, all running tasks are shown.
+    With ``follow``, patterns match tasks of the newest job.
 
     Raises:
         UsageError: there is no such task, no task matches a pattern, or the spec has no job.
@@ -236,7 +236,7 @@ async def _show_task(
 async def _show_elsewhere(
     spec: Spec, cloud: AccountClient, name: str, file: str, error: UsageError
 ) -> int:
-    """Show what is left of a task that the counted jobs of the run do not have.
+    """Show the remaining output of a task that is not in the counted jobs of the run.
 
     Earlier runs printed ids, too: of tasks in jobs that no longer count, of deleted tasks whose
     logs are kept or recorded on this disk, and of nodes.
@@ -279,7 +279,7 @@ async def _show_elsewhere(
 
 
 def _find_recorded(spec: Spec, name: str) -> TaskFailed | None:
-    """The newest recorded failure of the task of that id, or of the only one that contains it."""
+    """The newest recorded failure of the task with this id, or with an id that contains it."""
     from batchspec.api import recorded_runs, runs_folder
     from batchspec.render import recorded_failures
 

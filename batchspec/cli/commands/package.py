@@ -95,7 +95,7 @@ async def upload(
 
 
 async def _upload(action: UploadPackage, cloud: AccountClient, show: Callable[[str], None]) -> None:
-    """Upload a package; ``show`` is called with how much of it is done."""
+    """Upload a package; ``show`` is called with the progress."""
     import asyncio
 
     from batchspec.apply import archive_of

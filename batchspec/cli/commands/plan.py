@@ -61,14 +61,14 @@ async def plan(
                 _write(out, plan_file_text(prepared.saved()))
                 err(plan_saved(out))
     except SpecError as error:
-        # A program that reads JSON or markdown does not read standard error.
+        # Programs that read JSON or markdown do not read standard error.
         show_plan_errors(spec, error.problems, output_format)
         raise
     return Exit.CHANGES if exit_code and not prepared.plan.empty else Exit.DONE
 
 
 def _write(path: Path, text: str) -> None:
-    """Write a plan file that only its owner can read, since it describes the user's work.
+    """Write a plan file that only its owner can read, because it describes the user's work.
 
     Raises:
         UsageError: the file cannot be written.

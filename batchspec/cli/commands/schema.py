@@ -12,9 +12,9 @@ from batchspec.diagnostics import UsageError
 from batchspec.exit_codes import Exit
 
 SCHEMA_FILE = "batchspec.schema.json"
-"""The file next to a spec that its first line names."""
+"""The name of the schema file in the first line of a spec, which is next to the spec."""
 MODELINE = f"# yaml-language-server: $schema={SCHEMA_FILE}\n"
-"""The first line of a spec, by which editors find the schema."""
+"""The first line of a spec, from which editors read the path of the schema."""
 
 
 def schema(

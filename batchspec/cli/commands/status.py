@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from batchspec.spec import Spec
 
 _POLLS, _SHARE = 5, 10
-"""The pause between two states: in the shortest poll intervals, and as a multiple of the time that
-it took to read the last one."""
+"""The pause between two states: in multiples of the shortest poll interval, and of the time to read
+the last state."""
 
 _NO_TASK = {
     TaskState.ACTIVE: "no task is active",
@@ -42,12 +42,12 @@ _NO_TASK = {
 
 
 class _StatusNotices(ConsoleNotices):
-    """The cause of a failed start task contains its output, with secrets that are not known."""
+    """The cause of a failed start task contains its output, which can contain unknown secrets."""
 
     _noted = False
 
     def loaded(self, spec: Spec) -> None:
-        """Complete commands for the spec, and print which secrets are not redacted."""
+        """Complete commands for the spec, and print the secrets that are not redacted."""
         super().loaded(spec)
         if not self._noted:
             note_missing_secrets(spec)

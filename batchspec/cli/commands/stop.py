@@ -85,7 +85,7 @@ async def stop(
 async def _stop_jobs(
     spec: Spec, jobs: Sequence[JobFacts], cloud: AccountClient, reason: str, look: str, *, yes: bool
 ) -> bool:
-    """Terminate the open jobs and wait for them; whether there were any and the user agreed."""
+    """Terminate the open jobs and wait for them; ``True`` if there were any and the user agreed."""
     from batchspec.api import no_run_of
     from batchspec.render.questions import job_question, nothing_to_stop
 
@@ -106,7 +106,7 @@ async def _stop_jobs(
 
 
 async def _wait_for_end(job_id: str, cloud: AccountClient, reason: str, look: str) -> str:
-    """The result when the job has ended or the longest wait is over."""
+    """The result when the job has ended or the maximum wait is over."""
     import asyncio
 
     from batchspec.apply import POLL_INTERVAL
@@ -159,7 +159,7 @@ async def _stop_tasks(
         return
     for job_id, group in groupby(sorted(running, key=lambda m: m.job), lambda m: m.job):
         task_ids = [match.seen.facts.id for match in group]
-        # Before the tasks end, so that a run that waits for them finds the reason.
+        # The reason is recorded before the tasks end, so that a run that waits for them finds it.
         if (job := await cloud.jobs.get(job_id)) is not None:
             await cloud.jobs.update(job_id, stopped_metadata(job, task_ids, reason))
         for task_id in task_ids:

@@ -1,4 +1,4 @@
-"""``batchspec validate``: every error of a spec and its files, without a request."""
+"""``batchspec validate``: all errors of a spec and its files, without requests."""
 
 from __future__ import annotations
 
