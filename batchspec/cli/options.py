@@ -162,8 +162,7 @@ class ValueReader:
         self._input: tuple[str, str] | None = None
 
     def read(self, name: str, text: str) -> str:
-        """The value from the file (``@FILE``) or standard input (``-``), without a final line
-        break.
+        """The value from a file (``@FILE``) or standard input (``-``), without a final line break.
 
         Raises:
             UsageError: it cannot be read. The message does not contain ``text``, which may be a

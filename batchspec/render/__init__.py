@@ -3,8 +3,8 @@
 In: plans, events, reports and diagnostics as values. Out: text, JSON or HTML, or lines on a stream
 that the caller passes; everything that is printed is redacted.
 
-Public are the names below and these modules, each the texts of one command or of questions:
-``doctor``, ``local``, ``logs``, ``questions``.
+The public interface is the names below and these modules with the texts of one command or of
+questions: ``doctor``, ``local``, ``logs``, ``questions``.
 
 Not here: decisions, requests, files other than the page's style sheet, and prompts (``cli`` asks).
 Only this package imports rich, and only in the live view, because it would double the start time of

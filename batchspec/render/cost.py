@@ -1,4 +1,4 @@
-"""What a run costs, as text, markdown lines and JSON."""
+"""The cost of a run, as text, markdown lines and JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NUMBERS = ("least", "expected", "most")
 
 
 def estimate_lines(estimate: Estimate, target: str) -> Iterator[str]:
-    """The estimate: the total, then how it is made up, a fact a line."""
+    """The estimate: the total, then its parts, one fact on each line."""
     yield f"{_head(estimate, target)}: {_total(estimate)}"
     for line in estimate.nodes:
         yield _node_line(line, estimate)
@@ -31,7 +31,7 @@ def estimate_lines(estimate: Estimate, target: str) -> Iterator[str]:
 
 def _head(estimate: Estimate, target: str) -> str:
     what = "Cost of each job" if estimate.each_job else "Cost"
-    # The embedded service's nodes are processes of this machine.
+    # Nodes of the embedded service are processes of this machine.
     return f"{what} on Azure" if target == "local" else what
 
 
@@ -68,7 +68,7 @@ def _system(prices: NodePrices) -> str:
 
 
 def _hours(hours: Amounts) -> str:
-    """Node-hours from the least to the most."""
+    """The minimum and maximum of the node-hours."""
     least = "?" if hours.least is None else f"{hours.least:,.2f}"
     if hours.most is None:
         return f"at least {least} node-hours"
@@ -127,7 +127,7 @@ def _end(estimate: Estimate) -> str:
 
 
 def estimate_json(estimate: Estimate) -> dict[str, object]:
-    """The estimate as a JSON object; amounts in ``currency``, numbers that are not known null."""
+    """The estimate as a JSON object; amounts are in ``currency``, unknown numbers are null."""
     earlier = estimate.earlier
     return {
         "currency": estimate.currency,
@@ -198,7 +198,7 @@ def cost_text(
     color: bool = False,
     width: int = 80,
 ) -> str:
-    """The account, the estimate of a plan and what ``runs`` have cost, in ``width`` columns."""
+    """The account, the estimate of a plan and the cost of ``runs``, in ``width`` columns."""
     style, target = Style(color), plan.account.target
     lines = [style("bold", account_line(plan.account))]
     if plan.estimate is None:
@@ -209,12 +209,12 @@ def cost_text(
 
 
 def estimate_text(estimate: Estimate, target: str, style: Style, width: int) -> Iterator[str]:
-    """The estimate in lines of ``width`` columns; the total stands out."""
+    """The estimate in lines of ``width`` columns; the total is bold."""
     yield from _headed(estimate_lines(estimate, target), style, width)
 
 
 def _headed(lines: Iterator[str], style: Style, width: int) -> Iterator[str]:
-    """Lines below the first one, which stands out."""
+    """Lines below the first one, which is bold."""
     for number, text in enumerate(lines):
         if number:
             yield from wrap(text, width, first="  ", rest="    ")
@@ -223,7 +223,7 @@ def _headed(lines: Iterator[str], style: Style, width: int) -> Iterator[str]:
 
 
 def cost_json(plan: Plan, runs: Sequence[ActualRun], prices: NodePrices) -> str:
-    """The estimate of a plan and what ``runs`` have cost, as indented JSON.
+    """The estimate of a plan and the cost of ``runs``, as indented JSON.
 
     ``estimate`` is null if there is nothing to do.
     """
@@ -243,7 +243,7 @@ def cost_json(plan: Plan, runs: Sequence[ActualRun], prices: NodePrices) -> str:
 
 @frozen
 class ActualRun:
-    """A recorded run: when it began, and its node-hours by VM size and kind."""
+    """A recorded run: its start, and its node-hours by VM size and kind."""
 
     began: datetime | None
     node_hours: Mapping[tuple[str, str], float]
@@ -267,7 +267,7 @@ def spent_text(
 
 
 def kept_text(report: Report, pool: str, prices: NodePrices, currency: str) -> str:
-    """What the nodes cost per hour that a pool still has; empty if it has none."""
+    """The cost per hour of the remaining nodes of a pool; empty if there are none."""
     seen = report.allocated.get(pool)
     counts = (("dedicated", seen.dedicated), ("spot", seen.spot)) if seen is not None else ()
     size = seen.vm_size.lower() if seen is not None else ""

@@ -22,7 +22,7 @@ def diagnostic_text(problem: Diagnostic, *, color: bool = False, width: int = 10
     """A diagnostic on one or more lines.
 
     ``file:line:col: error: summary [code]``, the source line with a caret below it, the detail and
-    ``fix: ...``, as far as it has them. A source line longer than ``width`` columns is cut to the
+    ``fix: ...``; empty parts are omitted. A source line longer than ``width`` columns is cut to the
     part around the caret.
     """
     style = Style(color)
@@ -60,7 +60,7 @@ def diagnostics_text(
 
 
 def diagnostics_json(problems: Sequence[Diagnostic]) -> dict[str, object]:
-    """Several diagnostics as a JSON object; ``more`` is the number of those that are left out."""
+    """Several diagnostics as a JSON object; ``more`` is the number of omitted diagnostics."""
     shown = _first(problems, MOST_IN_JSON)
     more = len(problems) - len(shown)
     found: dict[str, object] = {

@@ -15,7 +15,7 @@ from batchspec.render.output import Style, clean, flat, json_text
 
 _CLOCK_WARNING = timedelta(minutes=2)
 _CLOCK_FAILURE = timedelta(minutes=15)
-"""With a larger difference, services refuse signed requests."""
+"""The maximum difference of clocks with which services accept signed requests."""
 
 _END_OF_LIFE_NOTICE = timedelta(days=90)
 _QUOTAS = (
@@ -34,7 +34,7 @@ class Level(StrEnum):
 
 @frozen
 class Check:
-    """A check with its result; ``fix`` is what to do if it is not ok."""
+    """A check with its result; ``fix`` is the fix if it is not ok."""
 
     name: str
     level: Level
@@ -97,7 +97,7 @@ def failed_check(name: str, problem: Diagnostic, level: Level = Level.FAIL) -> C
 
 
 def python_check(version: str, program: str | None) -> Check:
-    """The Python that runs batchspec, and the one that tasks on this machine find."""
+    """The Python that runs batchspec, and the Python that tasks on this machine find."""
     if program is None:
         return Check(
             "python",
@@ -179,8 +179,7 @@ def _ends(image: SupportedImage) -> str:
 
 def resource_check(capacity: Capacity, *, keys: bool) -> Check:
     """The Batch account as Azure Resource Manager describes it; ``keys``: the account key is used.
-
-    Nothing of batchspec fails without it, so that what is not known is a warning.
+    batchspec works without this description, so unknown facts are warnings.
     """
     name, resource = "resource", capacity.resource
     if resource is None:
@@ -208,7 +207,7 @@ def resource_check(capacity: Capacity, *, keys: bool) -> Check:
 
 
 def quota_check(target: str, pools: int, jobs: int, capacity: Capacity | None = None) -> Check:
-    """What counts toward quotas, and the quotas, which only Resource Manager reports."""
+    """The use of quotas, and the quotas, which only Resource Manager reports."""
     name, resource = "quotas", capacity.resource if capacity is not None else None
     usage = f"{units.counted(pools, 'pool')}, {units.counted(jobs, 'open job')}"
     if target == "local":
@@ -242,7 +241,7 @@ def _of_quota(what: str, number: int, quota: int | None) -> str:
 
 
 def sizes_check(capacity: Capacity, now: datetime) -> Check:
-    """The VM sizes of the pools: what a node has, and until when Batch supports them."""
+    """The VM sizes of the pools: the capabilities of a node, and the end of support by Batch."""
     name, sizes = "vm sizes", capacity.sizes
     if sizes is None:
         return Check(name, Level.WARN, "the VM sizes of the region are not known")
@@ -268,10 +267,10 @@ def sizes_check(capacity: Capacity, now: datetime) -> Check:
 
 
 _POOLS = 5
-"""How many pools of a VM size are shown."""
+"""The maximum number of pools that are shown for a VM size."""
 _YEAR = timedelta(days=365)
 _FAMILIES = 8
-"""How many VM families are shown."""
+"""The maximum number of VM families that are shown."""
 
 
 def _families(capacity: Capacity, resource: AccountResource) -> str:
@@ -287,13 +286,13 @@ def _families(capacity: Capacity, resource: AccountResource) -> str:
 
 
 def worst(checks: Sequence[Check]) -> Level:
-    """The worst result."""
+    """The most severe result."""
     order = list(Level)
     return max((check.level for check in checks), key=order.index, default=Level.OK)
 
 
 def as_warnings(checks: Sequence[Check]) -> Iterator[Check]:
-    """The checks with failures as warnings, for services that the target does not use."""
+    """The checks, with warnings instead of failures, for services that the target does not use."""
     for check in checks:
         level = Level.WARN if check.level is Level.FAIL else check.level
         yield Check(check.name, level, check.message, check.fix)

@@ -25,14 +25,14 @@ CAUSES = {
     "command-program-not-found": "the program is not on the node",
     "unknown": "the service reports no cause",
 }
-"""What a cause means; that of ``exit-N`` is in the output of the task."""
+"""The meaning of a cause. The meaning of ``exit-N`` is in the output of the task."""
 
 _NODE_TASKS = {
     "start-task": "pool.start_task",
     "start-task-running": "pool.start_task",
     "preparation-task": "job.prepare",
 }
-"""The key of the spec to fix for a failed task of the nodes."""
+"""The key of the spec to fix if a task of the nodes failed."""
 
 
 @frozen
@@ -40,9 +40,9 @@ class Failures:
     """The failed tasks and nodes of a run, by cause.
 
     ``retry`` returns the command that runs the tasks of a cause again (``None``: of all causes); it
-    is ``None`` if the next job of a schedule runs the work again. ``apply`` is the command that
+    is ``None`` if the next job of a schedule repeats the work. ``apply`` is the command that
     resumes after a fix. ``report`` is the command that shows the last recorded run, empty if there
-    is none. ``missing`` says why there is no ``job``.
+    is none. ``missing`` is the reason why there is no ``job``.
     """
 
     account: AccountNames
@@ -56,7 +56,7 @@ class Failures:
 
     @property
     def tasks(self) -> int:
-        """How many tasks failed."""
+        """The number of failed tasks."""
         return sum(failure.count for failure in self.found if not failure.of_nodes)
 
 
@@ -160,7 +160,7 @@ def _paragraph(
 
 
 def _cause(failure: Failure) -> str:
-    """What the tasks of a group have in common."""
+    """The common property of the tasks of a group."""
     if failure.group == "other":
         return "other messages, or stderr was not read"
     known = CAUSES.get(failure.cause, "")
@@ -191,13 +191,13 @@ def no_such_failure(
 ) -> Diagnostic:
     """An error: ``retry`` finds nothing with one of the requested causes.
 
-    ``found`` are the failures of the run: their causes are named.
+    The message lists the causes of ``found``, the failures of the run.
     """
     named = (f"{flat(failure.key)} ({_number(failure)})" for failure in found)
     there = f"Causes in this run: {units.listed(named, most=_MOST_CAUSES)}." if found else ""
     keys = {key.lower() for failure in found for key in (failure.key, failure.cause)}
     if causes and all(cause.lower() in keys for cause in causes):
-        # The nodes are gone, or the tasks wait for new ones or have changed.
+        # The nodes were deleted, or the tasks wait for new nodes or have changed.
         summary = f"retry finds nothing to run again for the cause {units.listed(causes)}"
     else:
         by = f" with the cause {units.listed(causes, last='or')}" if causes else ""

@@ -1,4 +1,4 @@
-"""Lists of what is in an account: the resources that batchspec created, containers, and files."""
+"""Lists of the content of an account: the resources that batchspec created, containers, files."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _costs(account: AccountNames, found: Sequence[OwnedResource]) -> Iterator[st
 def _pool_costs(
     found: Sequence[OwnedResource], costs: Mapping[str, Price | Unknown]
 ) -> Iterator[str]:
-    """What the nodes of each pool cost per hour."""
+    """The cost per hour of the nodes of each pool."""
     for owned in found:
         cost = costs.get(owned.id) if owned.kind is Kind.POOL else None
         if cost is None:

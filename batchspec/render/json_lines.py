@@ -54,11 +54,11 @@ class JsonView:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Do nothing: the view does not use the screen."""
+        """Do nothing, because the view does not use the screen."""
         yield
 
     def close(self) -> None:
-        """Do nothing: every line is written at once."""
+        """Do nothing, because every line is written immediately."""
 
 
 def event_json(stamped: Stamped) -> dict[str, object]:
@@ -145,11 +145,11 @@ def _hints(kind: Any) -> Mapping[str, Any]:
 
 
 _LARGEST = 2**63
-"""Numbers of the service are smaller."""
+"""All numbers of the service are smaller."""
 
 
 def _fits(value: object, hint: Any) -> bool:  # noqa: PLR0911 - one for each kind of type
-    """Whether a value is of the type of a field; numbers are finite, times have a zone."""
+    """Whether a value is of the type of a field; numbers are finite, and times have a zone."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Mapping:
         return isinstance(value, Mapping) and all(
@@ -211,15 +211,15 @@ def _read_diagnostic(row: dict[str, Any]) -> Diagnostic:
 
 
 _VERSION = 1
-"""The version of the files, which a removed or changed key raises."""
+"""The version of the files; it is raised when a key is removed or changed."""
 
 
 @frozen
 class RecordHead:
-    """What a file of a record is about: ``kind`` (``tasks``, ``nodes``) and the job or pool ``id``.
+    """The subject of a file of a record: ``kind`` (``tasks``, ``nodes``) and job or pool ``id``.
 
     ``at`` is the time of the service at which the facts were read. ``state``, ``created``,
-    ``ended``, ``reason`` (why it ended) and ``pool`` are those of the job.
+    ``ended``, ``reason`` (why the job ended) and ``pool`` are of the job.
     """
 
     kind: str
@@ -246,9 +246,9 @@ class RecordHead:
 class TaskRow:
     """A task of a record. Times are RFC 3339 in UTC; empty if it has not started or ended.
 
-    ``state`` is ``succeeded``, ``failed``, ``active`` or ``running``; ``cause`` is that of a
-    failure, the word by which ``failures`` groups. ``item`` identifies what the task is for, in all
-    versions of it; ``job`` is not part of a line.
+    ``state`` is ``succeeded``, ``failed``, ``active`` or ``running``; ``cause`` is the cause of a
+    failure, by which ``failures`` groups tasks. ``item`` identifies the item of the task in all its
+    versions; ``job`` is not part of a line.
     """
 
     id: str
@@ -272,9 +272,10 @@ class TaskRow:
 
 @frozen
 class NodeRow:
-    """A node of a record. Times are RFC 3339 in UTC, empty if unknown; ``pool`` is of its file.
+    """A node of a record.
 
-    ``at`` is when it was read, ``exit_code`` and ``message`` are those of its start task.
+    Times are RFC 3339 in UTC, empty if unknown; ``pool`` is in the head of the file. ``at`` is the
+    time at which the node was read, ``exit_code`` and ``message`` are those of its start task.
     """
 
     id: str

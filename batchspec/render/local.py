@@ -67,7 +67,7 @@ class LocalHttps:
 
 @frozen
 class LocalStatus:
-    """The status of the service; what is known only while it runs is ``None`` otherwise.
+    """The status of the service; facts of a running service are ``None`` while it is stopped.
 
     ``former_clients`` are clients with an api-version that Azure Batch will retire: name, version.
     ``blob_host_url`` is the address of the storage with the account in the host name. Tasks run as
@@ -186,7 +186,7 @@ def _second(at: datetime) -> str:
 
 
 def simulation_notice(simulation: LocalSimulation) -> str:
-    """A line about what differs from a service without options; empty if nothing does."""
+    """A line about the options of the service; empty without options."""
     rows = dict(_simulation_rows(simulation))
     notices = [f"accepts {rows.pop('auth')}"] if simulation.entra_only else []
     if rows:

@@ -35,8 +35,8 @@ _ESCAPE = re.compile(r"\\.")
 def clean(text: str) -> str:
     """A text without secrets and control characters.
 
-    Escape sequences are removed; of a line with carriage returns the last part stays, as a terminal
-    shows it; other control characters become ``?``.
+    Escape sequences are removed; of a line with carriage returns, the last part is kept, as on a
+    terminal; other control characters become ``?``.
     """
     text = _SEQUENCE.sub("", text.replace("\r\n", "\n"))
     if "\r" in text:
@@ -53,7 +53,7 @@ _COMMAND = re.compile(r"`[^`]*`")
 
 
 def wrap(text: str, width: int, *, first: str = "", rest: str = "") -> list[str]:
-    """A text in lines of ``width`` columns; what is between backticks is never broken.
+    """A text in lines of ``width`` columns; text between backticks is never broken.
 
     ``first`` and ``rest`` are the indentation of the first line and of the others.
     """
@@ -73,8 +73,8 @@ def wrap(text: str, width: int, *, first: str = "", rest: str = "") -> list[str]
 def clean_json(value: object) -> object:
     """A JSON value with every text in it, keys included, without secrets.
 
-    Redaction comes before encoding because in JSON text a secret could include the quote or the
-    backslash after it.
+    Redaction precedes encoding, because redaction of JSON text could remove the quote or the
+    backslash after a secret.
     """
     match value:
         case str():
@@ -131,16 +131,16 @@ _SHORTEST = len("tvmps_") + 8
 
 @dataclass(slots=True)
 class NodeIds:
-    """Shortens the ids of nodes; a short id belongs to one of all ids that were seen so far.
+    """Shortens the ids of nodes; a short id is unique among the ids so far.
 
     The id of a node of Azure Batch has 72 characters (``tvmps_`` and 64 hexadecimal digits). A
-    short id is the beginning of it, so commands that take a part of an id accept it.
+    short id is the beginning of the id, so commands that accept a part of an id accept it.
     """
 
     _seen: list[str] = field(default_factory=list)
 
     def add(self, nodes: Iterable[str]) -> None:
-        """Ids that are shown together with those of a text."""
+        """Add ids that are shown together with the ids of a text."""
         self._seen += dict.fromkeys(node for node in nodes if node not in self._seen)
 
     def __call__(self, text: str) -> str:
@@ -215,7 +215,7 @@ def wants_color(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 @frozen
 class Symbols:
-    """One set of symbols, each one cell wide; those of ``verbs`` have up to three cells."""
+    """One set of symbols, each one cell wide; the symbols of ``verbs`` have up to three cells."""
 
     verbs: Mapping[Verb, str]
     done: str

@@ -1,8 +1,8 @@
 """A plan as text for a terminal, as the published JSON and as markdown, and its requests.
 
 The requests are those of ``plan -v``: ``<sas>`` and ``***`` replace secrets. A request that is
-repeated for each file or task is shown once with the number of the others; one that polls is shown
-once. Nothing is sent.
+repeated for each file or task is shown once with the number of the others. A request that polls is
+shown once. Nothing is sent.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from batchspec.spec import Record, thaw
 
 @frozen
 class Request:
-    """One request: ``body`` is JSON or ``None``; ``more`` is how many of its kind follow."""
+    """One request: ``body`` is JSON or ``None``; ``more`` is the number of similar requests."""
 
     method: str
     path: str
@@ -60,7 +60,7 @@ def request_lines(action: Action) -> Iterator[str]:
 
 
 def _json(body: Record) -> object:
-    """A body as plain JSON, with deferred texts in the form that may be printed."""
+    """A body as plain JSON; deferred texts are in their printable form."""
     thawed: object = json.loads(json.dumps(thaw(body, lambda text: text.shown)))
     return thawed
 
@@ -369,7 +369,7 @@ class _Rows:
     def lines(self, step: Step, number: str) -> Iterator[str]:
         """One step; a long reason continues on the lines below, in its column.
 
-        If the width leaves no column for reasons, each is on the line below its step.
+        If there is no room for a column of reasons, each reason is on the line below its step.
         """
         style = self._style
         style_name = VERB_STYLES[step.verb]
@@ -404,8 +404,8 @@ class _Rows:
 def plan_json(plan: Plan) -> str:
     """The plan as indented JSON, without a secret.
 
-    ``steps`` are in their order, those that are only kept (``verb`` ``keep``, ``action`` null) at
-    the end; ``counts`` counts them by verb. ``empty``: there is nothing to do. ``cost`` is the
+    ``steps`` are in their order; kept resources (``verb`` ``keep``, ``action`` null) are at the
+    end; ``counts`` counts them by verb. ``empty``: there is nothing to do. ``cost`` is the
     estimate, if there is one.
     """
     account = plan.account
@@ -474,7 +474,7 @@ def plan_markdown(plan: Plan, *, here: Path | None = None) -> str:
 
 
 def estimate_markdown(plan: Plan) -> Iterator[str]:
-    """What a plan costs, as markdown; a sentence if there is nothing to do."""
+    """The cost of a plan, as markdown; a sentence if there is nothing to do."""
     from batchspec.render.cost import NOTHING_TO_ESTIMATE, estimate_lines  # noqa: PLC0415
 
     if plan.estimate is None:
@@ -488,7 +488,7 @@ def estimate_markdown(plan: Plan) -> Iterator[str]:
 
 
 def cost_markdown(plan: Plan, spent: Sequence[str]) -> str:
-    """The account and the estimate of a plan, and lines on what runs have cost, as markdown."""
+    """The account, the estimate of a plan, and the cost of recorded runs, as markdown."""
     account = plan.account
     lines = [
         f"### batchspec cost: {_text(plan.name)}",

@@ -21,7 +21,7 @@ _COSTS = {
 
 
 def cost_text(subject: str, *, target: str) -> str:
-    """What it costs to keep a resource; ``subject`` is ``pool topn``, ``job topn`` ..."""
+    """The cost of a resource that is kept; ``subject`` is ``pool topn``, ``job topn`` ..."""
     kind = subject.partition(" ")[0]
     if target == "local":
         uses = "they use" if kind == "containers" else "it uses"
@@ -30,13 +30,13 @@ def cost_text(subject: str, *, target: str) -> str:
 
 
 def left_lines(left: Sequence[str], *, target: str) -> Iterator[str]:
-    """Each resource that is left, with what it costs to keep it."""
+    """Each remaining resource with its cost."""
     for subject in left:
         yield f"{flat(subject)}: {cost_text(subject, target=target)}"
 
 
 def delete_question(deletion: Deletion, *, target: str) -> str:
-    """Asks whether to delete a resource; names the cost or the use of keeping it."""
+    """Asks whether to delete a resource, with the cost or the use of the kept resource."""
     choice = "[Y/n]" if deletion.advised else "[y/N]"
     keeping = _keeping(deletion, target)
     return f"Delete {flat(deletion.subject)}? If it is kept, {keeping}. {choice} "
@@ -51,7 +51,7 @@ def _keeping(deletion: Deletion, target: str) -> str:
 
 
 def _node_hours(nodes: int, target: str) -> str:
-    """What it costs to keep a pool, in node-hours."""
+    """The node-hours of a pool that is kept."""
     if not nodes:
         return "it has no nodes and costs nothing"
     stay = "its node stays" if nodes == 1 else f"its {nodes:,} nodes stay"
@@ -106,7 +106,7 @@ _ASKS = {
     "attach": "Watch this run on",
     "download": "Download the results from",
 }
-"""How commands that change nothing ask; all others apply their plan."""
+"""The questions of commands that change nothing; other commands apply their plan."""
 
 
 def job_question(job: str, running: int, waiting: int) -> str:
@@ -144,15 +144,15 @@ def tasks_ended(ids: Sequence[str]) -> str:
 
 
 def task_not_running(task: TaskFacts) -> str:
-    """The message for a task that has completed already."""
+    """The message for a task that has already completed."""
     result = "succeeded" if task.succeeded else "failed"
-    return f"Task {flat(task.id)} has completed already: it {result}."
+    return f"Task {flat(task.id)} has already completed: it {result}."
 
 
 def nothing_to_stop(job: JobFacts | None, missing: str = "") -> str:
     """The message if no job is active; ``job`` is the newest completed one.
 
-    ``missing`` says why there is none.
+    ``missing`` is the reason why there is no job.
     """
     if job is None:
         return f"Nothing to stop: {flat(missing)}."

@@ -1,6 +1,6 @@
 """The report of a run: a fold of its events, as a value and as JSON for the run folder.
 
-It also adds up how long nodes were allocated, and what that costs.
+It also adds up the node-hours and their cost.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class NodeTime:
         self._hours: dict[Key, float] = {}
 
     def add(self, event: NodesSeen, at: datetime) -> None:
-        """Add the time since the last event; a number that has changed is taken as the mean.
+        """Add the time since the last event; a changed number counts with the mean of both.
 
         ``at`` is the time of the event on this machine.
         """
@@ -69,7 +69,7 @@ class NodeTime:
         )
 
     def until(self, now: datetime) -> Mapping[Key, float]:
-        """The node-hours until ``now`` if nothing has changed since the last events."""
+        """The node-hours until ``now``, with the node counts of the last events."""
         hours = dict(self._hours)
         for pool, event in self.last.items():
             since = max((now - self._at[pool]).total_seconds(), 0.0) / 3600
@@ -109,7 +109,7 @@ def node_prices(event: PricesSeen) -> NodePrices:
 def price_of(key: Key, prices: NodePrices) -> Price | None:
     """The price of nodes of a size and kind, if it is known."""
     size, kind = key
-    # Neither is known of a node that was deleted before it was seen in a list.
+    # A node that was deleted before any list has no known size or kind.
     if size != prices.node.size.lower() or kind not in tuple(NodeKind):
         return None
     price = prices.of(NodeKind(kind))
@@ -117,7 +117,7 @@ def price_of(key: Key, prices: NodePrices) -> Price | None:
 
 
 def spent(hours: Mapping[Key, float], prices: NodePrices) -> float | None:
-    """What node-hours cost; ``None`` if a price is not known."""
+    """The cost of node-hours; ``None`` if a price is not known."""
     total = 0.0
     for key, value in hours.items():
         price = price_of(key, prices)
@@ -128,7 +128,7 @@ def spent(hours: Mapping[Key, float], prices: NodePrices) -> float | None:
 
 
 KEPT = 20
-"""How many failed tasks and nodes a report contains; the others are counted."""
+"""The maximum number of failed tasks and nodes in a report; the others are counted."""
 
 _GOOD = {Outcome.DONE, Outcome.NOTHING_TO_DO, Outcome.DETACHED, Outcome.SCHEDULED}
 _JOB_OVER = {Outcome.DONE, Outcome.TASKS_FAILED, Outcome.TIME_LIMIT}
@@ -156,7 +156,7 @@ class StepState(StrEnum):
 
 @frozen
 class StepReport:
-    """A step with its state; ``seconds`` is 0 for one that was skipped."""
+    """A step with its state; ``seconds`` is 0 for a skipped step."""
 
     step: str
     verb: str
@@ -332,7 +332,7 @@ class Tally:
                 assert_never(event)
 
     def report(self, end: events.RunEnded | None = None) -> Report:
-        """The report so far; with an ``end`` that follows, if given."""
+        """The report so far, with ``end`` if it is given."""
         run, end = self._run, end or self._end
         releasing = self._node_time.released_at(end.released) if end and end.released else {}
         seconds = (self._last - self._began).total_seconds() if self._began and self._last else 0.0
@@ -388,7 +388,7 @@ class Tally:
 
 
 def _covered(spans: Iterable[tuple[datetime, datetime]]) -> float:
-    """The seconds that at least one span covers."""
+    """The seconds that one or more spans cover."""
     seconds, until = 0.0, None
     for begin, end in sorted(spans):
         start = begin if until is None else max(begin, until)

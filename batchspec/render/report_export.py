@@ -24,7 +24,7 @@ _NODE_FIELDS = tuple(field.name for field in fields(NodeRow))
 def report_as_json(history: RunHistory) -> Iterator[str]:
     """One object: the report of the run and of each attempt, all tasks and all nodes.
 
-    Each task and node is on a line of its own. ``superseded``: the task ran again since.
+    Each task and node is on a separate line. ``superseded``: the task ran again since.
     """
     attempts = [
         {"id": attempt.id, **report_json(attempt.timeline.report)} for attempt in history.attempts
@@ -152,7 +152,7 @@ def _task_spans(history: RunHistory) -> Iterator[tuple[float, float, TaskRow, bo
 
 
 class _Lanes:
-    """Threads of a process: each takes the next span when its last one has ended."""
+    """Threads of a process: a thread takes the next span after its last span has ended."""
 
     def __init__(self) -> None:
         self._busy: list[tuple[float, int]] = []
@@ -160,7 +160,7 @@ class _Lanes:
         self._count = 0
 
     def take(self, began: float, ended: float) -> int:
-        """The lowest free thread; spans come in the order of their beginning."""
+        """The lowest free thread; spans must be in the order of their start."""
         while self._busy and self._busy[0][0] <= began:
             heapq.heappush(self._free, heapq.heappop(self._busy)[1])
         if not self._free:

@@ -56,7 +56,7 @@ def phrase(verb: str, subject: str) -> str:
 
 
 def action_name(action: Action | type[Action]) -> str:
-    """The snake_case name of an action's class, as the JSON plan has it: ``create_container``."""
+    """The snake_case name of an action's class, as in the JSON plan: ``create_container``."""
     return snake((action if isinstance(action, type) else type(action)).__name__)
 
 
@@ -129,7 +129,7 @@ def _parts(step: Step, here: Path | None) -> Iterator[str]:
 
 
 def recurrence_text(body: Record) -> str:
-    """How often a job schedule creates a job: ``every 1d``, ``once``."""
+    """The frequency of new jobs of a job schedule: ``every 1d``, ``once``."""
     interval = duration(body.string("schedule", "recurrenceInterval") or "")
     return "once" if interval is None else f"every {units.limit(interval.total_seconds())}"
 
@@ -152,7 +152,7 @@ def page_written(place: str) -> str:
 
 
 def gate_text(gate: Gate) -> str:
-    """The condition of a step, other than that its predecessors are done."""
+    """The condition of a step in addition to the end of its predecessors."""
     match gate:
         case Gate.FLOW:
             return ""
@@ -165,7 +165,7 @@ def gate_text(gate: Gate) -> str:
 
 
 TAIL = 20
-"""How many of the last lines of stderr are shown."""
+"""The number of last lines of stderr that are shown."""
 
 _OUTCOMES: Mapping[Outcome | None, str] = {
     Outcome.DONE: "done in {}",
@@ -181,7 +181,7 @@ _OUTCOMES: Mapping[Outcome | None, str] = {
 
 
 def outcome_text(outcome: Outcome | None, seconds: float) -> str:
-    """How a run ended and its duration; the outcome of a run without an end is ``None``."""
+    """The outcome and duration of a run; the outcome of a run without an end is ``None``."""
     return _OUTCOMES[outcome].format(units.duration(seconds))
 
 
@@ -193,7 +193,7 @@ _BECAUSE = {
     Outcome.TIME_LIMIT: "the time limit was reached",
     Outcome.FAILED: "a step failed",
 }
-"""Why a step was not run when no step that it depends on failed."""
+"""The reasons why a step was skipped although no step that it depends on failed."""
 
 _STATES = {
     "waitingforstarttask": "waiting for start task",
@@ -215,7 +215,7 @@ def run_started_text(event: RunStarted) -> str:
 
 
 def item_noun(verb: str, subject: str) -> str:
-    """What the items of a step are called."""
+    """The noun for the items of a step."""
     match verb:
         case Verb.UPLOAD | Verb.DOWNLOAD:
             return "file"
@@ -229,7 +229,7 @@ def item_noun(verb: str, subject: str) -> str:
 def progress_text(event: StepProgress, item: str) -> str:
     """The progress of a step: ``61 of 100 files, 12.3/20.0 MiB, 61%``.
 
-    Without totals while these grow: ``61 files, 12.3 MiB``.
+    The totals are omitted while they grow: ``61 files, 12.3 MiB``.
     """
     if event.growing:
         return f"{units.counted(event.done, item)}, {units.size(event.moved)}"
@@ -290,9 +290,9 @@ def stage_text(counts: Mapping[str, int], *, over: bool) -> str:
 
 
 def task_parts(counts: Mapping[str, int], *, over: bool) -> Iterator[str]:
-    """The tasks in each state that there are any in: ``198 succeeded``, ``2 waiting``.
+    """The tasks by state, without empty states: ``198 succeeded``, ``2 waiting``.
 
-    ``over``: the job has ended. Tasks that waited then did not run, and those that ran were
+    ``over``: the job has ended. Tasks that waited at its end did not run, and tasks that ran were
     terminated with it.
     """
     labels = {
@@ -320,12 +320,12 @@ def causes_text(event: FailuresSeen) -> str:
 
 
 def example_text(failed: FailedTasks) -> str:
-    """A task that failed for a cause, and how many more did: ``count-b and 11 more``."""
+    """A task that failed for a cause, and the number of others: ``count-b and 11 more``."""
     return flat(failed.task) + (f" and {failed.count - 1:,} more" if failed.count > 1 else "")
 
 
 def waiting_lines(event: Waiting) -> Iterator[str]:
-    """A cause that blocks a run: what, why, and what to do."""
+    """A cause that blocks a run: summary, reason and fix."""
     yield flat(event.summary)
     for text in (event.detail, event.action):
         if text:
@@ -333,7 +333,7 @@ def waiting_lines(event: Waiting) -> Iterator[str]:
 
 
 def elapsed_text(began: datetime, now: datetime) -> str:
-    """How long a cause has lasted, in parentheses; empty for less than a second."""
+    """The duration of a cause, in parentheses; empty for less than a second."""
     seconds = (now - began).total_seconds()
     return f" (for {units.duration(seconds)})" if seconds >= 1 else ""
 
@@ -353,7 +353,7 @@ def schedule_text(event: ScheduleSeen) -> str:
 
 
 def failure_lines(event: TaskFailed | NodeFailed) -> Iterator[str]:
-    """A failed task or node: where, why, and the last lines of its stderr."""
+    """A failed task or node: place, cause, and the last lines of its stderr."""
     if isinstance(event, TaskFailed):
         node = f" on node {event.node}" if event.node else ""
         yield flat(f"task {event.task} of job {event.job} failed{node}: {task_cause(event)}")
@@ -363,8 +363,8 @@ def failure_lines(event: TaskFailed | NodeFailed) -> Iterator[str]:
 
 
 def task_cause(event: TaskFailed) -> str:
-    """Why a task failed, in brief."""
-    # With exit code 0 the cause is another one, for example an output that could not be uploaded.
+    """The cause of a failed task, in brief."""
+    # With exit code 0 there is another cause, for example an output that could not be uploaded.
     parts = [f"exit code {event.exit_code}"] if event.exit_code else []
     # FailureExitCode repeats that the exit code is not 0.
     if event.code and not (parts and event.code == "FailureExitCode"):
@@ -375,7 +375,7 @@ def task_cause(event: TaskFailed) -> str:
 
 
 def node_cause(event: NodeFailed) -> str:
-    """Why a node cannot run tasks: ``start task failed (exit code 1)``."""
+    """The reason why a node cannot run tasks: ``start task failed (exit code 1)``."""
     if event.state.lower() == START_TASK_RUNNING:
         return flat(event.message)
     state = node_state_text(event.state)
@@ -398,13 +398,14 @@ def tail_lines(stderr: str) -> Iterator[str]:
 
 
 def skipped_text(because: str, names: Mapping[str, str]) -> str:
-    """Why a step was not run; ``names`` are the phrases of steps by id."""
+    """The reason why a step was skipped; ``names`` are the phrases of steps by id."""
     reason = _BECAUSE.get(because)
     return reason or f"depends on '{names.get(because) or flat(because)}'"
 
 
 def run_ended_text(event: RunEnded) -> str:
-    """The last line: how the run ended and resumes, its duration, what is left, the exit code."""
+    """The last line: outcome, duration, command that resumes the run, remaining resources, exit
+    code."""
     text = outcome_text(event.outcome, event.seconds)
     if event.resume:
         text += f"; `{flat(event.resume)}` resumes"

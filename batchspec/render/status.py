@@ -66,9 +66,10 @@ class Status:
 
 
 def seconds_left(counts: Mapping[str, int], rate: float | None) -> float | None:
-    """How long the rest of tasks takes at a rate; ``None`` if that is not known.
+    """The time for the rest of the tasks at a rate; ``None`` if it is not known.
 
-    When no task is waiting, how fast others ended says nothing about those that still run.
+    When no task is waiting, the rate of earlier tasks does not predict the end of the running
+    tasks.
     """
     rest = counts["total"] - counts["succeeded"] - counts["failed"]
     if not rate or not counts["running"] or rest <= counts["running"]:
@@ -81,7 +82,7 @@ def _counts(status: Status, tasks: TaskCounts) -> Mapping[str, int]:
 
 
 def status_json(status: Status, *, indent: int | None = 2) -> str:
-    """The status as JSON; what does not exist or is not known is null."""
+    """The status as JSON; missing objects and unknown values are null."""
     tasks, schedule = status.tasks, status.schedule
     return json_text(
         {
@@ -209,7 +210,7 @@ def _pace(counts: Mapping[str, int], rate: float | None) -> str:
 
 
 def task_rows_text(rows: Sequence[TaskRow]) -> Iterator[str]:
-    """A line for each task: state, id, node, how long it ran, why it failed."""
+    """A line for each task: state, id, node, run time, cause of failure."""
     ids = NodeIds()
     ids.add(row.node for row in rows)
     width = max((len(row.id) for row in rows), default=0)
@@ -220,7 +221,7 @@ def task_rows_text(rows: Sequence[TaskRow]) -> Iterator[str]:
 
 
 def _ran(row: TaskRow) -> str:
-    """How long a task ran, or since when it runs."""
+    """The run time of a task, or its start if it still runs."""
     if not row.started:
         return ""
     started = datetime.fromisoformat(row.started)

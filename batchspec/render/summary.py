@@ -35,8 +35,8 @@ def summary_text(
 ) -> str:
     """The outcome, numbers and next commands of a run, and its ``cost`` if it is known.
 
-    ``destroy`` is the command that deletes what is left. ``commands`` are the useful next commands,
-    each with what it does.
+    ``destroy`` is the command that deletes the remaining resources. ``commands`` are useful next
+    commands, each with its effect.
     """
     style = Style(color)
     lines = [*_head(report, style), *_facts(report, width)]
@@ -83,7 +83,7 @@ def _facts(report: Report, width: int) -> Iterator[str]:
 
 
 def summary_line(report: Report) -> str:
-    """A run in one line: its name, how it ended, its tasks, and the first error or cause."""
+    """A run in one line: its name, its outcome, its tasks, and the first error or cause."""
     name = f"{report.name}: " if report.name else ""
     parts = [f"{name}{outcome_text(report.outcome, report.seconds)}"]
     if report.tasks.total or report.tasks.failed:
@@ -174,7 +174,7 @@ _NEXT_JOB: Mapping[str, str] = {
 
 
 def next_commands(report: Report, again: str, *, scheduled: bool = False) -> Mapping[str, str]:
-    """The useful commands after a run: verbs with their options, and what they do.
+    """The useful commands after a run: verbs with their options, and their effects.
 
     ``again`` is the command that resumes the run. ``scheduled``: a job schedule creates its jobs.
     """
@@ -265,7 +265,7 @@ _SHOWN = 5
 
 
 def spec_imported(spec: Path, *, values_missing: bool) -> str:
-    """What to do with a spec that `import` wrote."""
+    """The next step for a spec that `import` wrote."""
     path = flat(shlex.quote(str(spec)))
     values = " --var NAME=VALUE" if values_missing else ""
     return f"{path} is written. Read its comments, then run `batchspec plan {path}{values}`."

@@ -11,7 +11,7 @@ _SIZES = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 def transferred(moved: int, total: int) -> str:
-    """How much of a file is transferred, in bytes: ``1.2 KiB of 3.4 MiB``."""
+    """The transferred part of a file, in bytes: ``1.2 KiB of 3.4 MiB``."""
     return f"{size(moved)} of {size(total)}"
 
 

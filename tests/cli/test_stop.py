@@ -66,11 +66,11 @@ def test_single_tasks_are_stopped_and_the_run_continues(running: Workplace) -> N
     assert "Terminate 2 tasks (wait-1, wait-2)?" in unasked.err
     done = running.run("stop", running.spec, "t-1", "wait-2", "quick", "-y", "--reason", "too slow")
     assert done.code == 0, done.text
-    assert "Task quick has completed already: it succeeded." in done.out
+    assert "Task quick has already completed: it succeeded." in done.out
     assert "Terminated 2 tasks (wait-1, wait-2)." in done.out
     again = running.run("stop", running.spec, "wait-1", "-y")
     assert again.code == 0
-    assert "Task wait-1 has completed already: it failed." in again.out
+    assert "Task wait-1 has already completed: it failed." in again.out
     running.let_go()
     said = apply.communicate(timeout=60)[0]
     assert apply.returncode == 3, said

@@ -46,7 +46,7 @@ class View(Protocol):
         ...
 
     def paused(self) -> AbstractContextManager[None]:
-        """Do not use the screen until the end, so that a question can."""
+        """Do not use the screen from now on, so that a question can use it."""
         ...
 
     def close(self) -> None:
@@ -55,7 +55,7 @@ class View(Protocol):
 
 
 def is_live(kind: Kind, stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Whether a run is shown as a screen: ``auto`` is on a terminal that is not dumb."""
+    """Whether a run is shown as a screen; ``auto`` is a screen on a terminal that is not dumb."""
     terminal = stream.isatty() and environ.get("TERM") != "dumb"
     return kind is Kind.LIVE or (kind is Kind.AUTO and terminal)
 
@@ -112,7 +112,7 @@ class _WithShortIds:
 
 
 def _shortened(event: Event, ids: NodeIds) -> Event:
-    """The event with short ids of nodes; what tasks and nodes have written stays as it is."""
+    """The event with short ids of nodes; output of tasks and nodes is unchanged."""
     match event:
         case TaskFailed(node=node, message=message) if node is not None:
             return replace(event, node=ids(node), message=ids(message))

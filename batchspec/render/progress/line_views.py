@@ -16,7 +16,7 @@ from batchspec.render.progress.state import FailureGroups, Rate, Throttle
 from batchspec.render.run_text import phrase
 
 _LONG = 60
-"""Seconds after which a running task is worth a line."""
+"""Seconds after which a running task is shown."""
 
 
 class PlainView:
@@ -51,7 +51,7 @@ class PlainView:
             self._writer.line((head + line).rstrip())
 
     def _write_repeats(self, event: events.Event, at: datetime) -> None:
-        """Write how many failures repeat an earlier one: before a step ends, else now and then."""
+        """Write the number of repeated failures: before a step ends, and at intervals."""
         if not self._failures.counted:
             return
         match event:
@@ -65,11 +65,11 @@ class PlainView:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Do nothing: written lines stay."""
+        """Do nothing, because written lines stay."""
         yield
 
     def close(self) -> None:
-        """Write the failures that were only counted so far; every other line is written."""
+        """Write the failures that were only counted so far; all other lines are already written."""
         for line in self._failures.take():
             self._write("FAILED", [line])
 
@@ -163,8 +163,8 @@ class PlainView:
         counts = (event.active, event.running, event.succeeded, event.failed, event.total)
         if self._due(subject, counts, at, done, event.total):
             text = f"{flat(subject)}: {run_text.tasks_text(event)}"
-            # While tasks only wait for nodes, the rate of earlier tasks predicts nothing, and
-            # neither does it when the last tasks run.
+            # The rate of earlier tasks predicts nothing while tasks only wait for nodes, or when
+            # the last tasks run.
             waiting = event.total - done - event.running
             if event.running or not event.active:
                 text += _rate_text(rate, at, event.total if waiting > 0 else None, "tasks")
@@ -185,16 +185,16 @@ class PlainView:
             yield units.listed(run_text.running_task_text(task) for task in tasks)
 
     def _failed(self, event: events.FailuresSeen, at: datetime) -> Iterator[str]:
-        """The causes, when there is a new one or twice as many tasks have failed."""
+        """The causes, if there is a new one or the number of failed tasks has doubled."""
         count = sum(each.count for each in event.causes)
         value = frozenset(each.cause for each in event.causes), count.bit_length()
         if self._due(f"failed {event.job}", value, at, 0, 1):
             yield f"job {flat(event.job)}: {run_text.causes_text(event)}"
 
     def _due(self, subject: str, value: object, at: datetime, done: int, total: int) -> bool:
-        """Whether to report a subject: its value changed, and it is time or it is complete.
+        """Whether to report a subject: its value changed, and it is due or complete.
 
-        A total that grows can be reached repeatedly: only the first time is reported at once.
+        A growing total can be reached repeatedly: only the first time is reported immediately.
         """
         if self._seen.get(subject) == value or self._throttle is None:
             return False
@@ -229,7 +229,7 @@ def _done(event: events.StepDone) -> str:
 
 
 class QuietView:
-    """Writes diagnostics, failed tasks and nodes, and how the run ended."""
+    """Writes diagnostics, failed tasks and nodes, and the outcome of the run."""
 
     def __init__(self, stream: TextIO, *, color: bool = False) -> None:
         self._writer = LineWriter(stream)
@@ -243,11 +243,11 @@ class QuietView:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Do nothing: written lines stay."""
+        """Do nothing, because written lines stay."""
         yield
 
     def close(self) -> None:
-        """Write the failures that were only counted so far; every other line is written."""
+        """Write the failures that were only counted so far; all other lines are already written."""
         for line in self._in_red(self._failures.take()):
             self._writer.line(line)
 

@@ -1,7 +1,7 @@
-"""The live view: a screen while the run goes, and its last frame after it.
+"""The live view: a screen during the run, and its last frame after it.
 
-Events arrive on one thread; another one draws. The state is changed and formatted under one lock;
-the terminal is written to under another, so that a terminal that does not read does not stop the
+Events arrive on one thread; another one draws. One lock protects the state while it is changed and
+formatted; another protects writes to the terminal, so that a blocked terminal does not stop the
 run.
 """
 
@@ -35,10 +35,10 @@ from batchspec.render.report import StepState
 from batchspec.render.run_text import account_line, phrase, tail_lines
 
 _MOVING = frozenset({Verb.UPLOAD, Verb.DOWNLOAD, Verb.SUBMIT})
-"""The verbs with a bar from the start; other steps get one with their first progress event."""
+"""The verbs with a bar from the start; other steps get a bar with their first progress event."""
 _ELAPSED = 8
 _MIN_BAR = 12
-"""The shortest bar; if less fits beside the figures, they are on the line below."""
+"""The shortest bar; if there is less room beside the figures, they are on the line below."""
 
 
 class StepRows:
@@ -49,7 +49,7 @@ class StepRows:
         self._column = max(min(width * 2 // 5, 44), 12)
 
     def lines(self, height: int | None) -> Iterator[Text]:
-        """All steps; to fit into ``height`` lines, the first finished ones are counted in one."""
+        """All steps in ``height`` lines; if necessary, one line counts the first finished steps."""
         rows = list(self._state.rows.values())
         drawn = {row.step: self._row(row) for row in rows}
         pending = (self._state.run.steps if self._state.run else 0) - len(rows)
@@ -74,7 +74,7 @@ class StepRows:
         needed = sum(len(text) for text in drawn.values())
         folded: list[StepRow] = []
         for row in rows:
-            # The line with the count needs a line itself.
+            # The count itself needs a line.
             if needed + bool(folded) <= height:
                 break
             if row.state is not StepState.RUNNING:
@@ -180,7 +180,7 @@ class Size:
 
 
 _FEWEST_STEPS = 3
-"""Lines for steps that other parts leave, if the terminal is high enough."""
+"""Minimum lines for steps, if the terminal is high enough."""
 _ORDER = ("tasks", "nodes", "longest", "failed", "waits", "notes")
 """The parts below the steps, from top to bottom."""
 _SHORTENED = ("notes", "longest", "nodes", "failed", "waits", "tasks")
@@ -188,7 +188,7 @@ _SHORTENED = ("notes", "longest", "nodes", "failed", "waits", "tasks")
 
 
 def frame(state: LiveState, now: datetime, size: Size, symbols: Symbols) -> list[Text]:
-    """The view at ``now``; no line exceeds the width, and there are not more than fit."""
+    """The view at ``now``; its lines fit into the width and the height."""
     if state.began is None:
         return []
     width = size.width
@@ -209,7 +209,7 @@ def frame(state: LiveState, now: datetime, size: Size, symbols: Symbols) -> list
 
 
 def closing_frame(state: LiveState, now: datetime, width: int, symbols: Symbols) -> list[Text]:
-    """What stays on the terminal after the run: every step. The summary has the totals."""
+    """The text that stays on the terminal after the run: every step. The summary has the totals."""
     if state.began is None:
         return []
     lines = [_header(state, now, width, symbols)]
@@ -218,7 +218,7 @@ def closing_frame(state: LiveState, now: datetime, width: int, symbols: Symbols)
 
 
 def pause_frame(state: LiveState, now: datetime, width: int, symbols: Symbols) -> list[Text]:
-    """What is on the terminal during a pause: the tasks."""
+    """The text on the terminal during a pause: the tasks."""
     return _cropped([*live_tasks.tasks_lines(state, now, width, symbols)], width)
 
 
@@ -269,7 +269,8 @@ def console_on(
 ) -> Console:
     """A console on a stream that is treated as a terminal; the default size is the stream's.
 
-    Colours are the 16 of the terminal by name, which its theme makes legible on light and dark.
+    Colours are the 16 named colours of the terminal; its theme makes them legible on light and
+    dark.
     """
     return Console(
         file=stream,
@@ -342,7 +343,7 @@ class LiveView:
             try:
                 self.refresh()
             except OSError:
-                # The terminal was closed; the signal that reports it stops the run.
+                # The terminal was closed; its signal stops the run.
                 return
             except BaseException:
                 self._screen.leave()
@@ -352,7 +353,7 @@ class LiveView:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the screen until the end, so that a question can be asked, or the user look."""
+        """Leave the screen from now on, for a question, or for the user to look."""
         with self._writing:
             before, self._paused = self._paused, True
             self._screen.leave()

@@ -21,7 +21,7 @@ from batchspec.render.run_text import elapsed_text, node_state_text
 
 @frozen
 class Part:
-    """A part of a bar: its symbol, colour and name, and the number that it stands for."""
+    """A part of a bar: its symbol, colour and name, and its number."""
 
     symbol: str
     style: str
@@ -139,7 +139,7 @@ def _kind(state: str) -> str:
 
 
 def nodes_lines(state: LiveState, now: datetime, width: int, symbols: Symbols) -> Iterator[Text]:
-    """A strip of the nodes of each pool, its legend, and what they have used so far."""
+    """A strip of the nodes of each pool, its legend, and the node-hours so far."""
     for name, pool in state.nodes.items():
         parts = node_parts(pool, symbols)
         yield _band("nodes", strip(parts, width - LABEL))
@@ -148,7 +148,7 @@ def nodes_lines(state: LiveState, now: datetime, width: int, symbols: Symbols) -
 
 
 def used(state: LiveState, pool: str, now: datetime) -> Iterator[str]:
-    """What the nodes of a pool have used since this command first saw them."""
+    """The node-hours of a pool since the first event about it."""
     hours = state.node_time[pool].until(now)
     total = sum(hours.values())
     digits = 3 if total < 0.1 else 2 if total < 10 else 0
@@ -174,7 +174,8 @@ def _entries(parts: Sequence[Part]) -> Iterator[Text]:
 
 
 _MOST_STAGES = 6
-"""How many stages have a line; of more, those that are done or only wait are counted."""
+"""The maximum number of stages with a line; further stages that are done or only wait are
+counted."""
 _SHORTEST_NAME, _LONGEST_NAME = 8, 24
 _SHORTEST_BAR, _LONGEST_BAR = 8, 30
 _TITLES = ("done", "", "running", "failed", "waiting", "rate", "time left")
@@ -195,11 +196,11 @@ def tasks_lines(state: LiveState, now: datetime, width: int, symbols: Symbols) -
 
 
 def _shown(lines: Sequence[TaskLine]) -> tuple[Sequence[TaskLine], list[str]]:
-    """The lines to show, and how many stages the others are."""
+    """The lines to show, and the number of other stages."""
     if len(lines) <= _MOST_STAGES:
         return lines, []
     *stages, last = lines
-    # First those that run, then those with failures.
+    # First stages that run, then stages with failures.
     notable = [line for line in stages if line.running or (0 < line.done < line.total)]
     notable += [line for line in stages if line not in notable and line.failed]
     shown = notable[:_MOST_STAGES]
@@ -293,7 +294,7 @@ class _Table:
 
 
 def _cells(line: TaskLine) -> tuple[str, ...]:
-    """The texts of the columns; zeros and what is not known yet are empty."""
+    """The texts of the columns; zeros and unknown values are empty."""
     return (
         f"{line.done:,}/{line.total:,}",
         f"{units.percent(line.done, line.total)}%",
@@ -310,7 +311,7 @@ def _style(column: int, line: TaskLine) -> str:
 
 
 def longest_lines(state: LiveState, now: datetime, width: int, symbols: Symbols) -> Iterator[Text]:
-    """The tasks that have run longest, each with its node and for how long."""
+    """The tasks that have run longest, each with its node and run time."""
     rows = [
         (
             flat(task.task),
@@ -335,7 +336,7 @@ _MOST_CAUSES = 5
 
 
 def failures_lines(state: LiveState, width: int, symbols: Symbols) -> Iterator[Text]:
-    """The failures by cause, the most frequent first, each with its number and one of them."""
+    """The failures by cause, the most frequent first, each with its number and an example."""
     groups = state.failures()
     numbers = max((len(f"{group.count:,}") for group in groups), default=0)
     label = "failed"
@@ -354,7 +355,7 @@ def failures_lines(state: LiveState, width: int, symbols: Symbols) -> Iterator[T
 
 
 def waits_lines(state: LiveState, now: datetime, width: int) -> Iterator[Text]:
-    """Why the run, or a part of it, waits, and what to do."""
+    """The causes for which the run or a part of it waits, with fixes."""
     for first, wait in state.waits.values():
         label = "waits"
         for line in wrap(f"{flat(wait.summary)}{elapsed_text(first, now)}", width - LABEL):

@@ -1,9 +1,9 @@
 """The alternate screen of a terminal, drawn as differences between frames.
 
-The alternate screen has no scrollback and is not reflowed, so a resize leaves no fragments behind;
-what was on the terminal before is there again afterwards. A frame is written at once and between
-the two sequences of a synchronized update (DEC private mode 2026); a terminal without that mode
-ignores them. The amount of output is bounded, for slow connections: see :class:`Screen`.
+The alternate screen has no scrollback and is not reflowed, so a resize leaves no fragments. The
+earlier content of the terminal returns afterwards. A frame is written in one call, between the two
+sequences of a synchronized update (DEC private mode 2026); a terminal without that mode ignores
+them. The amount of output is bounded, for slow connections: see :class:`Screen`.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
 _INDENT = 9
 """Columns before the rest of a line of a page that does not fit."""
 _REPAINT = 30.0
-"""Seconds after which every line is written again: something else may have written to it."""
+"""Seconds after which all lines are written again, because other programs may have written to the
+terminal."""
 
 
 @dataclass(slots=True)
 class Screen:
     """Draws frames on a terminal.
 
-    In any ``t`` seconds it writes at most ``BYTES_PER_SECOND * t`` bytes and one frame more, and at
-    most ``FRAMES_PER_SECOND * t + 1`` frames. ``monotonic`` is in seconds.
+    In ``t`` seconds it writes at most ``BYTES_PER_SECOND * t`` bytes plus one frame, and at most
+    ``FRAMES_PER_SECOND * t + 1`` frames. ``monotonic`` is in seconds.
     """
 
     stream: TextIO
@@ -53,7 +54,7 @@ class Screen:
         return self.monotonic() >= self._next
 
     def draw(self, lines: Sequence[str], size: tuple[int, int]) -> None:
-        """Show a frame of a terminal of ``size`` (columns, lines), if one is due.
+        """Show a frame on a terminal of ``size`` (columns, lines), if a frame is due.
 
         No line is wider than the terminal; lines below its last one are not written.
         """
@@ -104,7 +105,7 @@ def _at(row: int, line: str) -> str:
 
 @dataclass(slots=True)
 class Page:
-    """A text that is shown again and again on the screen of a terminal, wrapped to its width."""
+    """A text that is shown repeatedly on the screen of a terminal, wrapped to its width."""
 
     stream: TextIO
     monotonic: Callable[[], float] = time.monotonic

@@ -1,6 +1,6 @@
-"""The state of a run in progress, updated from its events: how fast it proceeds, steps, failures.
+"""The state of a run in progress, updated from its events: rates, steps, failures.
 
-Every time comes from the events; nothing here draws.
+All times are those of the events; nothing here draws.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Rate:
             return None
         (begin, first), (at, last) = self._samples[0], self._samples[-1]
         span, idle = at - begin, now - at
-        # A short gap between two samples is no standstill; a long one counts as elapsed time.
+        # A short gap between two samples is not counted; a long one counts as elapsed time.
         seconds = (span + idle if idle > max(span, _IDLE) else span).total_seconds()
         if seconds < 1 or last <= first:
             return None
@@ -83,7 +83,7 @@ class Throttle:
     _reports: dict[str, _Report] = field(default_factory=dict)
 
     def due(self, subject: str, at: datetime, share: float) -> bool:
-        """Whether to report now, which is recorded; ``share`` is the finished part, 0 to 1."""
+        """Whether to report now; the report is recorded. ``share`` is the finished part, 0 to 1."""
         last = self._reports.get(subject)
         if last is not None:
             passed = (at - last.at).total_seconds()
@@ -95,7 +95,7 @@ class Throttle:
 
 
 _IDS = 4
-"""How many tasks of a cause are named."""
+"""The maximum number of tasks of a cause that are named."""
 
 
 @dataclass(slots=True)
@@ -204,10 +204,10 @@ class FailureGroup:
 
 @frozen
 class TaskLine:
-    """The tasks of a stage, or of a job, at a moment. ``left`` is the time left in seconds.
+    """The tasks of a stage, or of a job, at a moment.
 
-    ``left`` is ``None`` if it is not known: no task has ended yet, or no task is waiting, so
-    that how fast tasks ended says nothing about those that still run.
+    ``left`` is the time left in seconds. It is ``None`` if it is not known: no task has ended yet,
+    or no task is waiting, so that the rate does not predict the end of the running tasks.
     """
 
     name: str
@@ -221,7 +221,7 @@ class TaskLine:
 
     @property
     def done(self) -> int:
-        """How many tasks have ended."""
+        """The number of tasks that have ended."""
         return self.succeeded + self.failed
 
 
@@ -239,7 +239,7 @@ class LiveState:
     tasks: dict[str, tuple[datetime, events.TasksSeen]] = field(default_factory=dict)
     stages: dict[str, events.StagesSeen] = field(default_factory=dict)
     rates: dict[tuple[str, str], Rate] = field(default_factory=dict)
-    """How fast tasks end, by job and stage; the stage of all tasks of a job is empty."""
+    """The rate at which tasks end, by job and stage; the stage of all tasks of a job is empty."""
     longest: dict[str, tuple[datetime, events.LongestSeen]] = field(default_factory=dict)
     waits: dict[tuple[str, str], tuple[datetime, events.Waiting]] = field(default_factory=dict)
     """The causes that block the run, each with the time of its first report."""

@@ -50,14 +50,14 @@ __all__ = [
 ]
 
 TASK = "@TASK@"
-"""Stands for the id of a task in a command, which may contain the name of any file."""
+"""The placeholder for the id of a task in a command. The id may contain the name of any file."""
 _LONGEST_TEXT = 500
-"""Characters of a message of the service."""
+"""The maximum number of characters of a message of the service."""
 _LISTS = ("stages", "states", "causes", "nodes", "jobs", "codes", "messages")
 
 
 class _Indexed:
-    """Texts that many rows have in common, each by its index."""
+    """Texts that many rows share, each by its index."""
 
     def __init__(self) -> None:
         self._index: dict[str, int] = {}
@@ -79,8 +79,8 @@ def pack_tasks(history: RunHistory) -> tuple[str, TaskTotals]:
     """All executions as JSON, compressed and in base64, and their totals, in one pass.
 
     ``rows`` are lists of: id, name, stage, state, exit code, cause, node, job, created, started,
-    ended (milliseconds since the run began), retries, requeued, superseded, code, message. Texts
-    that rows have in common are indexes into the lists after ``rows``.
+    ended (milliseconds since the run began), retries, requeued, superseded, code, message. Shared
+    texts are indexes into the lists after ``rows``.
     """
     totals, start = TaskTotals(history.job_ends()), history.began
     lists = {name: _Indexed() for name in _LISTS}
@@ -123,7 +123,7 @@ def _values(
 
 
 def page_json(history: RunHistory, totals: TaskTotals, ids: NodeIds) -> str:
-    """Everything else that the scripts show; times in seconds since the run began."""
+    """All other data of the scripts; times are in seconds since the run began."""
     start = history.began
     nodes: list[dict[str, object]] = [
         {
@@ -138,7 +138,7 @@ def page_json(history: RunHistory, totals: TaskTotals, ids: NodeIds) -> str:
         }
         for node in history.nodes
     ]
-    # Of nodes that left the pool before they were read, only the tasks are known.
+    # For nodes that left the pool before they were read, only the tasks are known.
     listed = {node.id for node in history.nodes}
     nodes += [
         _known_by_tasks(name, use, start, ids)

@@ -2,7 +2,7 @@
 and nodes, merged and summed up in bounded memory.
 
 A task can run several times: after a retry, in a later job, or as another version of its item. The
-execution that counts is the newest of its item; the others are *superseded*.
+newest execution of an item counts; the others are *superseded*.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ POINTS = 400
 
 @frozen
 class Span:
-    """When a step ran, in seconds since the start of the run."""
+    """The start and end of a step, in seconds since the start of the run."""
 
     step: str
     begin: float
@@ -95,9 +95,9 @@ def _thinned(points: list[Point]) -> tuple[Point, ...]:
 
 @frozen
 class Attempt:
-    """A recorded run of a command; ``id`` is what ``report --run`` takes.
+    """A recorded run of a command; ``id`` is the value for ``report --run``.
 
-    ``recorded_tasks``: it recorded facts about tasks, its own or those of an attempt before it.
+    ``recorded_tasks``: it recorded facts about its tasks or the tasks of an earlier attempt.
     """
 
     id: str
@@ -106,11 +106,11 @@ class Attempt:
 
 
 def last_run(newest_first: Iterable[Attempt]) -> tuple[Attempt, ...]:
-    """The attempts of the last run that had tasks, oldest first; reads no more than needed.
+    """The attempts of the last run with tasks, oldest first; reads only the needed records.
 
-    A completed attempt ends a run, and so does the deletion of its job by another command. One that
-    only downloaded results or deleted the job belongs to the run if it recorded the facts that the
-    run lacks. If no record has tasks, the result is the newest record.
+    A completed attempt ends a run, and so does the deletion of its job by another command. An
+    attempt that only downloaded results or deleted the job belongs to the run if it recorded facts
+    that the run lacks. If no record has tasks, the result is the newest record.
     """
     found: list[Attempt] = []
     newest: Attempt | None = None
@@ -133,7 +133,7 @@ def last_run(newest_first: Iterable[Attempt]) -> tuple[Attempt, ...]:
 def combined_report(attempts: Sequence[Attempt]) -> Report:
     """The report of the last attempt, with the times and sizes of all attempts.
 
-    If the last attempt only deleted the job, how the run ended is in the report before it.
+    If the last attempt only deleted the job, the report before it contains the outcome of the run.
     """
     reports = [attempt.timeline.report for attempt in attempts]
     last = reports[-1]
@@ -159,7 +159,7 @@ def combined_report(attempts: Sequence[Attempt]) -> Report:
 
 
 def _ends_before(report: Report, later: Report) -> bool:
-    """Whether the run of an attempt had ended before the ``later`` one, which is of another run."""
+    """Whether the run of an attempt ended before the ``later`` attempt of another run."""
     if report.target != later.target:
         return True
     return report.outcome is Outcome.DONE and _had_tasks(later)
@@ -192,7 +192,7 @@ Command: TypeAlias = Callable[..., str]
 """A command line for the user: a verb and its arguments, completed with the spec and options."""
 
 OUTLIERS = 10
-"""How many of the longest tasks of a stage are compared with the others and named."""
+"""The number of longest tasks of a stage that are compared with the others and named."""
 
 
 @frozen
@@ -205,7 +205,7 @@ class TaskFile:
 
 @frozen
 class Applied:
-    """What an attempt applied, without secrets: the spec, its parameters and the plan as text."""
+    """The spec, its parameters and the plan of an attempt, as text without secrets."""
 
     path: str = ""
     spec: str = ""
@@ -215,7 +215,7 @@ class Applied:
 
 @frozen
 class RunHistory:
-    """Everything that is known about a run.
+    """All recorded facts of a run.
 
     ``attempts`` are oldest first, at least one. ``outputs`` are the last lines of the stderr of
     failed tasks by id, ``applied`` is by the id of the attempt. ``retries``: ``retry`` can run
@@ -232,12 +232,12 @@ class RunHistory:
 
     @property
     def began(self) -> float:
-        """When the run began, in seconds since 1970."""
+        """The start of the run, in seconds since 1970."""
         began = self.attempts[0].timeline.report.began
         return began.timestamp() if began is not None else 0.0
 
     def job_ends(self) -> Mapping[str, float]:
-        """When each job ended, in seconds since 1970; jobs that have not are left out."""
+        """The end of each job, in seconds since 1970; jobs without an end are omitted."""
         ends = {file.head.id: seconds_of(file.head.ended) for file in self.files}
         return {job: end for job, end in ends.items() if end is not None}
 
@@ -262,7 +262,7 @@ def _executions(files: Sequence[TaskFile]) -> Iterator[tuple[TaskRow, bool]]:
 
 
 def _newest_by_item(files: Sequence[TaskFile]) -> Mapping[int, str]:
-    """When the newest execution of each item was created and started."""
+    """The times at which the newest execution of each item was created and started."""
     newest: dict[int, str] = {}
     for file in files:
         for row in _rows(file):
@@ -331,7 +331,7 @@ class StageTotals:
         return sum(self.states.values())
 
     def quantile(self, share: float) -> float:
-        """The duration that this share of the executions does not exceed."""
+        """The maximum duration of this share of the executions."""
         ordered = sorted(self.durations)
         return ordered[min(int(share * len(ordered)), len(ordered) - 1)] if ordered else 0.0
 
@@ -377,8 +377,8 @@ class NodeUse:
 class TaskTotals:
     """Sums over all executions, in one pass.
 
-    ``job_ends`` are the ends of the jobs: until then, a task that never started waits. ``waited``
-    are the ends of all waits.
+    ``job_ends`` are the ends of the jobs: until then, a task without a start waits. ``waited`` are
+    the ends of all waits.
     """
 
     job_ends: Mapping[str, float] = field(default_factory=dict)
@@ -418,7 +418,7 @@ class TaskTotals:
 
 @frozen
 class SizeUse:
-    """How many nodes of a VM size and kind were seen, and the hours of tasks over all slots."""
+    """The number of nodes of a VM size and kind, and the hours of tasks over all slots."""
 
     nodes: int = 0
     busy: float = 0.0
@@ -429,7 +429,7 @@ def use_by_size(
 ) -> Mapping[tuple[str, str], SizeUse]:
     """The nodes by VM size in lower case and kind; both are empty for nodes of unknown size.
 
-    Of nodes that left before they were read, only the tasks are known.
+    For nodes that left before they were read, only the tasks are known.
     """
     sums: dict[tuple[str, str], SizeUse] = {}
     left = [name for name in use if name not in {node.id for node in nodes}]

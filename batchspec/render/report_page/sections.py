@@ -59,7 +59,7 @@ class Cell:
 def table(
     caption: str, heads: Sequence[str], rows: Iterable[Sequence[str | Cell]]
 ) -> Iterator[str]:
-    """A table that scrolls sideways where it is too wide; nothing without rows.
+    """A table that scrolls sideways if it is too wide; empty without rows.
 
     Columns whose name starts with ``#`` contain numbers. The first column names the row.
     """
@@ -90,7 +90,7 @@ def _row(row: Sequence[str | Cell], heads: Sequence[str]) -> str:
 
 
 def folded(title: str, lines: Iterable[str], *, opened: bool = False) -> Iterator[str]:
-    """A part that is shown on request; nothing if it is empty."""
+    """A part that is shown on request; no part if it is empty."""
     body = list(lines)
     if body:
         yield f"<details{' open' if opened else ''}><summary>{escape(title)}</summary>"
@@ -99,7 +99,7 @@ def folded(title: str, lines: Iterable[str], *, opened: bool = False) -> Iterato
 
 
 def definitions(values: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Names with their texts; those without a text are left out."""
+    """Names with their texts; names without a text are omitted."""
     yield "<dl>"
     for name, text in values:
         if text:
@@ -113,14 +113,14 @@ def command(text: str) -> str:
 
 
 def output(text: str) -> Iterator[str]:
-    """The last lines of an output; nothing if it is empty."""
+    """The last lines of an output; no element if it is empty."""
     lines = [line.removeprefix("  | ").removeprefix("  |") for line in tail_lines(text)]
     if lines:
         yield f'<pre class="output">{escape(chr(10).join(lines))}</pre>'
 
 
 def listing(text: str) -> str:
-    """A text with its lines as they are."""
+    """A text with unchanged lines."""
     return f"<pre>{escape(clean(text).rstrip())}</pre>"
 
 
@@ -133,9 +133,9 @@ def chart(key: str, label: str) -> str:
 
 
 _MOMENTS = 12
-"""Rows of the table beside the chart of concurrency."""
+"""The number of rows of the table beside the chart of concurrency."""
 _MOST_NODES = 200
-"""Nodes in a table; the others are counted."""
+"""The maximum number of nodes in a table; the others are counted."""
 
 
 def facts(report: Report) -> Iterator[str]:
@@ -190,7 +190,7 @@ def attempts(found: Sequence[Attempt]) -> Iterator[str]:
 
 
 def notices(found: Sequence[Attempt], ids: NodeIds) -> Iterator[str]:
-    """Problems, causes of waits and what is left in the account, of the last attempt first."""
+    """Problems, causes of waits and resources left in the account; the last attempt is first."""
     for number, attempt in reversed(list(enumerate(found, start=1))):
         report = attempt.timeline.report
         suffix = f" of attempt {number}" if len(found) > 1 else ""
@@ -324,7 +324,7 @@ def stages(totals: TaskTotals, report: Report) -> Iterator[str]:
 
 
 def timeline(history: RunHistory, totals: TaskTotals, ids: NodeIds) -> Iterator[str]:
-    """When tasks ran on which node; the table has the sums of each node."""
+    """The tasks of each node over time; the table has the sums of each node."""
     if not totals.nodes:
         return
     yield chart("timeline", "Tasks over time, a row for each node")
@@ -352,7 +352,7 @@ def _more(nodes: int) -> Iterator[str]:
 
 
 def concurrency(history: RunHistory, totals: TaskTotals) -> Iterator[str]:
-    """How many tasks ran and waited at the same time."""
+    """The number of tasks that ran and waited at the same time."""
     start = history.began
     created, started, ended = map(sorted, (totals.created, totals.started, totals.ended))
     waited = sorted(totals.waited)
@@ -409,7 +409,7 @@ def tasks(totals: TaskTotals) -> Iterator[str]:
 
 
 def _hours_and_cost(history: RunHistory, totals: TaskTotals, report: Report) -> Iterator[str]:
-    """The node hours and the cost by VM size, with a total, and how they are measured."""
+    """The node hours and the cost by VM size, with a total and the method of measurement."""
     use = use_by_size(history.nodes, totals.nodes)
     if not use and not report.node_hours:
         return
