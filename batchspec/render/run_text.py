@@ -404,8 +404,7 @@ def skipped_text(because: str, names: Mapping[str, str]) -> str:
 
 
 def run_ended_text(event: RunEnded) -> str:
-    """The last line: outcome, duration, command that resumes the run, remaining resources, exit
-    code."""
+    """The last line: outcome, duration, resume command, remaining resources, exit code."""
     text = outcome_text(event.outcome, event.seconds)
     if event.resume:
         text += f"; `{flat(event.resume)}` resumes"
