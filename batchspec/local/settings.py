@@ -76,7 +76,7 @@ class Simulation:
 
     @property
     def release(self) -> timedelta:
-        """The time that a node needs to leave a pool; zero unless allocation takes time too."""
+        """The time that a node needs to leave a pool; zero in real time or without allocation."""
         return NODE_RELEASE if self.speed != 1 and self.allocation else timedelta()
 
     @classmethod

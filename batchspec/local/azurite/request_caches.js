@@ -21,5 +21,5 @@ querystring.parse = function (text, ...options) {
     if (Object.values(parsed).some(Array.isArray)) return parsed;
     [query, values] = [text, parsed];
   }
-  return Object.assign(Object.create(null), values); // Callers may change it.
+  return Object.assign(Object.create(null), values); // a copy, which callers can change
 };
