@@ -1,8 +1,8 @@
-"""The language of autoscale formulas: source text in; its problems, or node targets, out.
+"""The language of autoscale formulas: source text in; problems or node targets out.
 
 The language is the one of the article "Create a formula to automatically scale compute nodes in a
 Batch pool". Everything here is pure: the time, the samples and the random numbers are arguments.
-A store, a clock and the records of a pool may not live here.
+Out of scope: a store, a clock and the records of a pool.
 """
 
 from batchspec.autoscale.check import FormulaCheck, FormulaProblem, check

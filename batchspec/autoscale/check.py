@@ -1,7 +1,7 @@
-"""Checks a formula without evaluating it: its syntax, names, types, and what it sets.
+"""Checks a formula without evaluating it: its syntax, names, types, and assignments.
 
-Types are found by computing with one representative value of each type, so that the operators and
-functions are those of the evaluation. Both branches of a conditional are checked.
+Types are determined by a computation with one representative value of each type, which uses the
+operators and functions of the evaluation. Both branches of a conditional are checked.
 """
 
 from __future__ import annotations
@@ -56,23 +56,23 @@ from batchspec.frozen import frozen
 
 
 class FormulaCheck(Enum):
-    """What a problem of a formula is about."""
+    """The subject of a problem of a formula."""
 
     SYNTAX = auto()
     """The text is not a formula."""
     UNKNOWN = auto()
     """A variable, function, method or member that does not exist."""
     TYPE = auto()
-    """Values that do not go together, or a variable that cannot have the value."""
+    """Values of types that cannot be combined, or a variable that cannot have the value."""
     NO_TARGET = auto()
     """No statement requests nodes."""
     OLD_NAME = auto()
-    """A name that the service accepts, but that has been replaced."""
+    """An old name that the service still accepts."""
 
 
 @frozen
 class FormulaProblem:
-    """A problem of a formula at a position; ``text`` is what is written there.
+    """A problem of a formula at a position; ``text`` is the text at the position.
 
     ``known`` are the names to suggest, in the spelling of a formula.
     """
@@ -130,7 +130,7 @@ _REPLACED_OPTION = "retaineddata"
 
 
 class _Checker:
-    """``own`` are the variables that the formula has set; the value is unknown after an error."""
+    """``own`` are the variables that the formula has set; after an error, the value is ``None``."""
 
     def __init__(self, formula: Formula) -> None:
         self._formula = formula
@@ -196,7 +196,7 @@ class _Checker:
             self._add(FormulaCheck.OLD_NAME, name.at, _written(name), reason, (f"${full}",))
 
     def _check_targets(self) -> None:
-        """Whether a statement requests nodes at all."""
+        """Whether a statement requests nodes."""
         requested = [self._requested[name] for name in _TARGETS if name in self._requested]
         if not requested:
             meant = self._meant_as_target()
@@ -368,7 +368,7 @@ def _written(name: Name) -> str:
 
 
 def _text(expression: Expression) -> str:  # noqa: PLR0911  one for each kind of node
-    """What is written at the position of an expression."""
+    """The text at the position of an expression."""
     match expression:
         case Name():
             return _written(expression)

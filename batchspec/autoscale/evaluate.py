@@ -1,4 +1,4 @@
-"""Syntax tree to node targets: the evaluation of a formula."""
+"""The evaluation of a formula: syntax tree to node targets."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ CONSTANTS: Mapping[str, Value] = {
 
 @frozen
 class FormulaInputs:
-    """What a formula can read. ``rand`` returns numbers from 0 to 1."""
+    """The inputs of a formula. ``rand`` returns numbers from 0 to 1."""
 
     now: Timestamp
     dedicated: int
@@ -95,7 +95,7 @@ class FormulaInputs:
 
 @frozen
 class Evaluation:
-    """The result of a formula. With an ``error`` the targets are the previous ones.
+    """The result of a formula. With an ``error``, the targets are unchanged.
 
     ``results`` is the text that the service returns: the three service variables, then the
     variables of the formula.
@@ -180,7 +180,7 @@ class _Evaluator:
         except FormulaValueError as error:
             raise FormulaError(expression.at, str(error)) from None
         except (ArithmeticError, ValueError):
-            # No number of a formula may raise through the caller, which is the engine's loop.
+            # No number in a formula may raise an exception in the caller, the loop of the engine.
             raise FormulaError(expression.at, "The number is out of range") from None
 
     def _binary(self, last: Binary) -> Value:
@@ -265,7 +265,7 @@ def _node_count(value: Value) -> int:
 
 
 def write_value(value: Value) -> str:
-    """A value as ``results`` shows it."""
+    """A value in the form of ``results``."""
     match value:
         case float():
             return str(int(value)) if value.is_integer() else repr(value)
@@ -300,7 +300,7 @@ def run_formula(
 ) -> Evaluation:
     """Parse and evaluate a formula.
 
-    ``targets`` are the current ones of dedicated and Spot nodes; ``samples`` come oldest first.
+    ``targets`` are the current ones of dedicated and Spot nodes; ``samples`` are oldest first.
 
     Raises:
         FormulaSyntaxError: the text is not a formula.

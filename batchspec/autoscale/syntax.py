@@ -47,8 +47,8 @@ class FormulaError(Exception):
 class FormulaSyntaxError(FormulaError):
     """The text is not a formula.
 
-    ``token`` is what is written at the position; it is empty at the end of the formula.
-    ``expected`` is the mark that is missing before it, if there is only one.
+    ``token`` is the text at the position; it is empty at the end of the formula. ``expected`` is
+    the missing mark before it, if only one is possible.
     """
 
     def __init__(self, place: Position, reason: str, token: str = "", expected: str = "") -> None:
@@ -93,7 +93,7 @@ class Unary:
 
 @frozen
 class Binary:
-    """Two operands. ``&&`` and ``||`` evaluate the second only if they need it."""
+    """Two operands. ``&&`` and ``||`` evaluate the second operand only if necessary."""
 
     at: Position
     operator: str
@@ -150,7 +150,7 @@ class Formula:
 
 MAX_STATEMENTS = 100
 MAX_DEPTH = 48
-"""The largest nesting of an expression. No limit is documented; real formulas nest less."""
+"""The maximum nesting of an expression. No limit is documented; real formulas nest less."""
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+|//[^\n]*|/\*.*?\*/)

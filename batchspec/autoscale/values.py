@@ -23,11 +23,11 @@ SECOND = 10_000_000.0
 MEMBERS = ("year", "month", "day", "weekday", "hour", "minute", "second")
 """The members of a timestamp."""
 MAX_LENGTH = 100_000
-"""The largest length of a vector; no limit is documented."""
+"""The maximum length of a vector; no limit is documented."""
 
 
 class FormulaValueError(Exception):
-    """Values do not go together; the text says why."""
+    """Values cannot be combined; the text is the reason."""
 
 
 @frozen
@@ -39,7 +39,7 @@ class Interval:
 
 @frozen
 class Timestamp:
-    """A time in whole ticks since the year 1, which a double could not count exactly."""
+    """A time in whole ticks since the year 1; a double is not exact enough."""
 
     ticks: int
 
@@ -67,7 +67,7 @@ class Timestamp:
         """
         moment = _EPOCH + timedelta(microseconds=self.ticks // 10)
         if name == "weekday":
-            # Sunday is 0 where the service runs; the page gives Monday as 1.
+            # In the service, Sunday is 0; in the documentation, Monday is 1.
             return float(moment.isoweekday() % 7)
         if name not in MEMBERS:
             raise FormulaValueError(f"A timestamp has no member '{name}'")

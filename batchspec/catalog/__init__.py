@@ -1,7 +1,7 @@
 """Facts about Azure that no request of the Batch service returns: VM sizes, images, times.
 
-Names enter, facts leave. Each table names its sources and the date of the last comparison. Rules
-about a spec, and everything that reads an account or a clock, may not live here.
+In: names. Out: facts. Each table names its sources and the date of the last comparison. Not here:
+rules about a spec, and code that reads an account or a clock.
 """
 
 from datetime import timedelta
@@ -15,6 +15,6 @@ NODE_ALLOCATION = timedelta(seconds=226)
 """From the allocation of a node until it has started: the median of 66 recorded allocations."""
 
 NODE_RELEASE = timedelta(seconds=80)
-"""Until the nodes of a pool that is deleted are released: recorded deletions end with the fifth or
-sixth poll, 15 s apart.
+"""From the deletion of a pool until its nodes are released: recorded deletions end at the fifth or
+sixth poll, with 15 s between polls.
 """

@@ -12,7 +12,7 @@ from datetime import date
 from batchspec.frozen import frozen
 
 CHECKED = date(2026, 12, 1)
-"""When this table was last compared with its sources; a test fails six months later."""
+"""The date of the last comparison of this table with its sources; a test fails six months later."""
 
 GENERATION_2 = "Generation2VMImage"
 """The capability of images that boot by UEFI; those without it boot by BIOS."""
@@ -61,7 +61,7 @@ FORTHCOMING: Mapping[str, str] = {
     "windowsserver-2025": "windowsserver-2022",
     "windows-2025": "windowsserver-2022",
 }
-"""Aliases of images that Batch is expected to support, and what to use until then."""
+"""Aliases of images that Batch is expected to support, and the images to use until then."""
 
 
 def announced_end(agent: str, sku: str) -> date | None:

@@ -17,7 +17,7 @@ from functools import cache
 from batchspec.frozen import frozen
 
 CHECKED = date(2026, 12, 1)
-"""When this table was last compared with its sources; a test fails six months later."""
+"""The date of the last comparison of this table with its sources; a test fails six months later."""
 
 _FORM = re.compile(r"(standard|basic)_[a-z]+\d+[a-z0-9-]*(_[a-z0-9]+)*", re.IGNORECASE)
 _VERSION = re.compile(r"_v(\d{1,4})$", re.ASCII)
@@ -150,7 +150,8 @@ _CORES_OF_NUMBER: Mapping[str, Mapping[int, int]] = {
     "d": {1: 1, 2: 2, 3: 4, 4: 8, 5: 16, 11: 2, 12: 4, 13: 8, 14: 16, 15: 20},
     "g": {1: 2, 2: 4, 3: 8, 4: 16, 5: 32},
 }
-"""Series whose number is not that of cores: A of version 1, D before version 3, G (recorded)."""
+"""Series whose number is not the number of cores: A of version 1, D before version 3, G
+(recorded)."""
 
 
 _FAMILIES = (
@@ -197,7 +198,7 @@ RETIREMENTS: tuple[Retirement, ...] = (
     Retirement(r"standard_dc\d+d?s_v3", _day(2029, 10, 31)),
     Retirement(r"standard_d\d+(-\d+)?s?_v3|standard_e\d+(-\d+)?i?s?_v3", _day(2029, 11, 15)),
 )
-"""In the order of their days."""
+"""The dates are in ascending order."""
 
 _RESTRICTED = re.compile(
     r"standard_(?:f\d+s?(?:_v2)?|ds?\d+(?:-\d+)?(?:_v2)?|[de]\d+(?:-\d+)?i?s?_v3|b\d+(?:ls|ms|s)"
@@ -232,7 +233,7 @@ def is_known(size: str) -> bool:
 
 
 def similar(size: str) -> str:
-    """The listed size that was probably meant; empty if there is none."""
+    """The most similar listed size; empty if there is none."""
     name = size.lower().removeprefix("standard_")
     if is_known(f"standard_{name}"):
         return f"standard_{name}"
@@ -242,7 +243,7 @@ def similar(size: str) -> str:
 
 
 def cores(size: str) -> int | None:
-    """The number of cores of a size; ``None`` if the text has not the form of one."""
+    """The number of cores of a size; ``None`` if the text does not have the form of a size."""
     match = _PARTS.fullmatch(size.lower())
     if match is None:
         return None

@@ -1,8 +1,8 @@
-"""Specs from what other tools have: JSON of ``az batch``, templates of its extensions, the files of
-batch-shipyard, and bodies of a live account.
+"""Specs from the files of other tools, or from the objects of a live account.
 
-In: documents (parsed JSON or YAML) with their paths. Out: a :class:`Draft`, whose text is a spec,
-with a comment for everything that has no counterpart. Nothing here reads an account.
+The tools are ``az batch`` (JSON), its extensions (templates) and batch-shipyard. In: documents
+(parsed JSON or YAML) with their paths. Out: a :class:`Draft`, whose text is a spec, with a comment
+for everything that has no counterpart. Nothing here reads an account.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def import_documents(paths: Sequence[Path], *, job: str = "") -> Draft:
 
 
 _MALFORMED = (AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What values of unexpected types cause; the importers read documents of tools, which have none."""
+"""The errors that values of unexpected types cause. The importers rely on the types that the tools
+write."""
 
 
 def _imported(documents: Sequence[tuple[Path, object]], draft: Draft, job: str) -> Draft:
@@ -101,7 +102,7 @@ def _templates(documents: Sequence[tuple[Path, object]], draft: Draft) -> None:
     mine = [(path, body) for path, found in documents for body in _bodies(found)]
     templates = [(path, body) for path, body in mine if is_template(body)]
     importer = TemplateImporter(draft)
-    # A pool first: a job then does not refer to it as an existing one.
+    # The pool is first, so that a job does not refer to it as an existing pool.
     for path, body in sorted(templates, key=lambda each: "pool" not in each[1]):
         importer.template(body, read_beside(path))
     for path, body in mine:
@@ -148,7 +149,7 @@ def _kind(body: Json) -> str:
 
 
 def _bodies(found: object) -> list[Json]:
-    """The objects of a document: itself, its items, or those of a page of a list."""
+    """The objects of a document: the document, its items, or the items of a page of a list."""
     if isinstance(found, list):
         return records(found)
     if not isinstance(found, Mapping):

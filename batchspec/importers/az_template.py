@@ -1,7 +1,7 @@
 """Templates of the Azure Batch CLI extensions: a pool or a job with parameters, and task factories.
 
 A template has ``parameters``, ``variables`` and a ``pool`` or ``job``; expressions in brackets
-(``[parameters('x')]``, ``[variables('x')]``, ``[concat(...)]``) stand anywhere in its strings. A
+(``[parameters('x')]``, ``[variables('x')]``, ``[concat(...)]``) can be anywhere in its strings. A
 file group is the container ``fgrp-NAME`` of the linked storage account.
 """
 
@@ -37,7 +37,7 @@ _ARGUMENT = re.compile(
 )
 _FIELD = re.compile(r"\{\{|\}\}|\{(\w+)(?::(\d))?\}")
 _MOST_EXPANSIONS = 10_000
-"""How often variables are replaced; each can contain others several times."""
+"""The maximum number of replaced variables; each can contain others several times."""
 _TYPES = {"int": "integer", "string": "string", "bool": "boolean"}
 _BOUNDS = {
     "minValue": "minimum",
@@ -65,7 +65,7 @@ def is_template(document: Json) -> bool:
 
 
 def is_parameters(document: Json) -> bool:
-    """Whether a document has values of parameters: ``{"name": {"value": 1}}``."""
+    """Whether a document contains values of parameters: ``{"name": {"value": 1}}``."""
     values = document.values()
     return bool(document) and all(
         isinstance(each, Mapping) and set(each) <= {"value", "metadata"} and "value" in each
@@ -195,7 +195,7 @@ class TemplateImporter:
             self._factory(factory)
 
     def _application(self, info: Json, read_file: ReadFile) -> Json:
-        """The job properties of an application template, with the parameters given for it."""
+        """The job properties of an application template, with its given parameters."""
         template = read_file(str(member(info, "filePath")))
         if not isinstance(template, Mapping):
             raise TypeError(f"{member(info, 'filePath')} is not an object")
@@ -345,7 +345,7 @@ class TemplateReader(RestReader):
 
 
 def _is_secret(name: str, declaration: Json) -> bool:
-    """Whether a parameter is declared as secret, or is a text whose name says so."""
+    """Whether a parameter is declared as secret, or is a text with the name of a secret."""
     kind = str(declaration.get("type")).lower()
     return kind == "securestring" or (kind == "string" and is_secret_name(name))
 

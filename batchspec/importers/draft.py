@@ -1,13 +1,12 @@
-"""A spec that is being written: its sections, with notes on what could not be imported.
+"""A draft of a spec: its sections, with notes about everything that was not imported.
 
-The importers fill a :class:`Draft`; :meth:`Draft.text` is the YAML. Notes become comments above the
-section that they are about. Values of variables whose names say that they are secret become
-parameters. Images and VM sizes of other tools, which are often years old, are named as a spec names
-them today.
+The importers fill a :class:`Draft`; :meth:`Draft.text` is the YAML. Notes become comments above
+their section. Values of variables with names of secrets become parameters. Images and VM sizes of
+other tools are often years old; they get their current names.
 
-An importer replaces what is a variable in the original by a placeholder (:meth:`Expressions.add`),
-works on the text, and finishes it: braces of the original are escaped, and each placeholder becomes
-``{{ expression }}``.
+An importer replaces a variable of the original by a placeholder (:meth:`Expressions.add`), works on
+the text, and finishes it: braces of the original are escaped, and each placeholder becomes ``{{
+expression }}``.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ _NAME = re.compile(
 _CALL = re.compile(r"\[(?:parameters|variables|concat)\(")
 """An expression of a template instead of a value."""
 _EXPRESSION = r"\{\{(?:(?!\{\{).)*?\}\}"
-"""Without another start in it: the time would grow with the square of the length of a text."""
+"""No second start is allowed in it: the time would grow with the square of the length of a text."""
 _SHORT = 8
 """Values with fewer characters occur in other words by chance; they are replaced as a whole."""
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether the name of a variable or parameter says that its value is secret."""
+    """Whether the name of a variable or parameter is that of a secret."""
     return _NAME.search(name) is not None
 
 
@@ -50,7 +49,7 @@ def _without_signature(url: re.Match[str]) -> str:
 
 
 def secret_variables(document: object) -> Iterator[tuple[str, str]]:
-    """The environment variables in a document whose names say that their values are secret.
+    """The environment variables in a document with names of secrets.
 
     Variables are objects with a ``name`` and a ``value``, or members of ``environment_variables``.
     """
@@ -81,7 +80,7 @@ class SecretRemoval:
         self._parameters = {_escaped(value): name for value, name in parameters.items()}
         # The longest first: one value can be the start of another.
         values = sorted(self._parameters, key=len, reverse=True)
-        # Expressions last: the words in them are not values.
+        # Expressions are last: their words are not values.
         self._pattern = re.compile("|".join([*map(_pattern, values), _EXPRESSION]), re.DOTALL)
 
     def __call__(self, value: Any) -> Any:
@@ -101,7 +100,7 @@ class SecretRemoval:
 
 
 def _escaped(value: str) -> str:
-    """A value as a template has it."""
+    """A value as a text of a template."""
     return value.replace("{{", "{{ '{{' | raw }}")
 
 
@@ -114,18 +113,18 @@ def _pattern(value: str) -> str:
 Json: TypeAlias = Mapping[str, Any]
 """An object of JSON or YAML."""
 Body: TypeAlias = dict[str, Any]
-"""Members of a section, as YAML has them."""
+"""Members of a section, as in YAML."""
 
 POOL, JOB, CONTAINERS, PARAMETERS = "pool", "job", "containers", "parameters"
-"""Sections of a spec that a note can be about; that of a stage is :func:`stage_section`."""
+"""Sections of a spec that can have notes; :func:`stage_section` is the section of a stage."""
 
 OWN_FILE = {"http_url": "{{ file.url }}", "file_path": "{{ file.name }}"}
-"""The file of a task, which it gets without `resources`."""
+"""The file of a task, which the task gets without `resources`."""
 
 _WIDTH = 100
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]")
 _LIMIT = "1d"
-"""The time limit of a job that had none."""
+"""The time limit of a job without a time limit in the original."""
 
 
 def stage_section(name: str) -> str:
@@ -149,7 +148,7 @@ class Draft:
     """Names of secret parameters by the values that they replace in all sections."""
 
     def hide_secrets(self, document: object) -> None:
-        """Declare a secret parameter for each variable whose name says that its value is secret."""
+        """Declare a secret parameter for each variable with the name of a secret."""
         for name, value in secret_variables(document):
             if value in self.secrets:
                 continue
@@ -164,7 +163,7 @@ class Draft:
             )
 
     def note(self, section: str, text: str) -> None:
-        """Say something about a section, once."""
+        """Add a note about a section; a repeated note is added once."""
         found = self.notes.setdefault(section, [])
         if text not in found:
             found.append(text)
@@ -188,7 +187,7 @@ class Draft:
         return key
 
     def stage(self, wanted: str, body: Body) -> str:
-        """Add a stage; returns its name, which is ``wanted`` unless that is taken."""
+        """Add a stage; returns its name, which is ``wanted`` unless another stage has it."""
         base = slug(wanted, 40) or "task"
         name, number = base, 2
         while name in self.stages:
@@ -197,7 +196,7 @@ class Draft:
         return name
 
     def finish(self) -> None:
-        """Add what every spec needs and the original did not say."""
+        """Add the required parts of a spec that the original lacks."""
         self.name = slug(self.name, 64) or "imported"
         if not self.pool:
             pool = self.parameter("pool_id", type="string", description="The id of the pool.")
@@ -223,7 +222,7 @@ class Draft:
         self.notes = without_secrets(self.notes)
 
     def text(self, origin: str) -> str:
-        """The spec as YAML. ``origin`` says what it was imported from."""
+        """The spec as YAML. ``origin`` is the source of the import."""
         return "\n".join(self._lines(origin)) + "\n"
 
     def _lines(self, origin: str) -> Iterator[str]:
@@ -254,13 +253,13 @@ class Draft:
 
 
 def identifier(name: str) -> str:
-    """A name as templates can use it: letters, digits and underscores."""
+    """A name for use in templates: letters, digits and underscores."""
     found = re.sub(r"\W", "_", name, flags=re.ASCII).strip("_") or "unnamed"
     return f"_{found}" if found[0].isdigit() else found
 
 
 def _one_line(text: str) -> str:
-    """A text without the line breaks and control characters of YAML, which would end a comment."""
+    """A text without line breaks and control characters of YAML, which would end a comment."""
     return _CONTROL.sub("?", " ".join(text.split()))
 
 
@@ -308,7 +307,7 @@ class Expressions:
         return f"\ue000{len(self._found) - 1}\ue001"
 
     def only(self, text: str) -> str | None:
-        """The expression, if a text is nothing but its placeholder."""
+        """The expression, if a text is only its placeholder."""
         match = _PLACEHOLDER.fullmatch(text)
         return self._found[int(match[1])] if match else None
 
@@ -320,8 +319,8 @@ class Expressions:
     def command(self, line: str, *, windows: bool = False) -> Body:
         """A command line as ``command``, or as ``command_line`` if a shell would change it.
 
-        The service starts a command line without a shell. One that only starts ``sh`` is the text
-        that this shell runs.
+        The service starts a command line without a shell. A command line that only starts ``sh``
+        becomes the script of this shell.
         """
         script = None if windows else shell_script(line)
         if script is not None:
@@ -335,7 +334,7 @@ class Expressions:
 
 
 def shell_script(line: str) -> str | None:
-    """The text that a command line has ``sh``, or ``bash`` without its own syntax, run."""
+    """The script in a command line of ``sh``, or of ``bash`` without the syntax of bash."""
     words = _words(line)
     if len(words) != 3 or words[1] != "-c" or words[0] not in _SHELLS | _BASH:
         return None
@@ -344,7 +343,7 @@ def shell_script(line: str) -> str | None:
 
 
 def bash_script(line: str) -> list[str] | None:
-    """The arguments of a command line that has ``bash`` run a text."""
+    """The arguments of a command line with a script for ``bash``."""
     words = _words(line)
     known = len(words) >= 3 and words[0] in _BASH | _SHELLS
     return words if known and all(map(_OPTIONS.fullmatch, words[1:-1])) else None
@@ -359,7 +358,7 @@ def _words(line: str) -> list[str]:
 
 _UBUNTU, _WINDOWS = "ubuntu-24.04", "windowsserver-2022"
 WITH_CONTAINERS = "ubuntu-hpc-2204"
-"""The alias of an image with a container engine, which others lack."""
+"""The alias of an image with a container engine; other images lack an engine."""
 _SYSTEMS = (
     (r"canonical .*24[._]04", "ubuntu-24.04"),
     (r"canonical .*22[._]04", "ubuntu-22.04"),
@@ -409,7 +408,7 @@ def _machine(reference: Body, agent: str) -> Body:
 
 
 def container_image(members: Body) -> str:
-    """A note if a pool with containers has an image without an engine; it then gets another."""
+    """A note if a pool with containers has an image without an engine, which is replaced."""
     machine = members.get("virtual_machine_configuration", {})
     image = members.get("image")
     if not members.get("container_images") and "container_configuration" not in machine:
@@ -426,7 +425,7 @@ def cloud_service(family: object) -> tuple[Body, str]:
 
 
 def vm_size_note(size: str) -> str:
-    """What is wrong with a VM size today; empty if nothing is."""
+    """The current problem of a VM size; empty if there is none."""
     if not size or not vm_sizes.is_well_formed(size.lower()):
         return ""
     end = vm_sizes.retirement(size)

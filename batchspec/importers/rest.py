@@ -1,8 +1,8 @@
 """Bodies of the REST API as members of a spec, by the schema of the spec language.
 
 Names are compared without case and underscores, because each client of the service writes them
-differently. What the schema does not have is a note, unless the service only reports it. A
-signature is never kept: its container or blob is named instead.
+differently. A property that the schema lacks becomes a note, unless only the service sets it.
+Signatures are never kept: the spec names the container or blob.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _REPORTED = frozenset(
         *("usesephemeralosdisk", "apiversion", "type"),
     )
 )
-"""Properties that the service reports or a template states, and no request sets."""
+"""Properties that the service reports or a template contains, and that no request sets."""
 
 _FORMER = {
     "maxtaskspernode": "taskslotspernode",
@@ -71,7 +71,7 @@ class RestReader:
     def members(
         self, body: Mapping[str, Any], model: str, section: str, *, without: Sequence[str] = ()
     ) -> Body:
-        """The members of ``body`` that the definition ``model`` of the schema has.
+        """The members of ``body`` that are in the definition ``model`` of the schema.
 
         ``without`` are properties that the caller converts.
         """
@@ -111,7 +111,7 @@ class RestReader:
 
     def _record(self, body: Mapping[str, Any], schema: Fragment, section: str, path: str) -> Body:
         properties = schema.get("properties", {})
-        # A short form can have the name that a property has in the REST API.
+        # A short form can have the same name as a property of the REST API.
         known = {_plain(key): key for key in properties}
         known |= {
             _plain(each["x-wire"]): key for key, each in properties.items() if "x-wire" in each
@@ -154,7 +154,7 @@ class RestReader:
         return self._word(self.text(value), schema)
 
     def _word(self, text: str, schema: Fragment) -> Any:
-        """A text; one of the schema's own words in its case, or a number written as a text."""
+        """A text; a choice of the schema in its letter case, or a number as a text."""
         for choice in _choices(schema):
             if choice.lower() == text.lower():
                 return choice
@@ -211,12 +211,12 @@ def read_url(key: str) -> str:
 
 
 def records(value: object) -> list[Mapping[str, Any]]:
-    """The objects of a list; none if it is something else."""
+    """The objects of a list; none for another value."""
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list) else []
 
 
 def member(body: object, name: str) -> Any:
-    """A property by its REST name, for each spelling of a client; ``None`` if it does not exist."""
+    """A property by its REST name, in every client's spelling; ``None`` if it does not exist."""
     return _get(body, name)
 
 
@@ -246,7 +246,7 @@ def _location(url: str) -> tuple[str, str] | None:
     if _PATH_STYLE.match(parts.netloc):
         path = path.partition("/")[2]  # After the account.
     container, _, blob = path.partition("/")
-    # A public blob needs no signature, and its account may be another.
+    # A public blob needs no signature and may be in another account.
     return (container, blob) if container and (signed or not blob) else None
 
 

@@ -1,4 +1,4 @@
-"""Pools, jobs and tasks as the REST API has them: JSON of ``az batch``, or of a live account.
+"""Pools, jobs and tasks in the form of the REST API: JSON of ``az batch``, or of a live account.
 
 Tasks that differ only in a few words of their command become one stage with ``for_each``.
 """
@@ -28,7 +28,7 @@ from batchspec.importers.rest import RestReader, member, read_url, records
 from batchspec.spec import LOGS, without_clean
 
 _MOST_VARIABLES = 4
-"""How many words of a command may differ between the tasks of one stage."""
+"""The maximum number of words that differ between the commands of one stage."""
 _COMPARED = frozenset(
     (
         *("resourcefiles", "outputfiles", "environmentsettings", "constraints", "dependson"),
@@ -42,8 +42,8 @@ _COMPARED = frozenset(
 class TaskGroup:
     """Tasks whose command lines differ in at most a few words.
 
-    ``pieces`` are the parts that all share; between them are the variables of ``names``.
-    ``variables`` are their names by their values, one for each task.
+    ``pieces`` are the shared parts; between them are the variables of ``names``. ``variables`` are
+    their names by their values, one value for each task.
     """
 
     bodies: Sequence[Json]
@@ -58,7 +58,7 @@ class TaskGroup:
 
     @property
     def pattern(self) -> tuple[str, str] | None:
-        """What stands before and after the only variable in every id; ``None`` without one."""
+        """The text before and after the only variable in every id; ``None`` without a variable."""
         if len(self.variables) != 1:
             return None
         (values,) = self.variables
@@ -96,7 +96,7 @@ def _stem(body: Json) -> tuple[object, ...]:
 
 
 def without_number(text: str) -> str:
-    """An id without the number at its end, and the characters before it but letters and digits."""
+    """An id without the number at its end and the separators before the number."""
     end = len(text)
     while end and text[end - 1].isdecimal():
         end -= 1
@@ -126,7 +126,7 @@ def _alike(bodies: Sequence[Json]) -> TaskGroup | None:
 
 
 def _shared(lines: Sequence[str]) -> tuple[list[str], list[tuple[str, ...]]] | None:
-    """The pieces that all lines share, and what stands between them in each line, by column."""
+    """The pieces that all lines share, and the texts between them in each line, by column."""
     words = [re.split(r"(\s+)", line) for line in lines]
     if len({len(row) for row in words}) != 1:
         return None
@@ -151,8 +151,7 @@ def _shared(lines: Sequence[str]) -> tuple[list[str], list[tuple[str, ...]]] | N
 
 
 def _around(words: Sequence[str]) -> tuple[str, str]:
-    """The prefix and suffix that words share, up to a character that is neither a digit nor a
-    letter."""
+    """The shared prefix and suffix of words, up to a character other than a digit or letter."""
     start = _common_prefix(words)
     start = start.rstrip("0123456789.")
     rest = [word[len(start) :] for word in words]
@@ -161,14 +160,14 @@ def _around(words: Sequence[str]) -> tuple[str, str]:
 
 
 def _common_prefix(words: Sequence[str]) -> str:
-    # The first and the last in order differ at the first character that not all share.
+    # The first and the last word in order differ at the first character that not all words share.
     first, last = min(words), max(words)
     shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
     return first[: sum(1 for _ in shared)]
 
 
 def _pattern(ids: Sequence[str], values: Sequence[str]) -> tuple[str, str] | None:
-    """What stands before and after the value in each id; ``None`` if an id differs."""
+    """The text before and after the value in each id; ``None`` if an id differs."""
     if not values or not values[0] or values[0] not in ids[0]:
         return None
     at = ids[0].rindex(values[0])
@@ -179,12 +178,12 @@ def _pattern(ids: Sequence[str], values: Sequence[str]) -> tuple[str, str] | Non
 
 
 def typed(values: Sequence[str]) -> list[str | int]:
-    """Numbers as numbers, unless they would be written differently."""
+    """Numbers as numbers, if their text stays the same."""
     return [int(each) if re.fullmatch(r"0|[1-9]\d{0,14}", each) else each for each in values]
 
 
 def number_range(values: Sequence[str]) -> Body | None:
-    """A range, if the values are one."""
+    """The range of the values, if they form a range."""
     numbers = typed(values)
     if len(numbers) < 3 or not all(isinstance(each, int) for each in numbers):
         return None
@@ -202,7 +201,7 @@ def is_log(file: Json) -> bool:
 
 
 def _signature(body: Json) -> str:
-    """What tasks of one stage have in common: all but the id, the name and the command."""
+    """The common properties of the tasks of a stage: all except id, name and command."""
     kept = {
         key: value
         for key, value in body.items()
@@ -232,7 +231,7 @@ _JOB_SPECIAL = (
 )
 _DEFAULT_RETENTION = ("retentionTime", "P7D")
 _MARKS = re.compile(r" \[[^\[\]]* work [0-9a-f]+\]$")
-"""What batchspec adds to the display names of its tasks."""
+"""The suffix that batchspec adds to the display names of its tasks."""
 _PLAIN = re.compile(r"[\w./:=,+-]*", re.ASCII)
 """Values that need no quotes."""
 
@@ -325,7 +324,7 @@ class BodyImporter:
         return found
 
     def packages(self, body: Json, pool: Body) -> None:
-        """Packages of the system that the Azure CLI extensions install, in the start task."""
+        """System packages that the Azure CLI extensions install, in the start task."""
         names = [
             self.reader.text(member(package, "id"))
             for package in records(member(body, "packageReferences"))
@@ -351,7 +350,8 @@ class BodyImporter:
         return self.reader.expressions.command(line, windows=windows) if line else {}
 
     def _stage_command(self, line: str) -> Body:
-        """A command line of a task; one that batchspec made from ``clean: true`` is that again."""
+        """A command line of a task; the commands of ``clean: true`` become ``clean: true``
+        again."""
         found = self.command(line)
         command = found.get("command")
         own = without_clean(command) if isinstance(command, str) else None
@@ -384,7 +384,7 @@ class BodyImporter:
     # --- job -------------------------------------------------------------------------------------
 
     def job(self, body: Json) -> None:
-        """A job without its tasks; its pool, unless the draft has one."""
+        """A job without its tasks, and its pool unless the draft has a pool."""
         found: Body = dict(self.reader.members(body, JOB, JOB, without=_JOB_SPECIAL))
         if variables := self._variables(member(body, "commonEnvironmentSettings"), JOB):
             found["env"] = variables
@@ -442,7 +442,7 @@ class BodyImporter:
     # --- tasks -----------------------------------------------------------------------------------
 
     def task(self, body: Json, section: str) -> Body:
-        """The members of a stage for one task; its id and command line are the caller's."""
+        """The members of a stage for one task, without its id and command line."""
         found = self._common(body, section)
         files = [each for each in records(member(body, "outputFiles")) if not is_log(each)]
         if files:
@@ -535,5 +535,5 @@ class BodyImporter:
 
 
 def is_unlimited(value: object) -> bool:
-    """Whether a duration is the longest one, which the service reports for no limit."""
+    """Whether a duration is the longest duration, which the service reports for no limit."""
     return isinstance(value, str) and value.startswith("P106751")

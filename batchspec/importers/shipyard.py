@@ -1,7 +1,7 @@
 """The configuration of batch-shipyard: ``config``, ``pool``, ``jobs`` and ``credentials``.
 
 A task becomes a stage, a task factory its ``for_each``, a merge task a stage that needs the others.
-Keys are read from no file: where the credentials have one, the spec has a secret parameter.
+Keys are not imported: for each key in the credentials, the spec has a secret parameter.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ class ShipyardImporter:
         if remote is None:
             start = self.draft.pool.setdefault("start_task", {"command": "true"})
             start.setdefault("resources", []).append(key)
-            self.draft.note(POOL, "Files that were copied to the nodes are resources here.")
+            self.draft.note(POOL, "Files that batch-shipyard copies to nodes become resources.")
 
     def _mount(self, name: str, volume: Json) -> Body | None:
         driver = volume.get("volume_driver")

@@ -32,9 +32,9 @@ _FILE_FIELDS = {
 _WORKING = "$AZ_BATCH_TASK_WORKING_DIR"
 _TASK = "$AZ_BATCH_TASK_DIR"
 _MOST_VALUES = 10_000
-"""How many values of a sweep are written to a spec."""
+"""The maximum number of values of a sweep in a spec."""
 _MOST_COMBINED = 100
-"""How many values one task of a sweep can have."""
+"""The maximum number of values of one task of a sweep."""
 _TASK_KEYS = frozenset(
     (
         *("id", "docker_image", "image", "task_factory", "environment_variables", "command"),
@@ -286,7 +286,7 @@ def literal(value: object) -> str:
 
 
 def mapping(value: object) -> dict[str, Any]:
-    """A mapping as it is; an empty one for anything else."""
+    """The value if it is a mapping, else an empty mapping."""
     return {str(key): item for key, item in value.items()} if isinstance(value, Mapping) else {}
 
 
@@ -441,7 +441,9 @@ def _rows(sweep: Json, factory: Json) -> list[tuple[Any, ...]] | None:
 
 
 def _length(given: Json) -> int:
-    """How many values are combined. A task has at most so many that they are not all in memory.
+    """The number of values in a combination.
+
+    The limit bounds the memory.
 
     Raises:
         ValueError: the length is not a number, or is too large.
@@ -453,7 +455,7 @@ def _length(given: Json) -> int:
 
 
 def _drawn(given: Json) -> list[tuple[Any, ...]]:
-    """Random values; the same for the same configuration."""
+    """Random values; equal for equal configurations."""
     source = random.Random(given.get("seed") or 0)  # noqa: S311 - not for secrets
     count = min(int(given.get("generate") or 1), _MOST_VALUES)
     if whole := mapping(given.get("integer")):

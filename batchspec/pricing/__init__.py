@@ -4,10 +4,10 @@ In: the size, operating system and region of nodes, and a currency. Out: for eac
 :class:`Price`, or an :class:`Unknown` with its reason. Functions: ``find_prices`` (table, cache,
 API), ``choose`` (pure: which row is the price), ``parse_table`` (pure: the user's table).
 
-Not here: how many nodes a run has and for how long (``plan``), and formatted output (``render``).
-A price that cannot be read is never an error and never takes longer than :data:`PATIENCE` seconds.
+Not here: the number of nodes of a run and their time (``plan``), and formatted output (``render``).
+A price that cannot be read is not an error, and reading takes at most :data:`PATIENCE` seconds.
 
-Modules are imported on first use, because imports count in the start time of a command.
+Modules are imported on first use, because imports add to the start time of a command.
 """
 
 from __future__ import annotations

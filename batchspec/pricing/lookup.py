@@ -2,8 +2,8 @@
 
 ``GET https://prices.azure.com/api/retail/prices`` needs no account and no key, and returns pages of
 rows with a ``NextPageLink``. Values in its filter are case-sensitive since version
-2023-01-01-preview. One size in one region is one page; longer walks lose rows
-(microsoft/finops-toolkit issue 2164), so that there is a bound.
+2023-01-01-preview. One size in one region is one page; longer lists lose rows
+(microsoft/finops-toolkit issue 2164), so the number of pages is limited.
 """
 
 from __future__ import annotations
@@ -47,11 +47,12 @@ _MOST_BYTES = 16 << 20
 _BUSY = {429, 500, 502, 503, 504}
 """Statuses after which the same request may succeed."""
 _FIRST_PAUSE = 0.5
-"""Seconds before the first repetition, if the service names no time; then twice as long."""
+"""Seconds before the first retry, if the service names no time; each further pause is twice as
+long."""
 
 
 class PricesUnavailableError(Exception):
-    """The API gave no complete answer; the message is a part of a sentence."""
+    """The API returned no complete answer; the message is a part of a sentence."""
 
 
 @frozen
@@ -130,7 +131,7 @@ class RetailPrices:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """The API does not redirect; a sign-in page of a network does."""
+    """Redirections are refused: the API does not redirect, but sign-in pages of networks do."""
 
     def redirect_request(  # noqa: PLR0917 - the signature of the base class
         self,
@@ -197,7 +198,7 @@ def _server(url: str) -> tuple[str, str | None, int | None]:
 
 
 def _wait(answer: _Answer, pause: float, now: datetime) -> float:
-    """Seconds until the next request: as the service says, in seconds or as a date."""
+    """Seconds until the next request, from a header in seconds or with a date."""
     text = next((v for k, v in answer.headers.items() if k.lower() == "retry-after"), "")
     if text.strip().isdecimal():
         return float(text)
@@ -216,16 +217,16 @@ def _literal(text: str) -> str:
 
 
 FRESH = timedelta(days=1)
-"""How long rows count without asking again."""
+"""The time for which stored rows are current."""
 RETRY = timedelta(minutes=10)
-"""How long the API is not asked again after it could not be reached."""
+"""The time without requests after the API could not be reached."""
 _CACHE_FORMAT = 1
 _UNSAFE = re.compile(r"[^a-z0-9_-]")
 
 
 @frozen
 class Entry:
-    """The rows of one size in one region, and when they were read."""
+    """The rows of one size in one region, and the time at which they were read."""
 
     at: datetime
     rows: tuple[Mapping[str, object], ...]
@@ -233,18 +234,21 @@ class Entry:
 
 @frozen
 class PriceCache:
-    """Entries in a folder, one file each. A folder that cannot be written only costs requests."""
+    """Entries in a folder, one file each.
+
+    Without a writable folder, each command sends its requests again.
+    """
 
     folder: Path
 
     def read(self, node: NodeType, currency: str, now: datetime) -> Entry | None:
-        """The stored rows, however old they are; ``None`` without any, or if they are damaged."""
+        """The stored rows of any age; ``None`` if there are none or they are damaged."""
         stored = self._load(self._path(node, currency))
         at, rows = _moment(stored.get("at")), stored.get("rows")
         if stored.get("version") != _CACHE_FORMAT or at is None or not isinstance(rows, list):
             return None
         if at > now + FRESH:
-            # The clock was wrong when they were stored: they would never be read again.
+            # The clock was wrong when they were stored, and they would never expire.
             return None
         return Entry(at, tuple(row for row in rows if isinstance(row, dict)))
 
@@ -256,7 +260,7 @@ class PriceCache:
         self._store(self._path(node, currency), entry)
 
     def failed_recently(self, now: datetime) -> str:
-        """Why the API could not be reached within the last minutes; empty if it could."""
+        """The recent error that prevented access to the API; empty if there is none."""
         stored = self._load(self._failure)
         at, reason = _moment(stored.get("at")), stored.get("reason")
         if at is None or not isinstance(reason, str) or not at <= now < at + RETRY:
@@ -279,7 +283,7 @@ class PriceCache:
         try:
             found = json.loads(path.read_bytes())
         except (OSError, ValueError, RecursionError):
-            # Without the file, or with a damaged one, the API is asked.
+            # Without a valid file, the API is asked.
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -308,7 +312,7 @@ def _moment(value: object) -> datetime | None:
 
 
 PATIENCE = 5.0
-"""Seconds that a command waits for prices at most."""
+"""The maximum seconds that a command waits for prices."""
 
 GIVEN = "given"
 """The source of a price from the user's table."""
@@ -336,7 +340,9 @@ async def find_prices(
     kinds: Collection[NodeKind] = tuple(NodeKind),
     patience: float = PATIENCE,
 ) -> NodePrices:
-    """The prices of these ``kinds`` of nodes. Never raises; waits ``patience`` seconds at most.
+    """The prices of these ``kinds`` of nodes.
+
+    Never raises an exception; waits at most ``patience`` seconds.
 
     Prices of the ``table`` take precedence; the API is asked only if one of the kinds is not in it.
     """
@@ -410,10 +416,9 @@ def _unknown(node: NodeType, reason: str, fix: str) -> NodePrices:
 
 
 async def _bounded(call: Callable[[], T], seconds: float) -> T:
-    """The result of a blocking call.
+    """The result of a blocking call in a daemon thread.
 
-    In a thread that does not keep the process: looking up a name has no time limit, and the
-    executor of the loop waits for its threads at exit.
+    A name lookup has no time limit, and the executor of the loop waits for its threads at exit.
 
     Raises:
         TimeoutError: it takes longer.
@@ -436,7 +441,7 @@ async def _bounded(call: Callable[[], T], seconds: float) -> T:
             result = call()
         except Exception as error:  # noqa: BLE001 - raised by the awaiting task
             failure = error
-        # The loop is closed if the command ended first.
+        # The loop is closed if the command ended before the call.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, result, failure)
 

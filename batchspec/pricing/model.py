@@ -1,4 +1,4 @@
-"""Prices as frozen values, the user's table, and which row of the price list is a price. Pure."""
+"""Prices as frozen values, the user's table, and the choice of a row of the price list. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from batchspec.catalog.vm_sizes import arm_name
 from batchspec.frozen import frozen
 
 USD = "USD"
-"""The currency of Azure's prices; those in other currencies are converted for reference."""
+"""The currency of Azure's prices; prices in other currencies are converted for reference."""
 
 
 class NodeKind(StrEnum):
@@ -30,7 +30,10 @@ class NodeKind(StrEnum):
 
 @frozen
 class NodeType:
-    """What is priced. ``size`` is a VM size in any case; ``region`` is empty if it is not known."""
+    """A type of node.
+
+    ``size`` is a VM size in any letter case; ``region`` is empty if it is not known.
+    """
 
     size: str
     region: str
@@ -39,7 +42,7 @@ class NodeType:
 
 @frozen
 class Price:
-    """The price of a node for an hour; ``source`` is where it is from, with its date."""
+    """The price of a node for an hour; ``source`` is its source with the date."""
 
     per_hour: float
     currency: str
@@ -48,7 +51,7 @@ class Price:
 
 @frozen
 class Unknown:
-    """No price is known: ``reason`` is a part of a sentence, ``fix`` what to do about it."""
+    """No price is known: ``reason`` is a part of a sentence, ``fix`` is the fix."""
 
     reason: str
     fix: str = ""
@@ -137,7 +140,7 @@ FIELDS = (
     "type",
     "unitOfMeasure",
 )
-"""The fields of a row that decide."""
+"""The fields of a row that determine the choice."""
 
 _SERVICE = "Virtual Machines"
 _OTHER_PRODUCTS = ("Cloud Services", "CloudServices", "Dedicated Host")
@@ -173,7 +176,7 @@ def choose(
     now: datetime,
     source: str,
 ) -> Price | Unknown:
-    """The price of a kind of node; :class:`Unknown` if no row or several rows could be it."""
+    """The price of a kind of node; :class:`Unknown` if no row or several rows match."""
     matching = [row for row in rows if _is_price(row, node, kind, currency)]
     dated = [(_start(row), row) for row in matching]
     valid = [(start, row) for start, row in dated if start <= now]
@@ -191,7 +194,7 @@ def choose(
 
 
 def _is_price(row: Mapping[str, object], node: NodeType, kind: NodeKind, currency: str) -> bool:
-    """Whether a row is an hourly list price of such a node, whenever it applies."""
+    """Whether a row is an hourly list price of a kind of node, for any period."""
     product, names = (
         _text(row, "productName"),
         f"{_text(row, 'skuName')}\n{_text(row, 'meterName')}",
@@ -228,7 +231,7 @@ def _amount(row: Mapping[str, object]) -> float:
 
 
 def _start(row: Mapping[str, object]) -> datetime:
-    """From when a row applies; a row without a date always has."""
+    """The date from which a row applies; a row without a date applies always."""
     try:
         start = datetime.fromisoformat(_text(row, "effectiveStartDate"))
     except ValueError:
@@ -237,6 +240,6 @@ def _start(row: Mapping[str, object]) -> datetime:
 
 
 def deciding(rows: Iterable[Mapping[str, object]]) -> Iterator[dict[str, object]]:
-    """The rows with only the fields that decide, as they are stored."""
+    """The rows with only the fields that determine the choice, for the cache."""
     for row in rows:
         yield {name: row[name] for name in FIELDS if name in row}

@@ -1,9 +1,9 @@
 """The rules that the Batch reference states about properties of requests, as one table.
 
 In: an object of a request as :class:`Properties`. Out: every property that breaks a rule. Both
-sides of the protocol use the table: ``spec`` to report mistakes with their position, ``local`` to
-refuse requests as the service does. Not here: the language of specs, positions, HTTP, and rules
-that need the account.
+sides of the protocol use the table: ``spec`` reports errors with their position, and ``local``
+refuses requests like the service. Not here: the language of specs, positions, HTTP, and rules that
+need the account.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def violations(value: PropertyValue) -> list[Violation]:
 
 
 def _collect(value: PropertyValue, path: Path, found: list[Violation]) -> None:
-    # Without generators: the embedded service checks each of up to a million tasks.
+    # No generators are used, for speed: the embedded service checks up to a million tasks.
     if isinstance(value, tuple):
         for index, item in enumerate(value):
             if isinstance(item, Properties):

@@ -1,4 +1,4 @@
-"""A pool for Azure Resource Manager: other names, places and spellings than the Batch service has.
+"""A pool in the form of Azure Resource Manager, with its names, paths and spellings.
 
 :func:`arm_pool` converts to it, :func:`batch_pool` from it.
 
@@ -64,7 +64,7 @@ _SPELLED: Mapping[str, tuple[str, ...]] = {
 _FIXED = ("targetDedicatedNodes", "targetLowPriorityNodes", "resizeTimeout")
 _AUTO = {"autoScaleFormula": "formula", "autoScaleEvaluationInterval": "evaluationInterval"}
 _MOVED = frozenset({"id", "identity", "enableAutoScale", _MACHINE, *_FIXED, *_AUTO})
-"""The properties that have another place; all others stay where they are."""
+"""The properties with another path; the paths of all others are equal."""
 
 
 def arm_pool(body: Mapping[str, Any], account: str) -> Json:
@@ -72,8 +72,8 @@ def arm_pool(body: Mapping[str, Any], account: str) -> Json:
 
     Args:
         body: the body of Create Pool or Update Pool, or the properties of a resize. ``identity``
-            has the form of the answer of Get Pool.
-        account: the resource id of the Batch account, of which those of its applications are made.
+        has the form of the response of Get Pool. account: the resource id of the Batch account,
+        with which the ids of its applications begin.
     """
     properties = {
         _name(key): _converted(value, key, account)
@@ -130,14 +130,17 @@ def _name(path: str) -> str:
 
 
 def arm_names(name: str) -> frozenset[str]:
-    """The names that Resource Manager has for properties that the Batch service calls ``name``."""
+    """The names in Resource Manager of properties that are ``name`` in the Batch service."""
     moved = {**_AUTO, "enableInterNodeCommunication": "interNodeCommunication"}
     renamed = {new for path, new in _RENAMED.items() if path.rpartition("/")[2] == name}
     return frozenset({name, *renamed, *({moved[name]} if name in moved else ())})
 
 
 class ForeignPropertyError(ValueError):
-    """A property that Resource Manager does not have, or has with another name: ``name``."""
+    """A property that Resource Manager lacks or has under another name.
+
+    ``name`` is the property.
+    """
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -145,14 +148,14 @@ class ForeignPropertyError(ValueError):
 
 
 def batch_pool(body: Mapping[str, Any]) -> Json:
-    """The body of Create Pool that a request to Resource Manager means; see :func:`arm_pool`.
+    """The body of Create Pool for a request to Resource Manager; see :func:`arm_pool`.
 
-    ``identity`` has the form of the answer of Get Pool. Values of enums keep their case, which the
-    Batch service ignores. Only the structure of what has another place is checked.
+    ``identity`` has the form of the response of Get Pool. Values of enums keep their case, which
+    the Batch service ignores. Only the structure of properties with another path is checked.
 
     Raises:
-        ForeignPropertyError: a property has the name that it has at the Batch service only.
-        TypeError: a value that has another place is not an object.
+        ForeignPropertyError: a property has a name that only the Batch service uses.
+        TypeError: a value with another path is not an object.
     """
     found: Json = {}
     for name, value in _mapping(body.get("properties", {})).items():

@@ -28,7 +28,7 @@ _JOBS = (*JOBS, "BatchJobUpdateOptions", "BatchJob")
 _SCHEDULE = ("BatchJobScheduleConfiguration",)
 _PREPARATION = "jobpreparation"
 _RELEASE = "jobrelease"
-"""The ids that the service gives to tasks without one."""
+"""The ids that the service gives to tasks without an id."""
 
 
 @rule(

@@ -29,13 +29,13 @@ _IMAGE_FORM = (
     "/subscriptions/{subscriptionId}/resourceGroups/{resourceGroupName}/providers/"
     "Microsoft.Compute/galleries/{galleryName}/images/{galleryImageName}"
 )
-"""As in the recorded reason."""
+"""The words are those of the recorded reason."""
 _UPGRADE = ("RollingUpgradePolicy",)
 _ENCRYPTION_TYPE = ("managedDisk", "securityProfile", "securityEncryptionType")
 
 
 def is_windows(machine: Properties) -> bool | None:
-    """Whether the nodes run Windows; ``None`` if neither agent nor image shows it."""
+    """Whether the nodes run Windows; ``None`` if agent and image do not determine it."""
     texts = [
         machine.word("nodeAgentSKUId"),
         machine.word("imageReference", "publisher"),
@@ -92,7 +92,7 @@ def confidential_encryption(given: Properties) -> Iterator[Found]:
     fix="Remove it, or write `security_profile: {security_type: confidentialvm}`.",
 )
 def confidential_only(given: Properties) -> Iterator[Found]:
-    """The encryption of a confidential VM on another one."""
+    """The encryption of a confidential VM on a VM that is not confidential."""
     kind = given.get("securityProfile", "securityType")
     if kind is UNKNOWN or given.word("securityProfile", "securityType") == "confidentialvm":
         return
@@ -224,7 +224,7 @@ def upgrade_percentages(given: Properties) -> Iterator[Found]:
     " `virtual_machine_configuration`, or remove `enable_cross_zone_upgrade`.",
 )
 def cross_zone_upgrade(given: Properties) -> Iterator[Found]:
-    """Upgrades across zones of nodes that are in one zone."""
+    """Upgrades across zones for nodes in one zone."""
     at = ("upgradePolicy", "rollingUpgradePolicy", "enableCrossZoneUpgrade")
     policy = ("virtualMachineConfiguration", "nodePlacementConfiguration", "policy")
     placed = given.get(*policy) is UNKNOWN or given.word(*policy) == "zonal"
@@ -264,7 +264,7 @@ def automatic_upgrades(given: Properties) -> Iterator[Found]:
     faults=(INVALID, MISSING),
 )
 def registry_sign_in(given: Properties) -> Iterator[Found]:
-    """Half a sign-in, or two."""
+    """An incomplete sign-in, or two sign-ins."""
     for name, other in (("username", "password"), ("password", "username")):
         if given.has(name) and given.has("identityReference"):
             yield Found((name,), f"`{name}` and `identityReference` cannot be combined")

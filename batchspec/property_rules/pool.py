@@ -1,4 +1,4 @@
-"""Rules of a pool: sizes, users, mounts, what its nodes are prepared with, and its network."""
+"""Rules of a pool: sizes, users, mounts, preparation of nodes, and network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a property rule is, and the kinds of rules that the tables are made of."""
+"""The type of a property rule, and the kinds of rules in the tables."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class _Unknown(Enum):
 
 
 UNKNOWN: Final = _Unknown.UNKNOWN
-"""The value of a property that is set, but whose value is not known: a secret, or a template that
-varies from task to task. A rule never reports it."""
+"""The unknown value of a property that is set: a secret, or a template that varies from task to
+task. No rule reports it."""
 
 
 @frozen
@@ -80,7 +80,7 @@ Path: TypeAlias = tuple["str | int", ...]
 class Found:
     """One property that breaks a rule. ``message`` has REST names in backticks.
 
-    ``fix`` replaces that of the rule. ``missing`` is the name of a property that is required and
+    ``fix`` replaces the fix of the rule. ``missing`` is the name of a property that is required and
     absent; the code of the finding is then ``missing-key``.
     """
 
@@ -94,17 +94,18 @@ Check: TypeAlias = Callable[[Properties], Iterable[Found]]
 
 
 INVALID, MISSING = "InvalidPropertyValue", "MissingRequiredProperty"
-"""Error codes of the service. A property that is required and absent has the second one."""
+"""Error codes of the service. The second one is for a required property that is absent."""
 
 
 @frozen
 class PropertyRule:
     """A rule that the Batch reference states about properties of one object.
 
-    ``name`` identifies the rule; ``models`` are the objects that it checks, ``properties`` the REST
-    names that it is about. ``text`` states it in one sentence. ``code`` and ``fix`` are those of
-    the finding of ``validate``; ``faults`` are the service's error codes, and ``reason`` its own
-    words where they are recorded. ``accepted``: the service accepts the request, which fails later.
+    ``name`` identifies the rule; ``models`` are the objects that it checks, ``properties`` are the
+    REST names in it. ``text`` states the rule in one sentence. ``code`` and ``fix`` are those of
+    the finding of ``validate``; ``faults`` are the service's error codes, and ``reason`` is the
+    recorded text of the service, if there is a recording. ``accepted``: the service accepts the
+    request, which fails later.
     """
 
     name: str
@@ -126,7 +127,7 @@ MANAGER = "BatchJobManagerTask"
 TASK = "BatchTaskCreateOptions"
 RELEASE = "BatchJobReleaseTask"
 LARGEST_INTEGER = 2**31 - 1
-"""The limit of an integer in a request: the reference gives such properties as ``int32``."""
+"""The limit of an integer in a request: the reference declares these properties as ``int32``."""
 
 
 def shown(value: object) -> str:
@@ -158,9 +159,9 @@ def in_range(
     also: int | None = None,
     reserved: tuple[int, ...] = (),
 ) -> PropertyRule:
-    """An integer from ``least`` to ``most``, or ``also``, but none that is ``reserved``.
+    """An integer from ``least`` to ``most``, or ``also``, except the ``reserved`` integers.
 
-    Without ``most``, the limit is that of the property's type in the reference.
+    Without ``most``, the limit is the limit of the property's type in the reference.
     """
     bounds = f"from {least} to {most}" if most is not None else f"at least {least}"
     bounds += f", or {also} for no limit" if also is not None else ""
