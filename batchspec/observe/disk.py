@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import stat
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -37,6 +38,11 @@ _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _SUSPECT = re.compile("[\x00-\x1f\x7f\\\\\ud800-\udfff]|(?:^|/)[.][.](?:/|$)")
 
+_Facts: TypeAlias = os.stat_result | OSError | None
+"""The facts of a file or why they cannot be read; ``None`` for a regular file before it is opened.
+
+Facts are for the cache. Without a cache, those of the open file are enough.
+"""
 _Read: TypeAlias = tuple[FileRow, os.stat_result | None] | Diagnostic
 """A file, with its facts if it was opened; or the reason why it cannot be uploaded."""
 
@@ -113,21 +119,25 @@ class _Reader:
         """The files that match an entry, in the order of the glob."""
         waiting: deque[_Read | Future[_Read]] = deque()
         read: _Read | Future[_Read]
-        known = None if self._cache is None else self._cache.get
-        for path, blob, facts in _matches(entry):
+        cache = self._cache
+        known = cache.get if cache is not None and cache.exists else None
+        for path, blob, facts in _matches(entry, with_facts=known is not None):
             problem = _problem(entry, path, blob, facts)
             if problem is not None:
                 read = problem
+            elif known is None:
+                read = self._start(entry, path, blob)
             else:
                 assert isinstance(facts, os.stat_result)
-                if known is not None and (md5 := known(path, facts)) is not None:
+                md5 = known(path, facts)
+                if md5 is None:
+                    read = self._start(entry, path, blob)
+                else:
                     row = blob, path, facts.st_size, md5, entry.content_type
                     if not waiting:
                         yield row
                         continue
                     read = row, None
-                else:
-                    read = self._start(entry, path, blob, facts.st_size)
             if not waiting and not isinstance(read, Future):
                 yield self._finish(read)
                 continue
@@ -137,10 +147,11 @@ class _Reader:
         for last in waiting:
             yield self._finish(last)
 
-    def _start(self, entry: UploadGlob, path: str, blob: str, size: int) -> _Read | Future[_Read]:
-        if self._contents and size > _SMALL:
-            return self._threads.submit(_read, entry, path, blob, self._contents)
-        return _read(entry, path, blob, self._contents)
+    def _start(self, entry: UploadGlob, path: str, blob: str) -> _Read | Future[_Read]:
+        read = _read(entry, path, blob, _SMALL if self._contents else None)
+        if read is not None:
+            return read
+        return self._threads.submit(_read_all, entry, path, blob)
 
     def _finish(self, read: _Read | Future[_Read]) -> FileRow | Diagnostic:
         result = read.result() if isinstance(read, Future) else read
@@ -152,15 +163,15 @@ class _Reader:
         return row
 
 
-def _problem(
-    entry: UploadGlob, path: str, blob: str, facts: os.stat_result | OSError
-) -> Diagnostic | None:
+def _problem(entry: UploadGlob, path: str, blob: str, facts: _Facts) -> Diagnostic | None:
     """Why a file cannot be uploaded, judged by its name and its facts."""
     # Nearly all names pass these tests, which take less time than the pattern.
     if len(blob) > _LONGEST_NAME or (
         not (blob.isprintable() and "\\" not in blob and ".." not in blob) and _SUSPECT.search(blob)
     ):
         return _name_problem(entry, Path(path), blob)
+    if facts is None:
+        return None
     if isinstance(facts, OSError):
         return _unreadable(entry, Path(path), facts)
     if not stat.S_ISREG(facts.st_mode):
@@ -168,14 +179,23 @@ def _problem(
     return None
 
 
-def _read(entry: UploadGlob, path: str, blob: str, contents: bool) -> _Read:
+def _read(entry: UploadGlob, path: str, blob: str, longest: int | None) -> _Read | None:
+    """A file, or ``None`` if it is longer than ``longest``; its content is not read if that is
+    ``None``.
+    """
     try:
         descriptor = os.open(path, _READ)
         try:
             # The facts are read before the content: if the file changes meanwhile, the new facts
             # differ, and the cache has no entry for them.
             facts = os.fstat(descriptor)
-            size, md5 = _hashed(descriptor, facts.st_size) if contents else (facts.st_size, b"")
+            size = facts.st_size
+            if longest is None:
+                md5 = b""
+            elif size > longest:
+                return None
+            else:
+                size, md5 = _hashed(descriptor, size)
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -183,17 +203,27 @@ def _read(entry: UploadGlob, path: str, blob: str, contents: bool) -> _Read:
     return (blob, path, size, md5, entry.content_type), facts
 
 
+def _read_all(entry: UploadGlob, path: str, blob: str) -> _Read:
+    read = _read(entry, path, blob, sys.maxsize)
+    assert read is not None
+    return read
+
+
 def _hashed(descriptor: int, expected: int) -> tuple[int, bytes]:
     """The size and MD5 of an open file, which probably has the ``expected`` size."""
-    digest = hashlib.md5(usedforsecurity=False)
-    size = 0
+    chunk = os.read(descriptor, min(_CHUNK, expected + 1))
+    digest = hashlib.md5(chunk, usedforsecurity=False)
+    size = len(chunk)
+    # One byte more was requested, so there is none: the file is not longer than its facts say.
+    if size == expected < _CHUNK:
+        return size, digest.digest()
     while chunk := os.read(descriptor, min(_CHUNK, expected + 1)):
         digest.update(chunk)
         size += len(chunk)
     return size, digest.digest()
 
 
-def _matches(entry: UploadGlob) -> Iterator[tuple[str, str, os.stat_result | OSError]]:
+def _matches(entry: UploadGlob, *, with_facts: bool) -> Iterator[tuple[str, str, _Facts]]:
     """The files of an entry, with their blob names, which keep the folders below the fixed part."""
     fixed = fixed_part(entry.pattern)
     # Concatenation is much faster than `os.path.join` for each file.
@@ -201,7 +231,7 @@ def _matches(entry: UploadGlob) -> Iterator[tuple[str, str, os.stat_result | OSE
     start = f"{fixed}/" if fixed else ""
     # Without such parts, the rest of the path after the fixed part is the blob's name.
     plain = os.sep == "/" and not {"", ".", ".."} & set(entry.pattern[len(start) :].split("/"))
-    for match, facts in _files(entry.root, entry.pattern, above):
+    for match, facts in _files(entry.root, entry.pattern, above, with_facts=with_facts):
         exact = plain and match.startswith(start)
         below = match[len(start) :] if exact else _relative(match, fixed)
         if entry.exclude:
@@ -211,15 +241,17 @@ def _matches(entry: UploadGlob) -> Iterator[tuple[str, str, os.stat_result | OSE
         yield above + match, entry.prefix + below, facts
 
 
-def _files(root: Path, pattern: str, above: str) -> Iterator[tuple[str, os.stat_result | OSError]]:
+def _files(
+    root: Path, pattern: str, above: str, *, with_facts: bool
+) -> Iterator[tuple[str, _Facts]]:
     """The matches of a pattern, except folders, with their facts; ``above`` begins their paths."""
     head, recursive, tail = pattern.partition("**")
     if recursive and tail in {"", "/*"} and (not head or head.endswith("/")):
         for folder in _starts(root, head):
-            yield from _tree(root, folder, frozenset())
+            yield from _tree(root, folder, frozenset(), with_facts)
         return
     for match in glob_matches(root, pattern):
-        facts: os.stat_result | OSError
+        facts: _Facts
         try:
             facts = os.stat(above + match)  # noqa: PTH116
         except OSError as error:
@@ -231,8 +263,8 @@ def _files(root: Path, pattern: str, above: str) -> Iterator[tuple[str, os.stat_
 
 
 def _tree(
-    root: Path, folder: str, above: frozenset[tuple[int, int]]
-) -> Iterator[tuple[str, os.stat_result | OSError]]:
+    root: Path, folder: str, above: frozenset[tuple[int, int]], with_facts: bool
+) -> Iterator[tuple[str, _Facts]]:
     """The files in a folder and its subfolders, as :func:`glob_matches` finds them.
 
     Each folder is read once, and no name is compared with a pattern.
@@ -240,7 +272,7 @@ def _tree(
     path = root / folder
     start = os.path.join(folder, "")  # noqa: PTH118  (as `glob` does)
     below = []
-    facts: os.stat_result | OSError
+    facts: _Facts
     try:
         of_folder = path.stat()
         key = (of_folder.st_dev, of_folder.st_ino)
@@ -255,7 +287,8 @@ def _tree(
                     below.append(name)
                     continue
                 try:
-                    facts = entry.stat()
+                    # The folder records which entries are regular files: no request to the disk.
+                    facts = None if not with_facts and entry.is_file() else entry.stat()
                 except OSError as error:
                     facts = error
                 yield start + name, facts
@@ -263,7 +296,7 @@ def _tree(
         # Like `glob`, ignore a folder that cannot be read.
         return
     for name in sorted(below):
-        yield from _tree(root, start + name, above | {key})
+        yield from _tree(root, start + name, above | {key}, with_facts)
 
 
 def _relative(match: str, fixed: str) -> str:

@@ -21,6 +21,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import starmap
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,10 +30,10 @@ _VERSION = 2
 _TABLE = "CREATE TABLE block (number INTEGER PRIMARY KEY, files BLOB)"
 _GET = "SELECT files FROM block WHERE number=?"
 _PUT = "INSERT OR REPLACE INTO block VALUES (?,?)"
-_KEY = struct.Struct("<qqqqq")
-"""A file: inode, device, size in bytes, modification time and change time in nanoseconds."""
-_RECORD = struct.Struct("<q32s16s")
-"""The inode of a file, the rest of its key, and its MD5."""
+_KEY = struct.Struct("<qqqq")
+"""A state of a file: device, size in bytes, modification time and change time in nanoseconds."""
+_RECORD = struct.Struct("<q48s")
+"""The inode of a file, its state, and its MD5."""
 _BLOCK_BITS = 6
 """A block has 64 inodes. To read one takes about as long as two lookups of single files."""
 _BLOCKS = 512
@@ -52,7 +53,7 @@ _LARGE = 64 << 20
 _MOST = 128 << 20
 """The maximum size in bytes, for about two million files; a larger cache is created again."""
 _INODE = (1 << 63) - 1
-_INODE_SIZE, _MD5 = 8, 16
+_MD5 = 16
 _GITIGNORE = "# Written by batchspec; do not commit.\n*\n"
 
 
@@ -109,6 +110,11 @@ class FileCache:
             self._write()
         self._close()
 
+    @property
+    def exists(self) -> bool:
+        """Whether files were read before."""
+        return self._db is not None
+
     def get(self, path: str, facts: os.stat_result) -> bytes | None:
         """The MD5 of the file that has these facts, if it was read before."""
         if self._db is None:
@@ -122,7 +128,7 @@ class FileCache:
                 self._give_up(error)
                 return None
         found = block.get(inode)
-        if found is None or found[:-_MD5] != _key(facts)[_INODE_SIZE:]:
+        if found is None or not found.startswith(_key(facts)):
             return None
         if facts.st_dev not in self._disks:
             if sys.platform == "linux" and os.major(facts.st_dev):
@@ -139,8 +145,7 @@ class FileCache:
         """
         assert self._db is not None
         row = self._db.execute(_GET, (number,)).fetchone()
-        records = _RECORD.iter_unpack(row[0]) if row is not None else ()
-        block = {inode: key + md5 for inode, key, md5 in records}
+        block: dict[int, bytes] = dict(_RECORD.iter_unpack(row[0])) if row is not None else {}
         if len(self._blocks) >= _BLOCKS:
             del self._blocks[next(iter(self._blocks))]
         self._blocks[number] = block
@@ -189,7 +194,7 @@ class FileCache:
             block = changed.get(number)
             if block is None:
                 block = changed[number] = self._read(number)
-            block[inode] = _key(facts)[_INODE_SIZE:] + md5
+            block[inode] = _key(facts) + md5
         rows = ((number, b"".join(_records(files))) for number, files in changed.items())
         self._db.executemany(_PUT, rows)
 
@@ -266,8 +271,7 @@ class FileCache:
 
 
 def _records(files: Mapping[int, bytes]) -> Iterator[bytes]:
-    for inode, file in files.items():
-        yield _RECORD.pack(inode, file[:-_MD5], file[-_MD5:])
+    return starmap(_RECORD.pack, files.items())
 
 
 def _is_current(path: str, facts: os.stat_result) -> bool:
@@ -275,7 +279,8 @@ def _is_current(path: str, facts: os.stat_result) -> bool:
     try:
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            return _key(os.fstat(descriptor)) == _key(facts)
+            found = os.fstat(descriptor)
+            return found.st_ino == facts.st_ino and _key(found) == _key(facts)
         finally:
             os.close(descriptor)
     except OSError:
@@ -284,10 +289,4 @@ def _is_current(path: str, facts: os.stat_result) -> bool:
 
 
 def _key(facts: os.stat_result) -> bytes:
-    return _KEY.pack(
-        facts.st_ino & _INODE,
-        facts.st_dev & _INODE,
-        facts.st_size,
-        facts.st_mtime_ns,
-        facts.st_ctime_ns,
-    )
+    return _KEY.pack(facts.st_dev & _INODE, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)

@@ -13,7 +13,7 @@ import pytest
 
 from batchspec.diagnostics import Diagnostic, Diagnostics
 from batchspec.observe import Spool, scan
-from batchspec.observe.disk import fixed_part
+from batchspec.observe.disk import _hashed, fixed_part
 from batchspec.plan.observed import LocalFile
 from batchspec.spec import read_spec
 
@@ -107,9 +107,10 @@ def test_a_name_that_is_not_unicode_is_reported(folder: Path) -> None:
     assert [problem.code for problem in problems] == ["bad-blob-name"]
 
 
-def test_an_object_that_is_not_a_file_is_reported(folder: Path) -> None:
+@pytest.mark.parametrize("upload", ["[data/*.txt]", "[data/**]"])
+def test_an_object_that_is_not_a_file_is_reported(folder: Path, upload: str) -> None:
     os.mkfifo(folder / "data" / "pipe.txt")
-    _, problems = found(folder, "[data/*.txt]")
+    _, problems = found(folder, upload)
     assert [problem.code for problem in problems] == ["not-a-file"]
 
 
@@ -149,13 +150,34 @@ def test_an_unreadable_file_is_reported(folder: Path) -> None:
     assert [problem.code for problem in problems] == ["unreadable-file"]
 
 
-def test_a_broken_link_is_reported(folder: Path) -> None:
+@pytest.mark.parametrize("upload", ["[data/*.txt]", "[data/**]"])
+def test_a_broken_link_is_reported(folder: Path, upload: str) -> None:
     (folder / "data" / "x.txt").symlink_to("gone/y.txt")
     (folder / "data" / "z.txt").symlink_to("z.txt")
-    _, problems = found(folder, "[data/*.txt]")
+    _, problems = found(folder, upload)
     assert [problem.code for problem in problems] == ["unreadable-file", "unreadable-file"]
     assert sorted(problem.detail for problem in problems) == [
         "It is a link to gone/y.txt.",
         "It is a link to z.txt.",
     ]
     assert all(problem.fix.startswith("Fix the link,") for problem in problems)
+
+
+@pytest.mark.parametrize("part", [0, 1, 64 << 10, 1 << 20])
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_all_bytes_of_a_file_are_hashed(folder: Path, part: int, more: int) -> None:
+    content = os.urandom(max(0, part + more))
+    (folder / "data" / "a.txt").write_bytes(content)
+    files, problems = found(folder, "[data/a.txt]")
+    assert not problems
+    md5 = hashlib.md5(content, usedforsecurity=False).digest()
+    assert [(file.size, file.md5) for file in files] == [(len(content), md5)]
+
+
+def test_a_file_that_is_longer_than_its_facts_say_is_read_to_its_end() -> None:
+    # As in /proc, where the size of a file is 0.
+    reading, writing = os.pipe()
+    os.write(writing, b"abc")
+    os.close(writing)
+    assert _hashed(reading, 0) == (3, hashlib.md5(b"abc", usedforsecurity=False).digest())
+    os.close(reading)

@@ -53,7 +53,7 @@ def test_files_have_the_facts_of_their_paths(folder: Path, pattern: str) -> None
     (folder / "d" / "up").symlink_to("..")
     for whole in (pattern, f"{folder}/{pattern}"):
         above = "" if whole is not pattern else f"{folder}/"
-        found = list(_files(folder, whole, above))
+        found = list(_files(folder, whole, above, with_facts=True))
         names = [name for name, _ in found]
         matches = [m for m in glob_matches(folder, whole) if not (folder / m).is_dir()]
         assert sorted(map(os.path.normpath, names)) == sorted(map(os.path.normpath, matches))
