@@ -3,6 +3,8 @@
 Each is a program of its own, so that whole processes are compared.
 """
 
+# pathlib takes longer:
+# ruff: noqa: PTH102, PTH103, PTH123
 from __future__ import annotations
 
 import asyncio
@@ -15,8 +17,11 @@ import io
 import itertools
 import json
 import os
+import sqlite3
 import string
 import sys
+import tempfile
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -254,6 +259,162 @@ def sdk(job: str, listing: str, at_once: str) -> None:
         bodies = (body for line in file for body in json.loads(line)["value"])
         tasks = [BatchTaskCreateOptions(body) for body in bodies]
     client.create_tasks(job, tasks, max_concurrency=int(at_once))
+
+
+def run(number: str, container: str = "") -> None:
+    """Do what a node must do for tasks that run ``true``, two at a time, with nothing else.
+
+    For each task: three directories, two files for its output, a shell with the variables of Batch,
+    and its state in a database that survives a SIGKILL, in one transaction with the start of the
+    next task. With a container, both files are uploaded before the task ends, and the uploads are
+    logged in two more files. There is no client, no API, no scheduling, and nothing that ends the
+    processes of a task.
+    """
+    node = _Node(int(number))
+    if container:
+        import uvloop
+
+        uvloop.run(_run_with_logs(node, container))
+        node.check()
+        return
+    running = {node.start(index): index for _ in range(2) if (index := node.begin()) is not None}
+    while running:
+        pid, status = os.wait()
+        following = node.begin(running.pop(pid), status)
+        if following is not None:
+            running[node.start(following)] = following
+    node.check()
+
+
+class _Node:
+    """The tasks of a job, in a database, and their directories, in a new folder."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.root = tempfile.mkdtemp(dir=Path.cwd())
+        self._job = f"{self.root}/workitems/bench/job-1"
+        os.makedirs(self._job)
+        self._store = sqlite3.connect(f"{self.root}/tasks.db", isolation_level=None)
+        for line in (
+            "PRAGMA journal_mode = WAL",
+            "PRAGMA synchronous = NORMAL",
+            "CREATE TABLE task (seq INTEGER PRIMARY KEY, body TEXT, state TEXT, started REAL, "
+            "ended REAL, exit_code INTEGER)",
+            "BEGIN",
+        ):
+            self._store.execute(line)
+        bodies = (
+            (json.dumps({"id": f"work-{each}", "commandLine": "true"}),) for each in range(number)
+        )
+        self._store.executemany("INSERT INTO task (body, state) VALUES (?, 'active')", bodies)
+        self._store.execute("COMMIT")
+        self._left = iter(range(1, number + 1))
+        names = ("ACCOUNT_NAME", "ACCOUNT_URL", "POOL_ID", "NODE_ID", "NODE_IS_DEDICATED", "JOB_ID")
+        self._environ = {
+            **{f"AZ_BATCH_{name}": "bench" for name in names},
+            **dict.fromkeys(("USER", "LOGNAME"), "_azbatch"),
+            **{
+                f"AZ_BATCH_NODE_{name}_DIR": f"{self.root}/{name.lower()}"
+                for name in ("ROOT", "SHARED", "STARTUP", "MOUNTS")
+            },
+            "PATH": os.defpath,
+            "LANG": "C.UTF-8",
+            "SHELL": "/bin/sh",
+        }
+
+    def directory(self, index: int) -> str:
+        """The directory of a task."""
+        return f"{self._job}/work-{index}"
+
+    def begin(self, ended: int | None = None, status: int = 0) -> int | None:
+        """Record the end of a task and the start of the next one, which is returned, if any."""
+        now = time.time()
+        following = next(self._left, None)
+        execute = self._store.execute
+        execute("BEGIN IMMEDIATE")
+        if ended is not None:
+            code = os.waitstatus_to_exitcode(status)
+            execute(
+                "UPDATE task SET state = 'completed', ended = ?, exit_code = ? WHERE seq = ?",
+                (now, code, ended),
+            )
+        if following is not None:
+            execute(
+                "UPDATE task SET state = 'running', started = ? WHERE seq = ?", (now, following)
+            )
+        execute("COMMIT")
+        return following
+
+    def start(self, index: int) -> int:
+        """Start the process of a task; its pid."""
+        directory = self.directory(index)
+        work = f"{directory}/wd"
+        for path in (directory, work, f"{directory}/certs"):
+            os.mkdir(path)
+        os.chdir(work)
+        environ = {
+            **self._environ,
+            "HOME": work,
+            "PWD": work,
+            "AZ_BATCH_TASK_ID": f"work-{index}",
+            "AZ_BATCH_TASK_DIR": directory,
+            "AZ_BATCH_TASK_WORKING_DIR": work,
+            "AZ_BATCH_CERTIFICATES_DIR": f"{directory}/certs",
+        }
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, f"{directory}/stdout.txt", flags, 0o644),
+            (os.POSIX_SPAWN_OPEN, 2, f"{directory}/stderr.txt", flags, 0o644),
+        ]
+        command = ["/bin/sh", "-c", "true"]
+        return os.posix_spawn("/bin/sh", command, environ, file_actions=actions, setsid=True)
+
+    def check(self) -> None:
+        """Check that all tasks have succeeded."""
+        query = "SELECT count(*) FROM task WHERE state = 'completed' AND exit_code = 0"
+        if self._store.execute(query).fetchone() != (self.number,):
+            raise SystemExit("a task failed")
+
+
+async def _run_with_logs(node: _Node, container: str) -> None:
+    import aiohttp
+    from yarl import URL
+
+    base, _, signature = container.partition("?")
+    headers = {"x-ms-blob-type": "BlockBlob", "x-ms-version": "2023-11-03"}
+    loop = asyncio.get_running_loop()
+
+    async def end(pid: int) -> int:
+        """Wait for a process; its status."""
+        ended = loop.create_future()
+        descriptor = os.pidfd_open(pid)
+        loop.add_reader(descriptor, ended.set_result, None)
+        await ended
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+        return os.waitpid(pid, 0)[1]
+
+    async def send(session: aiohttp.ClientSession, index: int, name: str) -> None:
+        with open(f"{node.directory(index)}/{name}", "rb") as file:
+            data = file.read()
+        url = URL(f"{base}/{node.root.rpartition('/')[2]}/{index}/{name}?{signature}", encoded=True)
+        async with session.put(url, data=data, headers=headers) as answer:
+            answer.raise_for_status()
+
+    async def slot(session: aiohttp.ClientSession) -> None:
+        index = node.begin()
+        while index is not None:
+            status = await end(node.start(index))
+            names = ("stdout.txt", "stderr.txt")
+            await asyncio.gather(*(send(session, index, name) for name in names))
+            for name in ("fileuploadout.txt", "fileuploaderr.txt"):
+                with open(f"{node.directory(index)}/{name}", "w", encoding="utf-8") as log:
+                    log.write("stdout.txt, stderr.txt\n")
+            index = node.begin(index, status)
+
+    async with aiohttp.ClientSession() as session:
+        await asyncio.gather(slot(session), slot(session))
 
 
 def tasks(job: str, select: str = "") -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
@@ -54,6 +54,8 @@ class Contender:
     ``{round}`` in an argument becomes the number of the round. The ratio of batchspec to this
     command is to be at most ``target``; without one it is only shown. ``computed``: the time in
     seconds of work that is not run, but computed. ``received`` is called after each run.
+    ``extrapolated``: two sizes, which replace ``{size}`` in turn, and the size whose usage follows
+    from them if each further item costs the same.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Contender:
     prepare: Callable[[], object] = lambda: None
     computed: float | None = None
     received: Callable[[], float] = lambda: 0.0
+    extrapolated: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,8 @@ class Setting:
         """
         if contender.computed is not None:
             return Usage(contender.computed, 0.0, 0.0)
+        if contender.extrapolated is not None:
+            return self._extrapolate(contender, contender.extrapolated, number, limit)
         contender.prepare()
         command = [str(part).replace("{round}", str(number)) for part in contender.command]
         output = self.folder / "output.txt"
@@ -130,6 +135,25 @@ class Setting:
             raise MeasurementError(f"{_shown(command)}: exit code {process.returncode}\n{end}")
         received = contender.received()
         return Usage(took, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, received)
+
+    def _extrapolate(
+        self, contender: Contender, sizes: tuple[int, int, int], number: int, limit: float
+    ) -> Usage:
+        """Measure two sizes; the usage of a third on the line through both, the larger memory."""
+        first, second, wanted = sizes
+
+        def measured(size: int) -> Usage:
+            command = [str(part).replace("{size}", str(size)) for part in contender.command]
+            one = replace(contender, command=command, extrapolated=None)
+            return self.measure(one, number, limit)
+
+        low, high = measured(first), measured(second)
+        factor = (wanted - second) / (second - first)
+        time, processor = (
+            high.of(figure) + factor * (high.of(figure) - low.of(figure))
+            for figure in (Figure.TIME, Figure.PROCESSOR)
+        )
+        return Usage(time, processor, high.memory)
 
 
 @dataclass(frozen=True, slots=True)

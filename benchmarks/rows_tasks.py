@@ -47,11 +47,12 @@ cleanup: {{job: never, pool: never}}
 """
 SNAKEFILE = """\
 rule all:
-    input: expand("out/{{n}}", n=range({number}))
+    input: expand("out/{n}", n=range(int(config["number"])))
 rule one:
-    output: "out/{{n}}"
-    shell: "touch {{output}}"
+    output: "out/{n}"
+    shell: "touch {output}"
 """
+_SNAKEMAKE_JOBS = 100, 1000
 _COLLECTION = 100
 _LATENCY = 0.05
 
@@ -128,22 +129,37 @@ def _run(number: int, *, logs: bool) -> Row:
     def contenders(setting: Setting) -> Iterator[Sequence[Contender]]:
         text = RUN.format(number=number, logs=str(logs).lower())
         (setting.folder / "run.yaml").write_text(text)
-        (setting.folder / "Snakefile").write_text(SNAKEFILE.format(number=number))
+        (setting.folder / "Snakefile").write_text(SNAKEFILE)
         (setting.folder / "numbers.txt").write_text("\n".join(map(str, range(number))))
         setting.run([*BATCHSPEC, "local", "start"])
+        container = [accounts.create_container(setting, "bench-run")] if logs else []
         prefix = "logs" if logs else "plain"
         apply = [*BATCHSPEC, "apply", "run.yaml", "-y", "--var", f"run={prefix}-{{round}}"]
-        found = [Contender("batchspec apply", apply)]
+        floor = [*FLOORS, "run", str(number), *container]
+        found = [
+            Contender("batchspec apply", apply),
+            Contender("a node in one process", floor, 1.3),
+        ]
         if available("parallel"):
             parallel = ["parallel", "--will-cite", "-j2", "-a", "numbers.txt", "true"]
             found.append(Contender("GNU parallel", parallel, 1.0))
         xargs = ["xargs", "-a", "numbers.txt", "-n", "1", "-P", "2", "true"]
         found.append(Contender("xargs", xargs, None if logs else 1 / 0.75))
         if SNAKEMAKE.exists():
-            snakemake = [str(SNAKEMAKE), "-j2", "--quiet", "all"]
-            found.append(
-                Contender("Snakemake", snakemake, 1 / 20, prepare=lambda: _forget(setting.folder))
+            name, sizes = "Snakemake", None
+            if number > max(_SNAKEMAKE_JOBS):
+                sizes = (*_SNAKEMAKE_JOBS, number)
+                name = "Snakemake (extrapolated from 100 and 1,000 jobs)"
+            jobs = "{size}" if sizes else str(number)
+            snakemake = [str(SNAKEMAKE), "-j2", "--quiet", "all", "--config", f"number={jobs}"]
+            peer = Contender(
+                name,
+                snakemake,
+                1 / 20,
+                prepare=lambda: _forget(setting.folder),
+                extrapolated=sizes,
             )
+            found.append(peer)
         yield found
 
     name = "run-logs" if logs else "run"
