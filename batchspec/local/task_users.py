@@ -320,6 +320,8 @@ def file_access_of(user: TaskUser | None, group: int) -> Iterator[None]:
 def _libc() -> Any:
     import ctypes  # noqa: PLC0415  not needed to read the status
 
-    libc = ctypes.CDLL(None)
+    # PyDLL keeps the interpreter lock: a thread that releases it for one of these short calls waits
+    # for the thread of the event loop, for up to 5 ms.
+    libc = ctypes.PyDLL(None)
     libc.setfsuid.restype = ctypes.c_uint32
     return libc

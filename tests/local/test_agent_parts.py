@@ -200,6 +200,19 @@ def test_a_node_log_that_cannot_be_written_fails_no_run(
     assert "the logs of nodes cannot be written: Not a directory" in caplog.text
 
 
+async def test_lines_of_a_node_log_are_written_soon(tmp_path: Path) -> None:
+    logs = NodeLogs(tmp_path)
+    for text in ("run 1 starts", "run 1 ends"):
+        logs.write("p", "n", datetime.now(UTC), text)
+        logs.flush_soon()
+    assert not list(tmp_path.iterdir())
+    async with asyncio.timeout(10):
+        while not (found := list(tmp_path.rglob("agent-debug.log"))):
+            await asyncio.sleep(0.05)
+    assert "run 1 starts\n" in found[0].read_text()
+    assert "run 1 ends\n" in found[0].read_text()
+
+
 @pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "\x7f", "d" * 200 + "/" + "e" * 250])
 async def test_a_file_that_cannot_be_a_blob_does_not_stop_the_others(
     name: str, tmp_path: Path

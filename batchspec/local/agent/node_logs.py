@@ -1,11 +1,12 @@
 """The log of each node's agent: the start and end of runs, and the states of the node.
 
-Tasks cannot write to the folder of the logs. Lines stay in memory until the service is idle, so
-that a log costs a task almost no time.
+Tasks cannot write to the folder of the logs. Lines stay in memory for up to a second, so that a log
+costs a task almost no time.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections import defaultdict
@@ -17,6 +18,8 @@ _log = logging.getLogger(__name__)
 LOG_NAME = "agent-debug.log"
 _MAX_PENDING = 10_000
 """Maximum number of lines in memory, for all nodes together."""
+_DELAY = 1.0
+"""Seconds between a line and its write."""
 _MAX_SIZE = 1 << 20
 """Maximum size of a log in bytes; a longer log loses its older half."""
 
@@ -28,6 +31,7 @@ class NodeLogs:
         self._folder = data / "agent-logs"
         self._lines: defaultdict[Path, list[str]] = defaultdict(list)
         self._pending = 0
+        self._timer: asyncio.TimerHandle | None = None
 
     def write(self, pool_id: str, node_id: str, now: datetime, text: str) -> None:
         """Add a line to the log of a node."""
@@ -36,11 +40,19 @@ class NodeLogs:
         if self._pending > _MAX_PENDING:
             self.flush()
 
+    def flush_soon(self) -> None:
+        """Write the lines in memory within a second; called in the event loop."""
+        if self._pending and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_DELAY, self.flush)
+
     def flush(self) -> None:
         """Write the lines in memory.
 
         Lines that cannot be written are lost, so that no run fails because of its log.
         """
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         try:
             for path, lines in self._lines.items():
                 _append(path, lines)

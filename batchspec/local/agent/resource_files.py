@@ -327,9 +327,11 @@ async def _make_directory(
     *above, name = directory.relative_to(data).parts
     folders = None if owners is None else owners.folders
     with open_directory(data, above, own=True, owner=folders) as parent:
+        created = True
         try:
             os.mkdir(name, 0o755, dir_fd=parent)
         except FileExistsError:
+            created = fresh
             if fresh:
                 await asyncio.to_thread(shutil.rmtree, name, dir_fd=parent)
                 os.mkdir(name, 0o755, dir_fd=parent)
@@ -339,9 +341,24 @@ async def _make_directory(
             with suppress(FileExistsError):
                 os.mkdir(below, 0o755, dir_fd=made)
         if owners is not None:
-            await _change_owner(made, owners.directory)
+            if created:
+                _change_owner_of_new(made, owners.directory)
+            else:
+                await _change_owner(made, owners.directory)
     finally:
         os.close(made)
+
+
+def _change_owner_of_new(made: int, owner: Owner) -> None:
+    """Make ``owner`` the owner of the directory of a task, which was just created."""
+    for name in ("wd", "certs"):
+        with suppress(OSError):  # a task of root has replaced it
+            below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=made)
+            try:
+                owner.take(below)
+            finally:
+                os.close(below)
+    owner.take(made)
 
 
 async def _change_owner(made: int, owner: Owner) -> None:

@@ -184,7 +184,7 @@ class Engine:
         if not self._wake.is_set():
             # The engine is idle: do the work that is not urgent.
             self._directories.empty_trash()
-            self._agent.logs.flush()
+            self._agent.logs.flush_soon()
             moment = next_moment(self._store, work.state, now)
             retry = now + _RETRY * self._clock.speed if work.faulty else None
             moments = (moment, retry, self._resources.next_moment(now))
