@@ -30,6 +30,6 @@ def delete_container(setting: Setting, name: str) -> None:
 
 
 def rclone(url: str) -> list[str]:
-    """The remote for a container's signed URL, and the options that name it."""
+    """The remote for the signed URL of a container, and the options that select the remote."""
     container = url.partition("?")[0].rpartition("/")[2]
     return [f":azureblob:{container}", "--azureblob-sas-url", url, "--transfers=16"]

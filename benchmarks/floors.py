@@ -1,6 +1,6 @@
-"""Lower bounds: what the work of a row costs without batchspec. ``floors.py NAME ARGUMENT ...``.
+"""Lower bounds: the work of a row without batchspec. ``floors.py NAME ARGUMENT ...``.
 
-Each is a program of its own, so that whole processes are compared.
+Each bound is a separate program, so that whole processes are compared.
 """
 
 # pathlib takes longer:
@@ -119,10 +119,10 @@ def get(listing: str, target: str) -> None:
 
 
 def download(target: str) -> None:
-    """Do what a download of batchspec does, after the imports of the libraries that it uses.
+    """Do the work of a download of batchspec, with the imports of its libraries.
 
-    A container is listed, and each blob is one stream, 16 at a time, to a new file that gets its
-    name when the MD5 is that of the listing.
+    The program lists a container and streams each blob to a new file, 16 at a time. A file gets its
+    name when its MD5 is that of the listing.
     """
     imports("typer", "yaml", "azure.batch.aio", "azure.storage.blob.aio", "aiohttp")
     base, _, signature = os.environ["BENCH_URL"].partition("?")
@@ -197,7 +197,7 @@ def post(job: str, listing: str) -> None:
 
 
 def submit(job: str, number: str, container: str) -> None:
-    """Do what batchspec does at the least, with its libraries.
+    """Do the minimum work of batchspec, with its libraries.
 
     Make each body in a loop, send them with the client library's own requests, 16 at a time, and
     read the ids of all tasks.
@@ -210,7 +210,7 @@ def submit(job: str, number: str, container: str) -> None:
     from azure.core.rest import HttpRequest
     from batch_requests import VERSION, task_body
 
-    del azure, typer, yaml  # Imported for the time that it takes.
+    del azure, typer, yaml  # The module is imported only for the time that its import takes.
     key = AzureNamedKeyCredential(
         os.environ["AZURE_BATCH_ACCOUNT"], os.environ["AZURE_BATCH_ACCESS_KEY"]
     )
@@ -246,7 +246,7 @@ def submit(job: str, number: str, container: str) -> None:
 
 
 def sdk(job: str, listing: str, at_once: str) -> None:
-    """Add the same tasks with the client library, with so many requests at a time."""
+    """Add the same tasks with the client library, with this number of concurrent requests."""
     from azure.batch import BatchClient
     from azure.batch.models import BatchTaskCreateOptions
     from azure.core.credentials import AzureNamedKeyCredential

@@ -19,7 +19,7 @@ from rows_tasks import RUN, SUBMIT
 
 SMALLEST = 1000
 LIMIT = 3600.0
-"""In seconds: the longest that one measurement may take. A larger one is not begun."""
+"""The maximum seconds of one measurement. A larger size is then not measured."""
 STEEPEST = 1.1
 """The greatest exponent of processor time that counts as linear: noise is up to a tenth."""
 _UPLOAD = "--target-step", "upload:input"
@@ -38,7 +38,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What a command used for a number of items."""
+    """The resources that a command used for a number of items."""
 
     number: int
     used: Usage
@@ -46,14 +46,14 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """The points of a curve, smallest first, and why a larger one is missing."""
+    """The points of a curve, smallest first, and the reason why a larger point is missing."""
 
     curve: Curve
     points: Sequence[Point]
     remark: str = ""
 
     def exponent(self, value: Callable[[Usage], float]) -> float:
-        """Of the last two points: 1 is linear, 0 is constant."""
+        """The exponent of the last two points: 1 is linear, 0 is constant."""
         if len(self.points) < 2:
             return math.nan
         one, two = self.points[-2:]
@@ -102,7 +102,7 @@ CURVES = (
     Curve("plan-files", "plan over files", 100_000, _plan_files),
     Curve("plan-rows", "plan over rows", 1_000_000, _plan_rows),
     Curve("upload", "upload of 1 KiB files", 100_000, _upload),
-    # Before tasks are submitted: once nodes start, they would run beside these.
+    # This curve precedes submitted tasks, which would run at the same time on its nodes.
     Curve("run", "whole run of `true`", 100_000, _run, "0"),
     Curve("submit", "submit tasks", 1_000_000, _submit),
     Curve("watch", "status of submitted tasks", 1_000_000, _watch),

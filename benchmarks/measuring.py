@@ -15,7 +15,7 @@ from enum import Enum
 from pathlib import Path
 
 LIMIT = 300.0
-"""In seconds: the longest that a command may take. A row starts no round after half of it."""
+"""The maximum seconds of a command. A row starts no round after half of this time."""
 
 
 class MeasurementError(Exception):
@@ -23,7 +23,7 @@ class MeasurementError(Exception):
 
 
 class Figure(Enum):
-    """The figure of a process by which a row is judged."""
+    """The figure of a process that a row compares."""
 
     TIME = "time"
     PROCESSOR = "processor"
@@ -32,9 +32,9 @@ class Figure(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one process and its children used: seconds, processor seconds, peak memory in MB.
+    """The resources of one process and its children: seconds, processor seconds, peak memory in MB.
 
-    ``received``: bytes, counted where a row needs them.
+    ``received``: bytes, counted if a row needs them.
     """
 
     time: float
@@ -70,7 +70,7 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the table: batchspec's command first, then what it is compared with."""
+    """One row of the table: the command of batchspec first, then the commands for comparison."""
 
     name: str
     title: str
@@ -80,7 +80,7 @@ class Row:
     rounds: int = 5
     """After one to warm up; with 0, that one counts."""
     memory: float | None = None
-    """The most memory that batchspec's process is to use, in MB."""
+    """The maximum memory for the process of batchspec, in MB."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,9 @@ FLOORS = (sys.executable, str(Path(__file__).with_name("floors.py")))
 
 
 def install() -> None:
-    """Install what is missing: packages of Debian if root, those of PyPI in another environment.
+    """Install missing peers: packages of Debian if root, packages of PyPI in another environment.
 
-    A row without its peer is measured without it.
+    A row without an installed peer is measured without it.
     """
     missing = [package for name, package in PACKAGES.items() if not shutil.which(name)]
     if missing and shutil.which("apt-get"):

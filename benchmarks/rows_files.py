@@ -37,7 +37,7 @@ tasks:
 """
 _FOLDER = 500
 _YOUNG = 61.0
-"""In seconds: files that are younger are not in the cache."""
+"""The minimum age in seconds of files in the cache."""
 
 
 def make_files(folder: Path, number: int, size: int) -> None:
@@ -67,7 +67,7 @@ def _plan(number: int, *, again: bool) -> Row:
             yield (
                 Contender("plan again, one file changed", plan, prepare=lambda: _change(one)),
                 first,
-                # The two together are a lower bound: the start, and a look at each file.
+                # Both together are a lower bound: the start, and a stat of each file.
                 Contender("plan without files", [*BATCHSPEC, "plan", "no-files.yaml"]),
                 Contender("scandir and stat", [*FLOORS, "stat", "files"]),
             )

@@ -97,7 +97,7 @@ def _watch(number: int) -> Row:
             def a_poll() -> float:
                 if not batch.markers:
                     raise MeasurementError("watch: no poll was seen")
-                # Without the start of the command, which reads the ids of all tasks once.
+                # The start of the command, which reads the ids of all tasks once, is not counted.
                 return (batch.received - batch.received_before) / batch.markers
 
             attach = f"timeout -s INT {_WATCHED} {BATCHSPEC[0]} attach run.yaml; true"

@@ -1,4 +1,4 @@
-"""Rows: how long a command takes to start, compared with importing what it needs."""
+"""Rows: the start time of a command, compared with the imports that it needs."""
 
 from __future__ import annotations
 

@@ -133,10 +133,10 @@ def _check_metadata(text: str) -> None:
 def check_installed(program: Path, folder: Path, environ: Mapping[str, str], fix: str) -> None:
     """Use an installed ``batchspec`` in an empty folder, without a Node.js on the PATH.
 
-    Without ``fix``, Node.js is part of the installation; else a local run must print ``fix``.
+    Without ``fix``, Node.js is part of the installation; otherwise a local run must print ``fix``.
 
     Raises:
-        PackageError: it does not do what it must.
+        PackageError: a command has another result than expected.
     """
 
     def run(*arguments: str, code: int = 0) -> str:

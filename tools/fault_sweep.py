@@ -5,7 +5,7 @@
                                 [--points kill:13,429-after:7]
 
 The reference run has three stages, 250 tasks and 40 files (``tests/fault_injection/reference.py``);
-with ``--size small`` it has the same stages with 21 tasks and 8 files, hence the same requests with
+with ``--size small`` it has the same stages with 21 tasks and 8 files, and the same requests with
 fewer repetitions. In the scenario ``changed`` it has ended, and an input and the pool have changed
 since. Each scenario runs once without faults to count its requests, then once for each point: a
 request number and a kind of fault (``tests/fault_injection/proxy.py``). Every run has a separate
@@ -14,9 +14,9 @@ if the client survives the fault, after the second if the client was killed. Com
 with requests that do not use batchspec (``Reference.wrong``) and with ``batchspec plan``, which
 must report that there is nothing to do.
 
-The output is the number of points, how many converged, and each failure with its folder, which is
-kept. The exit code is 1 if a point failed. The number of requests depends on the speed of a run:
-a point that the run does not reach is tried again, and then not counted.
+The output is the number of points, the number that converged, and each failure with its folder,
+which is kept. The exit code is 1 if a point failed. The number of requests depends on the speed of
+a run: a point that the run does not reach is tried again, and then not counted.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ async def requests_of(bench: Bench, scenario: Scenario, size: Size) -> int:
 
 
 async def run(options: argparse.Namespace, folder: Path) -> int:
-    """Run the sweep; return how many points failed."""
+    """Run the sweep; return the number of failed points."""
     bench = Bench.of(folder, await asyncio.to_thread(local.start, folder / "home"))
     tally = Tally(options.verbose)
     size = {"whole": WHOLE, "small": SMALL}[options.size]

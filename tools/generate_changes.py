@@ -140,7 +140,7 @@ def _lines() -> Iterator[str]:
 
 
 def _names(model: str) -> Mapping[str, str]:
-    """The names in a spec, by those on the wire."""
+    """The names in a spec by the names in requests."""
     members = definition(model).get("properties", {})
     return {member.get("x-wire", name): name for name, member in members.items()}
 

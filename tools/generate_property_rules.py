@@ -1,8 +1,8 @@
 """Write ``docs/property-rules.md``: the published rules of properties, and where each is checked.
 
-From the rules (``batchspec/property_rules``), the reference of the SDK's models, and
-``property_sentences.yaml``, which says for every sentence of the reference that states a rule where
-it is checked, or why it is not.
+The sources are the rules (``batchspec/property_rules``), the reference of the SDK's models, and
+``property_sentences.yaml``. That file has an entry for every sentence of the reference that states
+a rule: the check, or the reason why there is none.
 
     python tools/generate_property_rules.py          # write
     python tools/generate_property_rules.py --check  # exit 1 if the file is stale
@@ -43,7 +43,8 @@ _STATES_A_RULE = re.compile(
 )
 _END = re.compile(r"(?<=[.])\s+(?=[A-Z])|\s*\*\*Note\*\*:\s*")
 _GENERATED = re.compile(r"(?:Known values are|Is one of|Required\.|Possible values are)")
-"""The beginning of what the generator of the SDK adds; the schema contains it."""
+"""The beginning of the text that the generator of the SDK adds; the schema contains the same
+facts."""
 
 _HEAD = """\
 # Rules of properties
@@ -60,7 +61,7 @@ service refuses a request that breaks a rule with status 400.
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence of the reference, and the properties that it is about (``Model.property``)."""
+    """A sentence of the reference, and its properties (``Model.property``)."""
 
     text: str
     places: tuple[str, ...]
@@ -96,7 +97,7 @@ def entries() -> Mapping[str, Any]:
 
 
 def answers() -> dict[str, str]:
-    """Where the rule of a sentence is checked, by the beginning of the sentence."""
+    """The check of the rule of a sentence, by the beginning of the sentence."""
     given, rules = entries(), {rule.name: rule for rule in PROPERTY_RULES}
     found = {
         text: "; ".join(_checks(rules[name]) for name in names)
@@ -112,7 +113,7 @@ _WHERE = {"validate": "`validate` ", "plan": "`plan` ", "service": "service "}
 
 
 def _elsewhere(checks: Mapping[str, Any]) -> str:
-    """Where a rule is checked, and why it is not or only in part."""
+    """The check of a rule, or the reason why it is not checked or only in part."""
     rules = [rule for rule in PROPERTY_RULES if rule.name in checks.get("rules", ())]
     places = [f"{_WHERE[where]}`{code}`" for where, code in checks.items() if where in _WHERE]
     parts = [*map(_checks, rules), ", ".join(places), checks.get("reason", "")]
@@ -136,7 +137,7 @@ def answer(sentence: str, found: Mapping[str, str]) -> str | None:
 
 
 def problems() -> Iterator[str]:
-    """What is missing or wrong in ``property_sentences.yaml``."""
+    """Missing and wrong entries of ``property_sentences.yaml``."""
     given, found = entries(), answers()
     used = {answer(sentence.text, found) for sentence in sentences()}
     for sentence in sentences():

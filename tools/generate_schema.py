@@ -39,9 +39,9 @@ def build() -> Schema:
 
 
 def _link_reference(schema: Schema) -> None:
-    """Add the page of the Batch reference to the descriptions of what has one.
+    """Add the page of the Batch reference to the descriptions of objects with a page.
 
-    On a line of its own at the end, as schemas of SchemaStore have it: editors show a link.
+    It is on the last line, as in schemas of SchemaStore, so that editors show a link.
     """
     pages = reference_pages()
     language = yaml.safe_load((ROOT / "schemas" / "language.yaml").read_text("utf-8"))

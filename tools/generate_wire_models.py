@@ -1,14 +1,14 @@
 """Write ``batchspec/local/wire/models.json``: the wire models of the protocol, from the SDK.
 
 The embedded service checks request bodies by this table and imports nothing of the SDK. Run it
-after a new azure-batch is pinned; a test compares the file with what this prints.
+after a new azure-batch is pinned; a test compares the file with the output of this program.
 
     python tools/generate_wire_models.py          # write
     python tools/generate_wire_models.py --check  # exit 1 if the file is stale
 
 A model maps each wire name to a type: ``string int long double bool datetime duration bytes any``,
 ``@Model``, ``#Enum``, ``[type]``, ``{type}`` (a map); ``!`` after it marks a required property,
-``-`` before it one that only the service sets.
+``-`` before it marks a property that only the service sets.
 """
 
 from __future__ import annotations

@@ -40,16 +40,16 @@ from tests.spec.empty_account import plan
 from tests.spec.hostile_inputs import Case, case
 
 SECONDS = 10
-"""Of processor time."""
+"""Seconds of processor time."""
 SECONDS_FOR_TASK = 0.0002
-"""Of processor time, more for a plan: a stage may have ten million tasks."""
+"""Additional seconds of processor time per task of a plan: a stage may have ten million tasks."""
 MOST_PLANNED = 200_000
 """Specs with more tasks are only validated: a plan of ten million tasks takes half an hour."""
 HANGS = 1200
-"""Seconds after which a worker is stopped: it does not react, or waits for something."""
+"""Seconds after which a worker without an answer is stopped."""
 MEGABYTES = 1024
 BYTES = 1 << 20
-"""The most that a command may print."""
+"""The maximum number of characters that a command may print."""
 
 
 class TooManyTasksError(Exception):
@@ -57,12 +57,12 @@ class TooManyTasksError(Exception):
 
 
 class TooSlowError(BaseException):
-    """An input needs more time than it may; no handler of exceptions may catch it."""
+    """An input exceeds its time limit; no exception handler may catch this exception."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the inputs; ``failures`` are numbers with the reason."""
+    """The outcomes of the inputs; ``failures`` are numbers with the reason."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[int, str]] = field(default_factory=list)
@@ -85,7 +85,7 @@ def _time_limit() -> Iterator[None]:
 
 
 def _limit(seconds: float) -> None:
-    """Raise :class:`TooSlowError` after so much more processor time; 0: never."""
+    """Raise :class:`TooSlowError` after this additional processor time; 0: never."""
     signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
@@ -153,7 +153,7 @@ def _cause(printed: str) -> str:
 
 
 def one(number: int, seed: int, checks: Callable[[int, int, Path], str]) -> str:
-    """The outcome of one input; what begins with ``!`` is a failure."""
+    """The outcome of one input; a failure begins with ``!``."""
     with tempfile.TemporaryDirectory(prefix="batchspec-input-") as folder:
         try:
             with _time_limit():
@@ -180,7 +180,7 @@ def checked_input(number: int, seed: int, folder: Path) -> str:
 # --- workers -------------------------------------------------------------------------------------
 
 _BATCH = 100
-"""Inputs for each process: the peak of the memory is that of a process."""
+"""The number of inputs for each process, whose peak memory is measured."""
 
 
 def _work(numbers: range, seed: int, pipe: int, checks: Callable[[int, int, Path], str]) -> None:
@@ -210,7 +210,7 @@ def _kilobytes() -> int:
 
 @dataclass(slots=True)
 class _Worker:
-    """A process that checks a range of inputs; ``at`` is the one that it works on."""
+    """A process that checks a range of inputs; ``at`` is the current input."""
 
     process: int
     pipe: int
@@ -242,7 +242,7 @@ def run(
     batch: int = _BATCH,
     notify: Callable[[str], None] = lambda _: None,
 ) -> Tally:
-    """Check inputs in processes that are replaced when they hang, end, or have done their part."""
+    """Check inputs in processes that are replaced when they hang or end."""
     tally = Tally()
     waiting = [numbers[at : at + batch] for at in range(0, len(numbers), batch)][::-1]
     active: list[_Worker] = []

@@ -56,7 +56,7 @@ def sweep(
         target.kill()
     for number in range(1, rounds + 1):
         with closing(target.start()) as client:
-            # One in four is killed during its recovery.
+            # One in four services is killed during its recovery.
             early = number % 4 == 0
             wrong = [] if early else check(client, writers)
             load(target, client, writers, chance.uniform(0, longest / (20 if early else 1)))

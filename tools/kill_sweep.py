@@ -239,7 +239,7 @@ def main() -> int:
     for number in range(-1, options.rounds + 1):
         folder = base / f"round-{number}"
         folder.mkdir()
-        # The first two are not killed: they measure the duration of a run and check the round.
+        # The first two runs are not killed: they measure the duration of a run and check the round.
         warm = number == 0 or (number > 0 and number % 5 > 0)
         moment = None
         if number > 0:

@@ -40,14 +40,14 @@ from tests.local.running import Service
 COLLECTION = 100
 PAGE = 97
 LISTS = 3
-"""Whole lists that each client reads at least."""
+"""The minimum number of whole lists that each client reads."""
 DELETED = 7
 """Every task whose number is a multiple of it is deleted."""
 
 
 @dataclass
 class Load:
-    """One job under load: what was sent, what was replied, and what is wrong."""
+    """One job under load: requests, replies and failures."""
 
     service: Service
     tasks: int
@@ -152,7 +152,7 @@ def run_load(service: Service, tasks: int, nodes: int) -> Load:
             read()
             done += 1
 
-    # The same collections in another order: of some, the second client is the first.
+    # The same collections in another order: some of them arrive first from the second client.
     numbers = list(range(tasks))
     other = sorted(numbers, key=lambda number: (number // COLLECTION * 7919 % 101, number))
     with ThreadPoolExecutor(max_workers=len(readers) + 3) as threads:

@@ -40,12 +40,12 @@ from tests.local.running import Service
 
 REQUESTS = HERE / "requests"
 HEADERS = ("accept", "content-type", "if-match", "if-none-match", "ocp-range")
-"""The headers that are kept: those that the reply depends on."""
+"""The recorded headers, which affect the reply."""
 
 
 @contextmanager
 def recorded() -> Iterator[list[dict[str, Any]]]:
-    """The requests that services of this process get, each with the status of its reply."""
+    """The requests to services of this process, each with the status of its reply."""
     found: list[dict[str, Any]] = []
     seen: set[str] = set()
     handle = App._handle

@@ -1,4 +1,4 @@
-"""Replay recordings of the real service and report where the embedded service differs.
+"""Replay recordings of the real service and report differences of the embedded service.
 
     python tools/replay_recordings.py [--all] [--keep COUNTS] [FILE]
 
@@ -123,7 +123,7 @@ def main() -> int:
 
 
 def _counts(verdicts: Sequence[Verdict]) -> tuple[int, int, int]:
-    """How many exchanges are recorded, how many of them apply, and how many of these agree."""
+    """The numbers of recorded exchanges, of exchanges that apply, and of exchanges that agree."""
     applied = [verdict for verdict in verdicts if not verdict.skipped]
     return len(verdicts), len(applied), sum(not verdict.found for verdict in applied)
 

@@ -59,7 +59,7 @@ FIXED = PROGRAM.replace("% 40)) = 17", "% 160)) = 137")
 
 
 def run(place: Path, environ: dict[str, str], *words: str) -> None:
-    """Run a command; tasks of it may fail."""
+    """Run a command; its tasks may fail."""
     command = [sys.executable, "-m", "batchspec", *words, "--progress", "quiet"]
     subprocess.run(command, cwd=place, env=environ, check=False, stdout=subprocess.DEVNULL)
 

@@ -2,8 +2,8 @@
 
     python -m tools.run_matrix [--only WORD] [--side-by-side 2]
 
-Prints each failed cell with the differences, then the number of cells and how many ended within
-their bound, with the right exit code and the right cause. The exit code is 1 if one did not.
+Prints each failed cell with the differences, then the number of cells and the number that ended
+within their bound with the right exit code and cause. The exit code is 1 if a cell failed.
 """
 
 from __future__ import annotations

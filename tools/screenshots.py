@@ -1,4 +1,4 @@
-"""Pictures of commands for the documentation: what a terminal shows, as SVG.
+"""Pictures of commands for the documentation: the content of a terminal, as SVG.
 
     python -m tools.screenshots [FOLDER]
 

@@ -4,9 +4,9 @@
     python tools/soak.py --clients 20 --tasks 500 --nodes 100
     options: [--kills 30] [--every 10] [--seed 1] [--limit 7200] [--keep]
 
-Each client applies a spec of its own, whose tasks square a number. Meanwhile the service, its
-store (Azurite) or a client gets SIGKILL, on average every ``--every`` seconds, ``--kills`` times
-in all. A killed service is started again, and a client applies its spec until that succeeds.
+Each client applies a separate spec, whose tasks square a number. Meanwhile the service, its store
+(Azurite) or a client gets SIGKILL, on average every ``--every`` seconds, ``--kills`` times in all.
+A killed service is started again, and a client applies its spec until that succeeds.
 
 At the end the results of each client must be exactly the squares of its numbers: none missing,
 wrong or in addition. Each task locks a file named by its number, which shows two runs of it at the

@@ -52,12 +52,12 @@ PLACELESS = frozenset(
 
 
 class TooSlowError(BaseException):
-    """A mutant needs more than :data:`SECONDS`; no handler of exceptions may catch it."""
+    """A mutant needs more than :data:`SECONDS`; no exception handler may catch this exception."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the mutants; ``failures`` are numbers with the reason."""
+    """The outcomes of the mutants; ``failures`` are numbers with the reason."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
@@ -82,7 +82,7 @@ def time_limit(seconds: int) -> Iterator[None]:
 
 
 def check(path: Path) -> tuple[str, tuple[Diagnostic, ...]]:
-    """What becomes of a spec: ``refused``, or ``planned``; and its problems.
+    """The outcome of a spec, ``refused`` or ``planned``, and its problems.
 
     Raises:
         AssertionError: a problem has no position, or ``config`` does not print the same spec.
@@ -115,7 +115,7 @@ def check_round_trip(path: Path, document: Mapping[str, object], spec: Spec) -> 
 
 
 def peak() -> int:
-    """The largest memory of this process so far, in megabytes."""
+    """The peak memory of this process, in megabytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 

@@ -2,10 +2,10 @@
 
     python -m tools.two_applies [--rounds 20] [--seed S]
 
-Alternately, both run in one folder, like two terminals, and in two copies, like two people.
-The second starts up to ``LATEST`` seconds after the first. The account is then checked with
-requests that do not use batchspec (``tests/fault_injection/rounds.py``: ``meet``). The output is
-one line for each round. The exit code is 1 if a round failed; its folder is kept.
+In turn, both run in one folder, like two terminals, and in two copies, like two users. The second
+starts up to ``LATEST`` seconds after the first. The account is then checked with requests that do
+not use batchspec (``tests/fault_injection/rounds.py``: ``meet``). The output is one line for each
+round. The exit code is 1 if a round failed; its folder is kept.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.fault_injection.rounds import LATEST, Bench, meet
 
 
 async def run(options: argparse.Namespace, folder: Path) -> int:
-    """Run all rounds; return how many failed."""
+    """Run all rounds; return the number of failed rounds."""
     bench = Bench.of(folder, await asyncio.to_thread(local.start, folder / "home"))
     chance, bad = random.Random(options.seed), 0
     for number in range(options.rounds):

@@ -49,7 +49,7 @@ def trees() -> st.SearchStrategy[Any]:
 
 
 def write(tree: Any, draw: Any, least: int = 0) -> str:
-    """A formula's text for ``tree``; ``least`` is how tight it must be to need no parentheses."""
+    """The text of a formula for ``tree``; looser operators than ``least`` get parentheses."""
     level = 9
     match tree:
         case ("number", value):
@@ -109,7 +109,7 @@ def compute(tree: Any) -> Any:
             return items[index]
         case ("percentile", ("vec", items), percent):
             ordered = sorted(items)
-            # The first element that so many per cent of all are not above.
+            # The first element that is greater than or equal to this percentage of the elements.
             return next(x for i, x in enumerate(ordered, 1) if i * 100 >= percent * len(items))
     raise AssertionError(tree)
 
@@ -143,8 +143,8 @@ def test_expressions(tree: Any, data: st.DataObject) -> None:
         expected = compute(tree)
     except (IndexError, ArithmeticError, ValueError):
         expected = math.nan
-    # Infinities and what is no number end in an error of the target, which other tests are about;
-    # huge ones differ by rounding more than they are compared for.
+    # Infinities and NaN cause an error of the target, which other tests check. For huge numbers,
+    # the rounding difference exceeds the tolerance of the comparison.
     assume(math.isfinite(expected) and abs(expected) < 1e12)
     assume(expected == 0 or abs(expected) > 1e-6)
     text = "v = " + write(tree, data.draw)
@@ -159,7 +159,7 @@ def test_expressions(tree: Any, data: st.DataObject) -> None:
 @settings(deadline=None)
 @given(samples, st.integers(0, 90), st.integers(1, 90), st.integers(0, 29))
 def test_windows_of_samples(values: list[float], near: int, length: int, off: int) -> None:
-    """A window holds the samples whose age in seconds lies in it, oldest first."""
+    """A window contains the samples with an age in seconds within it, oldest first."""
     ages = [(Timestamp.of(NOW - timedelta(seconds=off + 30 * i)), v) for i, v in enumerate(values)]
     metric = Series("ActiveTasks", tuple(reversed(ages)))
     around = FormulaInputs(Timestamp.of(NOW), 0, 0, {"ActiveTasks": metric}, lambda: 0.0)
@@ -176,7 +176,7 @@ def test_windows_of_samples(values: list[float], near: int, length: int, off: in
 
 @settings(deadline=None)
 @given(st.text(alphabet="v$=;+-*/()?:<>!&|.,'\"1 \nmaxtime", max_size=60))
-def test_any_text_is_a_formula_or_says_where_it_is_not(text: str) -> None:
+def test_any_text_is_a_formula_or_an_error_with_a_position(text: str) -> None:
     around = FormulaInputs(Timestamp.of(NOW), 0, 0, {}, lambda: 0.0)
     try:
         formula = parse(text)

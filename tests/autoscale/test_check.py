@@ -1,4 +1,4 @@
-"""What is found in a formula without evaluating it, compared with its evaluation."""
+"""Problems of a formula that are found without its evaluation, compared with its evaluation."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ DOCUMENTED = {
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
-def test_nothing_is_found_in_a_documented_formula(name: str) -> None:
+def test_documented_formulas_have_no_problems(name: str) -> None:
     assert check(DOCUMENTED[name]) == ()
 
 
 @pytest.mark.parametrize("bounds", [(0, 4, 0), (2, 9, 0), (1, 3, 20), (0, 0, 7)])
 @pytest.mark.parametrize("slots", [1, 4])
-def test_nothing_is_found_in_a_generated_formula(bounds: tuple[int, int, int], slots: int) -> None:
+def test_generated_formulas_have_no_problems(bounds: tuple[int, int, int], slots: int) -> None:
     for scenario in Scenario:
         for prefers_spot in (False, True):
             scale = Scale(*bounds, timedelta(minutes=15), slots, prefers_spot, scenario)
@@ -124,7 +124,7 @@ SET = "; $TargetDedicatedNodes = 1"
         ("$NodeDeallocationOption = retaineddata" + SET, "OLD_NAME", (1, 27), "retaineddata"),
     ],
 )
-def test_what_is_found(formula: str, about: str, position: tuple[int, int], text: str) -> None:
+def test_problems(formula: str, about: str, position: tuple[int, int], text: str) -> None:
     (found,) = check(formula)
     assert found.check is FormulaCheck[about]
     assert ((found.at.line, found.at.column), found.text) == (position, text)
@@ -142,7 +142,7 @@ def test_a_long_chain_needs_no_recursion() -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(naive.trees(), st.data())
-def test_nothing_is_found_in_formulas_of_doubles(tree: Any, data: st.DataObject) -> None:
+def test_formulas_of_doubles_have_no_problems(tree: Any, data: st.DataObject) -> None:
     formula = "$TargetDedicatedNodes = v; v2 = " + naive.write(tree, data.draw) + ";"
     found = check(f"v = 1; {formula}")
     assert [problem for problem in found if problem.check is not FormulaCheck.NO_TARGET] == []
@@ -186,4 +186,4 @@ def test_an_expression_has_a_problem_if_its_evaluation_fails(expression: str) ->
 
 DEPEND_ON_SAMPLES = ("needs at least one value", "differ in length", "percent of the samples",
                      "out of range", "not finite")  # fmt: skip
-"""Errors that depend on values, which only the evaluation knows."""
+"""Errors that depend on values, which only the evaluation determines."""

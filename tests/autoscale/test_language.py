@@ -1,4 +1,4 @@
-"""Autoscale formulas: the documented examples, every operator and function, and what is wrong."""
+"""Autoscale formulas: the documented examples, every operator and function, and errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run(text: str, *metrics: Series, dedicated: int = 2, spot: int = 0) -> Evalu
 
 
 def shown(expression: str, *metrics: Series) -> str:
-    """What ``results`` shows of a value."""
+    """The text of a value in ``results``."""
     done = run(f"v = {expression};", *metrics)
     assert done.error is None, done.error
     return done.results.rpartition("$v=")[2]
@@ -288,7 +288,7 @@ def test_a_long_chain_of_operators_is_not_nesting() -> None:
     assert shown("&&".join(["1"] * 2000)) == "1"
 
 
-def test_unassigned_targets_stay() -> None:
+def test_unassigned_targets_are_unchanged() -> None:
     done = run("; ;v = 1;;", dedicated=3, spot=4)
     assert (done.dedicated, done.spot, done.option) == (3, 4, "requeue")
 

@@ -56,7 +56,7 @@ def test_nodes_follow_the_tasks(scenario: Scenario) -> None:
     assert targets(scale, metrics=tasks([100] * WHOLE)) == (4, 3)
 
 
-def test_nodes_stay_until_there_was_no_task_for_a_quarter_of_an_hour(tmp_path: Path) -> None:
+def test_nodes_stay_for_a_quarter_of_an_hour_without_tasks(tmp_path: Path) -> None:
     """The formula of a pool whose end the spec does not set."""
     path = tmp_path / "spec.yaml"
     path.write_text(ENDS_WITH_ITS_WORK)
@@ -83,17 +83,17 @@ tasks: {run: {command: hostname}}
 
 def test_spot_nodes_first() -> None:
     scale = Scale(0, 5, 10, IDLE, 1, prefers_spot=True)
-    # New tasks: Spot nodes get the time to arrive.
+    # New tasks: the formula waits for Spot nodes.
     assert targets(scale, metrics=tasks([*[0] * (WHOLE - 1), 8])) == (0, 8)
-    # A new pool has no samples of the whole time.
+    # A new pool has no samples for the whole interval.
     assert targets(scale, metrics=tasks([8])) == (0, 8)
-    # They have not arrived: dedicated nodes, up to their maximum.
+    # No Spot nodes were allocated: dedicated nodes, up to their maximum.
     assert targets(scale, metrics=tasks([8] * WHOLE)) == (5, 8)
-    # Some have arrived.
+    # Some Spot nodes were allocated.
     assert targets(scale, metrics=tasks([8] * WHOLE, [6] * WHOLE)) == (2, 8)
-    # All have.
+    # All Spot nodes were allocated.
     assert targets(scale, metrics=tasks([8] * WHOLE, [8] * WHOLE)) == (0, 8)
-    # More tasks than Spot nodes are allowed.
+    # More tasks than the maximum of Spot nodes.
     assert targets(scale, metrics=tasks([12] * WHOLE, [10] * WHOLE)) == (2, 10)
 
 

@@ -60,14 +60,17 @@ def near(place: Workplace) -> Workplace:
 
 @pytest.fixture(scope="session")
 def mixed(azurite_installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
-    """A run of :data:`MIXED` that has ended: two tasks succeeded, six failed. It is only read."""
+    """A run of :data:`MIXED` that has ended: two tasks succeeded, six failed.
+
+    Tests only read it.
+    """
     with _mixed(tmp_path_factory.mktemp("mixed")) as place:
         yield place
 
 
 @pytest.fixture
 def mixed_alone(azurite_installed: Path, tmp_path: Path) -> Iterator[Workplace]:
-    """The same for one test, which may change it."""
+    """The same run for one test, which may change it."""
     with _mixed(tmp_path) as place:
         yield place
 

@@ -1,4 +1,4 @@
-"""The line that says what a command does until its first output."""
+"""The line that shows the activity of a command until its first output."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_long_subject_stays_on_one_line(terminal: Terminal) -> None:
     assert terminal.screen == "\n"
 
 
-def test_counts_are_not_written_more_than_ten_times_a_second(
+def test_counts_are_written_at_most_ten_times_a_second(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for tick in range(1000):
@@ -62,7 +62,7 @@ def test_nothing_is_written_without_a_terminal(
     assert terminal.written == ""
 
 
-def test_a_plan_shows_what_it_reads_and_leaves_nothing_of_it(near: Workplace) -> None:
+def test_a_plan_shows_its_activity_and_removes_the_line(near: Workplace) -> None:
     code, text = answered(near, [], "plan", near.spec, term="xterm")
     assert code == 0
     names = ["reading topn.yaml", "reading files of", "reading the account", "comparing the spec"]

@@ -14,7 +14,7 @@ def status(place: Workplace) -> dict[str, object]:
     return seen
 
 
-def test_a_detached_run_ends_by_itself_and_attach_brings_it_home(near: Workplace) -> None:
+def test_attach_completes_a_detached_run(near: Workplace) -> None:
     near.hold()
     near.edit("nodes: 3", "nodes: 1\n  task_slots_per_node: 3")
     done = near.run("apply", near.spec, "--detach")
@@ -41,8 +41,8 @@ def test_a_detached_run_ends_by_itself_and_attach_brings_it_home(near: Workplace
     assert "Nothing to do" in near.run("apply", near.spec).out
 
 
-def test_early_results_are_not_taken_for_all(near: Workplace) -> None:
-    """Existing results are downloaded; the record does not say that the run has ended."""
+def test_an_early_download_is_not_the_final_download(near: Workplace) -> None:
+    """Existing results are downloaded; the record does not end the run."""
     near.edit(
         "command: python3",
         "command: test {{ file.stem }} = lighthouse || "
@@ -60,7 +60,7 @@ def test_early_results_are_not_taken_for_all(near: Workplace) -> None:
     assert len(list(near.results.iterdir())) == 3
 
 
-def test_attach_ends_as_the_run_does(mixed_alone: Workplace) -> None:
+def test_attach_ends_with_the_exit_code_of_the_run(mixed_alone: Workplace) -> None:
     mixed = mixed_alone  # A run of `attach` is recorded, too.
     done = mixed.run("attach", mixed.spec)
     assert done.code == 3, done.text
@@ -75,7 +75,7 @@ def test_without_a_job_there_is_nothing_to_attach_to(near: Workplace) -> None:
         assert "batchspec apply" in done.err
 
 
-def test_ctrl_c_once_lets_go_and_deletes_nothing(near: Workplace) -> None:
+def test_ctrl_c_once_detaches_and_deletes_nothing(near: Workplace) -> None:
     near.hold()
     near.edit("nodes: 3", "nodes: 1\n  task_slots_per_node: 3")
     near.edit("pool: ask", "pool: always")
@@ -99,8 +99,8 @@ def test_ctrl_c_once_lets_go_and_deletes_nothing(near: Workplace) -> None:
     assert status(near)["pool"] is None
 
 
-def test_ctrl_c_twice_ends_at_once_and_deletes_nothing(near: Workplace) -> None:
-    """The first waits for an upload that is in flight; the second does not."""
+def test_ctrl_c_twice_ends_immediately_and_deletes_nothing(near: Workplace) -> None:
+    """The first Ctrl-C waits for an upload in progress; the second does not."""
     near.hold()
     big = near.folder / "specs" / "data" / "big.txt"
     with big.open("wb") as file:

@@ -1,4 +1,4 @@
-"""The plans that submit nothing: what they wait for, download and delete."""
+"""Plans that submit nothing: their waits, downloads and deletions."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def actions(plan: Plan) -> Sequence[type]:
     return [type(step.action) for step in plan.steps]
 
 
-def test_it_waits_fetches_and_cleans_up() -> None:
+def test_attach_waits_downloads_and_cleans_up() -> None:
     plan = build_attach(a_spec(), world(a_job()), 7)
     assert actions(plan) == [
         WaitForTasks,
@@ -83,19 +83,19 @@ def test_it_waits_fetches_and_cleans_up() -> None:
     assert plan.findings == ()
 
 
-def test_results_that_are_here_are_not_fetched_again() -> None:
+def test_downloaded_results_are_not_downloaded_again() -> None:
     plan = build_attach(
         a_spec(), world(a_job("completed"), receipt=Receipt(receipt_name("job-1", NOW), 3, 0)), 7
     )
     assert DownloadResults not in actions(plan)
 
 
-def test_what_is_gone_is_not_deleted() -> None:
+def test_missing_resources_are_not_deleted() -> None:
     plan = build_attach(a_spec(), world(a_job(), pool=False), 7)
     assert DeletePool not in actions(plan)
 
 
-def test_a_job_that_is_still_filled_is_waited_for_until_it_is_closed() -> None:
+def test_a_plan_waits_until_an_open_job_is_closed() -> None:
     plan = build_attach(a_spec(), world(a_job(body=Record(onAllTasksComplete="noaction"))), 7)
     wait = plan.steps[0].action
     assert isinstance(wait, WaitForTasks)
@@ -103,7 +103,7 @@ def test_a_job_that_is_still_filled_is_waited_for_until_it_is_closed() -> None:
     assert [finding.code for finding in plan.findings] == ["job-open"]
 
 
-def test_after_a_part_of_the_run_only_what_goes_always_is_deleted() -> None:
+def test_a_partial_run_deletes_only_with_cleanup_always() -> None:
     plan = build_attach(a_spec(), world(a_job(scope="rest")), 7)
     assert actions(plan) == [WaitForTasks, DownloadResults, DeletePool]
     assert [finding.code for finding in plan.findings] == ["part-of-run"]
@@ -113,7 +113,7 @@ def test_after_a_part_of_the_run_only_what_goes_always_is_deleted() -> None:
     ("state", "complete", "codes"),
     [("completed", True, []), ("active", False, ["not-all-results"])],
 )
-def test_results_of_a_job_that_runs_are_not_written_down_as_its_results(
+def test_results_of_a_running_job_are_not_recorded_as_final(
     state: str, complete: bool, codes: list[str]
 ) -> None:
     plan = build_download(a_spec(), world(a_job(state)))
@@ -135,7 +135,7 @@ def _download(jobs: tuple[JobFacts, ...]) -> Plan:
     return build_download(a_spec(), world(*jobs))
 
 
-def test_a_spec_without_results_has_none_to_fetch() -> None:
+def test_a_spec_without_results_downloads_nothing() -> None:
     with pytest.raises(UsageError) as caught:
         build_download(replace(a_spec(), results=()), world(a_job()))
     assert caught.value.problems[0].code == "no-results"
@@ -169,7 +169,7 @@ def test_after_a_job_of_a_schedule_nothing_is_cleaned_up() -> None:
     assert plan.findings == ()
 
 
-def test_a_job_that_ends_with_its_job_manager_is_waited_for_until_then() -> None:
+def test_a_plan_waits_until_a_job_ends_with_its_job_manager() -> None:
     manager = Record(id="m", killJobOnCompletion=True)
     job = a_job(body=Record(onAllTasksComplete="noaction", jobManagerTask=manager))
     plan = build_attach(scheduled(), world(job), 1)
@@ -178,7 +178,7 @@ def test_a_job_that_ends_with_its_job_manager_is_waited_for_until_then() -> None
     assert plan.findings == ()
 
 
-def test_a_job_of_a_schedule_that_was_made_anew_is_another() -> None:
+def test_a_recreated_job_of_a_schedule_is_another_job() -> None:
     job = a_job("completed")
     for created, fetched in ((NOW, []), (NOW + timedelta(hours=1), [DownloadResults])):
         receipt = Receipt(f"job-1 of {NOW.isoformat()}", 3, 0)

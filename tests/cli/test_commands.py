@@ -1,4 +1,4 @@
-"""Commands and options: documented, with help texts; messages name existing ones only."""
+"""Commands and options have help texts and documentation; messages name only existing commands."""
 
 from __future__ import annotations
 

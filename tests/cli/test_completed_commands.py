@@ -93,7 +93,7 @@ def test_a_target_of_the_environment_is_not_repeated() -> None:
     assert "--target" not in completed("`batchspec status`")
 
 
-def test_values_are_not_repeated_before_it_is_known_which_are_secret() -> None:
+def test_values_are_not_repeated_before_the_secrets_are_known() -> None:
     select(options(Path("a.yaml"), "token=secret-value"))
 
     assert completed("`batchspec destroy`").endswith("--var token=...`")

@@ -47,7 +47,7 @@ parameters: {top: {default: 3}, token: {secret: true}}
 containers: {input: {}, output: {}}
 tasks: {count: {command: "echo {{ nothing"}, merge: }
 """
-"""A spec that is still being written."""
+"""An incomplete spec."""
 NO_LIMIT = TimeLimit(lambda: 0.0, 1.0)
 
 
@@ -60,7 +60,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
 
 
 def complete(desk: Workplace, line: str, shell: str = "bash") -> list[str]:
-    """What is offered at the end of a command line."""
+    """The values that are offered at the end of a command line."""
     words = ["batchspec", *line.split(" ")]
     asked = {
         "COMP_WORDS": " ".join(words),
@@ -80,7 +80,7 @@ async def nodes() -> AsyncIterator[NodeRecord]:
 
 
 async def record(folder: Path) -> None:
-    """Two runs: in the first, a task failed that succeeded in the second, which goes on."""
+    """Two runs: a task failed in the first and succeeded in the second, which is in progress."""
     first = a_record(folder)
     await first.save_tasks(JOB, AT, stream(a_task(1, exit_code=7), a_task(2, exit_code=3)))
     await first.save_nodes("pool-a", AT, nodes())
@@ -101,7 +101,7 @@ async def record(folder: Path) -> None:
     second.folder.close()
 
 
-async def test_the_names_are_those_that_a_run_records(desk: Workplace) -> None:
+async def test_completion_uses_the_recorded_file_names(desk: Workplace) -> None:
     await record(desk.folder)
     runs = desk.folder / ".batchspec" / "topn" / "runs"
     found = [(task.id, task.state, task.cause) for task in recorded_tasks(runs, NO_LIMIT)]
@@ -180,8 +180,8 @@ def test_commands_options_and_choices_are_offered(
         "logs 's.yaml ",
     ],
 )
-def test_a_wrong_line_is_not_answered_with_an_error(desk: Workplace, line: str, shell: str) -> None:
-    # "_files" lets zsh offer files, as the others do without an answer.
+def test_a_wrong_line_prints_no_error(desk: Workplace, line: str, shell: str) -> None:
+    # With "_files", zsh offers files. Other shells offer files if there is no answer.
     assert complete(desk, line, shell) in ([], ["_files"])
 
 
@@ -196,13 +196,13 @@ async def test_shells_that_show_descriptions_get_stage_and_state(desk: Workplace
     assert '"count-000001":"count succeeded"' in " ".join(complete(desk, "logs s.yaml ", "zsh"))
 
 
-async def test_a_spec_without_a_name_has_the_records_beside_it(desk: Workplace) -> None:
+async def test_a_spec_without_a_name_uses_the_records_next_to_it(desk: Workplace) -> None:
     await record(desk.folder)
     (desk.folder / "s.yaml").write_text("tasks: {", encoding="utf-8")
     assert complete(desk, "retry s.yaml --task ") == ["count-000009"]
 
 
-async def test_a_name_that_leaves_the_folder_is_no_name(desk: Workplace) -> None:
+async def test_a_name_that_leads_out_of_the_folder_is_ignored(desk: Workplace) -> None:
     other = desk.folder / "other" / "runs" / "1" / "events.jsonl"
     other.parent.mkdir(parents=True)
     other.write_text('{"type":"task_failed","task":"a"}\n', encoding="utf-8")
@@ -226,7 +226,7 @@ async def test_damaged_records_are_skipped(desk: Workplace) -> None:
     ]
 
 
-async def test_reading_ends_with_the_time(desk: Workplace) -> None:
+async def test_reading_ends_at_the_time_limit(desk: Workplace) -> None:
     record = a_record(desk.folder)
     await record.save_tasks(JOB, AT, stream(*(a_task(number) for number in range(2_000))))
     record.folder.close()
@@ -265,7 +265,7 @@ async def test_a_name_cannot_write_to_the_terminal(desk: Workplace) -> None:
 
 
 async def test_zsh_gets_no_backslash_of_a_record(desk: Workplace) -> None:
-    """Its script evaluates the answer, where a backslash would end the quoting of ``$``."""
+    """Its script evaluates the answer; a backslash in it would end the quoting of ``$``."""
     run = desk.folder / ".batchspec" / "topn" / "runs" / "1"
     (run / "tasks").mkdir(parents=True)
     (run / "events.jsonl").touch()

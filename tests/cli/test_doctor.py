@@ -126,7 +126,7 @@ def test_the_text_about_vm_sizes() -> None:
     golden.check("doctor-sizes.txt", checks_text(checks), GOLDEN)
 
 
-def test_an_account_without_images_is_not_well() -> None:
+def test_an_account_without_images_fails_the_check() -> None:
     assert images_check([], NOW).level is Level.FAIL
 
 
@@ -164,7 +164,7 @@ def test_a_service_that_does_not_run_is_not_started(
 def test_a_service_that_could_not_start_fails_the_check(
     azurite_installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with a read-only HOME."""
+    """The error of a read-only HOME."""
     home = tmp_path / "read-only" / "share" / "home"
     desk = Inside(tmp_path, home, {"BATCHSPEC_LOCAL_HOME": str(home)})
     real = os.access

@@ -1,4 +1,4 @@
-"""Which results `download` and `attach` download, and what they report of missing ones."""
+"""The results that `download` and `attach` download, and their reports of missing results."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_results_of_another_version_are_a_question(near: Workplace) -> None:
     ok(other.run("apply", other.spec, "-y"))
     assert results(other) == {"a.out": "second", "b.out": "second"}
 
-    # An added input: what the spec has now, and a note about the rest.
+    # An added input: the results of the current spec, and a note about the others.
     (other.spec.parent / "in" / "c.txt").write_text("c\n", encoding="utf-8")
     (other.spec.parent / "in" / "b.txt").unlink()
     said = ok(other.run("download", other.spec))
@@ -57,7 +57,7 @@ def test_results_of_another_version_are_a_question(near: Workplace) -> None:
     assert "1 older blob was not downloaded" in said
     assert "1 file remains on this disk from an earlier version: b.out in" in said
 
-    # A result that is neither in the account nor here is not forgotten by a download.
+    # A download reports a result that exists neither in the account nor on the disk.
     (other.spec.parent / "in" / "c.txt").unlink()
     ok(other.run("apply", other.spec))
     (other.spec.parent / "results" / "a.out").unlink()

@@ -20,7 +20,7 @@ RUNNER = CliRunner()
 
 
 def known() -> dict[str, dict[str, str]]:
-    """What ``explain --format json`` prints, by code."""
+    """The output of ``explain --format json``, by code."""
     done = RUNNER.invoke(app, ["explain", "--format", "json"])
     return {each["code"]: each for each in json.loads(done.stdout)}
 

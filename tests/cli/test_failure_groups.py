@@ -89,7 +89,7 @@ def test_each_group_is_an_entry_with_the_command_that_retries_it(groups: Workpla
     assert f"batchspec failures {groups.spec}" in said
 
 
-def test_what_is_not_read_is_counted_and_retried_as_the_rest(
+def test_failures_whose_stderr_was_not_read_are_a_separate_entry(
     groups: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(failures, "_READ", 3)

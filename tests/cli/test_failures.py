@@ -73,7 +73,7 @@ def test_only_failed_tasks_are_selected() -> None:
     assert not Selection(ids=frozenset({"other"})).picks(failed(1, None), "j")
 
 
-def test_why_a_job_ended_counts_in_a_selection() -> None:
+def test_the_reason_of_a_terminated_job_is_a_selectable_cause() -> None:
     ended = failed(None, "TaskEnded")
     timeout = Selection(frozenset({"timeout"}), jobs={"j": job("MaxWallClockTimeExpiry")})
     assert timeout.picks(ended, "j")

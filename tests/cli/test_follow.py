@@ -1,4 +1,4 @@
-"""The output of tasks while a run goes: an error of the program is not lost."""
+"""The output of tasks during a run: an error of the program is not lost."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def test_a_live_job(mixed: Workplace, tmp_path: Path) -> None:
     assert mixed.run("import", "--job", "mixed", "-o", spec).code == 2
 
 
-def test_what_cannot_be_imported(mixed: Workplace, tmp_path: Path) -> None:
+def test_inputs_that_cannot_be_imported_are_errors(mixed: Workplace, tmp_path: Path) -> None:
     missing = mixed.run("import", "--job", "nope")
     assert missing.code == 2
     assert "no job 'nope'" in missing.text
@@ -48,5 +48,5 @@ def test_an_existing_schema_is_kept(mixed: Workplace, tmp_path: Path) -> None:
     schema.write_text("mine", encoding="utf-8")
     assert mixed.run("import", tasks, "-o", tmp_path / "spec.yaml").code == 0
     assert schema.read_text(encoding="utf-8") == "mine"
-    # No file is named that does not exist.
+    # The spec names no missing file.
     assert "yaml-language-server" not in mixed.run("import", tasks).out

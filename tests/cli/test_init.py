@@ -99,7 +99,7 @@ def check_results(template: StarterTemplate, results: dict[str, Path]) -> None:
 
 
 def offline(folder: Path) -> None:
-    """Replace the package by one on this disk, and use one node: each creates an environment."""
+    """Replace the package by a package on this disk, and use one node, for a single environment."""
     info = "tabulate-0.9.0.dist-info"
     with zipfile.ZipFile(folder / "tabulate-0.9.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr(

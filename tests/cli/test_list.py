@@ -1,4 +1,4 @@
-"""What batchspec created in an account, and which of it is unused."""
+"""The resources that batchspec created in an account, and their use."""
 
 from __future__ import annotations
 
@@ -81,16 +81,16 @@ async def orphans(store: Store) -> list[str]:
     ]
 
 
-async def test_what_an_open_job_needs_is_used() -> None:
+async def test_resources_of_an_open_job_are_in_use() -> None:
     store = Store([pool("p", "a")], [job("j", "a", on="p")], [container("c", "a")])
     assert await orphans(store) == []
 
 
-async def test_a_pool_that_somebody_else_s_job_runs_on_is_used() -> None:
+async def test_a_pool_with_a_job_of_another_client_is_in_use() -> None:
     assert await orphans(Store([pool("P", "a")], [job("theirs", None, on="p")])) == []
 
 
-async def test_after_the_job_has_ended_pool_and_containers_are_left() -> None:
+async def test_pool_and_containers_are_orphans_after_the_job_ended() -> None:
     store = Store([pool("p", "a")], [job("j", "a", "completed", "p")], [container("c", "a")])
     assert await orphans(store) == ["pool p", "container c"]
 
@@ -101,7 +101,7 @@ def schedule(name: str, spec: str | None, state: str = "active", on: str = "") -
     return ScheduleFacts(name, state, NOW - timedelta(days=2), body, by(spec))
 
 
-async def test_what_the_jobs_of_a_schedule_need_is_used_between_them() -> None:
+async def test_resources_of_a_schedule_are_in_use_between_its_jobs() -> None:
     ended = job("s:job-1", "a", "completed", "p")
     store = Store([pool("p", "a")], [ended], [container("c", "a")], [schedule("s", "a", on="p")])
     assert await orphans(store) == []
@@ -109,16 +109,16 @@ async def test_what_the_jobs_of_a_schedule_need_is_used_between_them() -> None:
     assert await orphans(store) == ["pool p", "container c"]
 
 
-async def test_a_schedule_whose_pool_is_gone_is_an_orphan() -> None:
+async def test_a_schedule_without_its_pool_is_an_orphan() -> None:
     assert await orphans(Store(schedules=[schedule("s", "a", on="gone")])) == ["schedule s"]
     assert await orphans(Store(schedules=[schedule("s", "a"), schedule("t", None)])) == []
 
 
-async def test_a_pool_on_its_way_out_is_no_orphan() -> None:
+async def test_a_pool_that_is_being_deleted_is_not_an_orphan() -> None:
     assert await orphans(Store([pool("p", "a", "deleting")])) == []
 
 
-async def test_an_open_job_whose_pool_is_gone_is_one() -> None:
+async def test_an_open_job_without_its_pool_is_an_orphan() -> None:
     store = Store([pool("p", "a", "deleting")], [job("j", "a", on="p"), job("auto", "a")])
     assert await orphans(store) == ["job j"]
 

@@ -13,12 +13,12 @@ from tests.cli.conftest import Workplace
 from tests.e2e.conftest import until
 
 
-def test_stdout_alone_is_shown(mixed: Workplace) -> None:
+def test_only_stdout_is_shown(mixed: Workplace) -> None:
     done = mixed.run("logs", mixed.spec, "good-1")
     assert (done.code, done.out, done.err) == (0, "hello 1\n", "")
 
 
-def test_stderr_is_asked_for(mixed: Workplace) -> None:
+def test_an_option_shows_stderr(mixed: Workplace) -> None:
     done = mixed.run("logs", mixed.spec, "BAD-2", "--stderr")
     assert (done.code, done.out) == (0, "no luck 2\n")
 
@@ -29,7 +29,7 @@ def test_an_empty_file_refers_to_the_other_stream(mixed: Workplace) -> None:
     assert "--stderr" in done.err
 
 
-def test_without_a_task_those_that_wrote_are_listed(mixed: Workplace) -> None:
+def test_without_a_task_started_tasks_are_listed(mixed: Workplace) -> None:
     done = mixed.run("logs", mixed.spec)
     lines = done.out.splitlines()
     assert done.code == 0
@@ -39,14 +39,14 @@ def test_without_a_task_those_that_wrote_are_listed(mixed: Workplace) -> None:
     assert "failed     upload  upload" in lines
 
 
-def test_a_part_of_an_id_is_enough_if_no_other_has_it(mixed: Workplace) -> None:
+def test_a_unique_part_of_an_id_selects_a_task(mixed: Workplace) -> None:
     assert mixed.run("logs", mixed.spec, "od-0").out == "hello 0\n"
     several = mixed.run("logs", mixed.spec, "good")
     assert several.code == 2
     assert "good-0\n  good-1" in several.err
 
 
-def test_a_name_that_is_nearly_right_gets_a_hint(mixed: Workplace) -> None:
+def test_a_misspelled_id_gets_a_suggestion(mixed: Workplace) -> None:
     done = mixed.run("logs", mixed.spec, "god-1")
     assert done.code == 2
     assert "Did you mean 'good-1'?" in done.err
@@ -91,7 +91,7 @@ tasks:
     assert run.returncode == 0
 
 
-def test_logs_outlive_the_pool_and_the_job(near: Workplace) -> None:
+def test_logs_are_available_without_the_pool_and_the_job(near: Workplace) -> None:
     near.edit("containers: on_success", "containers: never")
     near.edit("pool: ask", "pool: always")
     assert near.run("apply", near.spec, "--progress", "quiet").code == 0
@@ -121,19 +121,19 @@ def test_before_the_first_run_there_is_nothing_to_show(mixed: Workplace) -> None
 
 
 @pytest.mark.parametrize("shown", [True, False])
-def test_a_signature_is_taken_out_even_in_two_halves(shown: bool) -> None:
+def test_a_signature_in_two_chunks_is_redacted(shown: bool) -> None:
     lines = OutputRedactor(shown)
     data = lines(b"see http://x/y?sig=abc") + lines(b"def%3D&se=1\nnext") + lines.end()
     assert data == b"see http://x/y?sig=***&se=1\nnext"
 
 
-def test_only_a_terminal_is_kept_from_bytes_that_move_it() -> None:
+def test_control_characters_are_removed_only_for_a_terminal() -> None:
     said = b"\x1b[2Jgone \xff\x00\n"
     assert OutputRedactor(shown=False)(said) == said
     assert OutputRedactor(shown=True)(said) == "gone �?\n".encode()
 
 
-def test_a_line_without_end_does_not_grow_for_ever() -> None:
+def test_the_buffer_of_a_long_line_is_bounded() -> None:
     lines = OutputRedactor(shown=False)
     assert lines(b"x" * 70_000) == b"x" * 70_000
 

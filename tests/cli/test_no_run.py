@@ -37,7 +37,7 @@ def test_only_commands_that_record_a_run_need_the_value_of_a_secret(near: Workpl
     declared = "\nparameters:\n  tok: {type: string, secret: true}\n"
     near.spec.write_text(re.sub(r"\nparameters:.*\n", declared, text), encoding="utf-8")
     codes = {"stop": 0, "destroy": 0, "status": 0, "failures": 0, "plan": 0}
-    # These find no job: the error after that of the secret.
+    # These commands find no job: the error after the error of the secret.
     codes |= {"logs": 2, "attach": 2, "download": 2, "retry": 2, "apply": 2}
     note = "note: output is not searched for the secret `tok`; to redact it, set BATCHSPEC_VAR_TOK"
     for verb, code in codes.items():

@@ -37,7 +37,7 @@ def causes(place: Workplace) -> list[dict[str, Any]]:
     return found
 
 
-def test_start_tasks_that_failed_alike_are_one_entry_after_the_pool_is_gone(
+def test_equal_failures_of_start_tasks_are_one_entry_after_the_pool_is_deleted(
     near: Workplace,
 ) -> None:
     said = ran(near, SPEC)
@@ -49,7 +49,7 @@ def test_start_tasks_that_failed_alike_are_one_entry_after_the_pool_is_gone(
     first, second, _ = cause["ids"]
     out = near.run("logs", near.spec, "--start-task", first)
     assert (out.code, out.out) == (0, "on stdout\n")
-    # What several nodes wrote is stored once.
+    # Equal output of several nodes is stored once.
     err = near.run("logs", near.spec, "--start-task", second, "--stderr")
     assert (err.code, err.out) == (0, "no disk\n")
     wrong = near.run("logs", near.spec, "--start-task", "nowhere")
@@ -60,13 +60,13 @@ def test_start_tasks_that_failed_alike_are_one_entry_after_the_pool_is_gone(
     assert "| no disk" in text
 
 
-def test_a_start_task_that_was_fixed_leaves_nothing(near: Workplace) -> None:
+def test_a_fixed_start_task_deletes_the_earlier_output(near: Workplace) -> None:
     ran(near, SPEC)
     ran(near, SPEC.replace("exit 3", "true").replace("job: always", "job: never"), code=0)
     assert causes(near) == []
 
 
-def test_nodes_that_restart_leave_nothing(near: Workplace) -> None:
+def test_a_restart_of_nodes_deletes_the_earlier_output(near: Workplace) -> None:
     kept = SPEC.replace("cleanup: {pool: always, job: always}", "")
     ran(near, kept)
     assert [cause["count"] for cause in causes(near)] == [3]
@@ -91,7 +91,7 @@ def test_containers_that_clean_up_deletes_take_the_output_with_them(near: Workpl
     assert f"batchspec report {near.spec}" in near.run("failures", near.spec).out
 
 
-def test_nodes_of_a_scaled_pool_leave_traces(near: Workplace) -> None:
+def test_output_of_nodes_of_a_scaled_pool_is_kept(near: Workplace) -> None:
     spec = SPEC.replace("nodes: 3", "nodes: {scale: {min: 0, max: 2}}")
     near.spec.write_text(spec.replace("5m", "20s"), encoding="utf-8")
     assert near.run("apply", near.spec, "--progress", "quiet", "-y").code in {4, 7}
@@ -99,7 +99,7 @@ def test_nodes_of_a_scaled_pool_leave_traces(near: Workplace) -> None:
     assert (cause["cause"], cause["sample"]["text"]) == ("start-task", "no disk\n")
 
 
-def test_nodes_that_go_with_the_job_leave_traces(near: Workplace) -> None:
+def test_output_of_nodes_of_an_auto_pool_is_kept(near: Workplace) -> None:
     spec = SPEC.replace("nodes: 3", "nodes: 2\n  lifetime: job")
     near.spec.write_text(spec.replace("cleanup: {pool: always, job: always}", ""), encoding="utf-8")
     assert near.run("apply", near.spec, "--progress", "quiet", "-y").code == 4
@@ -110,7 +110,7 @@ def test_nodes_that_go_with_the_job_leave_traces(near: Workplace) -> None:
     assert causes(near) == [], "destroy deletes the container for logs"
 
 
-def test_a_failed_preparation_task_leaves_traces(near: Workplace) -> None:
+def test_output_of_a_failed_preparation_task_is_kept(near: Workplace) -> None:
     spec = SPEC.replace("; exit 3", "").replace(
         "{max_wall_clock_time: 5m}",
         "{max_wall_clock_time: 5m, prepare: {command: echo no licence >&2; exit 9}}",

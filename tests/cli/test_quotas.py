@@ -19,7 +19,7 @@ from tests.cli.conftest import MIXED, Inside, Workplace
 
 @pytest.fixture
 def on_azure(mixed: Workplace, tmp_path: Path) -> Inside:
-    """A new spec on the account of the embedded service, as if it were one of Azure."""
+    """A new spec on the account of the embedded service, which is used like an account of Azure."""
     variables = json.loads(mixed.run("local", "env", "--format", "json").out)
     (tmp_path / "mixed.yaml").write_text(MIXED, encoding="utf-8")
     (tmp_path / "new.yaml").write_text(MIXED.replace("mixed", "new"), encoding="utf-8")
@@ -71,7 +71,7 @@ def test_without_a_subscription_a_plan_with_keys_sends_nothing_there(
     assert "/subscriptions" not in caplog.text
 
 
-def test_a_pool_that_exists_as_it_is_needs_no_quota(
+def test_an_unchanged_pool_needs_no_quota(
     on_azure: Inside, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG, LOGGER.name):
@@ -90,11 +90,11 @@ tasks: {say: {command: echo done, logs: false}}
 cleanup: {job: always}
 """
 RUN = ["jobs", "jobschedules/plain", "pools/plain", "supportedimages"]
-"""What every plan of a new run without containers reads, sorted."""
+"""The requests of every plan of a new run without containers, sorted."""
 COUNTS = ["jobs", "jobschedules", "pools"]
 """The objects that count toward a quota."""
 FACTS = ["batchAccounts", "pools", "virtualMachineSkus"]
-"""The facts of the account: its quotas, what its pools use of them, and the VM sizes."""
+"""The facts of the account: its quotas, their use by its pools, and the VM sizes."""
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_spec_without_identity_packages_and_cost_sends_no_request_for_them(
 
 
 def _resource(message: str) -> str:
-    """What the request of a line of the log reads: its path, at Resource Manager the type."""
+    """The resource in a line of the request log: its path, or the type in Resource Manager."""
     path = re.sub(r"^GET [^/]+/([^ ?]+).*", r"\1", message)
     if not path.startswith("subscriptions/"):
         return path

@@ -60,7 +60,7 @@ ASSETS = re.compile(r"(<script>|<style>).*?(</script>|</style>)|sha256-[^']*", r
 
 
 class Nesting(HTMLParser):
-    """Fails on a tag that is not closed where it belongs, and on anything fetched."""
+    """Fails on a tag that is not closed in its place, and on every fetched resource."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Nesting(HTMLParser):
 
 
 def checked(page: str) -> str:
-    """The page, if it is well-formed and needs nothing else."""
+    """The page, if it is well-formed and self-contained."""
     nesting = Nesting()
     nesting.feed(page)
     assert nesting.open == []
@@ -110,7 +110,7 @@ def lines_of(recording: list[Stamped]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_what_is_read_is_what_was_written(name: str) -> None:
+def test_events_are_read_as_they_were_written(name: str) -> None:
     lines = lines_of(RECORDINGS[name])
     again = list(read_record(lines))
     assert lines_of(again) == lines
@@ -131,7 +131,7 @@ def test_when_the_nodes_are_released_is_read() -> None:
     assert [s.event for s in read_record([line])] == [ended]
 
 
-def test_what_is_of_another_version_or_cut_off_is_passed_over() -> None:
+def test_lines_of_other_versions_and_incomplete_lines_are_skipped() -> None:
     lines = lines_of(RECORDINGS["good"])
     newer = json.dumps({"type": "planets_seen", "seq": 2, "at": "2026-01-02T03:04:05Z"})
     lacking = json.dumps({"type": "run_ended", "seq": 3, "at": "2026-01-02T03:04:05Z"})
@@ -142,8 +142,8 @@ def test_what_is_of_another_version_or_cut_off_is_passed_over() -> None:
 WRONG = (None, "x", -1, 0.5, True, [], ["x"], {}, {"x": "y"}, 10**400, float("nan"), "2026-01-02")
 
 
-def test_values_of_other_types_are_left_out_and_others_are_shown() -> None:
-    """Whatever a field of a record is replaced by, the report is written."""
+def test_values_of_wrong_types_are_omitted() -> None:
+    """The report is written, with any value in a field of a record."""
     rows = {row["type"]: row for row in map(json.loads, lines_of(RECORDINGS["good"])[1:])}
     rows |= {
         row["type"]: row
@@ -161,7 +161,7 @@ def test_values_of_other_types_are_left_out_and_others_are_shown() -> None:
     assert read > 100
 
 
-def test_a_damaged_record_of_what_was_applied_is_left_out(tmp_path: Path) -> None:
+def test_a_damaged_record_of_the_applied_spec_is_omitted(tmp_path: Path) -> None:
     folder = tmp_path / "20260102T000000.000000Z"
     folder.mkdir()
     (folder / "events.jsonl").write_text("\n".join(lines_of(RECORDINGS["good"])))
@@ -176,13 +176,13 @@ def test_a_damaged_record_of_what_was_applied_is_left_out(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_every_page_is_whole(name: str) -> None:
+def test_every_page_is_complete(name: str) -> None:
     page = checked(page_of(Attempt(name, build_timeline(RECORDINGS[name]))))
     if name in {"good", "start-task-failed"}:
         golden.check(f"{name}.html", without_assets(page), GOLDEN)
 
 
-def test_nothing_in_it_is_taken_for_markup_and_no_secret_is_in_it() -> None:
+def test_texts_are_escaped_and_no_secret_is_on_the_page() -> None:
     evil = "<script>alert(1)</script>\x1b[2J http://x/y?sig=secret"
     run = replace(RECORDINGS["good"][1].event, name=evil)  # type: ignore[type-var]
     assert isinstance(run, RunStarted)
@@ -198,7 +198,7 @@ def test_nothing_in_it_is_taken_for_markup_and_no_secret_is_in_it() -> None:
     assert "\x1b" not in page
 
 
-def test_a_long_run_does_not_make_a_long_page() -> None:
+def test_the_page_of_a_long_run_is_bounded() -> None:
     seen = [
         Stamped(n, START + timedelta(seconds=n), TasksSeen("j", 10_000, 10_000 - n, 0, n, 0))
         for n in range(10_000)
@@ -303,7 +303,9 @@ def test_the_run_is_data_for_other_tools(mixed: Workplace) -> None:
         assert all(one[1] <= other[0] for one, other in itertools.pairwise(ordered))
 
 
-def test_without_a_record_the_error_names_the_command_that_writes_one(near: Workplace) -> None:
+def test_without_a_record_the_error_names_the_command_that_creates_a_record(
+    near: Workplace,
+) -> None:
     done = near.run("report", near.spec)
     assert done.code == 2
     assert "batchspec apply" in done.err

@@ -81,7 +81,7 @@ class Opened:
         self.seen.clear()
 
     def inked(self, chart: str) -> int:
-        """How many pixels of the canvas of a chart are drawn."""
+        """The number of drawn pixels of the canvas of a chart."""
         return int(
             self.page.evaluate(
                 """(id) => {
@@ -120,7 +120,7 @@ def test_every_chart_is_drawn(opened: Opened) -> None:
         assert opened.inked(chart) > 1_000, chart
 
 
-def test_zoom_shows_a_part_and_everything_again(opened: Opened) -> None:
+def test_zoom_shows_a_part_and_can_be_reset(opened: Opened) -> None:
     axis = "#timeline-chart .controls"
     before = opened.page.locator("#timeline-chart canvas").screenshot()
     opened.page.click(f"{axis} [title='Zoom in']")
@@ -224,7 +224,7 @@ def test_names_and_outputs_are_text_and_nothing_is_requested(browser: Any, tmp_p
     assert EVIL in opened.page.locator("#tasks-table .detail").inner_text()
     assert opened.page.locator("img").count() == 0
     assert opened.seen == []
-    # Whatever gets into the page, its policy keeps a request from leaving it.
+    # The policy of the page blocks every request, with any content of the page.
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/x"
         opened.page.evaluate(

@@ -56,7 +56,7 @@ def test_apply(
         assert " ".join(apply_again(options, detach=False)(done_until(steps, reached))) == command
 
 
-def test_options_that_every_command_needs_stay() -> None:
+def test_options_that_every_command_needs_are_kept() -> None:
     options = PlanOptions(step="job:demo")
     again = apply_again(options, detach=True)
     assert again([]) == ("apply", "--target-step", "job:demo", "--detach")

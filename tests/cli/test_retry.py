@@ -1,4 +1,4 @@
-"""Failed tasks run again, and nothing else does."""
+"""Only failed tasks run again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def shared(place: Workplace, pool: str) -> Path:
     return folder
 
 
-def test_by_cause_and_by_id_until_all_is_well(mixed_alone: Workplace) -> None:
+def test_retry_by_cause_and_by_id_until_all_tasks_succeed(mixed_alone: Workplace) -> None:
     mixed = mixed_alone
     wrong = mixed.run("retry", mixed.spec, "--cause", "exit-1")
     assert wrong.code == 2
@@ -60,7 +60,7 @@ def test_nothing_is_cleaned_up_while_others_have_failed(near: Workplace) -> None
     assert len(list(near.results.iterdir())) == 3
 
 
-def test_in_a_job_that_still_runs_they_run_there(place: Workplace) -> None:
+def test_failed_tasks_of_a_running_job_run_in_that_job(place: Workplace) -> None:
     place.spec.write_text(
         """\
 version: 1
@@ -76,7 +76,7 @@ tasks:
     run = place.start("apply", place.spec, "--progress", "plain")
     until(run, "FAILED")
     retry = place.start("retry", place.spec, "--progress", "plain")
-    # Before that the job would end with its last task, and accept no more tasks.
+    # Otherwise the job would end with its last task and accept no more tasks.
     seen = until(retry, "done    submit failed tasks of bad")
     assert "create  job" not in seen
     (shared(place, "two") / "fixed").touch()
@@ -120,7 +120,7 @@ def test_after_clean_up_has_deleted_the_job_no_failed_task_is_known(near: Workpl
 def test_after_destroy_no_failed_task_is_known(near: Workplace) -> None:
     near.spec.write_text(FAILS.replace("JOB", "never"), encoding="utf-8")
     assert near.run("apply", near.spec, "--progress", "quiet", "-y").code == 3
-    # The job outlives the pool, and knows which tasks failed: the pool is created again.
+    # The job and its failed tasks still exist without the pool, which is created again.
     again = near.run("retry", near.spec, "--progress", "quiet", "-y")
     assert again.code == 3, again.text
     assert near.run("destroy", near.spec, "-y").code == 0

@@ -25,7 +25,7 @@ tasks:
 """
 
 
-def test_a_reader_that_has_enough_is_no_error() -> None:
+def test_a_closed_output_is_not_an_error() -> None:
     line = [sys.executable, "-m", "batchspec", "schema"]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -36,7 +36,7 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
     assert (process.returncode, said) == (0, b"")
 
 
-def test_a_run_with_closed_output_stops_as_by_ctrl_c_and_can_resume(place: Workplace) -> None:
+def test_a_run_with_closed_output_stops_like_after_ctrl_c_and_resumes(place: Workplace) -> None:
     place.spec.write_text(WAITING, encoding="utf-8")
     user = Workplace(place.folder, place.home, place.environ)
     unread = user.start("apply", place.spec, "--progress", "plain")
@@ -48,7 +48,7 @@ def test_a_run_with_closed_output_stops_as_by_ctrl_c_and_can_resume(place: Workp
     until(unread, " running, limit in")
     assert unread.stdout is not None
     unread.stdout.close()
-    # The next line is written when there is news of the nodes.
+    # The next line is written when the state of the nodes changes.
     again = user.start("apply", place.spec, "--progress", "plain")
     until(again, " running, limit in")
     os.kill(again.pid, signal.SIGTERM)
@@ -87,7 +87,7 @@ async def test_one_signal_ends_a_run_that_waits_for_a_silent_service() -> None:
     assert (interrupts.immediate, said.is_set()) == (True, True)
 
 
-async def test_ctrl_c_in_the_last_moment_finds_a_run_that_is_over() -> None:
+async def test_ctrl_c_after_the_end_of_a_run_has_no_effect() -> None:
     """The loop handles the signal after the run has ended: there is nothing to stop or cancel."""
     interrupts, said = Interrupts(), asyncio.Event()
     with interruptible(interrupts, said.set):
@@ -102,8 +102,8 @@ async def test_ctrl_c_in_the_last_moment_finds_a_run_that_is_over() -> None:
     )
 
 
-def test_ctrl_c_at_a_question_is_no_answer_and_ends_at_once() -> None:
-    """The handling of Ctrl-C of a running loop would wait for a line that is never entered."""
+def test_ctrl_c_at_a_question_ends_the_command_immediately() -> None:
+    """The Ctrl-C handler of a running loop would wait for a line that is never entered."""
     program = (
         "import asyncio\n"
         "from batchspec.cli.console import confirm\n"

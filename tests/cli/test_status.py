@@ -1,4 +1,4 @@
-"""The state of a run: by stage, its failures, its tasks, and again until the end."""
+"""The state of a run: stages, failures, tasks; with `--watch` until the end."""
 
 from __future__ import annotations
 

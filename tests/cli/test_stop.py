@@ -99,7 +99,7 @@ def test_a_run_that_waits_for_nodes_is_stopped(running: Workplace) -> None:
     assert ": no budget" in said
 
 
-def test_the_job_of_another_spec_is_left_alone(running: Workplace) -> None:
+def test_the_job_of_another_spec_is_not_stopped(running: Workplace) -> None:
     apply = running.start("apply", running.spec, "--progress", "plain")
     until(apply, "3 running")
     other = running.spec.with_name("other.yaml")

@@ -198,7 +198,7 @@ def test_names_of_files_collide_in_ids(tmp_path: Path, capsys: pytest.CaptureFix
     assert "14:9: error: two tasks of files have the id 'file-a'" in capsys.readouterr().err
 
 
-def test_wrong_values_do_not_hide_what_is_wrong_with_files_and_references(
+def test_wrong_values_do_not_hide_errors_of_files_and_references(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "data").mkdir()

@@ -46,7 +46,7 @@ def test_a_path_can_begin_with_the_home_folder(
     assert ValueReader().read("token", "@~/value") == "secret"
 
 
-def test_a_file_that_cannot_be_read_is_not_named_because_it_may_be_the_secret(
+def test_the_path_of_an_unreadable_file_is_not_shown_because_it_may_be_the_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bytes").write_bytes(b"\xff")
@@ -90,7 +90,7 @@ def test_a_terminal_asks_without_echo(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [("Value of token (not shown): ", sys.stderr)]
 
 
-def test_a_value_has_a_longest_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_has_a_maximum_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device or the file of a task in place of a value is not read into memory."""
     file = tmp_path / "value"
     file.write_bytes(b"x" * 1024 * 1024)

@@ -1,4 +1,4 @@
-"""``--version``, and with ``-v`` the versions of everything."""
+"""``--version``, and with ``-v`` the versions of all parts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_node_and_azurite_have_versions(desk: Workplace, azurite_installed: Path
     assert shown["Azurite"][0].isdigit()
 
 
-def test_a_missing_dependency_is_named_but_not_a_missing_extra() -> None:
+def test_a_missing_dependency_is_shown_but_not_a_missing_extra() -> None:
     def version(name: str) -> str:
         if name != "rich":
             raise metadata.PackageNotFoundError(name)
@@ -60,7 +60,7 @@ def test_a_missing_dependency_is_named_but_not_a_missing_extra() -> None:
     }
 
 
-def test_v_alone_is_a_usage_error(desk: Workplace) -> None:
+def test_v_without_version_is_a_usage_error(desk: Workplace) -> None:
     done = desk.run("-v", "plan", "run.yaml")
     assert done.code == 2
     assert "fix: Write it after the command: `batchspec plan SPEC -v`" in done.err

@@ -1,4 +1,4 @@
-"""Work that changes between two runs: what runs again, what is ended, and which results count."""
+"""Work that changes between two runs: repeated tasks, ended tasks, and valid results."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def steps(done: Done) -> dict[str, int]:
 
 
 def triples(stages: dict[str, dict[str, int]]) -> dict[str, tuple[int, int, int]]:
-    """How many tasks each stage has, succeeded and failed."""
+    """The number of tasks of each stage that succeeded and failed."""
     return {n: (s["total"], s["succeeded"], s["failed"]) for n, s in stages.items()}
 
 
@@ -146,7 +146,7 @@ INGREDIENTS: dict[str, tuple[tuple[str, ...], str]] = {
     [*((True, one) for one in INGREDIENTS), (False, "program")],
     ids=[*(f"explicit-{one}" for one in INGREDIENTS), "generated-program"],
 )
-def test_changed_work_is_seen_in_every_ingredient(
+def test_a_change_of_every_ingredient_is_detected(
     near: Workplace, ingredient: str, named: bool
 ) -> None:
     edit, expected = INGREDIENTS[ingredient]
@@ -169,7 +169,7 @@ def test_changed_work_is_seen_in_every_ingredient(
     assert "Nothing to do" in ok(near.run("apply", near.spec, *more))
 
 
-def test_another_pool_is_not_other_work(near: Workplace) -> None:
+def test_another_pool_does_not_change_the_work(near: Workplace) -> None:
     written(near, SWEEP, {"in/a.txt": "echo one $1\n"})
     ok(near.run("apply", near.spec, "--progress", "quiet"))
     near.edit("pool: {", "pool: {id: other, ")
@@ -210,12 +210,12 @@ def test_retry_continues_with_what_depends_on_the_failed_tasks(near: Workplace) 
     written(near, text, {f"in/{n}.txt": "good\n" for n in "abcd"})
     done = near.run("apply", near.spec, "--progress", "json")
     ok(done, 3)
-    # Whatever waits for a task that failed ends with the job.
+    # Tasks that wait for a failed task end with the job.
     assert by_stage(done)["map"] == (4, 3, 1)
     flag.touch()
     done = near.run("retry", near.spec, "--progress", "json")
     ok(done)
-    # What succeeded in the earlier job is part of every total.
+    # Tasks that succeeded in the earlier job are part of every total.
     assert by_stage(done) == {"map": (4, 4, 0), "merge": (1, 1, 0), "last": (1, 1, 0)}
     assert stages_now(near) == by_stage(done)
     said = ok(near.run("status", near.spec))
@@ -239,7 +239,7 @@ def test_a_partial_retry_reports_the_remaining_failures(near: Workplace) -> None
     ok(near.run("apply", near.spec, "--progress", "quiet"), 3)
     flag.touch()
     said = ok(near.run("retry", near.spec, "--task", "map-a"), 3)
-    # What failed in the earlier job and is left out is a failed task of the run.
+    # Tasks that failed in the earlier job and are left out count as failed tasks of the run.
     assert "map: 2 of 2 done, 1 succeeded, 1 failed" in said
     assert stages_now(near)["map"] == (2, 1, 1)
     status = json.loads(near.run("status", near.spec, "--format", "json").out)["tasks"]
@@ -340,7 +340,7 @@ def test_retry_again_and_by_cause_with_an_edited_program(near: Workplace) -> Non
     ok(near.run("retry", near.spec, "--progress", "quiet"), 3)
     program(near, "echo three\n")
     ok(near.run("retry", near.spec, "--progress", "quiet"))
-    # Each part is the result of the version that ran it, and the last says so.
+    # Each part is the result of the version that ran it, and the last part shows the version.
     assert results(near) == {"0.out": "one", "1.out": "two", "2.out": "three", "3.out": "one"}
     said = ok(near.run("apply", near.spec))
     assert "Nothing to do" in said
@@ -364,7 +364,7 @@ def test_retry_after_the_pool_was_cleaned_up_in_an_auto_pool(near: Workplace) ->
     assert "Nothing to do" in ok(near.run("apply", near.spec))
 
 
-def test_killed_while_it_ends_an_earlier_version(near: Workplace) -> None:
+def test_a_kill_while_an_earlier_version_is_ended(near: Workplace) -> None:
     written(near, ONE, {f"in/{n}.txt": f"{n}\n" for n in range(6)})
     started(near)
     near.edit("echo old", "echo new")

@@ -17,7 +17,7 @@ from tests.spec.empty_account import plan
 
 @dataclass(frozen=True)
 class Imported:
-    """An imported spec: its text, what YAML makes of it, and the spec that it is."""
+    """An imported spec: its text, its YAML data, and its :class:`Spec`."""
 
     text: str
     document: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Templates of the Azure Batch CLI extensions. The recipes are those of its samples, retold."""
+"""Templates of the Azure Batch CLI extensions. The recipes follow its samples."""
 
 from __future__ import annotations
 
@@ -317,7 +317,7 @@ def test_a_cloud_service(tmp_path: Path) -> None:
     assert "cloud services (OS family 4)" in found.text
 
 
-def test_an_unknown_factory_is_said_to_be_missing(tmp_path: Path) -> None:
+def test_an_unknown_factory_is_noted(tmp_path: Path) -> None:
     factory = {"type": "perHour", "repeatTask": {"commandLine": "true"}}
     path = tmp_path / "j.json"
     body = job({"poolInfo": {"poolId": "shared"}, "taskFactory": factory})

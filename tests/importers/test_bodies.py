@@ -179,7 +179,7 @@ def test_braces_of_a_command_stay_as_they_are(tmp_path: Path) -> None:
     assert '"{{.Names}}"' in str(command)
 
 
-def test_a_secret_is_a_parameter_wherever_it_stands(tmp_path: Path) -> None:
+def test_a_secret_is_a_parameter_in_every_place(tmp_path: Path) -> None:
     secret = "hunter2-and-more"
     work = task(
         "t",
@@ -297,7 +297,7 @@ def test_values_of_other_types(document: object, tmp_path: Path) -> None:
         import_documents([path])
 
 
-def test_live_bodies_get_a_name_of_their_own() -> None:
+def test_live_bodies_get_a_separate_name() -> None:
     draft = import_bodies("render-imported", POOL, JOB, [task("t", "true")])
     text = draft.text("job render")
     assert "name: render-imported" in text
@@ -347,7 +347,7 @@ def test_a_generated_script_of_clean_is_the_key_again(tmp_path: Path) -> None:
     (stage,) = draft.stages.values()
     assert stage["clean"] is True
     assert "first-files" not in str(stage)
-    # A command that only begins like it stays as it is.
+    # A command that only has the same beginning is unchanged.
     (other,) = import_bodies("x", None, JOB, [task("t", "/bin/sh -c 'found=1'")]).stages.values()
     assert other["command"] == "found=1"
 
@@ -360,8 +360,8 @@ def test_the_stem_of_an_id(task_id: str, stem: str) -> None:
     assert without_number(task_id) == stem
 
 
-def test_expressions_without_an_end_take_no_time() -> None:
-    # In a time that grows with the square of the length, this takes minutes.
+def test_unclosed_expressions_take_linear_time() -> None:
+    # With quadratic time, this takes minutes.
     text = "{{ " * 200_000
     assert SecretRemoval({"hunter2hunter2": "token"})(
         f"{text}hunter2hunter2 {{{{ hunter2 }}}}"

@@ -1,4 +1,4 @@
-"""Configurations of batch-shipyard. The recipes are those of its repository, retold."""
+"""Configurations of batch-shipyard. The recipes follow those of its repository."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ def test_task_factories(
     found = imported(tmp_path, documents([{"task_factory": factory, "command": command}]))
     (stage,) = found.document["tasks"].values()
     assert stage["for_each"] == items
-    # A repeated command is no format.
+    # A repeated command is not a format.
     assert stage.get("command", stage.get("command_line")) == (template or command)
 
 

@@ -1,4 +1,4 @@
-"""The record of a large run that did not take place, with failures, retries and slow tasks."""
+"""The generated record of a large run with failures, retries and slow tasks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs have cost: node-hours from the events of a run, and their prices."""
+"""The cost of runs: node-hours from the events of a run, and their prices."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_node_hours_contain_the_release_of_the_nodes() -> None:
     assert report.release_hours == pytest.approx(1)
 
 
-def test_what_node_hours_cost() -> None:
+def test_the_cost_of_node_hours() -> None:
     used = {("standard_d2s_v5", "dedicated"): 2.0, ("standard_d2s_v5", "spot"): 5.0}
     assert spent_text(used, PRICES, "USD", "azure") == (
         "1.50 USD for 2.00 node-hours of dedicated standard_d2s_v5 (0.50 USD each) and 5.00"
@@ -120,7 +120,7 @@ def test_what_node_hours_cost() -> None:
     ("size", "prices"), [("standard_f2s", PRICES), ("standard_d2s_v5", NO_PRICE)]
 )
 def test_without_a_price_only_the_node_hours_are_known(size: str, prices: NodePrices) -> None:
-    """The prices are those of the present VM size of the spec."""
+    """The prices are those of the current VM size of the spec."""
     text = spent_text({(size, "dedicated"): 2.0}, prices, "USD", "azure")
     assert text == f"not known for 2.00 node-hours of dedicated {size} (price not known)"
 
@@ -136,7 +136,7 @@ def test_runs_are_listed_with_their_total() -> None:
 
 
 def simulated(nodes: int, poll: float) -> Iterator[NodesSeen]:
-    """A run of 12 tasks of 10 minutes as a client sees it that polls every ``poll`` minutes.
+    """A run of 12 tasks of 10 minutes, observed by a client that polls every ``poll`` minutes.
 
     Nodes exist from 0.3 minutes after the first poll on, and start for 4 minutes; the pool is
     deleted a poll after the last task, which takes 2 minutes.
@@ -184,7 +184,7 @@ def test_a_price_that_is_not_known_is_named() -> None:
     assert item["per_hour"] is None
 
 
-def test_lists_without_prices_are_as_before() -> None:
+def test_lists_without_prices_are_unchanged() -> None:
     assert "per_hour" not in inventory_json(ACCOUNT, [POOL])
 
 
@@ -195,7 +195,7 @@ def test_lists_without_prices_are_as_before() -> None:
         (Unknown("no row"), "cost   not known: no row", None),
     ],
 )
-def test_status_shows_what_the_nodes_cost_per_hour(
+def test_status_shows_the_cost_of_the_nodes_per_hour(
     per_hour: Price | Unknown, text: str, amount: float | None
 ) -> None:
     status = Status(ACCOUNT, "demo", pool="p", pool_state="active", per_hour=per_hour)
@@ -204,7 +204,7 @@ def test_status_shows_what_the_nodes_cost_per_hour(
     assert "cost_per_hour" not in status_json(Status(ACCOUNT, "demo", pool="p"))
 
 
-def test_a_pool_that_is_left_says_what_its_nodes_cost_per_hour() -> None:
+def test_a_remaining_pool_has_the_cost_of_its_nodes_per_hour() -> None:
     events = [seen(0, 2, 3), seen(60, 2, 3), seen(0, 1, pool="q"), seen(60, 0, pool="q")]
     report = fold([Stamped(number, BEGAN, event) for number, event in enumerate(events)])
     assert kept_text(report, "p", PRICES, "USD") == "5 nodes left: 1.30 USD per hour"

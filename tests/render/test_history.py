@@ -1,4 +1,4 @@
-"""The tasks of all attempts at a run: which count, their sums, and the hours of nodes."""
+"""The tasks of all attempts at a run: counted executions, sums, and the hours of nodes."""
 
 from __future__ import annotations
 

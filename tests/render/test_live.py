@@ -52,7 +52,7 @@ class Player:
             self.view(stamped)
 
     def refresh(self) -> str:
-        """The screen after a frame; it is long after the last one."""
+        """The screen after a frame, long after the previous frame."""
         self.seconds += 10
         self.view.refresh()
         assert not self.terminal.synchronized
@@ -159,7 +159,7 @@ def test_diagnostics_are_printed_in_full_before_a_question_and_once() -> None:
 
 
 def test_resizes_leave_no_fragments() -> None:
-    """The screen is right after each resize, and nothing of it is in the scrollback."""
+    """The screen is correct after each resize, and no part of it is in the scrollback."""
     player = Player(120, 40)
     player.terminal.write("$ batchspec apply sweep.yaml\n")
     stream, shots = RECORDINGS["stages"], []
@@ -205,7 +205,7 @@ def test_no_color(name: str) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_output_is_bounded(size: str) -> None:
-    """However fast everything changes: bytes and frames per second of the documented bound."""
+    """Fast changes stay within the documented maximum of bytes and frames per second."""
     stream, columns, rows = io.StringIO(), *SIZES[size]
     console = console_on(stream, {}, width=columns, height=rows)
     at = [0.0]
@@ -256,7 +256,7 @@ def test_a_frame_is_one_synchronized_write() -> None:
     assert text.endswith("\x1b[?2026l")
 
 
-def test_what_something_else_wrote_is_painted_over() -> None:
+def test_output_of_other_programs_is_overwritten() -> None:
     player = Player(80, 24)
     player.play(RECORDINGS["good"][:20])
     before = player.refresh()
@@ -290,7 +290,7 @@ def test_time_left_is_never_zero(name: str) -> None:
             assert not re.search(r"left 0|\b0(\.0)?s left|/s +0", text)
 
 
-def test_a_total_that_grows_is_no_percentage() -> None:
+def test_a_growing_total_has_no_percentage() -> None:
     player = Player(80, 24)
     player.play([Stamped(1, START, e.StepStarted("d", "download", "results from output"))])
     seen = e.StepProgress("d", 40, 41, 40_000, growing=True)

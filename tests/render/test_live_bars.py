@@ -76,7 +76,7 @@ def test_rate_keeps_few_samples() -> None:
     assert rate.per_second(START + seconds(100)) == pytest.approx(1000, rel=0.05)
 
 
-def test_rate_between_rare_samples_is_no_standstill() -> None:
+def test_rate_ignores_short_gaps_between_samples() -> None:
     rate = Rate()
     rate.add(START, 0)
     rate.add(START + seconds(60), 600)

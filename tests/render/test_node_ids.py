@@ -1,4 +1,4 @@
-"""Node ids are shortened to what is unique, in texts for people."""
+"""Node ids are shortened to unique ids in texts for people."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_ids_of_an_earlier_text_count() -> None:
         "tvm-1",
     ],
 )
-def test_paths_and_other_names_stay_as_they_are(text: str) -> None:
+def test_paths_and_other_names_are_unchanged(text: str) -> None:
     assert NodeIds()(text) == text
 
 

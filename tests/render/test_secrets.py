@@ -1,4 +1,4 @@
-"""No secret is printed, in whichever text of an event, diagnostic or plan it is."""
+"""No secret in a text of an event, diagnostic or plan is printed."""
 
 from __future__ import annotations
 
@@ -183,6 +183,6 @@ def test_control_sequences_are_removed(text: str, shown: str) -> None:
 
 
 def test_the_url_of_a_webhook_is_removed_from_a_long_text() -> None:
-    # The time grows with the length of the text, not with its square: otherwise this takes minutes.
+    # The time is linear in the length of the text; with quadratic time, this takes minutes.
     text = "a-" * 200_000 + "b.webhook.office.com/webhookb2/"
     assert redact(f"https://{text}0a1b@2c/IncomingWebhook/3d") == f"https://{text}***"

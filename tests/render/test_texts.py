@@ -217,7 +217,7 @@ def test_tasks_of_a_status() -> None:
     assert json.loads(task_rows_json(rows))["tasks"][1]["cause"] == "exit-7"
 
 
-def test_a_page_is_wrapped_and_leaves_nothing_behind() -> None:
+def test_a_page_is_wrapped_and_removed() -> None:
     terminal = Terminal(40, 10)
     terminal.write("$ batchspec status\n")
     page = Page(terminal, monotonic=lambda: 0.0, size=lambda: (40, 10))
@@ -296,7 +296,7 @@ def test_status_of_a_schedule() -> None:
     assert "next   no further job: schedule nightly, completed" in status_text(over).splitlines()
 
 
-def test_questions_name_what_is_deleted_and_what_keeping_costs() -> None:
+def test_questions_name_deleted_resources_and_the_cost_of_kept_ones() -> None:
     pool = Deletion("pool topn", 20, failed=True)
     question = delete_question(pool, target="azure")
     assert question == (
@@ -389,7 +389,7 @@ def test_an_azure_account_has_a_text() -> None:
     assert status_text(Status(account, "x")).startswith("azure: Batch b, Storage s")
 
 
-def test_what_is_left_is_singular_or_plural() -> None:
+def test_remaining_resources_are_singular_or_plural() -> None:
     subjects = ("containers in and out", "container in", "pool p", "job j")
     assert list(left_lines(subjects, target="local")) == [
         "containers in and out: they use disk space on this machine",

@@ -63,7 +63,7 @@ def test_auto_is_plain_without_a_terminal() -> None:
 
 
 def test_a_long_run_stays_readable_in_a_log() -> None:
-    """Hours of progress are few lines, and the end of each step is reported."""
+    """Hours of progress take few lines, and the end of each step is reported."""
     text = replay(Kind.PLAIN, RECORDINGS["large"])
     assert len(text.splitlines()) < 350
     assert "1,000,000 of 1,000,000 tasks done, 10 failed" in text
@@ -113,7 +113,7 @@ def test_failures_of_one_cause_are_one_block_and_one_line(kind: Kind) -> None:
 
 
 @LINES
-def test_failures_of_different_causes_are_shown_each(kind: Kind) -> None:
+def test_each_cause_of_failures_is_shown(kind: Kind) -> None:
     text = replay(kind, failed_tasks((1, "oops\n"), (2, "oops\n"), (1, "ouch\n"), (1, "oops\n")))
     assert [text.count(word) for word in ("oops", "ouch", "exit code 2")] == [2, 1, 1]
     assert "1 more task of job job failed: exit code 1 (t4)\n" in text

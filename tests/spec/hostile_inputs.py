@@ -1,7 +1,7 @@
 """Hostile inputs of ``validate`` and ``plan``, for :mod:`tools.input_fuzz`.
 
-Each kind writes a spec and its files to a folder and returns the options of the command. It is a
-function of a random source alone, so that a seed and a number repeat an input.
+Each kind writes a spec and its files to a folder and returns the options of the command. It depends
+only on a random source, so that a seed and a number repeat an input.
 """
 
 from __future__ import annotations
@@ -701,8 +701,8 @@ KINDS: tuple[Callable[[random.Random, Path], Case], ...] = (
 def case(number: int, seed: int, folder: Path) -> Case:
     """Write the input with this number below an empty folder.
 
-    Its own folder is a folder deeper, because patterns with ``..`` are among the inputs: they must
-    not depend on what else the machine has in its temporary folder.
+    The input has a separate subfolder, because patterns with ``..`` must not find other files of
+    the temporary folder of the machine.
     """
     rng = random.Random(f"{seed}:{number}")
     own = folder / "run"

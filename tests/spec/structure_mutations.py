@@ -142,7 +142,7 @@ def similar(tree: Tree, path: Path_, rng: random.Random, _: list[tuple[str, Tree
 
 
 def drop(tree: Tree, path: Path_, _: random.Random, __: list[tuple[str, Tree]]) -> None:
-    """A key or item less."""
+    """One key or item removed."""
     del at(tree, path[:-1])[path[-1]]
 
 
@@ -185,7 +185,7 @@ def repeat(tree: Tree, path: Path_, rng: random.Random, _: list[tuple[str, Tree]
 
 
 def nest(tree: Tree, path: Path_, rng: random.Random, _: list[tuple[str, Tree]]) -> None:
-    """A value in lists or mappings, up to more than YAML may nest."""
+    """A value in lists or mappings, with depths up to above the limit of YAML."""
     value = copied(at(tree, path))
     for _depth in range(rng.choice((1, 1, 2, 80))):
         value = [value] if rng.randrange(2) else {rng.choice(KEYS): value}
@@ -263,7 +263,7 @@ def mutant(number: int, seed: int, specs: list[tuple[str, Tree]]) -> tuple[str, 
 
 
 def as_text(text: str, rng: random.Random) -> str:
-    """Sometimes a change that only a text can have: a key twice, an alias, a merge."""
+    """Sometimes a change that is only possible in text: a repeated key, an alias, a merge."""
     lines = text.splitlines(keepends=True)
     kind = rng.randrange(10)
     if kind == 0 and lines:

@@ -1,6 +1,6 @@
-"""What short forms are short for: ``good/NAME.yaml`` beside ``NAME.config.txt``, as it is printed.
+"""The expansion of short forms: ``good/NAME.yaml`` and its printed form ``NAME.config.txt``.
 
-``BATCHSPEC_ACCEPT=1`` rewrites them; what has changed is reviewed like code.
+``BATCHSPEC_ACCEPT=1`` rewrites them; review the changes like code.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def test_expansion(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_is_printed_is_the_same_spec(name: str, tmp_path: Path) -> None:
-    """Secrets are templates; they need no value to be printed."""
+def test_the_printed_spec_is_equivalent(name: str, tmp_path: Path) -> None:
+    """Secrets are printed as templates and need no value."""
     first, given = GOOD / f"{name}.yaml", GIVEN.get(name, {})
     again = tmp_path / f"{name}.yaml"
     again.write_text(dump_document(expanded_document(first), "yaml"), encoding="utf-8")
@@ -50,7 +50,7 @@ def test_what_is_printed_is_the_same_spec(name: str, tmp_path: Path) -> None:
 
 
 def test_a_string_with_braces_is_escaped(tmp_path: Path) -> None:
-    """What a template made is not taken for a template when it is read again."""
+    """The result of a template is not a template when it is read again."""
     spec = tmp_path / "spec.yaml"
     spec.write_text(
         "version: 1\nname: demo\npool: {existing: there}\n"

@@ -1,4 +1,4 @@
-"""Values that readers of YAML take for different things are printed so that all of them agree."""
+"""Values that readers of YAML interpret differently are printed unambiguously."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def escaped(value: Any) -> Any:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(texts, min_size=1, max_size=4), st.lists(scalars, max_size=4))
 @example([*TRICKY], [1e-3, 12e03, 1e22, 5e-324, 10**38, True, False, -0.0])
-def test_what_is_printed_is_the_same_for_every_reader(
+def test_printed_values_are_equal_for_every_reader(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str], values: list[Any]
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "texts.yaml"
@@ -104,7 +104,9 @@ def test_an_unquoted_value_keeps_its_meaning(value: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("value", PLAIN)
-def test_a_warning_says_where_an_editor_reads_another_value(value: str, tmp_path: Path) -> None:
+def test_a_warning_shows_values_that_an_editor_reads_differently(
+    value: str, tmp_path: Path
+) -> None:
     path = tmp_path / "spec.yaml"
     text = f"[x, {value}]"
     path.write_text(
@@ -125,7 +127,7 @@ def same(value: object) -> str:
 
 
 class CoreLoader(yaml.SafeLoader):
-    """A reader of the core schema of YAML 1.2 (section 10.3.2), as editors have."""
+    """A reader of the core schema of YAML 1.2 (section 10.3.2), as in editors."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as in the base class
 

@@ -36,7 +36,7 @@ REST = {
     ],
 )
 def test_up_to_date(tool: str) -> None:
-    """After a change of the language or of what the embedded service does, run the tool."""
+    """After a change of the language or of the embedded service, run the tool."""
     done = subprocess.run(
         [sys.executable, f"tools/{tool}.py", "--check"],
         cwd=ROOT,

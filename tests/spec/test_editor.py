@@ -1,4 +1,4 @@
-"""What an editor makes of the schema, by the YAML language server that editors really use."""
+"""The schema in an editor, checked with the YAML language server that editors use."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pool:
 
 @pytest.fixture(scope="module")
 def server(azurite_installed: Path) -> tuple[Path, Path]:
-    """Node.js and the installed language server; skipped where npm's registry is not reached."""
+    """Node.js and the installed language server; skipped if npm's registry cannot be reached."""
     del azurite_installed  # asked for because it skips where there is no Node.js
     settings = Settings.read(os.environ)
     node = find_nodejs(settings)

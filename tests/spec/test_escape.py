@@ -1,4 +1,4 @@
-"""Values are escaped for the place where they are inserted."""
+"""Values are escaped for their context."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_variables_in_patterns_are_those_of_the_system() -> None:
     assert value("{{ v | raw }}/$A", Target.PATTERN, v="*") == "*/$A"
 
 
-def test_a_pattern_with_wildcards_is_no_name() -> None:
+def test_a_pattern_with_wildcards_is_not_a_name() -> None:
     assert literal_name("a[*].csv") == "a*.csv"
     assert literal_name("a[*]/*.csv") is None
     assert literal_name("a.csv") is None
@@ -72,7 +72,7 @@ def test_a_value_in_the_path_of_a_url_is_encoded(name: str) -> None:
     assert (unquote(parts.path), parts.query) == (f"/a/{name}", "x=1&2")
 
 
-def test_a_value_that_is_a_url_or_a_host_stays_as_it_is() -> None:
+def test_a_value_that_is_a_url_or_a_host_is_unchanged() -> None:
     assert value("{{ v }}", Target.URL, v="https://x/a?b#c") == "https://x/a?b#c"
     assert value("{{ v }}/a b", Target.URL, v="https://x") == "https://x/a b"
     assert (
@@ -84,7 +84,7 @@ def test_a_value_that_is_a_url_or_a_host_stays_as_it_is() -> None:
 
 
 @given(texts, st.integers() | st.booleans() | st.none() | texts | st.lists(st.integers()))
-def test_json_stays_json(text: str, item: object) -> None:
+def test_json_with_values_is_valid_json(text: str, item: object) -> None:
     made = value('{"a": "x {{ v }}", "{{ v }}": [{{ w }}]}', v=text, w=item)
     assert isinstance(made, str)
     found = json.loads(made)

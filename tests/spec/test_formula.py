@@ -1,4 +1,4 @@
-"""Problems of autoscale formulas are reported where they are written, in every style of YAML."""
+"""Problems of autoscale formulas have their position in the file, in every style of YAML."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def test_long_expressions(tmp_path: Path) -> None:
         ("'a'.upper", "not a method"),
     ],
 )
-def test_what_fails_in_an_expression_has_its_place(text: str, reason: str, tmp_path: Path) -> None:
+def test_errors_in_expressions_have_their_position(text: str, reason: str, tmp_path: Path) -> None:
     assert reason in expression(tmp_path, text)
 
 
@@ -118,7 +118,7 @@ def test_half_of_a_character_in_a_url() -> None:
         evaluate(template, {"value": "a\ud800"})
 
 
-def test_an_error_of_batchspec_is_not_one_of_an_expression(
+def test_an_internal_error_is_not_an_error_of_an_expression(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_: object) -> None:
@@ -131,7 +131,7 @@ def test_an_error_of_batchspec_is_not_one_of_an_expression(
 
 
 def test_the_time_to_insert_into_json_is_linear() -> None:
-    # With a search of the text before each value this takes minutes.
+    # With a search of all text before each value, this takes minutes.
     template = Template('["' + '{{ value }}", "' * 20_000 + '"]', Place("f", 1, 1))
     assert str(evaluate(template, {"value": 1})).count("1") == 20_000
 

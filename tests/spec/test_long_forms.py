@@ -1,4 +1,4 @@
-"""A mistake gives the same finding in its short and in its long form, each at its own line."""
+"""An error has the same finding in short and in long form, each at its line."""
 
 from __future__ import annotations
 

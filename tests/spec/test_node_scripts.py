@@ -1,4 +1,4 @@
-"""``pool.python`` and ``clean``: what they put before commands, and that these scripts work."""
+"""``pool.python`` and ``clean``: the scripts before commands, and their effect."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_start_task_installs_the_packages(tmp_path: Path) -> None:
     assert f"{name}/bin:$PATH" in line_of(found)
 
 
-def test_other_packages_are_another_environment(tmp_path: Path) -> None:
+def test_other_packages_use_another_environment(tmp_path: Path) -> None:
     lines = {
         line_of(spec(tmp_path, f"  python: {{packages: [{each}]}}")) for each in ("a==1", "a==2")
     }
@@ -75,7 +75,7 @@ def test_a_requirements_file_is_the_list_of_its_packages(tmp_path: Path) -> None
     assert shlex.split(start_of(both))[2].count("scipy") == 1
 
 
-def test_the_prefix_is_left_out_where_no_shell_of_the_node_runs(tmp_path: Path) -> None:
+def test_commands_without_a_shell_have_no_prefix(tmp_path: Path) -> None:
     for stage in ("command: [python, run.py]", "command: python run.py\ncontainer_image: python:3"):
         found = spec(tmp_path, f"{PACKAGES}\n  container_images: [python:3]", stage)
         assert "PATH" not in line_of(found)
@@ -92,7 +92,7 @@ def test_the_prefix_is_left_out_where_no_shell_of_the_node_runs(tmp_path: Path) 
         ("", "command: [python, run.py]\nclean: true", "", "a command that a shell runs"),
     ],
 )
-def test_what_cannot_be_done(
+def test_unsupported_uses_are_refused(
     pool: str, stage: str, image: str, reason: str, tmp_path: Path
 ) -> None:
     with pytest.raises(SpecError) as error:
@@ -101,7 +101,7 @@ def test_what_cannot_be_done(
 
 
 def run(line: str, task: Path) -> str:
-    """What one attempt of a task prints."""
+    """The output of one attempt of a task."""
     return subprocess.run(
         ["/bin/sh", "-c", line],
         cwd=task / "wd",

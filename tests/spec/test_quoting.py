@@ -1,4 +1,4 @@
-"""Whatever a value is, the program on the node gets exactly that as one argument."""
+"""The program on the node gets every value unchanged as one argument."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_a_windows_program_gets_any_value_without_cmd(values: list[str]) -> None
 @example("a b", "c")
 @example("", "a b")
 def test_windows_values_join_the_text_before_them(first: str, second: str) -> None:
-    """A backslash of the user's, or another value, right before a value: one argument."""
+    """A backslash of the user, or another value, directly before a value: one argument."""
     command = text_command(r"prog C:\dir\{{ a }} {{ a }}{{ b }} {{ pair }}")
     scope = {"a": first, "b": second, "pair": (first, second)}
     line = sent(command_line(command, scope, windows=True)).removeprefix("cmd /c ")

@@ -361,8 +361,8 @@ def test_a_required_output_keeps_the_order_of_the_outputs(tmp_path: Path) -> Non
     assert patterns("") == patterns(", required: true") == ["a", "b"]
 
 
-def test_what_is_known_of_a_spec_with_errors(tmp_path: Path) -> None:
-    """It serves to report missing files and findings together with the errors."""
+def test_valid_parts_of_a_spec_with_errors_are_available(tmp_path: Path) -> None:
+    """The valid parts are used to report missing files and findings together with the errors."""
     uploads = "{input: {upload: ['a.txt', '{{ later }}/*.csv', {path: x/}]}}"
     wrong_value = "{run: {command: echo hello, max_wall_clock_time: 0s}}"
     with pytest.raises(FlawedSpecError) as caught:

@@ -1,8 +1,8 @@
 """Every property of every create model can be written in a spec, and reaches the wire unchanged.
 
-The models are the SDK's own. Each is filled in completely, once as the SDK would send it and once
-as a spec says it; the two must be the same JSON. What cannot stand together (two sources of one
-file, targets of a pool that scales itself) takes turns.
+The models are the SDK's own. Each is filled in completely, once in the form of the SDK and once in
+the form of a spec; both must be the same JSON. Members that cannot be combined (two sources of one
+file, targets of a pool with a formula) are tested in turn.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _without_rules(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Filled:
-    """Instances of SDK models with every member set, and the same as a spec would say it."""
+    """Instances of SDK models with every member set, and the same in the form of a spec."""
 
     turn: frozenset[str]
     without: frozenset[str] = frozenset()
@@ -171,7 +171,7 @@ def _no_url(url: BlobUrl) -> str:
 
 
 def read(tmp_path: Path, **parts: object) -> Any:
-    """A spec of these parts, and of as little as possible else."""
+    """A spec of these parts, with as few other parts as possible."""
     spec: dict[str, object] = {
         "version": 1,
         "name": "whole",
@@ -213,7 +213,7 @@ def test_job(tmp_path: Path, turn: frozenset[str]) -> None:
 
 
 def test_job_schedule(tmp_path: Path) -> None:
-    """The schedule is a part of the job; what the schedule has itself is written with it."""
+    """The schedule is a part of the job, and the properties of the schedule are written in it."""
     filled = Filled(TURNS[0])
     schedule, written = filled.model("BatchJobScheduleConfiguration")
     metadata, pairs = filled.value("metadata", {"type": "array", "items": METADATA})
@@ -236,7 +236,7 @@ def test_task(tmp_path: Path, turn: frozenset[str]) -> None:
     assert sent_by_us(spec.stages[0].body) == sent_by_sdk(model)
 
 
-def test_nothing_is_left_out() -> None:
+def test_every_member_is_tested() -> None:
     """Every member of every model that a create model leads to was set by a test above."""
     seen: set[tuple[str, str]] = set()
     for turn in TURNS:
@@ -268,5 +268,5 @@ ROOTS = (
 
 
 def _below_pool_info(members: set[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """What is written in the spec's ``pool``, see test_auto_pool."""
+    """The properties in the spec's ``pool``; see test_auto_pool."""
     return (m for m in members if m[0] in ("BatchPoolInfo", "BatchAutoPoolSpecification"))

@@ -19,7 +19,7 @@ BAD = sorted((FOLDER / "negative_test").glob("*.yaml"))
 ENTRY = json.loads((FOLDER / "catalog-entry.json").read_text(encoding="utf-8"))
 SCHEMA = load_schema()
 NO_FILES = {"missing-file", "no-match", "missing-variable"}
-"""What is missing beside the test data."""
+"""Missing files beside the test data."""
 
 
 def is_valid(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Names in scope: what a template is checked against is what it is evaluated with."""
+"""Names in scope: a template is checked and evaluated with the same names."""
 
 from __future__ import annotations
 

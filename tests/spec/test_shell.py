@@ -1,4 +1,4 @@
-"""Values where the shell would interpret them are reported, and no others."""
+"""Values in places where the shell would interpret them are reported, and no other values."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ ENDS = ["", "'", '"', "`", ")", ')"', "\n", "\nEOF\n", '}"', "}"]
 def test_sh_never_runs_an_accepted_value(
     tmp_path_factory: pytest.TempPathFactory, before: list[str], payload: str, after: str
 ) -> None:
-    """Random text around a value: where it is called safe, no shell can be made to run it."""
+    """Random text around a value: no value runs as a command in a place that counts as safe."""
     text = ": " + "".join(before)
     shell = reader(Quoting.POSIX)
     shell.read(text)

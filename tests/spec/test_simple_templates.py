@@ -1,4 +1,4 @@
-"""What is looked up without Jinja is what Jinja would have said."""
+"""A lookup without Jinja has the result of Jinja."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_accepted_templates_have_no_problems_in_jinja(source: str, quoting: Quot
     "source",
     ["plain", "{{ a }}", "run {{ a }} > {{ b.d.e }}.txt", "{{ b['c'] }}", "{{ files }}", "{}"],
 )
-def test_the_common_ones_need_no_jinja(source: str) -> None:
+def test_common_templates_need_no_jinja(source: str) -> None:
     simple = parts(source)
     assert simple is not None
     assert looked_up(simple, SCOPE) is not None

@@ -1,4 +1,4 @@
-"""Files as users have them: missing, forbidden, of another encoding, too large, not YAML at all."""
+"""Files of users: missing, forbidden, in another encoding, too large, not YAML."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_form_feeds_do_not_end_lines(tmp_path: Path, character: str) -> None:
     [
         *(("true", True), ("False", False), ("null", None), ("~", None), ("", None)),
         *(("0", 0), ("-7", -7), ("+7", 7), ("1.5", 1.5), ("1e3", 1000.0), ("-0.5E-1", -0.05)),
-        # YAML 1.1 has other values for these; JSON and YAML 1.2 have not.
+        # In YAML 1.1 these have other values; in JSON and YAML 1.2 they are strings.
         *(
             (text, text)
             for text in ("yes", "no", "on", "Off", "y", "0755", "0x1F", "0o17", "1_000")

@@ -55,7 +55,7 @@ def test_an_unexpected_exception_is_a_failure(
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_a_spec_that_is_printed_as_another_is_a_failure(
+def test_a_printed_spec_that_differs_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     printed = structure_fuzz.dump_document

@@ -1,4 +1,4 @@
-"""Templates: what is refused and where, what is evaluated and how, and that nothing gets out."""
+"""Templates: refused templates and their positions, evaluated templates, and the sandbox."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SCOPE: Mapping[str, object] = {
 
 
 def template(source: str, column: int = 12) -> Template:
-    """A template as it stands in a line of its own, ``command: >`` and so on before it."""
+    """A template on a separate line, after ``command: >`` or another key."""
     line = "  command: ".ljust(column - 1) + source.partition("\n")[0]
     return Template(source, Place("spec.yaml", 7, column, line))
 

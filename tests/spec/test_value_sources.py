@@ -51,7 +51,7 @@ def value(spec: Spec, name: str = "token") -> str:
     return found.reveal()
 
 
-def test_an_option_precedes_a_file_a_file_the_environment_and_that_the_default(
+def test_precedence_is_option_file_environment_default(
     tmp_path: Path,
 ) -> None:
     declared = f"{SECRET}\n  " + "\n  ".join(f"{name}: {{default: 0}}" for name in "abcd")
@@ -63,7 +63,7 @@ def test_an_option_precedes_a_file_a_file_the_environment_and_that_the_default(
     assert value(found) == "x y"
 
 
-def test_the_name_of_a_variable_is_that_of_the_parameter_also_in_upper_case(
+def test_the_name_of_a_variable_can_be_in_upper_case(
     tmp_path: Path,
 ) -> None:
     declared = f"{SECRET}\n  top: {{default: 0}}\n  TOP: {{default: 0}}\n  low: {{default: 0}}"
@@ -100,7 +100,7 @@ def test_a_wrong_value_names_the_variable_and_not_a_secret(tmp_path: Path) -> No
         ),
     ],
 )
-def test_a_missing_secret_names_every_way_to_give_it(
+def test_the_error_of_a_missing_secret_lists_all_sources(
     tmp_path: Path, environ: dict[str, str], detail: str
 ) -> None:
     (found,) = problems(tmp_path, SECRET, ValueSources(environ=environ))
@@ -117,7 +117,7 @@ def test_a_missing_secret_names_every_way_to_give_it(
     assert isinstance(unused.parameters["token"], MissingSecret)
 
 
-def test_only_a_text_of_a_secret_option_is_read_from_elsewhere(tmp_path: Path) -> None:
+def test_only_options_of_secrets_read_files_and_standard_input(tmp_path: Path) -> None:
     asked = []
 
     def elsewhere(name: str, text: str) -> str:
@@ -178,7 +178,7 @@ def test_a_secret_of_a_file_is_a_string(tmp_path: Path) -> None:
         "https://localhost/secrets/token",
     ],
 )
-def test_a_reference_stands_for_a_value_until_that_is_read(tmp_path: Path, url: str) -> None:
+def test_a_key_vault_reference_is_the_value_until_it_is_read(tmp_path: Path, url: str) -> None:
     file = tmp_path / "values.yaml"
     file.write_text(f"token: {url}\n")
     declared = SECRET.replace("}", f", key_vault: '{url}'}}")
@@ -214,7 +214,7 @@ def test_a_reference_stands_for_a_value_until_that_is_read(tmp_path: Path, url: 
         "https://127.0.0.1.example.com/secrets/token",
     ],
 )
-def test_a_token_is_sent_to_no_other_host(tmp_path: Path, url: str) -> None:
+def test_a_token_is_sent_only_to_key_vaults(tmp_path: Path, url: str) -> None:
     declared = SECRET.replace("}", f", key_vault: '{url}'}}")
     (found,) = problems(tmp_path, declared, ValueSources(), needs_secrets=False)
     assert "`key_vault` of `token` is not the URL of a secret in a key vault" in found.summary
@@ -235,7 +235,7 @@ def test_other_values_are_used_without_a_warning(tmp_path: Path, text: str) -> N
     assert not spec.warnings
 
 
-def test_where_a_value_comes_from_is_not_part_of_the_digest(tmp_path: Path) -> None:
+def test_the_source_of_a_value_is_not_part_of_the_digest(tmp_path: Path) -> None:
     vault = SECRET.replace("}", f", key_vault: '{VAULT}'}}")
     digests = {
         read(tmp_path, declared, sources, needs_secrets=False).digest

@@ -1,5 +1,7 @@
-"""How Windows reads a command line: cmd.exe, then the program it starts. A model, from what is
-documented of both ("cmd /?", "Parsing C command-line arguments"), strict where cmd would act.
+"""How Windows reads a command line: cmd.exe, then the program it starts.
+
+A model of the documentation of both ("cmd /?", "Parsing C command-line arguments"). It is strict:
+it refuses text that cmd would interpret.
 """
 
 from __future__ import annotations
@@ -10,11 +12,11 @@ OPERATORS = "&|<>()"
 
 
 class ActedOnError(Exception):
-    """cmd would do something other than hand the text on."""
+    """cmd would not pass the text unchanged."""
 
 
 def program_line(line: str, variables: Mapping[str, str]) -> str:
-    """What ``cmd /c LINE`` hands to the program: LINE is all that stands after ``/c``."""
+    """The text that ``cmd /c LINE`` passes to the program: LINE is all text after ``/c``."""
     if line.startswith('"'):
         first, last = 0, line.rindex('"')
         line = line[first + 1 : last] + line[last + 1 :]
@@ -22,7 +24,7 @@ def program_line(line: str, variables: Mapping[str, str]) -> str:
 
 
 def _expanded(line: str, variables: Mapping[str, str]) -> str:
-    """Variables first, on the whole line, whatever quotes and carets there are."""
+    """Variables are expanded first, in the whole line, in spite of quotes and carets."""
     upper = {name.upper(): value for name, value in variables.items()}
     out, at = [], 0
     while at < len(line):
@@ -39,7 +41,7 @@ def _expanded(line: str, variables: Mapping[str, str]) -> str:
 
 
 def _unescaped(line: str) -> str:
-    """Carets and operators count outside of quotes; a backslash means nothing to cmd."""
+    """Carets and operators have an effect outside of quotes; cmd does not interpret backslashes."""
     out, quoted, at = [], False, 0
     while at < len(line):
         character = line[at]
@@ -61,7 +63,7 @@ def _unescaped(line: str) -> str:
 
 
 def arguments(line: str) -> list[str]:
-    """The arguments as the C runtime (since 2008) and CommandLineToArgvW see them."""
+    """The arguments by the rules of the C runtime (since 2008) and CommandLineToArgvW."""
     found, at = [], 0
     while True:
         while at < len(line) and line[at] in " \t":
