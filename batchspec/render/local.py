@@ -233,4 +233,4 @@ def reset_question(data: Path) -> str:
 
 def reset_text(data: Path) -> str:
     """The message after a reset."""
-    return f"The embedded service has stopped and the data in {flat(str(data))} are deleted."
+    return f"The embedded service has stopped, and the data in {flat(str(data))} is deleted."
