@@ -179,7 +179,7 @@ def _ends(image: SupportedImage) -> str:
 
 def resource_check(capacity: Capacity, *, keys: bool) -> Check:
     """The Batch account as Azure Resource Manager describes it; ``keys``: the account key is used.
-    batchspec works without this description, so unknown facts are warnings.
+    The description is optional, so unknown facts are warnings.
     """
     name, resource = "resource", capacity.resource
     if resource is None:
