@@ -368,7 +368,7 @@ def translate(error: AzureError, subject: str) -> ServiceError:
 
 
 def transition_timeout(error: ServiceError, waited: float) -> ServiceError:
-    """The error of a request that was refused for ``waited`` seconds because of a state."""
+    """The error of a request that was refused for ``waited`` seconds by the state of an object."""
     problem = error.problems[0]
     summary = f"{problem.summary}, after {waited / 60:.0f} min of waiting"
     return ServiceError(replace(problem, summary=summary), code=error.code, status=error.status)

@@ -116,7 +116,9 @@ class Applications:
             )
 
     async def delete_package(self, name: str, version: str) -> bool:
-        """Delete a version; ``False`` if it did not exist. It is no longer the default.
+        """Delete a version; ``False`` if it did not exist.
+
+        If it is the default version, the application has no default version afterwards.
 
         Raises:
             ServiceError: refused.

@@ -73,8 +73,8 @@ class Tasks:
         """Add up to 100 tasks, in one request unless it is too large; a result for each, in order.
 
         A task that exists counts as added. Tasks without a result (the response was lost, or the
-        service failed for some of them) are sent again, for ``Limits.server_errors`` at most; their
-        ids prevent that they are added twice.
+        service failed for some of them) are sent again, for ``Limits.server_errors`` at most. The
+        service adds each id only once.
 
         Raises:
             ServiceError: the whole request is refused; some of the tasks may be in the job.

@@ -266,7 +266,10 @@ def _mismatch(container: str, blob: Blob, reason: str) -> ServiceError:
 
 
 BLOCK = 8 * 1024 * 1024
-"""In bytes. A file of up to this size is sent in one request, a larger one in larger blocks."""
+"""In bytes. A file of up to this size is sent in one request, a larger one in blocks.
+
+The blocks have this size, or more if there would be too many.
+"""
 
 MOST_BLOCKS = 50_000
 """The highest number of blocks of a blob."""
