@@ -27,7 +27,7 @@ class Format(StrEnum):
 
 
 class ProgressKind(StrEnum):
-    """How the progress of a run is shown."""
+    """The view of the progress of a run."""
 
     AUTO = "auto"
     LIVE = "live"

@@ -18,7 +18,7 @@ USD = "USD"
 
 
 class NodeKind(StrEnum):
-    """How nodes are billed: `targetDedicatedNodes` or `targetLowPriorityNodes`.
+    """The billing of nodes: `targetDedicatedNodes` or `targetLowPriorityNodes`.
 
     Low-priority nodes have been Spot nodes since March 2026, and are billed as such (Azure/Batch
     issue 196).

@@ -218,7 +218,7 @@ def _records(node: Node, key: str) -> tuple[Record, ...]:
 
 
 def value_quoting(command: Command, *, windows: bool) -> Quoting | None:
-    """How values in the text of a command are quoted; ``None`` for a list (quoted as a whole)."""
+    """The quoting of values in the text of a command; ``None`` for a list (quoted as a whole)."""
     if command.template is None:
         return None
     if not windows:

@@ -127,7 +127,7 @@ def _by_time(scale: Scale) -> Iterator[str]:
 
 
 IDLE = timedelta(minutes=15)
-"""How long nodes stay without tasks, unless the spec sets it."""
+"""The time that nodes stay without tasks, unless the spec sets it."""
 INTERVAL = timedelta(minutes=5)
 """The autoscale evaluation interval of the formulas: the minimum of the service."""
 _TARGETS = ("target_dedicated_nodes", "target_low_priority_nodes")

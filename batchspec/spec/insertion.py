@@ -48,7 +48,7 @@ _HEREDOC = re.compile(r"<<(-?)[ \t]*(?:'([^'\n]+)'|\"([^\"\n]+)\"|\\?([^\s'\"\\;
 
 
 class Reader(Protocol):
-    """Reads a command line piece by piece; a value stands between two pieces."""
+    """Reads a command line in pieces; a value is between two pieces."""
 
     def read(self, text: str) -> None:
         """Read the next part of the user's text."""

@@ -51,8 +51,8 @@ _FAILURES = (
     TypeError,
     ValueError,
 )
-"""What Python and Jinja raise for unsuitable values; Jinja's ``truncate`` asserts its arguments.
-Any other exception is an error of batchspec."""
+"""The exceptions of Python and Jinja for unsuitable values; Jinja's ``truncate`` asserts its
+arguments. Any other exception is an error of batchspec."""
 
 
 def _spans(source: str) -> Iterator[tuple[int, int]]:

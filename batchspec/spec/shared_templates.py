@@ -364,7 +364,7 @@ class FilledRecord(Record):
 def json_texts(records: Sequence[Record], text: Callable[[Text], str]) -> list[str]:
     """The JSON texts of objects; ``text`` resolves deferred strings.
 
-    What several objects share (:class:`FilledRecord`) is resolved once.
+    Shared parts of several objects (:class:`FilledRecord`) are resolved once.
     """
     formats: dict[JsonTemplate, str] = {}
     found: list[str] = []

@@ -444,7 +444,7 @@ def _containers(found: Rendered) -> Node:
 
 
 def _container_id(key: str, node: Node) -> str:
-    """The name in the account of a container, as far as it is known."""
+    """The name in the account of a container, if it is known."""
     id_ = node.get("id")
     return key if id_ is None or id_.wrong or id_.text == "" else id_.shown
 

@@ -1,6 +1,7 @@
 """Explains YAML syntax errors by the mistakes that usually cause them.
 
-The parser reports where it had to stop; the cause is usually in that line or the one above.
+The parser reports the position at which it stopped; the cause is usually in that line or the line
+above.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def _unclosed(source: Source, place: Place, start: yaml.Mark, reported: str) -> 
 
 
 def _colon(source: Source, place: Place) -> Diagnostic:
-    """A ``:`` in a plain scalar of this line, or of this line and the one above."""
+    """A ``:`` in a plain scalar of this line, or of this line and the line above."""
     first = _KEY.match(place.text)
     if first is None or first.end() != place.column:
         return Diagnostic(
