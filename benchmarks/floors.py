@@ -31,6 +31,7 @@ from xml.etree import ElementTree
 
 _AT_ONCE = 16
 _PART = 1 << 20
+_RANGE = 800
 
 
 def imports(*modules: str) -> None:
@@ -50,15 +51,17 @@ def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
                     yield entry
 
 
-def md5(folder: str) -> None:
-    """Read and hash all files below a folder."""
+def md5(folder: str, *modules: str) -> None:
+    """Read and hash all files below a folder, after the import of modules."""
+    imports(*modules)
     for entry in _walk(folder):
         with Path(entry.path).open("rb") as file:
             hashlib.md5(file.read()).digest()
 
 
-def stat(folder: str) -> None:
-    """Read the size and times of all files below a folder."""
+def stat(folder: str, *modules: str) -> None:
+    """Read the size and times of all files below a folder, after the import of modules."""
+    imports(*modules)
     for entry in _walk(folder):
         entry.stat()
 
@@ -200,7 +203,7 @@ def submit(job: str, number: str, container: str) -> None:
     """Do the minimum work of batchspec, with its libraries.
 
     Make each body in a loop, send them with the client library's own requests, 16 at a time, and
-    read the ids of all tasks.
+    read the ids of all tasks, in ranges of 800, 16 at a time.
     """
     import azure.storage.blob.aio
     import typer
@@ -216,6 +219,8 @@ def submit(job: str, number: str, container: str) -> None:
     )
     head = {"Content-Type": "application/json; odata=minimalmetadata"}
     numbers = iter(range(int(number)))
+    sent: list[str] = []
+    found: list[str] = []
 
     async def worker(client: BatchClient) -> None:
         while chunk := [task_body(each, container) for each in itertools.islice(numbers, 100)]:
@@ -224,23 +229,31 @@ def submit(job: str, number: str, container: str) -> None:
             request = HttpRequest("POST", url, headers=head, content=text.encode())
             answer = await client.send_request(request)
             answer.raise_for_status()
-            found = {each["taskId"] for each in answer.json()["value"] if "error" not in each}
-            if found != {each["id"] for each in chunk}:
+            added = {each["taskId"] for each in answer.json()["value"] if "error" not in each}
+            if added != {each["id"] for each in chunk}:
                 raise SystemExit("a task was refused")
+            sent.extend(added)
 
-    async def run() -> None:
-        async with BatchClient(os.environ["AZURE_BATCH_ENDPOINT"], key) as client:
-            await asyncio.gather(*(worker(client) for _ in range(_AT_ONCE)))
-            target, found = f"/jobs/{job}/tasks?$select=id&{VERSION}", 0
+    async def reader(client: BatchClient, ranges: Iterator[tuple[str, str]]) -> None:
+        for first, before in ranges:
+            where = urllib.parse.quote(f"id ge '{first}' and id lt '{before}'")
+            target = f"/jobs/{job}/tasks?$select=id&$filter={where}&{VERSION}"
             while target:
                 answer = await client.send_request(HttpRequest("GET", "{endpoint}" + target))
                 answer.raise_for_status()
                 page = answer.json()
-                found += len(page["value"])
+                found.extend(each["id"] for each in page["value"])
                 link = urllib.parse.urlsplit(page.get("odata.nextLink", ""))
                 target = f"{link.path}?{link.query}" if link.path else ""
-            if found != int(number):
-                raise SystemExit(f"{found} of {number} tasks")
+
+    async def run() -> None:
+        async with BatchClient(os.environ["AZURE_BATCH_ENDPOINT"], key) as client:
+            await asyncio.gather(*(worker(client) for _ in range(_AT_ONCE)))
+            limits = [*sorted(sent)[::_RANGE], "~"]
+            ranges = itertools.pairwise(limits)
+            await asyncio.gather(*(reader(client, ranges) for _ in range(_AT_ONCE)))
+            if sorted(found) != sorted(sent):
+                raise SystemExit(f"{len(found)} of {number} tasks")
 
     asyncio.run(run())
 

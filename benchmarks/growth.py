@@ -18,7 +18,7 @@ from rows_files import ROWS_SPEC, SPEC, make_files
 from rows_tasks import RUN, SUBMIT
 
 SMALLEST = 1000
-LIMIT = 3600.0
+LIMIT = 900.0
 """The maximum seconds of one measurement. A larger size is then not measured."""
 STEEPEST = 1.1
 """The greatest exponent of processor time that counts as linear: noise is up to a tenth."""
@@ -117,7 +117,9 @@ def measured(curve: Curve, setting: Setting, largest: int) -> Growth:
     with _service(setting, curve.allocation):
         while number <= min(largest, curve.largest):
             if last * 10 > LIMIT:
-                return Growth(curve, points, f"{number:,} would take longer than an hour")
+                return Growth(
+                    curve, points, f"{number:,} would take longer than {LIMIT / 60:.0f} minutes"
+                )
             folder = setting.folder / f"{curve.name}-{number}"
             folder.mkdir()
             place = Setting(folder, setting.environ)

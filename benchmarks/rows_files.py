@@ -12,6 +12,7 @@ from pathlib import Path
 import accounts
 from measuring import Contender, Figure, Row, Setting
 from peers import BATCHSPEC, FLOORS, RCLONE, available
+from rows_start import PARTS, SDKS
 
 SPEC = """\
 version: 1
@@ -60,6 +61,7 @@ def _plan(number: int, *, again: bool) -> Row:
         setting.run([*BATCHSPEC, "local", "start"])
         cache = setting.folder / ".batchspec" / "files.sqlite3"
         plan = [*BATCHSPEC, "plan", "run.yaml"]
+        modules = (*PARTS, *SDKS)
         first = Contender("plan, first time", plan, 0.2, prepare=lambda: cache.unlink(True))
         if again:
             time.sleep(_YOUNG)
@@ -70,11 +72,13 @@ def _plan(number: int, *, again: bool) -> Row:
                 # Both together are a lower bound: the start, and a stat of each file.
                 Contender("plan without files", [*BATCHSPEC, "plan", "no-files.yaml"]),
                 Contender("scandir and stat", [*FLOORS, "stat", "files"]),
+                Contender("imports, scandir and stat", [*FLOORS, "stat", "files", *modules]),
             )
         else:
             yield (
                 first,
                 Contender("scandir and MD5", [*FLOORS, "md5", "files"], 1.5),
+                Contender("imports, scandir and MD5", [*FLOORS, "md5", "files", *modules]),
             )
 
     title = "plan over local files again, one changed" if again else "plan over local files"

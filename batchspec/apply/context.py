@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import groupby, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
 
@@ -206,6 +206,8 @@ number of parts, a part has several pages.
 """
 _SAMPLE, _STRIDE = 2000, 8
 """The largest number of ids in a sample, and the first stride of the sample."""
+_GROUP_BITS = 8
+"""Digests are sorted in groups with the same first bits."""
 _Range: TypeAlias = tuple[str, str]
 """The first id of a range, and the first id after the range; an empty text is no limit."""
 _WHOLE: Sequence[_Range] = (("", ""),)
@@ -228,6 +230,20 @@ class _Ids:
         if len(self.sample) > _SAMPLE:
             del self.sample[1::2]
             self.stride *= 2
+
+    def ordered(self) -> array[int]:
+        """The digests in ascending order, each once.
+
+        Sorted in parts, because the list that ``sorted`` returns takes five times the memory of
+        an array.
+        """
+        groups = [array("Q") for _ in range(1 << _GROUP_BITS)]
+        for digest in self.digests:
+            groups[digest >> (64 - _GROUP_BITS)].append(digest)
+        ordered = array("Q")
+        for group in groups:
+            ordered.extend(sorted(set(group)))
+        return ordered
 
     def ranges(self) -> Sequence[_Range]:
         """Ranges that together contain every id, with about the same number of these ids in each.
@@ -265,8 +281,8 @@ class SubmittedIds:
             ServiceError: some of them are missing.
         """
         ids = self._ids.pop(job, _Ids())
-        # Sorted, because an array takes a tenth of the memory of a set; equal ids are adjacent.
-        expected = array("Q", (digest for digest, _ in groupby(sorted(ids.digests))))
+        # An array takes a tenth of the memory of a set.
+        expected = ids.ordered()
         if not expected:
             return 0
         missing, ranges = 0, ids.ranges()

@@ -186,3 +186,13 @@ def test_few_ids_of_a_million_are_kept() -> None:
     (ids,) = submitted._ids.values()
     assert 1000 <= len(ids.sample) <= 2000
     assert len(ids.ranges()) == 64
+
+
+def test_digests_are_sorted_and_each_occurs_once() -> None:
+    submitted = SubmittedIds()
+    names = [f"task-{number}" for number in range(5000)]
+    submitted.add("j", names)
+    submitted.add("j", map(str.upper, names))
+    (ids,) = submitted._ids.values()
+    assert list(ids.ordered()) == sorted(set(ids.digests))
+    assert len(ids.ordered()) == 5000
