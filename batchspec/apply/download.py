@@ -134,15 +134,15 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
         ):
             raise _container_missing(action.container)
         for entry in _earlier_entries(context.receipt):
-            if draft.contains(entry):
+            own = entry.container == action.container
+            if draft.contains(entry) or (own and not _is_unchanged(entry)):
                 continue
-            existing = entry.container != action.container or _is_unchanged(entry)
-            if older.is_of_other_work(entry.work):
-                superseded += existing
-                if existing and len(named) < NAMED_FILES:
+            # Those of an earlier version stay, too, so that each plan reports them.
+            draft.add(entry)
+            if own and older.is_of_other_work(entry.work):
+                superseded += 1
+                if len(named) < NAMED_FILES:
                     named.append(entry.path)
-            elif existing:
-                draft.add(entry)
         draft.commit()
     if not progress.done:
         context.emit(Noticed(_no_results(action)))

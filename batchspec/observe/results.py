@@ -91,7 +91,7 @@ def read_receipt(spec: Spec, spool: Spool) -> Receipt | None:
                 return None
             files = missing = lost = edited = 0
             first_edited: list[Path] = []
-            works, lost_works = array("Q"), array("Q")
+            works, lost_works, missing_works = array("Q"), array("Q"), array("Q")
             keys = {container.id: key for key, container in spec.containers.items()}
             for entry in receipt_entries(file, path.parent):
                 files += 1
@@ -101,6 +101,7 @@ def read_receipt(spec: Spec, spool: Spool) -> Receipt | None:
                     works.extend(known)
                     continue
                 missing += 1
+                missing_works.extend(known)
                 if entry.path.exists():
                     edited += 1
                     if edited <= _EDITED_SHOWN:
@@ -120,6 +121,7 @@ def read_receipt(spec: Spec, spool: Spool) -> Receipt | None:
         lost,
         works,
         lost_works,
+        missing_works,
         entries,
         paths,
         edited,

@@ -81,7 +81,7 @@ def build_attach(spec: Spec, observed: Observed, tasks: int, *, files: bool = Tr
         (),
         tasks,
     )
-    safe = job.state == _COMPLETED and results_safe(spec, observed)
+    safe = job.state == _COMPLETED and results_safe(spec, observed, run.works)
     results = [] if safe else list(_results(spec, observed, job, run, (wait.id,)))
     last = (results or [wait])[-1].id
     cleanup = [

@@ -300,7 +300,7 @@ class _Run:
         ``missing`` are outputs that did not arrive in the account.
         """
         spec, observed = self.spec, self.observed
-        if self.tasks.earlier is None and results_safe(spec, observed):
+        if self.tasks.earlier is None and results_safe(spec, observed, self.tasks.works):
             job = observed.jobs[-1].id if observed.jobs else self.tasks.job
             deletions = late_cleanup(spec, observed, job)
             return list(deletions), [*self._done(job), *self._downloaded(missing)]
@@ -353,7 +353,7 @@ class _Run:
             state = "up to date"
             if lacking:
                 state = f"incomplete: {counted(lacking, 'output')} missing"
-            items = receipt.files - other
+            items = receipt.files - other - works.others(receipt.missing_works)
             yield Step("results", None, Verb.KEEP, "results", f"{state}{note}", items=items)
 
 

@@ -52,8 +52,12 @@ def results_digest(spec: Spec) -> str:
     )
 
 
-def results_safe(spec: Spec, observed: Observed) -> bool:
-    """Whether the results of the last job are on this disk, unchanged."""
+def results_safe(spec: Spec, observed: Observed, works: Stream[str] | None) -> bool:
+    """Whether the results of the last job are on this disk, unchanged.
+
+    ``works`` are the digests of the work of all tasks of the run: results of an earlier version are
+    not needed. ``None`` if they are not known: all results are needed.
+    """
     if not spec.results:
         return True
     receipt, newest = observed.receipt, observed.jobs[-1] if observed.jobs else None
@@ -61,9 +65,16 @@ def results_safe(spec: Spec, observed: Observed) -> bool:
         return False
     return (
         receipt.job.lower() == receipt_name(newest.id, newest.created).lower()
-        and not receipt.missing
+        and not _needed(receipt.missing, receipt.missing_works, works)
         and (not results_changed(spec, receipt) or _deleted(spec, observed))
     )
+
+
+def _needed(files: int, numbers: Sequence[int], works: Stream[str] | None) -> int:
+    """How many of these files are of these works. ``numbers`` are the known works of the files."""
+    if not files or works is None:
+        return files
+    return files - WorkSet(works).others(numbers)
 
 
 def results_changed(spec: Spec, receipt: Receipt) -> bool:
@@ -82,10 +93,10 @@ def results_lost(spec: Spec, observed: Observed, works: Stream[str]) -> bool:
     ``works`` are the digests of the work of all tasks of the run: results of an earlier version are
     not needed.
     """
-    if results_safe(spec, observed):
+    if results_safe(spec, observed, works):
         return False
     receipt = observed.receipt
-    if receipt is not None and receipt.lost > WorkSet(works).others(receipt.lost_works):
+    if receipt is not None and _needed(receipt.lost, receipt.lost_works, works):
         return True
     return _deleted(spec, observed)
 
@@ -398,7 +409,7 @@ def _work(spec: Spec, observed: Observed) -> Iterator[Step]:
 
 def _not_downloaded(spec: Spec, observed: Observed) -> list[Result]:
     """The results that would be lost."""
-    if not observed.jobs or results_safe(spec, observed):
+    if not observed.jobs or results_safe(spec, observed, None):
         return []
     if spec.job.schedule is None and not observed.tasks:
         return []

@@ -362,7 +362,8 @@ class Receipt:
     changed after the download; ``first_edited`` are some of them. ``entries`` is the digest of the
     `results` for which the receipt was written, empty if none is recorded. ``works`` are the
     digests of the work that wrote the unchanged files, as numbers, where they are known;
-    ``lost_works`` are those of the lost files. ``paths`` are the listed files that have the same
+    ``missing_works`` are those of the missing files, ``lost_works`` those of the lost ones.
+    ``paths`` are the listed files that have the same
     size as when they were downloaded, each with the digest of its work, empty where it is not
     known; each iteration reads the receipt again.
     """
@@ -373,6 +374,7 @@ class Receipt:
     lost: int = 0
     works: Sequence[int] = ()
     lost_works: Sequence[int] = ()
+    missing_works: Sequence[int] = ()
     entries: str = ""
     paths: Iterable[tuple[str, Path]] = ()
     edited: int = 0

@@ -95,3 +95,33 @@ def test_attach_and_apply_report_required_outputs_that_are_missing(near: Workpla
     near.let_go()
     ok(near.run("apply", near.spec))
     assert "Nothing to do" in ok(near.run("apply", near.spec))
+
+
+def test_results_of_removed_inputs_are_reported_until_they_are_deleted(near: Workplace) -> None:
+    """The containers are deleted, so that a lost result of a task needs a new run."""
+    spec = COPY.replace("WORD", "first") + "cleanup: {containers: on_success}\n"
+    inputs = near.spec.parent / "in"
+    written(near, spec, {**TWO, "in/c.txt": "c\n"})
+    ok(near.run("apply", near.spec, "-y"))
+    (inputs / "c.txt").unlink()
+    note = "1 file remains on this disk from an earlier version: c.out in"
+    assert note in ok(near.run("plan", near.spec))
+
+    # Another input runs, and its result is downloaded.
+    (inputs / "d.txt").write_text("d\n", encoding="utf-8")
+    ok(near.run("apply", near.spec, "-y"))
+    for _ in range(2):
+        said = ok(near.run("plan", near.spec, "--exit-code"))
+        assert "Nothing to do" in said
+        assert note in said
+
+    # The result of the removed input is deleted: the others are not lost.
+    (near.spec.parent / "results" / "c.out").unlink()
+    said = ok(near.run("plan", near.spec, "--exit-code"))
+    assert "Nothing to do" in said
+    assert "from an earlier version" not in said
+
+    # The input is back: only its task runs.
+    (inputs / "c.txt").write_text("c\n", encoding="utf-8")
+    assert "submit tasks of one (1)" in ok(near.run("apply", near.spec, "-y"))
+    assert results(near) == dict.fromkeys(("a.out", "b.out", "c.out", "d.out"), "first")

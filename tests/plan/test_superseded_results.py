@@ -23,7 +23,12 @@ OTHER = 0xABC
 
 
 def planned(
-    folder: Path, works: Sequence[int], lost: Sequence[int] = (), *, removed: bool = False
+    folder: Path,
+    works: Sequence[int],
+    lost: Sequence[int] = (),
+    *,
+    removed: bool = False,
+    exists: bool = True,
 ) -> Plan:
     """The plan with results of ``works`` and of one current task on disk; ``lost`` are missing."""
     with situation(FINISHED, folder) as found:
@@ -38,10 +43,12 @@ def planned(
         files += [
             (f"{n:016x}", folder / "results" / name) for n, name in zip(works, names, strict=False)
         ]
-        receipt = Receipt(name, number, len(lost), len(lost), (work, *works), lost, paths=files)
+        receipt = Receipt(
+            name, number, len(lost), len(lost), (work, *works), lost, lost, paths=files
+        )
         if removed:
-            receipt = replace(receipt, lost_works=(work,))
-        output = {"output": ContainerFacts({"batchspec_spec": "demo"})}
+            receipt = replace(receipt, lost_works=(work,), missing_works=(work,))
+        output = {"output": ContainerFacts({"batchspec_spec": "demo"} if exists else None)}
         containers = {**observed.containers, **output}
         return build_plan(found.spec, replace(observed, receipt=receipt, containers=containers))
 
@@ -70,10 +77,16 @@ def test_superseded_results_are_reported_although_nothing_is_downloaded(
     assert (results.reason, results.items) == (expected, 1)
 
 
-def test_nothing_runs_again_for_a_lost_result_of_an_earlier_version(tmp_path: Path) -> None:
-    plan = planned(tmp_path, (), (OTHER,))
-    assert not any(isinstance(step.action, SubmitTasks) for step in plan.steps)
-    plan = planned(tmp_path, (), (OTHER,), removed=True)
+@pytest.mark.parametrize("exists", [True, False])
+def test_nothing_runs_again_for_a_lost_result_of_an_earlier_version(
+    tmp_path: Path, *, exists: bool
+) -> None:
+    """Whether the container still exists makes no difference."""
+    plan = planned(tmp_path, (), (OTHER,), exists=exists)
+    assert not any(isinstance(s.action, SubmitTasks | DownloadResults) for s in plan.steps)
+    (results,) = (step for step in plan.kept if step.id == "results")
+    assert (results.reason, results.items) == ("up to date", 1)
+    plan = planned(tmp_path, (), (OTHER,), removed=True, exists=exists)
     assert any(isinstance(step.action, SubmitTasks) for step in plan.steps)
 
 
