@@ -108,7 +108,7 @@ FAILURES = ErrorGroup(
         _cause(
             "command-program-not-found",
             "The program of the command is not on the node",
-            "Nothing installs it there, or its path is wrong.",
+            "No step installs the program on the node, or its path is wrong.",
             "Install it in `pool.start_task`, upload it with `resources`, or fix the command.",
         ),
         _cause(
@@ -300,7 +300,7 @@ LOCAL = ErrorGroup(
         ErrorCode(
             "azurite-exited",
             "Azurite ended before it was ready",
-            "It cannot use its folder or its port.",
+            "Azurite cannot use its folder or its port.",
             _LOG,
         ),
         ErrorCode(
@@ -360,7 +360,7 @@ LOCAL = ErrorGroup(
         ErrorCode(
             "data-locked",
             "Another process uses the data folder",
-            "Two services would damage it.",
+            "Two services would damage the data.",
             "End the process in the message.",
         ),
         ErrorCode(
@@ -431,7 +431,7 @@ LOCAL = ErrorGroup(
             "Use `--port 0` for any free port.",
         ),
         ErrorCode(
-            "start-failed", "The service ended before it was ready", "An error ended it.", _LOG
+            "start-failed", "The service ended before it was ready", "An error ended the process.", _LOG
         ),
         ErrorCode(
             "start-timeout",
