@@ -431,7 +431,10 @@ LOCAL = ErrorGroup(
             "Use `--port 0` for any free port.",
         ),
         ErrorCode(
-            "start-failed", "The service ended before it was ready", "An error ended the process.", _LOG
+            "start-failed",
+            "The service ended before it was ready",
+            "An error ended the process.",
+            _LOG,
         ),
         ErrorCode(
             "start-timeout",

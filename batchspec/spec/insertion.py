@@ -36,6 +36,9 @@ NESTED_SINGLE = "inside single quotes, into a command for another shell"
 NESTED_DOUBLE = "inside double quotes, into a command for another shell"
 """The contexts of a text that another shell reads: ``sh -c "..."``."""
 
+_QUOTES = {"'": (SINGLE, NESTED_SINGLE), '"': (DOUBLE, NESTED_DOUBLE)}
+_TEXTS = {"<": "in a here-document", "#": "in a comment"}
+
 _ANOTHER_SHELL = re.compile(
     r"(?:\A|[\s;&|(/])(?:(?:ba|da|z|k|mk|a)?sh|su)(?:\s+[^\s;&|'\"]+)*?\s+-\w*c\s*\Z"
     r"|(?:\A|[\s;&|(])eval(?:\s[^;&|\n]*)?\Z"
@@ -44,7 +47,14 @@ _ANOTHER_SHELL = re.compile(
 """The text before a quote whose content another shell reads."""
 _LOOK_BEHIND = 200
 
-_HEREDOC = re.compile(r"<<(-?)[ \t]*(?:'([^'\n]+)'|\"([^\"\n]+)\"|\\?([^\s'\"\\;&|<>()]+))")
+_HEREDOC = re.compile(
+    r"<<(-?)[ \t]*(?:'([^'\n]+)'|\"([^\"\\$`\n]+)\"|\\?([^\s'\"\\$`;&|<>()]+))(?=[\s;&|<>()]|\Z)"
+)
+"""The start of a here-document. Other delimiters, such as ``E"O"F``, are not read."""
+_SHIFT = re.compile(r"<<=?[ \t]*[0-9]")
+_CASE = re.compile(r"case\s")
+UNREAD = "after a part of the command whose quotes batchspec cannot read"
+"""The context of values after an unusual here-document, or after ``case`` in a substitution."""
 
 
 class Reader(Protocol):
@@ -72,11 +82,15 @@ def reader(quoting: Quoting) -> Reader:
 @dataclass(slots=True)
 class _Posix:
     """``_open`` lists the open constructs, innermost last: ``'``, ``"``, a backtick, ``(`` of a
-    substitution or group, ``{`` of an expansion, ``#`` of a comment, ``<`` of a here-document.
-    ``_other`` is the depth of the quotes whose content another shell reads; 0 if there are none."""
+    substitution or group, ``((`` of arithmetic, ``{`` of an expansion, ``#`` of a comment, ``<`` of
+    a here-document. ``_ends`` are the delimiters of the here-documents that follow the line, each
+    with the number of constructs around it. ``_other`` is the depth of the quotes whose content
+    another shell reads; 0 if there are none. Shells read some constructs differently, or only a
+    whole parser can read them: from there on no place is safe (``_unread``)."""
 
     _open: list[str] = field(default_factory=list)
-    _ends: list[tuple[str, bool]] = field(default_factory=list)
+    _ends: list[tuple[str, bool, int]] = field(default_factory=list)
+    _unread: bool = False
     _line: str = ""
     _word: bool = False
     _last: str = ""
@@ -90,26 +104,27 @@ class _Posix:
         self._seen += "\0"
         last, self._last = self._last, ""
         top = self._open[-1] if self._open else ""
+        if self._unread:
+            return UNREAD
         if top == "{" and '"' in self._open:
             return "in an expansion inside double quotes"
-        if top in ("<", "#"):
-            return "in a here-document" if top == "<" else "in a comment"
+        if top in _TEXTS:
+            return _TEXTS[top]
         if last:
             return f"right after `{last}`"
-        nested = len(self._open) == self._other
-        if top == "'":
-            return NESTED_SINGLE if nested else SINGLE
-        if top == '"':
-            return NESTED_DOUBLE if nested else DOUBLE
-        return ""
+        inside, nested = _QUOTES.get(top, ("", ""))
+        return nested if len(self._open) == self._other else inside
 
     def read(self, text: str) -> None:
         before, self._seen = self._seen, (self._seen + text)[-_LOOK_BEHIND:]
         at = 0
-        while at < len(text):
+        while at < len(text) and not self._unread:
             self._last = ""
             if len(self._open) < self._other:
                 self._other = 0
+            if "`" in self._open and self._ends_or_escapes(text, at):
+                self._unread = True
+                return
             match self._open[-1] if self._open else "":
                 case "<":
                     at = self._in_document(text, at)
@@ -132,13 +147,23 @@ class _Posix:
                     if quotes and len(self._open) > depth and _ANOTHER_SHELL.search(seen):
                         self._other = len(self._open)
 
+    def _ends_or_escapes(self, text: str, at: int) -> bool:
+        """Whether a character inside backticks means something else than outside of them.
+
+        A backtick ends them also in quotes and in a comment, and a backslash is read twice.
+        """
+        if self._open[-1] == "#":
+            end = text.find("\n", at)
+            return "`" in text[at : end if end >= 0 else len(text)]
+        return text[at] == "\\" or (self._open[-1] == "'" and text[at] == "`")
+
     def _in_document(self, text: str, at: int) -> int:
         """Read one line of a here-document, or the part of it that is available."""
         end = text.find("\n", at)
         self._line += text[at : end if end >= 0 else len(text)]
         if end < 0:
             return len(text)
-        mark, tabs = self._ends[0]
+        mark, tabs, _ = self._ends[0]
         if (self._line.lstrip("\t") if tabs else self._line) == mark:
             self._ends.pop(0)
             if not self._ends:
@@ -163,24 +188,43 @@ class _Posix:
             return at
         if text.startswith("<<<", at):
             return at + 3
-        arithmetic = self._open[-2:] == ["(", "("]
-        if character == "<" and not arithmetic and (found := _HEREDOC.match(text, at)):
-            tabs, *marks = found.groups()
-            self._ends.append((next(mark for mark in marks if mark), bool(tabs)))
-            return found.end()
+        if top != "{" and text.startswith("<<", at):
+            return self._here_document(text, at)
+        if "(" in self._open and not self._word and _CASE.match(text, at):
+            # The parentheses of its patterns close nothing.
+            self._unread = True
+            return at
         if opened := self._opened(text, at):
             return opened
         self._word = character not in " \t\n;&|()`"
         literal = character == "'" and top == "{" and '"' in self._open
-        if character in "'\"(" and not literal:
+        if character == "(" and top == "(" and text[:at].endswith("("):
+            self._open.append("((")
+        elif character in "'\"(" and not literal:
             self._open.append(character)
-        elif (character == ")" and top == "(") or (character == "}" and top == "{"):
+        elif (character == ")" and top in ("(", "((")) or (character == "}" and top == "{"):
             self._open.pop()
             self._word = True
-        elif character == "\n" and self._ends and not self._open:
+        elif character == "\n" and self._ends and top != "{":
+            # A document that begins inside or outside of another construct than its operator.
+            self._unread = any(depth != len(self._open) for _, _, depth in self._ends)
             self._open.append("<")
             self._line = ""
         return at + 1
+
+    def _here_document(self, text: str, at: int) -> int:
+        """Read ``<<`` and the delimiter of a here-document, or a shift in arithmetic."""
+        if "((" in self._open and _SHIFT.match(text, at):
+            return at + 2
+        found = _HEREDOC.match(text, at)
+        if found is None or "((" in self._open or "`" in self._open:
+            self._unread = True
+            return at
+        tabs, *marks = found.groups()
+        self._ends.append((next(mark for mark in marks if mark), bool(tabs), len(self._open)))
+        # A value next to the delimiter would be a part of it.
+        self._last = "<<" if found.end() == len(text) else ""
+        return found.end()
 
     def _opened(self, text: str, at: int) -> int:
         """Read a construct that is valid inside and outside double quotes; 0 if there is none."""
@@ -192,6 +236,11 @@ class _Posix:
             case "$":
                 self._word = True
                 self._last = "$" if at + 1 == len(text) else ""
+                if text.startswith("$", at + 1):
+                    return at + 2
+                if text.startswith("'", at + 1) and self._open[-1:] != ['"']:
+                    # Bash reads escapes in it, other shells do not.
+                    self._unread = True
                 if text.startswith(("(", "{"), at + 1):
                     self._open.append(text[at + 1])
                     self._word = text[at + 1] == "{"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from batchspec.diagnostics import Place
 from batchspec.spec import Command, Quoting, Shell, Template, quote
 from batchspec.spec.convert import check_command
-from batchspec.spec.insertion import SAFE, reader
+from batchspec.spec.insertion import SAFE, UNREAD, reader
 from batchspec.spec.template import ANYTHING, check, in_quotes
 
 V = "{{ v }}"
@@ -41,6 +41,8 @@ def stands(source: str, quoting: Quoting = Quoting.POSIX) -> list[str]:
         f"cat <<<{V}; echo $((1 << 2)) {V}\necho {V}",
         f"awk '{{print $1}}' {V}",
         f"case {V} in a) echo {V};; esac",
+        f"x=$(cat <<EOF\nit's\nEOF\n) {V}",
+        f"( ( cat <<EOF\nit's\nEOF\n) ); echo ${{x:-<<EOF}} {V}\necho {V}",
         f"( cd {V} && ls )",
         f"[ ${{#list}} -gt 2 ] && echo {V}",
         f"echo '$'{V}",
@@ -70,6 +72,13 @@ def test_safe_values_in_sh_are_accepted(source: str) -> None:
         (f"echo a # to {V}\n", "in a comment"),
         (f"cat <<EOF\nvalue: {V}\nEOF\n", "in a here-document"),
         (f'cat << "E F"\n{V}\nE F\n', "in a here-document"),
+        (f"cat <<EOF{V}\nEOF\n", "right after `<<`"),
+        (f'cat <<E"O"F\nEOF\necho {V}', UNREAD),
+        (f"cat <<{V}\n", UNREAD),
+        (f'echo "`echo \\"{V}\\"`"', UNREAD),
+        (f"echo $'it\\'s' {V}", UNREAD),
+        (f"x=$(cat <<EOF; echo `\nEOF\n`) {V}", UNREAD),
+        (f'echo "$(case a in a) echo "{V}";; esac)"', UNREAD),
         (f"echo ${V}", "right after `$`"),
         (f"echo \\{V}", "right after `\\`"),
     ],
@@ -121,6 +130,7 @@ PAYLOADS = [
     "EOF\n: >got\n",
 ]
 MARKS = [*"'\"\\$`{}#()\n a", "$(", "<<EOF", "EOF", "${a:-", "true "]
+MARKS += ["<<", "$((", "((", "case a in a)", "esac", ";;", "\nEOF\n", "1<<2"]
 ENDS = ["", "'", '"', "`", ")", ')"', "\n", "\nEOF\n", '}"', "}"]
 
 
@@ -134,6 +144,17 @@ ENDS = ["", "'", '"', "`", ")", ')"', "\n", "\nEOF\n", '}"', "}"]
 @example(before=['"'], payload="$(: >got)", after='"')
 @example(before=['"', "${a:-"], payload="$(: >got)", after='}"')
 @example(before=["<<EOF", "\n"], payload="$(: >got)", after="\nEOF\n")
+@example(before=["<<EOF", '"', "`", '"'], payload='"; : >got; "', after="")
+@example(
+    before=["$(", "true ", "<<EOF", "\n", '"', "\nEOF\n", ")"], payload='"; : >got; "', after=""
+)
+@example(before=["${a:-", "<<EOF", "}", "\n", '"', "\nEOF\n"], payload="$(: >got)", after='"')
+@example(before=["(", " ", "(", "<<EOF", "\n", '"', "\nEOF\n"], payload='"; : >got; "', after="))")
+@example(before=['"', "$(", "case a in a)", "true ", '"'], payload="$(: >got)", after='";; esac)"')
+@example(before=['"', "$", "$(("], payload="$(: >got)", after='"')
+@example(before=["`", ")", "'", "`"], payload="$(: >got)", after="")
+@example(before=["`", " ", "#", "`"], payload="$(: >got)", after="")
+@example(before=['"', "`", "true ", "\\", '"'], payload="$(: >got)", after='\\"`"')
 @example(before=["#"], payload="\n: >got\n", after="")
 @example(before=["\\"], payload=" $(: >got)", after="'")
 @example(before=["'a "], payload="'; : >got; '", after=" b'")
