@@ -27,9 +27,9 @@ if TYPE_CHECKING:
         packages_of,
     )
     from batchspec.observe.cost import cost_per_hour, observe_cost
-    from batchspec.observe.disk import bad_archives, scan
     from batchspec.observe.failures import Failure, failures_of, tasks_alike
     from batchspec.observe.file_cache import FileCache, create_state_folder
+    from batchspec.observe.local_files import bad_archives, scan
     from batchspec.observe.spool import Spool, Working, silent
     from batchspec.observe.stored_files import (
         FileSource,
@@ -111,7 +111,7 @@ _MODULES = {
     **dict.fromkeys(("Kind", "OwnedResource", "counted_jobs", "jobs_of"), "account"),
     **dict.fromkeys(("observe", "owned_resources", "package_users", "packages_of"), "account"),
     **dict.fromkeys(("cost_per_hour", "observe_cost"), "cost"),
-    **dict.fromkeys(("bad_archives", "scan"), "disk"),
+    **dict.fromkeys(("bad_archives", "scan"), "local_files"),
     **dict.fromkeys(("Failure", "failures_of", "tasks_alike"), "failures"),
     **dict.fromkeys(("FileCache", "create_state_folder"), "file_cache"),
     **dict.fromkeys(("Spool", "Working", "silent"), "spool"),

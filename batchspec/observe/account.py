@@ -60,9 +60,10 @@ async def observe(
 ) -> Observed:
     """Everything that :func:`~batchspec.plan.build_plan` needs.
 
-    :func:`~batchspec.observe.disk.scan` must have added the files to the spool before. Without
-    ``work``, blobs and images are not read. With ``pool_user``, jobs of other specs on the pool are
-    read. ``origin`` is the user and machine of this client. ``working`` receives the progress.
+    :func:`~batchspec.observe.local_files.scan` must have added the files to the spool before.
+    Without ``work``, blobs and images are not read. With ``pool_user``, jobs of other specs on the
+    pool are read. ``origin`` is the user and machine of this client. ``working`` receives the
+    progress.
 
     Raises:
         ServiceError: the account refused, or could not be reached.

@@ -15,7 +15,7 @@ import pytest
 
 from batchspec.api import RunOptions, load_spec_and_files
 from batchspec.diagnostics import Diagnostics
-from batchspec.observe import FileCache, Spool, disk, file_cache, scan
+from batchspec.observe import FileCache, Spool, file_cache, local_files, scan
 from batchspec.spec import read_spec
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows records no change time")
@@ -48,13 +48,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the files that were read since the list was last cleared."""
     sizes: list[int] = []
-    hashed = disk._hashed
+    hashed = local_files._hashed
 
     def spy(descriptor: int, expected: int) -> tuple[int, bytes]:
         sizes.append(expected)
         return hashed(descriptor, expected)
 
-    monkeypatch.setattr(disk, "_hashed", spy)
+    monkeypatch.setattr(local_files, "_hashed", spy)
     return sizes
 
 

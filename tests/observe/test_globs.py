@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.observe.disk import _files, glob_matches
+from batchspec.observe.local_files import _files, glob_matches
 
 FILES = (
     "a.txt",

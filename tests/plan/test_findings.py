@@ -36,7 +36,7 @@ RAISED_IN = (
     *sorted((ROOT / "batchspec/plan").rglob("*.py")),
     *sorted((ROOT / "batchspec/spec").rglob("*.py")),
     *sorted((ROOT / "batchspec/property_rules").rglob("*.py")),
-    ROOT / "batchspec/observe/disk.py",
+    ROOT / "batchspec/observe/local_files.py",
 )
 REPORTING = {"Diagnostic", "_refuse", "refuse", "_fail", "add", "_add"}
 """Functions whose first argument is the code of a diagnostic."""
@@ -55,7 +55,7 @@ USAGE_ERRORS = {
 
 GOLDENS = (*(ROOT / "tests/plan/cases").glob("*.txt"), *(ROOT / "tests/spec/cases").glob("*.txt"))
 HERE, SOURCE = Path(__file__), ROOT / "tests/spec/test_source.py"
-DISK, ROWS = ROOT / "tests/observe/test_disk.py", ROOT / "tests/spec/test_rows.py"
+DISK, ROWS = ROOT / "tests/observe/test_local_files.py", ROOT / "tests/spec/test_rows.py"
 TEMPLATE = ROOT / "tests/spec/test_template.py"
 ELSEWHERE = {
     "changed-file": (ROWS, 'match="changed"'),

@@ -13,7 +13,7 @@ import pytest
 
 from batchspec.diagnostics import Diagnostic, Diagnostics
 from batchspec.observe import Spool, scan
-from batchspec.observe.disk import _hashed, fixed_part
+from batchspec.observe.local_files import _hashed, fixed_part
 from batchspec.plan.observed import LocalFile
 from batchspec.spec import read_spec
 
