@@ -180,6 +180,7 @@ def draw(found: Sequence[Growth], folder: Path) -> None:
         ("growth-processor.svg", "Processor time in seconds", lambda used: used.processor),
         ("growth-memory.svg", "Peak memory in MB", lambda used: used.memory),
     )
+    folder.mkdir(parents=True, exist_ok=True)
     for name, title, value in drawings:
         lines = [
             chart.Line(
