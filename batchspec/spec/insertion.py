@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -53,8 +54,8 @@ _HEREDOC = re.compile(
 """The start of a here-document. Other delimiters, such as ``E"O"F``, are not read."""
 _SHIFT = re.compile(r"<<=?[ \t]*[0-9]")
 _CASE = re.compile(r"case\s")
-UNREAD = "after a part of the command whose quotes batchspec cannot read"
-"""The context of values after an unusual here-document, or after ``case`` in a substitution."""
+UNREAD = "after a here-document, quotes or `case` that shells read differently"
+"""The context of values after a construct that only a whole parser of one shell could read."""
 
 
 class Reader(Protocol):
@@ -81,14 +82,21 @@ def reader(quoting: Quoting) -> Reader:
 
 @dataclass(slots=True)
 class _Posix:
-    """``_open`` lists the open constructs, innermost last: ``'``, ``"``, a backtick, ``(`` of a
+    """Finds the quotes and other constructs in which a value would be.
+
+    ``_open`` lists the open constructs, innermost last: ``'``, ``"``, a backtick, ``(`` of a
     substitution or group, ``((`` of arithmetic, ``{`` of an expansion, ``#`` of a comment, ``<`` of
-    a here-document. ``_ends`` are the delimiters of the here-documents that follow the line, each
-    with the number of constructs around it. ``_other`` is the depth of the quotes whose content
-    another shell reads; 0 if there are none. Shells read some constructs differently, or only a
-    whole parser can read them: from there on no place is safe (``_unread``)."""
+    a here-document. ``_count`` is the number of each: to search ``_open`` for each character would
+    take time that grows with the square of the length. ``_ends`` are the delimiters of the
+    here-documents that follow the line, each with the number of constructs around it. ``_other`` is
+    the depth of the quotes whose content another shell reads; 0 if there are none.
+
+    Some constructs are read differently by different shells, or only by a whole parser. No place
+    after such a construct is safe (``_unread``).
+    """
 
     _open: list[str] = field(default_factory=list)
+    _count: Counter[str] = field(default_factory=Counter)
     _ends: list[tuple[str, bool, int]] = field(default_factory=list)
     _unread: bool = False
     _line: str = ""
@@ -106,7 +114,7 @@ class _Posix:
         top = self._open[-1] if self._open else ""
         if self._unread:
             return UNREAD
-        if top == "{" and '"' in self._open:
+        if top == "{" and self._count['"']:
             return "in an expansion inside double quotes"
         if top in _TEXTS:
             return _TEXTS[top]
@@ -122,7 +130,7 @@ class _Posix:
             self._last = ""
             if len(self._open) < self._other:
                 self._other = 0
-            if "`" in self._open and self._ends_or_escapes(text, at):
+            if self._count["`"] and self._ends_or_escapes(text, at):
                 self._unread = True
                 return
             match self._open[-1] if self._open else "":
@@ -130,22 +138,35 @@ class _Posix:
                     at = self._in_document(text, at)
                 case "'":
                     if text[at] == "'":
-                        self._open.pop()
+                        self._pop()
                     at += 1
                 case "#":
                     end = text.find("\n", at)
                     if end >= 0:
-                        self._open.pop()
+                        self._pop()
                     at = end if end >= 0 else len(text)
                 case '"':
                     at = self._in_double(text, at)
                 case _:
                     depth = len(self._open)
                     quotes = text[at] in "'\"" and not self._other
-                    seen = (before + text[:at])[-_LOOK_BEHIND:] if quotes else ""
+                    seen = (before + text[max(0, at - _LOOK_BEHIND) : at]) if quotes else ""
                     at = self._in_code(text, at)
-                    if quotes and len(self._open) > depth and _ANOTHER_SHELL.search(seen):
+                    if (
+                        quotes
+                        and len(self._open) > depth
+                        and _ANOTHER_SHELL.search(seen[-_LOOK_BEHIND:])
+                    ):
                         self._other = len(self._open)
+
+    def _push(self, construct: str) -> None:
+        self._open.append(construct)
+        self._count[construct] += 1
+
+    def _pop(self) -> str:
+        construct = self._open.pop()
+        self._count[construct] -= 1
+        return construct
 
     def _ends_or_escapes(self, text: str, at: int) -> bool:
         """Whether a character inside backticks means something else than outside of them.
@@ -167,14 +188,14 @@ class _Posix:
         if (self._line.lstrip("\t") if tabs else self._line) == mark:
             self._ends.pop(0)
             if not self._ends:
-                self._open.pop()
+                self._pop()
         self._line = ""
         return end + 1
 
     def _in_double(self, text: str, at: int) -> int:
         character = text[at]
         if character == '"':
-            self._open.pop()
+            self._pop()
         elif opened := self._opened(text, at):
             return opened
         return at + 1
@@ -184,40 +205,40 @@ class _Posix:
         character = text[at]
         top = self._open[-1] if self._open else ""
         if character == "#" and not self._word and top != "{":
-            self._open.append("#")
+            self._push("#")
             return at
         if text.startswith("<<<", at):
             return at + 3
         if top != "{" and text.startswith("<<", at):
             return self._here_document(text, at)
-        if "(" in self._open and not self._word and _CASE.match(text, at):
+        if self._count["("] and not self._word and _CASE.match(text, at):
             # The parentheses of its patterns close nothing.
             self._unread = True
             return at
         if opened := self._opened(text, at):
             return opened
         self._word = character not in " \t\n;&|()`"
-        literal = character == "'" and top == "{" and '"' in self._open
-        if character == "(" and top == "(" and text[:at].endswith("("):
-            self._open.append("((")
+        literal = character == "'" and top == "{" and self._count['"']
+        if character == "(" and top == "(" and text.endswith("(", 0, at):
+            self._push("((")
         elif character in "'\"(" and not literal:
-            self._open.append(character)
+            self._push(character)
         elif (character == ")" and top in ("(", "((")) or (character == "}" and top == "{"):
-            self._open.pop()
+            self._pop()
             self._word = True
         elif character == "\n" and self._ends and top != "{":
             # A document that begins inside or outside of another construct than its operator.
             self._unread = any(depth != len(self._open) for _, _, depth in self._ends)
-            self._open.append("<")
+            self._push("<")
             self._line = ""
         return at + 1
 
     def _here_document(self, text: str, at: int) -> int:
         """Read ``<<`` and the delimiter of a here-document, or a shift in arithmetic."""
-        if "((" in self._open and _SHIFT.match(text, at):
+        if self._count["(("] and _SHIFT.match(text, at):
             return at + 2
         found = _HEREDOC.match(text, at)
-        if found is None or "((" in self._open or "`" in self._open:
+        if found is None or self._count["(("] or self._count["`"]:
             self._unread = True
             return at
         tabs, *marks = found.groups()
@@ -242,16 +263,16 @@ class _Posix:
                     # Bash reads escapes in it, other shells do not.
                     self._unread = True
                 if text.startswith(("(", "{"), at + 1):
-                    self._open.append(text[at + 1])
+                    self._push(text[at + 1])
                     self._word = text[at + 1] == "{"
                     return at + 2
             case "`":
-                if "`" in self._open:
-                    while self._open.pop() != "`":
+                if self._count["`"]:
+                    while self._pop() != "`":
                         pass
                     self._word = True
                 else:
-                    self._open.append("`")
+                    self._push("`")
                     self._word = False
             case _:
                 return 0

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from jinja2 import TemplateSyntaxError, nodes
 
 from batchspec.diagnostics import Diagnostic, nearest
-from batchspec.spec.insertion import NESTED_DOUBLE, NESTED_SINGLE, SAFE, reader
+from batchspec.spec.insertion import NESTED_DOUBLE, NESTED_SINGLE, SAFE, UNREAD, reader
 from batchspec.spec.sandbox import METHODS, TOO_DEEP, name_path
 from batchspec.spec.template import EXPRESSION, Names, position, sandbox
 from batchspec.spec.values import Quoting, RefusalError, Template
@@ -151,15 +151,15 @@ class _Checker:
             nested = context in (NESTED_SINGLE, NESTED_DOUBLE)
             if nested and _ends_in(part, "quote"):
                 continue
-            self.add(
-                "quoted-expression",
-                f"an expression cannot be inserted {context}",
-                (start, end - start),
-                "Write `{{ value | quote }}` to insert it as an argument of that shell."
-                if nested
-                else "Move the expression, or insert the value unquoted with `| raw`.",
-                "The shell there would interpret the value.",
-            )
+            detail = "The shell there would interpret the value."
+            fix = "Move the expression, or insert the value unquoted with `| raw`."
+            if nested:
+                fix = "Write `{{ value | quote }}` to insert it as an argument of that shell."
+            elif context == UNREAD:
+                detail = "Shells read this part differently: the value could end its quotes."
+                fix = 'Set a variable in `env`, and write `"$NAME"` in place of the expression.'
+            summary = f"an expression cannot be inserted {context}"
+            self.add("quoted-expression", summary, (start, end - start), fix, detail)
 
     def _broken(self) -> tuple[int, int]:
         """Offset and length of the first expression with a syntax error."""

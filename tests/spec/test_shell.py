@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 
 import pytest
 from hypothesis import example, given, settings
@@ -119,6 +120,26 @@ def test_cmd_runs_one_line() -> None:
     assert problem.where is not None
     assert problem.where.line == 6
     assert check_command(command, ANYTHING, windows=False) == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(" * 100_000,
+        "${a " * 25_000,
+        "((" * 20_000 + " <<1" * 20_000,
+        "`" + "(" * 50_000 + "\n#" * 50_000,
+        "<<a " * 25_000 + "\n" + "a\n" * 25_000,
+        "''" * 50_000,
+    ],
+    ids=["groups", "expansions", "shifts", "comments", "documents", "quotes"],
+)
+def test_a_long_command_is_read_in_linear_time(text: str) -> None:
+    """A reader that searches the open constructs for each character takes half a minute."""
+    shell = reader(Quoting.POSIX)
+    start = time.process_time()
+    shell.read(text)
+    assert time.process_time() - start < 5
 
 
 PAYLOADS = [

@@ -364,7 +364,8 @@ for _code, _title, _why, _fix in (
         "quoted-expression",
         "An expression is where the shell would interpret its value",
         "Values are quoted for the shell, also between single or double quotes. This is not "
-        "possible in a comment, a here-document or a command for another shell.",
+        "possible in a comment, a here-document or a command for another shell, and after quotes "
+        "that shells read differently.",
         "Move the expression, or use `| quote` for another shell (`sh -c`).",
     ),
     (
