@@ -226,7 +226,7 @@ class _Ids:
         for name in ids:
             if len(self.digests) % self.stride == 0:
                 self.sample.append(name.lower())
-            self.digests.append(_digest(name))
+            self.digests.append(id_digest(name))
         if len(self.sample) > _SAMPLE:
             del self.sample[1::2]
             self.stride *= 2
@@ -263,7 +263,7 @@ class _Ids:
 class SubmittedIds:
     """The ids of the tasks that a run has submitted, by job.
 
-    An object contains an 8-byte digest of each id. Before the job is closed, its task ids are
+    It keeps an 8-byte digest of each id. Before the job is closed, its task ids are
     listed and compared with the digests. A million tasks take 8 MB and a thousand requests, several
     at a time.
     """
@@ -305,7 +305,7 @@ async def _count_missing(
 
     async def read(ids: _Range) -> None:
         async for name in world.account.tasks.list_ids(job, *ids):
-            digest = _digest(name)
+            digest = id_digest(name)
             at = bisect_left(expected, digest)
             if at < len(expected) and expected[at] == digest:
                 found[at] = 1
@@ -319,8 +319,11 @@ async def _count_missing(
     return found.count(0)
 
 
-def _digest(name: str) -> int:
-    # Task ids are case-insensitive.
+def id_digest(name: str) -> int:
+    """A digest of a task id, as a number of 64 bits; ids are case-insensitive.
+
+    A million digests take 60 MB less than a million ids.
+    """
     return int.from_bytes(blake2b(name.lower().encode(), digest_size=8).digest())
 
 

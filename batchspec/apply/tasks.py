@@ -5,13 +5,12 @@ Tasks are added in input order, a hundred in a request, several requests at a ti
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from itertools import islice
 
 from batchspec.apply.concurrency import for_each
-from batchspec.apply.context import StepContext, StepResult
+from batchspec.apply.context import StepContext, StepResult, id_digest
 from batchspec.apply.monitor import PollInterval
 from batchspec.apply.ports import World
 from batchspec.apply.wait import TERMINATION_LIMIT, wait_until_ended
@@ -209,21 +208,22 @@ class _Termination:
 
     action: TerminateTasks
     context: StepContext
-    keep: set[bytes] = field(default_factory=set)
-    replaced: set[bytes] = field(default_factory=set)
-    ended: set[bytes] = field(default_factory=set)
+    keep: set[int] = field(default_factory=set)
+    replaced: set[int] = field(default_factory=set)
+    ended: set[int] = field(default_factory=set)
     deleted: int = 0
 
     async def run(self) -> int:
         """The number of tasks that were deleted."""
         world = self.context.world
-        self.keep, self.replaced = _digests(self.action.keep), _digests(self.action.replaced)
+        self.keep = set(map(id_digest, self.action.keep))
+        self.replaced = set(map(id_digest, self.action.replaced))
         progress = self.context.progress(items=self.context.step.items)
         interval, deadline = PollInterval(world.shortest_poll_interval), self._deadline()
 
         async def end(task: TaskFacts) -> None:
             if task.succeeded is None and task.state != "active":
-                self.ended.add(_digest(task.id))
+                self.ended.add(id_digest(task.id))
                 await world.account.tasks.terminate(self.action.job, task.id)
                 return
             await world.account.tasks.delete(self.action.job, task.id)
@@ -253,21 +253,12 @@ class _Termination:
         return self.context.world.clock.monotonic() + TERMINATION_LIMIT.total_seconds()
 
     def _is_superseded(self, task: TaskFacts) -> bool:
-        key = _digest(task.id)
+        key = id_digest(task.id)
         if key in self.replaced:
             return True
         if key in self.keep or not task.marks.item:
             return False
         return not task.succeeded or key in self.ended
-
-
-def _digests(ids: Iterable[str]) -> set[bytes]:
-    return {_digest(name) for name in ids}
-
-
-def _digest(name: str) -> bytes:
-    # A million digests take 60 MB less than a million ids.
-    return blake2b(name.lower().encode(), digest_size=8).digest()
 
 
 def _not_ended(tasks: int, job: str) -> ServiceError:
