@@ -180,8 +180,9 @@ def _problem(entry: UploadGlob, path: str, blob: str, facts: _Facts) -> Diagnost
 
 
 def _read(entry: UploadGlob, path: str, blob: str, longest: int | None) -> _Read | None:
-    """A file, or ``None`` if it is longer than ``longest``; its content is not read if that is
-    ``None``.
+    """A file, or ``None`` if it is longer than ``longest`` bytes.
+
+    If ``longest`` is ``None``, the content is not read, and the MD5 is empty.
     """
     try:
         descriptor = os.open(path, _READ)

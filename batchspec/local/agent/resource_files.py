@@ -352,12 +352,11 @@ async def _make_directory(
 def _change_owner_of_new(made: int, owner: Owner) -> None:
     """Make ``owner`` the owner of the directory of a task, which was just created."""
     for name in ("wd", "certs"):
-        with suppress(OSError):  # a task of root has replaced it
-            below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=made)
-            try:
-                owner.take(below)
-            finally:
-                os.close(below)
+        below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=made)
+        try:
+            owner.take(below)
+        finally:
+            os.close(below)
     owner.take(made)
 
 
