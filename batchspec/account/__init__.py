@@ -163,12 +163,12 @@ _NOT_READ = Diagnostic(
     "AZURE_SUBSCRIPTION_ID is not set",
     fix="Set AZURE_SUBSCRIPTION_ID to the subscription of the account, and run `az login` with an"
     " identity that has the role 'Azure Batch Account Reader' or 'Azure Batch Data Contributor' on"
-    " it",
+    " it.",
     severity=Severity.NOTE,
 )
 _SLOW = Diagnostic(
     "account-not-read",
     f"Azure Resource Manager did not answer within {LONGEST:.0f} seconds",
-    fix="Run the command again",
+    fix="Run the command again.",
     severity=Severity.NOTE,
 )

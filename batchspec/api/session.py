@@ -149,7 +149,7 @@ def stopped_service(endpoints: local.Endpoints) -> Diagnostic | None:
         "local-stopped",
         "the embedded service has stopped",
         detail,
-        fix="Start it with `batchspec local start`, and run the command again",
+        fix="Start it with `batchspec local start`, and run the command again.",
     )
 
 

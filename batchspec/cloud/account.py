@@ -270,7 +270,7 @@ def _bad_key(name: str) -> Diagnostic:
     return Diagnostic(
         "bad-key",
         f"the key in {name} is not valid base64",
-        fix="Copy the complete key, including the = characters at its end",
+        fix="Copy the complete key, including the = characters at its end.",
     )
 
 
@@ -331,7 +331,7 @@ def _storage(
                     "account-conflict",
                     f"AZURE_STORAGE_ACCOUNT is {account}, and the account of"
                     f" AZURE_STORAGE_CONNECTION_STRING is {named}",
-                    fix="Unset one of the two variables",
+                    fix="Unset one of the two variables.",
                 )
             )
         return url, named, key
@@ -390,6 +390,6 @@ def _check_transport(name: str, url: str, key: Secret | None, found: list[Diagno
                 "token-needs-https",
                 f"{name} is an http URL, and there is no account key for it",
                 fix="Use an https URL, which authentication without a key requires, or set the"
-                " account key",
+                " account key.",
             )
         )

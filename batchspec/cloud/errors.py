@@ -380,7 +380,7 @@ def no_credential(error: ClientAuthenticationError) -> ServiceError:
         "no-credential",
         "there is no account key, and authentication with Microsoft Entra ID failed",
         detail=redact(str(error.message or error).strip()),
-        fix="Run `az login`, or set AZURE_BATCH_ACCESS_KEY and AZURE_STORAGE_KEY",
+        fix="Run `az login`, or set AZURE_BATCH_ACCESS_KEY and AZURE_STORAGE_KEY.",
     )
     return ServiceError(problem, code="no-credential")
 
@@ -391,7 +391,7 @@ def no_manager_credential(error: ClientAuthenticationError) -> ServiceError:
         "no-credential",
         "Azure Resource Manager requires Microsoft Entra ID, and authentication with it failed",
         detail=redact(str(error.message or error).strip()),
-        fix="Run `az login`; the keys of the accounts are not valid for Azure Resource Manager",
+        fix="Run `az login`; the keys of the accounts are not valid for Azure Resource Manager.",
     )
     return ServiceError(problem, code="no-credential")
 
@@ -408,7 +408,7 @@ def unreachable(url: str, error: BaseException, waited: float) -> ServiceError:
         detail=redact(f"no response for {waited:.0f} s: {reason}"),
         fix="Run `batchspec local status`"
         if is_loopback(address)
-        else "Check the address and the network (firewall, proxy, VPN)",
+        else "Check the address and the network (firewall, proxy, VPN).",
     )
     return ServiceError(problem, code="unreachable")
 

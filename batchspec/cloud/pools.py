@@ -314,7 +314,7 @@ def _changed_meanwhile(pool_id: str) -> Diagnostic:
     return Diagnostic(
         "pool-changed-meanwhile",
         f"another client changed the pool {pool_id} at the same time",
-        fix="Run `batchspec plan` to see what differs",
+        fix="Run `batchspec plan` to see what differs.",
     )
 
 

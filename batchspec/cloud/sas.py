@@ -159,6 +159,6 @@ def _too_long(lifetime: timedelta, longest: timedelta) -> ServiceError:
         f" valid for up to {longest}",
         detail="a user delegation key is valid for up to 7 days",
         fix="Use a shorter `max_wall_clock_time`, an earlier `until` of the schedule, or set"
-        " AZURE_STORAGE_KEY",
+        " AZURE_STORAGE_KEY.",
     )
     return ServiceError(problem, code="sas-too-long")

@@ -98,7 +98,7 @@ def refused_settings(error: Exception) -> SignInError:
             CODE,
             "azure-identity does not accept the sign-in settings",
             detail=redact(f"{type(error).__name__}: {error}"),
-            fix=f"Check {_CLIENT}, {_TENANT}, {_CERTIFICATE} and the password of the certificate",
+            fix=f"Check {_CLIENT}, {_TENANT}, {_CERTIFICATE} and the password of the certificate.",
         )
     )
 

@@ -260,7 +260,7 @@ def _mismatch(container: str, blob: Blob, reason: str) -> ServiceError:
     problem = Diagnostic(
         "blob-damaged",
         f"{container}/{blob.name}: the downloaded content differs from the listing: {reason}",
-        fix="Run the command again; another client may have written to the blob",
+        fix="Run the command again; another client may have written to the blob.",
     )
     return ServiceError(problem, code="blob-damaged")
 

@@ -161,7 +161,7 @@ def _parse_allocation(text: str) -> timedelta:
         raise LocalError(
             "allocation-unreadable",
             f"The allocation delay is not valid: {error}.",
-            fix="Set a duration such as 0, 20s, 226s or 4m",
+            fix="Set a duration such as 0, 20s, 226s or 4m.",
         ) from error
 
 
@@ -171,7 +171,7 @@ def _parse_auth(text: str) -> bool:
     raise LocalError(
         "auth-unreadable",
         f"The authentication {text!r} is neither keys nor entra.",
-        fix=f"Set --auth or {AUTH} to keys or entra",
+        fix=f"Set --auth or {AUTH} to keys or entra.",
     )
 
 
@@ -182,7 +182,7 @@ def _parse_seed(text: str) -> int:
         raise LocalError(
             "chaos-unreadable",
             f"{SEED} is {text!r}, which is not a number.",
-            fix="Set a whole number",
+            fix="Set a whole number.",
         ) from None
 
 
@@ -224,7 +224,7 @@ def _read(name: str, text: str, *, units: bool = True) -> int | None:
         raise LocalError(
             "limit-unreadable",
             f"{name} is {text!r}, which is not a valid limit.",
-            fix=f"Set {name} to a number such as {example}, or unset it for no limit",
+            fix=f"Set {name} to a number such as {example}, or unset it for no limit.",
         )
     return value
 

@@ -354,7 +354,7 @@ def _npm_error(log: Path, code: int, lock: dict[str, Any]) -> LocalError:
             "azurite-integrity",
             f"A package of {azurite} does not match its hash: {_mismatched_package(text, lock)}. "
             "Nothing was installed.",
-            fix="The registry or a proxy changed the package. Find the cause before you try again",
+            fix="The registry or a proxy changed the package. Find the cause before you try again.",
             log=log,
             lines=lines,
         )
@@ -391,7 +391,7 @@ def _npm_error(log: Path, code: int, lock: dict[str, Any]) -> LocalError:
         return LocalError(
             "cache-unwritable",
             f"{azurite} cannot be installed: no space is left on the disk.",
-            fix="Free 110 MB; the installed Azurite needs 63 MB",
+            fix="Free 110 MB; the installed Azurite needs 63 MB.",
             log=log,
         )
     return LocalError(

@@ -224,7 +224,7 @@ class AzuriteServer:
             return LocalError(
                 "azurite-port-taken",
                 "Azurite cannot be started: another program listens on its port.",
-                fix="Use port 0 for any free port",
+                fix="Use port 0 for any free port.",
                 log=log,
                 lines=lines,
             )

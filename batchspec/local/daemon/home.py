@@ -115,7 +115,7 @@ class Home:
                 raise LocalError(
                     "data-foreign",
                     f"The folder {self.root} was not created by the embedded service.",
-                    fix="Set BATCHSPEC_LOCAL_HOME to an empty or new folder",
+                    fix="Set BATCHSPEC_LOCAL_HOME to an empty or new folder.",
                 )
             self.root.chmod(private_mode(found))
             check_writable(self.root)
@@ -239,7 +239,7 @@ class Account:
             raise LocalError(
                 "account-damaged",
                 f"The account key file {home.account} is damaged.",
-                fix=f"Run rm {home.account} to get a new key; the state of the service is kept",
+                fix=f"Run rm {home.account} to get a new key; the state of the service is kept.",
             ) from None
         return account
 
@@ -276,7 +276,7 @@ def _read_private(home: Home, path: Path, what: str) -> bytes | None:
         raise LocalError(
             "account-exposed",
             f"Other users can read or write the {what} in {path}.",
-            fix=f"Run rm {path} to get a new one, or chmod 600 {path} if no one has read it",
+            fix=f"Run rm {path} to get a new one, or chmod 600 {path} if no one has read it.",
         )
     return data
 

@@ -400,7 +400,7 @@ def _listening(requested: int, last: int) -> socket.socket:
             f"Another program listens on port {requested}."
             if taken
             else f"The embedded service cannot listen on port {requested}: {error.strerror}.",
-            fix="Use --port 0 for any free port",
+            fix="Use --port 0 for any free port.",
         ) from error
 
 

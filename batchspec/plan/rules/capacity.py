@@ -190,7 +190,7 @@ def core_quota_not_known(context: RuleContext) -> Iterator[Finding]:
         yield Finding(
             "the quota of cores is not known: the account creates nodes in your subscription",
             fix=f"`az vm list-usage --location {resource.region} --output table` lists the quotas"
-            " of the subscription",
+            " of the subscription.",
         )
 
 
