@@ -21,7 +21,12 @@ from azure.core.pipeline.transport import HttpTransport, RequestsTransport
 from azure.core.rest import HttpRequest
 
 from batchspec.cloud.account import CLOUDS, is_loopback
-from batchspec.cloud.sign_in import check_sign_in, is_readable_file, refused_settings
+from batchspec.cloud.sign_in import (
+    PROCESS_TIMEOUT,
+    check_sign_in,
+    is_readable_file,
+    refused_settings,
+)
 from batchspec.diagnostics import Diagnostic, Secret, ServiceError, redact
 
 if TYPE_CHECKING:
@@ -127,7 +132,7 @@ def _credential(authority: str | None, environ: Mapping[str, str]) -> TokenCrede
     from azure.identity import DefaultAzureCredential  # noqa: PLC0415 - not for an emulator
 
     try:
-        return DefaultAzureCredential(authority=authority)
+        return DefaultAzureCredential(authority=authority, process_timeout=PROCESS_TIMEOUT)
     except (ValueError, TypeError, OSError) as error:
         raise refused_settings(error) from None
 

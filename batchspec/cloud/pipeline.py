@@ -150,9 +150,10 @@ _STORAGE_OPTIONS = ("hosts", "location_mode", "retry_to_secondary", "retry_hook"
 _BUSY = frozenset({429, 503})
 _SERVER_ERRORS = frozenset({408, 500, 502, 504})
 _SUMMARIES = {
-    "service-busy": "is busy",
-    "service-failing": "answers with errors",
-    "service-silent": "does not answer",
+    "service-busy": "{host} is busy",
+    "service-failing": "{host} answers with errors",
+    "service-silent": "{host} does not answer",
+    "sign-in-failing": "the sign-in for {host} fails",
 }
 _REPORT_AFTER = 3.0
 _RESTART = 5.0
@@ -164,6 +165,9 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
 
     Raises ServiceError ``unreachable`` without a response. A response that is still 429, 503 or 5xx
     at the end of the limit is returned to the SDK, which raises an error.
+
+    A failed sign-in is final before the service has answered. Later, it is repeated: tokens expire
+    after an hour or more, and the Azure CLI or the network can fail when a token is renewed.
     """
 
     def __init__(
@@ -200,7 +204,8 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
             try:
                 response = await self.next.send(request)
             except ClientAuthenticationError as error:
-                raise self._no_token(error) from None
+                self._log(request, sent, attempts, error=error)
+                delay = self._delay_without_token(request, error, first_sent, attempts)
             except AzureError as error:
                 self._log(request, sent, attempts, error=error)
                 delay = self._delay_without_response(request, error, first_sent, attempts)
@@ -277,6 +282,26 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
         self._report("service-silent", request, delay, waited)
         return delay
 
+    def _delay_without_token(
+        self,
+        request: PipelineRequest[Any],
+        error: ClientAuthenticationError,
+        first_sent: float,
+        attempts: Attempts,
+    ) -> float:
+        """The delay before the next sign-in.
+
+        Raises:
+            ServiceError: the limit is reached, or the service has not answered before.
+        """
+        attempts.failures += 1
+        waited = self._timing.monotonic() - first_sent
+        delay = self._limiter.backoff(attempts.failures)
+        if not self._limiter.reached or waited + delay > self._limits.busy:
+            raise self._no_token(error) from None
+        self._report("sign-in-failing", request, delay, waited)
+        return delay
+
     def _delay_after_response(
         self,
         request: PipelineRequest[Any],
@@ -327,7 +352,7 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
         if self._reported is not None:
             self._notice(_end(self._reported))
         host = urlsplit(request.http_request.url).netloc
-        summary = f"{host} {_SUMMARIES[code]}; the request is repeated"
+        summary = f"{_SUMMARIES[code].format(host=host)}; the request is repeated"
         action = CAUSES[code].action
         self._reported = Waiting(code, f"service {host}", summary, self._service_time.now(), action)
         self._notice(self._reported)

@@ -51,6 +51,11 @@ _INTERACTIVE = ("interactivebrowsercredential", "brokercredential", "devicecodec
 _TENANT_FORM = re.compile(r"[A-Za-z0-9.-]+")
 
 
+PROCESS_TIMEOUT = 60
+"""Seconds in which the Azure CLI or PowerShell must return a token. The default of azure-identity,
+10 seconds, is too short on a busy machine (azure-cli#20404)."""
+
+
 def check_sign_in(environment: Mapping[str, str], is_file: Callable[[str], bool]) -> None:
     """Check the variables for an account without keys.
 
@@ -85,7 +90,7 @@ def create_credential(cloud: AzureCloud) -> AsyncTokenCredential:
     from azure.identity.aio import DefaultAzureCredential  # noqa: PLC0415
 
     try:
-        return DefaultAzureCredential(authority=cloud.authority)
+        return DefaultAzureCredential(authority=cloud.authority, process_timeout=PROCESS_TIMEOUT)
     except (ValueError, TypeError, OSError) as error:
         # The text may quote a setting, so it is not the cause of the exception.
         raise refused_settings(error) from None

@@ -24,7 +24,8 @@ class Limits:
 
     - ``first_contact``: no response from a service that has not answered before, so that a wrong
       address is reported quickly.
-    - ``busy``: a service that answers 429 or 503, or stopped answering.
+    - ``busy``: a service that answers 429 or 503, or stopped answering; a sign-in that fails after
+      the service has answered.
     - ``server_errors``: a service that answers with other server errors.
     - ``transition``: an object that refuses a request until its state changes: a container, pool
       or job that is being deleted, a pool that is being resized, a node that is starting.

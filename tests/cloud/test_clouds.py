@@ -52,7 +52,8 @@ async def test_the_token_is_for_the_cloud_of_the_endpoint(
 ) -> None:
     made: list[RejectedCredential] = []
 
-    def create(authority: str | None = None) -> RejectedCredential:
+    def create(authority: str | None, process_timeout: int) -> RejectedCredential:
+        assert process_timeout == 60
         made.append(RejectedCredential(authority))
         return made[-1]
 

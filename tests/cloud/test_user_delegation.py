@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from yarl import URL
 
+from batchspec.apply.events import Waiting
 from batchspec.cloud import AccountClient, AzureAccount, Limits, open_account
 from batchspec.diagnostics import ServiceError
 from batchspec.local.azurite import find_nodejs
@@ -78,10 +79,15 @@ class SignIn:
 
     asked: int = 0
     refused: bool = False
+    failures: int = 0
+    """How many of the next sign-ins fail."""
+    lifetime: int = 3600
+    """In seconds. A token of less than five minutes is used for one request."""
 
     async def get_token(self, *scopes: str, **_: Any) -> AccessToken:
         self.asked += 1
-        if self.refused:
+        if self.refused or self.failures:
+            self.failures -= 1
             raise ClientAuthenticationError("DefaultAzureCredential failed: run az login")
         now = int(datetime.now(UTC).timestamp())
         claims = {
@@ -89,7 +95,7 @@ class SignIn:
             "aud": "https://storage.azure.com",
             "iat": now - 60,
             "nbf": now - 60,
-            "exp": now + 3600,
+            "exp": now + self.lifetime,
             "oid": "23657296-5cd5-45b0-a809-d972a7f4dfe1",
             "tid": "dd0d0df1-06c3-436c-8034-4b9a153097ce",
         }
@@ -98,7 +104,7 @@ class SignIn:
             base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
             for part in parts
         )
-        return AccessToken(f"{token}.c2ln", now + 3600)
+        return AccessToken(f"{token}.c2ln", now + self.lifetime)
 
     async def close(self) -> None:
         return None
@@ -235,6 +241,36 @@ async def test_authentication_fails(signed_in: AccountClient, who: SignIn) -> No
     assert caught.value.code == "no-credential"
     assert "az login" in caught.value.problems[0].fix
     assert who.asked == 1
+
+
+async def test_a_sign_in_that_fails_during_a_run_is_repeated(
+    secure_store: Store, clock: Time, notices: list[Waiting]
+) -> None:
+    """The Azure CLI can time out when a token is renewed (azure-cli#20404)."""
+    who = SignIn(lifetime=200)
+    async with open_account(
+        account(secure_store),
+        credential=lambda: who,
+        ca_file=secure_store.ca,
+        monotonic=clock.monotonic,
+        sleep=clock.sleep,
+        notice=notices.append,
+    ) as cloud:
+        assert await cloud.containers.get_metadata("none") is None
+        assert clock.slept == []
+        for call in (cloud.containers.get_metadata("none"), anext(cloud.blobs.list("none"), None)):
+            who.failures = 6
+            assert await call is None
+            assert who.failures == 0
+        began, who.refused = clock.seconds, True
+        with pytest.raises(ServiceError) as caught:
+            await cloud.containers.get_metadata("none")
+    assert caught.value.code == "no-credential"
+    assert 240 < clock.seconds - began <= 300
+    first, second = notices[:2]
+    assert (first.code, first.resolved) == ("sign-in-failing", False)
+    assert "az login" in first.action
+    assert second == Waiting(first.code, first.subject, resolved=True)
 
 
 async def test_an_untrusted_certificate(secure_store: Store, clock: Time) -> None:

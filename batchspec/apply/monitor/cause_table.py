@@ -275,6 +275,14 @@ _KINDS = (
         "The service does not answer. batchspec repeats its requests.",
         "Check the network. The run continues when the service answers.",
     ),
+    CauseKind(
+        "sign-in-failing",
+        "service",
+        "The sign-in with Microsoft Entra ID worked before and now fails. batchspec repeats it for "
+        "five minutes.",
+        "Run `az login` in another terminal, or check the network. The run continues when the "
+        "sign-in works.",
+    ),
 )
 
 CAUSES: Mapping[str, CauseKind] = {kind.code: kind for kind in _KINDS}
