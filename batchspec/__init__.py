@@ -17,13 +17,13 @@ same functions for programs with an event loop, :mod:`batchspec.events` the even
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 # The functions `plan` and `apply` replace the packages of these names as attributes of this
 # package: an import sets the attribute, hence these imports come before the functions.
 import batchspec.apply
 import batchspec.plan  # noqa: F401
+from batchspec.lazy_imports import lazy_names
 from batchspec.version import __version__
 
 if TYPE_CHECKING:
@@ -90,40 +90,19 @@ __all__ = [
     "status",
 ]
 
-_NAMES = {
-    "api.options": ("Target",),
-    "api.values": (
-        "ConsentError",
-        "LoadedSpec",
-        "PlanStep",
-        "Question",
-        "RunError",
-        "RunPlan",
-    ),
-    "apply.events": ("Outcome", "Stamped"),
-    "diagnostics": (
-        "BatchspecError",
-        "ConflictError",
-        "Diagnostic",
-        "DiskError",
-        "Place",
-        "Secret",
-        "ServiceError",
-        "Severity",
-        "SignInError",
-        "SpecError",
-        "StalePlanError",
-        "UsageError",
-    ),
-    "render": ("Report", "Status"),
-}
-_MODULES = {name: module for module, names in _NAMES.items() for name in names}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "api.options": "Target",
+        "api.values": "ConsentError LoadedSpec PlanStep Question RunError RunPlan",
+        "apply.events": "Outcome Stamped",
+        "diagnostics": (
+            "BatchspecError ConflictError Diagnostic DiskError Place Secret ServiceError "
+            "Severity SignInError SpecError StalePlanError UsageError"
+        ),
+        "render": "Report Status",
+    },
+)
 
 
 def load(

@@ -316,6 +316,12 @@ def nearest(given: str, known: Iterable[str]) -> str | None:
     return names[close[0]] if close else None
 
 
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """The fix of an unknown name: the most similar known one; empty if none is similar."""
+    near = nearest(given, known)
+    return f"Did you mean `{near}`?" if near is not None else ""
+
+
 def folded(name: str) -> str:
     """A name in lower case, without hyphens and underscores, for comparisons."""
     return name.lower().replace("_", "").replace("-", "")

@@ -12,8 +12,9 @@ Names are imported on first use, because imports lengthen the start of a command
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from batchspec.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
     from batchspec.api.execution import (
@@ -131,77 +132,26 @@ __all__ = [
     "write_page",
 ]
 
-_NAMES = {
-    "execution": (
-        "Execution",
-        "SystemClock",
-        "deletes",
-    ),
-    "loading": (
-        "check_spec",
-        "load_spec",
-        "load_spec_and_files",
-        "value_sources",
-    ),
-    "operations": (
-        "Prepared",
-        "prepare_apply",
-        "prepare_destroy",
-        "prepare_plan",
-        "prepare_retry",
-        "saved_options",
-    ),
-    "options": (
-        "ReportFormat",
-        "RunOptions",
-        "Target",
-        "TaskState",
-        "variable_text",
-    ),
-    "prices": ("orphan_costs",),
-    "recorded_names": (
-        "recorded_runs",
-        "runs_folder",
-    ),
-    "run_records": (
-        "RecordFiles",
-        "RunFolder",
-        "missing_facts",
-        "page_path",
-        "read_costs",
-        "read_history",
-        "read_lines",
-        "report_text",
-        "write_page",
-    ),
-    "session": (
-        "Files",
-        "NoNotices",
-        "Notices",
-        "OpenTarget",
-        "Session",
-        "azure_account",
-        "first_error",
-        "local_account",
-        "no_run_of",
-        "open_session",
-        "open_target",
-        "origin_of",
-        "select_target",
-        "service_errors",
-        "start_service",
-        "stopped_service",
-    ),
-    "status": (
-        "list_tasks",
-        "read_status",
-        "watch_status",
-    ),
-}
-_MODULES = {name: module for module, names in _NAMES.items() for name in names}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "execution": "Execution SystemClock deletes",
+        "loading": "check_spec load_spec load_spec_and_files value_sources",
+        "operations": (
+            "Prepared prepare_apply prepare_destroy prepare_plan prepare_retry saved_options"
+        ),
+        "options": "ReportFormat RunOptions Target TaskState variable_text",
+        "prices": "orphan_costs",
+        "recorded_names": "recorded_runs runs_folder",
+        "run_records": (
+            "RecordFiles RunFolder missing_facts page_path read_costs read_history read_lines "
+            "report_text write_page"
+        ),
+        "session": (
+            "Files NoNotices Notices OpenTarget Session azure_account first_error local_account "
+            "no_run_of open_session open_target origin_of select_target service_errors "
+            "start_service stopped_service"
+        ),
+        "status": "list_tasks read_status watch_status",
+    },
+)

@@ -8,7 +8,6 @@ reading.
 from __future__ import annotations
 
 import gzip
-import json
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+from batchspec.json_object import json_object
 
 EVENTS = "events.jsonl"
 """The file with the events of a run, in its folder."""
@@ -127,7 +128,7 @@ def recorded_outcomes(runs: Path) -> Iterator[tuple[str, str]]:
     for record in reversed(recorded_runs(runs)):
         with suppress(OSError), record.open("rb") as file:
             file.seek(max(0, record.stat().st_size - _TAIL))
-            last = _row((file.read().splitlines() or [b""])[-1])
+            last = json_object((file.read().splitlines() or [b""])[-1])
             yield record.parent.name, _text(last, "outcome").replace("_", " ")
 
 
@@ -141,7 +142,7 @@ def _rows(path: Path, limit: TimeLimit, containing: str = "") -> Iterator[dict[s
     with suppress(OSError, EOFError, zlib.error), _opened(path) as file:
         for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), ""), 1):
             if containing in line:
-                yield _row(line)
+                yield json_object(line)
             # Checked after the first lines, so that a busy machine still offers some names.
             if (number % _CHECKED_LINES == 0 or len(line) == _LONGEST_LINE) and limit.passed:
                 return
@@ -151,14 +152,6 @@ def _opened(path: Path) -> IO[str]:
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8", errors="replace")
     return path.open(encoding="utf-8", errors="replace")
-
-
-def _row(line: str | bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return row if isinstance(row, dict) else {}
 
 
 def _objects(row: dict[str, Any], key: str) -> list[dict[str, Any]]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
-import json
 import re
 import shutil
 import zlib
@@ -30,6 +29,7 @@ from batchspec.api.recorded_names import EVENTS, recorded_runs, runs_folder
 from batchspec.apply.events import NodeFailed, Stamped, TaskFailed
 from batchspec.apply.private_files import open_private, open_private_bytes, private_folder
 from batchspec.diagnostics import Diagnostic, Secret, Severity, UsageError, redact
+from batchspec.json_object import json_object
 from batchspec.observe import create_state_folder
 from batchspec.plan import Plan
 from batchspec.plan.observed import JobFacts
@@ -443,9 +443,9 @@ def _applied(folder: Path) -> Applied | None:
     if not path.exists():
         return None
     try:
-        row = json.loads(path.read_text(encoding="utf-8", errors="replace"))
+        row = json_object(path.read_text(encoding="utf-8", errors="replace"))
         path_, spec, parameters, plan = (row[name] for name in _APPLIED_FIELDS)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except KeyError:
         return None
     if not isinstance(parameters, dict):
         return None

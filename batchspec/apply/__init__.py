@@ -13,8 +13,9 @@ Functions are imported on first use, because most commands need only the values.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from batchspec.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
     from batchspec.apply.concurrency import Cancellation, RunCancelled
@@ -35,19 +36,14 @@ __all__ = [
     "run",
 ]
 
-_MODULES = {
-    "Cancellation": "concurrency",
-    "RunCancelled": "concurrency",
-    "DELETION_LIMIT": "wait",
-    "NodeLogs": "record",
-    "POLL_INTERVAL": "ports",
-    "TERMINATION_LIMIT": "wait",
-    "archive_of": "upload",
-    "run": "executor",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "concurrency": "Cancellation RunCancelled",
+        "wait": "DELETION_LIMIT TERMINATION_LIMIT",
+        "record": "NodeLogs",
+        "ports": "POLL_INTERVAL",
+        "upload": "archive_of",
+        "executor": "run",
+    },
+)

@@ -7,7 +7,6 @@ written outside the folder of its ``results`` entry.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -34,6 +33,7 @@ from batchspec.plan.observed import Blob
 from batchspec.plan.receipt import (
     NAMED_FILES,
     DownloadedFile,
+    md5_of,
     receipt_entries,
     receipt_head,
     receipt_job,
@@ -45,7 +45,6 @@ from batchspec.plan.receipt import (
 
 _WORKERS = 16
 """Measured on one core: with more workers, small files take longer."""
-_CHUNK = 1 << 20
 
 CONTAINER_MISSING = frozenset({"ContainerNotFound", "ContainerBeingDeleted", "ResourceNotFound"})
 """The error codes of Storage for a container that does not exist."""
@@ -135,7 +134,7 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
             raise _container_missing(action.container)
         for entry in _earlier_entries(context.receipt):
             own = entry.container == action.container
-            if draft.contains(entry) or (own and not _is_unchanged(entry)):
+            if draft.contains(entry) or (own and not entry.unchanged):
                 continue
             # Those of an earlier version stay, too, so that each plan reports them.
             draft.add(entry)
@@ -221,14 +220,14 @@ class _Download:
             )
         self._taken |= {path.name} if self.action.flat else set()
         if path.exists():
-            existing = _digest(path, blob.size)
+            existing = md5_of(path, blob.size)
             if existing is not None and existing == blob.md5:
                 self.same += 1
                 return DownloadedFile(container, blob.name, path, blob.size, existing, blob.work)
             if not self.action.overwrite:
                 self.emit(Noticed(_not_overwritten(path)))
                 size = path.stat().st_size
-                digest = _digest(path, size) or b""
+                digest = md5_of(path, size) or b""
                 return DownloadedFile(container, blob.name, path, size, digest, blob.work)
             if self._is_source(path):
                 raise not_downloaded(
@@ -345,7 +344,7 @@ def _downloaded_by_other_run(receipt: Path, action: DownloadResults) -> int | No
             if not (receipt_job(file.readline()) or "").startswith(receipt_prefix(action.job)):
                 return None
             unchanged = [
-                _is_unchanged(entry)
+                entry.unchanged
                 for entry in receipt_entries(file, receipt.parent)
                 if entry.container == action.container
             ]
@@ -362,28 +361,6 @@ def _earlier_entries(receipt: Path) -> Iterator[DownloadedFile]:
                 yield from receipt_entries(file, receipt.parent)
     except FileNotFoundError:
         return
-
-
-def _is_unchanged(entry: DownloadedFile) -> bool:
-    try:
-        return _digest(entry.path, entry.size) == entry.md5
-    except OSError:
-        # The file cannot be read, or a damaged receipt contains an invalid path.
-        return False
-
-
-def _digest(path: Path, size: int) -> bytes | None:
-    """The MD5 of a file; ``None`` if it does not exist or has another size."""
-    try:
-        if not path.is_file() or path.stat().st_size != size:
-            return None
-        digest = hashlib.md5(usedforsecurity=False)
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-    except FileNotFoundError:
-        return None
-    return digest.digest()
 
 
 def _up_to_date(files: int) -> str:

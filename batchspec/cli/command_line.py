@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from batchspec.diagnostics import Diagnostic, UsageError, nearest
+from batchspec.diagnostics import Diagnostic, UsageError, did_you_mean
 
 _TRUE = frozenset({"1", "on", "t", "true", "y", "yes"})
 _FALSE = frozenset({"", "0", "f", "false", "n", "no", "off"})
@@ -125,7 +125,7 @@ def usage_error(error: Any, context: Any) -> UsageError:
 def _option_error(error: Any, option: str, context: Any) -> UsageError:
     command = context.command_path
     if hasattr(error, "possibilities"):
-        fix = _suggestion(option, error.possibilities or ())
+        fix = did_you_mean(option, error.possibilities or ())
         return _error(f"`{command}` has no option `{option}`", command, fix)
     known = next((param for param in context.command.params if option in param.opts), None)
     if known is not None and known.is_flag:
@@ -135,7 +135,7 @@ def _option_error(error: Any, option: str, context: Any) -> UsageError:
 
 def unknown_command(group: str, name: str, commands: Sequence[str]) -> UsageError:
     """The error for a command that a group does not have."""
-    return _error(f"`{group}` has no command `{name}`", group, _suggestion(name, commands))
+    return _error(f"`{group}` has no command `{name}`", group, did_you_mean(name, commands))
 
 
 def unexpected_arguments(command: str, arguments: Sequence[str]) -> UsageError:
@@ -150,7 +150,7 @@ def unknown_choice(param: Any, context: Any, given: str, choices: Sequence[str])
     *first, last = [f"`{choice}`" for choice in choices]
     listed = f"{', '.join(first)} or {last}" if first else last
     summary = f" must be {listed}, not `{given}`"
-    return parameter_error(param, context, summary, _suggestion(given, choices))
+    return parameter_error(param, context, summary, did_you_mean(given, choices))
 
 
 def parameter_error(param: Any, context: Any, summary: str, fix: str = "") -> UsageError:
@@ -171,11 +171,6 @@ def _param_name(param: Any, context: Any) -> str:
 def _error(summary: str, command: str, fix: str = "") -> UsageError:
     fix = fix or f"See `{command} --help`."
     return UsageError(Diagnostic("command-line", summary, fix=fix))
-
-
-def _suggestion(given: str, known: Sequence[str]) -> str:
-    near = nearest(given, known)
-    return f"Did you mean `{near}`?" if near is not None else ""
 
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])

@@ -1,9 +1,9 @@
 """The embedded Batch service and its blob store: start, status, stop.
 
 This is the public interface, for batchspec and for other programs. The package imports nothing of
-batchspec except ``autoscale``, ``catalog``, ``property_rules`` and ``frozen``. The HTTP server and
-the engine run in the daemon, a separate process. Importing the package loads neither of them, nor
-the modules that start the daemon.
+batchspec except ``autoscale``, ``catalog``, ``property_rules``, ``frozen`` and ``lazy_imports``.
+The HTTP server and the engine run in the daemon, a separate process. Importing the package loads
+neither of them, nor the modules that start the daemon.
 
     endpoints = start()
     client = BatchClient(
@@ -16,10 +16,10 @@ from __future__ import annotations
 import os
 import sys
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from batchspec.lazy_imports import lazy_names
 from batchspec.local.daemon import (
     Demands,
     Endpoints,
@@ -206,8 +206,4 @@ def _home(data: Path | None) -> Home:
     return Home(_settings(data).data)
 
 
-def __getattr__(name: str) -> object:
-    modules = {"AzuriteStatus": "azurite", "Format": "daemon"}
-    if name not in modules:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{modules[name]}"), name)
+__getattr__ = lazy_names(__name__, {"azurite": "AzuriteStatus", "daemon": "Format"})

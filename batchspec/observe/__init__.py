@@ -12,8 +12,9 @@ Functions are imported on first use, because imports lengthen the start.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from batchspec.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
     from batchspec.observe.account import (
@@ -107,28 +108,24 @@ __all__ = [
     "wait_for_start",
 ]
 
-_MODULES = {
-    **dict.fromkeys(("Kind", "OwnedResource", "counted_jobs", "jobs_of"), "account"),
-    **dict.fromkeys(("observe", "owned_resources", "package_users", "packages_of"), "account"),
-    **dict.fromkeys(("cost_per_hour", "observe_cost"), "cost"),
-    **dict.fromkeys(("bad_archives", "scan"), "local_files"),
-    **dict.fromkeys(("Failure", "failures_of", "tasks_alike"), "failures"),
-    **dict.fromkeys(("FileCache", "create_state_folder"), "file_cache"),
-    **dict.fromkeys(("Spool", "Working", "silent"), "spool"),
-    **dict.fromkeys(("NodeOutput", "OutputFile", "TaskInJob", "Unstartable"), "task_output"),
-    **dict.fromkeys(("find_node_output", "find_task", "find_unstartable"), "task_output"),
-    **dict.fromkeys(("stored_output", "wait_for_start"), "task_output"),
-    **dict.fromkeys(("FileSource", "SourceKind", "StoredFile"), "stored_files"),
-    **dict.fromkeys(("containers_of", "find_source"), "stored_files"),
-    **dict.fromkeys(("StartedTasks", "TaskOutput", "TaskStreams"), "task_streams"),
-    **dict.fromkeys(("matches", "patterns_with_tasks"), "task_streams"),
-    **dict.fromkeys(
-        ("output_of_task", "pool_of", "started_tasks", "stored_failures"), "task_output"
-    ),
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "account": (
+            "Kind OwnedResource counted_jobs jobs_of observe owned_resources package_users "
+            "packages_of"
+        ),
+        "cost": "cost_per_hour observe_cost",
+        "local_files": "bad_archives scan",
+        "failures": "Failure failures_of tasks_alike",
+        "file_cache": "FileCache create_state_folder",
+        "spool": "Spool Working silent",
+        "task_output": (
+            "NodeOutput OutputFile TaskInJob Unstartable find_node_output find_task "
+            "find_unstartable stored_output wait_for_start output_of_task pool_of started_tasks "
+            "stored_failures"
+        ),
+        "stored_files": "FileSource SourceKind StoredFile containers_of find_source",
+        "task_streams": "StartedTasks TaskOutput TaskStreams matches patterns_with_tasks",
+    },
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from array import array
 from collections.abc import Iterator, Mapping
@@ -20,9 +19,6 @@ from batchspec.plan.receipt import (
     receipt_results,
 )
 from batchspec.spec import Spec
-
-_CHUNK = 1 << 20
-"""Bytes that are read at a time to hash a file."""
 
 
 def occupied(spec: Spec) -> frozenset[Path]:
@@ -97,7 +93,7 @@ def read_receipt(spec: Spec, spool: Spool) -> Receipt | None:
                 files += 1
                 work = work_number(entry.work)
                 known = () if work is None else (work,)
-                if _is_unchanged(entry):
+                if entry.unchanged:
                     works.extend(known)
                     continue
                 missing += 1
@@ -146,24 +142,8 @@ class DownloadedPaths:
                     yield entry.work, entry.path
 
 
-def _is_unchanged(entry: DownloadedFile) -> bool:
-    """Whether the file still has the size and MD5 of the downloaded blob."""
-    try:
-        return _has_size(entry) and _md5(entry.path) == entry.md5
-    except OSError:
-        return False
-
-
 def _has_size(entry: DownloadedFile) -> bool:
     try:
         return entry.path.stat().st_size == entry.size
     except OSError:
         return False
-
-
-def _md5(path: Path) -> bytes:
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.digest()

@@ -18,8 +18,9 @@ Names are imported on first use, because imports count in the start time of a co
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from batchspec.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
     from batchspec.plan.assemble import NO_SUCH_STEP, PARTIAL_PLAN, detached
@@ -128,31 +129,29 @@ __all__ = [
     "saved_plan",
 ]
 
-_NAMES = {
-    "assemble": "NO_SUCH_STEP PARTIAL_PLAN detached",
-    "attach": "build_attach build_download find_missing_outputs no_run",
-    "build": "build_plan has_retries",
-    "cleanup": "build_destroy containers_subject",
-    "cost": "NOT_KNOWN Amounts End Estimate NodeCost node_type node_type_of pool_kinds region_of",
-    "data": "changed_packages package_step",
-    "failures": "Selection",
-    "options": "NO_OPTIONS Part PlanOptions",
-    "outputs": "MissingOutput OutputIndex Outputs Promise collect_missing",
-    "plan": "Gate NodeRelease Plan Step Verb",
-    "plan_file": "SavedPlan check_fresh plan_file_text read_plan_file saved_plan",
-    "rules.account": "package_references",
-    "rules.checks": "check_offline",
-    "rules.data": "OUTPUT_MISSING output_missing",
-    "rules.other_runs": "created_meanwhile pool_in_use replaced_pool_in_use",
-    "rules.registry": "GROUPS RULES",
-    "stage_tasks": "StageCounts count_stages read_recorded",
-    "task_sets": "OPEN job_base newest_open",
-    "tasks": "Task",
-}
-_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "assemble": "NO_SUCH_STEP PARTIAL_PLAN detached",
+        "attach": "build_attach build_download find_missing_outputs no_run",
+        "build": "build_plan has_retries",
+        "cleanup": "build_destroy containers_subject",
+        "cost": (
+            "NOT_KNOWN Amounts End Estimate NodeCost node_type node_type_of pool_kinds region_of"
+        ),
+        "data": "changed_packages package_step",
+        "failures": "Selection",
+        "options": "NO_OPTIONS Part PlanOptions",
+        "outputs": "MissingOutput OutputIndex Outputs Promise collect_missing",
+        "plan": "Gate NodeRelease Plan Step Verb",
+        "plan_file": "SavedPlan check_fresh plan_file_text read_plan_file saved_plan",
+        "rules.account": "package_references",
+        "rules.checks": "check_offline",
+        "rules.data": "OUTPUT_MISSING output_missing",
+        "rules.other_runs": "created_meanwhile pool_in_use replaced_pool_in_use",
+        "rules.registry": "GROUPS RULES",
+        "stage_tasks": "StageCounts count_stages read_recorded",
+        "task_sets": "OPEN job_base newest_open",
+        "tasks": "Task",
+    },
+)

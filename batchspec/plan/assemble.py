@@ -22,7 +22,7 @@ from batchspec.diagnostics import (
     Secret,
     UsageError,
     counted,
-    nearest,
+    did_you_mean,
     redact,
 )
 from batchspec.plan.actions import DeletePool, DownloadResults, WaitForPool, WaitForTasks
@@ -370,12 +370,11 @@ def only_step(
 
 
 def _no_such_step(name: str, names: list[str]) -> Diagnostic:
-    near = nearest(name, names)
     return Diagnostic(
         NO_SUCH_STEP,
         f"the plan has no step {name!r}",
         detail="Steps: " + ", ".join(names),
-        fix=f"Did you mean `{near}`?" if near is not None else "",
+        fix=did_you_mean(name, names),
     )
 
 

@@ -21,6 +21,7 @@ from functools import cache
 from typing import Any
 
 from batchspec.frozen import frozen
+from batchspec.json_object import json_object
 from batchspec.plan.metadata import why_stopped
 from batchspec.plan.observed import JobFacts, TaskFacts
 from batchspec.spec import Spec
@@ -236,13 +237,8 @@ def node_failure_text(failure: NodeFailure) -> str:
 
 def read_node_failure(text: str) -> NodeFailure | None:
     """The failure that a record is about; ``None`` if this version cannot read it."""
-    try:
-        row = json.loads(text)
-    except ValueError:
-        return None
-    if not isinstance(row, Mapping) or row.get("version") != 1:
-        return None
-    return _failure(row)
+    row = json_object(text)
+    return _failure(row) if row.get("version") == 1 else None
 
 
 def _failure(row: Mapping[str, Any]) -> NodeFailure | None:

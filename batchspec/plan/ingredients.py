@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from batchspec.diagnostics import Secret
 from batchspec.frozen import frozen
+from batchspec.json_object import json_object
 from batchspec.plan.identity import content_digest, covered, digest, image_of, with_sources
 from batchspec.plan.items import items
 from batchspec.plan.observed import Observed
@@ -114,11 +115,7 @@ def _text(found: Iterable[Ingredient]) -> str:
 
 def read_parts(metadata: Mapping[str, Value]) -> Mapping[str, str]:
     """The ingredients that metadata record, by name; empty if there are none."""
-    try:
-        found = json.loads(str(metadata.get(PARTS, "{}")))
-    except ValueError:
-        return {}  # Edited by another client.
-    return found if isinstance(found, dict) else {}
+    return json_object(str(metadata.get(PARTS, "")))
 
 
 def changed_parts(found: Mapping[str, Value], wanted: Mapping[str, Value]) -> tuple[str, ...]:

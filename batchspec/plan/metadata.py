@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from batchspec.frozen import frozen
+from batchspec.json_object import json_object
 from batchspec.plan.identity import content_digest, digest, is_log, rows_digest
 from batchspec.plan.observed import Blob, ContainerFacts, JobFacts, Observed
 from batchspec.spec import (
@@ -207,15 +208,9 @@ def applied_to(metadata: Mapping[str, str], name: str) -> Mapping[str, str]:
 
 
 def _all_applied(metadata: Mapping[str, str]) -> dict[str, Mapping[str, str]]:
-    try:
-        found = json.loads(metadata.get(APPLIED, "{}"))
-    except ValueError:
-        return {}  # Edited by another client.
-    if not isinstance(found, dict):
-        return {}
     return {
         spec: {f"{_OURS}{key}": str(value) for key, value in members.items()}
-        for spec, members in found.items()
+        for spec, members in json_object(metadata.get(APPLIED, "")).items()
         if isinstance(members, dict)
     }
 

@@ -7,19 +7,24 @@ that a run reads, and that results must not replace.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from batchspec.diagnostics import counted
 from batchspec.frozen import frozen
+from batchspec.json_object import json_object
 from batchspec.plan.observed import LocalFile, Observed, Stream
 from batchspec.spec import Rows, Spec
 
 _VERSION = 1
+_md5 = partial(hashlib.md5, usedforsecurity=False)
 
 
 @frozen
@@ -35,6 +40,30 @@ class DownloadedFile:
     size: int
     md5: bytes
     work: str = ""
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the file can be read, and still has the size and MD5 of the blob."""
+        try:
+            return md5_of(self.path, self.size) == self.md5
+        except OSError:
+            return False
+
+
+def md5_of(path: Path, size: int) -> bytes | None:
+    """The MD5 of a file of the disk; ``None`` if it does not exist or has another size.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size != size:
+            return None
+        with path.open("rb", buffering=0) as file:
+            return hashlib.file_digest(file, _md5).digest()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def receipt_name(job: str, created: datetime) -> str:
@@ -81,11 +110,7 @@ def receipt_head(job: str, entries: str) -> str:
 
 def receipt_results(head: str) -> str:
     """The digest of the `results` that a receipt with this first line was written for."""
-    try:
-        row = json.loads(head)
-    except (ValueError, RecursionError):
-        return ""
-    found = row.get("results") if isinstance(row, dict) else None
+    found = json_object(head).get("results")
     return found if isinstance(found, str) else ""
 
 
@@ -105,21 +130,16 @@ def receipt_line(entry: DownloadedFile, path: str) -> str:
 
 def receipt_job(head: str) -> str | None:
     """The name of the job in a receipt's first line; ``None`` if this version cannot read it."""
-    try:
-        row = json.loads(head)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(row, dict) or row.get("version") != _VERSION:
-        return None
+    row = json_object(head)
     job = row.get("job")
-    return job if isinstance(job, str) else None
+    return job if row.get("version") == _VERSION and isinstance(job, str) else None
 
 
 def receipt_entries(lines: Iterable[str], folder: Path) -> Iterator[DownloadedFile]:
     """The files in the lines after the first; a damaged line ends them."""
     for line in lines:
         try:
-            row = json.loads(line)
+            row = json_object(line)
             path, size, work = row["path"], row["size"], row.get("work", "")
             texts = (row["container"], row["blob"], path, work)
             if not all(isinstance(text, str) for text in texts) or type(size) is not int:
@@ -134,7 +154,7 @@ def receipt_entries(lines: Iterable[str], folder: Path) -> Iterator[DownloadedFi
                 bytes.fromhex(row["md5"]),
                 work,
             )
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             return
         yield entry
 

@@ -16,6 +16,7 @@ from datetime import datetime
 from enum import Enum, auto
 
 from batchspec.frozen import frozen
+from batchspec.json_object import json_object
 from batchspec.plan.failures import Selection
 from batchspec.plan.lazy import FilterMapped, Mapped
 from batchspec.plan.metadata import STAGES
@@ -449,11 +450,7 @@ def read_recorded(job: JobFacts, spec: Spec) -> tuple[StageTotals, ...]:
     """
     if len(spec.stages) < 2 or spec.job.schedule is not None:
         return ()
-    try:
-        found = json.loads(job.metadata.get(STAGES, "{}"))
-    except ValueError:
-        found = None
-    members = found if isinstance(found, dict) else {}
+    members = json_object(job.metadata.get(STAGES, ""))
     return tuple(
         StageTotals(name, *members[name]) if _is_numbers(members.get(name)) else StageTotals(name)
         for name in (stage.name for stage in spec.stages)

@@ -12,9 +12,9 @@ Modules are imported on first use, because imports add to the start time of a co
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from batchspec.lazy_imports import lazy_names
 from batchspec.pricing.model import (
     USD,
     NodeKind,
@@ -58,14 +58,10 @@ __all__ = [
     "parse_table",
 ]
 
-_NAMES = {
-    "lookup": "PATIENCE PriceCache PriceSource PricesUnavailableError RetailPrices find_prices",
-    "model": "choose choose_all",
-}
-_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "lookup": "PATIENCE PriceCache PriceSource PricesUnavailableError RetailPrices find_prices",
+        "model": "choose choose_all",
+    },
+)

@@ -29,6 +29,7 @@ from urllib.parse import quote, urlsplit
 
 from batchspec.catalog.vm_sizes import arm_name, is_well_formed
 from batchspec.frozen import frozen
+from batchspec.json_object import json_object
 from batchspec.pricing.model import (
     NodeKind,
     NodePrices,
@@ -281,11 +282,9 @@ class PriceCache:
 
     def _load(self, path: Path) -> Mapping[str, object]:
         try:
-            found = json.loads(path.read_bytes())
-        except (OSError, ValueError, RecursionError):
-            # Without a valid file, the API is asked.
-            return {}
-        return found if isinstance(found, dict) else {}
+            return json_object(path.read_bytes())
+        except OSError:
+            return {}  # Without a valid file, the API is asked.
 
     def _store(self, path: Path, content: Mapping[str, object]) -> None:
         # Without a cache, the next command asks the API again.

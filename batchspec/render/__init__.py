@@ -13,8 +13,9 @@ Only this package imports rich, and only in the live view, because it would doub
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from batchspec.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
     from batchspec.render.cost import (
@@ -203,39 +204,37 @@ __all__ = [
     "wrap",
 ]
 
-_NAMES = {
-    "cost": "ActualRun actual_lines cost_json cost_text kept_text spent_text",
-    "diagnostics": "diagnostic_json diagnostics_json diagnostics_text",
-    "failures": "Failures failures_json failures_text no_such_failure not_failed nothing_failed",
-    "inventory": (
-        "containers_json containers_text file_line files_json inventory_json inventory_text"
-    ),
-    "json_lines": (
-        "JsonView NodeRow RecordHead TaskRow node_row nodes_head read_head read_nodes "
-        "read_record read_tasks recorded_failures row_line task_row tasks_head"
-    ),
-    "output": "NodeIds json_text symbols_for wants_color wrap",
-    "plan": "cost_markdown plan_json plan_markdown plan_text refusal_markdown",
-    "progress": "Kind View is_live open_view",
-    "progress.screen": "Page",
-    "report": "Report StepState Tally",
-    "report_export": "report_as_json run_as_trace tasks_as_csv",
-    "report_page": (
-        "Applied Attempt RunHistory TaskFile build_timeline last_run merged_nodes page_html"
-    ),
-    "run_text": "account_line page_written",
-    "status": "Status status_json status_text task_rows_json task_rows_text",
-    "summary": (
-        "command_not_notified files_exist files_written folder_unwritable next_commands "
-        "not_notified notification_text plan_saved record_unwritable spec_imported stopping "
-        "summary_line summary_text webhook_not_notified"
-    ),
-    "units": "transferred",
-}
-_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "cost": "ActualRun actual_lines cost_json cost_text kept_text spent_text",
+        "diagnostics": "diagnostic_json diagnostics_json diagnostics_text",
+        "failures": (
+            "Failures failures_json failures_text no_such_failure not_failed nothing_failed"
+        ),
+        "inventory": (
+            "containers_json containers_text file_line files_json inventory_json inventory_text"
+        ),
+        "json_lines": (
+            "JsonView NodeRow RecordHead TaskRow node_row nodes_head read_head read_nodes "
+            "read_record read_tasks recorded_failures row_line task_row tasks_head"
+        ),
+        "output": "NodeIds json_text symbols_for wants_color wrap",
+        "plan": "cost_markdown plan_json plan_markdown plan_text refusal_markdown",
+        "progress": "Kind View is_live open_view",
+        "progress.screen": "Page",
+        "report": "Report StepState Tally",
+        "report_export": "report_as_json run_as_trace tasks_as_csv",
+        "report_page": (
+            "Applied Attempt RunHistory TaskFile build_timeline last_run merged_nodes page_html"
+        ),
+        "run_text": "account_line page_written",
+        "status": "Status status_json status_text task_rows_json task_rows_text",
+        "summary": (
+            "command_not_notified files_exist files_written folder_unwritable next_commands "
+            "not_notified notification_text plan_saved record_unwritable spec_imported stopping "
+            "summary_line summary_text webhook_not_notified"
+        ),
+        "units": "transferred",
+    },
+)

@@ -21,6 +21,7 @@ from batchspec.account import NodeRecord, TaskRecord
 from batchspec.apply.events import Event, FailedTasks, Outcome, RunningTask, Stamped, TaskFailed
 from batchspec.diagnostics import Diagnostic, Place, Severity, redact
 from batchspec.frozen import frozen
+from batchspec.json_object import json_object
 from batchspec.plan.failures import cause_of
 from batchspec.plan.observed import JobFacts
 from batchspec.render.diagnostics import diagnostic_json
@@ -101,11 +102,7 @@ _EVENTS: Mapping[str, type[Event]] = {event_name(kind): kind for kind in get_arg
 def read_record(lines: Iterable[str]) -> Iterator[Stamped]:
     """The events of a record, in order."""
     for line in lines:
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        stamped = _read_event(row) if isinstance(row, dict) else None
+        stamped = _read_event(json_object(line))
         if stamped is not None:
             yield stamped
 
@@ -375,13 +372,13 @@ _DEFAULTS: Mapping[type, Mapping[str, object]] = {
 
 def read_head(line: str) -> RecordHead | None:
     """The head of a file; ``None`` if this version cannot read it."""
-    return _read(RecordHead, _object(line))
+    return _read(RecordHead, json_object(line))
 
 
 def read_tasks(job: str, lines: Iterable[str]) -> Iterator[TaskRow]:
     """The tasks in the lines after the head."""
     for line in lines:
-        row = _read(TaskRow, {**_object(line), "job": job})
+        row = _read(TaskRow, {**json_object(line), "job": job})
         if row is not None:
             yield row
 
@@ -389,7 +386,7 @@ def read_tasks(job: str, lines: Iterable[str]) -> Iterator[TaskRow]:
 def read_nodes(head: RecordHead, lines: Iterable[str]) -> Iterator[NodeRow]:
     """The nodes in the lines after the head."""
     for line in lines:
-        row = _read(NodeRow, {**_object(line), "pool": head.id, "at": head.at})
+        row = _read(NodeRow, {**json_object(line), "pool": head.id, "at": head.at})
         if row is not None:
             yield row
 
@@ -401,14 +398,6 @@ _KINDS: Mapping[str, type | tuple[type, ...]] = {
     "bool": bool,
     "int | None": int,
 }
-
-
-def _object(line: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return {}
-    return row if isinstance(row, dict) else {}
 
 
 def _read(kind: type[Row], row: dict[str, Any]) -> Row | None:

@@ -14,9 +14,9 @@ start time.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from batchspec.lazy_imports import lazy_names
 from batchspec.spec.model import (
     Cleanup,
     Command,
@@ -220,31 +220,29 @@ __all__ = [
     "wrapped",
 ]
 
-_NAMES = {
-    "client_sections": "with_estimate with_max",
-    "convert": "command_line duration iso slug wrapped",
-    "formulas": "Scale ScaleRange Scenario scale_bounds scale_range scaled_down",
-    "insertion": "literal_name",
-    "node_scripts": "without_clean",
-    "parameter_values": "PREFIX ValueSources environment_variable",
-    "parameters": "RESERVED",
-    "read": "FlawedSpecError dump_document expanded_document read_data read_spec",
-    "rows": "RowFile canonical_json read_rows text_digest",
-    "rules_properties": "place_of_property task_findings varying_members",
-    "rules_tasks": "too_many_slots",
-    "shared_templates": "BoundCommand BoundTemplate FilledRecord JsonTemplate bind_command"
-    " bind_template json_string json_texts record_id",
-    "short_forms": "LOGS LOGS_PATH",
-    "substitute": "READ WRITE file_item spec_scope",
-    "template": "EXPRESSION evaluate position",
-    "validator": "definition load_schema resolved schema_text typed",
-    "validator_messages": "advice_on",
-    "yaml_parser": "Outline read_outline",
-}
-_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "client_sections": "with_estimate with_max",
+        "convert": "command_line duration iso slug wrapped",
+        "formulas": "Scale ScaleRange Scenario scale_bounds scale_range scaled_down",
+        "insertion": "literal_name",
+        "node_scripts": "without_clean",
+        "parameter_values": "PREFIX ValueSources environment_variable",
+        "parameters": "RESERVED",
+        "read": "FlawedSpecError dump_document expanded_document read_data read_spec",
+        "rows": "RowFile canonical_json read_rows text_digest",
+        "rules_properties": "place_of_property task_findings varying_members",
+        "rules_tasks": "too_many_slots",
+        "shared_templates": (
+            "BoundCommand BoundTemplate FilledRecord JsonTemplate bind_command bind_template "
+            "json_string json_texts record_id"
+        ),
+        "short_forms": "LOGS LOGS_PATH",
+        "substitute": "READ WRITE file_item spec_scope",
+        "template": "EXPRESSION evaluate position",
+        "validator": "definition load_schema resolved schema_text typed",
+        "validator_messages": "advice_on",
+        "yaml_parser": "Outline read_outline",
+    },
+)

@@ -14,7 +14,7 @@ from batchspec.diagnostics import Diagnostic, MissingSecret, Place, Secret, Spec
 from batchspec.pricing import USD, PriceTable, TableError, parse_table
 from batchspec.spec.convert import duration
 from batchspec.spec.model import Cost, Notify, NotifyWhen, OtherRates, Spec, Webhook
-from batchspec.spec.values import BlobUrl, Quoted, Text
+from batchspec.spec.values import BlobUrl, Text
 from batchspec.spec.yaml_parser import parse, read_source
 from batchspec.spec.yaml_tree import Node
 
@@ -247,18 +247,10 @@ def _known(node: Node) -> str | None:
     if node.wrong or node.template is not None:
         return None
     if isinstance(node.value, Text):
-        if any(isinstance(piece, MissingSecret) for piece in _pieces(node.value)):
+        if any(isinstance(piece, MissingSecret) for piece in node.value.flat()):
             return None
         return node.value.resolve(lambda url: url.shown)
     return node.value if isinstance(node.value, str) else None
-
-
-def _pieces(text: Text) -> Iterator[object]:
-    for piece in text.pieces:
-        if isinstance(piece, Quoted):
-            yield from _pieces(piece.inner)
-        else:
-            yield piece
 
 
 def _url_rules(node: Node) -> Iterator[Diagnostic]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.frozen import frozen
 from batchspec.spec.convert import iso
-from batchspec.spec.validator_messages import did_you_mean, listed
+from batchspec.spec.validator_messages import listed, nearest_or_all
 from batchspec.spec.yaml_tree import Node, made
 
 if TYPE_CHECKING:
@@ -328,7 +328,7 @@ def _fix(problem: FormulaProblem) -> str:
         case "TYPE":
             is_vector = problem.reason.endswith("not a doubleVec")
             return "Use one of its values, for example the maximum: `max(...)`." * is_vector
-    near = did_you_mean(problem.text.removeprefix("."), problem.known)
+    near = nearest_or_all(problem.text.removeprefix("."), problem.known)
     if not near and problem.reason.endswith("not a function"):
         return f"The functions are {listed(problem.known)}."
     return near

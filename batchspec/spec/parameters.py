@@ -39,7 +39,7 @@ from batchspec.spec.parameter_values import (
     value_mismatch,
 )
 from batchspec.spec.rows import read_json
-from batchspec.spec.validator_messages import TYPE_NAMES, did_you_mean, is_long_number
+from batchspec.spec.validator_messages import TYPE_NAMES, is_long_number, nearest_or_all
 from batchspec.spec.values import Value, freeze
 from batchspec.spec.yaml_parser import LONGEST_NUMBER, parse, read_source
 from batchspec.spec.yaml_tree import Node
@@ -424,7 +424,7 @@ def _without_text(where: Place, declared: Node) -> Place:
 
 
 def _unknown(what: str, name: str, declared: Mapping[str, Node], where: Place | None) -> Diagnostic:
-    fix = did_you_mean(name, declared) or "The spec declares no parameters; remove it."
+    fix = nearest_or_all(name, declared) or "The spec declares no parameters; remove it."
     return Diagnostic(
         "unknown-variable", f"{what} is not a parameter of the spec", where=where, fix=fix
     )

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from batchspec.diagnostics import Diagnostic, Place, contains_key, redact
-from batchspec.spec.validator_messages import did_you_mean, listed
+from batchspec.spec.validator_messages import listed, nearest_or_all
 from batchspec.spec.values import Text
 from batchspec.spec.yaml_tree import Node
 
@@ -188,7 +188,7 @@ def _references(root: Node) -> Iterator[Diagnostic]:
                 "unknown-container",
                 f"the container `{node.text}` is not in the spec",
                 where=node.where,
-                fix=did_you_mean(node.text, containers)
+                fix=nearest_or_all(node.text, containers)
                 or f"Declare it in `containers`: `{node.text}: {{}}`.",
             )
     yield from _uploads(root, containers)
@@ -250,7 +250,7 @@ def _needs(root: Node) -> Iterator[Diagnostic]:
                     "unknown-stage",
                     f"the stage `{item.text}` is not in the spec",
                     where=item.where,
-                    fix=did_you_mean(item.text, stages),
+                    fix=nearest_or_all(item.text, stages),
                 )
     yield from _cycles(waits)
 
@@ -309,7 +309,7 @@ def _packages(root: Node) -> Iterator[Diagnostic]:
                 "unknown-package",
                 f"`packages` of this spec has no `{item.text}`",
                 where=item.where,
-                fix=did_you_mean(item.text, known)
+                fix=nearest_or_all(item.text, known)
                 or "Declare it in `packages`; a package that is in the account already is an entry"
                 " of `application_package_references`.",
             )

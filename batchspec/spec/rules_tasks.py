@@ -11,7 +11,7 @@ from batchspec.diagnostics import Diagnostic, Place
 from batchspec.frozen import frozen
 from batchspec.property_rules import UNKNOWN, Properties
 from batchspec.spec.rules_properties import Part, properties_of
-from batchspec.spec.validator_messages import did_you_mean
+from batchspec.spec.validator_messages import nearest_or_all
 from batchspec.spec.yaml_tree import Node
 
 _ROWS = (".csv", ".tsv", ".jsonl")
@@ -211,7 +211,7 @@ def _user(pool: _Pool, task: Node) -> Iterator[Diagnostic]:
             "unknown-user",
             f"the pool has no user account {user.text!r}",
             where=user.where,
-            fix=did_you_mean(user.text, sorted(names))
+            fix=nearest_or_all(user.text, sorted(names))
             or "Use the name of one of the accounts, or declare it in `user_accounts`.",
         )
 

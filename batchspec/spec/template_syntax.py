@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from jinja2 import TemplateSyntaxError, nodes
 
-from batchspec.diagnostics import Diagnostic, nearest
+from batchspec.diagnostics import Diagnostic, did_you_mean
 from batchspec.spec.insertion import NESTED_DOUBLE, NESTED_SINGLE, SAFE, UNREAD, reader
 from batchspec.spec.sandbox import METHODS, TOO_DEEP, name_path
 from batchspec.spec.template import EXPRESSION, Names, position, sandbox
@@ -227,7 +227,7 @@ class _Expression:
     def _known(self, kind: str, name: str, known: object) -> None:
         names = [str(k) for k in known] if isinstance(known, dict) else []
         if name not in names:
-            fix = _like(name, names)
+            fix = did_you_mean(name, names)
             self._add(f"unknown-{kind}", f"`{name}` is not a {kind}", (name,), fix)
 
     def _name(self, path: tuple[str, ...]) -> None:
@@ -248,7 +248,7 @@ class _Expression:
         above, name = ".".join(path[:depth]), path[depth]
         summary = f"`{above}` has no member `{name}`" if above else f"`{name}` is not defined here"
         known = sorted(below.known)
-        fix = _like(name, known)
+        fix = did_you_mean(name, known)
         if not fix and known:
             fix = "Use " + ", ".join(f"`{k}`" for k in known) + "."
         if not fix and above:
@@ -295,11 +295,6 @@ def _ends_in(node: nodes.Node, name: str) -> bool:
         both = node.expr2 is not None and _ends_in(node.expr2, name)
         return both and _ends_in(node.expr1, name)
     return isinstance(node, nodes.Filter) and node.name == name
-
-
-def _like(name: str, known: list[str]) -> str:
-    near = nearest(name, known)
-    return f"Did you mean `{near}`?" if near is not None else ""
 
 
 def _sentence(error: TemplateSyntaxError) -> str:

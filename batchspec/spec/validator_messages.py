@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from batchspec.diagnostics import Diagnostic, Place, folded, nearest
+from batchspec.diagnostics import Diagnostic, Place, did_you_mean, folded, nearest
 from batchspec.spec.convert import LONGEST, suggested
 from batchspec.spec.values import Text
 from batchspec.spec.yaml_parser import LONGEST_NUMBER
@@ -37,11 +37,11 @@ _NAME_RULES = {
 }
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
+def nearest_or_all(given: str, known: Iterable[str]) -> str:
     """The fix for an unknown name: the nearest known one, or all of them if they are few."""
     names = list(known)
-    if (near := nearest(given, names)) is not None:
-        return f"Did you mean `{near}`?"
+    if fix := did_you_mean(given, names):
+        return fix
     if not names or len(names) > _MOST_LISTED:
         return ""
     return f"Use {listed(names)}."
@@ -193,8 +193,7 @@ def not_a_choice(node: Node, allowed: Sequence[object], name: str) -> Diagnostic
     elif node.quoted and node.raw in [str(option) for option in allowed]:
         fix = f"Write `{node.raw}` without quotes."
     else:
-        near = nearest(node.raw or str(node.value), [str(option) for option in allowed])
-        fix = f"Did you mean `{near}`?" if near is not None else ""
+        fix = did_you_mean(node.raw or str(node.value), [str(option) for option in allowed])
     return Diagnostic(
         "bad-value",
         f"`{name}` must be {listed(allowed)}, not {described(node)}",
@@ -208,7 +207,7 @@ def unknown_key(
 ) -> Diagnostic:
     """A key that does not exist."""
     advice = advice_on(key, known)
-    other = did_you_mean(key, known)
+    other = nearest_or_all(key, known)
     if set(known) == {"existing"} and nearest(key, known) is None:
         other = "Remove it, or replace `existing` by `id` to let batchspec create the pool."
     return Diagnostic(

@@ -113,13 +113,17 @@ class Text:
             lambda text, quoted: f"\x01{quoted.quoting}\x01{text}\x02",
         )
 
+    def flat(self) -> Iterator[str | BlobUrl | Secret]:
+        """The pieces of the text, and those within its arguments."""
+        for piece in self.pieces:
+            if isinstance(piece, Quoted):
+                yield from piece.inner.flat()
+            else:
+                yield piece
+
     def urls(self) -> Iterator[BlobUrl]:
         """Every blob URL in the text."""
-        for piece in self.pieces:
-            if isinstance(piece, BlobUrl):
-                yield piece
-            elif isinstance(piece, Quoted):
-                yield from piece.inner.urls()
+        return (piece for piece in self.flat() if isinstance(piece, BlobUrl))
 
     def _join(
         self,

@@ -47,7 +47,8 @@ def test_the_contracts_name_every_package() -> None:
         assert set(contract["source_modules"]) == packages - {allowed}, contract["id"]
     (alone,) = [c for c in CONTRACTS if c["id"] == "local-alone"]
     # The client and the service share the language of formulas, and the facts about Azure.
-    shared = {f"batchspec.{name}" for name in ("autoscale", "catalog", "frozen", "property_rules")}
+    names = ("autoscale", "catalog", "frozen", "lazy_imports", "property_rules")
+    shared = {f"batchspec.{name}" for name in names}
     allowed_packages = {"batchspec.local", *shared}
     assert set(alone["forbidden_modules"]) == packages - allowed_packages
 

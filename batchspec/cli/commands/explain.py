@@ -11,7 +11,7 @@ import typer
 
 from batchspec.cli.console import out
 from batchspec.cli.options import Format, TextOrJson
-from batchspec.diagnostics import Diagnostic, UsageError, nearest
+from batchspec.diagnostics import Diagnostic, UsageError, did_you_mean
 from batchspec.exit_codes import Exit
 
 if TYPE_CHECKING:
@@ -70,13 +70,10 @@ def explain(
 
 
 def _unknown(code: str, known: Iterable[str]) -> Diagnostic:
-    near = nearest(code, known)
     return Diagnostic(
         "command-line",
         f"there is no code {code!r}",
-        fix=f"Did you mean `{near}`?"
-        if near is not None
-        else "`batchspec explain` lists all codes.",
+        fix=did_you_mean(code, known) or "`batchspec explain` lists all codes.",
     )
 
 

@@ -4,9 +4,9 @@ In: `Settings`. Out: the `Endpoints` of a running service. :mod:`.serve` is the 
 other modules also run in client processes and must stay quick to import.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from batchspec.lazy_imports import lazy_names
 from batchspec.local.daemon.control import (
     Demands,
     ReadinessReporter,
@@ -57,8 +57,5 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    # Only few processes need the variables for clients.
-    if name not in {"Format", "env", "variables"}:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.client_access"), name)
+# Only few processes need the variables for clients.
+__getattr__ = lazy_names(__name__, {"client_access": "Format env variables"})

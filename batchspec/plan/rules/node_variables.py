@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from batchspec.diagnostics import Place, nearest
+from batchspec.diagnostics import Place, did_you_mean, nearest
 from batchspec.frozen import frozen
 from batchspec.plan.rules.image import runs_windows
 from batchspec.plan.rules.rule import (
@@ -157,11 +157,10 @@ def undocumented_variable(context: RuleContext) -> Iterator[Finding]:
     """Names with the prefix of the service's variables that the service does not document."""
     for source, name, match in _variables(context):
         if not name.startswith(_PACKAGE) and name not in _KNOWN:
-            near = nearest(name, _KNOWN)
             yield Finding(
                 f"`{match[1] or match[2]}` is not a variable of the Batch service",
                 source.place(match),
-                fix=f"Did you mean `{near}`?" if near is not None else "",
+                fix=did_you_mean(name, _KNOWN),
             )
 
 

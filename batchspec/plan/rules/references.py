@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from batchspec.diagnostics import Diagnostic, Place, SpecError, nearest
+from batchspec.diagnostics import Diagnostic, Place, SpecError, did_you_mean
 from batchspec.plan.metadata import containers_written
 from batchspec.plan.observed import Observed
 from batchspec.plan.rules.rule import (
@@ -53,13 +53,8 @@ def user_not_on_pool(context: RuleContext) -> Iterator[Finding]:
                 f"the pool {context.spec.pool.id!r} has no user account {name!r}",
                 place_of(context.spec, f"{task.path}.user_identity.username", task.where),
                 f"Accounts of the pool: {', '.join(names) or 'none'}.",
-                _did_you_mean(name, names),
+                did_you_mean(name, names),
             )
-
-
-def _did_you_mean(name: str, known: Sequence[str]) -> str:
-    near = nearest(name, known)
-    return f"Did you mean `{near}`?" if near is not None else ""
 
 
 @REFERENCES.check(
@@ -165,7 +160,7 @@ def no_blobs(key: str, prefix: str, names: Sequence[str], where: Place) -> Findi
         fix = f"A prefix is not a pattern. {write}."
     else:
         folders = sorted({f"{name.partition('/')[0]}/" for name in names if "/" in name})
-        fix = _did_you_mean(prefix, folders)
+        fix = did_you_mean(prefix, folders)
     examples = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     return Finding(
         f"none of the files uploaded to {key} has the prefix {prefix!r}",
@@ -405,8 +400,7 @@ class _Scan:
         known = list(islice(self._ids(), _SUGGESTED)) if self.ids else []
         stages = {stage.name.lower(): stage.name for stage in self.spec.stages}
         for lower, (name, stage, where) in self.ids.items():
-            near = nearest(name, known)
-            fix = f"Did you mean `{near}`?" if near is not None else ""
+            fix = did_you_mean(name, known)
             if not fix and lower in stages and stages[lower] != stage.name:
                 fix = f"To wait for all tasks of the stage, write `needs: [{stages[lower]}]`."
             yield Finding(

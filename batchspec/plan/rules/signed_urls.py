@@ -90,19 +90,11 @@ def _appended_to_template(template: Template) -> Iterator[tuple[Place, str]]:
 
 def _after_signatures(text: Text) -> Iterator[str]:
     """The paths that directly follow signed URLs."""
-    for piece, following in pairwise(_flat(text)):
+    for piece, following in pairwise(text.flat()):
         if isinstance(piece, BlobUrl) and piece.permissions and isinstance(following, str):
             after = following.lstrip("'\"")
             if after.startswith("/"):
                 yield re.split(r"[\s'\"]", after, maxsplit=1)[0]
-
-
-def _flat(text: Text) -> Iterator[object]:
-    for piece in text.pieces:
-        if isinstance(piece, Quoted):
-            yield from _flat(piece.inner)
-        else:
-            yield piece
 
 
 def _leaves(value: Value, path: str) -> Iterator[tuple[str, Value]]:
@@ -221,7 +213,7 @@ def _exposed(
                     yield what, place, f"{fix} in the program."
     for path, value in _commands(task):
         where = place_of(context.spec, path, task.where)
-        for piece in _flat(value) if isinstance(value, Text) else ():
+        for piece in value.flat() if isinstance(value, Text) else ():
             if isinstance(piece, BlobUrl) and piece.permissions:
                 yield _SIGNED_URL, where, ""
             elif isinstance(piece, Secret):
