@@ -16,7 +16,7 @@ from batchspec.diagnostics import Secret
 
 
 class Target(StrEnum):
-    """The account: the embedded service's, or one on Azure."""
+    """Where a run takes place: on the embedded service, or in an Azure account."""
 
     LOCAL = "local"
     AZURE = "azure"

@@ -123,8 +123,8 @@ app.command()(cat)
 app.command("list")(list_)
 app.command()(doctor)
 app.command()(schema)
-app.add_typer(package_commands, name="package", help="Application packages of the account.")
-app.add_typer(local_commands, name="local", help="The embedded Batch service and its blob store.")
+app.add_typer(package_commands, name="package", help="Manage application packages of the account.")
+app.add_typer(local_commands, name="local", help="Manage the embedded Batch service.")
 
 
 _RUNS = {"apply", "attach", "retry", "download", "destroy"}

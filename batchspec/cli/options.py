@@ -60,7 +60,7 @@ OnlyStep: TypeAlias = Annotated[
         "--target-step",
         metavar="STEP",
         autocompletion=complete_step,
-        help="Only this step of the plan and the steps it needs.",
+        help="Select this step of the plan and the steps that it needs.",
     ),
 ]
 Variables: TypeAlias = Annotated[
@@ -70,19 +70,23 @@ Variables: TypeAlias = Annotated[
         metavar="NAME=VALUE",
         autocompletion=complete_variable,
         help="Set a parameter. Can be repeated. For a secret, VALUE can be @FILE, or - for "
-        "standard input. The environment variable BATCHSPEC_VAR_NAME also sets it.",
+        "standard input. [env var: BATCHSPEC_VAR_NAME]",
     ),
 ]
 VariableFiles: TypeAlias = Annotated[
     list[Path] | None,
-    typer.Option("--var-file", metavar="FILE", help="Set parameters from a YAML or JSON file."),
+    typer.Option(
+        "--var-file",
+        metavar="FILE",
+        help="Set parameters from a YAML or JSON file. Can be repeated.",
+    ),
 ]
 TargetOption: TypeAlias = Annotated[
     Target | None,
     typer.Option(
         "--target",
         envvar="BATCHSPEC_TARGET",
-        help="The account: the embedded service's (local) or one on Azure. "
+        help="Where to run: on the embedded service (local) or in an Azure account (azure). "
         "[default: azure if the environment names an account, else local]",
         show_default=False,
     ),
@@ -92,7 +96,7 @@ MaxCost: TypeAlias = Annotated[
     typer.Option(
         "--max-cost",
         metavar="AMOUNT",
-        help="Refuse a run that could cost more, such as 25 or '25 EUR'. Replaces `cost.max`.",
+        help="Refuse a run that could cost more than AMOUNT (25 EUR). Overrides `cost.max`.",
     ),
 ]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every question.")]
@@ -101,14 +105,14 @@ Verbose: TypeAlias = Annotated[
     typer.Option(
         "--verbose",
         "-v",
-        help="Print more: the requests of a plan, full ids of nodes, error details.",
+        help="Print the requests of a plan, full ids of nodes, and details of errors.",
     ),
 ]
 Progress: TypeAlias = Annotated[
     ProgressKind,
     typer.Option(
         "--progress",
-        help="How progress is shown. auto: live on a terminal, plain elsewhere.",
+        help="The view of the progress; auto is live on a terminal, and plain elsewhere.",
     ),
 ]
 AnyFormat: TypeAlias = Annotated[Format, typer.Option("--format", help="Output format.")]

@@ -1,4 +1,4 @@
-"""The transcript of the README is correct: every command in it is run and its output compared.
+"""The spec and the transcript of the README are correct: they are run, and the output compared.
 
 ``BATCHSPEC_ACCEPT=1`` rewrites the transcript. Durations differ from run to run and are ignored.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.e2e.conftest import ROOT, Workplace
 
 README = ROOT / "README.md"
+SPEC = re.compile(r"<!-- the spec[^\n]*-->\n```yaml\n(.*?)```", re.DOTALL)
 BLOCK = re.compile(r"(<!-- transcript[^\n]*-->\n```console\n)(.*?)(```\n<!-- end)", re.DOTALL)
 
 
@@ -60,3 +61,18 @@ def test_the_transcript_is_what_happens(place: Workplace) -> None:
         README.write_text(BLOCK.sub(lambda m: m[1] + now + m[3], whole), encoding="utf-8")
         text = now
     assert timeless(now) == timeless(text)
+
+
+def test_the_spec_of_the_first_screen_runs(place: Workplace) -> None:
+    found = SPEC.search(README.read_text(encoding="utf-8"))
+    assert found, "the README has no spec"
+    folder = place.folder / "first"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "log.txt").write_text("b\na\nb\n")
+    (folder / "lines.yaml").write_text(found[1])
+    for command in ("plan", "apply -y", "destroy -y"):
+        verb, *options = command.split()
+        done = place.run(verb, str(folder / "lines.yaml"), *options)
+        assert done.code == 0, done.text
+    lines = (folder / "results" / "log.top").read_text().split("\n")
+    assert [line.split() for line in lines] == [["2", "b"], ["1", "a"], []]

@@ -27,7 +27,7 @@ def config(
         DocumentFormat, typer.Option("--format", help="Output format.")
     ] = DocumentFormat.YAML,
 ) -> int:
-    """Print the spec with parameters set and short forms expanded; secrets stay templates."""
+    """Print the spec with parameters set and short forms expanded. Secrets stay templates."""
     from batchspec.api import value_sources
     from batchspec.spec import dump_document, expanded_document
 

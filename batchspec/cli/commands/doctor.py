@@ -27,7 +27,7 @@ async def doctor(
     target: TargetOption = None,
     output_format: TextOrJson = Format.TEXT,
 ) -> int:
-    """Check the account, credentials, clock, images and embedded service, with fixes."""
+    """Check the account, credentials, clock, images and embedded service, and suggest fixes."""
     from batchspec.api import select_target
     from batchspec.render.doctor import Level, as_warnings, checks_json, checks_text, worst
 

@@ -37,7 +37,10 @@ class Explanation:
 
 def explain(
     code: Annotated[
-        str | None, typer.Argument(metavar="[CODE]", help="A code, such as unknown-key.")
+        str | None,
+        typer.Argument(
+            metavar="[CODE]", help="A code, such as unknown-key. [default: list all codes]"
+        ),
     ] = None,
     output_format: TextOrJson = Format.TEXT,
 ) -> int:

@@ -37,21 +37,34 @@ async def import_(
             "--job",
             metavar="ID",
             autocompletion=complete_job,
-            help="A live job, or one of several jobs of the files.",
+            help="Import this job of the account, or this one of several jobs of the files.",
         ),
     ] = "",
     pool: Annotated[
         str,
-        typer.Option("--pool", metavar="ID", autocompletion=complete_pool, help="A live pool."),
+        typer.Option(
+            "--pool",
+            metavar="ID",
+            autocompletion=complete_pool,
+            help="Import this pool of the account.",
+        ),
     ] = "",
-    name: Annotated[str, typer.Option("--name", help="The name of the spec.")] = "",
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="The name of the spec.")] = "",
     target_file: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="SPEC", help="Write the spec to this file."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="SPEC",
+            help="Write the spec to this file instead of standard output.",
+        ),
     ] = None,
     target: TargetOption = None,
 ) -> int:
-    """Write a spec from the files of another tool. Comments name what was not imported."""
+    """Write a spec from files of another tool, or from a live pool or job.
+
+    Comments in the spec name what was not imported.
+    """
     from batchspec.importers import import_documents
 
     paths = [path for each in files or () for path in _documents(each)]

@@ -15,7 +15,8 @@ from batchspec.exit_codes import Exit
 
 async def list_(
     orphans: Annotated[
-        bool, typer.Option("--orphans", help="Only resources that no open job or schedule uses.")
+        bool,
+        typer.Option("--orphans", help="List only resources that no open job or schedule uses."),
     ] = False,
     target: TargetOption = None,
     output_format: TextOrJson = Format.TEXT,

@@ -28,8 +28,9 @@ def start(
         typer.Option(
             "--port",
             metavar="PORT",
-            help="The port to listen on. 0: the previous port if it is free, otherwise any free "
-            "port.",
+            help="The port to listen on, up to 65535; 0 is the previous port if it is free, "
+            "otherwise any free port. [default: 0]",
+            show_default=False,
             min=0,
             max=65535,
         ),
@@ -40,7 +41,7 @@ def start(
             "--speed",
             metavar="NUMBER",
             envvar="BATCHSPEC_LOCAL_SPEED",
-            help="Seconds of the service's clock per second, 1 to 3600. [default: 1]",
+            help="The speed of the service's clock, from 1 (real time) to 3600. [default: 1]",
             show_default=False,
         ),
     ] = None,
@@ -50,8 +51,8 @@ def start(
             "--allocation",
             metavar="TIME",
             envvar="BATCHSPEC_LOCAL_ALLOCATION",
-            help="The start time of a node on the service's clock: 0, 20s, 4m. "
-            "[default: 0; with --speed 226s, as on Azure]",
+            help="The time that a node takes to start, on the service's clock: 0, 20s, 4m. "
+            "[default: 0; with --speed: 226s, as on Azure]",
             show_default=False,
         ),
     ] = None,
@@ -72,7 +73,7 @@ def start(
             "--seed",
             metavar="NUMBER",
             envvar="BATCHSPEC_LOCAL_SEED",
-            help="Seed of the injected faults: the same seed repeats them. [default: 0]",
+            help="The seed of the injected faults; the same seed repeats them. [default: 0]",
             show_default=False,
         ),
     ] = None,
@@ -82,8 +83,8 @@ def start(
             "--auth",
             metavar="KIND",
             envvar="BATCHSPEC_LOCAL_AUTH",
-            help="The authentication of the accounts: keys (the key or the token) or entra (the "
-            "accounts refuse their keys). [default: keys]",
+            help="How clients sign in: keys (with an account key or the token of the service) or "
+            "entra (only with the token). [default: keys]",
             show_default=False,
         ),
     ] = None,
@@ -193,7 +194,10 @@ def reset(yes: Yes = False) -> int:
 @local_commands.command()
 def env(
     output_format: Annotated[
-        str, typer.Option("--format", metavar="FORMAT", help="sh, powershell, dotenv or json.")
+        str,
+        typer.Option(
+            "--format", metavar="FORMAT", help="The syntax: sh, powershell, dotenv or json."
+        ),
     ] = "sh",
 ) -> int:
     """Print the environment variables that other Batch and Storage clients read.

@@ -43,7 +43,7 @@ async def logs(
         typer.Argument(
             metavar="[TASK...]",
             autocompletion=complete_task,
-            help="The id of a task, or a unique part of it; several, or a pattern such as 'map-*', "
+            help="The id of a task, or a unique part of it. Several, or a pattern such as 'map-*', "
             "print each line after the id of its task.",
             show_default=False,
         ),
@@ -56,7 +56,7 @@ async def logs(
         typer.Option(
             "--follow",
             "-f",
-            help="Print new output until the task ends. Without TASK: of all running tasks and of "
+            help="Print new output until the task ends. Without TASK, follow all running tasks and "
             "those that start later, until the job ends.",
         ),
     ] = False,

@@ -32,9 +32,9 @@ async def ls(
         typer.Argument(
             metavar="[CONTAINER[/PREFIX]]",
             autocompletion=complete_path,
-            help="A container, by its name in the spec or its id, and the beginning of the names "
-            "of its blobs; or a task or node, by its id or a unique part of it, and the beginning "
-            "of the names of its files. [default: list the containers]",
+            help="A container (its name in the spec or its id) with a prefix of blob names; or a "
+            "task or node (its id or a unique part of it) with a prefix of file names. "
+            "[default: list the containers]",
             show_default=False,
         ),
     ] = None,

@@ -21,7 +21,7 @@ def report(
     spec: SpecFile,
     to: Annotated[
         Path | None,
-        typer.Option("--out", metavar="FILE", help="The file to write; - is standard output."),
+        typer.Option("--out", metavar="FILE", help="Write to this file; - is standard output."),
     ] = None,
     run: Annotated[
         str,
@@ -29,8 +29,8 @@ def report(
             "--run",
             metavar="ID",
             autocompletion=complete_run,
-            help="The run whose last attempt has this id, a unique prefix of it, or the path of "
-            "its folder or page.",
+            help="Show an earlier run: the id of its last attempt, a unique prefix of the id, or "
+            "the path of its folder or page.",
         ),
     ] = "",
     variables: Variables = None,
@@ -39,8 +39,8 @@ def report(
         ReportFormat,
         typer.Option(
             "--format",
-            help="A page, all facts as JSON, the tasks as CSV, or trace events for Perfetto. "
-            "All but the page are written to standard output without --out.",
+            help="A page, all data as JSON, the tasks as CSV, or trace events for Perfetto. "
+            "Without --out, data are written to standard output.",
         ),
     ] = ReportFormat.HTML,
 ) -> int:

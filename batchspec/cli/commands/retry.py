@@ -31,7 +31,7 @@ async def retry(
             "--cause",
             metavar="CAUSE",
             autocompletion=complete_cause,
-            help="Only failures with this cause, as `failures` names it. Can be repeated.",
+            help="Retry only failures with this cause, as `failures` names it. Can be repeated.",
         ),
     ] = None,
     tasks: Annotated[
@@ -40,7 +40,7 @@ async def retry(
             "--task",
             metavar="TASK",
             autocompletion=complete_failed_task,
-            help="Only this task: its id, or a unique part of it. Can be repeated.",
+            help="Retry only this task: its id, or a unique part of it. Can be repeated.",
         ),
     ] = None,
     max_cost: MaxCost = "",

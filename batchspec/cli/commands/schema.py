@@ -20,7 +20,12 @@ MODELINE = f"# yaml-language-server: $schema={SCHEMA_FILE}\n"
 def schema(
     to: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="Write it to this file, or replace it."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="Write the schema to this file instead of standard output.",
+        ),
     ] = None,
 ) -> int:
     """Print the JSON Schema of the spec language, for editors."""

@@ -58,7 +58,11 @@ async def status(
     spec: SpecFile,
     tasks: Annotated[
         TaskState | None,
-        typer.Option("--tasks", help="List the tasks in this state instead.", show_default=False),
+        typer.Option(
+            "--tasks",
+            help="List the tasks in this state, instead of the state of the run.",
+            show_default=False,
+        ),
     ] = None,
     watch: Annotated[
         bool,

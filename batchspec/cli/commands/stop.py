@@ -45,9 +45,7 @@ async def stop(
     ] = None,
     reason: Annotated[
         str,
-        typer.Option(
-            "--reason", metavar="TEXT", help="The reason, which is recorded in the account."
-        ),
+        typer.Option("--reason", metavar="TEXT", help="The reason to record in the account."),
     ] = "",
     target: TargetOption = None,
     variables: Variables = None,

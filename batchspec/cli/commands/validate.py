@@ -20,7 +20,9 @@ from batchspec.diagnostics import BatchspecError, Diagnostic
 
 
 def validate(
-    specs: Annotated[list[Path], typer.Argument(metavar="SPEC...", help="Specs, YAML files.")],
+    specs: Annotated[
+        list[Path], typer.Argument(metavar="SPEC...", help="One or more specs, YAML files.")
+    ],
     variables: Variables = None,
     variable_files: VariableFiles = None,
     output_format: TextOrJson = Format.TEXT,
