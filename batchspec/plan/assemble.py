@@ -139,9 +139,7 @@ def _file(file: LocalFile) -> _Member:
 
 
 def _blob(blob: Blob) -> _Member:
-    # If the service has no MD5, a blob that was written again counts as a different blob.
-    modified = blob.modified.isoformat() if blob.modified else ""
-    return blob.name, blob.size, blob.md5.hex() if blob.md5 else modified
+    return blob.name, blob.size, blob.content.hex()
 
 
 def _task_fact(index: TaskIndex) -> Fact:

@@ -173,7 +173,7 @@ class Identity:
         if own is not None:
             hasher.update(b"\x00" + own)
         for source in sources:
-            _add_file(hasher, source.blob, source.size, source.md5)
+            _add_file(hasher, source.blob, source.size, source.content)
         return hasher.hexdigest()[:_DIGEST]
 
 
@@ -194,7 +194,7 @@ def _item_key(item: Item) -> bytes:
 def _content(sources: Iterable[Source]) -> str:
     hasher = hashlib.sha256()
     for source in sources:
-        _add_file(hasher, source.blob, source.size, source.md5)
+        _add_file(hasher, source.blob, source.size, source.content)
     return hasher.hexdigest()[:_DIGEST]
 
 
@@ -227,13 +227,12 @@ def _add_content(hasher: hashlib._Hash, container: Container, facts: ContainerFa
             _add_file(hasher, file.blob, file.size, file.md5)
     elif container.existing:
         for blob in facts.blobs:
-            _add_file(hasher, blob.name, blob.size, blob.md5)
+            _add_file(hasher, blob.name, blob.size, blob.content)
 
 
-def _add_file(hasher: hashlib._Hash, name: str, size: int, md5: bytes | None) -> None:
-    # The service has no MD5 of blobs of many blocks; name and size identify them.
+def _add_file(hasher: hashlib._Hash, name: str, size: int, content: bytes) -> None:
     hasher.update(f"\x00{name}\x00{size}\x00".encode("utf-8", "surrogatepass"))
-    hasher.update(md5 or b"")
+    hasher.update(content)
 
 
 def _canonical(value: Value) -> bytes:

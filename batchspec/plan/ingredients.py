@@ -85,7 +85,7 @@ def _of_containers(spec: Spec, observed: Observed, keys: Iterable[str]) -> Itera
             content = content_digest(facts.files)
             yield Ingredient(f"files of {key}", _short(content), container=key)
         elif container.existing:
-            blobs = tuple((b.name, b.size, b.md5.hex() if b.md5 else "") for b in facts.blobs)
+            blobs = tuple((b.name, b.size, b.content.hex()) for b in facts.blobs)
             yield Ingredient(f"blobs of {key}", _short(blobs), container=key)
 
 

@@ -35,12 +35,15 @@ from batchspec.spec import (
 
 @frozen
 class Source:
-    """A file or blob of an item; ``container`` is a key. ``ours``: this spec uploads it."""
+    """A file or blob of an item; ``container`` is a key. ``ours``: this spec uploads it.
+
+    ``content`` identifies the content together with ``size``; see :attr:`.observed.Blob.content`.
+    """
 
     container: str
     blob: str
     size: int
-    md5: bytes | None
+    content: bytes
     ours: bool
 
 
@@ -124,7 +127,8 @@ class _Chosen:
         for file in self.found:
             name = file.blob if isinstance(file, LocalFile) else file.name
             if name.startswith(self.prefix) and (not self.match or matches(name, self.match)):
-                yield Source(self.container, name, file.size, file.md5, self.ours)
+                content = file.md5 if isinstance(file, LocalFile) else file.content
+                yield Source(self.container, name, file.size, content, self.ours)
 
     def __len__(self) -> int:
         if self._length is None:

@@ -63,7 +63,7 @@ def test_each_file_with_its_variables() -> None:
         "suffix": ".gz",
         "size": 12,
     }
-    assert first.sources[0].md5 == FILES[0].md5
+    assert first.sources[0].content == FILES[0].md5
     assert [item.words for item in made(EachFile("input"))][:2] == [("a",), ("a",)]
 
 
