@@ -55,12 +55,12 @@ async def _submit(action: SubmitTasks, context: StepContext) -> StepResult:
         nonlocal existing
         await _wait_for_inputs(action, chunk, context)
         bodies = [task.body for task in chunk]
-        answers = await world.account.tasks.create_collection(action.job, bodies, action.sas)
-        for answer in answers:
-            existing += answer.existed
-            if answer.problem is not None:
-                refused.append(answer.problem)
-        context.submitted.add(action.job, (a.id for a in answers if a.problem is None))
+        results = await world.account.tasks.create_collection(action.job, bodies, action.sas)
+        for result in results:
+            existing += result.existed
+            if result.problem is not None:
+                refused.append(result.problem)
+        context.submitted.add(action.job, (each.id for each in results if each.problem is None))
         progress.finish(len(chunk))
 
     chunks = _chunks(action.tasks)

@@ -360,8 +360,8 @@ async def check_outputs(
 async def _missing(outputs: Outputs, job: str, world: World) -> list[MissingOutput]:
     """The outputs that are missing; each container is listed once."""
     index = OutputIndex()
-    for promise in outputs:
-        index.add(promise)
+    for expected in outputs:
+        index.add(expected)
     if not index.prefixes:
         return []
     since = await _since(outputs, job, world)

@@ -51,12 +51,12 @@ def _embedded_service() -> Iterator[tuple[str, str]]:
 def _program_version(program: Path) -> str:
     """The output of ``PROGRAM --version``."""
     try:
-        answer = subprocess.run(
+        completed = subprocess.run(
             [program, "--version"], capture_output=True, text=True, timeout=10, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return "not runnable"
-    return answer.stdout.strip().removeprefix("v") or "unknown"
+    return completed.stdout.strip().removeprefix("v") or "unknown"
 
 
 def dependencies(

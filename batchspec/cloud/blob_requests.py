@@ -88,13 +88,13 @@ class BlobResponse:
     listing contains their length and MD5.
     """
 
-    __slots__ = ("_answer", "content", "headers", "location_mode", "reason", "status_code")
+    __slots__ = ("_response", "content", "headers", "location_mode", "reason", "status_code")
 
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
-        self._answer = answer
-        self.status_code = answer.status
-        self.reason = answer.reason
-        self.headers: Mapping[str, str] = answer.headers
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
+        self._response = response
+        self.status_code = response.status
+        self.reason = response.reason
+        self.headers: Mapping[str, str] = response.headers
         self.content = b""
         self.location_mode = ""
 
@@ -105,7 +105,7 @@ class BlobResponse:
             AzureError: the response was interrupted.
         """
         with _sdk_errors():
-            self.content = await self._answer.read()
+            self.content = await self._response.read()
         return self.content
 
     async def read_part(self) -> bytes:
@@ -115,12 +115,12 @@ class BlobResponse:
             AzureError: the response was interrupted.
         """
         with _sdk_errors():
-            data, _ = await self._answer.content.readchunk()
+            data, _ = await self._response.content.readchunk()
         return data
 
     async def close(self) -> None:
         """Return the connection to the pool, or close it if the body has not been read."""
-        self._answer.close()
+        self._response.close()
 
 
 class _Request:
@@ -159,7 +159,7 @@ class _Sender(AsyncHTTPPolicy[Any, Any]):
         session: aiohttp.ClientSession = self._sdk.session
         sent: _Request = request.http_request
         with _sdk_errors():
-            answer = BlobResponse(
+            response = BlobResponse(
                 await session.request(
                     sent.method,
                     sent.target,
@@ -170,8 +170,8 @@ class _Sender(AsyncHTTPPolicy[Any, Any]):
             )
         # Read here, so that the request is repeated if its response is interrupted.
         if not request.context.options["stream"]:
-            await answer.read()
-        return PipelineResponse(sent, answer, request.context)
+            await response.read()
+        return PipelineResponse(sent, response, request.context)
 
 
 class _Attempt(AsyncHTTPPolicy[Any, Any]):
@@ -344,9 +344,9 @@ class BlobRequests:
         headers = {"x-ms-version": self._service.api_version, "User-Agent": USER_AGENT, **headers}
         request: Any = _Request(method, URL(url), headers, data)
         context = PipelineContext(None, stream=stream)
-        answer: BlobResponse
-        answer = (await self._first.send(PipelineRequest(request, context))).http_response
-        return answer
+        response: BlobResponse
+        response = (await self._first.send(PipelineRequest(request, context))).http_response
+        return response
 
 
 _MARKER, _MARKER_END = b"<NextMarker>", b"</NextMarker>"
@@ -386,8 +386,8 @@ def _listed(response: BlobResponse) -> Iterator[ListedBlob]:
                     element.clear()
         parser.close()
     except ElementTree.ParseError:
-        answer: Any = response
-        raise DecodeError("The response is not XML.", response=answer) from None
+        untyped: Any = response
+        raise DecodeError("The response is not XML.", response=untyped) from None
 
 
 _EMPTY = ElementTree.Element("Properties")
@@ -414,8 +414,8 @@ def _blob(element: ElementTree.Element, name: ElementTree.Element) -> ListedBlob
 
 def _error(response: BlobResponse) -> HttpResponseError:
     """The error of a response whose body has been read."""
-    answer: Any = response
-    error = HttpResponseError(_message(response.content) or response.reason, response=answer)
+    untyped: Any = response
+    error = HttpResponseError(_message(response.content) or response.reason, response=untyped)
     error.error_code = response.headers.get("x-ms-error-code", "")  # type: ignore[attr-defined]
     return error
 

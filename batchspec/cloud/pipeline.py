@@ -243,14 +243,14 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
         """Log method, URL, status or error, duration, earlier failures and request id."""
         if not LOGGER.isEnabledFor(logging.DEBUG):
             return
-        answer = response.http_response if response is not None else None
-        headers = answer.headers if answer is not None else {}
+        received = response.http_response if response is not None else None
+        headers = received.headers if received is not None else {}
         request_id = headers.get("request-id") or headers.get("x-ms-request-id")
         LOGGER.debug(
             "%s %s -> %s %.3fs%s%s",
             request.http_request.method,
             _public_url(request.http_request.url),
-            answer.status_code if answer is not None else type(error).__name__,
+            received.status_code if received is not None else type(error).__name__,
             self._timing.monotonic() - sent,
             f" attempt {attempts.failures + 1}" if attempts.failures else "",
             f" request-id {request_id}" if request_id else "",

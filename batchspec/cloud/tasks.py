@@ -110,7 +110,7 @@ class Tasks:
                 chunks += [chunk[self._tasks_per_request :], chunk[: self._tasks_per_request]]
                 continue
             try:
-                answer = await self._send(job_id, chunk)
+                response = await self._send(job_id, chunk)
             except AzureError as error:
                 if error_code(error) in _ENDED and await self._all_exist(job_id, chunk, added):
                     continue
@@ -126,7 +126,7 @@ class Tasks:
                 self._tasks_per_request = min(self._tasks_per_request, half)
                 chunks += [chunk[half:], chunk[:half]]
                 continue
-            problem = _add_results(chunk, answer, added) or problem
+            problem = _add_results(chunk, response, added) or problem
         return problem
 
     async def _all_exist(
@@ -147,8 +147,8 @@ class Tasks:
         # The method of the SDK creates a model of each result even if the caller does not use it.
         path = f"/jobs/{path_segment(job_id)}/addtaskcollection"
         text = f'{{"value":[{",".join([body.text for body in chunk])}]}}'
-        answer = await post_json(self._connection.client, path, text)
-        return cast(Sequence[Json], answer.get("value") or ())
+        response = await post_json(self._connection.client, path, text)
+        return cast(Sequence[Json], response.get("value") or ())
 
     async def reactivate(self, job_id: str, task_id: str) -> None:
         """Run a failed task of an active job again; does nothing if the task has not failed."""
@@ -307,10 +307,10 @@ def _odata_time(at: datetime) -> str:
 
 
 def _add_results(
-    chunk: Sequence[_Body], answer: Sequence[Json], added: dict[str, TaskAdded]
+    chunk: Sequence[_Body], response: Sequence[Json], added: dict[str, TaskAdded]
 ) -> ServiceError | None:
     """Add the results of a response, except for tasks with a server error; the last such error."""
-    results = {str(result.get("taskId", "")).lower(): result for result in answer}
+    results = {str(result.get("taskId", "")).lower(): result for result in response}
     problem: ServiceError | None = None
     for body in chunk:
         name = body.id
@@ -325,10 +325,10 @@ def _add_results(
         elif error.get("code") == "TaskExists":
             added[name] = TaskAdded(name, existed=True)
         else:
-            response = _error_response(error)
-            diagnostic = to_diagnostic(response, f"task {name}")
+            refused = _error_response(error)
+            diagnostic = to_diagnostic(refused, f"task {name}")
             if str(result.get("status", "")).lower() == "servererror":
-                problem = ServiceError(diagnostic, code=response.code)
+                problem = ServiceError(diagnostic, code=refused.code)
             else:
                 added[name] = TaskAdded(name, problem=diagnostic)
     return problem

@@ -120,14 +120,14 @@ class Downloads:
         """The bytes of a blob, usually in one response."""
         if not blob.size:
             return b""
-        answer = await self._requests.get(container, blob.name)
+        response = await self._requests.get(container, blob.name)
         try:
-            _check_length(container, blob, answer, 0)
-            return await answer.read()
+            _check_length(container, blob, response, 0)
+            return await response.read()
         except AzureError:
             pass
         finally:
-            await answer.close()
+            await response.close()
         await self._timing.sleep(self._delay(1))
         async with contextlib.aclosing(self._parts(container, blob, failures=1)) as parts:
             return b"".join([piece async for pieces in parts for piece in pieces])
@@ -175,13 +175,13 @@ class Downloads:
         self, container: str, blob: Blob, start: int, etag: str
     ) -> AsyncGenerator[tuple[str, list[bytes]], None]:
         """The bytes of one response from ``start`` on, each part with the ETag of the blob."""
-        answer = await self._requests.get(container, blob.name, start=start, etag=etag)
+        response = await self._requests.get(container, blob.name, start=start, etag=etag)
         try:
-            _check_length(container, blob, answer, start)
-            etag = answer.headers["ETag"]
+            _check_length(container, blob, response, start)
+            etag = response.headers["ETag"]
             waiting: list[bytes] = []
             size = 0
-            while data := await answer.read_part():
+            while data := await response.read_part():
                 waiting.append(data)
                 size += len(data)
                 if size >= PART:
@@ -190,12 +190,12 @@ class Downloads:
             if waiting:
                 yield etag, waiting
         finally:
-            await answer.close()
+            await response.close()
 
 
-def _check_length(container: str, blob: Blob, answer: BlobResponse, start: int) -> None:
+def _check_length(container: str, blob: Blob, response: BlobResponse, start: int) -> None:
     """Raise ServiceError unless a response from ``start`` on ends at the end of the blob."""
-    length = start + int(answer.headers.get("Content-Length", -1))
+    length = start + int(response.headers.get("Content-Length", -1))
     if length != blob.size:
         raise _mismatch(container, blob, f"it has {length} bytes, and the listing has {blob.size}")
 

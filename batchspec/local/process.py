@@ -50,7 +50,7 @@ class Lock:
     def take(cls, path: Path, *, wait: float = 0.5) -> Self | None:
         """The lock on ``path``, or ``None`` if another process holds it for ``wait`` seconds.
 
-        Processes that only test the lock (:func:`held`) do not count as holders.
+        Processes that only test the lock (:func:`is_locked`) do not count as holders.
 
         Raises:
             OSError: the file cannot be opened or created.
@@ -98,7 +98,7 @@ class Lock:
         self.release()
 
 
-def held(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Whether any process holds the lock on ``path`` now.
 
     Raises:
@@ -118,7 +118,7 @@ def held(path: Path) -> bool:
 def wait_free(path: Path, seconds: float) -> bool:
     """Wait until no process holds the lock on ``path``; false after ``seconds``."""
     until = time.monotonic() + seconds
-    while held(path):
+    while is_locked(path):
         if time.monotonic() >= until:
             return False
         time.sleep(_POLL)
@@ -126,7 +126,7 @@ def wait_free(path: Path, seconds: float) -> bool:
 
 
 def _is_only_tested(descriptor: int) -> bool:
-    """Whether only tests of the lock (:func:`held`) have it, or no process has it."""
+    """Whether only tests of the lock (:func:`is_locked`) have it, or no process has it."""
     if not _try_lock(descriptor, fcntl.LOCK_SH):
         return False
     fcntl.flock(descriptor, fcntl.LOCK_UN)

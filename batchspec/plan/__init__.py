@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from batchspec.plan.failures import Selection
     from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
     from batchspec.plan.outputs import (
+        ExpectedOutput,
         MissingOutput,
         OutputIndex,
         Outputs,
-        Promise,
         collect_missing,
     )
     from batchspec.plan.plan import Gate, NodeRelease, Plan, Step, Verb
@@ -81,6 +81,7 @@ __all__ = [
     "Amounts",
     "End",
     "Estimate",
+    "ExpectedOutput",
     "Gate",
     "MissingOutput",
     "NodeCost",
@@ -90,7 +91,6 @@ __all__ = [
     "Part",
     "Plan",
     "PlanOptions",
-    "Promise",
     "SavedPlan",
     "Selection",
     "StageCounts",
@@ -142,7 +142,7 @@ __getattr__ = lazy_names(
         "data": "changed_packages package_step",
         "failures": "Selection",
         "options": "NO_OPTIONS Part PlanOptions",
-        "outputs": "MissingOutput OutputIndex Outputs Promise collect_missing",
+        "outputs": "MissingOutput OutputIndex Outputs ExpectedOutput collect_missing",
         "plan": "Gate NodeRelease Plan Step Verb",
         "plan_file": "SavedPlan check_fresh plan_file_text read_plan_file saved_plan",
         "rules.account": "package_references",

@@ -42,7 +42,7 @@ from batchspec.plan.observed import (
 )
 from batchspec.plan.options import PlanOptions
 from batchspec.plan.plan import Fact, Gate, Plan, Step, Verb
-from batchspec.plan.pool import held
+from batchspec.plan.pool import released_nodes
 from batchspec.plan.rules.image import resolve_image
 from batchspec.plan.rules.pool import pool_stays
 from batchspec.plan.rules.run import part_of_plan
@@ -382,7 +382,7 @@ def detached(plan: Plan, spec: Spec) -> Plan:
     steps = _linked(steps)
     pools = [step.action.pool for step in plan.steps if isinstance(step.action, DeletePool)]
     findings = plan.findings
-    if steps and held(spec.pool.properties) is None:
+    if steps and released_nodes(spec.pool.properties) is None:
         findings = (*findings, *chain.from_iterable(map(pool_stays, pools)))
     return replace(plan, steps=steps, findings=findings, detached=True)
 

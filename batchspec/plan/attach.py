@@ -252,11 +252,11 @@ def run_version(spec: Spec, observed: Observed, job: JobFacts, *, files: bool) -
             return RunVersion(submitted, since, findings=found)
         found = tuple(not_submitted(spec, new))
         return RunVersion(sets.works, sets.since or since, complete=False, findings=found)
-    promised = outputs(spec, observed, sets.stages, sets.since)
+    expected = outputs(spec, observed, sets.stages, sets.since)
     return RunVersion(
         sets.works,
         sets.since or since,
-        promised,
+        expected,
         _has_succeeded(sets),
         # The next run must not treat the receipt as complete.
         complete=not sets.lost,

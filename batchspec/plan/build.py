@@ -270,9 +270,9 @@ class _Run:
         in_job = sum(len(stage.here) for stage in tasks.stages) + submitted - tasks.fresh
         # The service creates the job manager task with the job.
         in_job += isinstance(spec.job.properties.get("jobManagerTask"), Record)
-        promised = outputs(spec, observed, tasks.stages, tasks.since)
+        expected = outputs(spec, observed, tasks.stages, tasks.since)
         ending = tuple(
-            ending_steps(spec, tasks, ids(submit), data, restarts, tasks=in_job, promised=promised)
+            ending_steps(spec, tasks, ids(submit), data, restarts, tasks=in_job, expected=expected)
         )
         yield from ending
         results = self._results(tasks.job, (ending[-1].id,))
@@ -311,8 +311,8 @@ class _Run:
         earlier = tuple(earlier_steps(observed, self.tasks))
         results = self._results(job, ids(earlier))
         if results and any(stage.required for stage in spec.stages):
-            promised = outputs(spec, observed, self.tasks.stages, self.tasks.since)
-            results = (verified(results[0], promised), *results[1:])
+            expected = outputs(spec, observed, self.tasks.stages, self.tasks.since)
+            results = (verified(results[0], expected), *results[1:])
         last = (results or earlier)[-1].id
         cleanup = cleanup_steps(spec, observed, job, (last,), idle=False)
         return [*earlier, *results, *cleanup], list(self._done(job))

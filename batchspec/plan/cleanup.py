@@ -147,10 +147,10 @@ def result_steps(
         after = (step_id,)
 
 
-def verified(step: Step, promised: Outputs | None) -> Step:
+def verified(step: Step, expected: Outputs | None) -> Step:
     """A download that first checks whether the tasks have written their outputs."""
     assert isinstance(step.action, DownloadResults)
-    return replace(step, action=replace(step.action, outputs=promised))
+    return replace(step, action=replace(step.action, outputs=expected))
 
 
 def cleanup_steps(

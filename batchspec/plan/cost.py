@@ -149,7 +149,7 @@ class NodeRange:
 
     Nodes stay without tasks for ``idle``, and then until the next evaluation of the formula;
     ``interval`` is the time between evaluations. ``timed``: their number depends on the time
-    instead of the tasks. ``held``: all nodes stay while there are tasks. ``spot_first``: dedicated
+    instead of the tasks. ``fixed``: all nodes stay while there are tasks. ``spot_first``: dedicated
     nodes are added to Spot nodes. The largest number is ``None`` with a custom formula.
     """
 
@@ -159,7 +159,7 @@ class NodeRange:
     interval: timedelta = timedelta()
     scales: bool = False
     timed: bool = False
-    held: bool = False
+    fixed: bool = False
     spot_first: bool = False
 
     @property
@@ -193,7 +193,7 @@ def node_range(context: RuleContext) -> NodeRange:
         every,
         scales=True,
         timed=found.timed,
-        held=found.held,
+        fixed=found.fixed,
         spot_first=found.spot_first,
     )
 
@@ -333,7 +333,7 @@ class _Run:
         most_spot = nodes.spot[1]
         if most is None or most_spot is None:
             return None
-        if not nodes.scales or nodes.timed or nodes.held or self.tasks is None:
+        if not nodes.scales or nodes.timed or nodes.fixed or self.tasks is None:
             return most + most_spot
         needed = ceil(self.tasks * self._slots() / self.context.slots)
         return max(least, min(needed, most + most_spot), 1)
@@ -341,7 +341,7 @@ class _Run:
     def _nodes(self, kind: NodeKind, nodes: NodeRange, lifetime: Amounts) -> NodeCost:
         least, most = nodes.of(kind)
         expected: int | None = most
-        if nodes.held:
+        if nodes.fixed:
             least = most or 0
         elif nodes.scales:
             size = self._size(nodes)

@@ -437,11 +437,11 @@ def ending_steps(
     restarts: tuple[str, ...],
     *,
     tasks: int,
-    promised: Outputs,
+    expected: Outputs,
 ) -> Iterator[Step]:
     """Close the job after the submission, and wait until its ``tasks`` tasks are completed.
 
-    ``restarts`` are the steps that restart nodes, ``promised`` the outputs of the tasks. A closed
+    ``restarts`` are the steps that restart nodes, ``expected`` the outputs of the tasks. A closed
     job stays closed (Update Job rejects ``noaction``), and accepts tasks while any of its tasks is
     not completed.
     """
@@ -471,7 +471,7 @@ def ending_steps(
             left=work.left,
             absent=work.absent,
             failed_before=work.failed_before,
-            outputs=promised,
+            outputs=expected,
             stages=stage_totals(work.stages),
         ),
         Verb.WAIT,

@@ -127,12 +127,12 @@ _IN_MEMORY = 100_000
 
 
 def duplicates(
-    keys: Iterable[str], *, folder: Path | None = None, held: int = _IN_MEMORY
+    keys: Iterable[str], *, folder: Path | None = None, in_memory: int = _IN_MEMORY
 ) -> Iterator[tuple[int, int]]:
     """Pairs of positions of equal keys: the first position of a key, and a later one.
 
-    Up to ``held`` keys are compared in memory. If there are more, all keys are distributed over
-    temporary files by their digests, in ``folder`` or that of the system. Each file is then
+    Up to ``in_memory`` keys are compared in memory. If there are more, all keys are distributed
+    over temporary files by their digests, in ``folder`` or that of the system. Each file is then
     compared in memory, and the pairs are in no order.
     """
     seen: dict[bytes, int] = {}
@@ -142,7 +142,7 @@ def duplicates(
         first = seen.setdefault(digest, number)
         if first != number:
             yield first, number
-        if len(seen) >= held:
+        if len(seen) >= in_memory:
             yield from _on_disk(seen, ((_digest(key), n) for n, key in numbered), folder)
             return
 

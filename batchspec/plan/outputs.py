@@ -25,7 +25,7 @@ _UNKNOWN = re.compile(r"[$%]")
 
 
 @dataclass(frozen=True)
-class Promise:
+class ExpectedOutput:
     """One output of one task: ``blob`` is a name, or a prefix of blobs that match ``pattern``.
 
     ``stage`` and ``index`` (in ``outputFiles``) identify the output in the spec. ``task`` is the id
@@ -43,7 +43,7 @@ class Promise:
 
     @cached_property
     def wild(self) -> bool:
-        """Whether the pattern has a wildcard: any matching blob of the task fulfils the promise."""
+        """Whether the pattern has a wildcard: any matching blob of the task counts."""
         return _WILD.search(self.pattern) is not None
 
     @property
@@ -93,13 +93,13 @@ class Outputs:
     results: frozenset[str] = frozenset()
     downloaded: frozenset[int] = frozenset()
 
-    def __iter__(self) -> Iterator[Promise]:
+    def __iter__(self) -> Iterator[ExpectedOutput]:
         for stage in self.stages:
             for task in stage.tasks:
                 kept = work_number(task.marks.work) in self.downloaded and stage.is_before(task)
-                for promise in _promises(task, stage.stage.required, task.marks.work):
-                    if not kept or promise.container not in self.results:
-                        yield promise
+                for expected in _expected_outputs(task, stage.stage.required, task.marks.work):
+                    if not kept or expected.container not in self.results:
+                        yield expected
 
 
 def outputs(
@@ -123,7 +123,7 @@ def _downloaded(observed: Observed) -> frozenset[int]:
     return frozenset(observed.receipt.works if observed.receipt is not None else ())
 
 
-def _promises(task: Task, required: frozenset[int], work: str) -> Iterator[Promise]:
+def _expected_outputs(task: Task, required: frozenset[int], work: str) -> Iterator[ExpectedOutput]:
     for index, file in enumerate(task.body.array("outputFiles")):
         if not isinstance(file, Record) or _only_after_failure(file):
             continue
@@ -135,7 +135,7 @@ def _promises(task: Task, required: frozenset[int], work: str) -> Iterator[Promi
         if container is None or not isinstance(pattern, str) or not isinstance(path, str):
             continue
         if not is_log(file) and not _UNKNOWN.search(pattern):
-            yield Promise(
+            yield ExpectedOutput(
                 task.stage,
                 index,
                 pattern,
@@ -193,21 +193,21 @@ class OutputIndex:
     _heads: dict[tuple[str, str], dict[str, re.Pattern[str]]] = field(default_factory=dict)
     _lengths: dict[str, set[int]] = field(default_factory=dict)
 
-    def add(self, promise: Promise) -> None:
+    def add(self, expected: ExpectedOutput) -> None:
         """Add an output; all outputs are added before the first blob."""
-        self._missing.add(promise.key)
-        known = self.prefixes.get(promise.container, promise.blob)
-        self.prefixes[promise.container] = commonprefix((known, promise.blob))  # noqa: RUF071  (of names, not of folders)
-        if promise.wild:
-            self._groups.add(promise.group)
-            tail = promise.tail
+        self._missing.add(expected.key)
+        known = self.prefixes.get(expected.container, expected.blob)
+        self.prefixes[expected.container] = commonprefix((known, expected.blob))  # noqa: RUF071  (of names, not of folders)
+        if expected.wild:
+            self._groups.add(expected.group)
+            tail = expected.tail
             head = tail[: _WILD.search(tail).start()]  # type: ignore[union-attr]
-            patterns = self._heads.setdefault((promise.container, head), {})
+            patterns = self._heads.setdefault((expected.container, head), {})
             if tail not in patterns:
                 # ``**/`` matches any folders, and ``*`` also matches ``/``: a blob that matches by
                 # mistake is better than a false warning.
                 patterns[tail] = re.compile(translate(tail.replace("**/", "*")))
-                self._lengths.setdefault(promise.container, set()).add(len(head))
+                self._lengths.setdefault(expected.container, set()).add(len(head))
 
     def add_blob(self, container: str, blob: Blob) -> None:
         """Add a blob that exists: outputs that it fulfils are not missing."""
@@ -225,11 +225,11 @@ class OutputIndex:
         """Whether a blob has been found for each output."""
         return not self._missing
 
-    def lacks(self, promise: Promise) -> bool:
+    def lacks(self, expected: ExpectedOutput) -> bool:
         """Whether an output is missing."""
-        if not promise.wild:
-            return promise.key in self._missing
-        return promise.group not in self._unstamped and promise.key not in self._found
+        if not expected.wild:
+            return expected.key in self._missing
+        return expected.group not in self._unstamped and expected.key not in self._found
 
     def _matching(self, container: str, name: str) -> Iterator[int]:
         """The groups of the patterns that match a blob."""
@@ -251,11 +251,11 @@ class OutputIndex:
 class MissingOutput:
     """A missing output of the spec.
 
-    ``first`` is the first missing promise. ``tasks`` is the number of tasks that promise the
+    ``first`` is the first missing output. ``tasks`` is the number of tasks that must write the
     output, ``missing`` the number of tasks without it. ``names`` are the first missing blobs.
     """
 
-    first: Promise
+    first: ExpectedOutput
     tasks: int = 0
     missing: int = 0
     names: list[str] = field(default_factory=list)
@@ -265,19 +265,19 @@ _SHOWN = 3
 """The number of names of missing blobs that are collected for each output."""
 
 
-def collect_missing(promises: Iterable[Promise], index: OutputIndex) -> list[MissingOutput]:
+def collect_missing(outputs: Iterable[ExpectedOutput], index: OutputIndex) -> list[MissingOutput]:
     """The outputs that are missing for some tasks, according to the index."""
     if index.complete:
         return []
     found: dict[tuple[str, int], MissingOutput] = {}
-    for promise in promises:
-        output = found.setdefault((promise.stage, promise.index), MissingOutput(promise))
+    for expected in outputs:
+        output = found.setdefault((expected.stage, expected.index), MissingOutput(expected))
         output.tasks += 1
-        if index.lacks(promise):
-            output.first = output.first if output.missing else promise
+        if index.lacks(expected):
+            output.first = output.first if output.missing else expected
             output.missing += 1
-            if promise.shown not in output.names and len(output.names) < _SHOWN:
-                output.names.append(promise.shown)
+            if expected.shown not in output.names and len(output.names) < _SHOWN:
+                output.names.append(expected.shown)
     return [output for output in found.values() if output.missing]
 
 
@@ -296,28 +296,28 @@ def missing_outputs(
         if observed.containers[key].exists
     }
     downloaded, in_results = _downloaded(observed), _result_containers(spec)
-    promised = Outputs(tuple(each for each in tasks if each.stage.body.get("outputFiles")))
+    expected_outputs = Outputs(tuple(each for each in tasks if each.stage.body.get("outputFiles")))
     stored = {
         (name, work_number(blob.work))
         for name in (in_results if downloaded else ())
         for blob in blobs.get(name, ())
     }
 
-    def promises() -> Iterator[Promise]:
-        for promise in promised:
-            name, work = promise.container, work_number(promise.work)
+    def checked() -> Iterator[ExpectedOutput]:
+        for expected in expected_outputs:
+            name, work = expected.container, work_number(expected.work)
             kept = name in in_results and work in downloaded
             if name in blobs and (not kept or (name, work) in stored):
-                yield promise
+                yield expected
 
     current, index = WorkSet(works), OutputIndex()
-    for promise in promises():
-        index.add(promise)
+    for expected in checked():
+        index.add(expected)
     for container in index.prefixes:
         for blob in blobs[container]:
             if not is_stale(blob, current):
                 index.add_blob(container, blob)
-    return collect_missing(promises(), index)
+    return collect_missing(checked(), index)
 
 
 @dataclass(slots=True)
@@ -355,7 +355,7 @@ class RequiredOutputs:
         if task.stage not in self.stages:
             return False
         required, _ = self.stages[task.stage]
-        mine = [promise for promise in _promises(task, required, work) if promise.required]
+        mine = [each for each in _expected_outputs(task, required, work) if each.required]
         return any(p.container in self.blobs and self._index().lacks(p) for p in mine)
 
     def _index(self) -> OutputIndex:
@@ -364,9 +364,9 @@ class RequiredOutputs:
             index, works = OutputIndex(), WorkSet(self.works)
             for required, tasks in self.stages.values():
                 for task in tasks:
-                    for promise in _promises(task, required, task.marks.work):
-                        if promise.required:
-                            index.add(promise)
+                    for expected in _expected_outputs(task, required, task.marks.work):
+                        if expected.required:
+                            index.add(expected)
             for container in index.prefixes.keys() & self.blobs.keys():
                 for blob in self.blobs[container]:
                     if not is_stale(blob, works):

@@ -412,7 +412,7 @@ def target_size(body: Record) -> tuple[int, int]:
 
     For a pool that scales, they are known only if its formula keeps all nodes until the work ends.
     """
-    if (found := held(body)) is not None:
+    if (found := released_nodes(body)) is not None:
         return found.most, found.most_spot
     return body.number("targetDedicatedNodes"), body.number("targetLowPriorityNodes")
 
@@ -422,19 +422,19 @@ def existing_size(facts: PoolFacts) -> tuple[int, int]:
     return facts.target_dedicated, facts.target_spot
 
 
-def held(body: Record) -> ScaleRange | None:
+def released_nodes(body: Record) -> ScaleRange | None:
     """The nodes of a pool whose formula keeps all of them until the work ends; otherwise ``None``.
 
     It is the formula that batchspec writes for a pool of fixed size whose nodes the service
     releases.
     """
     found = scale_range(body.string("autoScaleFormula") or "")
-    return found if found is not None and found.held else None
+    return found if found is not None and found.fixed else None
 
 
 def release(body: Record) -> str:
-    """The part of a reason about the release of nodes by :func:`held`; empty for other pools."""
-    found = held(body)
+    """The part of a reason about the release of nodes; empty if the service releases none."""
+    found = released_nodes(body)
     if found is None:
         return ""
     idle = counted(int(found.idle.total_seconds() // 60), "minute")

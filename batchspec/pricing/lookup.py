@@ -53,11 +53,11 @@ long."""
 
 
 class PricesUnavailableError(Exception):
-    """The API returned no complete answer; the message is a part of a sentence."""
+    """The API returned no complete response; the message is a part of a sentence."""
 
 
 @frozen
-class _Answer:
+class _Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -81,7 +81,7 @@ class RetailPrices:
         """Every row for a VM size in a region; blocks for about ``seconds`` at most.
 
         Raises:
-            PricesUnavailableError: the API cannot be reached, or its answer is not complete.
+            PricesUnavailableError: the API cannot be reached, or its response is not complete.
         """
         deadline = self.monotonic() + seconds
         link: str | None = self._first(size, region, currency)
@@ -90,11 +90,11 @@ class RetailPrices:
             page = self._page(link, deadline)
             items, link = page.get("Items"), _next_link(page, self.url)
             if not isinstance(items, list):
-                raise PricesUnavailableError("its answer has no list of prices")
+                raise PricesUnavailableError("its response has no list of prices")
             rows += [row for row in items if isinstance(row, dict)]
             if link is None:
                 return rows
-        raise PricesUnavailableError(f"its answer has more than {_MOST_PAGES} pages")
+        raise PricesUnavailableError(f"its response has more than {_MOST_PAGES} pages")
 
     def _first(self, size: str, region: str, currency: str) -> str:
         clauses = {
@@ -117,15 +117,15 @@ class RetailPrices:
             left = deadline - self.monotonic()
             if left <= 0:
                 raise PricesUnavailableError(_LATE)
-            answer = _get(url, left)
-            if answer.status == http.client.OK:
-                return _parsed(answer.body)
-            wait = _wait(answer, pause, self.now())
-            if answer.status not in _BUSY:
-                raise PricesUnavailableError(f"it answered with HTTP status {answer.status}")
+            response = _get(url, left)
+            if response.status == http.client.OK:
+                return _parsed(response.body)
+            wait = _wait(response, pause, self.now())
+            if response.status not in _BUSY:
+                raise PricesUnavailableError(f"it returned HTTP status {response.status}")
             if wait >= deadline - self.monotonic():
                 raise PricesUnavailableError(
-                    f"it is busy (HTTP status {answer.status}); it may answer in {wait:.0f} s"
+                    f"it is busy (HTTP status {response.status}); it may answer in {wait:.0f} s"
                 )
             self.sleep(wait)
             pause *= 2
@@ -146,7 +146,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Treat a redirection as an error."""
 
 
-def _get(url: str, timeout: float) -> _Answer:
+def _get(url: str, timeout: float) -> _Response:
     """One request; the proxy is that of the environment."""
     try:
         request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 - `API`, or a page of it
@@ -154,11 +154,11 @@ def _get(url: str, timeout: float) -> _Answer:
         with opener.open(request, timeout=timeout) as response:
             body = response.read(_MOST_BYTES + 1)
             if len(body) > _MOST_BYTES:
-                raise PricesUnavailableError("its answer is too long")
-            return _Answer(response.status, dict(response.headers), body)
+                raise PricesUnavailableError("its response is too long")
+            return _Response(response.status, dict(response.headers), body)
     except urllib.error.HTTPError as error:
         with error:
-            return _Answer(error.code, dict(error.headers), b"")
+            return _Response(error.code, dict(error.headers), b"")
     except (OSError, http.client.HTTPException, ValueError) as error:
         # The address of a proxy in the environment can be wrong.
         reason = getattr(error, "reason", None) or error
@@ -172,9 +172,9 @@ def _parsed(body: bytes) -> Mapping[str, object]:
     try:
         page = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise PricesUnavailableError("its answer is not JSON") from error
+        raise PricesUnavailableError("its response is not JSON") from error
     if not isinstance(page, dict):
-        raise PricesUnavailableError("its answer is not an object")
+        raise PricesUnavailableError("its response is not an object")
     return page
 
 
@@ -198,9 +198,9 @@ def _server(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or default
 
 
-def _wait(answer: _Answer, pause: float, now: datetime) -> float:
+def _wait(response: _Response, pause: float, now: datetime) -> float:
     """Seconds until the next request, from a header in seconds or with a date."""
-    text = next((v for k, v in answer.headers.items() if k.lower() == "retry-after"), "")
+    text = next((v for k, v in response.headers.items() if k.lower() == "retry-after"), "")
     if text.strip().isdecimal():
         return float(text)
     try:

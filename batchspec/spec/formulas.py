@@ -193,7 +193,7 @@ _SPOT = re.compile(
 )
 _WINDOW = re.compile(r"TimeInterval_Second \* (\d+)\)")
 _TIMED_DEDICATED = re.compile(r"^\$TargetDedicatedNodes = busy \? (\d+) : (\d+);$", re.MULTILINE)
-_HELD = re.compile(
+_FIXED = re.compile(
     r"^\$Target(Dedicated|LowPriority)Nodes = pending > 0 \? (\d+) : 0;$", re.MULTILINE
 )
 _TIMED_SPOT = re.compile(r"^\$TargetLowPriorityNodes = busy \? (\d+) : (\d+);$", re.MULTILINE)
@@ -204,7 +204,7 @@ class ScaleRange:
     """The nodes of a formula of this module, and the time that they stay without tasks.
 
     ``least`` and ``most`` are of dedicated nodes. ``timed``: they follow the time, not the tasks.
-    ``spot_first``: dedicated nodes are added to Spot nodes. ``held``: all nodes stay while there
+    ``spot_first``: dedicated nodes are added to Spot nodes. ``fixed``: all nodes stay while there
     are tasks.
     """
 
@@ -215,14 +215,14 @@ class ScaleRange:
     idle: timedelta
     timed: bool = False
     spot_first: bool = False
-    held: bool = False
+    fixed: bool = False
 
 
 def scale_range(formula: str) -> ScaleRange | None:
     """The numbers of a formula of this module; ``None`` for any other formula."""
-    if held := dict(_HELD.findall(formula)):
-        most, most_spot = (int(held.get(kind, 0)) for kind in ("Dedicated", "LowPriority"))
-        return ScaleRange(0, most, 0, most_spot, IDLE, held=True)
+    if fixed := dict(_FIXED.findall(formula)):
+        most, most_spot = (int(fixed.get(kind, 0)) for kind in ("Dedicated", "LowPriority"))
+        return ScaleRange(0, most, 0, most_spot, IDLE, fixed=True)
     timed = _TIMED_DEDICATED.search(formula)
     if timed is not None:
         found = _TIMED_SPOT.search(formula)

@@ -25,7 +25,7 @@ from batchspec.local.azurite import (
     expected_installation,
     find_nodejs,
 )
-from batchspec.local.process import Lock, held, wait_free
+from batchspec.local.process import Lock, is_locked, wait_free
 from batchspec.local.settings import Settings
 
 if TYPE_CHECKING:
@@ -291,11 +291,11 @@ def test_azurite_ends_with_its_parent_and_has_the_lock_until_then(
     ) as parent:
         assert parent.stdout
         azurite = int(parent.stdout.readline())
-        assert held(tmp_path / "lock")
+        assert is_locked(tmp_path / "lock")
         os.kill(azurite, signal.SIGSTOP)  # so that it cannot end yet
         parent.kill()
         parent.wait()
-        assert held(tmp_path / "lock"), "Azurite uses the folder, and no lock shows it"
+        assert is_locked(tmp_path / "lock"), "Azurite uses the folder, and no lock shows it"
         os.kill(azurite, signal.SIGCONT)
     assert wait_free(tmp_path / "lock", 60)
     assert "successfully closed" in (tmp_path / "log").read_text()

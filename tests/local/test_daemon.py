@@ -21,7 +21,7 @@ from azure.storage.blob import BlobServiceClient
 from batchspec import local
 from batchspec.local import Endpoints, LocalError, StartupPhase, State
 from batchspec.local.daemon import Home
-from batchspec.local.process import Process, held, wait_free
+from batchspec.local.process import Process, is_locked, wait_free
 
 pytestmark = pytest.mark.usefixtures("azurite_installed")
 
@@ -205,7 +205,7 @@ def test_the_daemon_outlives_its_starter_and_the_terminal(data: Path) -> None:
 
 def test_the_daemon_outlives_a_killed_starter(data: Path) -> None:
     process = starter(data)
-    until(lambda: held(Home(data).daemon_lock))
+    until(lambda: is_locked(Home(data).daemon_lock))
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     until(lambda: local.status(data).state is State.RUNNING)
@@ -230,7 +230,7 @@ def test_the_next_start_ends_an_azurite_that_hangs_after_sigkill(data: Path) -> 
     assert hanging
     os.kill(hanging, signal.SIGSTOP)
     kill(data)
-    assert held(Home(data).azurite_lock)
+    assert is_locked(Home(data).azurite_lock)
     # The timeout is ten seconds; a shorter one is enough here.
     waker = subprocess.Popen(["/bin/sh", "-c", f"sleep 1.5; kill -CONT {hanging}"])
     again = local.start(data)

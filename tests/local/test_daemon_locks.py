@@ -16,16 +16,16 @@ import pytest
 from batchspec import local
 from batchspec.local import StartupPhase
 from batchspec.local.daemon import Home, end_orphans, exclusive
-from batchspec.local.process import Lock, Process, held, wait_free
+from batchspec.local.process import Lock, Process, is_locked, wait_free
 
 
 def test_a_lock_is_exclusive_and_ends_with_its_process(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    assert not held(path)
+    assert not is_locked(path)
     with Lock.take(path) or pytest.fail():
-        assert held(path)
+        assert is_locked(path)
         assert Lock.take(path, wait=0.01) is None
-    assert not held(path)
+    assert not is_locked(path)
 
 
 def test_concurrent_checks_of_a_lock_do_not_report_each_other(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_concurrent_checks_of_a_lock_do_not_report_each_other(tmp_path: Path) ->
     seen: list[bool] = []
 
     def look() -> None:
-        seen.extend(held(path) for _ in range(500))
+        seen.extend(is_locked(path) for _ in range(500))
 
     watchers = [threading.Thread(target=look) for _ in range(4)]
     for watcher in watchers:
@@ -51,7 +51,7 @@ def test_a_lock_can_be_taken_during_checks(tmp_path: Path) -> None:
 
     def look() -> None:
         while not done.wait(0.0001):
-            held(path)
+            is_locked(path)
 
     watcher = threading.Thread(target=look)
     watcher.start()
@@ -72,7 +72,7 @@ def test_a_slow_check_does_not_count_as_a_holder(tmp_path: Path) -> None:
         timer = threading.Timer(0.2, lambda: fcntl.flock(looking, fcntl.LOCK_UN))
         timer.start()
         with Lock.take(path, wait=0) or pytest.fail():
-            assert held(path)
+            assert is_locked(path)
         timer.join()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.local.process import held
+from batchspec.local.process import is_locked
 
 pytest_plugins = ["pytester"]
 ROOT = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ def test_each_test_has_a_separate_account_that_ends_with_it(
     ran.assert_outcomes(passed=2, failed=1)
     locks = list((pytester.path / "kept").glob("*/account/*.lock"))
     assert len(locks) >= 3
-    assert not any(held(lock) for lock in locks)
+    assert not any(is_locked(lock) for lock in locks)
 
 
 REAL_HOME = Path.home()

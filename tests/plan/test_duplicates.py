@@ -17,21 +17,21 @@ def plainly(keys: list[str]) -> set[tuple[int, int]]:
 
 
 @given(st.lists(st.text(max_size=2), max_size=60), st.integers(1, 70))
-def test_each_duplicate_is_found_with_the_first_of_its_key(keys: list[str], held: int) -> None:
-    found = list(duplicates(keys, held=held))
+def test_each_duplicate_is_found_with_the_first_of_its_key(keys: list[str], in_memory: int) -> None:
+    found = list(duplicates(keys, in_memory=in_memory))
     assert set(found) == plainly(keys)
     assert len(found) == len(set(found))
 
 
 def test_temporary_files_are_deleted(tmp_path: Path) -> None:
-    assert list(duplicates(map(str, [*range(50), 7]), folder=tmp_path, held=10)) == [(7, 50)]
+    assert list(duplicates(map(str, [*range(50), 7]), folder=tmp_path, in_memory=10)) == [(7, 50)]
     assert list(tmp_path.iterdir()) == []
 
 
 def peak(folder: str) -> int:
     keys = (f"task-{n % 29_999}" for n in range(30_000))
     tracemalloc.start()
-    assert list(duplicates(keys, folder=Path(folder), held=1_000)) == [(0, 29_999)]
+    assert list(duplicates(keys, folder=Path(folder), in_memory=1_000)) == [(0, 29_999)]
     return tracemalloc.get_traced_memory()[1]
 
 

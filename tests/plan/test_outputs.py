@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.plan import OUTPUT_MISSING, OutputIndex, Promise, build_plan, find_missing_outputs
+from batchspec.plan import (
+    OUTPUT_MISSING,
+    ExpectedOutput,
+    OutputIndex,
+    build_plan,
+    find_missing_outputs,
+)
 from batchspec.plan.actions import SubmitTasks, WaitForTasks
 from batchspec.plan.observed import Blob, Receipt
 from batchspec.plan.receipt import receipt_name
@@ -15,23 +21,23 @@ from batchspec.plan.tasks import expand
 from tests.plan.situation import SPEC, read_case, situation
 
 
-def promise(pattern: str, path: str = "") -> Promise:
-    return Promise("say", 0, pattern, "output", path, required=False)
+def expected(pattern: str, path: str = "") -> ExpectedOutput:
+    return ExpectedOutput("say", 0, pattern, "output", path, required=False)
 
 
 @pytest.mark.parametrize(
     ("outputs", "blobs", "missing"),
     [
-        ([promise("a*.csv"), promise("b*.csv")], ["a-1.csv"], {"b*.csv"}),
-        ([promise("a*.csv"), promise("b*.csv")], ["b-1.csv"], {"a*.csv"}),
-        ([promise("*.csv", "t1"), promise("*.csv", "t2")], ["t1/x.csv"], {"t2/*.csv"}),
-        ([promise("out/**/*.csv", "t1")], ["t1/a/b.csv"], set()),
-        ([promise("out.txt", "1.txt"), promise("out.txt", "2.txt")], ["2.txt"], {"1.txt"}),
-        ([promise("*.csv"), promise("*.txt")], ["deep/a.csv", "b.txt"], set()),
+        ([expected("a*.csv"), expected("b*.csv")], ["a-1.csv"], {"b*.csv"}),
+        ([expected("a*.csv"), expected("b*.csv")], ["b-1.csv"], {"a*.csv"}),
+        ([expected("*.csv", "t1"), expected("*.csv", "t2")], ["t1/x.csv"], {"t2/*.csv"}),
+        ([expected("out/**/*.csv", "t1")], ["t1/a/b.csv"], set()),
+        ([expected("out.txt", "1.txt"), expected("out.txt", "2.txt")], ["2.txt"], {"1.txt"}),
+        ([expected("*.csv"), expected("*.txt")], ["deep/a.csv", "b.txt"], set()),
     ],
 )
 def test_a_pattern_of_one_task_is_not_fulfilled_by_another(
-    outputs: list[Promise], blobs: list[str], missing: set[str]
+    outputs: list[ExpectedOutput], blobs: list[str], missing: set[str]
 ) -> None:
     index = OutputIndex()
     for one in outputs:
@@ -41,8 +47,8 @@ def test_a_pattern_of_one_task_is_not_fulfilled_by_another(
     assert {one.shown for one in outputs if index.lacks(one)} == missing
 
 
-def outputs_of(*works: str) -> list[Promise]:
-    return [replace(promise("*.csv"), task=f"task-{work}", work=work) for work in works]
+def outputs_of(*works: str) -> list[ExpectedOutput]:
+    return [replace(expected("*.csv"), task=f"task-{work}", work=work) for work in works]
 
 
 @pytest.mark.parametrize(

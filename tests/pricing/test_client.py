@@ -129,12 +129,12 @@ def test_a_service_that_stays_busy_is_given_up_at_the_bound(server: PriceServer)
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        ((400, {}, b"no"), "it answered with HTTP status 400"),
-        ((302, {"Location": "https://sign-in.example.org"}, b""), "answered with HTTP status 302"),
-        ((200, {}, b"<html>"), "its answer is not JSON"),
-        ((200, {}, b"[]"), "its answer is not an object"),
-        ((200, {}, b"{}"), "its answer has no list of prices"),
-        ((200, {}, b"[" * 100_000), "its answer is not JSON"),
+        ((400, {}, b"no"), "it returned HTTP status 400"),
+        ((302, {"Location": "https://sign-in.example.org"}, b""), "returned HTTP status 302"),
+        ((200, {}, b"<html>"), "its response is not JSON"),
+        ((200, {}, b"[]"), "its response is not an object"),
+        ((200, {}, b"{}"), "its response has no list of prices"),
+        ((200, {}, b"[" * 100_000), "its response is not JSON"),
         ((200, {}, b'{"Items": [], "NextPageLink": "http://x:y/"}'), "on another server"),
         ((200, {}, b'{"Items": [], "NextPageLink": "http://[::1"}'), "on another server"),
     ],
@@ -182,7 +182,7 @@ async def test_an_unreachable_service_is_unknown_and_is_left_alone_for_a_while(
 ) -> None:
     server.answers = [(404, {}, b""), page(ROWS)]
     found = await prices(server, tmp_path)
-    reason = "prices.azure.com gave no price: it answered with HTTP status 404"
+    reason = "prices.azure.com gave no price: it returned HTTP status 404"
     assert found.spot == Unknown(reason, "Write the price per hour under `cost.prices`.")
     assert await prices(server, tmp_path, now=NOW + timedelta(minutes=9)) == found
     assert len(server.paths) == 1

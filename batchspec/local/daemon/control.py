@@ -24,7 +24,7 @@ from batchspec.frozen import frozen
 from batchspec.local.daemon.home import Account, Home
 from batchspec.local.daemon.status import Endpoints, read_announcement
 from batchspec.local.fault_injection import check_operations
-from batchspec.local.process import Lock, Process, held, kill_orphans, unmount_below, wait_free
+from batchspec.local.process import Lock, Process, is_locked, kill_orphans, unmount_below, wait_free
 from batchspec.local.settings import Settings, Simulation
 from batchspec.local.startup import LocalError, Notify, StartupPhase, last_lines
 
@@ -177,7 +177,7 @@ def _running(home: Home, demands: Demands) -> Endpoints | None:
         LocalError: the service does not meet the ``demands``.
     """
     with home.disk_errors():
-        daemon = Process.read(home.daemon_lock) if held(home.daemon_lock) else None
+        daemon = Process.read(home.daemon_lock) if is_locked(home.daemon_lock) else None
     announcement = read_announcement(home)
     if daemon is None or daemon.ending:  # a killed process keeps its lock until it is gone
         return None
@@ -214,7 +214,7 @@ def _await_running(home: Home, demands: Demands) -> Endpoints | None:
     while True:
         if endpoints := _running(home, demands):
             return endpoints
-        if not held(home.daemon_lock):
+        if not is_locked(home.daemon_lock):
             return None
         if time.monotonic() > until:
             raise LocalError(
@@ -340,7 +340,7 @@ def reset_daemon(home: Home, *, notify: Notify) -> None:
 
 
 def _stop(home: Home) -> bool:
-    ran = held(home.daemon_lock)
+    ran = is_locked(home.daemon_lock)
     if ran:
         # Before the signal, so that no client gets the address of a stopping service.
         home.endpoints.unlink(missing_ok=True)
@@ -365,7 +365,7 @@ def _signal(home: Home, number: signal.Signals, patience: float) -> bool:
     """Send a signal to the daemon and wait until it has ended; false after ``patience`` seconds."""
     until = time.monotonic() + patience
     sent = False
-    while held(home.daemon_lock):
+    while is_locked(home.daemon_lock):
         # A starting daemon takes the lock shortly before it writes its pid.
         if not sent and (daemon := Process.read(home.daemon_lock)):
             sent = daemon.signal(number)
@@ -413,7 +413,7 @@ def end_orphans(home: Home) -> bool:
 
 
 def _end_azurite(home: Home) -> bool:
-    if not held(home.azurite_lock):
+    if not is_locked(home.azurite_lock):
         return False
     from batchspec.local.azurite import STOP_SECONDS  # noqa: PLC0415  as in start_daemon
 

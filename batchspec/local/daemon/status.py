@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from batchspec.frozen import frozen
 from batchspec.local.daemon.home import Account, Home, write_private
 from batchspec.local.former_clients import FormerClient, read_former_clients
-from batchspec.local.process import Process, held
+from batchspec.local.process import Process, is_locked
 from batchspec.local.settings import REAL_TIME, Simulation, SimulationOptions, TrustFiles
 from batchspec.local.task_users import ALL_AS_SERVICE, Separation, UserIds
 
@@ -213,9 +213,9 @@ def read_status(home: Home) -> Status:
         LocalError: the folder or the account cannot be read.
     """
     with home.disk_errors():
-        daemon = Process.read(home.daemon_lock) if held(home.daemon_lock) else None
+        daemon = Process.read(home.daemon_lock) if is_locked(home.daemon_lock) else None
         announcement = read_announcement(home)
-        azurite = Process.read(home.azurite_lock) if held(home.azurite_lock) else None
+        azurite = Process.read(home.azurite_lock) if is_locked(home.azurite_lock) else None
         former = read_former_clients(home.batch)
     if daemon is None:
         state = State.STALE if announcement or azurite else State.STOPPED

@@ -225,7 +225,7 @@ class _Fit:
     def _scale(self) -> ScaleRange | None:
         """The scale whose largest number of nodes can be lowered; ``None`` if there is none."""
         scale = scale_range(self._formula)
-        return None if scale is None or scale.timed or scale.held else scale
+        return None if scale is None or scale.timed or scale.fixed else scale
 
     def most(self, spec: Spec) -> float | None:
         """The maximum cost of a spec."""

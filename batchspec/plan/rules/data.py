@@ -290,16 +290,16 @@ def _identity(value: Value) -> str:
 def output_missing(outputs: Iterable[MissingOutput], spec: Spec | None = None) -> Iterator[Finding]:
     """Outputs that are missing after their tasks have succeeded; with positions in ``spec``."""
     for output in outputs:
-        promise = output.first
-        what = "no file matched" if promise.wild else "not uploaded"
+        expected = output.first
+        what = "no file matched" if expected.wild else "not uploaded"
         tasks = f"{output.missing:,} of {counted(output.tasks, 'task')}"
         more = "" if output.missing <= len(output.names) else ", ..."
         # Tasks without a required output are not done; other tasks run again only with an option.
-        again = "" if promise.required else " --rerun"
+        again = "" if expected.required else " --rerun"
         yield Finding(
-            f"output {promise.pattern!r} of stage {promise.stage}: {what} for {tasks}",
-            spec.place(f"tasks.{promise.stage}.outputs") if spec is not None else None,
-            f"Missing in container {promise.container}: {', '.join(output.names)}{more}",
+            f"output {expected.pattern!r} of stage {expected.stage}: {what} for {tasks}",
+            spec.place(f"tasks.{expected.stage}.outputs") if spec is not None else None,
+            f"Missing in container {expected.container}: {', '.join(output.names)}{more}",
             "Outputs are uploaded from the task's working directory. `batchspec logs` shows what a"
             f" task wrote; after a correction, `batchspec apply{again}` runs the tasks again.",
         )
