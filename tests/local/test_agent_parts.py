@@ -23,6 +23,7 @@ from batchspec.local.agent.output_files import (
     UPLOAD_LOG,
     compile_pattern,
     find_files,
+    find_in_task_directory,
     has_wildcard,
     upload_all,
 )
@@ -83,7 +84,7 @@ def test_repeated_double_stars_are_one(tmp_path: Path) -> None:
     deep.mkdir(parents=True)
     (deep / "x").touch()
     (found,) = find_files("**/" * 40 + "x", tmp_path)
-    assert found == (deep / "x", "/".join("abcdefghijklmnopqrst") + "/x")
+    assert found == (str(deep / "x"), "/".join("abcdefghijklmnopqrst") + "/x")
 
 
 def test_each_directory_is_matched_once_for_each_part(tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ def test_each_directory_is_matched_once_for_each_part(tmp_path: Path) -> None:
     (deep / "x").touch()
     assert list(find_files("**/*a*/" * 20 + "**/y", tmp_path)) == []
     (found,) = find_files("**/*a*/" * 20 + "**", tmp_path)
-    assert found[0] == deep / "x"
+    assert found[0] == str(deep / "x")
 
 
 def test_find_files_enters_directories_but_no_links(tmp_path: Path) -> None:
@@ -242,40 +243,92 @@ async def test_a_file_that_cannot_be_a_blob_does_not_stop_the_others(
 
 
 _ONE_FILE = {"filePattern": "../stdout.txt", "destination": {"container": {"containerUrl": "c"}}}
+_SENT = ("stdout.txt",), None
+
+
+class _Sink:
+    """A client that accepts each upload."""
+
+    async def upload_bytes(self, data: bytes, url: str, headers: object) -> str:
+        return ""
+
+
+def _task_directory(path: Path, size: int = 1) -> Path:
+    (path / "wd").mkdir()
+    (path / "stdout.txt").write_text("x" * size)
+    return path
 
 
 @pytest.mark.parametrize(("size", "call"), [(1, 0), (1, 1), (1, 2), (1 << 17, 2)])
+@pytest.mark.parametrize("place", ["wd", "link"])
 async def test_files_that_cannot_be_opened_at_once_do_not_block_the_service(
-    size: int, call: int, tmp_path: Path
+    size: int, call: int, place: str, tmp_path: Path
 ) -> None:
     """In another thread are: creation of the logs, search, reading of a file, lines of the logs.
 
-    A small file is read with the search.
+    A small file is read with the search. A link can lead to another file system.
     """
     entered, end = threading.Event(), threading.Event()
     calls = itertools.count()
+    main = threading.current_thread()
 
     @contextmanager
     def access() -> Iterator[None]:
+        if threading.current_thread() is main:  # the first search finds the link
+            assert place == "link"
+            yield
+            return
         if next(calls) == call:
             entered.set()
             assert end.wait(60)
         yield
 
-    class Storage:
-        async def upload_bytes(self, data: bytes, url: str, headers: object) -> str:
-            return ""
-
-    (tmp_path / "wd").mkdir()
-    (tmp_path / "stdout.txt").write_text("x" * size)
+    _task_directory(tmp_path, size)
+    pattern = "../stdout.txt"
+    if place == "wd":
+        (tmp_path / "stdout.txt").rename(tmp_path / "wd" / "stdout.txt")
+        pattern = "stdout.txt"
+    else:
+        (tmp_path / "stdout.txt").rename(tmp_path / "wd" / "file")
+        (tmp_path / "stdout.txt").symlink_to(tmp_path / "wd" / "file")
+    output = {**_ONE_FILE, "filePattern": pattern}
     uploading = asyncio.create_task(
-        upload_all([_ONE_FILE], tmp_path, {}, Storage(), None, access)  # type: ignore[arg-type]
+        upload_all([output], tmp_path, {}, _Sink(), None, access)  # type: ignore[arg-type]
     )
     while not entered.is_set():
         await asyncio.sleep(0.001)
     end.set()
-    assert await uploading == (("stdout.txt",), None)
+    assert await uploading == _SENT
     assert "stdout.txt -> stdout.txt" in (tmp_path / UPLOAD_LOG).read_text()
+
+
+@pytest.mark.parametrize("pattern", ["../stdout.txt", "../std*.txt", ".././stdout.txt"])
+async def test_logs_of_a_task_need_no_thread(
+    pattern: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def to_thread(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(asyncio, "to_thread", to_thread)
+    _task_directory(tmp_path)
+    (tmp_path / "std.d.txt").mkdir()
+    output = {**_ONE_FILE, "filePattern": pattern}
+    sending = upload_all([output], tmp_path, {}, _Sink(), None)  # type: ignore[arg-type]
+    assert await sending == _SENT
+    assert f"{tmp_path}/stdout.txt -> stdout.txt\n" == (tmp_path / UPLOAD_LOG).read_text()
+
+
+@pytest.mark.parametrize(
+    "pattern", ["../stdout.txt", "../std*.txt", "../*.txt", "../none", "../x*", "../.h*"]
+)
+def test_files_of_the_task_directory_are_found_as_all_files(pattern: str, tmp_path: Path) -> None:
+    _task_directory(tmp_path)
+    for name in ("stderr.txt", ".hidden.txt", "wd/stdout.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "x.d").mkdir()
+    expected = [name for _, name in find_files(pattern, tmp_path / "wd")]
+    found = list(find_in_task_directory(pattern, tmp_path / "wd"))
+    assert found == [(str(tmp_path / name), name) for name in expected]
 
 
 async def test_a_pipe_in_the_place_of_the_log_of_uploads_is_an_error(tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ import asyncio
 import fnmatch
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -40,7 +42,7 @@ UPLOAD_LOG, UPLOAD_ERROR_LOG = "fileuploadout.txt", "fileuploaderr.txt"
 
 @dataclass(frozen=True, slots=True)
 class _Upload:
-    file: Path
+    file: str
     blob: str
     container: str
     headers: Mapping[str, str]
@@ -85,27 +87,37 @@ async def upload_all(  # noqa: PLR0917
     After a failed file, the upload continues with the other files. ``fileuploadout.txt`` and
     ``fileuploaderr.txt`` in the task directory are the logs of the uploads. Files are found and
     opened within the context of ``access``, with the rights of the task's user. Threads do this,
-    since the file system of a task's files can block.
+    since the file system of a task's files can block. If all outputs are files of the task
+    directory itself, such as ``stdout.txt``, no thread is needed: the service has created this
+    directory on its own file system.
 
     Raises:
         OSError: the logs of the uploads cannot be written.
     """
     logs = _Logs(directory, access)
-    files = directory / "wd"
+    patterns = [expand_variables(output["filePattern"], environment) for output in outputs]
 
-    def find() -> list[_Upload]:
+    def find(search: _Search) -> list[_Upload]:
         logs.create()
         found: list[_Upload] = []
         with access():
-            for output in outputs:
-                pattern = expand_variables(output["filePattern"], environment)
-                uploads = _uploads(output, pattern, files, node_storage)
+            for output, pattern in zip(outputs, patterns, strict=True):
+                uploads = _uploads(output, pattern, search(pattern, directory / "wd"), node_storage)
                 if not uploads:
                     logs.out.append(f"no file matches {output['filePattern']}")
                 found += uploads
             return [*map(_with_content, found[:_PARALLEL]), *found[_PARALLEL:]]
 
-    uploads = await asyncio.to_thread(find)
+    near = all(map(_name_in_task_directory, patterns))
+    uploads: list[_Upload] = []
+    if near:
+        try:
+            uploads = find(find_in_task_directory)
+        except _NeedsThreadError:
+            near = False
+            logs.out.clear()
+    if not near:
+        uploads = await asyncio.to_thread(find, find_files)
     sent: list[str] = []
     first: Failure | None = None
     try:
@@ -121,7 +133,10 @@ async def upload_all(  # noqa: PLR0917
                     first = first or why
                     logs.err.append(f"{upload.file}: {why.code}: {error}")
     finally:
-        await asyncio.to_thread(logs.write)
+        if near:
+            logs.write()
+        else:
+            await asyncio.to_thread(logs.write)
     return tuple(sent), first
 
 
@@ -154,13 +169,16 @@ class _Logs:
         # A task can create a link with this name, which is not followed, or a pipe, which would
         # wait for a reader without O_NONBLOCK.
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK
-        return os.open(self.directory / name, flags, 0o644)
+        return os.open(f"{self.directory}/{name}", flags, 0o644)
 
 
 def _uploads(
-    output: Mapping[str, Any], pattern: str, base: Path, node_storage: NodeStorage
+    output: Mapping[str, Any],
+    pattern: str,
+    files: Iterable[tuple[str, str]],
+    node_storage: NodeStorage,
 ) -> list[_Upload]:
-    """The files of an output; ``pattern`` is its pattern with expanded variables."""
+    """The uploads of an output: of the ``files`` that match ``pattern``, its expanded pattern."""
     target = output["destination"]["container"]
     container, denied = target["containerUrl"], None
     if "identityReference" in target:
@@ -172,9 +190,9 @@ def _uploads(
     headers = {entry["name"]: entry.get("value", "") for entry in target.get("uploadHeaders", ())}
     wild = has_wildcard(pattern)
     found = []
-    for file, below in find_files(pattern, base):
+    for file, below in files:
         joined = "/".join(filter(None, (path, below)))
-        name = joined if wild else path or file.name
+        name = joined if wild else path or file.rpartition("/")[2]
         found.append(_Upload(file, name, container, headers, output["filePattern"], denied))
     return found
 
@@ -222,7 +240,7 @@ async def _upload(upload: _Upload, storage: BlobClient, access: Access) -> None:
         os.close(content)
 
 
-def _read(path: Path, access: Access) -> bytes | int:
+def _read(path: str, access: Access) -> bytes | int:
     """The content of a file, or the descriptor of a large file."""
     with access():
         source = os.open(path, _FLAGS)
@@ -280,7 +298,7 @@ def has_wildcard(pattern: str) -> bool:
     return _WILD.search(pattern) is not None
 
 
-def find_files(pattern: str, base: Path) -> Iterator[tuple[Path, str]]:
+def find_files(pattern: str, base: Path) -> Iterator[tuple[str, str]]:
     """The files that match ``pattern``, sorted, each with its path below the pattern's fixed part.
 
     A relative pattern starts at ``base``. A pattern may contain ``..`` (``../std*.txt``) and may be
@@ -295,12 +313,50 @@ def find_files(pattern: str, base: Path) -> Iterator[tuple[Path, str]]:
         return
     if not has_wildcard(parts[0]):
         if (root / parts[0]).is_file():
-            yield root / parts[0], parts[0]
+            yield str(root / parts[0]), parts[0]
         return
     # ``**`` at the end matches every file below.
     pattern_parts = _without_repetitions([*parts, "*"] if parts[-1] == "**" else parts)
     for found in sorted(set(_matches(root, pattern_parts, set()))):
-        yield root / found, found
+        yield str(root / found), found
+
+
+_Search: TypeAlias = Callable[[str, Path], Iterable[tuple[str, str]]]
+"""Returns the files that match a pattern, as :func:`find_files`."""
+
+
+class _NeedsThreadError(Exception):
+    """A file of the task directory is a link, which can lead to another file system, or the
+    directory cannot be listed.
+    """
+
+
+def _name_in_task_directory(pattern: str) -> str | None:
+    """``NAME`` for a pattern ``../NAME``, which matches only files of the task directory itself."""
+    match [part for part in pattern.split("/") if part not in {"", "."}]:
+        case ["..", name] if not pattern.startswith("/") and name not in {"..", "**"}:
+            return name
+    return None
+
+
+def find_in_task_directory(pattern: str, base: Path) -> Iterator[tuple[str, str]]:
+    """As :func:`find_files`, for a pattern with a :func:`_name_in_task_directory`.
+
+    Raises:
+        _NeedsThreadError: a file is a link, or the directory cannot be listed.
+    """
+    name = _name_in_task_directory(pattern) or ""
+    matches = compile_pattern(name).fullmatch if has_wildcard(name) else name.__eq__
+    try:
+        with os.scandir(base.parent) as entries:
+            found = [entry for entry in entries if matches(entry.name)]
+    except OSError:
+        raise _NeedsThreadError from None
+    for entry in sorted(found, key=attrgetter("name")):
+        if entry.is_symlink():
+            raise _NeedsThreadError
+        if entry.is_file(follow_symlinks=False):
+            yield entry.path, entry.name
 
 
 def _without_repetitions(parts: list[str]) -> tuple[str, ...]:
@@ -343,6 +399,7 @@ def _matches(
                 yield below + entry.name
 
 
+@lru_cache
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """The regular expression of a pattern for one name.
 
