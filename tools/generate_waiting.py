@@ -86,7 +86,8 @@ def _lines() -> Iterator[str]:
     yield "| code | object | ends the run early | exit code |"
     yield "| --- | --- | --- | --- |"
     for kind in CAUSES.values():
-        early = kind.ends_when or "no"
+        early = f"if {kind.ends_when}" if kind.ends_when else "no"
+        early = early.replace("if always", "always")
         yield f"| [`{kind.code}`](#{kind.code}) | {kind.resource} | {early} | {_exit(kind)} |"
     for kind in CAUSES.values():
         yield ""

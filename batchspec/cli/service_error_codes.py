@@ -466,10 +466,10 @@ _SHELL = {
     127: ("The program was not found", "The shell did not find it in PATH."),
 }
 _SIGNALS = {
-    6: "SIGABRT: the program aborted itself",
-    9: "SIGKILL: often the system ended it because the node had no memory left",
-    11: "SIGSEGV: the program accessed invalid memory",
-    15: "SIGTERM: another process asked it to end",
+    6: "SIGABRT: the program aborted",
+    9: "SIGKILL, often because the node had no memory left",
+    11: "SIGSEGV: it accessed invalid memory",
+    15: "SIGTERM: another process ended it",
 }
 _FIRST_SIGNAL, _LAST_SIGNAL = 129, 192
 """The exit code of a shell after a signal is 128 and the signal's number."""
@@ -491,6 +491,6 @@ def failure_code(cause: str) -> ErrorCode | None:
         title = f"{title}: {meaning[:1].lower()}{meaning[1:]}"
     elif _FIRST_SIGNAL <= number <= _LAST_SIGNAL:
         signal = number - _FIRST_SIGNAL + 1
-        text = _SIGNALS.get(signal, "`man 7 signal` lists the signals")
-        why = f"On Linux it usually means that signal {signal} ended a program ({text})."
+        text = _SIGNALS.get(signal, "see `man 7 signal`")
+        why = f"On Linux, this code usually means that signal {signal} ended the program ({text})."
     return _cause(cause, title, why, general.fix)

@@ -289,7 +289,7 @@ def actual_lines(
     total = spent(added(run.node_hours for run in runs), prices)
     amount = "not known" if total is None else units.money(total, currency)
     where = " on Azure" if target == "local" else ""
-    yield f"Spent{where}: {amount} by {units.counted(len(runs), 'recorded run')}"
+    yield f"Spent{where} by {units.counted(len(runs), 'recorded run')}: {amount}"
     for run in runs:
         began = "a run" if run.began is None else units.moment(run.began)
         yield f"{began}: {spent_text(run.node_hours, prices, currency, 'azure')}"

@@ -97,15 +97,15 @@ def failed_check(name: str, problem: Diagnostic, level: Level = Level.FAIL) -> C
 
 
 def python_check(version: str, program: str | None) -> Check:
-    """The Python that runs batchspec, and the Python that tasks on this machine find."""
+    """The Python that runs batchspec, and the Python of tasks on this machine."""
     if program is None:
         return Check(
             "python",
             Level.WARN,
-            f"{version}; tasks on this machine find no python3",
+            f"{version}; the PATH of local tasks has no python3",
             "If tasks call python3, add it to PATH.",
         )
-    return Check("python", Level.OK, f"{version}; tasks on this machine find {program}")
+    return Check("python", Level.OK, f"{version}; local tasks run {program}")
 
 
 def engine_check(node: str, azurite: str, *, installed: bool) -> Check:

@@ -29,7 +29,7 @@ from batchspec.render.diagnostics import (
     severity_counts,
 )
 from batchspec.render.output import UNICODE, Style, Symbols, clean, flat, json_text, wrap
-from batchspec.render.run_text import account_line, action_name, gate_text, phrase, quantity
+from batchspec.render.run_text import account_line, action_name, phrase, quantity, reason_text
 from batchspec.spec import Record, thaw
 
 
@@ -331,10 +331,12 @@ def _questions(steps: Sequence[Step]) -> str:
     asked = [flat(step.subject) for step in steps if step.gate is Gate.ASK]
     if not asked:
         return ""
-    them = "it is kept" if len(asked) == 1 else "they are kept"
+    kept = "it is kept" if len(asked) == 1 else "they are kept"
+    pools = sum(subject.startswith("pool ") for subject in asked)
+    after = "" if pools == len(asked) else "; after a failure, only for the pool"
     return (
-        f"At the end, apply asks before it deletes {units.listed(asked)}. Without a terminal"
-        f" {them}. -y answers yes; after a failure, only for the pool."
+        f"At the end, apply asks before it deletes {units.listed(asked)}. Without a terminal,"
+        f" {kept}. -y answers yes{after if pools else '; after a failure, no'}."
     )
 
 
@@ -397,8 +399,7 @@ class _Rows:
 
     @staticmethod
     def _reason(step: Step) -> str:
-        gate = gate_text(step.gate)
-        return "; ".join(part for part in (flat(step.reason), gate) if part)
+        return flat(reason_text(step))
 
 
 def plan_json(plan: Plan) -> str:
@@ -514,12 +515,11 @@ def _table(steps: Sequence[Step], here: Path | None) -> Iterator[str]:
     yield "| | step | quantity | reason |"
     yield "|---|---|---|---|"
     for step in steps:
-        reason = "; ".join(part for part in (step.reason, gate_text(step.gate)) if part)
         cells = [
             _code(UNICODE.verbs[step.verb]),
             _text(phrase(step.verb, step.subject)),
             _text(quantity(step, here)),
-            _prose(reason),
+            _prose(reason_text(step)),
         ]
         yield f"| {' | '.join(cells)} |"
 

@@ -70,11 +70,12 @@ def plan_question(plan: Plan, *, verb: str = "apply") -> str:
         for step in plan.steps
         if step.verb in {Verb.REPLACE, Verb.DELETE} and step.gate is Gate.FLOW
     ]
-    account = f"{plan.account.target}, {flat(plan.account.batch)}"
-    content = f"with everything in {'it' if len(lost) == 1 else 'them'}"
+    kind = "Azure" if plan.account.target == "azure" else plan.account.target
+    account = f"the {kind} account {flat(plan.account.batch)}"
+    content = f"and everything in {'it' if len(lost) == 1 else 'them'}"
     if verb == "destroy" and lost:
-        return f"Delete {units.listed(lost)} {content} on {account}? [y/N] "
-    text = f"{_ASKS.get(verb, 'Apply this plan on')} {account}?"
+        return f"Delete {units.listed(lost)} {content} from {account}? [y/N] "
+    text = f"{_ASKS.get(verb, 'Apply this plan to')} {account}?"
     if lost:
         text += f" This deletes {units.listed(lost)} {content}."
     return f"{text} [y/N] "
@@ -103,7 +104,7 @@ def unanswered(question: str, problems: Sequence[Diagnostic] = ()) -> Diagnostic
 
 _NAMED = 10
 _ASKS = {
-    "attach": "Watch this run on",
+    "attach": "Watch this run in",
     "download": "Download the results from",
 }
 """The questions of commands that change nothing; other commands apply their plan."""

@@ -151,6 +151,14 @@ def page_written(place: str) -> str:
     return f"Report: {flat(place)}"
 
 
+def reason_text(step: Step) -> str:
+    """The reason of a step, and its condition: ``if the run succeeds (cleanup: on_success)``."""
+    condition = gate_text(step.gate)
+    if condition and step.reason:
+        return f"{condition} ({step.reason})"
+    return condition or step.reason
+
+
 def gate_text(gate: Gate) -> str:
     """The condition of a step in addition to the end of its predecessors."""
     match gate:

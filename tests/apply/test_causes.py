@@ -207,7 +207,7 @@ def test_the_cause(look: Health, code: str, ends: bool) -> None:
 
 
 def test_every_cause_has_a_case_and_every_ending_cause_an_ending_one() -> None:
-    of_cloud = {code for code in CAUSES if code.startswith("service-")}
+    of_cloud = {code for code, kind in CAUSES.items() if kind.resource == "service"}
     assert {code for _, code, _ in LOOKS.values()} | of_cloud == set(CAUSES)
     ending = {code for _, code, ends in LOOKS.values() if ends}
     assert ending == {kind.code for kind in CAUSES.values() if kind.ends_when}

@@ -129,7 +129,7 @@ def test_runs_are_listed_with_their_total() -> None:
     used = {("standard_d2s_v5", "dedicated"): 2.0}
     runs = [ActualRun(BEGAN, used), ActualRun(None, used)]
     total, first, second = actual_lines(runs, PRICES, "USD", "azure")
-    assert total == "Spent: 2.00 USD by 2 recorded runs"
+    assert total == "Spent by 2 recorded runs: 2.00 USD"
     assert first.startswith("2026-03-01 12:00 UTC: 1.00 USD for 2.00 node-hours")
     assert second.startswith("a run: 1.00 USD")
     assert list(actual_lines([], PRICES, "USD", "azure")) == []

@@ -313,13 +313,15 @@ def test_questions_name_deleted_resources_and_the_cost_of_kept_ones() -> None:
     assert question.endswith("[Y/n] ")
     question = plan_question(PLANS["changed"])
     assert AZURE.batch in question
-    assert "This deletes pool topn with everything in it." in question
+    assert "This deletes pool topn and everything in it." in question
     assert "deletes" not in plan_question(PLANS["fresh"]), "clean-up is not named"
 
 
 def test_the_question_of_destroy_is_about_what_it_deletes() -> None:
     question = plan_question(PLANS["changed"], verb="destroy")
-    assert question == (f"Delete pool topn with everything in it on azure, {AZURE.batch}? [y/N] ")
+    assert question == (
+        f"Delete pool topn and everything in it from the Azure account {AZURE.batch}? [y/N] "
+    )
 
 
 def test_a_question_without_a_terminal_is_an_error_that_shows_the_question() -> None:
@@ -336,8 +338,8 @@ def test_a_question_without_a_terminal_is_an_error_that_shows_the_question() -> 
 def test_a_question_names_what_the_command_does() -> None:
     fresh = PLANS["fresh"]
     assert plan_question(fresh, verb="download").startswith("Download the results from ")
-    assert plan_question(fresh, verb="attach").startswith("Watch this run on ")
-    assert plan_question(fresh, verb="retry").startswith("Apply this plan on ")
+    assert plan_question(fresh, verb="attach").startswith("Watch this run in the local account ")
+    assert plan_question(fresh, verb="retry").startswith("Apply this plan to the local account ")
     assert " with 2 running tasks and 1 waiting task? " in job_question("topn", 2, 1)
 
 

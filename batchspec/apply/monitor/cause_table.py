@@ -17,7 +17,8 @@ class CauseKind:
     """A kind of cause.
 
     ``resource`` is the kind of object: the pool, the job, a task, or the service. ``ends_when`` is
-    when it ends the run early; empty: the run waits until the deadline. ``exit`` is the exit code
+    the condition under which it ends the run early, or ``always``; empty: the run waits until the
+    deadline. ``exit`` is the exit code
     of a run that it ends. ``shown_after`` is how long it must last before it is reported, for
     causes that are part of every run. ``terminates_job``: the job is terminated, because none of
     its tasks can run; otherwise the next apply uses it.
@@ -94,7 +95,7 @@ _KINDS = (
         "The service cannot start the job: its auto pool cannot be created, for example because "
         "of a quota or an invalid formula (`schedulingError`).",
         "Fix the reported cause and apply again.",
-        ends_when="nothing runs",
+        ends_when="no task is running",
         terminates_job=True,
     ),
     CauseKind(
@@ -103,7 +104,7 @@ _KINDS = (
         "The pool does not exist, or is being deleted by another client.",
         "If another apply of this spec ran at the same time, it may have ended first and cleaned "
         "up. `batchspec plan` shows what is left to do.",
-        ends_when="it does not exist; while it is being deleted, when nothing runs",
+        ends_when="the pool does not exist, or it is being deleted and no task is running",
     ),
     CauseKind(
         "no-nodes",
@@ -111,8 +112,8 @@ _KINDS = (
         "The last resize failed and the pool has no nodes (quota, allocation, time-out). A resize "
         "error that is older than the current target does not count.",
         OTHER_FIX,
-        ends_when="the pool has a fixed size and nothing runs; a pool that scales is "
-        "resized again at the next evaluation of its formula",
+        ends_when="the pool has a fixed size and no task is running (a pool that scales is resized "
+        "again at the next evaluation of its formula)",
     ),
     CauseKind(
         "fewer-nodes",
@@ -126,7 +127,8 @@ _KINDS = (
         "pool",
         "The autoscale formula cannot be evaluated.",
         "Fix the formula (`pool.nodes.autoscale`) and apply again.",
-        ends_when="the pool has no nodes, nothing runs, and the error is not about missing samples",
+        ends_when="the pool has no nodes, no task is running, and the error is not about missing "
+        "samples",
     ),
     CauseKind(
         "pool-empty",
@@ -164,15 +166,15 @@ _KINDS = (
         "The start task failed on nodes of the pool.",
         "Fix `pool.start_task` and apply again; `batchspec logs --start-task NODE` shows its "
         "output.",
-        ends_when="on every node, with the allocation steady and nothing running",
+        ends_when="it failed on every node, the pool is not being resized, and no task is running",
     ),
     CauseKind(
         "nodes-unusable",
         "pool",
         "Nodes are unusable: an application package, an image or a mount failed on them.",
         "Fix the reported cause and run `batchspec apply --replace pool`.",
-        ends_when="every node is unusable or its start task failed, with the allocation steady and "
-        "nothing running",
+        ends_when="every node is unusable or its start task failed, the pool is not being resized, "
+        "and no task is running",
     ),
     CauseKind(
         "spot-preempted",
@@ -205,8 +207,8 @@ _KINDS = (
         "job",
         "The preparation task of the job failed on nodes; its tasks do not start there.",
         "Fix `job.prepare` and apply again, or run it again with `batchspec retry`.",
-        ends_when="on every node that accepts tasks, with the allocation steady and nothing "
-        "running",
+        ends_when="it failed on every node that accepts tasks, the pool is not being resized, and "
+        "no task is running",
         terminates_job=True,
     ),
     CauseKind(
@@ -214,7 +216,7 @@ _KINDS = (
         "job",
         "The remaining tasks wait for tasks that failed.",
         "Apply again: it reruns the failed tasks, then the rest.",
-        ends_when="nothing else can run",
+        ends_when="no other task can run",
         exit=Exit.TASKS_FAILED,
         terminates_job=True,
     ),
@@ -223,7 +225,7 @@ _KINDS = (
         "job",
         "The remaining tasks wait for a task that does not exist.",
         "Correct the id in `depends_on`, or add the task, and apply again.",
-        ends_when="nothing else can run, and all tasks are submitted",
+        ends_when="no other task can run, and all tasks are submitted",
         terminates_job=True,
     ),
     CauseKind(
@@ -231,7 +233,7 @@ _KINDS = (
         "job",
         "The remaining tasks wait for each other.",
         "Correct `depends_on` or `needs` and apply again.",
-        ends_when="nothing else can run, and all tasks are submitted",
+        ends_when="no other task can run, and all tasks are submitted",
         terminates_job=True,
     ),
     CauseKind(
@@ -239,7 +241,7 @@ _KINDS = (
         "job",
         "The remaining tasks need more slots than a node of the pool has.",
         "Lower `slots` of the task, or raise `task_slots_per_node` of the pool.",
-        ends_when="nothing else can run, and all tasks are submitted",
+        ends_when="no other task can run, and all tasks are submitted",
         terminates_job=True,
     ),
     CauseKind(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,22 +53,21 @@ def explain(
 
     known = _explanations()
     if code is None:
-        found = list(known.values())
+        found = known
     else:
         name = code.strip("[]`'\"")
-        by_lower = {each.lower(): each for each in known}
-        if name.lower() in by_lower:
-            found = [known[by_lower[name.lower()]]]
-        elif (failure := failure_code(name)) is not None:
+        found = [each for each in known if each.code.lower() == name.lower()]
+        if not found and (failure := failure_code(name)) is not None:
             found = [_of_error(failure)]
-        else:
-            raise UsageError(_unknown(name, known))
+        if not found:
+            raise UsageError(_unknown(name, [each.code for each in known]))
     if output_format is Format.JSON:
         out(json.dumps([asdict(each) for each in found], indent=2))
     elif code is None:
-        out("\n".join(f"{each.code:<40} {each.kind:<16} {each.title}" for each in found))
+        out("\n".join(f"{each.code:<40} {each.kind:<16} {_title(each)}" for each in found))
     else:
-        out("\n".join(_lines(found[0])))
+        # A code of a plan can also be a cause for which a run waits, or an error of a command.
+        out("\n\n".join("\n".join(_lines(each)) for each in found))
     return Exit.DONE
 
 
@@ -83,13 +82,16 @@ def _unknown(code: str, known: Iterable[str]) -> Diagnostic:
 def _lines(explanation: Explanation) -> Iterator[str]:
     yield f"{explanation.code} ({explanation.kind})"
     yield ""
-    title = explanation.title
-    yield _filled(_sentence(f"{title[:1].upper()}{title[1:]}"))
+    yield _filled(_sentence(_title(explanation)))
     parts = (("Why", explanation.why), ("Effect", explanation.effect), ("Fix", explanation.fix))
     for label, text in parts:
         if text:
             yield ""
             yield _filled(f"{label}: {_sentence(text)}")
+
+
+def _title(explanation: Explanation) -> str:
+    return f"{explanation.title[:1].upper()}{explanation.title[1:].removesuffix('.')}"
 
 
 def _filled(text: str) -> str:
@@ -103,8 +105,11 @@ def _sentence(text: str) -> str:
     return text if text.endswith((".", "?")) else f"{text}."
 
 
-def _explanations() -> Mapping[str, Explanation]:
-    """Every code: rules, causes of waiting, errors of commands, and codes of the services."""
+def _explanations() -> list[Explanation]:
+    """Every code: rules, causes of waiting, errors of commands, and codes of the services.
+
+    Several of them can have the same code.
+    """
     from batchspec.apply.monitor import CAUSES
     from batchspec.cli.error_codes import GROUPS
     from batchspec.cloud.errors import TABLE
@@ -122,11 +127,7 @@ def _explanations() -> Mapping[str, Explanation]:
     ]
     found += [_of_error(each) for group in GROUPS for each in group.codes]
     found += [Explanation(code, "service", title, fix=fix) for code, (title, fix) in TABLE.items()]
-    by_code: dict[str, Explanation] = {}
-    for each in sorted(found, key=lambda each: each.code.lower()):
-        # A code can be a cause and the error that ends a run: the cause explains more.
-        by_code.setdefault(each.code, each)
-    return by_code
+    return sorted(found, key=lambda each: each.code.lower())
 
 
 def _of_error(code: ErrorCode) -> Explanation:
@@ -136,4 +137,6 @@ def _of_error(code: ErrorCode) -> Explanation:
 
 def _effect(ends: str) -> str:
     """The effect of a cause on a run; ``ends`` is when it ends the run early."""
-    return f"The run ends early ({ends})" if ends else "The run waits, at most until its deadline"
+    if not ends:
+        return "The run waits, at most until its deadline"
+    return "The run ends early" if ends == "always" else f"The run ends early if {ends}"
