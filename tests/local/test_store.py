@@ -7,11 +7,13 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from batchspec.local.model import (
@@ -63,8 +65,14 @@ def node_of(store: Store, pool: Pool, name: str = "n", slots: int = 4) -> Node:
     return node
 
 
-def job_of(store: Store, name: str = "J", priority: int = 0, ends: bool = False) -> Job:
-    body = {"onAllTasksComplete": "terminatejob" if ends else "noaction"}
+def job_of(
+    store: Store,
+    name: str = "J",
+    priority: int = 0,
+    ends: bool = False,
+    body: Mapping[str, object] | None = None,
+) -> Job:
+    body = {"onAllTasksComplete": "terminatejob" if ends else "noaction", **(body or {})}
     job = store.jobs.add(
         name, body, NOW, pool_id="p", priority=priority, max_parallel=-1, deadline=None
     )
@@ -72,8 +80,11 @@ def job_of(store: Store, name: str = "J", priority: int = 0, ends: bool = False)
     return job
 
 
-def end(store: Store, task: Task, *, good: bool = True) -> Task | None:
-    return store.runs.finish(
+WEEK = timedelta(days=7)
+
+
+def end(store: Store, task: Task, *, good: bool = True, retention: timedelta = WEEK) -> Task | None:
+    ended = store.runs.finish(
         task,
         NOW,
         started=None,
@@ -81,8 +92,9 @@ def end(store: Store, task: Task, *, good: bool = True) -> Task | None:
         exit_code=0 if good else 1,
         failure=None if good else {"code": "FailureExitCode"},
         satisfies=good,
-        retain_until=NOW + timedelta(days=7),
+        retain_until=NOW + retention,
     )
+    return store.runs.get(task.seq) if ended else None
 
 
 LIVES: list[tuple[StateMachine[object], type]] = [  # type: ignore[type-var]
@@ -230,6 +242,125 @@ def test_counters_equal_a_count(tmp_path: Path, steps: list[str]) -> None:
     live = store.runs.live("j")
     assert (now.running_tasks, now.running_slots) == (len(live), sum(t.slots for t in live))
     assert now.state is (NodeState.RUNNING if live else NodeState.IDLE)
+
+
+STEPS = """
+    add begin good bad requeue stop again drop late several pool job manager deadline schedule scale
+    intent node boot log disable purge
+""".split()  # noqa: SIM905  a list has twice as many lines
+RUNS = ("add", "begin", "add", "begin", "good", "good")
+
+
+def change(store: Store, step: str, number: int, later: datetime) -> None:
+    """Change one record of a store with the pool, the node and the job of these tests."""
+    pool, node, job = store.pools.get("p"), store.nodes.get("p", "n"), store.jobs.get("j")
+    assert pool is not None and node is not None and job is not None
+    live, ready = store.runs.live("j"), store.runs.runnable("j", 1, 99)
+    done = [task for task in store.tasks.page("j") if task.state is TaskState.COMPLETED]
+    match step:
+        case "add":
+            store.tasks.add(job, [NewTask(f"t{number}", {}, needs=("T1",) * (number % 2))], NOW)
+        case "begin" if ready:
+            store.runs.begin(ready[0], node, "d", NOW)
+        case "good" | "bad" if live:
+            end(store, live[0], good=step == "good", retention=timedelta(days=7 * number % 10))
+        case "requeue" if live:
+            store.runs.requeue(live[-1], NOW)
+        case "stop" if live:
+            store.runs.request_end(live[-1], "requeue")
+        case "again" if done:
+            store.tasks.reactivate(done[0], NOW)
+        case "drop" if live:
+            store.tasks.delete(live[0], NOW)
+        case "late" if done:
+            store.runs.files_deleted(done[0])
+        case "several":
+            body = {"multiInstanceSettings": {}}
+            (task,) = store.tasks.add(job, [NewTask(f"m{number}", body)], NOW)
+            if task is not None and (run := store.runs.begin(task, node, "d", NOW)) is not None:
+                store.subtasks.begin(run, [node], {}, NOW)
+        case "pool":
+            store.pools.update(pool, {"vmSize": str(number)}, NOW)
+        case "job" | "manager":
+            body = {"jobManagerTask": {"id": "t1", "killJobOnCompletion": True}}
+            job_of(store, f"{step}{number}", body=body if step == "manager" else {})
+        case "deadline":
+            store.jobs.update(
+                job, job.body, NOW, pool_id="p", priority=0, max_parallel=-1, deadline=later
+            )
+        case "schedule":
+            store.schedules.add(f"s{number}", {}, NOW, later)
+        case "scale":
+            store.autoscale.start(pool, later)
+        case "intent":
+            store.nodes.set_intent(node, "reboot", None)
+        case "node":
+            store.nodes.add(pool, [f"n{number}"], NOW, dedicated=True, slots=1)
+        case "boot":
+            for other in store.nodes.in_transition():
+                store.nodes.update(other, NodeState.STARTING, NOW)
+        case "log":
+            store.log_uploads.add(node, "c", "b", identity=False)
+        case "disable" if job.state is JobState.ACTIVE:
+            store.jobs.set_state(job, JobState.DISABLING, NOW)
+        case "purge":
+            for one in store.runs.pending_deletions():
+                store.runs.deletion_done(one)
+
+
+def views(store: Store, later: datetime) -> list[object]:
+    """The reads of the engine whose results are kept."""
+    found: list[object] = [
+        store.pools.in_transition(),
+        store.nodes.with_intent(),
+        store.nodes.in_transition(),
+        store.jobs.in_state(JobState.DISABLING, JobState.TERMINATING),
+        store.jobs.next_deadline(),
+        store.jobs.overdue(later),
+        store.jobs.with_manager_complete(),
+        store.jobs.with_all_tasks_complete(),
+        store.jobs.with_work("p"),
+        store.runs.ending(),
+        store.runs.pending_deletions(),
+        store.runs.next_expiry(),
+        store.runs.expired(later),
+        store.autoscale.due(later),
+        store.schedules.due(later),
+        store.log_uploads.pending(),
+        store.pools.get("p"),
+        store.jobs.get("j"),
+    ]
+    return found + [store.runs.requested_end(task) for task in store.tasks.page("j")]
+
+
+class UndoneError(Exception):
+    """Undoes a step of a test."""
+
+
+@example([(step, "") for step in ("several", "requeue")])
+@example([(step, "") for step in (*RUNS, "again", "late")])
+@example([(step, "all" if step == "good" else "") for step in (*RUNS, "good")])
+@given(st.lists(st.tuples(st.sampled_from(STEPS), st.sampled_from(["", "all", "part"]))))
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_kept_results_equal_a_read(steps: list[tuple[str, str]]) -> None:
+    store, later = Store(":memory:"), NOW + timedelta(days=3)
+    node_of(store, pool_of(store), slots=99)
+    job_of(store, ends=True)
+    for number, (step, undone) in enumerate(steps):
+        views(store, later)  # keep the results before the step
+        with suppress(UndoneError), store.transaction():
+            with suppress(UndoneError), store.part():
+                change(store, step, number, later)
+                views(store, later)
+                if undone == "part":
+                    raise UndoneError
+            if undone == "all":
+                raise UndoneError
+        kept = views(store, later)
+        store._database._forget_all()
+        assert kept == views(store, later), (step, undone)
 
 
 def test_reactivation_makes_dependents_wait_again(store: Store) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -52,6 +53,8 @@ from batchspec.local.model import LogUpload, NodeState, Task
 from batchspec.local.store import Store, is_corrupt
 
 _TICK = timedelta(milliseconds=1)
+_REST = 0.01
+"""Minimum real seconds between two times at which an idle engine does work that is not urgent."""
 _RETRY = timedelta(seconds=5)
 """Real time after which the engine tries a failed part of a round again."""
 
@@ -123,6 +126,8 @@ class Engine:
         )
         self._recorder = OutcomeRecorder(store, self._starter)
         self._timer: asyncio.TimerHandle | None = None
+        self._rested = -math.inf
+        self._rest_timer: asyncio.TimerHandle | None = None
         self._uploads: dict[int, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -142,8 +147,9 @@ class Engine:
                 await asyncio.sleep(0)
         finally:
             self._store.on_change(lambda: None)
-            if self._timer is not None:
-                self._timer.cancel()
+            for timer in (self._timer, self._rest_timer):
+                if timer is not None:
+                    timer.cancel()
             await self._executor.close()
             for upload in self._uploads.values():
                 upload.cancel()
@@ -181,14 +187,29 @@ class Engine:
         # The commit has set the event, but most rounds leave no work.
         if work.faulty or is_settled(work.state, work.decisions):
             self._wake.clear()
-        if not self._wake.is_set():
-            # The engine is idle: do the work that is not urgent.
+        if not self._wake.is_set() and self._may_rest():
             self._directories.empty_trash()
             self._agent.logs.flush_soon()
             moment = next_moment(self._store, work.state, now)
             retry = now + _RETRY * self._clock.speed if work.faulty else None
             moments = (moment, retry, self._resources.next_moment(now))
             self._set_timer(min(filter(None, moments), default=None), now)
+
+    def _may_rest(self) -> bool:
+        """Whether the idle engine does the work that is not urgent now, or after a later round.
+
+        While many short tasks run, the engine is idle after almost every round.
+        """
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._rested < _REST:
+            if self._rest_timer is None:
+                self._rest_timer = loop.call_later(2 * _REST, self._wake.set)
+            return False
+        self._rested = loop.time()
+        if self._rest_timer is not None:
+            self._rest_timer.cancel()
+            self._rest_timer = None
+        return True
 
     def _work(self, finished: list[FinishedRun], now: datetime) -> _Work:
         """Record finished runs and apply all decisions in one transaction."""

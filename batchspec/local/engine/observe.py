@@ -36,7 +36,6 @@ from batchspec.local.model import (
     Job,
     JobState,
     Node,
-    NodeState,
     Pool,
     PoolState,
     Preparation,
@@ -49,15 +48,6 @@ from batchspec.local.model import (
 from batchspec.local.store import Store
 from batchspec.local.wire import add_duration, read_duration
 
-_TRANSIENT_NODES = (
-    NodeState.CREATING,
-    NodeState.STARTING,
-    NodeState.REBOOTING,
-    NodeState.REIMAGING,
-    NodeState.DEALLOCATING,
-    NodeState.OFFLINE,
-    NodeState.PREEMPTED,
-)
 _MAX_PENDING_DELETIONS = 500
 _TRANSIENT_JOBS = (
     JobState.TERMINATING,
@@ -175,7 +165,7 @@ def _autoscale_views(
 
 def _node_views(store: Store, executor: Executor) -> Iterator[NodeView]:
     pools: dict[str, Pool | None] = {}
-    transient = store.nodes.in_state(*_TRANSIENT_NODES)
+    transient = store.nodes.in_transition()
     for node in (*store.nodes.with_intent(), *(node for node in transient if node.intent is None)):
         if node.pool_id not in pools:
             pools[node.pool_id] = store.pools.get(node.pool_id)
@@ -206,7 +196,9 @@ def _pool_work(store: Store) -> Iterator[PoolWork]:
         queues = tuple(_queues(store, pool, total, largest))
         if queues:
             free = tuple(store.nodes.with_free_slots(pool_id))
-            yield PoolWork(pool, free, queues, store.nodes.schedulable_nodes(pool_id))
+            several = any(instance_count(task) for queue in queues for task in queue.tasks)
+            schedulable = store.nodes.schedulable_nodes(pool_id) if several else 0
+            yield PoolWork(pool, free, queues, schedulable)
 
 
 def _queues(store: Store, pool: Pool, total: int, largest: int) -> Iterator[JobQueue]:

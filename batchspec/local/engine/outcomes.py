@@ -128,10 +128,10 @@ class OutcomeRecorder:
             job = jobs[job_id]
             if job is None:  # deleted, and its tasks with it
                 continue
-            if one.outcome is not None:
-                self._store.runs.add_usage(one.subject.task, one.outcome.usage)
             outcome = self._with_requested_end(one.subject.task, job, one.outcome)
             if self._was_requeued(one.subject.task, outcome):
+                if one.outcome is not None:
+                    self._store.runs.add_usage(one.subject.task, one.outcome.usage)
                 self._store.runs.requeue(one.subject.task, now)
             elif outcome is not None:
                 acted = yield from self._task(one.subject, job, outcome, now)
@@ -191,8 +191,7 @@ class OutcomeRecorder:
 
     def _with_requested_end(self, task: Task, job: Job, outcome: Outcome | None) -> Outcome | None:
         """``outcome``, or ``TaskEnded`` if the requested end of the task prevents a retry."""
-        current = self._store.runs.get(task.seq)
-        if outcome is None or current is None or current.ending is None:
+        if outcome is None or self._store.runs.requested_end(task) is None:
             return outcome
         again = task_result(task.body, job.body, task.retry_count, outcome).retry
         return replace(outcome, failure=ended_by_user()) if again else outcome
@@ -202,8 +201,7 @@ class OutcomeRecorder:
             return True
         if outcome.failure is None or outcome.failure.code != "TaskEnded":
             return False
-        current = self._store.runs.get(task.seq)
-        return current is not None and current.ending == "requeue"
+        return self._store.runs.requested_end(task) == "requeue"
 
     def _task(
         self, run: TaskRun, job: Job, outcome: Outcome, now: datetime
@@ -212,6 +210,7 @@ class OutcomeRecorder:
         task = run.task
         result = task_result(task.body, job.body, task.retry_count, outcome)
         if result.retry and job.state in _OPEN_JOBS:
+            self._store.runs.add_usage(task, outcome.usage)
             again = self._store.runs.retry(task, now)
             if again is not None:
                 if run.others:
@@ -228,6 +227,7 @@ class OutcomeRecorder:
             satisfies=result.satisfies,
             retain_until=_retention_end(task.body, outcome.ended),
             container=outcome.container,
+            usage=outcome.usage,
         )
         for number in range(1, len(run.others) + 1):
             # Subtask outcomes are missing if the preparation of the primary task has failed.

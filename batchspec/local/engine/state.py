@@ -112,7 +112,8 @@ class JobQueue:
 class PoolWork:
     """A pool with free slots: its nodes with free slots, and its jobs in scheduling order.
 
-    ``schedulable_nodes`` is the number of nodes that take tasks, with or without free slots.
+    ``schedulable_nodes`` is the number of nodes that take tasks, with or without free slots; it is
+    read only for multi-instance tasks.
     """
 
     pool: Pool

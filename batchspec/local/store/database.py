@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from batchspec.local.model import Job, Schedule, Task
 from batchspec.local.store.schema import DamagedStateError, check_schema, migrate
@@ -87,6 +89,70 @@ def fold(identifier: str) -> str:
     return identifier.lower()
 
 
+T = TypeVar("T")
+R = TypeVar("R")
+_MAX_KEPT = 1024
+"""Maximum number of results in one :class:`Kept`."""
+_WRITE = re.compile(r"(INSERT(?: OR \w+)? INTO|UPDATE|DELETE FROM) (\w+)")
+_ADDED_BY_DELETION = {"task": "pending_deletion", "subtask": "pending_deletion"}
+"""The tables to which a trigger adds rows when a row of the first table is deleted."""
+
+
+@lru_cache(maxsize=1024)
+def _tables_of(sql: str) -> tuple[str, ...]:
+    """The table that a statement writes, and a table to which its triggers add rows."""
+    found = _WRITE.match(sql.lstrip())
+    if found is None:
+        raise ValueError(f"the statement writes no table: {sql}")
+    verb, table = found.groups()
+    added = _ADDED_BY_DELETION.get(table) if verb == "DELETE FROM" else None
+    return (table,) if added is None else (table, added)
+
+
+class Kept:
+    """Results of queries that stay the same until a write to the tables that they read.
+
+    Get it from :meth:`Database.kept`. The engine reads the same few records in each round.
+    """
+
+    def __init__(self, refresh: Callable[[], None]) -> None:
+        """``refresh`` calls :meth:`forget` if another connection has written."""
+        self._refresh = refresh
+        self._found: dict[Hashable, Any] = {}
+
+    def get(self, key: Hashable, read: Callable[[], T]) -> T:
+        """The result of ``read``, which is called only if the result is not kept."""
+        self._refresh()
+        if key in self._found:
+            found: T = self._found[key]
+            return found
+        if len(self._found) >= _MAX_KEPT:
+            self._found.clear()
+        found = self._found[key] = read()
+        return found
+
+    def rows(self, key: Hashable, read: Callable[[], list[R]]) -> list[R]:
+        """The result of ``read``; only an empty list is kept.
+
+        The rows may contain columns whose changes the caller does not follow.
+        """
+        self._refresh()
+        if key in self._found:
+            return []
+        rows = read()
+        if not rows:
+            self._found[key] = True
+        return rows
+
+    def set(self, key: Hashable, value: object) -> None:
+        """Replace a result, after a write that changes it in a known way."""
+        self._found[key] = value
+
+    def forget(self) -> None:
+        """Forget all results."""
+        self._found.clear()
+
+
 class Database:
     """A connection that writes in short transactions and reports each commit.
 
@@ -114,6 +180,8 @@ class Database:
             raise
         self._depth = 0
         self._wrote = False
+        self._kept: defaultdict[str, list[Kept]] = defaultdict(list)
+        self._seen = 0
         self.version = 0
         """Increases with each committed change."""
         self.changed: Callable[[], None] = lambda: None
@@ -172,18 +240,21 @@ class Database:
         self._connection.execute("BEGIN IMMEDIATE")
         self._depth = 1
         self._wrote = False
+        committed = False
         try:
+            self._compare_version()
             yield
+            self._connection.execute("COMMIT")
+            committed = True
         except BaseException:
             if self.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
-        else:
-            self._connection.execute("COMMIT")
-            committed = self._wrote
         finally:
             self._depth = 0
-        if committed:
+            if not committed:
+                self._forget_all()
+        if self._wrote:
             self.version += 1
             self.changed()
 
@@ -199,20 +270,55 @@ class Database:
         try:
             yield
         except BaseException:
+            self._forget_all()
             if self.in_transaction:
                 self._connection.execute("ROLLBACK TO part")
                 self._connection.execute("RELEASE part")
             raise
         self._connection.execute("RELEASE part")
 
-    def write(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Cursor:
-        """Run one statement that writes; in a separate transaction if no transaction is open."""
-        if self._depth:
-            self._wrote = True
-            return self._connection.execute(sql, values)
-        with self.transaction():
-            self._wrote = True
-            return self._connection.execute(sql, values)
+    def kept(self, *changes: str) -> Kept:
+        """Results to keep until one of ``changes``: tables, or names given to :meth:`write`."""
+        kept = Kept(self._refresh)
+        for change in changes:
+            self._kept[change].append(kept)
+        return kept
+
+    def _refresh(self) -> None:
+        if not self._depth:  # in a transaction no other connection writes
+            self._compare_version()
+
+    def _compare_version(self) -> None:
+        """Forget all kept results if another connection has written."""
+        (seen,) = self._connection.execute("PRAGMA data_version").fetchone()
+        if seen != self._seen:
+            self._seen = seen
+            self._forget_all()
+
+    def _forget_all(self) -> None:
+        for several in self._kept.values():
+            for kept in several:
+                kept.forget()
+
+    def write(
+        self,
+        sql: str,
+        values: Sequence[Any] | Mapping[str, Any] = (),
+        *,
+        change: str | None = None,
+    ) -> sqlite3.Cursor:
+        """Run one statement that writes; in a separate transaction if no transaction is open.
+
+        ``change`` names the change for :meth:`kept`, in place of the table that is written.
+        """
+        if not self._depth:
+            with self.transaction():
+                return self.write(sql, values, change=change)
+        self._wrote = True
+        for name in _tables_of(sql) if change is None else (change,):
+            for kept in self._kept.get(name, ()):
+                kept.forget()
+        return self._connection.execute(sql, values)
 
     def insert(self, table: str, row: Mapping[str, Any]) -> int:
         """Insert ``row`` (column: value) and return its ``seq``."""

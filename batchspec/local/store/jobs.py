@@ -34,11 +34,16 @@ from batchspec.local.store.database import (
 # ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound
 
 
+_OPEN = "job.state IN ('active', 'disabling', 'disabled', 'enabling')"
+
+
 class Jobs:
     """The table ``job`` and the counters of tasks."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._kept = database.kept("job")
+        self._kept_lists = database.kept("job")
 
     # --- the API's side
 
@@ -88,7 +93,10 @@ class Jobs:
 
     def get(self, job_id: str) -> Job | None:
         """The job with this id, in any case."""
-        row = self._db.one("SELECT * FROM job WHERE key = ?", (fold(job_id),))
+        return self._kept.get(fold(job_id), lambda: self._get(fold(job_id)))
+
+    def _get(self, key: str) -> Job | None:
+        row = self._db.one("SELECT * FROM job WHERE key = ?", (key,))
         return None if row is None else _read_job(row)
 
     def page(self, page: Page = ALL_ROWS, schedule_id: str | None = None) -> list[Job]:
@@ -173,10 +181,8 @@ class Jobs:
     def in_state(self, *states: JobState) -> list[Job]:
         """Jobs in one of ``states``, oldest first."""
         marks = ", ".join("?" * len(states))
-        rows = self._db.all(
-            f"SELECT * FROM job WHERE state IN ({marks}) ORDER BY seq",
-            states,
-        )
+        sql = f"SELECT * FROM job WHERE state IN ({marks}) ORDER BY seq"
+        rows = self._kept_lists.rows(states, lambda: self._db.all(sql, states))
         return [_read_job(row) for row in rows]
 
     def with_work(self, pool_id: str) -> list[Job]:
@@ -185,12 +191,12 @@ class Jobs:
         The order is: highest priority first, then oldest first.
         """
         rows = self._db.all(
-            "SELECT job.* FROM job JOIN tally ON tally.job = job.key "
+            "SELECT job.key FROM job JOIN tally ON tally.job = job.key "
             "WHERE job.pool = ? AND job.state = 'active' AND tally.n_active > 0 "
             "ORDER BY job.priority DESC, job.seq",
             (fold(pool_id),),
         )
-        return [_read_job(row) for row in rows]
+        return [job for (key,) in rows if (job := self.get(key)) is not None]
 
     def pools_with_work(self) -> list[str]:
         """The pools that have jobs :meth:`with_work`."""
@@ -202,6 +208,9 @@ class Jobs:
 
     def overdue(self, now: datetime) -> list[Job]:
         """Jobs that have exceeded their ``maxWallClockTime`` and are not ending yet."""
+        deadline = self.next_deadline()
+        if deadline is None or deadline > now:
+            return []
         rows = self._db.all(
             "SELECT * FROM job WHERE deadline IS NOT NULL AND deadline <= ? ORDER BY deadline",
             (to_column(now),),
@@ -210,11 +219,13 @@ class Jobs:
 
     def with_manager_complete(self) -> list[Job]:
         """Jobs that end because their job manager task is completed."""
+        if not self._any(f"manager IS NOT NULL AND {_OPEN}"):
+            return []
         rows = self._db.all(
             "SELECT job.* FROM job CROSS JOIN task "
             "ON task.job = job.key AND task.key = job.manager "
             "WHERE job.manager IS NOT NULL AND task.state = 'completed' "
-            "AND job.state IN ('active', 'disabling', 'disabled', 'enabling') ORDER BY job.seq"
+            f"AND {_OPEN} ORDER BY job.seq"
         )
         return [_read_job(row) for row in rows]
 
@@ -232,6 +243,8 @@ class Jobs:
         This includes a job without tasks, which ends immediately, as the REST reference documents
         (contract 7).
         """
+        if not self._any("state = 'active' AND on_all_complete = 'terminatejob'"):
+            return []
         rows = self._db.all(
             "SELECT job.* FROM job JOIN tally ON tally.job = job.key "
             "WHERE job.state = 'active' AND job.on_all_complete = 'terminatejob' "
@@ -264,8 +277,16 @@ class Jobs:
 
     def next_deadline(self) -> datetime | None:
         """The next time at which a job becomes :meth:`overdue`."""
+        return self._kept_lists.get("deadline", self._next_deadline)
+
+    def _next_deadline(self) -> datetime | None:
         row = self._db.one("SELECT min(deadline) FROM job WHERE deadline IS NOT NULL")
         return from_optional(row[0] if row is not None else None)
+
+    def _any(self, where: str) -> bool:
+        """Whether a job matches the condition ``where``, which reads no counters."""
+        sql = f"SELECT 1 FROM job WHERE {where} LIMIT 1"
+        return self._kept_lists.get(where, lambda: self._db.one(sql) is not None)
 
     def _set(self, job: Job, **columns: object) -> Job:
         self._db.update("job", columns, "seq = ?", (job.seq,))
@@ -302,6 +323,7 @@ class Schedules:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._kept = database.kept("schedule")
 
     # --- the API's side
 
@@ -380,6 +402,8 @@ class Schedules:
 
     def due(self, now: datetime) -> list[Schedule]:
         """Ending schedules, and active schedules whose next job is due or that have no next job."""
+        if not self._kept.rows("any", lambda: self._db.all("SELECT 1 FROM schedule LIMIT 1")):
+            return []
         rows = self._db.all(
             "SELECT * FROM schedule WHERE state IN ('terminating', 'deleting') "
             "OR (state = 'active' AND (next_run IS NULL OR next_run <= ?)) ORDER BY seq",

@@ -34,6 +34,9 @@ from batchspec.local.store.database import (
     to_microseconds,
 )
 
+_RUN = "run on a node"
+"""The change of a node by a run: its counts, and ``idle`` or ``running``."""
+
 
 def take_slots(database: Database, pool: str, node: str, slots: int, now: datetime) -> None:
     """Take ``slots`` slots of the node with these keys for a new run."""
@@ -44,6 +47,7 @@ def take_slots(database: Database, pool: str, node: str, slots: int, now: dateti
         "state = CASE state WHEN 'idle' THEN 'running' ELSE state END "
         "WHERE pool = :pool AND key = :key",
         {"slots": slots, "now": to_column(now), "pool": pool, "key": node},
+        change=_RUN,
     )
 
 
@@ -73,8 +77,20 @@ def free_slots(database: Database, task: Task, now: datetime, *, ran: int, succe
                 "pool": pool,
                 "key": key,
             },
+            change=_RUN,
         )
 
+
+TRANSIENT_NODES = (
+    NodeState.CREATING,
+    NodeState.STARTING,
+    NodeState.REBOOTING,
+    NodeState.REIMAGING,
+    NodeState.DEALLOCATING,
+    NodeState.OFFLINE,
+    NodeState.PREEMPTED,
+)
+"""The states between which and other states a node changes without a run."""
 
 _FREE = (
     "pool = ? AND state IN ('idle', 'running') AND scheduling = 'enabled' "
@@ -87,6 +103,7 @@ class Nodes:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._kept = database.kept("node")
 
     # --- the API's side
 
@@ -204,10 +221,13 @@ class Nodes:
 
     def with_intent(self) -> list[Node]:
         """Nodes with an intent that the engine has not carried out yet."""
-        rows = self._db.all(
-            "SELECT * FROM node INDEXED BY node_by_intent WHERE intent IS NOT NULL ORDER BY seq"
-        )
+        sql = "SELECT * FROM node INDEXED BY node_by_intent WHERE intent IS NOT NULL ORDER BY seq"
+        rows = self._kept.rows("intent", lambda: self._db.all(sql))
         return [_read_node(row) for row in rows]
+
+    def in_transition(self) -> list[Node]:
+        """The nodes of all pools in :data:`TRANSIENT_NODES`, oldest first."""
+        return self._kept.rows("transient", lambda: self.in_state(*TRANSIENT_NODES))
 
     def free_slots(self, pool_id: str) -> tuple[int, int]:
         """The free slots of :meth:`with_free_slots`: the total, and the maximum on one node."""
@@ -325,6 +345,7 @@ class LogUploads:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._kept = database.kept("log_upload")
 
     def add(self, node: Node, container: str, blob: str, *, identity: bool) -> None:
         """Request an upload; see :class:`LogUpload`."""
@@ -341,7 +362,8 @@ class LogUploads:
 
     def pending(self) -> list[LogUpload]:
         """The pending uploads, oldest first."""
-        rows = self._db.all("SELECT * FROM log_upload ORDER BY seq")
+        sql = "SELECT * FROM log_upload ORDER BY seq"
+        rows = self._kept.rows("pending", lambda: self._db.all(sql))
         return [LogUpload(**{**row, "identity": bool(row["identity"])}) for row in rows]
 
     def done(self, upload: LogUpload) -> None:

@@ -47,6 +47,7 @@ class Autoscale:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._kept = database.kept("scaling")
 
     # --- the API's side
 
@@ -83,6 +84,8 @@ class Autoscale:
 
     def due(self, now: datetime) -> list[str]:
         """The pools (ids in lower case) whose formula or sample is due."""
+        if not self._kept.rows("any", lambda: self._db.all("SELECT 1 FROM scaling LIMIT 1")):
+            return []
         stamp = to_column(now)
         rows = self._db.all(
             "SELECT pool FROM scaling WHERE due <= ? OR sample_due <= ?", (stamp, stamp)
@@ -178,6 +181,8 @@ class Pools:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._kept = database.kept("pool")
+        self._kept_lists = database.kept("pool")
 
     # --- the API's side
 
@@ -219,7 +224,10 @@ class Pools:
 
     def get(self, pool_id: str) -> Pool | None:
         """The pool with this id, in any case."""
-        row = self._db.one("SELECT * FROM pool WHERE key = ?", (fold(pool_id),))
+        return self._kept.get(fold(pool_id), lambda: self._get(fold(pool_id)))
+
+    def _get(self, key: str) -> Pool | None:
+        row = self._db.one("SELECT * FROM pool WHERE key = ?", (key,))
         return None if row is None else _read(row)
 
     def page(self, page: Page = ALL_ROWS) -> list[Pool]:
@@ -304,9 +312,8 @@ class Pools:
 
     def in_transition(self) -> list[Pool]:
         """Pools with work for the engine: deleting, resizing or stopping."""
-        rows = self._db.all(
-            "SELECT * FROM pool WHERE allocation <> 'steady' OR state = 'deleting' ORDER BY seq"
-        )
+        sql = "SELECT * FROM pool WHERE allocation <> 'steady' OR state = 'deleting' ORDER BY seq"
+        rows = self._kept_lists.rows("transition", lambda: self._db.all(sql))
         return [_read(row) for row in rows]
 
     def with_nodes(self) -> list[Pool]:

@@ -10,18 +10,31 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from batchspec.local.model import TASK, Node, PendingDeletion, Subtask, Task, TaskState, Usage, Wire
+from batchspec.local.model import (
+    NO_USAGE,
+    TASK,
+    Node,
+    PendingDeletion,
+    Subtask,
+    Task,
+    TaskState,
+    Usage,
+    Wire,
+)
 from batchspec.local.store.database import (
     Database,
     fold,
+    from_column,
     from_json,
     from_optional,
     state_columns,
     to_column,
     to_json,
     to_microseconds,
+    to_optional,
 )
 from batchspec.local.store.nodes import free_slots, take_slots
 from batchspec.local.store.tasks import COLUMNS, Dependencies, task_from_row
@@ -88,11 +101,36 @@ def _read(row: sqlite3.Row) -> Subtask:
 _LIVE = "state IN ('preparing', 'running')"
 
 
+_RUN = "run of a task"
+"""The change of a task by its run: it needs no request to end the run, and has no expired files."""
+_BEGIN = """
+UPDATE task SET state = ?, state_since = ?, previous_state = 'active',
+    previous_since = state_since, run = run + 1, pool = ?, pool_id = ?, node = ?, node_id = ?,
+    directory = ?, ending = NULL, started = ?, ended = NULL, exit_code = NULL, result = NULL,
+    failure = NULL, container = NULL, retain_until = NULL, cleaned = 0
+WHERE seq = ? AND run = ? AND state = 'active'
+    AND EXISTS (SELECT 1 FROM job WHERE job.key = task.job AND job.state = 'active')
+    AND EXISTS (SELECT 1 FROM node WHERE node.pool = ? AND node.key = ?
+        AND node.running_slots + task.slots <= node.slots)
+"""
+_FINISH = f"""
+UPDATE task SET state = 'completed', state_since = ?, previous_state = ?, previous_since = ?,
+    started = ifnull(?, started), ended = ?, exit_code = ?, result = ?, failure = ?,
+    container = ?, retain_until = ?, ending = NULL, satisfied = max(satisfied, ?),
+    running_time = running_time + ?, user_time = user_time + ?, kernel_time = kernel_time + ?,
+    bytes_read = bytes_read + ?, bytes_written = bytes_written + ?,
+    read_calls = read_calls + ?, write_calls = write_calls + ?
+WHERE seq = ? AND run = ? AND {_LIVE}
+"""
+
+
 class Runs:
     """The table ``task`` for the engine, and the table ``pending_deletion``."""
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._kept = database.kept("task")
+        self._kept_deletions = database.kept("pending_deletion")
         self._dependencies = Dependencies(database)
 
     # --- runnable and running tasks
@@ -158,11 +196,24 @@ class Runs:
 
     def ending(self) -> list[Task]:
         """Tasks on nodes that the engine must end (:attr:`Task.ending`)."""
+        if not self._has_ending():
+            return []
         rows = self._db.all(
             f"SELECT {COLUMNS} FROM task INDEXED BY task_ending "
             f"WHERE ending IS NOT NULL AND {_LIVE} ORDER BY seq"
         )
         return [task_from_row(row) for row in rows]
+
+    def requested_end(self, task: Task) -> str | None:
+        """How the engine must end a task (:attr:`Task.ending`); ``None`` once it is deleted."""
+        if not self._has_ending():
+            return None
+        row = self._db.one("SELECT ending FROM task WHERE seq = ?", (task.seq,))
+        return None if row is None else row[0]
+
+    def _has_ending(self) -> bool:
+        sql = "SELECT 1 FROM task INDEXED BY task_ending WHERE ending IS NOT NULL LIMIT 1"
+        return bool(self._kept.rows("ending", lambda: self._db.all(sql)))
 
     def get(self, seq: int) -> Task | None:
         """The task with this ``seq``; ``None`` once it is deleted."""
@@ -188,43 +239,33 @@ class Runs:
         TASK.check(TaskState.ACTIVE, state)
         stamp = to_column(now)
         pool, key = fold(node.pool_id), fold(node.id)
+        places = (pool, node.pool_id, key, node.id, directory)
+        values = (state, stamp, *places, stamp, task.seq, task.run, pool, key)
         with self._db.transaction():
-            ready = self._db.one(
-                "SELECT 1 FROM task JOIN job ON job.key = task.job JOIN node "
-                "ON node.pool = ? AND node.key = ? WHERE task.seq = ? AND task.state = 'active' "
-                "AND job.state = 'active' AND node.running_slots + task.slots <= node.slots",
-                (pool, key, task.seq),
-            )
-            if ready is None:
+            if not self._db.write(_BEGIN, values, change=_RUN).rowcount:
                 return None
-            self._db.update(
-                "task",
-                {
-                    "state": state,
-                    "state_since": stamp,
-                    "previous_state": TaskState.ACTIVE,
-                    "previous_since": to_column(task.state_since),
-                    "run": task.run + 1,
-                    "pool": pool,
-                    "pool_id": node.pool_id,
-                    "node": key,
-                    "node_id": node.id,
-                    "directory": directory,
-                    "ending": None,
-                    "started": stamp,
-                    "ended": None,
-                    "exit_code": None,
-                    "result": None,
-                    "failure": None,
-                    "container": None,
-                    "retain_until": None,
-                    "cleaned": 0,
-                },
-                "seq = ?",
-                (task.seq,),
-            )
             take_slots(self._db, pool, key, task.slots, now)
-            return self.get(task.seq)
+        since = from_column(stamp)
+        return replace(
+            task,
+            state=state,
+            state_since=since,
+            previous_state=TaskState.ACTIVE,
+            previous_since=task.state_since,
+            run=task.run + 1,
+            pool_id=node.pool_id,
+            node_id=node.id,
+            directory=directory,
+            ending=None,
+            started=since,
+            ended=None,
+            exit_code=None,
+            result=None,
+            failure=None,
+            retain_until=None,
+            cleaned=False,
+            container=None,
+        )
 
     def start_prepared(self, task: Task, now: datetime) -> Task | None:
         """Change a task from ``preparing`` to ``running`` after the job preparation task."""
@@ -254,49 +295,50 @@ class Runs:
         satisfies: bool,
         retain_until: datetime | None,
         container: Wire | None = None,
-    ) -> Task | None:
-        """Complete a task with its result, and free the slots of its node.
+        usage: Usage = NO_USAGE,
+    ) -> bool:
+        """Complete a task with its result and the usage of the run; free the slots of its node.
 
         A ``failure``, in wire form, makes the result ``failure``. ``satisfies`` lets dependent
-        tasks run. ``None`` if the run is not the current run.
+        tasks run. False, and without effect, if the run is not the current run.
         """
+        expiry, dependencies = to_optional(retain_until), self._dependencies.exist()
+        values = (
+            to_column(now),
+            task.state,
+            to_column(task.state_since),
+            to_optional(started),
+            to_column(ended),
+            exit_code,
+            "success" if failure is None else "failure",
+            None if failure is None else to_json(failure),
+            None if container is None else to_json(container),
+            expiry,
+            int(satisfies and not dependencies),
+            *_usage_columns(usage),
+            *_run(task),
+        )
         with self._db.transaction():
-            stamps: dict[str, object] = {} if started is None else {"started": to_column(started)}
-            changed = self._db.update(
-                "task",
-                {
-                    **stamps,
-                    **state_columns(task, TaskState.COMPLETED, now),
-                    "ended": to_column(ended),
-                    "exit_code": exit_code,
-                    "result": "success" if failure is None else "failure",
-                    "failure": None if failure is None else to_json(failure),
-                    "container": None if container is None else to_json(container),
-                    "retain_until": None if retain_until is None else to_column(retain_until),
-                    "ending": None,
-                },
-                f"seq = ? AND run = ? AND {_LIVE}",
-                _run(task),
-            )
-            if not changed:
-                return None
+            if not self._db.write(_FINISH, values, change=_RUN).rowcount:
+                return False
+            self._note_expiry(expiry)
             free_slots(self._db, task, now, ran=1, succeeded=int(failure is None))
             if "multiInstanceSettings" in task.body:
                 over = {"state": TaskState.COMPLETED}
                 self._db.update("subtask", over, "task = ?", (task.seq,))
-            if satisfies:
+            if satisfies and dependencies:
                 self._dependencies.satisfy(task.seq)
-            return self.get(task.seq)
+        return True
 
     def add_usage(self, task: Task, usage: Usage) -> None:
-        """Add the usage of a run to its task. Call this before the run ends in the store."""
-        times = map(to_microseconds, (usage.running, usage.user, usage.kernel))
+        """Add the usage of a run to its task before the task runs again."""
         self._db.write(
             "UPDATE task SET running_time = running_time + ?, user_time = user_time + ?, "
             "kernel_time = kernel_time + ?, bytes_read = bytes_read + ?, "
             "bytes_written = bytes_written + ?, read_calls = read_calls + ?, "
             f"write_calls = write_calls + ? WHERE seq = ? AND run = ? AND {_LIVE}",
-            (*times, usage.read, usage.written, usage.reads, usage.writes, *_run(task)),
+            (*_usage_columns(usage), *_run(task)),
+            change=_RUN,
         )
 
     def retry(self, task: Task, now: datetime) -> Task | None:
@@ -358,7 +400,8 @@ class Runs:
 
     def pending_deletions(self, limit: int = 100) -> list[PendingDeletion]:
         """The directories to delete and the runs that may still write to them, oldest first."""
-        rows = self._db.all("SELECT * FROM pending_deletion ORDER BY seq LIMIT ?", (limit,))
+        sql = "SELECT * FROM pending_deletion ORDER BY seq LIMIT ?"
+        rows = self._kept_deletions.rows("pending", lambda: self._db.all(sql, (limit,)))
         return [PendingDeletion(*row) for row in rows]
 
     def deletion_done(self, deletion: PendingDeletion) -> None:
@@ -367,6 +410,9 @@ class Runs:
 
     def expired(self, now: datetime) -> list[Task]:
         """Completed tasks whose ``retentionTime`` has passed and whose files exist; at most 100."""
+        expiry = self.next_expiry()
+        if expiry is None or expiry > now:
+            return []
         rows = self._db.all(
             f"SELECT {COLUMNS} FROM task WHERE retain_until IS NOT NULL AND retain_until <= ? "
             "ORDER BY retain_until LIMIT 100",
@@ -382,8 +428,23 @@ class Runs:
 
     def next_expiry(self) -> datetime | None:
         """The next time at which a task will be :meth:`expired`."""
+        return from_optional(self._kept.get("expiry", self._next_expiry))
+
+    def _next_expiry(self) -> int | None:
         row = self._db.one("SELECT min(retain_until) FROM task WHERE retain_until IS NOT NULL")
-        return from_optional(row[0] if row is not None else None)
+        return None if row is None else row[0]
+
+    def _note_expiry(self, expiry: int | None) -> None:
+        """Keep the next expiry up to date when a task completes."""
+        if expiry is None:
+            return
+        earlier = self._kept.get("expiry", self._next_expiry)
+        self._kept.set("expiry", expiry if earlier is None else min(earlier, expiry))
+
+
+def _usage_columns(usage: Usage) -> tuple[int, ...]:
+    times = map(to_microseconds, (usage.running, usage.user, usage.kernel))
+    return (*times, usage.read, usage.written, usage.reads, usage.writes)
 
 
 def _run(task: Task) -> tuple[int, int]:

@@ -49,6 +49,7 @@ class Dependencies:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._kept = database.kept("dependency")
 
     def add(
         self, job: str, task: int, needs: Sequence[str], ranges: Sequence[tuple[int, int]]
@@ -78,6 +79,11 @@ class Dependencies:
             )
             waiting += last - first + 1 - (row[0] if row is not None else 0)
         return waiting
+
+    def exist(self) -> bool:
+        """Whether any task has dependencies."""
+        sql = "SELECT 1 FROM dependency LIMIT 1"
+        return bool(self._kept.rows("any", lambda: self._db.all(sql)))
 
     def satisfy(self, task: int) -> None:
         """Record that the end of ``task`` satisfies its dependent tasks."""
