@@ -79,9 +79,12 @@ class StepResult:
     created: bool = True
 
 
+_EVERY = 0.1
+
+
 @dataclass(slots=True)
 class Progress:
-    """Counts the items and bytes of a step; emits at most every ``every`` seconds and at the end.
+    """Counts the items and bytes of a step; emits at most every 0.1 seconds and at the end.
 
     With ``growing``, the total still grows, and ``done == items`` is not the end: call :meth:`end`
     when all items are found.
@@ -92,7 +95,6 @@ class Progress:
     now: Callable[[], float]
     items: int
     size: int | None = None
-    every: float = 0.1
     growing: bool = False
     done: int = 0
     moved: int = 0
@@ -118,7 +120,7 @@ class Progress:
     def _emit(self) -> None:
         now = self.now()
         ended = self.done == self.items and not self.growing
-        if now - self._emitted_at >= self.every or ended:
+        if now - self._emitted_at >= _EVERY or ended:
             self._emitted_at, self._emitted = now, (self.done, self.moved)
             self.emit(
                 StepProgress(

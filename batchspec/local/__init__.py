@@ -107,13 +107,13 @@ def status(data: Path | None = None) -> Status:
     return read_status(_home(data))
 
 
-def check_folder(data: Path | None = None) -> None:
+def check_folder() -> None:
     """Check that the first start could create the data folder. Changes nothing.
 
     Raises:
         LocalError: ``data-unwritable``.
     """
-    _home(data).check()
+    _home(None).check()
 
 
 def stop(data: Path | None = None, *, notify: Notify = _ignore) -> bool:

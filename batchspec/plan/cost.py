@@ -73,7 +73,6 @@ class Amounts:
         )
 
 
-NOTHING = Amounts(0.0, 0.0, 0.0)
 NOT_KNOWN = Amounts(None, None, None)
 
 

@@ -90,10 +90,10 @@ def _totals(checks: Sequence[Check]) -> str:
     )
 
 
-def failed_check(name: str, problem: Diagnostic, level: Level = Level.FAIL) -> Check:
+def failed_check(name: str, problem: Diagnostic) -> Check:
     """A check that failed with a diagnostic."""
     message = "\n".join(part for part in (flat(problem.summary), problem.detail) if part)
-    return Check(name, level, message, problem.fix)
+    return Check(name, Level.FAIL, message, problem.fix)
 
 
 def python_check(version: str, program: str | None) -> Check:

@@ -233,7 +233,6 @@ class Symbols:
     node_idle: str
     node_starting: str
     node_leaving: str
-    node_failed: str
     node_missing: str
     dot: str
     ellipsis: str
@@ -268,7 +267,6 @@ UNICODE = Symbols(
     node_idle="□",
     node_starting="▒",
     node_leaving="▁",
-    node_failed="!",
     node_missing="·",
     dot=" · ",
     ellipsis="…",
@@ -303,7 +301,6 @@ ASCII = Symbols(
     node_idle="o",
     node_starting="+",
     node_leaving="_",
-    node_failed="!",
     node_missing=".",
     dot=", ",
     ellipsis="~",

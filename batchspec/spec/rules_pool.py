@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
-from batchspec.diagnostics import Diagnostic, Severity, counted
+from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.spec.convert import duration, moment
 from batchspec.spec.formulas import Scenario
 from batchspec.spec.rules_tasks import empty_command, in_container
@@ -32,31 +32,8 @@ def pool_rules(root: Node) -> Iterator[Diagnostic]:
     yield from _image(pool)
     yield from _nodes(pool)
     yield from _scale(pool)
-    yield from _times(pool)
+    yield from _idle_time(pool)
     yield from _lifetime(root, pool)
-
-
-def at_least(
-    name: str, node: Node | None, least: timedelta, most: timedelta | None = None
-) -> Iterator[Diagnostic]:
-    """A duration outside of its bounds."""
-    length = duration(node.text) if node is not None and node.text else None
-    if node is None or length is None:
-        return
-    if length < least or (most is not None and length > most):
-        bounds = [f"at least {_words(least)}"] if least else []
-        bounds += [f"at most {_words(most)}"] if most is not None else []
-        yield Diagnostic(
-            "out-of-range",
-            f"`{name}` must be {' and '.join(bounds)}, not {node.raw}",
-            where=node.where,
-        )
-
-
-def _words(length: timedelta) -> str:
-    if length.days:
-        return counted(length.days, "day")
-    return counted(int(length.total_seconds() // 60), "minute")
 
 
 def _kept(root: Node, pool: Node | None) -> Iterator[Diagnostic]:
@@ -189,8 +166,15 @@ def _scenario(scale: Node) -> Iterator[Diagnostic]:
                 )
 
 
-def _times(pool: Node) -> Iterator[Diagnostic]:
-    yield from at_least("idle", pool.get("nodes", "scale", "idle"), timedelta(minutes=5))
+def _idle_time(pool: Node) -> Iterator[Diagnostic]:
+    idle = pool.get("nodes", "scale", "idle")
+    length = duration(idle.text) if idle is not None and idle.text else None
+    if idle is not None and length is not None and length < timedelta(minutes=5):
+        yield Diagnostic(
+            "out-of-range",
+            f"`idle` must be at least 5 minutes, not {idle.raw}",
+            where=idle.where,
+        )
 
 
 def _lifetime(root: Node, pool: Node) -> Iterator[Diagnostic]:

@@ -151,7 +151,7 @@ def test_symbols_of_a_bar_differ_without_colour(symbols: Symbols) -> None:
         symbols.node_idle,
         symbols.node_starting,
         symbols.node_leaving,
-        symbols.node_failed,
+        "!",
         symbols.node_missing,
     ]
     for used in (tasks, nodes, [symbols.done, symbols.failed, symbols.skipped]):

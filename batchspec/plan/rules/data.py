@@ -197,12 +197,12 @@ def same_output(stage: Stage, other: Stage | None = None) -> Iterator[Finding]:
 
 
 def same_outputs(
-    spec: Spec, stage: Stage, observed: Observed, *, windows: bool, folder: Path | None = None
+    spec: Spec, stage: Stage, observed: Observed, *, windows: bool
 ) -> Iterator[Diagnostic]:
     """Violations of :data:`same_output` by tasks of a stage, alone or with an earlier stage.
 
     Only outputs without wildcards are compared. A stage that needs the other may overwrite its
-    outputs. Temporary files are created in ``folder``.
+    outputs.
 
     Raises:
         SpecError: an item of the stage makes no task.
@@ -210,14 +210,14 @@ def same_outputs(
     if not _names_blobs(stage):
         return
     tasks = expand(spec, stage, observed, windows=windows)
-    if next(duplicates(_outputs(tasks), folder=folder), None) is not None:
+    if next(duplicates(_outputs(tasks)), None) is not None:
         yield from same_output(stage)
         return
     for other in takewhile(lambda other: other.name != stage.name, spec.stages):
         if not _names_blobs(other) or _needs(spec, stage, other) or _needs(spec, other, stage):
             continue
         first = _Counted(_outputs(expand(spec, other, observed, windows=windows)))
-        both = duplicates(chain(first, _outputs(tasks)), folder=folder)
+        both = duplicates(chain(first, _outputs(tasks)))
         try:
             crossing = any(one < first.number <= two for one, two in both)
         except SpecError:

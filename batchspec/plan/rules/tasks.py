@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice, takewhile
-from pathlib import Path
 from typing import TypeAlias
 
 from batchspec.diagnostics import Diagnostic, Place, SpecError, counted
@@ -33,33 +32,30 @@ _REPORTED = 5
 
 
 def check_tasks(
-    spec: Spec, stage: Stage, observed: Observed, *, windows: bool, folder: Path | None = None
+    spec: Spec, stage: Stage, observed: Observed, *, windows: bool
 ) -> tuple[Diagnostic, ...]:
-    """All errors of the tasks of a stage, found in one pass over the tasks.
-
-    Temporary files are created in ``folder``, if necessary.
-    """
+    """All errors of the tasks of a stage, found in one pass over the tasks."""
     tasks = expand(spec, stage, observed, windows=windows)
     scan = _Scan(limits_of(spec, stage, observed, windows=windows))
-    pairs = list(_equal(tasks, scan, folder))
+    pairs = list(_equal(tasks, scan))
     if not len(tasks):
         return (*no_items(stage), *no_items_now(stage))
     found = [*scan.found(), *same_id(stage, tasks, pairs), *same_work(stage, tasks, pairs)]
     found += more_faults(stage, scan.unreported)
     found += tasks_not_checked(spec, stage, observed, len(tasks))
-    found += _same_ids_across(spec, stage, observed, windows=windows, folder=folder)
+    found += _same_ids_across(spec, stage, observed, windows=windows)
     if not scan.counts:
-        found += same_outputs(spec, stage, observed, windows=windows, folder=folder)
+        found += same_outputs(spec, stage, observed, windows=windows)
     return tuple(found)
 
 
-def _equal(tasks: Expansion, scan: _Scan, folder: Path | None) -> Iterator[tuple[int, int]]:
+def _equal(tasks: Expansion, scan: _Scan) -> Iterator[tuple[int, int]]:
     """The indexes of the first pairs of tasks with the same id; ``scan`` checks all tasks."""
     if tasks.maker.names_ids:
-        yield from _first(duplicates(scan.ids(tasks), folder=folder))
+        yield from _first(duplicates(scan.ids(tasks)))
     elif not are_distinct(scan.works(tasks)):
         # A generated id ends with the digest of the work, so equal ids have equal digests.
-        yield from islice(duplicates(_Scan(scan.limits).ids(tasks), folder=folder), _REPORTED)
+        yield from islice(duplicates(_Scan(scan.limits).ids(tasks)), _REPORTED)
 
 
 def check_stages(
@@ -318,7 +314,7 @@ def _first(pairs: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 
 
 def _same_ids_across(
-    spec: Spec, stage: Stage, observed: Observed, *, windows: bool, folder: Path | None
+    spec: Spec, stage: Stage, observed: Observed, *, windows: bool
 ) -> Iterator[Diagnostic]:
     """Ids that are also in an earlier stage, which is possible only if one of them sets ``id``."""
     for other in takewhile(lambda other: other.name != stage.name, spec.stages):
@@ -327,9 +323,7 @@ def _same_ids_across(
         ids = _ids(spec, (other, stage), observed, windows=windows)
         try:
             border = len(expand(spec, other, observed, windows=windows))
-            crossing = [
-                pair for pair in duplicates(ids, folder=folder) if pair[0] < border <= pair[1]
-            ]
+            crossing = [pair for pair in duplicates(ids) if pair[0] < border <= pair[1]]
         except SpecError:
             continue  # Reported with the tasks of that stage.
         if crossing:

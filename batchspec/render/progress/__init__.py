@@ -68,15 +68,14 @@ def open_view(
     environ: Mapping[str, str],
     version: str = "",
     width: int | None = None,
-    height: int | None = None,
     full_ids: bool = False,
 ) -> View:
     """The view of a kind on a stream; ``auto`` is ``live`` on a terminal, else ``plain``.
 
     ``now`` is the clock of the events; the live view shows elapsed time between them. ``version``
-    is the version of batchspec in the first line of ``json``. ``width`` and ``height`` fix the size
-    of the live view; by default it follows the terminal. Ids of nodes are shortened, except with
-    ``full_ids`` and in ``json``.
+    is the version of batchspec in the first line of ``json``. ``width`` fixes the width of the live
+    view; by default it follows the terminal. Ids of nodes are shortened, except with ``full_ids``
+    and in ``json``.
     """
     if kind is Kind.AUTO:
         kind = Kind.LIVE if is_live(kind, stream, environ) else Kind.PLAIN
@@ -89,7 +88,7 @@ def open_view(
     else:
         from batchspec.render.progress.live import LiveView, console_on  # noqa: PLC0415  (rich)
 
-        console = console_on(stream, environ, width=width, height=height)
+        console = console_on(stream, environ, width=width)
         view = LiveView(console, now, symbols_for(stream))
     return view if full_ids else _WithShortIds(view)
 

@@ -121,7 +121,7 @@ def node_parts(seen: NodesSeen, symbols: Symbols) -> list[Part]:
         "idle": (symbols.node_idle, "cyan"),
         "starting": (symbols.node_starting, "yellow"),
         "leaving": (symbols.node_leaving, "dim"),
-        "failed": (symbols.node_failed, "bold red"),
+        "failed": ("!", "bold red"),
     }
     states = [(_kind(state), state, count) for state, count in seen.states.items() if count]
     states.sort(key=lambda item: (_ORDER.index(item[0]), item[1]))

@@ -96,6 +96,7 @@ class Throttle:
 
 _IDS = 4
 """The maximum number of tasks of a cause that are named."""
+_CAUSES = 20
 
 
 @dataclass(slots=True)
@@ -122,10 +123,9 @@ class _Repeats:
 class FailureGroups:
     """Combines failures by cause: the first of a cause is shown in full, the others are counted.
 
-    After ``most`` causes, the failures of further causes are counted together.
+    After 20 causes, the failures of further causes are counted together.
     """
 
-    most: int = 20
     _shown: set[tuple[str, ...]] = field(default_factory=set)
     _repeats: dict[tuple[str, ...], _Repeats] = field(default_factory=dict)
 
@@ -137,7 +137,7 @@ class FailureGroups:
             noun, owner, cause = "node", f"pool {event.pool}", node_cause(event)
         key: tuple[str, ...] = (noun, owner, cause, event.stderr)
         if key not in self._shown:
-            if sum(shown[0] == noun for shown in self._shown) < self.most:
+            if sum(shown[0] == noun for shown in self._shown) < _CAUSES:
                 self._shown.add(key)
                 return list(failure_lines(event))
             key, cause = (noun, owner), "other causes"
