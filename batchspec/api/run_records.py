@@ -387,8 +387,13 @@ def write_page(history: RunHistory, path: Path) -> None:
         OSError: the file cannot be written.
     """
     text = "".join(report_text(history, ReportFormat.HTML))
-    with open_private(path) as file:
-        file.write(text)
+    part = path.with_suffix(".part")
+    try:
+        with open_private(part) as file:
+            file.write(text)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def page_path(runs: Path, history: RunHistory) -> Path:

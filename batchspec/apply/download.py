@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -75,7 +75,7 @@ async def download_results(action: DownloadResults, context: StepContext) -> Ste
         async with exclusive(context.receipt):
             return await _download_once(action, context)
     except OSError as error:
-        raise _unwritable(action, error) from error
+        raise _unwritable(action, context.receipt, error) from error
 
 
 async def _download_once(action: DownloadResults, context: StepContext) -> StepResult:
@@ -112,7 +112,7 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
                 refused.append(error)
             except OSError as error:
                 if error.errno not in _NAME_ERRORS or not action.to.is_dir():
-                    raise
+                    raise _at(action.to / blob.name, error) from error
                 reason = error.strerror or str(error)
                 refused.append(not_downloaded(blob.name, reason, _OTHER_NAME, _BAD_NAME))
             progress.finish()
@@ -302,7 +302,7 @@ class ReceiptDraft:
     def __enter__(self) -> Self:
         private_folder(self._path.parent)
         self._file = open_private(self._draft)
-        self._file.write(receipt_head(self._job, self._entries) + "\n")
+        self._write(receipt_head(self._job, self._entries) + "\n")
         return self
 
     def __exit__(
@@ -311,7 +311,9 @@ class ReceiptDraft:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        self._file.close()
+        # After an error, the file of a full disk cannot be closed without the same error.
+        with suppress(OSError):
+            self._file.close()
         self._draft.unlink(missing_ok=True)
 
     def add(self, entry: DownloadedFile) -> None:
@@ -320,7 +322,7 @@ class ReceiptDraft:
         # Consecutive results are often in one folder, and `relpath` takes most of the time.
         if (parent := entry.path.parent) != self._parent:
             self._parent, self._relative_parent = parent, os.path.relpath(parent, self._path.parent)
-        self._file.write(receipt_line(entry, f"{self._relative_parent}/{entry.path.name}") + "\n")
+        self._write(receipt_line(entry, f"{self._relative_parent}/{entry.path.name}") + "\n")
 
     def contains(self, entry: DownloadedFile) -> bool:
         """Whether a file with this path has been added."""
@@ -328,8 +330,24 @@ class ReceiptDraft:
 
     def commit(self) -> None:
         """Replace the receipt with this one."""
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError as error:
+            raise _at(self._path, error) from error
         self._draft.replace(self._path)
+
+    def _write(self, line: str) -> None:
+        try:
+            self._file.write(line)
+        except OSError as error:
+            raise _at(self._path, error) from error
+
+
+def _at(path: Path, error: OSError) -> OSError:
+    """The error with a path; the system names none if a write fails."""
+    if error.filename is not None or error.errno is None:
+        return error
+    return OSError(error.errno, error.strerror, os.fspath(path))
 
 
 def _path_digest(path: Path) -> bytes:
@@ -378,12 +396,16 @@ def _refused(errors: Sequence[ServiceError]) -> ServiceError:
     return ServiceError(replace(problem, detail=detail), code=UNSAFE)
 
 
-def _unwritable(action: DownloadResults, error: OSError) -> DiskError:
+def _unwritable(action: DownloadResults, receipt: Path, error: OSError) -> DiskError:
     why = error.strerror or str(error)
+    if receipt.parent in (where := Path(error.filename or action.to), *where.parents):
+        what, folder = "the list of downloaded results", receipt.parent
+    else:
+        what, folder = "the results", action.to
     return DiskError(
         Diagnostic(
             "results-unwritable",
-            f"the results cannot be written to {os.fspath(action.to)}: {why}",
+            f"{what} cannot be written to {os.fspath(folder)}: {why}",
             detail=f"At {os.fspath(error.filename)}." if error.filename else "",
             fix="The results are still in the account. Free disk space or fix the permissions of"
             " the folder, and apply again.",

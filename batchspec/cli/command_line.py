@@ -6,6 +6,7 @@ Values are converted here: typer uses pydantic, whose import takes longer than `
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import partial, wraps
@@ -17,6 +18,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from batchspec.cli.console import writing_output
 from batchspec.diagnostics import Diagnostic, UsageError, did_you_mean
 
 _TRUE = frozenset({"1", "on", "t", "true", "y", "yes"})
@@ -235,9 +237,12 @@ class CommandGroup(TyperGroup):
             OutputClosedError: its output is no longer read. typer would end with exit code 1.
         """
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            with writing_output():
+                sys.stdout.flush()
         except BrokenPipeError as error:
             raise OutputClosedError(str(ctx.invoked_subcommand)) from error
+        return result
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the commands in two columns, each with the first sentence of its help."""

@@ -14,10 +14,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from batchspec.cli.options import Format
-from batchspec.diagnostics import Diagnostic, MissingSecret, Severity, UsageError, redact
+from batchspec.diagnostics import Diagnostic, DiskError, MissingSecret, Severity, UsageError, redact
 
 if TYPE_CHECKING:
     import asyncio
@@ -77,13 +77,15 @@ def _write(text: str) -> None:
 def out(text: str) -> None:
     """Write to standard output, redacted."""
     clear_activity()
-    print(redact(text), flush=True)
+    with writing_output():
+        print(redact(text), flush=True)
 
 
 def out_part(text: str) -> None:
     """Write a part of a text to standard output, redacted, without a newline after it."""
     clear_activity()
-    sys.stdout.write(redact(text))
+    with writing_output():
+        sys.stdout.write(redact(text))
 
 
 def out_bytes(data: bytes) -> None:
@@ -91,15 +93,54 @@ def out_bytes(data: bytes) -> None:
     if not data:
         return
     clear_activity()
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    with writing_output():
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
 
 
 def err(text: str) -> None:
-    """Write to standard error, redacted."""
+    """Write to standard error, redacted. The exit code remains if it cannot be written."""
     clear_activity()
-    print(redact(text), file=sys.stderr, flush=True)
+    try:
+        print(redact(text), file=sys.stderr, flush=True)
+    except OSError:
+        # No other place is left. Python would end with exit code 120 for the rest of the text.
+        discard(sys.stderr)
+
+
+def discard(stream: TextIO) -> None:
+    """Discard the text that a stream could not write, and all later text."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+@contextlib.contextmanager
+def writing_output() -> Iterator[None]:
+    """Write to standard output.
+
+    Raises:
+        DiskError: it cannot be written.
+        BrokenPipeError: its reader has closed it.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # Python would report the rest of the text again when it flushes at exit.
+        discard(sys.stdout)
+        raise DiskError(_output_unwritable(error.strerror or str(error))) from error
+
+
+def _output_unwritable(why: str) -> Diagnostic:
+    return Diagnostic(
+        "output-unwritable",
+        f"the output of the command cannot be written: {why}",
+        detail="A run stops at this point, as after Ctrl-C; tasks in progress continue.",
+        fix="Free disk space or write the output elsewhere, and run the command again.",
+    )
 
 
 def width() -> int:

@@ -53,6 +53,13 @@ COMMANDS = ErrorGroup(
             "note",
         ),
         ErrorCode(
+            "output-unwritable",
+            "Standard output cannot be written",
+            "The disk of the file is full, or the terminal is closed. A run stops, as after "
+            "Ctrl-C; tasks in progress continue.",
+            "Free disk space or write the output elsewhere, and run the command again.",
+        ),
+        ErrorCode(
             "unrecorded",
             "The run is not recorded on this machine",
             DISK,

@@ -31,10 +31,11 @@ from batchspec.cli.console import (
     show_plan,
     use_color,
     width,
+    writing_output,
 )
 from batchspec.cli.options import Format, ProgressKind
 from batchspec.cli.resume_command import Again, completed_event, resume_command
-from batchspec.diagnostics import Diagnostic, ServiceError, Severity
+from batchspec.diagnostics import Diagnostic, DiskError, ServiceError, Severity
 from batchspec.exit_codes import Exit
 from batchspec.observe import StartedTasks, TaskStreams
 from batchspec.plan import Plan
@@ -99,7 +100,7 @@ class TaskOutputPrinter:
             with first_error():
                 async for output in streams.read(started()):
                     out_bytes(lines(output))
-        except BrokenPipeError:
+        except (BrokenPipeError, DiskError):
             # The view of the run detects the same error and stops the run.
             return
         except ServiceError as error:
@@ -295,7 +296,10 @@ async def execute(
     finally:
         if printer is not None:
             printer.cancel()
-        view.close()
+        with writing_output():
+            view.close()
+            if viewer.error is not None and not isinstance(viewer.error, BrokenPipeError):
+                raise viewer.error
         if progress.shows_plan:
             out(_summary(tally.report(), session, shlex.join(resume())))
     return code
@@ -311,19 +315,22 @@ def unshown_findings(plan: Plan, progress: ProgressKind) -> Iterator[Diagnostic]
 
 @dataclass(slots=True)
 class _ViewUntilClosed:
-    """Shows events until the reader closes the output, and then halts the run as Ctrl-C does."""
+    """Shows events until the output cannot be written, and then halts the run as Ctrl-C does.
+
+    The reader has closed the output, the terminal is closed, or the disk is full.
+    """
 
     view: View
     interrupts: Interrupts
-    closed: bool = False
+    error: OSError | None = None
 
     def __call__(self, stamped: Stamped) -> None:
-        if self.closed:
+        if self.error is not None:
             return
         try:
             self.view(stamped)
-        except BrokenPipeError:
-            self.closed = True
+        except OSError as error:
+            self.error = error
             self.interrupts.cancellation.request()
 
 

@@ -40,7 +40,7 @@ from batchspec.cli.commands.status import status
 from batchspec.cli.commands.stop import stop
 from batchspec.cli.commands.validate import validate
 from batchspec.cli.completion import is_completing
-from batchspec.cli.console import clear_activity
+from batchspec.cli.console import clear_activity, discard
 from batchspec.cli.resume_command import select
 from batchspec.diagnostics import BatchspecError, Diagnostic, UsageError, redact
 from batchspec.exit_codes import Exit
@@ -159,7 +159,7 @@ def run() -> int:
         return Exit.INTERRUPTED
     except OutputClosedError as error:
         # Without this, Python reports the closed pipe again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         return Exit.INTERRUPTED if error.command in _RUNS else Exit.DONE
     except Exception as error:  # noqa: BLE001 - the outermost boundary: this is a bug
         return _report_bug(error)
@@ -197,15 +197,22 @@ def _report_bug(error: Exception) -> int:
     """Print the path of the redacted traceback."""
     from batchspec.cli.console import show_diagnostics
 
-    text = redact("".join(traceback.format_exception(error)))
-    handle, path = tempfile.mkstemp(prefix="batchspec-", suffix=".log")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(f"batchspec {__version__}\n{text}")
+    text = f"batchspec {__version__}\n" + redact("".join(traceback.format_exception(error)))
+    try:
+        handle, path = tempfile.mkstemp(prefix="batchspec-", suffix=".log")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as unwritable:
+        why = unwritable.strerror or str(unwritable)
+        detail = f"The traceback cannot be saved ({why}):\n{text}"
+        report = "this traceback"
+    else:
+        detail, report = f"The traceback is in {path}; it contains no secrets.", "that file"
     diagnostic = Diagnostic(
         "bug",
         f"internal error in batchspec: {type(error).__name__}",
-        detail=f"The traceback is in {path}; it contains no secrets.",
-        fix="Run the command again. If it fails again, report it with that file.",
+        detail=detail,
+        fix=f"Run the command again. If it fails again, report it with {report}.",
     )
     show_diagnostics([diagnostic])
     return Exit.BUG

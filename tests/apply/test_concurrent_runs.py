@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from datetime import timedelta
 from pathlib import Path
 
@@ -113,6 +114,26 @@ async def test_a_disk_error_fails_the_step(tmp_path: Path, place: str) -> None:
     (tmp_path / place).unlink()
     assert (await carried_out(account, receipt, fetch(tmp_path)))[0] == Exit.DONE
     assert (tmp_path / "results" / "a.txt").read_bytes() == b"a"
+
+
+async def test_a_full_disk_names_the_folder_and_leaves_no_partial_file(tmp_path: Path) -> None:
+    account, receipt = FakeAccount(), tmp_path / ".batchspec" / "demo" / "results.jsonl"
+    account.stored["output"] = {f"{number}.txt": b"a" for number in range(200)}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        code, events = await carried_out(account, receipt, fetch(tmp_path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert code == Exit.SERVICE
+    (problem,) = problems(events)
+    assert problem.code == "results-unwritable"
+    assert f"the list of downloaded results cannot be written to {receipt.parent}: " in (
+        problem.summary
+    )
+    assert not list(tmp_path.rglob("*.part"))
+    assert (await carried_out(account, receipt, fetch(tmp_path)))[0] == Exit.DONE
+    assert receipt.read_text().count("\n") == 201
 
 
 async def test_a_container_that_is_deleted_during_the_download(tmp_path: Path) -> None:

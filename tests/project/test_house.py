@@ -50,7 +50,6 @@ def test_no_file_is_too_long() -> None:
 
 
 SEPARATE = {
-    "batchspec/cli/request_log.py": "it is imported only for `--debug`",
     "batchspec/cli/versions.py": "it is imported only for `--version -v`",
 }
 """Short modules with one importer that stay, each with the reason."""

@@ -1,0 +1,114 @@
+"""A full disk: the command ends with an error that names the file, and leaves no partial file."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Workplace
+
+QUICK = """\
+version: 1
+name: quick
+containers:
+  out: {id: quick-out}
+pool: {vm_size: standard_d2s_v5, nodes: 1, image: ubuntu-24.04}
+job: {max_wall_clock_time: 10m}
+tasks:
+  make:
+    command: echo made > made.txt
+    outputs: [{files: made.txt, container: out}]
+results: [{container: out, to: results}]
+"""
+
+
+def batchspec(*words: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "batchspec", *map(str, words)]
+    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+        line, check=False, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+@pytest.mark.parametrize("words", [("schema",), ("explain", "bug")])
+def test_output_on_a_full_disk_is_an_error_and_not_a_bug(words: tuple[str, ...]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = batchspec(*words, stdout=full)
+    assert done.returncode == 4
+    assert "cannot be written: No space left on device [output-unwritable]" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "[bug]" not in done.stderr
+
+
+def test_the_exit_code_remains_if_errors_cannot_be_written(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "batchspec", "validate", str(tmp_path / "missing.yaml")]
+    with Path("/dev/full").open("w") as full:
+        assert subprocess.run(line, stdout=full, stderr=full, check=False).returncode == 2
+
+
+def test_a_bug_is_printed_if_its_log_cannot_be_written(tmp_path: Path) -> None:
+    program = (
+        "import batchspec.cli.main as main\n"
+        "main.app = lambda **_: 1 / 0\n"
+        "raise SystemExit(main.run())"
+    )
+    environ = {**os.environ, "TMPDIR": os.fspath(tmp_path / "missing")}
+    line = [sys.executable, "-c", f"import tempfile; tempfile.tempdir = '/missing'\n{program}"]
+    done = subprocess.run(line, capture_output=True, text=True, env=environ, check=False)
+    assert done.returncode == 1
+    assert "internal error in batchspec: ZeroDivisionError [bug]" in done.stderr
+    assert "ZeroDivisionError: division by zero" in done.stderr
+
+
+@pytest.mark.parametrize("progress", ["plain", "json"])
+def test_a_run_whose_output_cannot_be_written_stops_and_resumes(
+    place: Workplace, progress: str
+) -> None:
+    place.spec.write_text(QUICK, encoding="utf-8")
+    log = place.folder / "log"
+
+    def limit() -> None:
+        # The plan fits, the events of the run do not.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1500, resource.RLIM_INFINITY))
+
+    with log.open("w") as file:
+        stopped = batchspec(
+            "apply",
+            place.spec,
+            "--progress",
+            progress,
+            stdout=file,
+            env=place.environ,
+            preexec_fn=limit,
+        )
+    assert stopped.returncode == 4, stopped.stderr
+    assert "cannot be written: File too large [output-unwritable]" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert place.run("apply", place.spec).code == 0
+    assert (place.spec.parent / "results" / "made.txt").read_text() == "made\n"
+
+
+def test_a_report_that_does_not_fit_leaves_no_partial_page(place: Workplace) -> None:
+    place.spec.write_text(QUICK, encoding="utf-8")
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))
+
+    done = batchspec(
+        "apply",
+        place.spec,
+        "--progress",
+        "plain",
+        stdout=subprocess.DEVNULL,
+        env=place.environ,
+        preexec_fn=limit,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the record of this run cannot be written: File too large [unrecorded]" in done.stderr
+    (run,) = (place.spec.parent / ".batchspec" / "quick" / "runs").iterdir()
+    assert (run / "events.jsonl").exists()
+    assert not [path.name for path in run.iterdir() if path.name.startswith("report")]
