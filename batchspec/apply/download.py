@@ -100,7 +100,7 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
     # Incomplete results have no job name in the receipt, so the next run downloads them again.
     complete = action.complete and action.job not in context.incomplete and job is not None
     name = receipt_name(action.job, created) if complete else ""
-    superseded, named, refused = 0, list[Path](), list[ServiceError]()
+    refused: list[ServiceError] = []
     with ReceiptDraft(context.receipt, name, action.entries) as draft:
 
         async def one(blob: Blob) -> None:
@@ -132,22 +132,34 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
             and await world.account.containers.get_metadata(action.container) is None
         ):
             raise _container_missing(action.container)
-        for entry in _earlier_entries(context.receipt):
-            own = entry.container == action.container
-            if draft.contains(entry) or (own and not entry.unchanged):
-                continue
-            # Those of an earlier version stay, too, so that each plan reports them.
-            draft.add(entry)
-            if own and older.is_of_other_work(entry.work):
-                superseded += 1
-                if len(named) < NAMED_FILES:
-                    named.append(entry.path)
+        superseded, named = _add_earlier(draft, action, context.receipt, older)
         draft.commit()
     if not progress.done:
         context.emit(Noticed(_no_results(action)))
     same = _up_to_date(download.same) if download.same else ""
     notes = (same, older.text, *superseded_files(superseded, named))
     return StepResult(progress.done, progress.moved, "; ".join(filter(None, notes)))
+
+
+def _add_earlier(
+    draft: ReceiptDraft, action: DownloadResults, receipt: Path, older: _OlderBlobs
+) -> tuple[int, list[Path]]:
+    """Add the entries of the current receipt that remain.
+
+    Those of an earlier version stay, too, so that each plan reports them. Returns their number, and
+    the paths of the first.
+    """
+    superseded, named = 0, list[Path]()
+    for entry in _earlier_entries(receipt):
+        own = entry.container == action.container
+        if draft.contains(entry) or (own and not entry.unchanged):
+            continue
+        draft.add(entry)
+        if own and older.is_of_other_work(entry.work):
+            superseded += 1
+            if len(named) < NAMED_FILES:
+                named.append(entry.path)
+    return superseded, named
 
 
 @dataclass(slots=True)

@@ -116,16 +116,11 @@ def build_plan(
         return build_schedule(spec, observed, only=only, options=options)
     problems = Diagnostics()
     spec = fit_to_bound(spec, observed, problems)
-    problems.extend(spec.warnings)
     windows = runs_windows(spec, observed)
-    problems.extend(schedule_exists(spec, observed.schedule))
     pool = pool_body(spec, observed, problems)
     context = RuleContext(spec, observed, pool)
     found = tuple(errors(context))
-    problems.extend(missing_container(spec, observed))
-    problems.extend(changed_packages(spec, observed.packages))
-    problems.extend(check_stages(spec, spec.stages, observed, windows=windows))
-    problems.extend(check_dependencies(spec, observed, windows=windows))
+    problems.extend(_check(spec, observed, windows=windows))
     if problems.stops:
         problems.extend(found)
     problems.raise_if_any()
@@ -153,11 +148,7 @@ def build_plan(
         problems.extend(earlier_version_kept(task_sets))
         problems.extend(work_changed(task_sets))
     if steps:
-        others = tuple(other_run(spec, observed, task_sets, steps))
-        problems.extend(others)
-        if not others:
-            problems.extend(other_containers(spec, observed, task_sets.works, steps))
-            problems.extend(other_pool(spec, observed, steps))
+        problems.extend(_other_runs(spec, observed, task_sets, steps))
     problems.extend(advice(context, steps, task_sets))
     in_progress = sum(stage.in_progress for stage in task_sets.stages)
     cost = estimate_of(spec, observed, pool, steps, problems, in_progress=in_progress)
@@ -168,6 +159,27 @@ def build_plan(
     stays = staying(spec, observed, observed.jobs[-1].id if ended else task_sets.job)
     plan = assemble(spec, observed, steps, kept, problems=problems, options=options, stays=stays)
     return replace(plan, estimate=cost, release=None if cost is None else cost.release)
+
+
+def _check(spec: Spec, observed: Observed, *, windows: bool) -> Iterator[Diagnostic]:
+    """The findings of a spec and its tasks that do not depend on the steps."""
+    yield from spec.warnings
+    yield from schedule_exists(spec, observed.schedule)
+    yield from missing_container(spec, observed)
+    yield from changed_packages(spec, observed.packages)
+    yield from check_stages(spec, spec.stages, observed, windows=windows)
+    yield from check_dependencies(spec, observed, windows=windows)
+
+
+def _other_runs(
+    spec: Spec, observed: Observed, task_sets: TaskSets, steps: Sequence[Step]
+) -> Iterator[Diagnostic]:
+    """The questions about resources of other runs; about the job alone, if it is of another one."""
+    others = tuple(other_run(spec, observed, task_sets, steps))
+    yield from others
+    if not others:
+        yield from other_containers(spec, observed, task_sets.works, steps)
+        yield from other_pool(spec, observed, steps)
 
 
 def has_retries(spec: Spec, plan: Plan) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
-from dataclasses import astuple, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from datetime import datetime
 from enum import Enum, auto
 
@@ -289,45 +289,64 @@ class Survey:
                     yield task.id
 
 
+@dataclass(slots=True)
+class _Totals:
+    """Counts of the tasks of a stage by their class, and by their states; see :class:`Survey`."""
+
+    counts: Counter[_Class] = field(default_factory=Counter)
+    states: Counter[str] = field(default_factory=Counter)
+    clashes: Counter[str] = field(default_factory=Counter)
+    since: datetime | None = None
+    other: int = 0
+    superseded: int = 0
+    superseded_failed: int = 0
+    failed_before: int = 0
+    inputs: int = 0
+    named: list[str] = field(default_factory=list)
+    """The inputs of the first tasks with changed inputs."""
+
+    def of(self, kinds: frozenset[_Class]) -> int:
+        """The number of tasks of these classes."""
+        return sum(self.counts[kind] for kind in kinds)
+
+    def add(self, task: Task, place: _Classified) -> None:
+        """Count a task."""
+        self.counts[place.kind] += 1
+        if place.clash:
+            self.clashes[place.clash] += 1
+        if (facts := place.facts) is None:
+            return
+        if place.kind in _STAYS:
+            self.states[state_of(facts)] += 1
+        if place.kind in _KEPT:
+            self.other += place.other
+            if facts.created is not None and (self.since is None or facts.created < self.since):
+                self.since = facts.created
+        elif place.kind is _Class.LEFT_OUT:
+            self.failed_before += facts.succeeded is False
+        elif place.kind is _Class.CHANGED:
+            self._add_changed(task, facts)
+
+    def _add_changed(self, task: Task, facts: TaskFacts) -> None:
+        if _has_other_content(task, facts):
+            self.inputs += 1
+            if len(self.named) < _NAMED_INPUTS:
+                self.named.append(_name_of_inputs(task))
+        elif _same_item(task, facts):
+            self.superseded += facts.succeeded is True
+            self.superseded_failed += facts.succeeded is False
+
+
 def survey(stage: Stage, tasks: Stream[Task], classifier: TaskClassifier | None) -> Survey:
     """Classify all tasks of a stage; without a classifier, all tasks are new."""
     total = len(tasks)
     if classifier is None:
         ids = FilterMapped(tasks, lambda task: task.id, total)
         return Survey(StageTasks(stage, total, 0, 0, tasks, (), ids, tasks=tasks), tasks)
-    counts: Counter[_Class] = Counter()
-    states: Counter[str] = Counter()
-    clashes: Counter[str] = Counter()
-    since: datetime | None = None
-    other = superseded = superseded_failed = failed_before = inputs = 0
-    named: list[str] = []
+    found = _Totals()
     for task in tasks:
-        place = classifier.place(task)
-        counts[place.kind] += 1
-        if place.clash:
-            clashes[place.clash] += 1
-        facts = place.facts
-        if facts is None:
-            continue
-        if place.kind in _STAYS:
-            states[state_of(facts)] += 1
-        if place.kind in _KEPT:
-            other += place.other
-            if facts.created is not None and (since is None or facts.created < since):
-                since = facts.created
-        elif place.kind is _Class.LEFT_OUT:
-            failed_before += facts.succeeded is False
-        elif place.kind is _Class.CHANGED and _has_other_content(task, facts):
-            inputs += 1
-            if len(named) < _NAMED_INPUTS:
-                named.append(_name_of_inputs(task))
-        elif place.kind is _Class.CHANGED and _same_item(task, facts):
-            superseded += facts.succeeded is True
-            superseded_failed += facts.succeeded is False
-
-    def of(kinds: frozenset[_Class]) -> int:
-        return sum(counts[kind] for kind in kinds)
-
+        found.add(task, classifier.place(task))
+    counts, of = found.counts, found.of
     work = StageTasks(
         stage,
         total,
@@ -341,16 +360,25 @@ def survey(stage: Stage, tasks: Stream[Task], classifier: TaskClassifier | None)
         again=counts[_Class.AGAIN],
         changed=counts[_Class.CHANGED],
         left=counts[_Class.LEFT_OUT] + counts[_Class.LEFT_HERE],
-        other=other,
+        other=found.other,
         lost=counts[_Class.LOST],
         absent=counts[_Class.LEFT_OUT],
-        failed_before=failed_before,
-        changes=tuple(named),
-        changes_total=inputs,
+        failed_before=found.failed_before,
+        changes=tuple(found.named),
+        changes_total=found.inputs,
         tasks=Mapped(tasks, _with_kept_work(classifier)),
         is_before=lambda task: classifier.place(task).kind is _Class.DONE_BEFORE,
     )
-    return Survey(work, tasks, classifier, states, clashes, since, superseded, superseded_failed)
+    return Survey(
+        work,
+        tasks,
+        classifier,
+        found.states,
+        found.clashes,
+        found.since,
+        found.superseded,
+        found.superseded_failed,
+    )
 
 
 def _picked(classifier: TaskClassifier, kinds: frozenset[_Class]) -> Callable[[Task], Task | None]:

@@ -132,14 +132,8 @@ async def _show_many(
 
     from batchspec.api import first_error, no_run_of
     from batchspec.apply import POLL_INTERVAL
-    from batchspec.observe import (
-        StartedTasks,
-        TaskStreams,
-        find_task,
-        matches,
-        patterns_with_tasks,
-    )
-    from batchspec.render.logs import PrefixedOutput, no_match, none_started
+    from batchspec.observe import StartedTasks, TaskStreams, find_task, matches
+    from batchspec.render.logs import PrefixedOutput
 
     if not jobs:
         raise UsageError(await no_run_of(spec, cloud))
@@ -160,13 +154,7 @@ async def _show_many(
             async for task in started():
                 yield task
 
-    async def once() -> AsyncIterator[TaskInJob]:
-        async for task in named():
-            if (name := task.seen.facts.id) not in shown:
-                shown.add(name)
-                yield task
-
-    tasks = once() if names else StartedTasks(cloud, searched[0], pause)()
+    tasks = _once(named(), shown) if names else StartedTasks(cloud, searched[0], pause)()
     lines = PrefixedOutput(shown=sys.stdout.isatty(), color=use_color())
     streams = TaskStreams(cloud, spec, (file,), pause, follow=follow)
     with first_error():
@@ -174,13 +162,35 @@ async def _show_many(
             out_bytes(lines(output))
     unmatched = [p for p in patterns if not any(matches(name, p) for name in shown)]
     if unmatched:
-        waiting = await patterns_with_tasks(cloud, searched, unmatched)
-        if waiting:
-            show_diagnostics([none_started(pattern) for pattern in waiting])
-        errors = [no_match(pattern) for pattern in unmatched if pattern not in waiting]
-        if errors:
-            raise UsageError(*errors)
+        await _report_unmatched(unmatched, searched, cloud)
     return Exit.DONE
+
+
+async def _once(tasks: AsyncIterator[TaskInJob], shown: set[str]) -> AsyncIterator[TaskInJob]:
+    """The tasks whose ids are not in ``shown``, to which they are added."""
+    async for task in tasks:
+        if (name := task.seen.facts.id) not in shown:
+            shown.add(name)
+            yield task
+
+
+async def _report_unmatched(
+    patterns: Sequence[str], searched: Sequence[str], cloud: AccountClient
+) -> None:
+    """Show the patterns whose tasks have not started.
+
+    Raises:
+        UsageError: no task matches a pattern.
+    """
+    from batchspec.observe import patterns_with_tasks
+    from batchspec.render.logs import no_match, none_started
+
+    waiting = await patterns_with_tasks(cloud, searched, patterns)
+    if waiting:
+        show_diagnostics([none_started(pattern) for pattern in waiting])
+    errors = [no_match(pattern) for pattern in patterns if pattern not in waiting]
+    if errors:
+        raise UsageError(*errors)
 
 
 async def _show_task(
