@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import FrameType
 
 from batchspec.api import Execution, Session, SystemClock, first_error
@@ -254,6 +255,7 @@ async def execute(
         full_ids=verbose,
     )
     tally = Tally()
+    command = partial(resume_command, session.options, session.spec)
 
     def resume() -> tuple[str, ...]:
         reached = {step.step for step in tally.report().steps if step.state is StepState.DONE}
@@ -261,16 +263,12 @@ async def execute(
 
     def complete(event: Event) -> Event:
         if isinstance(event, RunEnded) and event.outcome is Outcome.INTERRUPTED:
-            command = resume_command(session.options, session.spec, *resume())
-            event = replace(event, resume=command)
+            event = replace(event, resume=command(*resume()))
         return completed_event(event)
 
     def unwritable(error: OSError) -> None:
         if progress is not ProgressKind.JSON:
             show_diagnostics([record_unwritable(error.strerror or str(error))])
-
-    def command(*words: str) -> str:
-        return resume_command(session.options, session.spec, *words)
 
     viewer = _ViewUntilClosed(view, interrupts)
     printer = TaskOutputPrinter(session) if follow else None

@@ -22,10 +22,25 @@ _AMOUNT = re.compile(r"(\d+(?:\.\d+)?) ?([A-Z]{3})?")
 _RATES = ("network_per_hour", "disk_per_node_hour", "storage_per_gb_month", "egress_per_gb")
 
 
-def build_cost(node: Node | None, folder: Path) -> Cost | None:
-    """The section, whose rules have been checked; ``folder`` is the folder of the spec."""
-    if node is None:
-        return None
+def client_sections(root: Node, folder: Path) -> tuple[Cost | None, Notify | None]:
+    """The sections, whose rules have been checked; ``folder`` is the folder of the spec."""
+    cost, notify = root.get("cost"), root.get("notify")
+    return (
+        _cost(cost, folder) if cost is not None else None,
+        _notify(notify) if notify is not None else None,
+    )
+
+
+def client_rules(root: Node, folder: Path) -> Iterator[Diagnostic]:
+    """Rules for the sections that the schema does not contain."""
+    cost, notify = root.get("cost"), root.get("notify")
+    if cost is not None and cost.members:
+        yield from _cost_rules(cost, folder)
+    if notify is not None:
+        yield from _notify_rules(notify)
+
+
+def _cost(node: Node, folder: Path) -> Cost:
     amount, named = _amount(node.get("max"))
     currency = named or node.string("currency", default=USD)
     prices = _prices(node.get("prices"), folder)
@@ -40,11 +55,8 @@ def build_cost(node: Node | None, folder: Path) -> Cost | None:
     )
 
 
-def cost_rules(root: Node, folder: Path) -> Iterator[Diagnostic]:
-    """Rules that the schema does not contain: currencies, and the table of prices."""
-    node = root.get("cost")
-    if node is None or not node.members:
-        return
+def _cost_rules(node: Node, folder: Path) -> Iterator[Diagnostic]:
+    """Currencies, and the table of prices."""
     most, currency = node.get("max"), node.get("currency")
     amount, named = _amount(most)
     if most is not None and not most.wrong and not amount:
@@ -173,8 +185,7 @@ _FIXED_HEADERS = frozenset({"connection", "content-length", "host", "transfer-en
 """Headers that are computed from the request."""
 
 
-def build_notify(node: Node) -> Notify:
-    """The section. Its rules have been checked."""
+def _notify(node: Node) -> Notify:
     command, when, timeout = node.get("command"), node.get("when"), node.get("timeout")
     hook = node.get("webhook")
     return Notify(
@@ -204,8 +215,8 @@ def _secret(node: Node) -> Secret:
     return Secret(str(node.value))
 
 
-def notify_rules(node: Node) -> Iterator[Diagnostic]:
-    """Rules that the schema does not contain: the URL, headers, and the time limit."""
+def _notify_rules(node: Node) -> Iterator[Diagnostic]:
+    """The URL, headers, and the time limit."""
     timeout, command, hook = node.get("timeout"), node.get("command"), node.get("webhook")
     if not node.wrong and node.members and command is None and hook is None:
         yield Diagnostic(

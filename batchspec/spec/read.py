@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +91,7 @@ def _built(
     containers = _containers(found, folder)
     ids = {key: container.id for key, container in containers.items()}
     ends = ends_job(root.members["job"])
+    cost, notify = _client_sections(root, folder)
     return Spec(
         path=path,
         name=name,
@@ -107,8 +108,8 @@ def _built(
         results=tuple(build.result(item, folder) for item in root.sequence("results")),
         cleanup=build.cleanup(root.get("cleanup")),
         storage_identity=root.string("storage", "identity"),
-        cost=_cost(root, folder),
-        notify=_notify(root),
+        cost=cost,
+        notify=notify,
         packages={
             key: build.package(key, node, folder) for key, node in root.mapping("packages").items()
         },
@@ -117,20 +118,24 @@ def _built(
     )
 
 
-def _cost(root: Node, folder: Path) -> Cost | None:
-    if "cost" not in root.members:
-        return None
-    from batchspec.spec.client_sections import build_cost  # noqa: PLC0415 - start time
-
-    return build_cost(root.get("cost"), folder)
+_CLIENT_SECTIONS = frozenset({"cost", "notify"})
+"""The sections that do not affect the work."""
 
 
-def _notify(root: Node) -> Notify | None:
-    if "notify" not in root.members:
-        return None
-    from batchspec.spec.client_sections import build_notify  # noqa: PLC0415 - start time
+def _client_sections(root: Node, folder: Path) -> tuple[Cost | None, Notify | None]:
+    if _CLIENT_SECTIONS.isdisjoint(root.members):
+        return None, None
+    from batchspec.spec.client_sections import client_sections  # noqa: PLC0415 - start time
 
-    return build_notify(root.members["notify"])
+    return client_sections(root, folder)
+
+
+def _client_rules(root: Node, folder: Path) -> Iterable[Diagnostic]:
+    if _CLIENT_SECTIONS.isdisjoint(root.members):
+        return ()
+    from batchspec.spec.client_sections import client_rules  # noqa: PLC0415 - start time
+
+    return client_rules(root, folder)
 
 
 def _containers(found: Rendered, folder: Path) -> dict[str, Container]:
@@ -201,14 +206,7 @@ def _checked(
     found = rendered(root, source, values, tuple(declared), path.parent, problems=problems)
     for rule in _RULES:
         problems.extend(rule(found.root))
-    if "cost" in found.root.members:
-        from batchspec.spec.client_sections import cost_rules  # noqa: PLC0415 - start time
-
-        problems.extend(cost_rules(found.root, path.parent))
-    if "notify" in found.root.members:
-        from batchspec.spec.client_sections import notify_rules  # noqa: PLC0415 - start time
-
-        problems.extend(notify_rules(found.root.members["notify"]))
+    problems.extend(_client_rules(found.root, path.parent))
     reported = {problem.where for problem in problems.found}
     problems.extend(p for p in ambiguous_numbers(written) if p.where not in reported)
     return found
@@ -235,7 +233,7 @@ def _digest(found: Rendered) -> str:
 
     It contains no secrets and no sources of their values.
     """
-    work = {key: value for key, value in document(found).items() if key not in _NO_WORK}
+    work = {key: value for key, value in document(found).items() if key not in _CLIENT_SECTIONS}
     declared = work.get("parameters")
     if isinstance(declared, dict):
         work["parameters"] = {
@@ -246,8 +244,6 @@ def _digest(found: Rendered) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-_NO_WORK = frozenset({"cost", "notify"})
-"""The sections that do not affect the work."""
 _URLS = {"": "url", READ: "read_url", WRITE: "write_url"}
 
 
