@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import signal
 import subprocess
@@ -69,14 +70,20 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 def script(launch: LaunchOptions, tmp_path: Path, source: str) -> LaunchOptions:
     """Launch options that run a script instead of Azurite."""
-    entry = tmp_path / "main.js"
-    entry.write_text(source)
-    constants = tmp_path / "utils" / "constants.js"
-    constants.parent.mkdir()
-    constants.write_text('exports.USERDELEGATIONKEY_SIGNING_SEED = "";')
-    templates = tmp_path / "node_modules" / "uri-templates.js"
-    templates.parent.mkdir()
-    templates.write_text("")
+    entry = tmp_path / "src" / "blob" / "main.js"
+    modules = {
+        entry: source,
+        entry.parent / "utils" / "constants.js": 'exports.USERDELEGATIONKEY_SIGNING_SEED = "";',
+        entry.parent / "node_modules" / "express.js": "exports.request = {get query() {}};",
+        entry.parents[1] / "common" / "utils" / "utils.js": "",
+        entry.parent / "generated" / "artifacts" / "operation.js": "exports.default = {};",
+        entry.parent / "generated" / "artifacts" / "specifications.js": "",
+        entry.parent / "generated" / "utils" / "utils.js": "",
+        entry.parent / "generated" / "middleware" / "dispatch.middleware.js": "",
+    }
+    for path, text in modules.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
     return replace(launch, installed=Installation(tmp_path, entry, "0"))
 
 
@@ -116,30 +123,117 @@ def test_blobs_in_the_saved_index_survive_sigkill(launch: LaunchOptions) -> None
 def test_azurite_does_not_wait_for_the_disk_after_each_blob(launch: LaunchOptions) -> None:
     # A descriptor that does not exist is an error of the real function.
     line = "require('fs').fdatasync(-1, error => process.exit(error === null ? 0 : 1))"
-    (module,) = (part for part in launch.command(0) if part.endswith("data_sync.js"))
+    (module,) = (part for part in launch.command(0) if part.endswith("blob_writes.js"))
     node = os.fspath(launch.node.executable)
     subprocess.run([node, "--require", module, "-e", line], check=True)
 
 
-def test_templates_and_queries_are_parsed_once(launch: LaunchOptions) -> None:
-    line = """
-      const assert = require("assert"), path = require("path"), query = require("querystring");
-      const templates = require(require.resolve("uri-templates", {paths: [process.argv[1]]}));
-      const template = templates("/{container}/{blob}");
-      assert.strictEqual(templates("/{container}/{blob}"), template);
-      assert.notStrictEqual(templates("/{container}"), template);
-      assert.deepEqual(template.fromUri("/data/a"), {container: "data", blob: "a"});
-      const first = query.parse("comp=block&sig=a%2Bb");
-      first.comp = "changed";
-      assert.deepEqual({...query.parse("comp=block&sig=a%2Bb")}, {comp: "block", sig: "a+b"});
-      assert.deepEqual({...query.parse("comp=list")}, {comp: "list"});
-      assert.deepEqual({...query.parse("a=1&a=2")}, {a: ["1", "2"]});
-      assert.deepEqual({...query.parse("a:1", "&", ":")}, {a: "1"});
+def run_module(launch: LaunchOptions, name: str, source: str) -> None:
+    """Run a script after a module that is loaded before Azurite."""
+    (module,) = (part for part in launch.command(0) if part.endswith(name))
+    command = [launch.node.executable, "--require", module, "-e", source, launch.installed.entry]
+    subprocess.run(command, check=True)
+
+
+def test_a_blob_is_written_completely(launch: LaunchOptions, tmp_path: Path) -> None:
+    path = tmp_path / "extent"
+    source = f"""
+      const assert = require("assert"), fs = require("fs"), path = {json.dumps(str(path))};
+      const write = fs.write; // of at most 1,000 bytes
+      fs.write = (fd, data, from, length, ...more) =>
+        write(fd, data, from, Math.min(length, 1000), ...more);
+      const fd = fs.openSync(path, "a");
+      const stream = fs.createWriteStream(path, {{fd, autoClose: false}});
+      stream.on("finish", () => fs.appendFileSync(fd, "end")); // still open
+      for (const letter of "abc") stream.write(Buffer.alloc(2500, letter));
+      stream.end();
+      const closed = fs.createWriteStream(path, {{fd: 12345, autoClose: false}});
+      closed.on("error", (error) => fs.writeFileSync(path + ".error", error.code));
+      closed.end("x");
     """
-    (module,) = (part for part in launch.command(0) if part.endswith("request_caches.js"))
-    entry = os.fspath(launch.installed.entry)
-    node = os.fspath(launch.node.executable)
-    subprocess.run([node, "--require", module, "-e", line, entry], check=True)
+    run_module(launch, "blob_writes.js", source)
+    assert path.read_text() == "a" * 2500 + "b" * 2500 + "c" * 2500 + "end"
+    assert Path(f"{path}.error").read_text() == "EBADF"
+
+
+def test_the_query_of_a_request_is_parsed_once(launch: LaunchOptions) -> None:
+    source = """
+      const assert = require("assert"), path = require("path"), query = require("querystring");
+      const { request } = require(require.resolve("express", {paths: [process.argv[1]]}));
+      const app = { get: () => query.parse };
+      const make = (url) => Object.assign(Object.create(request), { app, url });
+      const one = make("/data/a?comp=block&sig=a%2Bb");
+      assert.deepEqual({...one.query}, {comp: "block", sig: "a+b"});
+      assert.strictEqual(one.query, one.query);
+      assert.throws(() => { "use strict"; one.query.comp = "list"; }, TypeError);
+      assert.deepEqual({...make("/data?a=1&a=2").query}, {a: ["1", "2"]});
+      one.url = "/data";
+      assert.deepEqual({...one.query}, {});
+    """
+    run_module(launch, "request_caches.js", source)
+
+
+def test_signatures_are_those_of_the_key_and_the_text(launch: LaunchOptions) -> None:
+    source = """
+      const assert = require("assert"), crypto = require("crypto"), path = require("path");
+      const folder = path.dirname(process.argv[1]);
+      const { computeHMACSHA256: sign } = require(path.join(folder, "../common/utils/utils.js"));
+      for (let round = 0; round < 2; round++)
+        for (let key = 0; key < 20; key++)
+          for (let text = 0; text < 80; text++) {
+            const secret = Buffer.from([key, 200, 0]);
+            const hmac = crypto.createHmac("sha256", secret).update(`${text}\u00e9`);
+            assert.strictEqual(sign(`${text}\u00e9`, secret), hmac.digest("base64"));
+          }
+    """
+    run_module(launch, "request_caches.js", source)
+
+
+def test_each_request_has_the_operation_of_azurite(launch: LaunchOptions) -> None:
+    # With a header that no client sends, the module calls the dispatcher of Azurite unchanged.
+    source = """
+      const assert = require("assert"), path = require("path");
+      const folder = path.join(path.dirname(process.argv[1]), "generated");
+      const generated = (name) => require(path.join(folder, name));
+      const { default: operations } = generated("artifacts/operation.js");
+      const { default: specifications } = generated("artifacts/specifications.js");
+      const { default: dispatch } = generated("middleware/dispatch.middleware.js");
+      const logger = { verbose() {}, info() {}, error() {} };
+      const operation = (method, dispatchPattern, query, headers) => {
+        const context = { dispatchPattern };
+        let given;
+        dispatch(context, {
+          getMethod: () => method,
+          getPath: () => assert.fail(),
+          getHeader: (name) => headers[name.toLowerCase()],
+          getQuery: (name) => query[name],
+        }, (...values) => {
+          given = values.map((value) => value.name);
+          assert.strictEqual(generated("artifacts/operation.js").default, operations);
+        }, logger);
+        return { found: operations[context.operation], given };
+      };
+      const found = new Set();
+      const value = ({ mapper }) => mapper.defaultValue ?? mapper.type.allowedValues?.[0] ?? "x";
+      for (const specification of Object.values(specifications))
+        for (const method of ["GET", "PUT", "HEAD", "POST", "DELETE", "OPTIONS"])
+          for (const pattern of ["/", "/container", "/container/blob"])
+            for (const all of [true, false]) {
+              const some = (parameters = []) =>
+                parameters.filter(({ mapper }) => all || mapper.required);
+              const query = Object.fromEntries(some(specification.queryParameters)
+                .map((each) => [each.mapper.serializedName, value(each)]));
+              const headers = Object.fromEntries(some(specification.headerParameters)
+                .map((each) => [(each.mapper.serializedName ?? "").toLowerCase(), value(each)]));
+              const one = operation(method, pattern, query, headers);
+              headers["x-http-method"] = "none";
+              assert.deepEqual(one, operation(method, pattern, query, headers));
+              found.add(one.found);
+            }
+      assert.ok(found.size > 50, `${found.size} operations`);
+      assert.ok(found.has("BlockBlob_Upload") && found.has(undefined));
+    """
+    run_module(launch, "request_caches.js", source)
 
 
 def test_only_the_key_of_the_account_gives_access(azurite: BlobStore) -> None:

@@ -30,7 +30,7 @@ _HTTPS_READY = re.compile(rb"^https is served on port (\d+)$", re.MULTILINE)
 _SIGTERM_REPORT = Path(__file__).with_name("report_sigterm_handler.js")
 _HTTPS_LISTENER = Path(__file__).with_name("https_listener.js")
 _AUTHENTICATION = Path(__file__).with_name("authentication.js")
-_DATA_SYNC = Path(__file__).with_name("data_sync.js")
+_BLOB_WRITES = Path(__file__).with_name("blob_writes.js")
 _REQUEST_CACHES = Path(__file__).with_name("request_caches.js")
 _POLL = 0.01
 
@@ -83,7 +83,7 @@ class LaunchOptions:
             "--require",
             os.fspath(_AUTHENTICATION),
             "--require",
-            os.fspath(_DATA_SYNC),
+            os.fspath(_BLOB_WRITES),
             "--require",
             os.fspath(_REQUEST_CACHES),
             *(["--require", os.fspath(_HTTPS_LISTENER)] if self.https else []),
