@@ -486,13 +486,13 @@ def _unreadable_record(record: Path | str, error: OSError) -> Diagnostic:
 
 
 def missing_facts(history: RunHistory) -> Diagnostic | None:
-    """A note if the record of a run has no facts about its tasks."""
+    """A note if the record of a run has no data about its tasks."""
     if history.files:
         return None
     return Diagnostic(
         "no-task-facts",
-        "the record of this run has no facts about its tasks",
-        detail="The facts are read when a run ends. This run was interrupted or detached, or had no"
+        "the record of this run has no data about its tasks",
+        detail="The data are read when a run ends. This run was interrupted or detached, or had no"
         " tasks.",
         fix="`batchspec status SPEC --tasks all` lists the tasks while their job exists.",
         severity=Severity.NOTE,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -196,6 +197,14 @@ def start_service(
         return local.start(port=port, notify=notify, options=options, https=https)
 
 
+_FIRST_WORD = re.compile(r"(A|Another|Other|The)\b")
+
+
+def _phrase(sentence: str) -> str:
+    """A sentence in the form of a summary: without a capital article and a final period."""
+    return _FIRST_WORD.sub(lambda word: word[0].lower(), sentence, count=1).removesuffix(".")
+
+
 @contextmanager
 def service_errors() -> Iterator[None]:
     """Convert the errors of the embedded service, which does not import ``diagnostics``.
@@ -210,7 +219,7 @@ def service_errors() -> Iterator[None]:
         lines = [f"| {line}" for line in error.lines]
         if error.log:
             lines.append(f"log: {error.log}")
-        diagnostic = Diagnostic(error.code, error.summary, "\n".join(lines), fix=error.fix)
+        diagnostic = Diagnostic(error.code, _phrase(error.summary), "\n".join(lines), fix=error.fix)
         if error.code.endswith("-unreadable"):
             raise UsageError(diagnostic) from error
         raise ServiceError(diagnostic, code=error.code) from error

@@ -215,7 +215,7 @@ COMMANDS = ErrorGroup(
         ),
         ErrorCode(
             "no-task-facts",
-            "The report has no facts about tasks",
+            "The report has no data about tasks",
             "They are read from the service when a run ends, and before it deletes its job. This "
             "run was interrupted or detached, or its client was killed.",
             "`batchspec apply SPEC` resumes the run and reads them when it ends.",

@@ -164,7 +164,7 @@ def account_from(
     batch_account = _given(environment, "AZURE_BATCH_ACCOUNT")
     if not batch_account:
         found.append(
-            _missing("AZURE_BATCH_ACCOUNT", "Set it to a name from `az batch account list`")
+            _missing("AZURE_BATCH_ACCOUNT", "Set it to a name from `az batch account list`.")
         )
     batch_url = _batch_url(environment, found)
     batch_key = _key(environment, "AZURE_BATCH_ACCESS_KEY", found)
@@ -283,7 +283,7 @@ def _batch_url(environment: Mapping[str, str], found: list[Diagnostic]) -> str:
                 name,
                 "Set it to https:// and the output of"
                 " `az batch account show --query accountEndpoint`,"
-                " such as https://myaccount.westeurope.batch.azure.com",
+                " such as https://myaccount.westeurope.batch.azure.com.",
             )
         )
         return ""
@@ -339,7 +339,8 @@ def _storage(
         found.append(
             _missing(
                 "AZURE_STORAGE_ACCOUNT",
-                "Set it to the name of the Storage account, or set AZURE_STORAGE_CONNECTION_STRING",
+                "Set it to the name of the Storage account, or set"
+                " AZURE_STORAGE_CONNECTION_STRING.",
             )
         )
     key = _key(environment, "AZURE_STORAGE_KEY", found)

@@ -362,7 +362,7 @@ def _suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def _valid_names() -> str:
-    return f"Use one of the profiles {', '.join(PROFILES)} or the kinds {', '.join(_KINDS)}"
+    return f"Use one of the profiles {', '.join(PROFILES)} or the faults {', '.join(_KINDS)}."
 
 
 def _error(what: str, fix: str) -> LocalError:

@@ -95,7 +95,7 @@ class Simulation:
             raise LocalError(
                 "speed-unreadable",
                 f"The speed {speed:g} is out of range.",
-                fix=f"Set a speed from 1 to {MAX_SPEED:g}",
+                fix=f"Set a speed from 1 to {MAX_SPEED:g}.",
             )
         text = environ.get(ALLOCATION, "") if options.allocation is None else options.allocation
         allocation = (
@@ -150,7 +150,7 @@ def _parse_speed(text: str) -> float:
         raise LocalError(
             "speed-unreadable",
             f"{SPEED} is {text!r}, which is not a number.",
-            fix=f"Set a speed from 1 to {MAX_SPEED:g}",
+            fix=f"Set a speed from 1 to {MAX_SPEED:g}.",
         ) from None
 
 

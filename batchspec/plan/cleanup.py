@@ -168,7 +168,7 @@ def cleanup_steps(
             DeletePool(spec.pool.id, uses_control_plane(spec, observed.pool)),
             Verb.DELETE,
             f"pool {spec.pool.id}",
-            _why(pool_rule) if spec.place("cleanup.pool") else f"{_why(pool_rule)} (default)",
+            _why(pool_rule) if spec.place("cleanup.pool") else f"{_why(pool_rule)}, the default",
             after,
             gate=_GATES[pool_rule],
         )

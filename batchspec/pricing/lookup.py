@@ -381,7 +381,10 @@ async def _public(
 ) -> NodePrices:
     """The list prices: from the cache while they are fresh, otherwise from the API."""
     if not node.region:
-        fix = f"Write `cost: {{region: westeurope}}`, or another region. {_GIVE}"
+        fix = (
+            "Write `cost: {region: westeurope}` with your region, or the price per hour under"
+            " `cost.prices`."
+        )
         return _unknown(node, "the region is not known", fix)
     if not is_well_formed(node.size):
         return _unknown(node, f"{node.size!r} is not the name of a VM size", _GIVE)

@@ -294,7 +294,9 @@ def _url_problem(url: str) -> str:
     if parts.username is not None or parts.password is not None:
         return "the URL of the webhook contains a user name"
     if parts.scheme == "http" and host not in _LOOPBACK:
-        return "the webhook would be sent without encryption; http is for this machine only"
+        return (
+            "the URL of the webhook must begin with https://; http is allowed for this machine only"
+        )
     return ""
 
 

@@ -424,7 +424,7 @@ def _without_text(where: Place, declared: Node) -> Place:
 
 
 def _unknown(what: str, name: str, declared: Mapping[str, Node], where: Place | None) -> Diagnostic:
-    fix = nearest_or_all(name, declared) or "The spec declares no parameters; remove it."
+    fix = nearest_or_all(name, declared) or "Remove it: the spec declares no parameters."
     return Diagnostic(
         "unknown-variable", f"{what} is not a parameter of the spec", where=where, fix=fix
     )

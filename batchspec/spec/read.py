@@ -280,7 +280,7 @@ def read_data(path: Path) -> object:
     Raises:
         SpecError: it cannot be read, or its syntax is wrong.
     """
-    source = read_source(path)
+    source = read_source(path, "Check the path.")
     if path.suffix.lower() != ".json":
         return parse(source).plain()
     try:

@@ -60,7 +60,7 @@ def _id(node: Node, key: str) -> Iterator[Diagnostic]:
     bad = "".join(dict.fromkeys(re.sub(r"[A-Za-z0-9_-]", "", given)))
     yield Diagnostic(
         "bad-id",
-        f"`{key}` cannot contain {' '.join(f'`{c}`' for c in bad)}" if bad else f"`{key}` is empty",
+        f"`{key}` cannot contain {listed(bad)}" if bad else f"`{key}` is empty",
         where=node.where,
         fix="Use letters, digits, `-` and `_`.",
     )
@@ -115,7 +115,7 @@ def _bad_container(given: str, where: Place, *, has_id: bool) -> Diagnostic:
         problem = f"the container name has {len(given)} characters; the maximum is 63"
     else:
         problem = f"`{given}` is not a valid container name"
-    write = f"`{better}`" if has_id else f"`id: {better}` below it"
+    write = f"`{better}`" if has_id else f"`id: {better}` below the key"
     return Diagnostic(
         "bad-container-name",
         problem,

@@ -394,6 +394,17 @@ def test_a_download_that_recorded_the_tasks_belongs_to_the_run_before_it() -> No
     assert last_run([recorded, killed, done]) == (killed, recorded)
 
 
+def test_a_watch_of_a_finished_run_belongs_to_it() -> None:
+    wait = ("wait", "tasks of n")
+    done = replace(an_attempt("a", Outcome.DONE, step=wait), recorded_tasks=True)
+    watch = an_attempt("b", Outcome.DONE, step=wait)
+    assert last_run([watch, done]) == (done, watch)
+    recorded = replace(watch, recorded_tasks=True)
+    assert last_run([recorded, done]) == (recorded,), "a run of another client"
+    other = an_attempt("c", None, step=("wait", "tasks of n-r2"))
+    assert last_run([other, done]) == (other,)
+
+
 def test_a_destroy_that_recorded_the_tasks_belongs_to_the_run_before_it() -> None:
     delete = ("delete", "job n")
     earlier = an_attempt("a", Outcome.DONE)
@@ -465,7 +476,7 @@ def test_a_run_is_chosen_by_id_prefix_or_path(
         assert report(spec, run=text) == Exit.DONE
         shown = capsys.readouterr()
         assert f"runs/{page}/report.html" in shown.out
-        assert "the record of this run has no facts about its tasks [no-task-facts]" in shown.err
+        assert "the record of this run has no data about its tasks [no-task-facts]" in shown.err
     with pytest.raises(DiskError) as unwritable:
         report(spec, tmp_path / "missing" / "page.html")
     assert unwritable.value.exit == Exit.SERVICE

@@ -110,7 +110,8 @@ def last_run(newest_first: Iterable[Attempt]) -> tuple[Attempt, ...]:
 
     A completed attempt ends a run, and so does the deletion of its job by another command. An
     attempt that only downloaded results or deleted the job belongs to the run if it recorded facts
-    that the run lacks. If no record has tasks, the result is the newest record.
+    that the run lacks. An attempt that only waited for the tasks of a completed attempt belongs to
+    the run of that attempt. If no record has tasks, the result is the newest record.
     """
     found: list[Attempt] = []
     newest: Attempt | None = None
@@ -122,7 +123,7 @@ def last_run(newest_first: Iterable[Attempt]) -> tuple[Attempt, ...]:
                 break
             if not attempt.recorded_tasks or not (_downloaded(report) or deleted_job(report)):
                 continue
-        if found and _ends_before(report, found[-1].timeline.report):
+        if found and _ends_before(report, found[-1]):
             break
         found.append(attempt)
     if not found:
@@ -158,11 +159,20 @@ def combined_report(attempts: Sequence[Attempt]) -> Report:
     )
 
 
-def _ends_before(report: Report, later: Report) -> bool:
+def _ends_before(report: Report, later: Attempt) -> bool:
     """Whether the run of an attempt ended before the ``later`` attempt of another run."""
-    if report.target != later.target:
+    after = later.timeline.report
+    if report.target != after.target:
         return True
-    return report.outcome is Outcome.DONE and _had_tasks(later)
+    if report.outcome is not Outcome.DONE or not _had_tasks(after):
+        return False
+    submitted = any(step.verb == Verb.SUBMIT for step in after.steps)
+    return submitted or later.recorded_tasks or not _waits(after) <= _waits(report)
+
+
+def _waits(report: Report) -> set[str]:
+    """The tasks that the attempt waited for."""
+    return {step.subject for step in report.steps if step.verb == Verb.WAIT}
 
 
 def _downloaded(report: Report) -> bool:
