@@ -22,7 +22,7 @@ from batchspec.api.run_records import (
 from batchspec.api.session import Session
 from batchspec.apply import POLL_INTERVAL, Cancellation, NodeLogs, RunCancelled, run
 from batchspec.apply.events import Event, Noticed, PricesSeen, RunEnded, Stamp, Stamped
-from batchspec.apply.ports import Questions, World
+from batchspec.apply.ports import Questions, Runtime
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.exit_codes import Exit
 from batchspec.observe import counted_jobs
@@ -164,7 +164,7 @@ class Execution:
         if self._record is not None:
             with self._record.guarded():
                 self._record.save_applied(applied_text(spec, self.plan))
-        world = World(
+        runtime = Runtime(
             account=self.session.cloud,
             clock=self.clock,
             questions=questions,
@@ -180,7 +180,7 @@ class Execution:
                 self.emit(prices)
             with self.session.waits.redirected(self.emit):
                 receipt = receipt_path(spec.path, spec.name)
-                code = await run(self.plan, world, self._emit_but_end, receipt)
+                code = await run(self.plan, runtime, self._emit_but_end, receipt)
             await self._notify(cancellation)
         finally:
             if self._end is not None:

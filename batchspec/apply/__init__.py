@@ -1,6 +1,6 @@
 """Carries out a plan: changes the account, transfers files, and emits what happens as events.
 
-In: a ``Plan`` and a :class:`World <batchspec.apply.ports.World>`: the account, a clock and the
+In: a ``Plan`` and a :class:`Runtime <batchspec.apply.ports.Runtime>`: the account, a clock and the
 questions to the user. Out: events, the last of which is ``RunEnded``, and an exit code.
 
 Public are the names below and three modules: ``events`` (what happens in a run), ``ports`` (what

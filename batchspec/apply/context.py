@@ -21,7 +21,7 @@ from typing import TypeAlias
 from batchspec.apply.concurrency import for_each
 from batchspec.apply.events import Emit, Outcome, StepProgress
 from batchspec.apply.monitor import Monitor
-from batchspec.apply.ports import World
+from batchspec.apply.ports import Runtime
 from batchspec.diagnostics import BatchspecError, Diagnostic, ServiceError
 from batchspec.frozen import frozen
 from batchspec.plan import Step, containers_subject
@@ -49,7 +49,7 @@ class StepContext:
     """
 
     step: Step
-    world: World
+    runtime: Runtime
     emit: Emit
     receipt: Path
     monitor: Monitor
@@ -60,7 +60,7 @@ class StepContext:
 
     def progress(self, *, items: int | None, size: int | None = None) -> Progress:
         """A progress counter; ``items`` is ``None`` if the total is not known in advance."""
-        now, growing = self.world.clock.monotonic, items is None
+        now, growing = self.runtime.clock.monotonic, items is None
         return Progress(self.step, self.emit, now, items or 0, size, growing=growing)
 
 
@@ -276,7 +276,7 @@ class SubmittedIds:
         """Add the ids of tasks that the service has accepted."""
         self._ids.setdefault(job, _Ids()).add(ids)
 
-    async def verify(self, job: str, world: World) -> int:
+    async def verify(self, job: str, runtime: Runtime) -> int:
         """Check that the job contains all tasks added since the last check; returns their number.
 
         Raises:
@@ -290,9 +290,9 @@ class SubmittedIds:
         missing, ranges = 0, ids.ranges()
         for attempt in range(_ATTEMPTS):
             if attempt:
-                await world.clock.sleep(world.shortest_poll_interval)
-                world.cancellation.check()
-            missing = await _count_missing(job, expected, ranges, world)
+                await runtime.clock.sleep(runtime.shortest_poll_interval)
+                runtime.cancellation.check()
+            missing = await _count_missing(job, expected, ranges, runtime)
             if not missing:
                 return len(expected)
             ranges = _WHOLE
@@ -300,20 +300,20 @@ class SubmittedIds:
 
 
 async def _count_missing(
-    job: str, expected: array[int], ranges: Sequence[_Range], world: World
+    job: str, expected: array[int], ranges: Sequence[_Range], runtime: Runtime
 ) -> int:
     """How many of these digests belong to no task that the service lists in these id ranges."""
     found = bytearray(len(expected))
 
     async def read(ids: _Range) -> None:
-        async for name in world.account.tasks.list_ids(job, *ids):
+        async for name in runtime.account.tasks.list_ids(job, *ids):
             digest = id_digest(name)
             at = bisect_left(expected, digest)
             if at < len(expected) and expected[at] == digest:
                 found[at] = 1
 
     try:
-        await for_each(ranges, read, workers=_AT_ONCE, cancellation=world.cancellation)
+        await for_each(ranges, read, workers=_AT_ONCE, cancellation=runtime.cancellation)
     except ServiceError as error:
         # The service refuses the filter; ids that it has not listed count as missing.
         if error.status != 400 or ranges is _WHOLE:
@@ -352,7 +352,7 @@ class RemainingResources:
     The action that deletes an object identifies it. Each container has a separate action.
     """
 
-    world: World
+    runtime: Runtime
     created: set[Delete] = field(default_factory=set)
     absent: set[Delete] = field(default_factory=set)
 
@@ -381,12 +381,12 @@ class RemainingResources:
         try:
             match deletion:
                 case DeletePool(pool=pool):
-                    return await self.world.account.pools.get(pool) is not None
+                    return await self.runtime.account.pools.get(pool) is not None
                 case DeleteJob(job=job):
-                    return await self.world.account.jobs.get(job) is not None
+                    return await self.runtime.account.jobs.get(job) is not None
                 case DeleteContainers(containers=names):
                     found = [
-                        await self.world.account.containers.get_metadata(name) for name in names
+                        await self.runtime.account.containers.get_metadata(name) for name in names
                     ]
                     return any(metadata is not None for metadata in found)
         except ServiceError:

@@ -23,7 +23,7 @@ from filelock import AsyncFileLock
 from batchspec.apply.concurrency import for_each
 from batchspec.apply.context import Progress, StepContext, StepResult
 from batchspec.apply.events import Emit, Noticed
-from batchspec.apply.ports import World
+from batchspec.apply.ports import Runtime
 from batchspec.apply.private_files import open_private, private_folder
 from batchspec.apply.safe_path import UNSAFE, ResultPaths, not_downloaded
 from batchspec.diagnostics import Diagnostic, DiskError, ServiceError, Severity, counted
@@ -91,12 +91,12 @@ async def _download_once(action: DownloadResults, context: StepContext) -> StepR
 
 
 async def _download(action: DownloadResults, context: StepContext) -> StepResult:
-    world = context.world
-    job = await world.account.jobs.get(action.job)
+    runtime = context.runtime
+    job = await runtime.account.jobs.get(action.job)
     created = job.created if job is not None else datetime.min.replace(tzinfo=UTC)
-    older = _OlderBlobs(action, world.in_storage_time(action.since or created))
+    older = _OlderBlobs(action, runtime.in_storage_time(action.since or created))
     progress = context.progress(items=None)
-    download = _Download(action, world, context.emit, progress)
+    download = _Download(action, runtime, context.emit, progress)
     # Incomplete results have no job name in the receipt, so the next run downloads them again.
     complete = action.complete and action.job not in context.incomplete and job is not None
     name = receipt_name(action.job, created) if complete else ""
@@ -118,10 +118,10 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
             progress.finish()
 
         await for_each(
-            _matching(action, world, progress, older),
+            _matching(action, runtime, progress, older),
             one,
             workers=_WORKERS,
-            cancellation=world.cancellation,
+            cancellation=runtime.cancellation,
         )
         progress.end()
         if refused:
@@ -129,7 +129,7 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
             raise _refused(refused)
         if (
             not progress.done
-            and await world.account.containers.get_metadata(action.container) is None
+            and await runtime.account.containers.get_metadata(action.container) is None
         ):
             raise _container_missing(action.container)
         superseded, named = _add_earlier(draft, action, context.receipt, older)
@@ -209,7 +209,7 @@ class _Download:
     """Downloads blobs to their files; ``same`` counts the files that were up to date."""
 
     action: DownloadResults
-    world: World
+    runtime: Runtime
     emit: Emit
     progress: Progress
     same: int = 0
@@ -253,7 +253,9 @@ class _Download:
             self._created = path.parent
         part = path.with_name(f".{path.name[:200]}.part")
         try:
-            md5 = await self.world.account.blobs.download(container, blob, part, self.progress.move)
+            md5 = await self.runtime.account.blobs.download(
+                container, blob, part, self.progress.move
+            )
             part.replace(path)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -277,9 +279,9 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 async def _matching(
-    action: DownloadResults, world: World, progress: Progress, older: _OlderBlobs
+    action: DownloadResults, runtime: Runtime, progress: Progress, older: _OlderBlobs
 ) -> AsyncIterator[Blob]:
-    async for blob in world.account.blobs.list(action.container):
+    async for blob in runtime.account.blobs.list(action.container):
         matches = not action.match or any(fnmatchcase(blob.name, glob) for glob in action.match)
         if matches and not older(blob):
             progress.items += 1

@@ -37,7 +37,7 @@ from batchspec.apply.events import (
     StepStarted,
 )
 from batchspec.apply.monitor import Monitor, watched_of
-from batchspec.apply.ports import Deletion, World
+from batchspec.apply.ports import Deletion, Runtime
 from batchspec.apply.record import Recorder, is_answered
 from batchspec.apply.tasks import close_job, retry_tasks, submit_tasks, terminate_tasks
 from batchspec.apply.upload import upload_files, upload_package
@@ -79,7 +79,7 @@ _INTERRUPTED = "interrupted"
 _IN_USE = "in_use"
 
 
-async def run(plan: Plan, world: World, emit: Emit, receipt: Path) -> Exit:
+async def run(plan: Plan, runtime: Runtime, emit: Emit, receipt: Path) -> Exit:
     """Carry out a plan and emit everything that happens, ``RunEnded`` last.
 
     ``receipt`` is the file that lists the results on this disk. After a request to cancel, the run
@@ -89,13 +89,13 @@ async def run(plan: Plan, world: World, emit: Emit, receipt: Path) -> Exit:
     verified_later = frozenset(
         step.action.job for step in plan.steps if isinstance(step.action, CloseJob | WaitForTasks)
     )
-    monitor = Monitor(world, emit, watched_of(plan))
+    monitor = Monitor(runtime, emit, watched_of(plan))
     uploads, submitted, incomplete = UploadProgress(), SubmittedIds(), set[str]()
 
     def make_context(step: Step) -> StepContext:
         return StepContext(
             step,
-            world,
+            runtime,
             emit,
             receipt,
             monitor,
@@ -105,14 +105,14 @@ async def run(plan: Plan, world: World, emit: Emit, receipt: Path) -> Exit:
             incomplete,
         )
 
-    remaining, recorder = RemainingResources(world), Recorder(plan, world, emit)
-    return await _Run(plan, world, emit, make_context, monitor, remaining, recorder).run()
+    remaining, recorder = RemainingResources(runtime), Recorder(plan, runtime, emit)
+    return await _Run(plan, runtime, emit, make_context, monitor, remaining, recorder).run()
 
 
 @dataclass(slots=True)
 class _Run:
     plan: Plan
-    world: World
+    runtime: Runtime
     emit: Emit
     make_context: Callable[[Step], StepContext]
     monitor: Monitor
@@ -130,7 +130,7 @@ class _Run:
     answered: bool = True
 
     async def run(self) -> Exit:
-        began = self.world.clock.monotonic()
+        began = self.runtime.clock.monotonic()
         account = self.plan.account
         self.emit(
             RunStarted(
@@ -171,7 +171,7 @@ class _Run:
 
     def _end(self, outcome: Outcome, began: float) -> Exit:
         code = self.exit_code if outcome is Outcome.FAILED else _EXITS[outcome]
-        seconds = self.world.clock.monotonic() - began
+        seconds = self.runtime.clock.monotonic() - began
         self.emit(RunEnded(outcome, seconds, code, self._left(), released=self._released(outcome)))
         return code
 
@@ -228,7 +228,7 @@ class _Run:
     async def _skip_reason(self, step: Step) -> str:
         """Why a step may not run; empty if it may."""
         try:
-            self.world.cancellation.check()
+            self.runtime.cancellation.check()
             return await self._blocked_by(step)
         except RunCancelled:
             self.cancelled = True
@@ -259,7 +259,7 @@ class _Run:
         """Whether an action would delete a pool that another job uses; empty if not."""
         if not isinstance(action, DeletePool) or action.forced:
             return ""
-        problem = await resources.in_use(action.pool, self.plan.name, self.world)
+        problem = await resources.in_use(action.pool, self.plan.name, self.runtime)
         if problem is None:
             return ""
         self.emit(Noticed(problem))
@@ -297,15 +297,15 @@ class _Run:
         nodes = None
         if isinstance(step.action, DeletePool):
             try:
-                pool = await self.world.account.pools.get(step.action.pool)
+                pool = await self.runtime.account.pools.get(step.action.pool)
             except ServiceError:
                 return False  # Its cost is not known, so the pool is kept.
             nodes = _nodes(pool) if pool is not None else 0
         failed = self.outcome is not None
-        return await self.world.questions.agree(Deletion(step.subject, nodes, failed))
+        return await self.runtime.questions.agree(Deletion(step.subject, nodes, failed))
 
     async def _perform(self, step: Step) -> None:
-        began = self.world.clock.monotonic()
+        began = self.runtime.clock.monotonic()
         size = step.action.size if isinstance(step.action, UploadFiles | UploadPackage) else None
         self.started_ids.add(step.id)
         self.emit(StepStarted(step.id, step.verb, step.subject, step.items, size))
@@ -319,9 +319,9 @@ class _Run:
             return
         except BatchspecError as error:
             await self.remaining.failed(step.action, error)
-            self._failed(step, error, self.world.clock.monotonic() - began)
+            self._failed(step, error, self.runtime.clock.monotonic() - began)
             return
-        self._done(step, result, self.world.clock.monotonic() - began)
+        self._done(step, result, self.runtime.clock.monotonic() - began)
 
     def _failed(self, step: Step, error: BatchspecError, seconds: float) -> None:
         self.answered = self.answered and is_answered(error)
@@ -373,7 +373,7 @@ async def _wait_for_pool(_action: actions.WaitForPool, context: StepContext) -> 
 
 async def _wait_for_tasks(action: actions.WaitForTasks, context: StepContext) -> StepResult:
     # A plan for a job that was closed earlier has no step that verifies the submitted tasks.
-    await context.submitted.verify(action.job, context.world)
+    await context.submitted.verify(action.job, context.runtime)
     result = await wait_for_tasks(action, context.monitor)
     if action.left and result.outcome is None:
         left = counted(action.left, "task")

@@ -124,7 +124,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @frozen
-class World:
+class Runtime:
     """Everything outside a run that the run uses.
 
     ``shortest_poll_interval`` is in seconds. ``cancellation`` stops the run.

@@ -46,7 +46,7 @@ from batchspec.plan.failures import (
 
 if TYPE_CHECKING:
     from batchspec.account import NodeFacts, PreparationFacts
-    from batchspec.apply.ports import RunRecord, World
+    from batchspec.apply.ports import RunRecord, Runtime
 
 TAIL = 2048
 """How many bytes from the end of stderr are read for an event."""
@@ -113,22 +113,22 @@ class NodeLogs:
     refused: bool = False
 
 
-async def keep_node_output(failed: Iterable[FailedOnNode], world: World, emit: Emit) -> None:
+async def keep_node_output(failed: Iterable[FailedOnNode], runtime: Runtime, emit: Emit) -> None:
     """Store the output of failed start or preparation tasks, once for nodes with the same failure.
 
     No node is read twice. A failure to store is reported once in a run, as a warning.
     """
-    logs = world.node_logs
+    logs = runtime.node_logs
     if logs.container is None or logs.refused:
         return
     new = [one for one in failed if (one.pool, one.node, one.folder) not in logs.seen]
     new = new[: max(0, _READ - len(logs.seen))]
     logs.seen.update((one.pool, one.node, one.folder) for one in new)
     limit = asyncio.Semaphore(_AT_ONCE)
-    texts = await asyncio.gather(*(_texts(one, world, limit) for one in new))
+    texts = await asyncio.gather(*(_texts(one, runtime, limit) for one in new))
     for one, files in zip(new, texts, strict=True):
         try:
-            await _keep(one, files, logs.container, world)
+            await _keep(one, files, logs.container, runtime)
         except ServiceError as error:
             # 404: clean-up has deleted the container, and the logs with it.
             logs.refused = True
@@ -137,40 +137,42 @@ async def keep_node_output(failed: Iterable[FailedOnNode], world: World, emit: E
             return
 
 
-async def keep_pool_output(pool: str, world: World, emit: Emit) -> None:
+async def keep_pool_output(pool: str, runtime: Runtime, emit: Emit) -> None:
     """Store the output of failed start tasks of a pool, before the pool is deleted."""
-    if world.node_logs.container is None:
+    if runtime.node_logs.container is None:
         return
     try:
-        nodes = [node async for node in world.account.nodes.list_unhealthy(pool)]
+        nodes = [node async for node in runtime.account.nodes.list_unhealthy(pool)]
     except ServiceError as error:
         if error.status != 404:
             emit(Noticed(_not_stored(pool, error)))
         return
-    await keep_node_output((failed_start_task(pool, node) for node in nodes), world, emit)
+    await keep_node_output((failed_start_task(pool, node) for node in nodes), runtime, emit)
 
 
-async def forget_pool_output(pool: str, world: World, emit: Emit) -> None:
+async def forget_pool_output(pool: str, runtime: Runtime, emit: Emit) -> None:
     """Delete the stored output of a pool, before it is created again or its nodes restart."""
-    logs = world.node_logs
+    logs = runtime.node_logs
     if logs.container is None:
         return
     logs.seen = {key for key in logs.seen if key[0] != pool}
     logs.stored = {key: failure for key, failure in logs.stored.items() if failure.pool != pool}
     try:
-        async for blob in world.account.blobs.list(logs.container, pool_folder(pool)):
-            await world.account.blobs.delete(logs.container, blob.name)
+        async for blob in runtime.account.blobs.list(logs.container, pool_folder(pool)):
+            await runtime.account.blobs.delete(logs.container, blob.name)
     except ServiceError as error:
         emit(Noticed(_not_deleted(logs.container, pool, error)))
 
 
-async def _texts(one: FailedOnNode, world: World, limit: asyncio.Semaphore) -> Mapping[str, str]:
+async def _texts(
+    one: FailedOnNode, runtime: Runtime, limit: asyncio.Semaphore
+) -> Mapping[str, str]:
     """The ends of the files of a task; empty if a file cannot be read from the failed node."""
     found = {}
     async with limit:
         for name in OUTPUT_FILES:
             try:
-                found[name] = await world.account.nodes.get_file_tail(
+                found[name] = await runtime.account.nodes.get_file_tail(
                     one.pool, one.node, f"{one.directory}/{name}", _TAIL
                 )
             except ServiceError:
@@ -178,8 +180,10 @@ async def _texts(one: FailedOnNode, world: World, limit: asyncio.Semaphore) -> M
     return found
 
 
-async def _keep(one: FailedOnNode, files: Mapping[str, str], container: str, world: World) -> None:
-    logs = world.node_logs
+async def _keep(
+    one: FailedOnNode, files: Mapping[str, str], container: str, runtime: Runtime
+) -> None:
+    logs = runtime.node_logs
     text = files[OUTPUT_FILES[0]] or one.message
     line = signature(text, one.pool, one.node)
     key = (one.pool, one.folder, one.state, str(one.exit_code), line)
@@ -193,14 +197,14 @@ async def _keep(one: FailedOnNode, files: Mapping[str, str], container: str, wor
             one.pool, one.node, one.folder, one.state, one.exit_code, message, (one.node,)
         )
         for name, content in files.items():
-            await world.account.blobs.put(
+            await runtime.account.blobs.put(
                 container, f"{failure.path}{name}", redact(content).encode()
             )
     else:
         return
     logs.stored[key] = failure
     # The record is written last, so that the files it names exist.
-    await world.account.blobs.put(
+    await runtime.account.blobs.put(
         container, f"{failure.path}{FAILURE_RECORD}", node_failure_text(failure).encode()
     )
 
@@ -246,11 +250,11 @@ _REFUSED = frozenset({401, 403, 408, 429})
 class Recorder:
     """Reads the tasks of the jobs and the nodes of the pools of a plan, each once.
 
-    Without a record (``World.record``), nothing is read.
+    Without a record (``Runtime.record``), nothing is read.
     """
 
     plan: Plan
-    world: World
+    runtime: Runtime
     emit: Emit
     _read: set[str] = field(default_factory=set)
     _pools: list[str] = field(default_factory=list)
@@ -261,7 +265,7 @@ class Recorder:
         Raises:
             RunCancelled: cancellation was requested.
         """
-        record = self.world.record
+        record = self.runtime.record
         if record is None:
             return
         match action:
@@ -278,7 +282,7 @@ class Recorder:
         Raises:
             RunCancelled: cancellation was requested.
         """
-        record = self.world.record
+        record = self.runtime.record
         if record is None:
             return
         earlier = record.earlier_jobs if _has_earlier_tasks(self.plan) else ()
@@ -292,12 +296,12 @@ class Recorder:
             return
         self._read.add(subject)
         try:
-            await self.world.cancellation.race(read())
+            await self.runtime.cancellation.race(read())
         except ServiceError as error:
             self.emit(Noticed(_not_read(subject, error.problems[0])))
 
     async def _tasks(self, job_id: str, record: RunRecord) -> None:
-        account = self.world.account
+        account = self.runtime.account
         job = await account.jobs.get(job_id)
         if job is None or record.is_complete(job):
             return
@@ -311,14 +315,14 @@ class Recorder:
             record.save_output(task, tail)
 
     async def _failed_tasks(self, job_id: str, record: RunRecord) -> None:
-        account = self.world.account
+        account = self.runtime.account
         job = await account.jobs.get(job_id)
         if job is not None:
             failed = account.tasks.list_records(job_id, failed=True)
             await record.save_tasks(job, account.now(), failed)
 
     async def _nodes(self, pool_id: str, record: RunRecord) -> None:
-        account = self.world.account
+        account = self.runtime.account
         await record.save_nodes(pool_id, account.now(), account.nodes.list_records(pool_id))
 
 

@@ -14,7 +14,7 @@ from batchspec.apply.concurrency import for_each
 from batchspec.apply.context import StepContext, StepResult
 from batchspec.apply.events import ScheduleSeen, Waiting
 from batchspec.apply.monitor import nodes_seen
-from batchspec.apply.ports import World
+from batchspec.apply.ports import Runtime
 from batchspec.apply.record import forget_pool_output, keep_pool_output
 from batchspec.apply.tasks import end_job
 from batchspec.apply.wait import wait_until_deleted
@@ -67,15 +67,15 @@ _TRIES = 5
 # --- pools ----------------------------------------------------------------------------------------
 
 
-def _pools(world: World, control_plane: bool) -> PoolChanges:
-    return world.account.control_plane.pools if control_plane else world.account.pools
+def _pools(runtime: Runtime, control_plane: bool) -> PoolChanges:
+    return runtime.account.control_plane.pools if control_plane else runtime.account.pools
 
 
 async def create_pool(action: CreatePool, context: StepContext) -> StepResult:
     """Create a pool, or use an equal one of the same spec."""
-    world = context.world
-    await forget_pool_output(action.pool, world, context.emit)
-    created = await _pools(world, action.control_plane).create(action.body, action.sas)
+    runtime = context.runtime
+    await forget_pool_output(action.pool, runtime, context.emit)
+    created = await _pools(runtime, action.control_plane).create(action.body, action.sas)
     return StepResult(context.step.items, note="" if created else _EXISTED, created=created)
 
 
@@ -84,10 +84,10 @@ async def update_pool(action: UpdatePool, context: StepContext) -> StepResult:
 
     The metadata that record the change are written last, after the restart of its nodes.
     """
-    pools, patch = _pools(context.world, action.control_plane), action.patch
+    pools, patch = _pools(context.runtime, action.control_plane), action.patch
     if action.restart:
         await pools.update(action.pool, patch.with_(metadata=None), action.sas)
-        await forget_pool_output(action.pool, context.world, context.emit)
+        await forget_pool_output(action.pool, context.runtime, context.emit)
         await _restart(action.pool, None, context)
         patch = Record(metadata=patch["metadata"])
     await pools.update(action.pool, patch, action.sas)
@@ -97,13 +97,13 @@ async def update_pool(action: UpdatePool, context: StepContext) -> StepResult:
 async def resize_pool(action: ResizePool, context: StepContext) -> StepResult:
     """Request a number of nodes."""
     pool, dedicated, spot, timeout = action.pool, action.dedicated, action.spot, action.timeout
-    await _pools(context.world, action.control_plane).resize(pool, dedicated, spot, timeout)
+    await _pools(context.runtime, action.control_plane).resize(pool, dedicated, spot, timeout)
     return StepResult(context.step.items)
 
 
 async def scale_pool(action: ScalePool, context: StepContext) -> StepResult:
     """Set, change or remove the autoscale formula of a pool."""
-    pools = _pools(context.world, action.control_plane)
+    pools = _pools(context.runtime, action.control_plane)
     if action.formula is None:
         await pools.disable_autoscale(action.pool)
     else:
@@ -113,8 +113,8 @@ async def scale_pool(action: ScalePool, context: StepContext) -> StepResult:
 
 async def restart_nodes(action: RestartNodes, context: StepContext) -> StepResult:
     """Restart nodes of a pool."""
-    world = context.world
-    await forget_pool_output(action.pool, world, context.emit)
+    runtime = context.runtime
+    await forget_pool_output(action.pool, runtime, context.emit)
     await _restart(action.pool, action.nodes, context)
     return StepResult(context.step.items)
 
@@ -125,8 +125,8 @@ async def _restart(pool: str, nodes: Sequence[str] | None, context: StepContext)
     The service refuses to restart a node that is starting, so a start task that does not end would
     block the restart until the limit of the wait.
     """
-    world, subject = context.world, f"pool {pool}"
-    busy = (await world.account.pools.get_node_counts(pool)).get("waitingforstarttask", 0)
+    runtime, subject = context.runtime, f"pool {pool}"
+    busy = (await runtime.account.pools.get_node_counts(pool)).get("waitingforstarttask", 0)
     if busy:
         count = counted(busy, "node runs", "nodes run")
         context.emit(
@@ -134,11 +134,11 @@ async def _restart(pool: str, nodes: Sequence[str] | None, context: StepContext)
                 "start-task-running",
                 subject,
                 f"{count} the previous start task and will be restarted when it ends",
-                world.account.now(),
+                runtime.account.now(),
                 "If it does not end, stop this command and run `batchspec apply --replace pool`.",
             )
         )
-    await world.cancellation.race(world.account.nodes.reboot(pool, nodes))
+    await runtime.cancellation.race(runtime.account.nodes.reboot(pool, nodes))
     if busy:
         context.emit(Waiting("start-task-running", subject, resolved=True))
 
@@ -149,25 +149,25 @@ async def replace_pool(action: ReplacePool, context: StepContext) -> StepResult:
     Raises:
         ConflictError: tasks of another spec run on the pool, and the user does not agree.
     """
-    world = context.world
+    runtime = context.runtime
     spec = metadata_of(action.body).get(SPEC)
-    user = await find_pool_user(world.account, action.pool, str(spec))
+    user = await find_pool_user(runtime.account, action.pool, str(spec))
     if user is not None:
-        await _accept(next(replaced_pool_in_use(action.pool, user)), world)
-    await _pools(world, action.deletes_by_control_plane).delete(action.pool)
-    await _until_pool_deleted(action.pool, world)
-    await forget_pool_output(action.pool, world, context.emit)
-    await _pools(world, action.control_plane).create(action.body, action.sas)
+        await _accept(next(replaced_pool_in_use(action.pool, user)), runtime)
+    await _pools(runtime, action.deletes_by_control_plane).delete(action.pool)
+    await _until_pool_deleted(action.pool, runtime)
+    await forget_pool_output(action.pool, runtime, context.emit)
+    await _pools(runtime, action.control_plane).create(action.body, action.sas)
     return StepResult(context.step.items)
 
 
-async def in_use(pool: str, spec: str, world: World) -> Diagnostic | None:
+async def in_use(pool: str, spec: str, runtime: Runtime) -> Diagnostic | None:
     """Why a pool may not be deleted: a job of another spec has tasks there; ``None`` if none.
 
     If the jobs cannot be read, the pool is not deleted either.
     """
     try:
-        job = await find_pool_user(world.account, pool, spec)
+        job = await find_pool_user(runtime.account, pool, spec)
     except ServiceError as error:
         return replace(error.problems[0], severity=Severity.WARNING)
     return next(pool_in_use(pool, job)) if job is not None else None
@@ -175,10 +175,10 @@ async def in_use(pool: str, spec: str, world: World) -> Diagnostic | None:
 
 async def delete_pool(action: DeletePool, context: StepContext) -> StepResult:
     """Delete a pool and wait until it is deleted."""
-    account = context.world.account
-    await keep_pool_output(action.pool, context.world, context.emit)
-    existed = await _pools(context.world, action.control_plane).delete(action.pool)
-    pool = await _until_pool_deleted(action.pool, context.world)
+    account = context.runtime.account
+    await keep_pool_output(action.pool, context.runtime, context.emit)
+    existed = await _pools(context.runtime, action.control_plane).delete(action.pool)
+    pool = await _until_pool_deleted(action.pool, context.runtime)
     if pool is not None and pool.nodes:
         now = account.now()
         last = replace(pool, target_dedicated=0, target_spot=0)
@@ -187,17 +187,17 @@ async def delete_pool(action: DeletePool, context: StepContext) -> StepResult:
     return StepResult(note="" if existed else _ABSENT)
 
 
-async def _until_pool_deleted(pool: str, world: World) -> PoolFacts | None:
+async def _until_pool_deleted(pool: str, runtime: Runtime) -> PoolFacts | None:
     """Wait until a pool is deleted; the pool as first read, ``None`` if it did not exist."""
     first: PoolFacts | None = None
 
     async def get() -> PoolFacts | None:
         nonlocal first
-        found = await world.account.pools.get(pool)
+        found = await runtime.account.pools.get(pool)
         first = first or found
         return found
 
-    await wait_until_deleted(get, f"pool {pool}", world)
+    await wait_until_deleted(get, f"pool {pool}", runtime)
     return first
 
 
@@ -210,48 +210,48 @@ async def create_job(action: CreateJob, context: StepContext) -> StepResult:
     Raises:
         ConflictError: the job belongs to another run, and the user does not agree to share it.
     """
-    world = context.world
+    runtime = context.runtime
     if action.after is not None:
         # The service gives its time in whole seconds.
-        wait = action.after + timedelta(seconds=2) - world.account.now()
-        await world.clock.sleep(max(0.0, wait.total_seconds()))
-    if await world.account.jobs.create(action.body, action.sas):
+        wait = action.after + timedelta(seconds=2) - runtime.account.now()
+        await runtime.clock.sleep(max(0.0, wait.total_seconds()))
+    if await runtime.account.jobs.create(action.body, action.sas):
         return StepResult()
-    existing = await world.account.jobs.get(action.job)
+    existing = await runtime.account.jobs.get(action.job)
     requested = {name: str(value) for name, value in metadata_of(action.body).items()}
     if existing is not None and is_other_run(existing.metadata, requested):
-        await _accept(created_meanwhile("job", action.job, existing.metadata), world)
+        await _accept(created_meanwhile("job", action.job, existing.metadata), runtime)
     return StepResult(note=_EXISTED, created=False)
 
 
-async def _accept(problem: Diagnostic, world: World) -> None:
+async def _accept(problem: Diagnostic, runtime: Runtime) -> None:
     """Ask the user whether to continue.
 
     Raises:
         ConflictError: the user does not agree.
     """
-    if not await world.questions.accept(problem):
+    if not await runtime.questions.accept(problem):
         raise ConflictError(replace(problem, severity=Severity.ERROR))
 
 
 async def update_job(action: UpdateJob, context: StepContext) -> StepResult:
     """Change properties of a job."""
-    await context.world.account.jobs.update(action.job, action.patch)
+    await context.runtime.account.jobs.update(action.job, action.patch)
     return StepResult(context.step.items)
 
 
 async def replace_job(action: ReplaceJob, context: StepContext) -> StepResult:
     """Terminate a job, wait until none of its tasks runs, and create the next one."""
-    await end_job(action.ended, context.world)
-    await context.world.account.jobs.create(action.body, action.sas)
+    await end_job(action.ended, context.runtime)
+    await context.runtime.account.jobs.create(action.body, action.sas)
     return StepResult(context.step.items)
 
 
 async def delete_job(action: DeleteJob, context: StepContext) -> StepResult:
     """Delete a job with its tasks and wait until it is deleted."""
-    account, job = context.world.account, action.job
+    account, job = context.runtime.account, action.job
     existed = await account.jobs.delete(job)
-    await wait_until_deleted(lambda: account.jobs.get(job), f"job {job}", context.world)
+    await wait_until_deleted(lambda: account.jobs.get(job), f"job {job}", context.runtime)
     return StepResult(note="" if existed else _ABSENT)
 
 
@@ -260,44 +260,44 @@ async def delete_job(action: DeleteJob, context: StepContext) -> StepResult:
 
 async def create_schedule(action: CreateSchedule, context: StepContext) -> StepResult:
     """Create a job schedule, or use an equal one of the same spec."""
-    created = await context.world.account.job_schedules.create(action.body, action.sas)
+    created = await context.runtime.account.job_schedules.create(action.body, action.sas)
     await _report_schedule(action.schedule, context)
     return StepResult(note="" if created else _EXISTED)
 
 
 async def update_schedule(action: UpdateSchedule, context: StepContext) -> StepResult:
     """Change properties of a job schedule."""
-    await context.world.account.job_schedules.update(action.schedule, action.patch, action.sas)
+    await context.runtime.account.job_schedules.update(action.schedule, action.patch, action.sas)
     await _report_schedule(action.schedule, context)
     return StepResult()
 
 
 async def replace_schedule(action: ReplaceSchedule, context: StepContext) -> StepResult:
     """Delete a job schedule with its jobs and create it with other properties."""
-    await _delete_schedule(action.schedule, context.world)
-    await context.world.account.job_schedules.create(action.body, action.sas)
+    await _delete_schedule(action.schedule, context.runtime)
+    await context.runtime.account.job_schedules.create(action.body, action.sas)
     await _report_schedule(action.schedule, context)
     return StepResult()
 
 
 async def delete_schedule(action: DeleteSchedule, context: StepContext) -> StepResult:
     """Delete a job schedule with its jobs and wait until it is deleted."""
-    existed = await _delete_schedule(action.schedule, context.world)
+    existed = await _delete_schedule(action.schedule, context.runtime)
     return StepResult(note="" if existed else _ABSENT)
 
 
-async def _delete_schedule(name: str, world: World) -> bool:
+async def _delete_schedule(name: str, runtime: Runtime) -> bool:
     """Whether the schedule existed."""
-    existed = await world.account.job_schedules.delete(name)
+    existed = await runtime.account.job_schedules.delete(name)
     await wait_until_deleted(
-        lambda: world.account.job_schedules.get(name), f"schedule {name}", world
+        lambda: runtime.account.job_schedules.get(name), f"schedule {name}", runtime
     )
     return existed
 
 
 async def _report_schedule(name: str, context: StepContext) -> None:
     """Report the state of a schedule and when its next job is due."""
-    schedule = await context.world.account.job_schedules.get(name)
+    schedule = await context.runtime.account.job_schedules.get(name)
     if schedule is not None:
         context.emit(ScheduleSeen(name, schedule.state, schedule.next_run, schedule.recent_job))
 
@@ -312,7 +312,7 @@ async def create_container(action: CreateContainer, context: StepContext) -> Ste
         ConflictError: another run of the same name created it after the plan was made, and the user
             does not agree to share it: the inputs of the two would be mixed.
     """
-    account = context.world.account
+    account = context.runtime.account
     created = await account.containers.create(
         action.container, action.metadata, action.public_access
     )
@@ -322,27 +322,27 @@ async def create_container(action: CreateContainer, context: StepContext) -> Ste
         if is_other_run(applied, action.applied):
             # The same problem for all containers of the run: one question.
             problem = created_meanwhile("containers of", action.user, applied)
-            await _accept(problem, context.world)
+            await _accept(problem, context.runtime)
         await _record_user(account, action)
     return StepResult(note="" if created else _EXISTED, created=created)
 
 
 async def use_container(action: UseContainer, context: StepContext) -> StepResult:
     """Record the spec as a user of a container."""
-    await _record_user(context.world.account, action)
+    await _record_user(context.runtime.account, action)
     return StepResult()
 
 
 async def release_container(action: ReleaseContainer, context: StepContext) -> StepResult:
     """Remove the spec from the recorded users of a container."""
-    await _remove_user(context.world.account, action.container, action.user)
+    await _remove_user(context.runtime.account, action.container, action.user)
     return StepResult()
 
 
 async def delete_containers(action: DeleteContainers, context: StepContext) -> StepResult:
     """Delete containers with their blobs; release those that another spec uses."""
     progress, kept = context.progress(items=len(action.containers)), []
-    account = context.world.account
+    account = context.runtime.account
     for name in action.containers:
         metadata = await account.containers.get_metadata(name)
         if metadata is not None and others(metadata, action.user):
@@ -358,7 +358,7 @@ async def delete_containers(action: DeleteContainers, context: StepContext) -> S
 async def delete_outputs(action: DeleteOutputs, context: StepContext) -> StepResult:
     """Delete the blobs of a container that tasks of an earlier version wrote."""
     works, progress = WorkSet(action.works), context.progress(items=context.step.items)
-    account = context.world.account
+    account = context.runtime.account
 
     async def delete(blob: Blob) -> None:
         await account.blobs.delete(action.container, blob.name)
@@ -369,7 +369,7 @@ async def delete_outputs(action: DeleteOutputs, context: StepContext) -> StepRes
             if is_stale(blob, works):
                 yield blob
 
-    await for_each(stale(), delete, workers=_WORKERS, cancellation=context.world.cancellation)
+    await for_each(stale(), delete, workers=_WORKERS, cancellation=context.runtime.cancellation)
     return StepResult(progress.done)
 
 

@@ -12,7 +12,7 @@ from itertools import islice
 from batchspec.apply.concurrency import for_each
 from batchspec.apply.context import StepContext, StepResult, id_digest
 from batchspec.apply.monitor import PollInterval
-from batchspec.apply.ports import World
+from batchspec.apply.ports import Runtime
 from batchspec.apply.wait import TERMINATION_LIMIT, wait_until_ended
 from batchspec.diagnostics import Diagnostic, JobEndedError, ServiceError, counted
 from batchspec.plan import Task
@@ -43,11 +43,11 @@ async def submit_tasks(action: SubmitTasks, context: StepContext) -> StepResult:
     try:
         return await _submit(action, context)
     except ServiceError as error:
-        raise await _why_refused(error, action.job, context.world) from None
+        raise await _why_refused(error, action.job, context.runtime) from None
 
 
 async def _submit(action: SubmitTasks, context: StepContext) -> StepResult:
-    progress, world = context.progress(items=len(action.tasks)), context.world
+    progress, runtime = context.progress(items=len(action.tasks)), context.runtime
     refused: list[Diagnostic] = []
     existing = 0
 
@@ -55,7 +55,7 @@ async def _submit(action: SubmitTasks, context: StepContext) -> StepResult:
         nonlocal existing
         await _wait_for_inputs(action, chunk, context)
         bodies = [task.body for task in chunk]
-        results = await world.account.tasks.create_collection(action.job, bodies, action.sas)
+        results = await runtime.account.tasks.create_collection(action.job, bodies, action.sas)
         for result in results:
             existing += result.existed
             if result.problem is not None:
@@ -64,11 +64,11 @@ async def _submit(action: SubmitTasks, context: StepContext) -> StepResult:
         progress.finish(len(chunk))
 
     chunks = _chunks(action.tasks)
-    await for_each(chunks, add, workers=_REQUESTS, cancellation=world.cancellation)
+    await for_each(chunks, add, workers=_REQUESTS, cancellation=runtime.cancellation)
     if refused:
         raise _refused(action.stage, refused)
     if action.job not in context.verified_later:
-        await context.submitted.verify(action.job, world)
+        await context.submitted.verify(action.job, runtime)
     return StepResult(progress.done, note=f"{existing:,} already existed" if existing else "")
 
 
@@ -80,7 +80,7 @@ async def _wait_for_inputs(
         for key, blob in task.inputs:
             container = action.arriving.get(key)
             if container is not None and not await context.uploads.wait(container, blob):
-                context.world.cancellation.check()
+                context.runtime.cancellation.check()
                 raise _missing_input(action.stage, blob)
 
 
@@ -90,10 +90,10 @@ async def close_job(action: CloseJob, context: StepContext) -> StepResult:
     Raises:
         ServiceError: some tasks are missing; the job stays open.
     """
-    verified = await context.submitted.verify(action.job, context.world)
+    verified = await context.submitted.verify(action.job, context.runtime)
     note = f"all {verified:,} tasks are in the job" if verified > 1 else ""
     try:
-        await context.world.account.jobs.update(action.job, _CLOSED)
+        await context.runtime.account.jobs.update(action.job, _CLOSED)
     except ServiceError as error:
         # Another run of the spec closed the job earlier, and it has ended since.
         if error.code not in _ENDED:
@@ -104,22 +104,24 @@ async def close_job(action: CloseJob, context: StepContext) -> StepResult:
 
 async def retry_tasks(action: RetryTasks, context: StepContext) -> StepResult:
     """Reactivate every failed task of the step."""
-    progress, world = context.progress(items=len(action.tasks)), context.world
+    progress, runtime = context.progress(items=len(action.tasks)), context.runtime
 
     async def reactivate(task: Task) -> None:
-        await world.account.tasks.reactivate(action.job, task.id)
+        await runtime.account.tasks.reactivate(action.job, task.id)
         progress.finish()
 
     try:
-        await for_each(action.tasks, reactivate, workers=_REQUESTS, cancellation=world.cancellation)
+        await for_each(
+            action.tasks, reactivate, workers=_REQUESTS, cancellation=runtime.cancellation
+        )
     except ServiceError as error:
-        raise await _why_refused(error, action.job, world) from None
+        raise await _why_refused(error, action.job, runtime) from None
     return StepResult(progress.done)
 
 
-async def _why_refused(error: ServiceError, job: str, world: World) -> ServiceError:
+async def _why_refused(error: ServiceError, job: str, runtime: Runtime) -> ServiceError:
     """The refusal of tasks; with the terminate reason of the job if the job has ended."""
-    facts = await world.account.jobs.get(job) if error.code in _ENDED else None
+    facts = await runtime.account.jobs.get(job) if error.code in _ENDED else None
     if facts is None:
         return error
     problem = Diagnostic(
@@ -178,24 +180,24 @@ async def terminate_tasks(action: TerminateTasks, context: StepContext) -> StepR
         ServiceError: the account refused a request, or tasks still run after
             :data:`~batchspec.apply.wait.TERMINATION_LIMIT`.
     """
-    world = context.world
+    runtime = context.runtime
     if action.whole:
-        await end_job(action.job, world)
+        await end_job(action.job, runtime)
         done = context.step.items
     else:
         done = await _Termination(action, context).run()
-    await world.clock.sleep(1.0)
+    await runtime.clock.sleep(1.0)
     return StepResult(done)
 
 
-async def end_job(job_id: str, world: World) -> None:
+async def end_job(job_id: str, runtime: Runtime) -> None:
     """Terminate a job and wait until none of its tasks runs.
 
     Raises:
         ServiceError: it does not end, see :func:`~batchspec.apply.wait.wait_until_ended`.
     """
-    await world.account.jobs.terminate(job_id, REPLACED)
-    await wait_until_ended(job_id, world)
+    await runtime.account.jobs.terminate(job_id, REPLACED)
+    await wait_until_ended(job_id, runtime)
 
 
 @dataclass(slots=True)
@@ -215,18 +217,18 @@ class _Termination:
 
     async def run(self) -> int:
         """The number of tasks that were deleted."""
-        world = self.context.world
+        runtime = self.context.runtime
         self.keep = set(map(id_digest, self.action.keep))
         self.replaced = set(map(id_digest, self.action.replaced))
         progress = self.context.progress(items=self.context.step.items)
-        interval, deadline = PollInterval(world.shortest_poll_interval), self._deadline()
+        interval, deadline = PollInterval(runtime.shortest_poll_interval), self._deadline()
 
         async def end(task: TaskFacts) -> None:
             if task.succeeded is None and task.state != "active":
                 self.ended.add(id_digest(task.id))
-                await world.account.tasks.terminate(self.action.job, task.id)
+                await runtime.account.tasks.terminate(self.action.job, task.id)
                 return
-            await world.account.tasks.delete(self.action.job, task.id)
+            await runtime.account.tasks.delete(self.action.job, task.id)
             self.deleted += 1
             progress.finish()
 
@@ -235,22 +237,22 @@ class _Termination:
 
             async def superseded() -> AsyncIterator[TaskFacts]:
                 nonlocal found
-                async for task in world.account.tasks.list(self.action.job):
+                async for task in runtime.account.tasks.list(self.action.job):
                     if self._is_superseded(task):
                         found += 1
                         yield task
 
-            await for_each(superseded(), end, workers=_REQUESTS, cancellation=world.cancellation)
+            await for_each(superseded(), end, workers=_REQUESTS, cancellation=runtime.cancellation)
             if not found:
                 return self.deleted
             if self.deleted > deleted_before:
                 deadline = self._deadline()
-            elif world.clock.monotonic() > deadline:
+            elif runtime.clock.monotonic() > deadline:
                 raise _not_ended(found, self.action.job)
-            await world.clock.sleep(interval.next((found, self.deleted)))
+            await runtime.clock.sleep(interval.next((found, self.deleted)))
 
     def _deadline(self) -> float:
-        return self.context.world.clock.monotonic() + TERMINATION_LIMIT.total_seconds()
+        return self.context.runtime.clock.monotonic() + TERMINATION_LIMIT.total_seconds()
 
     def _is_superseded(self, task: TaskFacts) -> bool:
         key = id_digest(task.id)

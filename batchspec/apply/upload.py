@@ -35,12 +35,12 @@ _md5 = partial(hashlib.md5, usedforsecurity=False)
 async def upload_files(action: UploadFiles, context: StepContext) -> StepResult:
     """Upload every file of the step; report each to ``context.uploads`` when it is uploaded."""
     progress = context.progress(items=len(action.files), size=action.size)
-    uploads, world = context.uploads, context.world
+    uploads, runtime = context.uploads, context.runtime
 
     async def upload(file: LocalFile) -> None:
         uploads.start(action.container, file.blob)
-        uploaded = await world.account.blobs.upload(
-            action.container, file, progress.move, lambda: world.cancellation.requested
+        uploaded = await runtime.account.blobs.upload(
+            action.container, file, progress.move, lambda: runtime.cancellation.requested
         )
         if not uploaded:
             raise RunCancelled
@@ -49,7 +49,7 @@ async def upload_files(action: UploadFiles, context: StepContext) -> StepResult:
 
     succeeded = False
     try:
-        await for_each(action.files, upload, workers=_WORKERS, cancellation=world.cancellation)
+        await for_each(action.files, upload, workers=_WORKERS, cancellation=runtime.cancellation)
         succeeded = True
     finally:
         await uploads.end(action.container, succeeded=succeeded)
@@ -65,7 +65,7 @@ async def upload_package(action: UploadPackage, context: StepContext) -> StepRes
         StalePlanError: a file has changed since the plan was made.
         DiskError: the archive cannot be written.
     """
-    cancellation = context.world.cancellation
+    cancellation = context.runtime.cancellation
     with archive_of(action) as build:
         archive = await cancellation.race(asyncio.to_thread(build))
         progress = context.progress(items=len(action.files), size=archive.size)
@@ -75,7 +75,7 @@ async def upload_package(action: UploadPackage, context: StepContext) -> StepRes
             if cancellation.requested and progress.moved < archive.size:
                 raise RunCancelled
 
-        await context.world.account.applications.upload_package(
+        await context.runtime.account.applications.upload_package(
             action.package, action.version, archive, action.content, moved
         )
         progress.finish(len(action.files))

@@ -19,7 +19,7 @@ from batchspec.account import Account, TaskCounts
 from batchspec.apply.context import StepContext, StepResult
 from batchspec.apply.events import Noticed, Outcome, StagesSeen, TaskFailed, TasksSeen
 from batchspec.apply.monitor import Cause, Health, Monitor, PollInterval, TaskStates, lasting
-from batchspec.apply.ports import World
+from batchspec.apply.ports import Runtime
 from batchspec.apply.record import TAIL, read_tail
 from batchspec.diagnostics import Diagnostic, ServiceError, Severity, counted, redact
 from batchspec.exit_codes import Exit
@@ -75,7 +75,7 @@ async def wait_for_pool(monitor: Monitor) -> StepResult:
             await monitor.keep_start_tasks()
             monitor.report_all()
             if health.job is not None:
-                await monitor.world.account.jobs.terminate(health.job.id, TIME_LIMIT)
+                await monitor.runtime.account.jobs.terminate(health.job.id, TIME_LIMIT)
             return StepResult(0, note="the time limit has passed", outcome=Outcome.TIME_LIMIT)
         await monitor.pause()
 
@@ -98,19 +98,19 @@ class _TaskWait:
     states: TaskStates = field(init=False)
 
     def __post_init__(self) -> None:
-        self.states = TaskStates(self.action, self.monitor.world, self.monitor.emit)
+        self.states = TaskStates(self.action, self.monitor.runtime, self.monitor.emit)
 
     async def run(self) -> StepResult:
         performed = await self._wait()
         if self.counted:
-            await self.states.finish(await self.monitor.world.account.jobs.get(self.action.job))
+            await self.states.finish(await self.monitor.runtime.account.jobs.get(self.action.job))
         if self.action.stages:
             await self._report_stages()
         return performed
 
     async def _report_stages(self) -> None:
         """Report the totals of each stage, which only a list of the tasks gives."""
-        tasks = self.monitor.world.account.tasks.list(self.action.job)
+        tasks = self.monitor.runtime.account.tasks.list(self.action.job)
         try:
             counts = await count_stages(self.action.stages, tasks)
         except ServiceError as error:
@@ -122,7 +122,7 @@ class _TaskWait:
         self.monitor.emit(StagesSeen(self.action.job, stages))
 
     async def _wait(self) -> StepResult:
-        account = self.monitor.world.account
+        account = self.monitor.runtime.account
         while True:
             health = await self.monitor.poll()
             if health.job is None:
@@ -153,7 +153,7 @@ class _TaskWait:
         """No task can ever start: the run ends with the cause."""
         if cause.kind.terminates_job:
             reason = UNPREPARED if cause.code == "preparation-failed" else BLOCKED
-            await self.monitor.world.account.jobs.terminate(self.action.job, reason)
+            await self.monitor.runtime.account.jobs.terminate(self.action.job, reason)
         if cause.kind.exit is not Exit.TASKS_FAILED:
             raise _error_of(cause)
         return await self._job_ended()
@@ -161,7 +161,7 @@ class _TaskWait:
     async def _time_limit(self, health: Health) -> StepResult:
         await self.monitor.keep_start_tasks()
         self.monitor.report_all()
-        await self.monitor.world.account.jobs.terminate(self.action.job, TIME_LIMIT)
+        await self.monitor.runtime.account.jobs.terminate(self.action.job, TIME_LIMIT)
         return self._out_of_time(health.counts)
 
     def _complete(self, counts: TaskCounts) -> bool:
@@ -170,11 +170,11 @@ class _TaskWait:
         return done and self.action.closed
 
     async def _is_ending(self) -> bool:
-        job = await self.monitor.world.account.jobs.get(self.action.job)
+        job = await self.monitor.runtime.account.jobs.get(self.action.job)
         return job is not None and job.state != "active"
 
     async def _final(self, counts: TaskCounts) -> TaskCounts:
-        account = self.monitor.world.account
+        account = self.monitor.runtime.account
         tasks, superseded = self.action.tasks, self.action.superseded
         return await final_counts(account, self.action.job, counts, tasks, superseded=superseded)
 
@@ -196,7 +196,7 @@ class _TaskWait:
         self.counted = counts.failed
         if len(self.reported) >= _DETAILED:
             return
-        account, emit = self.monitor.world.account, self.monitor.emit
+        account, emit = self.monitor.runtime.account, self.monitor.emit
         async for task in account.tasks.list_failed(self.action.job):
             if task.id in self.reported:
                 continue
@@ -220,10 +220,10 @@ class _TaskWait:
 
     async def _job_ended(self) -> StepResult:
         """The result of a job that has ended or is ending; reports why tasks are not completed."""
-        job = await wait_until_ended(self.action.job, self.monitor.world)
+        job = await wait_until_ended(self.action.job, self.monitor.runtime)
         if job is None:
             raise _job_missing(self.action.job)
-        counts = await self.monitor.world.account.jobs.get_task_counts(self.action.job)
+        counts = await self.monitor.runtime.account.jobs.get_task_counts(self.action.job)
         counts = counts.without(self.action.superseded)
         if job.terminate_reason == _ALL_DONE:
             counts = await self._final(counts)
@@ -260,7 +260,7 @@ class _TaskWait:
         reason = next(iter(self.monitor.causes), None)
         lasted = ""
         if reason is not None and reason.since is not None:
-            seconds = (self.monitor.world.account.now() - reason.since).total_seconds()
+            seconds = (self.monitor.runtime.account.now() - reason.since).total_seconds()
             lasted = f", for {lasting(seconds)}"
         self.monitor.emit(Noticed(_time_limit(self.action, unfinished, reason, lasted)))
         return StepResult(counts.completed, outcome=Outcome.TIME_LIMIT)
@@ -344,7 +344,7 @@ async def check_outputs(
     """Report missing outputs; without a required output, the run has failed."""
     if result.outcome is not None or action.outputs is None:
         return result
-    missing = await _missing(action.outputs, action.job, context.world)
+    missing = await _missing(action.outputs, action.job, context.runtime)
     for output in missing:
         for problem in output_missing([output]):
             required = output.first.required
@@ -357,59 +357,59 @@ async def check_outputs(
     return replace(result, outcome=Outcome.TASKS_FAILED)
 
 
-async def _missing(outputs: Outputs, job: str, world: World) -> list[MissingOutput]:
+async def _missing(outputs: Outputs, job: str, runtime: Runtime) -> list[MissingOutput]:
     """The outputs that are missing; each container is listed once."""
     index = OutputIndex()
     for expected in outputs:
         index.add(expected)
     if not index.prefixes:
         return []
-    since = await _since(outputs, job, world)
+    since = await _since(outputs, job, runtime)
     for container, prefix in index.prefixes.items():
-        async for blob in world.account.blobs.list(container, prefix):
+        async for blob in runtime.account.blobs.list(container, prefix):
             if blob.modified is None or blob.modified >= since:
                 index.add_blob(container, blob)
     return collect_missing(outputs, index)
 
 
-async def _since(outputs: Outputs, job: str, world: World) -> datetime:
+async def _since(outputs: Outputs, job: str, runtime: Runtime) -> datetime:
     """When the first task was created, on the clock of the storage account."""
     since = outputs.since
     if since is None:
-        facts = await world.account.jobs.get(job)
+        facts = await runtime.account.jobs.get(job)
         since = facts.created if facts is not None else datetime.min.replace(tzinfo=UTC)
-    return world.in_storage_time(since)
+    return runtime.in_storage_time(since)
 
 
 async def wait_until_deleted(
-    get: Callable[[], Awaitable[object | None]], subject: str, world: World
+    get: Callable[[], Awaitable[object | None]], subject: str, runtime: Runtime
 ) -> None:
     """Poll until ``get`` returns ``None``; ``subject`` is, for example, ``pool topn``.
 
     Raises:
         ServiceError: the object still exists after :data:`DELETION_LIMIT`.
     """
-    began, interval = world.clock.monotonic(), PollInterval(world.shortest_poll_interval)
+    began, interval = runtime.clock.monotonic(), PollInterval(runtime.shortest_poll_interval)
     while await get() is not None:
-        _check_limit(began, DELETION_LIMIT, world, _not_deleted(subject))
-        await world.clock.sleep(interval.next(None))
+        _check_limit(began, DELETION_LIMIT, runtime, _not_deleted(subject))
+        await runtime.clock.sleep(interval.next(None))
 
 
-async def wait_until_ended(job: str, world: World) -> JobFacts | None:
+async def wait_until_ended(job: str, runtime: Runtime) -> JobFacts | None:
     """Poll until a job has ended and none of its tasks runs; ``None`` if it was deleted.
 
     Raises:
         ServiceError: the job has not ended after :data:`TERMINATION_LIMIT`.
     """
-    began, interval = world.clock.monotonic(), PollInterval(world.shortest_poll_interval)
-    while (facts := await world.account.jobs.get(job)) is not None and facts.state != "completed":
-        _check_limit(began, TERMINATION_LIMIT, world, _not_ended(job, facts.state))
-        await world.clock.sleep(interval.next(facts.state))
+    began, interval = runtime.clock.monotonic(), PollInterval(runtime.shortest_poll_interval)
+    while (facts := await runtime.account.jobs.get(job)) is not None and facts.state != "completed":
+        _check_limit(began, TERMINATION_LIMIT, runtime, _not_ended(job, facts.state))
+        await runtime.clock.sleep(interval.next(facts.state))
     return facts
 
 
-def _check_limit(began: float, limit: timedelta, world: World, problem: Diagnostic) -> None:
-    if world.clock.monotonic() - began > limit.total_seconds():
+def _check_limit(began: float, limit: timedelta, runtime: Runtime, problem: Diagnostic) -> None:
+    if runtime.clock.monotonic() - began > limit.total_seconds():
         raise ServiceError(problem, code=problem.code)
 
 

@@ -35,7 +35,7 @@ from batchspec.cli.console import (
     writing_output,
 )
 from batchspec.cli.options import Format, ProgressKind
-from batchspec.cli.resume_command import Again, completed_event, resume_command
+from batchspec.cli.resume_command import ResumeCommand, completed_event, resume_command
 from batchspec.diagnostics import Diagnostic, DiskError, ServiceError, Severity
 from batchspec.exit_codes import Exit
 from batchspec.observe import StartedTasks, TaskStreams
@@ -201,7 +201,7 @@ async def confirm_and_execute(
     plan: Plan,
     session: Session,
     progress: ProgressKind,
-    again: Again,
+    resumed_with: ResumeCommand,
     *,
     yes: bool,
     verbose: bool = False,
@@ -224,14 +224,16 @@ async def confirm_and_execute(
             return Exit.DONE
     if asks and not confirm_plan(plan, progress, yes=yes):
         return Exit.DONE
-    return await execute(plan, session, progress, again, yes=yes, verbose=verbose, follow=follow)
+    return await execute(
+        plan, session, progress, resumed_with, yes=yes, verbose=verbose, follow=follow
+    )
 
 
 async def execute(
     plan: Plan,
     session: Session,
     progress: ProgressKind,
-    again: Again,
+    resumed_with: ResumeCommand,
     *,
     yes: bool,
     verbose: bool = False,
@@ -240,8 +242,8 @@ async def execute(
 ) -> int:
     """Run a plan, show its progress, and print a summary; the exit code.
 
-    ``again`` is the command that resumes it; ``verbose`` shows the ids of nodes in full, ``follow``
-    prints the output of tasks; ``notifies``: the spec's notification is sent at the end.
+    ``resumed_with`` is the command that resumes it; ``verbose`` shows the ids of nodes in full,
+    ``follow`` prints the output of tasks; ``notifies``: the spec's notification is sent at the end.
     """
     clear_activity()
     interrupts = Interrupts()
@@ -259,7 +261,7 @@ async def execute(
 
     def resume() -> tuple[str, ...]:
         reached = {step.step for step in tally.report().steps if step.state is StepState.DONE}
-        return again([step for step in plan.steps if step.id in reached])
+        return resumed_with([step for step in plan.steps if step.id in reached])
 
     def complete(event: Event) -> Event:
         if isinstance(event, RunEnded) and event.outcome is Outcome.INTERRUPTED:

@@ -50,7 +50,7 @@ _OPTIONS: Mapping[str, frozenset[str]] = {
 _COMMAND = re.compile(r"`batchspec ([a-z]+)((?: [^`]*)?)`")
 
 
-Again: TypeAlias = "Callable[[Sequence[Step]], tuple[str, ...]]"
+ResumeCommand: TypeAlias = "Callable[[Sequence[Step]], tuple[str, ...]]"
 """The command that resumes a run whose ``done`` steps are these: a verb and its options."""
 
 
@@ -79,12 +79,12 @@ def resume_command(options: RunOptions, spec: Spec | None, verb: str, *arguments
     return _command(options, spec, verb, shlex.join(arguments))
 
 
-def always_resume_with(*command: str) -> Again:
+def always_resume_with(*command: str) -> ResumeCommand:
     """The same command, which resumes the run after any of its steps."""
     return lambda _: command
 
 
-def apply_again(options: PlanOptions, *, detach: bool) -> Again:
+def resume_apply(options: PlanOptions, *, detach: bool) -> ResumeCommand:
     """``apply`` with the options that have not taken effect yet.
 
     ``--rerun`` and ``--replace`` request a new job or pool. After an interruption, the
@@ -105,7 +105,7 @@ def apply_again(options: PlanOptions, *, detach: bool) -> Again:
         Part.JOB: (CreateJob, ReplaceJob, CreateSchedule, ReplaceSchedule),
     }
 
-    def again(done: Sequence[Step]) -> tuple[str, ...]:
+    def resume(done: Sequence[Step]) -> tuple[str, ...]:
         left = [part for part in Part if not _any(done, creates[part])]
         return (
             "apply",
@@ -115,10 +115,10 @@ def apply_again(options: PlanOptions, *, detach: bool) -> Again:
             *(["--detach"] if detach else []),
         )
 
-    return again
+    return resume
 
 
-def retry_again(plan: Plan, causes: Sequence[str], tasks: Sequence[str]) -> Again:
+def resume_retry(plan: Plan, causes: Sequence[str], tasks: Sequence[str]) -> ResumeCommand:
     """``retry`` while tasks are not submitted or the job is not closed; then ``attach``.
 
     Tasks in progress have not failed, and ``retry`` has nothing to do for them.
@@ -132,10 +132,10 @@ def retry_again(plan: Plan, causes: Sequence[str], tasks: Sequence[str]) -> Agai
         *(text for task in tasks for text in ("--task", task)),
     ]
 
-    def again(done: Sequence[Step]) -> tuple[str, ...]:
+    def resume(done: Sequence[Step]) -> tuple[str, ...]:
         return ("retry", *options) if needed - {step.id for step in done} else ("attach",)
 
-    return again
+    return resume
 
 
 def _any(steps: Sequence[Step], actions: tuple[type, ...]) -> bool:

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 from batchspec.lazy_imports import lazy_names
 from batchspec.local.daemon import (
-    Demands,
     Endpoints,
     Home,
+    Requirements,
     State,
     Status,
     read_status,
@@ -94,8 +94,8 @@ def start(
             without ``https``.
     """
     settings = _settings(data, options, https=https)
-    demands = Demands(port, settings.simulation if options else None, https)
-    return start_daemon(settings, demands, notify=notify)
+    requirements = Requirements(port, settings.simulation if options else None, https)
+    return start_daemon(settings, requirements, notify=notify)
 
 
 def status(data: Path | None = None) -> Status:

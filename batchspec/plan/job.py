@@ -38,8 +38,8 @@ from batchspec.plan.metadata import (
     SPEC,
     STAGES,
     VERSION,
+    metadata_differences,
     metadata_of,
-    own_metadata,
     provenance,
     read_provenance,
 )
@@ -191,11 +191,9 @@ def job_change(body: Record, job: JobFacts) -> JobChange:
     found = [d for d in found if d.property not in {"onAllTasksComplete", "metadata"}]
     patch = {d.property: _with_defaults(d.property, body) for d in found}
     reasons = [difference.words for difference in found]
-    wanted, there = own_metadata(metadata_of(body)), own_metadata(job.metadata)
-    for name in dict.fromkeys((*wanted, *there)):
-        if wanted.get(name) != there.get(name):
-            reasons.append(Difference(f"metadata.{name}", wanted.get(name), there.get(name)).words)
-            patch["metadata"] = body["metadata"]
+    for difference in metadata_differences(body, job.metadata):
+        reasons.append(difference.words)
+        patch["metadata"] = body["metadata"]
     made = job.metadata.get(VERSION)
     if made is not None and made != metadata_of(body)[VERSION]:
         changes = named_changes(changed_parts(job.metadata, metadata_of(body)))

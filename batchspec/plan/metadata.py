@@ -22,6 +22,7 @@ from datetime import datetime
 
 from batchspec.frozen import frozen
 from batchspec.json_object import json_object
+from batchspec.plan.changes import Difference
 from batchspec.plan.identity import content_digest, digest, is_log, rows_digest
 from batchspec.plan.observed import Blob, ContainerFacts, JobFacts, Observed
 from batchspec.spec import (
@@ -108,6 +109,14 @@ def metadata_of(body: Record) -> Mapping[str, Value]:
 def own_metadata(metadata: Mapping[str, Value]) -> Record:
     """The pairs that a user has set, without those of batchspec."""
     return Record({name: value for name, value in metadata.items() if not name.startswith(_OURS)})
+
+
+def metadata_differences(body: Record, found: Mapping[str, Value]) -> Iterator[Difference]:
+    """The pairs that a user has set and that differ between a body and existing metadata."""
+    wanted, existing = own_metadata(metadata_of(body)), own_metadata(found)
+    for name in dict.fromkeys((*wanted, *existing)):
+        if wanted.get(name) != existing.get(name):
+            yield Difference(f"metadata.{name}", wanted.get(name), existing.get(name))
 
 
 SCOPE = "batchspec:scope"

@@ -31,8 +31,8 @@ from batchspec.plan.metadata import (
     SPEC,
     START,
     UNTIL,
+    metadata_differences,
     metadata_of,
-    own_metadata,
     provenance,
 )
 from batchspec.plan.observed import START_TASK_RUNNING, UNHEALTHY, Observed, PoolFacts
@@ -230,10 +230,7 @@ def _own_changes(body: Record, facts: PoolFacts) -> Iterator[Difference]:
 def visible(body: Record, facts: PoolFacts) -> Iterator[Difference]:
     """The properties in which the pool differs from the body, without its size."""
     yield from differences(without_size(body), facts.properties)
-    wanted, there = own_metadata(metadata_of(body)), own_metadata(facts.metadata)
-    for name in dict.fromkeys((*wanted, *there)):
-        if wanted.get(name) != there.get(name):
-            yield Difference(f"metadata.{name}", wanted.get(name), there.get(name))
+    yield from metadata_differences(body, facts.metadata)
 
 
 def _left_out(body: Record, facts: PoolFacts) -> Iterator[Difference]:

@@ -28,8 +28,8 @@ from batchspec.plan.metadata import (
     SPEC,
     START,
     UNTIL,
+    metadata_differences,
     metadata_of,
-    own_metadata,
     provenance,
     unstamped,
     version,
@@ -211,10 +211,7 @@ def _changes(body: Record, facts: ScheduleFacts) -> Iterator[Difference]:
     for d in (*job_differences(jobs, found), *differences(Record({ends: jobs[ends]}), found)):
         if _counts(d):
             yield Difference(f"{_JOBS}.{d.path}", d.wanted, d.found)
-    pairs, given = own_metadata(metadata_of(body)), own_metadata(facts.metadata)
-    for name in dict.fromkeys((*pairs, *given)):
-        if pairs.get(name) != given.get(name):
-            yield Difference(f"metadata.{name}", pairs.get(name), given.get(name))
+    yield from metadata_differences(body, facts.metadata)
 
 
 def _counts(difference: Difference) -> bool:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from batchspec.diagnostics import Diagnostic, Severity
 from batchspec.spec.convert import duration, moment
 from batchspec.spec.formulas import Scenario
-from batchspec.spec.rules_tasks import empty_command, in_container
+from batchspec.spec.rules_tasks import command_rules, empty_command, in_container
 from batchspec.spec.short_forms import number, pair
 from batchspec.spec.yaml_tree import Node
 
@@ -219,7 +219,7 @@ def job_rules(root: Node) -> Iterator[Diagnostic]:
     if not job.wrong:
         yield from _limit(job)
     for task in _task_nodes(root):
-        yield from _command(task)
+        yield from command_rules(task)
     for key in ("job_manager_task", "job_preparation_task", "job_release_task"):
         special, line = root.get("job", key), root.get("job", key, "command_line")
         if special is not None and line is not None and not in_container(special):
@@ -252,14 +252,6 @@ def _limit(job: Node) -> Iterator[Diagnostic]:
             where=limit.where,
             fix="Write a limit, for example `max_wall_clock_time: 2h`.",
         )
-
-
-def _command(task: Node) -> Iterator[Diagnostic]:
-    command = task.get("command") or task.get("command_line")
-    if command is None:
-        yield Diagnostic("missing-key", "`command` is missing", where=task.name)
-    elif not in_container(task):
-        yield from empty_command(command)
 
 
 def _schedule_rules(root: Node) -> Iterator[Diagnostic]:

@@ -24,7 +24,7 @@ _MOST_WITH_EXCLUDE = 1_000_000
 def stage_rules(root: Node) -> Iterator[Diagnostic]:
     """Properties of stages that the service refuses, and mistakes in their items."""
     for stage in root.mapping("tasks").values():
-        yield from _command(stage)
+        yield from command_rules(stage, " in the stage")
         yield from _id(stage)
         yield from _items(root, stage)
 
@@ -48,11 +48,12 @@ def empty_command(command: Node, key: str = "command") -> Iterator[Diagnostic]:
         )
 
 
-def _command(stage: Node) -> Iterator[Diagnostic]:
-    command = stage.get("command") or stage.get("command_line")
+def command_rules(task: Node, where: str = "") -> Iterator[Diagnostic]:
+    """A task without a command, or with an empty one outside a container."""
+    command = task.get("command") or task.get("command_line")
     if command is None:
-        yield Diagnostic("missing-key", "`command` is missing in the stage", where=stage.name)
-    elif not in_container(stage):
+        yield Diagnostic("missing-key", f"`command` is missing{where}", where=task.name)
+    elif not in_container(task):
         yield from empty_command(command)
 
 

@@ -22,7 +22,7 @@ from batchspec.account import (
     TaskTimes,
     TaskWaiting,
 )
-from batchspec.apply.ports import Deletion, World
+from batchspec.apply.ports import Deletion, Runtime
 from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.plan.observed import Blob, JobFacts, LocalFile, PoolFacts, ScheduleFacts, TaskFacts
 from batchspec.spec import Record
@@ -434,8 +434,8 @@ class FakeAccount:
         if name in self.fail:
             raise refused(name)
 
-    def world(self) -> World:
-        return World(
+    def runtime(self) -> Runtime:
+        return Runtime(
             account=cast(Account, self),
             clock=self.clock,
             questions=self,

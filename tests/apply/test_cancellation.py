@@ -45,9 +45,9 @@ async def stopped_at(number: int, folder: Path) -> tuple[list[Event], Exit, Stop
     cancellation = Cancellation()
     account = Stopping(clock=StoppingClock(cancellation))
     account.cancellation, account.left = cancellation, number
-    world = replace(account.world(), cancellation=cancellation)
+    runtime = replace(account.runtime(), cancellation=cancellation)
     events: list[Event] = []
-    code = await run(tutorial(folder), world, events.append, folder / "receipt.jsonl")
+    code = await run(tutorial(folder), runtime, events.append, folder / "receipt.jsonl")
     return events, code, account
 
 
@@ -76,10 +76,11 @@ async def test_cancellation_at_any_request_can_be_resumed(
         deleting = [call.startswith("delete") for call in account.calls]
         assert any(deleting[:number]) or not any(deleting), "what was begun may be finished"
         again: list[Event] = []
-        world = replace(account.world(), cancellation=Cancellation(), clock=FakeClock())
+        runtime = replace(account.runtime(), cancellation=Cancellation(), clock=FakeClock())
         account.left, account.answers = 0, [True]
         assert (
-            await run(tutorial(folder), world, again.append, folder / "receipt.jsonl") is Exit.DONE
+            await run(tutorial(folder), runtime, again.append, folder / "receipt.jsonl")
+            is Exit.DONE
         )
         assert len(account.task_ids.get("j", [])) in {0, 250}
     assert points > 15

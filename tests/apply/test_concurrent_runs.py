@@ -44,7 +44,7 @@ async def carried_out(
     here = AccountNames("local", "batch", "storage")
     plan = Plan(here, "topn", "", "d", tuple(steps), (), (), "f")
     events: list[Event] = []
-    code = await run(plan, account.world(), events.append, receipt)
+    code = await run(plan, account.runtime(), events.append, receipt)
     return code, events
 
 

@@ -112,7 +112,7 @@ async def events_of(
     plan: Plan, account: FakeAccount, folder: Path
 ) -> tuple[list[Event], Exit | None]:
     events: list[Event] = []
-    code = await run(plan, account.world(), events.append, folder / "receipt.jsonl")
+    code = await run(plan, account.runtime(), events.append, folder / "receipt.jsonl")
     return events, code
 
 
@@ -571,7 +571,7 @@ async def test_cancelling_anywhere_ends_as_interrupted(tmp_path: Path, turns: in
     account = FakeAccount()
     events: list[Event] = []
     plan = tutorial(tmp_path)
-    task = asyncio.ensure_future(run(plan, account.world(), events.append, tmp_path / "r.jsonl"))
+    task = asyncio.ensure_future(run(plan, account.runtime(), events.append, tmp_path / "r.jsonl"))
     for _ in range(turns):
         await asyncio.sleep(0)
     task.cancel()
@@ -582,7 +582,7 @@ async def test_cancelling_anywhere_ends_as_interrupted(tmp_path: Path, turns: in
     started = {event.step for event in events if isinstance(event, StepStarted)}
     left = {"delete-pool", "delete-job"} & set(ended(events).left)
     assert left <= {f"delete-{name}" for name in started}, "what was not requested is not left"
-    code = await run(plan, account.world(), events.append, tmp_path / "r.jsonl")
+    code = await run(plan, account.runtime(), events.append, tmp_path / "r.jsonl")
     assert code is Exit.DONE
 
 
@@ -612,7 +612,7 @@ def test_steps_run_in_order_on_any_graph(steps: list[Step], data: st.DataObject)
                 return True
 
     events: list[Event] = []
-    asyncio.run(run(plan_of(steps), Account().world(), events.append, Path("unused")))
+    asyncio.run(run(plan_of(steps), Account().runtime(), events.append, Path("unused")))
     position = {}
     for number, event in enumerate(events):
         if isinstance(event, StepStarted):

@@ -31,7 +31,7 @@ async def events_of(account: FakeAccount, folder: Path, *actions: Action) -> lis
         steps[number] = replace(steps[number], after=(steps[number - 1].id,))
     plan = replace(plan_of(steps), scheduled=True)
     events: list[Event] = []
-    await run(plan, account.world(), events.append, folder / "receipt.jsonl")
+    await run(plan, account.runtime(), events.append, folder / "receipt.jsonl")
     return events
 
 

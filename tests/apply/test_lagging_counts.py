@@ -29,7 +29,7 @@ POOL = Record(id="p", targetDedicatedNodes=2)
 def monitor(account: FakeAccount, events: list[Event] | None = None) -> Monitor:
     """A monitor of the job or the pool of the account."""
     watched = Watched("p" if account.pool_bodies else "", "j" if account.job_bodies else "")
-    return Monitor(account.world(), (events if events is not None else []).append, watched)
+    return Monitor(account.runtime(), (events if events is not None else []).append, watched)
 
 
 @dataclass

@@ -206,7 +206,7 @@ async def apply(account: LongAccount, path: Path) -> tuple[Plan, RunEnded]:
     events: list[Event] = []
     with Spool() as spool:
         plan = plan_now(account, path, spool)
-        await run(plan, account.world(), events.append, path.parent / "receipt.jsonl")
+        await run(plan, account.runtime(), events.append, path.parent / "receipt.jsonl")
     last = events[-1]
     assert isinstance(last, RunEnded)
     return plan, last

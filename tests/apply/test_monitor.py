@@ -113,7 +113,7 @@ def pool(now: int = 1, target: int = 1, **fields: Any) -> PoolFacts:
 
 def watching(account: FakeAccount, watched: Watched = WATCHED) -> tuple[Monitor, list[Event]]:
     events: list[Event] = []
-    return Monitor(account.world(), events.append, watched), events
+    return Monitor(account.runtime(), events.append, watched), events
 
 
 def waits(events: Iterable[Event]) -> list[tuple[str, bool]]:
@@ -380,7 +380,7 @@ async def test_a_run_of_two_days_polls_every_fifteen_seconds_with_few_events() -
 async def test_the_wait_for_a_deletion_is_bounded() -> None:
     account = Scripted()
     with pytest.raises(ServiceError) as caught:
-        await wait_until_deleted(lambda: account.pools.get("p"), "pool p", account.world())
+        await wait_until_deleted(lambda: account.pools.get("p"), "pool p", account.runtime())
     assert caught.value.code == "deletion-unfinished"
     (problem,) = caught.value.problems
     assert "the pool 'p' still exists" in problem.summary
@@ -395,7 +395,7 @@ async def test_the_wait_for_a_deletion_is_bounded() -> None:
 async def test_the_wait_for_the_end_of_a_job_is_bounded(tmp_path: Path) -> None:
     account = Scripted(state="terminating")
     with pytest.raises(ServiceError) as caught:
-        await wait_until_ended("j", account.world())
+        await wait_until_ended("j", account.runtime())
     assert caught.value.code == "job-not-ended"
     assert "the job 'j' is still terminating" in caught.value.problems[0].summary
     assert (
@@ -444,7 +444,7 @@ async def test_the_output_of_start_tasks_that_run_at_the_limit_is_kept(*, by_ser
         stored={"logs": {}},
     )
     monitor, events = watching(account)
-    monitor.world = replace(monitor.world, node_logs=NodeLogs("logs"))
+    monitor.runtime = replace(monitor.runtime, node_logs=NodeLogs("logs"))
     if by_service:
         await monitor.poll()
         account.clock.elapsed = 600

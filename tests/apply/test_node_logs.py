@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from batchspec.account import NodeFacts
 from batchspec.apply.events import Event, Noticed
-from batchspec.apply.ports import World
+from batchspec.apply.ports import Runtime
 from batchspec.apply.record import NodeLogs, forget_pool_output, keep_pool_output
 from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.plan.failures import NodeFailure, read_node_failure
@@ -30,8 +30,8 @@ class FailedNodes(FakeAccount):
             self.account.read.append(f"{node}/{path}")
             return self.account.wrote[node][-size:] if path.endswith("stderr.txt") else "out\n"
 
-    def kept(self) -> World:
-        return replace(self.world(), node_logs=NodeLogs("logs"))
+    def kept(self) -> Runtime:
+        return replace(self.runtime(), node_logs=NodeLogs("logs"))
 
     def records(self) -> list[NodeFailure]:
         blobs = self.stored["logs"]
@@ -63,12 +63,12 @@ async def test_nodes_with_the_same_failure_are_stored_once() -> None:
 
 async def test_a_node_is_read_once_and_later_ones_are_added() -> None:
     nodes = account(a="no disk 1\n")
-    world = nodes.kept()
-    await keep_pool_output("p", world, nothing)
-    await keep_pool_output("p", world, nothing)
+    runtime = nodes.kept()
+    await keep_pool_output("p", runtime, nothing)
+    await keep_pool_output("p", runtime, nothing)
     assert len(nodes.read) == 2
     nodes.wrote["b"] = "no disk 2\n"
-    await keep_pool_output("p", world, nothing)
+    await keep_pool_output("p", runtime, nothing)
     (record,) = nodes.records()
     assert (record.count, record.nodes) == (2, ("a", "b"))
 
@@ -97,17 +97,17 @@ async def test_binary_output_is_stored() -> None:
 
 async def test_without_a_container_nothing_is_read() -> None:
     nodes = account(a="x")
-    await keep_pool_output("p", nodes.world(), nothing)
-    await forget_pool_output("p", nodes.world(), nothing)
+    await keep_pool_output("p", nodes.runtime(), nothing)
+    await forget_pool_output("p", nodes.runtime(), nothing)
     assert nodes.read == []
 
 
 async def test_a_refusal_is_one_warning() -> None:
     nodes, events = account(a="x", b="y"), list[Event]()
     nodes.fail.add("blobs.put")
-    world = nodes.kept()
-    await keep_pool_output("p", world, events.append)
-    await keep_pool_output("p", world, events.append)
+    runtime = nodes.kept()
+    await keep_pool_output("p", runtime, events.append)
+    await keep_pool_output("p", runtime, events.append)
     (event,) = events
     assert isinstance(event, Noticed)
     assert event.problem.code == "node-output-not-stored"
@@ -124,15 +124,15 @@ async def test_a_deleted_container_is_not_reported() -> None:
 
 async def test_stored_output_is_deleted_before_the_pool_is_created_again() -> None:
     nodes = account(a="x")
-    world = nodes.kept()
+    runtime = nodes.kept()
     nodes.stored["logs"] |= {"_nodes/p2/z/startup/stderr.txt": b"", "logs/t/stderr.txt": b""}
-    await keep_pool_output("p", world, nothing)
-    await forget_pool_output("p", world, nothing)
+    await keep_pool_output("p", runtime, nothing)
+    await forget_pool_output("p", runtime, nothing)
     assert sorted(nodes.stored["logs"]) == [
         "_nodes/p2/z/startup/stderr.txt",
         "logs/t/stderr.txt",
     ]
-    await keep_pool_output("p", world, nothing)
+    await keep_pool_output("p", runtime, nothing)
     assert len(nodes.records()) == 1, "it is stored again"
 
 

@@ -48,7 +48,7 @@ class Remembering(FakeAccount):
 
 async def calls_of(account: FakeAccount, folder: Path, *actions: Action) -> Exit | None:
     steps = [step(f"s{number}", action) for number, action in enumerate(actions)]
-    return await run(plan_of(steps), account.world(), lambda _: None, folder / "receipt.jsonl")
+    return await run(plan_of(steps), account.runtime(), lambda _: None, folder / "receipt.jsonl")
 
 
 async def test_the_metadata_are_written_after_the_restart(tmp_path: Path) -> None:
@@ -70,7 +70,9 @@ async def test_a_start_task_that_delays_a_restart_is_reported(tmp_path: Path) ->
     account.polls["p"] = 2
     events: list[Event] = []
     plan = plan_of([step("s", RestartNodes("p", ("n",)))])
-    assert await run(plan, account.world(), events.append, tmp_path / "receipt.jsonl") is Exit.DONE
+    assert (
+        await run(plan, account.runtime(), events.append, tmp_path / "receipt.jsonl") is Exit.DONE
+    )
     first, last = [event for event in events if isinstance(event, Waiting)]
     assert first.summary.startswith("2 nodes run the previous start task")
     assert "--replace pool" in first.action
@@ -89,10 +91,10 @@ async def test_ctrl_c_ends_the_wait_for_a_start_task_at_once(tmp_path: Path) -> 
 
     account, cancellation = Waits(node_state="waitingforstarttask"), Cancellation()
     account.pool_bodies["p"] = Record(id="p", targetDedicatedNodes=2)
-    world = replace(account.world(), cancellation=cancellation)
+    runtime = replace(account.runtime(), cancellation=cancellation)
     plan = plan_of([step("s", UpdatePool("p", PATCH, HOUR, restart=True))])
     code = await asyncio.wait_for(
-        run(plan, world, lambda _: None, tmp_path / "receipt.jsonl"), timeout=60
+        run(plan, runtime, lambda _: None, tmp_path / "receipt.jsonl"), timeout=60
     )
     assert code is Exit.INTERRUPTED
     assert "pools.update metadata" not in account.calls

@@ -64,8 +64,8 @@ async def recorded(
     plan: Plan, account: FakeAccount, folder: Path, kept: Kept
 ) -> tuple[list[Event], Exit]:
     events: list[Event] = []
-    world = replace(account.world(), record=kept)
-    code = await run(plan, world, events.append, folder / "receipt.jsonl")
+    runtime = replace(account.runtime(), record=kept)
+    code = await run(plan, runtime, events.append, folder / "receipt.jsonl")
     return events, code
 
 
@@ -177,14 +177,14 @@ async def test_a_run_that_only_downloads_reads_the_facts_that_a_killed_client_di
 
 async def test_an_interrupted_run_reads_nothing_more(tmp_path: Path) -> None:
     account, kept = FakeAccount(), Kept()
-    world = replace(account.world(), record=kept)
+    runtime = replace(account.runtime(), record=kept)
     events: list[Event] = []
 
     def emit(event: Event) -> None:
         events.append(event)
-        world.cancellation.request()
+        runtime.cancellation.request()
 
-    await run(tutorial(tmp_path), world, emit, tmp_path / "receipt.jsonl")
+    await run(tutorial(tmp_path), runtime, emit, tmp_path / "receipt.jsonl")
     assert isinstance(events[-1], RunEnded)
     assert events[-1].outcome is Outcome.INTERRUPTED
     assert lists(account) == []

@@ -82,7 +82,7 @@ def plan_of(folder: Path) -> Plan:
 
 async def refusal(account: FakeAccount, folder: Path) -> Diagnostic:
     events: list[Event] = []
-    code = await run(plan_of(folder), account.world(), events.append, folder / "receipt.jsonl")
+    code = await run(plan_of(folder), account.runtime(), events.append, folder / "receipt.jsonl")
     assert code is Exit.SERVICE
     (failed,) = (event for event in events if isinstance(event, StepFailed))
     return failed.problem

@@ -53,7 +53,7 @@ async def test_a_task_whose_output_cannot_be_read() -> None:
     account, events = Mute(failing={"a"}), list[Event]()
     account.job_bodies["j"], account.task_ids["j"] = Record(id="j"), ["a", "b"]
     wait = WaitForTasks("j", "", 2, timedelta(hours=1))
-    done = await wait_for_tasks(wait, Monitor(account.world(), events.append, Watched(job="j")))
+    done = await wait_for_tasks(wait, Monitor(account.runtime(), events.append, Watched(job="j")))
     assert (done.items, done.outcome) == (2, Outcome.TASKS_FAILED)
     (failed,) = (event for event in events if isinstance(event, TaskFailed))
     assert (failed.task, failed.stderr) == ("a", "")
@@ -64,7 +64,7 @@ async def test_a_node_whose_output_cannot_be_read() -> None:
     account, events = Mute(node_state="unusable"), list[Event]()
     account.pool_bodies["p"] = Record(id="p", targetDedicatedNodes=1)
     with pytest.raises(ServiceError) as caught:
-        await wait_for_pool(Monitor(account.world(), events.append, Watched("p")))
+        await wait_for_pool(Monitor(account.runtime(), events.append, Watched("p")))
     assert caught.value.problems[0].code == "nodes-unusable"
     assert [event.stderr for event in events if isinstance(event, NodeFailed)] == [""]
     assert warnings(events) == ["refused"]
@@ -75,9 +75,9 @@ async def test_events_contain_no_signature() -> None:
     account.job_bodies["j"], account.task_ids["j"] = Record(id="j"), ["a", "b"]
     account.pool_bodies["p"] = Record(id="p", targetDedicatedNodes=1)
     wait = WaitForTasks("j", "", 2, timedelta(hours=1))
-    await wait_for_tasks(wait, Monitor(account.world(), events.append, Watched(job="j")))
+    await wait_for_tasks(wait, Monitor(account.runtime(), events.append, Watched(job="j")))
     with pytest.raises(ServiceError):
-        await wait_for_pool(Monitor(account.world(), events.append, Watched("p")))
+        await wait_for_pool(Monitor(account.runtime(), events.append, Watched("p")))
     failed = [event.stderr for event in events if isinstance(event, TaskFailed | NodeFailed)]
     assert len(failed) == 2
     assert all("cannot read" in text and "c2Vj" not in text for text in failed)

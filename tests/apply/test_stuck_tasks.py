@@ -25,12 +25,12 @@ def account(*waiting: TaskWaiting, failing: tuple[str, ...] = ("count-2",)) -> F
 
 
 async def test_the_run_ends_and_so_does_the_job(tmp_path: Path) -> None:
-    world = account(MERGE)
-    world.task_ids = {}
-    events, code = await events_of(tutorial(tmp_path), world, tmp_path)
+    runtime = account(MERGE)
+    runtime.task_ids = {}
+    events, code = await events_of(tutorial(tmp_path), runtime, tmp_path)
     assert code is Exit.TASKS_FAILED
-    assert world.terminated == {"j": BLOCKED}
-    assert world.clock.elapsed < timedelta(minutes=1) / timedelta(seconds=1)
+    assert runtime.terminated == {"j": BLOCKED}
+    assert runtime.clock.elapsed < timedelta(minutes=1) / timedelta(seconds=1)
     (reported,) = [e.problem for e in events if isinstance(e, Noticed)]
     assert reported.code == "dependency-failed"
     assert reported.summary == "the task 'merge' waits for task 'count-2', which has failed"
@@ -39,12 +39,12 @@ async def test_the_run_ends_and_so_does_the_job(tmp_path: Path) -> None:
 
 
 async def test_a_task_that_can_start_does_not_end_the_run(tmp_path: Path) -> None:
-    world = account(MERGE, TaskWaiting("other"))
-    world.task_ids = {}
-    _, code = await events_of(tutorial(tmp_path), world, tmp_path)
+    runtime = account(MERGE, TaskWaiting("other"))
+    runtime.task_ids = {}
+    _, code = await events_of(tutorial(tmp_path), runtime, tmp_path)
     assert code is Exit.TIME_LIMIT
-    assert world.terminated == {"j": "TimeLimit"}
-    assert world.calls.count("tasks.any_running j") == 0
+    assert runtime.terminated == {"j": "TimeLimit"}
+    assert runtime.calls.count("tasks.any_running j") == 0
 
 
 BLOCKED_ONES = {
@@ -117,7 +117,7 @@ async def test_other_reasons(waiting: tuple[TaskWaiting, ...], stuck: StuckTasks
 
 async def test_ranges_of_any_size_need_one_list_of_ids() -> None:
     waiting = tuple(TaskWaiting(f"m{n}", (), ((n, 10**9),)) for n in range(50))
-    world = account(*waiting)
-    stuck = await find_stuck_tasks(world, "j", 4)
+    runtime = account(*waiting)
+    stuck = await find_stuck_tasks(runtime, "j", 4)
     assert stuck is not None and stuck.missing == ("m0", "0")
-    assert world.calls.count("tasks.list_ids j") == 1
+    assert runtime.calls.count("tasks.list_ids j") == 1

@@ -61,7 +61,7 @@ class Reader:
         self.account = account or FakeAccount()
         self.clock = self.account.clock
         self.events: list[Event] = []
-        self.states = TaskStates(action, self.account.world(), self.events.append)
+        self.states = TaskStates(action, self.account.runtime(), self.events.append)
 
     async def read(self, counts: TaskCounts, *, after: float = 60) -> list[Event]:
         self.clock.elapsed += after

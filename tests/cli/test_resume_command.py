@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.cli.resume_command import always_resume_with, apply_again, retry_again
+from batchspec.cli.resume_command import always_resume_with, resume_apply, resume_retry
 from batchspec.plan import Part, PlanOptions, Selection, Step, build_plan
 from tests.plan.situation import situation
 
@@ -53,12 +53,12 @@ def test_apply(
 ) -> None:
     with situation(case, tmp_path) as found:
         steps = build_plan(found.spec, found.observed, options=options).steps
-        assert " ".join(apply_again(options, detach=False)(done_until(steps, reached))) == command
+        assert " ".join(resume_apply(options, detach=False)(done_until(steps, reached))) == command
 
 
 def test_options_that_every_command_needs_are_kept() -> None:
     options = PlanOptions(step="job:demo")
-    again = apply_again(options, detach=True)
+    again = resume_apply(options, detach=True)
     assert again([]) == ("apply", "--target-step", "job:demo", "--detach")
     assert always_resume_with("destroy", "--force")([]) == ("destroy", "--force")
 
@@ -66,7 +66,7 @@ def test_options_that_every_command_needs_are_kept() -> None:
 def test_retry_and_then_attach(tmp_path: Path) -> None:
     with situation(FAILED, tmp_path) as found:
         plan = build_plan(found.spec, found.observed, only=Selection(frozenset({"unknown"})))
-    again = retry_again(plan, ["unknown"], [])
+    again = resume_retry(plan, ["unknown"], [])
     assert again(()) == ("retry", "--cause", "unknown")
     assert again(done_until(plan.steps, "tasks:count")) == ("retry", "--cause", "unknown")
     assert again(done_until(plan.steps, "job:demo-r2:close")) == ("attach",)

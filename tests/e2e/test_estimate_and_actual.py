@@ -23,7 +23,7 @@ import pytest
 from batchspec.api.execution import prices_seen
 from batchspec.apply import run
 from batchspec.apply.events import Stamp
-from batchspec.apply.ports import World
+from batchspec.apply.ports import Runtime
 from batchspec.catalog import NODE_ALLOCATION, NODE_RELEASE
 from batchspec.cloud import AccountClient, LocalAccount, open_account
 from batchspec.diagnostics import Secret
@@ -170,8 +170,8 @@ class Place:
             prices = prices_seen(spec, observed)
             assert prices is not None
             stamp(prices)
-            world = World(self.account, self.clock, NoQuestions(), POLL)
-            assert await run(plan, world, stamp, self.folder / "receipt.jsonl") is Exit.DONE
+            runtime = Runtime(self.account, self.clock, NoQuestions(), POLL)
+            assert await run(plan, runtime, stamp, self.folder / "receipt.jsonl") is Exit.DONE
         assert plan.estimate is not None
         return plan.estimate, tally.report()
 

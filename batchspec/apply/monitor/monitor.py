@@ -35,7 +35,7 @@ from batchspec.apply.events import (
 from batchspec.apply.monitor.cause_table import Cause
 from batchspec.apply.monitor.causes import find_causes
 from batchspec.apply.monitor.health import Health, Watched, poll
-from batchspec.apply.ports import World
+from batchspec.apply.ports import Runtime
 from batchspec.apply.record import (
     TAIL,
     failed_preparation,
@@ -111,7 +111,7 @@ class Monitor:
     ``causes`` are those of the latest poll before the job ended.
     """
 
-    world: World
+    runtime: Runtime
     emit: Emit
     watched: Watched
     causes: tuple[Cause, ...] = ()
@@ -125,8 +125,8 @@ class Monitor:
     _nodes: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._poll_interval = PollInterval(self.world.shortest_poll_interval)
-        self._began = self.world.account.now()
+        self._poll_interval = PollInterval(self.runtime.shortest_poll_interval)
+        self._began = self.runtime.account.now()
 
     async def poll(self) -> Health:
         """Read the state of the run and report changes.
@@ -135,7 +135,7 @@ class Monitor:
             ServiceError: the account refused, or could not be reached.
         """
         before = self._health
-        health = await poll(self.world.account, self.watched, before, self._began)
+        health = await poll(self.runtime.account, self.watched, before, self._began)
         self._health = health
         if self._work_began is None and (health.counts.running or health.counts.completed):
             self._work_began = health.at
@@ -162,7 +162,7 @@ class Monitor:
         began = self._work_began
         worked = math.inf if began is None else (health.at - began).total_seconds()
         seconds = self._poll_interval.next((*seen, health.pool and health.pool.allocation), worked)
-        await self.world.clock.sleep(min(seconds, max(health.left, 0.05)))
+        await self.runtime.clock.sleep(min(seconds, max(health.left, 0.05)))
 
     def _report_earlier(self, pool: PoolFacts, health: Health) -> None:
         """Report that the nodes of the first poll existed before it, at most since the start."""
@@ -225,7 +225,7 @@ class Monitor:
         if health is None or health.usable or not health.of_nodes(START_TASK_RUNNING):
             return
         try:
-            listed = self.world.account.nodes.list_starting(health.pool_id)
+            listed = self.runtime.account.nodes.list_starting(health.pool_id)
             nodes = [_still_running(node, health.at) async for node in listed]
         except ServiceError as error:
             # The end of the run does not depend on this list.
@@ -242,14 +242,14 @@ class Monitor:
         )
         await self._report_nodes(health.pool_id, nodes)
         failed = [failed_start_task(health.pool_id, node) for node in nodes]
-        await keep_node_output(failed, self.world, self.emit)
+        await keep_node_output(failed, self.runtime, self.emit)
 
     async def _keep_output(self, health: Health) -> None:
         """Store the output of failed start and preparation tasks before nodes are deleted."""
         pool = health.pool_id
         failed = [failed_start_task(pool, node) for node in health.unhealthy]
         failed += [failed_preparation(pool, one) for one in health.preparations if one.failed]
-        await keep_node_output(failed, self.world, self.emit)
+        await keep_node_output(failed, self.runtime, self.emit)
 
     async def _report_nodes(self, pool: str, nodes: Sequence[NodeFacts]) -> None:
         """Report each node that accepts no tasks once, with the output of its start task."""
@@ -259,7 +259,7 @@ class Monitor:
             self._nodes.add(node.id)
             path = "startup/stderr.txt"
             tail = await read_tail(
-                self.world.account.nodes.get_file_tail(pool, node.id, path, TAIL), self.emit
+                self.runtime.account.nodes.get_file_tail(pool, node.id, path, TAIL), self.emit
             )
             message = redact(node.message)
             self.emit(NodeFailed(pool, node.id, node.state, node.exit_code, message, tail))
@@ -295,7 +295,7 @@ class TaskStates:
     """The running tasks of a job and the results of its ended tasks, during the wait for them."""
 
     action: WaitForTasks
-    world: World
+    runtime: Runtime
     emit: Emit
     _due: float = float("-inf")
     _read: object = None
@@ -313,7 +313,7 @@ class TaskStates:
 
         A refused request is reported once, and nothing more is read: no decision depends on it.
         """
-        clock = self.world.clock
+        clock = self.runtime.clock
         began = clock.monotonic()
         if self._refused or health.job is None or health.counts == self._read or began < self._due:
             return
@@ -327,7 +327,7 @@ class TaskStates:
             return
         self._read = health.counts
         now = clock.monotonic()
-        self._due = now + max(_POLLS * self.world.shortest_poll_interval, _SHARE * (now - began))
+        self._due = now + max(_POLLS * self.runtime.shortest_poll_interval, _SHARE * (now - began))
         if self.action.stages:
             stages = self._stages(Counter(task.facts.marks.stage for task in running))
             self._emit_change(StagesSeen(self.action.job, stages, final=False))
@@ -351,14 +351,14 @@ class TaskStates:
             self.emit(Noticed(replace(problem, severity=Severity.WARNING)))
 
     async def _read_running(self) -> list[TaskSince]:
-        tasks = self.world.account.tasks.list_running(self.action.job)
+        tasks = self.runtime.account.tasks.list_running(self.action.job)
         return sorted([task async for task in tasks], key=lambda task: task.since)
 
     async def _read_ended(self, job: JobFacts) -> None:
         """Count the tasks that have been completed since the last list."""
         since = None if self._newest is None else self._newest - _OVERLAP
         failed = not self.action.stages
-        async for task in self.world.account.tasks.list_ended(job.id, since=since, failed=failed):
+        async for task in self.runtime.account.tasks.list_ended(job.id, since=since, failed=failed):
             if self._recent.get(task.facts.id) == task.since:
                 continue
             self._recent[task.facts.id] = task.since

@@ -58,7 +58,7 @@ async def apply(
     """Run the spec: plan, confirm, execute, wait, download the results, clean up."""
     from batchspec.api import prepare_apply, saved_options
     from batchspec.cli.execute import confirm_and_execute
-    from batchspec.cli.resume_command import apply_again
+    from batchspec.cli.resume_command import resume_apply
     from batchspec.plan import read_plan_file
 
     if follow and (detach or progress in {ProgressKind.JSON, ProgressKind.LIVE}):
@@ -83,12 +83,12 @@ async def apply(
         saved_file=spec,
         detach=detach,
     ) as prepared:
-        again = apply_again(plan_options, detach=detach)
+        resumed_with = resume_apply(plan_options, detach=detach)
         return await confirm_and_execute(
             prepared.plan,
             prepared.session,
             progress,
-            again,
+            resumed_with,
             yes=yes,
             verbose=verbose,
             follow=follow,

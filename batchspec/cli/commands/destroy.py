@@ -53,5 +53,7 @@ async def destroy(
                 return Exit.DONE
         if not plan.empty and not confirm_plan(plan, progress, yes=yes, verb="destroy"):
             return Exit.DONE
-        again = always_resume_with("destroy", *(("--force",) if force else ()))
-        return await execute(plan, prepared.session, progress, again, yes=True, notifies=False)
+        resumed_with = always_resume_with("destroy", *(("--force",) if force else ()))
+        return await execute(
+            plan, prepared.session, progress, resumed_with, yes=True, notifies=False
+        )

@@ -54,7 +54,7 @@ async def retry(
     """Run only the failed tasks again; then wait, download and clean up as `apply` does."""
     from batchspec.api import prepare_retry
     from batchspec.cli.execute import confirm_and_execute
-    from batchspec.cli.resume_command import resume_command, retry_again
+    from batchspec.cli.resume_command import resume_command, resume_retry
     from batchspec.render import nothing_failed
 
     options = run_options(spec, variables, variable_files, target, max_cost=max_cost)
@@ -66,5 +66,7 @@ async def retry(
             apply = resume_command(options, session.spec, "apply")
             out(nothing_failed(session.spec.name, apply=apply))
             return Exit.DONE
-        again = retry_again(plan, causes, tasks)
-        return await confirm_and_execute(plan, session, progress, again, yes=yes, verbose=verbose)
+        resumed_with = resume_retry(plan, causes, tasks)
+        return await confirm_and_execute(
+            plan, session, progress, resumed_with, yes=yes, verbose=verbose
+        )

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from batchspec.lazy_imports import lazy_names
 from batchspec.local.daemon.control import (
-    Demands,
     ReadinessReporter,
+    Requirements,
     await_readiness,
     end_orphans,
     exclusive,
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Account",
     "Announcement",
-    "Demands",
     "Endpoints",
     "Format",
     "Home",
     "HttpsEndpoints",
     "ReadinessReporter",
+    "Requirements",
     "State",
     "Status",
     "await_readiness",

@@ -89,7 +89,7 @@ _START_POLL = 0.02
 
 
 @frozen
-class Demands:
+class Requirements:
     """The requirements on a service that is already running.
 
     ``port`` 0 accepts any port of the Batch service, ``simulation`` ``None`` any simulation
@@ -101,7 +101,7 @@ class Demands:
     https: bool = False
 
 
-def start_daemon(settings: Settings, demands: Demands, *, notify: Notify) -> Endpoints:
+def start_daemon(settings: Settings, requirements: Requirements, *, notify: Notify) -> Endpoints:
     """The endpoints of the service of ``settings.data``; starts the service if necessary.
 
     Several processes can call this at the same time: one starts the service, the others wait.
@@ -110,12 +110,12 @@ def start_daemon(settings: Settings, demands: Demands, *, notify: Notify) -> End
         LocalError: the service cannot be started, or runs with other options.
     """
     home = Home(settings.data)
-    if endpoints := _running(home, demands):
+    if endpoints := _running(home, requirements):
         return endpoints
     _check_operations(settings.simulation)
     home.create()
     with exclusive(home, notify):
-        if endpoints := _await_running(home, demands):
+        if endpoints := _await_running(home, requirements):
             return endpoints
         # Imported here, since clients of a running service do not need it.
         from batchspec.local.azurite import find_nodejs, install  # noqa: PLC0415
@@ -129,8 +129,8 @@ def start_daemon(settings: Settings, demands: Demands, *, notify: Notify) -> End
             notify=notify,
         )
         notify(StartupPhase.STARTING)
-        _spawn(home, settings, node, demands.port)
-        endpoints = _running(home, demands)
+        _spawn(home, settings, node, requirements.port)
+        endpoints = _running(home, requirements)
         if endpoints is None:
             raise _start_failed(home)
         return endpoints
@@ -170,11 +170,11 @@ def _check_operations(simulation: Simulation) -> None:
         check_operations(simulation.faults, known)
 
 
-def _running(home: Home, demands: Demands) -> Endpoints | None:
+def _running(home: Home, requirements: Requirements) -> Endpoints | None:
     """The endpoints, if the daemon of ``home`` is ready.
 
     Raises:
-        LocalError: the service does not meet the ``demands``.
+        LocalError: the service does not meet the ``requirements``.
     """
     with home.disk_errors():
         daemon = Process.read(home.daemon_lock) if is_locked(home.daemon_lock) else None
@@ -186,16 +186,17 @@ def _running(home: Home, demands: Demands) -> Endpoints | None:
     account = Account.read(home)
     if account is None:
         return None
-    if demands.port and not announcement.batch_url.endswith(f":{demands.port}"):
+    if requirements.port and not announcement.batch_url.endswith(f":{requirements.port}"):
         raise LocalError(
             "running-elsewhere",
-            f"The embedded service runs at {announcement.batch_url}, not on port {demands.port}.",
+            f"The embedded service runs at {announcement.batch_url},"
+            f" not on port {requirements.port}.",
             fix="Stop it first: batchspec local stop",
         )
-    simulation = demands.simulation
+    simulation = requirements.simulation
     if simulation is not None and announcement.simulation != simulation:
         raise _other_options(f"with other options ({announcement.simulation.text})")
-    if demands.https and announcement.https is None:
+    if requirements.https and announcement.https is None:
         raise _other_options("without https")
     return announcement.endpoints(account, home)
 
@@ -208,11 +209,11 @@ def _other_options(how: str) -> LocalError:
     )
 
 
-def _await_running(home: Home, demands: Demands) -> Endpoints | None:
+def _await_running(home: Home, requirements: Requirements) -> Endpoints | None:
     """As :func:`_running`, but waits for a daemon that is starting or stopping."""
     until = time.monotonic() + _START_TIMEOUT
     while True:
-        if endpoints := _running(home, demands):
+        if endpoints := _running(home, requirements):
             return endpoints
         if not is_locked(home.daemon_lock):
             return None
