@@ -213,7 +213,7 @@ def _comment(settings: Settings, text: str) -> None:
 def _own_comments(settings: Settings) -> Iterator[int]:
     """The ids of comments with the marker that this action wrote.
 
-    A comment of somebody else with the marker is not updated: its author could change it later.
+    A comment of another user with the marker is not updated: its author could change it later.
     """
     login = None
     try:

@@ -144,7 +144,7 @@ def main() -> None:
     if options.json:
         print(json.dumps({"tasks": options.tasks, "slots": options.slots, "rows": rows}, indent=2))
         return
-    print(f"{options.tasks} times true, {options.slots} at once, {options.rounds} rounds")
+    print(f"{options.tasks} times true, {options.slots} in parallel, {options.rounds} rounds")
     print(f"{'':<24}{'each':>10}{'ratio':>8}{'processor':>14}{'ratio':>8}")
     for name, row in rows.items():
         print(

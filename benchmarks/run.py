@@ -90,7 +90,7 @@ def measured(
     """Measure a row, and print its lines."""
     place = folder / row.name
     place.mkdir()
-    # A service of its own: none of its nodes has tasks of another row.
+    # A separate service: none of its nodes has tasks of another row.
     environ = {**environ, "BATCHSPEC_LOCAL_HOME": str(place / "home")}
     rounds = options.rounds or (min(1, row.rounds) if options.quick else row.rounds)
     print(f"{row.name}: {row.title} ...", file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
 """The blob store of the embedded service for other clients: ``storage.py create|delete CONTAINER``.
 
-A program of its own, so that the process that measures imports nothing large: the memory of a
+A separate program, so that the process that measures imports nothing large: the memory of a
 process counts as that of the processes it starts.
 """
 

@@ -1,6 +1,6 @@
 """A text like prose of any size: ``text.py FILE MIB``.
 
-A program of its own, so that the process that measures stays small.
+A separate program, so that the process that measures stays small.
 """
 
 from __future__ import annotations

@@ -47,11 +47,11 @@ def _table(name: str) -> str:
         schema = resolved(member)
         mark = ", required" if key in required else ""
         described = schema.get("description", "").partition("\nhttps://")[0]
-        said = described.replace("\n", " ").replace("|", "\\|")
+        text = described.replace("\n", " ").replace("|", "\\|")
         default = schema.get("default")
         if default is not None:
-            said += f" Default `{json.dumps(default).strip(chr(34))}`."
-        lines.append(f"| `{key}` | {_kind(schema)}{mark} | {said} |")
+            text += f" Default `{json.dumps(default).strip(chr(34))}`."
+        lines.append(f"| `{key}` | {_kind(schema)}{mark} | {text} |")
     return "\n".join([*lines, "<!-- end -->"])
 
 

@@ -49,7 +49,7 @@ if [ -n "$missing" ] && ! works .venv/bin/python; then
         if [ -z "$python" ]; then
             echo "batchspec needs Python 3.11 or newer, and there is none on the PATH."
         else
-            echo "$python cannot make virtual environments: a part of it is a package of its own."
+            echo "$python cannot make virtual environments: a part of Python is in a separate package."
         fi
         echo "On Debian and Ubuntu:"
         echo "    sudo apt-get install" $missing

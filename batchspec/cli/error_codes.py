@@ -49,7 +49,7 @@ COMMANDS = ErrorGroup(
             "stopping",
             "Ctrl-C was pressed, and the command stops",
             "Requests that are in progress are completed, so that nothing is lost.",
-            "Press Ctrl-C again to stop at once; the output ends with the command that resumes.",
+            "Press it again to end immediately; the output ends with the command that resumes.",
             "note",
         ),
         ErrorCode(

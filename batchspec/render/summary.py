@@ -215,7 +215,7 @@ def stopping() -> Diagnostic:
     return Diagnostic(
         "stopping",
         "stopping after the requests in progress; nothing is deleted",
-        fix="Press Ctrl-C again to stop at once.",
+        fix="Press Ctrl-C again to stop immediately.",
         severity=Severity.NOTE,
     )
 

@@ -309,7 +309,7 @@ def _is_valid_declaration(name: str, node: Node, problems: Diagnostics) -> bool:
     if any(below.wrong for below in node.walk()):
         return False
     if not isinstance(node.value, Mapping):
-        # The schema accepts a template in place of the mapping; its value is not known here.
+        # The schema accepts a template instead of the mapping; its value is not known here.
         problems.add(
             Diagnostic(
                 "bad-parameter",

@@ -157,7 +157,7 @@ class _Checker:
                 fix = "Write `{{ value | quote }}` to insert it as an argument of that shell."
             elif context == UNREAD:
                 detail = "Shells read this part differently: the value could end its quotes."
-                fix = 'Set a variable in `env`, and write `"$NAME"` in place of the expression.'
+                fix = 'Set a variable in `env`, and write `"$NAME"` instead of the expression.'
             summary = f"an expression cannot be inserted {context}"
             self.add("quoted-expression", summary, (start, end - start), fix, detail)
 

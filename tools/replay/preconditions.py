@@ -137,7 +137,7 @@ class Preconditions:
             case [action]:
                 await self._jobs.ready(job, action)
             case _:
-                raise SetupError(f"nobody knows what {exchange.path} needs")
+                raise SetupError(f"the preconditions of {exchange.path} are not known")
 
     async def _job(self, job: str, shown: Shown) -> None:
         schedule, colon, _ = job.partition(":")

@@ -193,7 +193,7 @@ def _identity(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _described(name: str) -> dict[str, str]:
-    """An identity with ids in place of those that Microsoft Entra ID assigns."""
+    """An identity with ids instead of those that Microsoft Entra ID assigns."""
     made = {
         kind: str(uuid.uuid5(uuid.NAMESPACE_URL, f"{kind}:{name.lower()}"))
         for kind in ("clientId", "principalId")

@@ -309,7 +309,7 @@ class Database:
     ) -> sqlite3.Cursor:
         """Run one statement that writes; in a separate transaction if no transaction is open.
 
-        ``change`` names the change for :meth:`kept`, in place of the table that is written.
+        ``change`` names the change for :meth:`kept`, instead of the table that is written.
         """
         if not self._depth:
             with self.transaction():
