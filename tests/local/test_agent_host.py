@@ -31,7 +31,7 @@ def test_a_supervisor_killed_after_its_report_takes_no_run(
     host.pipes, host.busy = {7: pipe}, {7: "1"}
     report = line(run="1", me=7, exit=0)
     os.write(host.reporting, report)
-    ended = iter([(7, 9, None), (0, 0, None)])
+    ended = iter([7, 0])
     said: list[bytes] = []
     monkeypatch.setattr(module, "reap", lambda: next(ended))
     monkeypatch.setattr(module, "send_line", said.append)
@@ -51,7 +51,7 @@ def test_supervisors_that_end_together_are_awaited(
     host.pipes, host.busy = dict.fromkeys(pids, gone), {pid: str(pid) for pid in pids}
     for pid in pids:
         os.write(host.reporting, line(run=str(pid), me=pid, signal=9))
-    ended = iter([*((pid, 0, None) for pid in pids), (0, 0, None)])
+    ended = iter([*pids, 0])
     said: list[bytes] = []
     monkeypatch.setattr(module, "reap", lambda: next(ended))
     monkeypatch.setattr(module, "send_line", said.append)

@@ -134,31 +134,48 @@ def own_memory(pid: int) -> int:
     return 0
 
 
-def calls_of_ended() -> tuple[int, int]:
+class Calls:
     """The read and write calls of all ended descendants of this process, for any file.
 
     The counts of a process include the children that it has reaped; the counts of its only thread
-    do not. Returns zeros if the kernel does not count calls.
+    do not. All counts are zeros if the kernel does not count calls.
     """
-    pid = os.getpid()
-    own, whole = (_calls(f"/proc/{pid}/{path}") for path in (f"task/{pid}/io", "io"))
-    return whole[0] - own[0], whole[1] - own[1]
+
+    def __init__(self) -> None:
+        pid = os.getpid()
+        self.files: list[int] = []
+        with contextlib.suppress(OSError):
+            self.files = [
+                os.open(f"/proc/{pid}/{path}", _PROC) for path in (f"task/{pid}/io", "io")
+            ]
+        self.last = self.count()
+
+    def new(self) -> list[int]:
+        """The calls since the last call of this method, or since the start."""
+        before, self.last = self.last, self.count()
+        return [now - then for now, then in zip(self.last, before, strict=True)]
+
+    def count(self) -> tuple[int, int]:
+        try:
+            own, whole = (_calls(os.pread(file, 4096, 0)) for file in self.files)
+        except (OSError, ValueError, KeyError):
+            return 0, 0
+        return whole[0] - own[0], whole[1] - own[1]
 
 
-def _calls(path: str) -> tuple[int, int]:
-    try:
-        with open(path, "rb") as counts:
-            found = dict(row.split(b": ") for row in counts.read().splitlines())
-        return int(found[b"syscr"]), int(found[b"syscw"])
-    except (OSError, KeyError):
-        return 0, 0
+_PROC = os.O_RDONLY | os.O_CLOEXEC
 
 
-def reap() -> tuple[int, int, Any]:
-    """A child that has ended, its status and resource usage; zeros if no child has ended."""
+def _calls(counts: bytes) -> tuple[int, int]:
+    found = dict(row.split(b": ") for row in counts.splitlines())
+    return int(found[b"syscr"]), int(found[b"syscw"])
+
+
+def reap() -> int:
+    """The id of a child that has ended; 0 if no child has ended."""
     with contextlib.suppress(ChildProcessError):
-        return os.wait4(-1, os.WNOHANG)
-    return 0, 0, None
+        return os.waitpid(-1, os.WNOHANG)[0]
+    return 0
 
 
 def kill(pid: int) -> bool:
@@ -261,6 +278,9 @@ class Supervisor:
         self.woken = wakeup()
         self.waiting: list[Any] = []
         self.used = [0.0, 0.0, 0, 0, 0, 0]
+        self.calls = Calls()
+        self.childless = True
+        self.null = os.open(os.devnull, _PROC)
 
     def work(self) -> None:
         while not self.orders.closed:
@@ -293,12 +313,13 @@ class Supervisor:
             return {"errno": error.errno, "place": error.filename}
         finally:
             for file in files:
-                os.close(file)
+                if file != self.null:
+                    os.close(file)
         self.used = [0.0, 0.0, 0, 0, 0, 0]
-        before = calls_of_ended()
+        self.childless = False
         status, over = self.follow(order, main)
         status = self.sweep(main, status)
-        self.used[4:] = [now - then for now, then in zip(calls_of_ended(), before, strict=True)]
+        self.used[4:] = self.calls.new()
         os.chdir("/")
         return {**_ending(status, over), "used": self.used}
 
@@ -319,9 +340,12 @@ class Supervisor:
 
     def prepare(self, order: dict[str, Any], files: list[int]) -> None:
         if not order.get("terminal"):
-            # Without O_NONBLOCK, opening a pipe without a writer would block.
-            files.append(os.open(order.get("in") or os.devnull, os.O_RDONLY | os.O_NONBLOCK))
-            os.set_blocking(files[0], True)
+            if path := order.get("in"):
+                # Without O_NONBLOCK, opening a pipe without a writer would block.
+                files.append(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+                os.set_blocking(files[0], True)
+            else:
+                files.append(self.null)
             for path in (order["out"], order["err"]):
                 flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
                 flags |= 0 if order.get("append") else os.O_TRUNC
@@ -330,7 +354,9 @@ class Supervisor:
 
     def spawn(self, order: dict[str, Any], files: list[int]) -> int:
         # The program is looked up in the PATH of the task.
-        os.environ["PATH"] = order["env"].get("PATH", os.defpath)
+        path = order["env"].get("PATH", os.defpath)
+        if os.environ.get("PATH") != path:
+            os.environ["PATH"] = path
         actions: list[Any] = [
             (os.POSIX_SPAWN_DUP2, file, number) for number, file in enumerate(files)
         ]
@@ -349,14 +375,18 @@ class Supervisor:
         )
 
     def collect(self, main: int, status: int | None) -> int | None:
-        while (ended := reap())[0]:
-            pid, code, use = ended
-            self.used[0] += use.ru_utime
-            self.used[1] += use.ru_stime
-            self.used[2] += use.ru_inblock * _BLOCK
-            self.used[3] += use.ru_oublock * _BLOCK
-            if pid == main:
-                status = code
+        try:
+            while (ended := os.wait4(-1, os.WNOHANG))[0]:
+                pid, code, use = ended
+                self.used[0] += use.ru_utime
+                self.used[1] += use.ru_stime
+                self.used[2] += use.ru_inblock * _BLOCK
+                self.used[3] += use.ru_oublock * _BLOCK
+                if pid == main:
+                    status = code
+        except ChildProcessError:
+            # Descendants are children of children, or of this process after their parents' end.
+            self.childless = True
         return status
 
     def sweep(self, main: int, status: int | None) -> int | None:
@@ -365,14 +395,14 @@ class Supervisor:
             # Before it is reaped: after that, its id can belong to another process.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(main, signal.SIGKILL)
-        while True:
+        while not self.childless:
             status = self.collect(main, status)
-            left = children() if LINUX else [main] * (status is None)
-            if not left:
-                return status
-            if not sum(map(kill, left)):
+            left = children() if LINUX and not self.childless else [main] * (status is None)
+            if left and not sum(map(kill, left)):
                 raise UnkillableError
-            select.select([self.woken], [], [], 0.02)
+            if left:
+                select.select([self.woken], [], [], 0.02)
+        return status
 
 
 def _ending(status: int | None, over: str | None) -> dict[str, Any]:
@@ -485,7 +515,7 @@ class Host:
             os.close(self.pipes.pop(pid))
 
     def collect(self) -> None:
-        while pid := reap()[0]:
+        while pid := reap():
             if pid in self.busy:
                 # A report from before its death makes the supervisor idle; it is removed below.
                 while select.select([self.reports.descriptor], [], [], 0)[0]:
