@@ -18,7 +18,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Any, NoReturn, Self
 from urllib.parse import urlsplit
@@ -119,28 +119,11 @@ def _run_locked(
         notify=lambda _: None,
     )
     last = _last_ports(home)
-    # Listen now: another program could take a port that is only checked.
     certificate = Certificate.of(home, account.blob_account) if settings.https else None
-    listeners = Listeners(_listening(port, last.batch))
-    if certificate:
-        tls = TlsFiles(certificate.certificate, certificate.key)
-        https = HttpsSocket(_listening(0, last.batch_https), tls)
-        listeners = replace(listeners, https=https, trust=certificate.trust)
-    with home.disk_errors():
-        home.azurite_log.unlink(missing_ok=True)
-        for folder in (home.batch, home.blobs, home.applications):
-            folder.mkdir(exist_ok=True)
-        folders = (home.root, *([home.certificates] if certificate else ()), home.batch)
-        bundle = certificate.trust.bundle if certificate else None
-        separation = separate_users(home.batch, folders, bundle, wanted=settings.task_users)
-        azurite_lock = Lock.take(home.azurite_lock)
-    if azurite_lock is None:
-        raise LocalError(
-            "data-locked",
-            f"Another process uses {home.blobs}.",
-            fix=f"Find the process that has the lock and end it: fuser {home.azurite_lock}",
-        )
-    with azurite_lock, listeners:
+    # Listen now: another program could take a port that is only checked.
+    listeners = _listen(port, last, certificate)
+    separation = _prepare_folders(home, settings, certificate)
+    with _take_azurite_lock(home) as azurite_lock, listeners:
         launch = LaunchOptions(
             node=node,
             installed=installed,
@@ -172,6 +155,38 @@ def _run_locked(
             reporter=reporter,
         )
         _run(_run_until_stopped(home, running, supervisor, work))
+
+
+def _listen(port: int, last: Ports, certificate: Certificate | None) -> Listeners:
+    listeners = Listeners(_listening(port, last.batch))
+    if certificate is None:
+        return listeners
+    tls = TlsFiles(certificate.certificate, certificate.key)
+    https = HttpsSocket(_listening(0, last.batch_https), tls)
+    return replace(listeners, https=https, trust=certificate.trust)
+
+
+def _prepare_folders(home: Home, settings: Settings, certificate: Certificate | None) -> Separation:
+    """Create the folders of the service, and grant the users of tasks access to them."""
+    with home.disk_errors():
+        home.azurite_log.unlink(missing_ok=True)
+        for folder in (home.batch, home.blobs, home.applications):
+            folder.mkdir(exist_ok=True)
+        folders = (home.root, *([home.certificates] if certificate else ()), home.batch)
+        bundle = certificate.trust.bundle if certificate else None
+        return separate_users(home.batch, folders, bundle, wanted=settings.task_users)
+
+
+def _take_azurite_lock(home: Home) -> Lock:
+    with home.disk_errors():
+        lock = Lock.take(home.azurite_lock)
+    if lock is None:
+        raise LocalError(
+            "data-locked",
+            f"Another process uses {home.blobs}.",
+            fix=f"Find the process that has the lock and end it: fuser {home.azurite_lock}",
+        )
+    return lock
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
@@ -225,7 +240,6 @@ async def _work(
     reporter: ReadinessReporter,
 ) -> None:
     # Imported during the start of Azurite, which takes as long.
-    from batchspec.local.clock import ClockOffset, DamagedClockError  # noqa: PLC0415
     from batchspec.local.service import ServiceConfig, serve  # noqa: PLC0415
 
     await supervisor.ready()
@@ -235,15 +249,7 @@ async def _work(
         secure_url, *more = _blob_urls("https", account.blob_account, supervisor.https_port)
         https = HttpsEndpoints(listeners.https.url, secure_url, listeners.trust)
         aliases += [secure_url, *more]
-    simulation = settings.simulation
-    try:
-        ahead = ClockOffset(home.batch).read()
-    except DamagedClockError as error:
-        raise LocalError(
-            "state-damaged",
-            f"{error}.",
-            fix=f"Continue at real time: rm {error.path}",
-        ) from error
+    simulation, ahead = settings.simulation, _time_ahead(home)
 
     def ready(batch_url: str) -> None:
         announcement = Announcement(
@@ -257,12 +263,7 @@ async def _work(
             https=https,
             separation=separation,
         )
-        ports = replace(_last_ports(home), batch=_port(batch_url), blob=_port(blob_url))
-        if https:
-            ports = replace(
-                ports, batch_https=_port(https.batch_url), blob_https=_port(https.blob_url)
-            )
-        write_private(home.ports, json.dumps(asdict(ports)) + "\n")
+        _save_ports(home, announcement)
         write_announcement(home, announcement)
         reporter.ready()
         _log.info("ready: Batch at %s, blobs at %s; %s", batch_url, blob_url, simulation.text)
@@ -294,6 +295,36 @@ async def _work(
     finally:
         await _cancel(keeping)
         await _cancel(serving)
+
+
+def _time_ahead(home: Home) -> timedelta:
+    """The offset of the service's clock at its last stop.
+
+    Raises:
+        LocalError: the file with the offset is damaged.
+    """
+    from batchspec.local.clock import ClockOffset, DamagedClockError  # noqa: PLC0415
+
+    try:
+        return ClockOffset(home.batch).read()
+    except DamagedClockError as error:
+        raise LocalError(
+            "state-damaged",
+            f"{error}.",
+            fix=f"Continue at real time: rm {error.path}",
+        ) from error
+
+
+def _save_ports(home: Home, announcement: Announcement) -> None:
+    """Write the ports, which the next start uses again."""
+    ports = replace(
+        _last_ports(home),
+        batch=_port(announcement.batch_url),
+        blob=_port(announcement.blob_url),
+    )
+    if https := announcement.https:
+        ports = replace(ports, batch_https=_port(https.batch_url), blob_https=_port(https.blob_url))
+    write_private(home.ports, json.dumps(asdict(ports)) + "\n")
 
 
 def read_identities(home: Home) -> IdentityRights:
