@@ -11,6 +11,7 @@ import contextlib
 import logging
 from collections import defaultdict
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 _log = logging.getLogger(__name__)
@@ -79,7 +80,12 @@ class NodeLogs:
             path.parent.parent.rmdir()
 
     def _path(self, pool_id: str, node_id: str) -> Path:
-        return self._folder / pool_id.lower() / node_id.lower() / LOG_NAME
+        return _path(self._folder, pool_id, node_id)
+
+
+@lru_cache(maxsize=1024)  # called twice a task
+def _path(folder: Path, pool_id: str, node_id: str) -> Path:
+    return folder / pool_id.lower() / node_id.lower() / LOG_NAME
 
 
 def _append(path: Path, lines: list[str]) -> None:

@@ -114,16 +114,17 @@ class NodeConfig:
 
 def node_variables(node_config: NodeConfig, node: Node, root: Path) -> dict[str, str]:
     """The variables of every process on a node."""
+    base = str(root)
     return {
         "AZ_BATCH_ACCOUNT_NAME": node_config.account,
         "AZ_BATCH_ACCOUNT_URL": node_config.url,
         "AZ_BATCH_POOL_ID": node.pool_id,
         "AZ_BATCH_NODE_ID": node.id,
         "AZ_BATCH_NODE_IS_DEDICATED": "true" if node.dedicated else "false",
-        "AZ_BATCH_NODE_ROOT_DIR": str(root),
-        "AZ_BATCH_NODE_SHARED_DIR": f"{root}/shared",
-        "AZ_BATCH_NODE_STARTUP_DIR": f"{root}/startup",
-        "AZ_BATCH_NODE_MOUNTS_DIR": f"{root}/fsmounts",
+        "AZ_BATCH_NODE_ROOT_DIR": base,
+        "AZ_BATCH_NODE_SHARED_DIR": f"{base}/shared",
+        "AZ_BATCH_NODE_STARTUP_DIR": f"{base}/startup",
+        "AZ_BATCH_NODE_MOUNTS_DIR": f"{base}/fsmounts",
         "AZ_BATCH_TASK_RESERVED_EPHEMERAL_DISK_SPACE_BYTES": _RESERVED_DISK,
         **node_package_variables(node),
     }
@@ -131,10 +132,11 @@ def node_variables(node_config: NodeConfig, node: Node, root: Path) -> dict[str,
 
 def directory_variables(directory: Path) -> dict[str, str]:
     """The variables for the directory of a task."""
+    base = str(directory)
     return {
-        "AZ_BATCH_TASK_DIR": str(directory),
-        "AZ_BATCH_TASK_WORKING_DIR": f"{directory}/wd",
-        "AZ_BATCH_CERTIFICATES_DIR": f"{directory}/certs",
+        "AZ_BATCH_TASK_DIR": base,
+        "AZ_BATCH_TASK_WORKING_DIR": f"{base}/wd",
+        "AZ_BATCH_CERTIFICATES_DIR": f"{base}/certs",
     }
 
 
@@ -168,10 +170,11 @@ def _system_variables(
     node_config: NodeConfig, directory: Path, user: TaskUser | None = None
 ) -> dict[str, str]:
     name = AUTO_USER if user is None else user.name
+    work = f"{directory}/wd"
     return {
         "PATH": node_config.path,
-        "HOME": f"{directory}/wd",
-        "PWD": f"{directory}/wd",
+        "HOME": work,
+        "PWD": work,
         "LANG": "C.UTF-8",
         "USER": name,
         "LOGNAME": name,

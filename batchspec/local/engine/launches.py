@@ -82,7 +82,8 @@ def task_launch(
             **_preparation_variables(job, root),
         }
         if MULTI_INSTANCE in task.body:
-            own |= multi_instance_variables(nodes, at, first / task.directory, node_config.cores)
+            shared = first / task.directory
+            own |= multi_instance_variables(nodes, at, shared, node_config.cores)
         environment = task_environment(
             node_config,
             own,
@@ -261,7 +262,9 @@ def _user(
 def _with_container(
     node_config: NodeConfig, launch: Launch, settings: Wire, pool: Pool, *, required: bool
 ) -> Launch:
-    inside = container_environment(node_config, launch.environment, launch.directory)
+    inside: Mapping[str, str] = {}
+    if CONTAINER_SETTINGS in settings:
+        inside = container_environment(node_config, launch.environment, launch.directory)
     return in_container(launch, settings, pool.body, inside, required=required)
 
 

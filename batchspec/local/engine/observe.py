@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import astuple
+from dataclasses import fields
 from datetime import datetime
 
 from batchspec.catalog.vm_sizes import family, family_key
@@ -270,7 +270,7 @@ def next_moment(store: Store, state: SchedulerState, now: datetime) -> datetime 
         store.unread_resizes.next_end(now),
     ]
     moments += state.preemption_times
-    delays = set(astuple(state.delays))
+    delays = {getattr(state.delays, each.name) for each in fields(state.delays)}
     moments += [
         add_duration(view.node.state_since, delay) for view in state.nodes for delay in delays
     ]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
 TICKS = 10_000_000
@@ -70,6 +71,7 @@ def write_duration(ticks: int) -> str:
     return ("-" if ticks < 0 else "") + "P" + (text or "T0S")
 
 
+@lru_cache(maxsize=1024)  # most tasks have the same few durations
 def read_duration(text: str | None) -> timedelta | None:
     """A validated duration as a ``timedelta``; ``None`` means no limit.
 
