@@ -48,6 +48,7 @@ from batchspec.plan.job import (
     ending_steps,
     job_body,
     job_steps,
+    later_changes,
     task_steps,
     why_another,
 )
@@ -137,7 +138,7 @@ def build_plan(
         )
         steps, kept = run.finished_steps(missing)
         todo, later = _divided(_unused_pool_steps(spec, observed, pool, steps))
-        steps, kept = [*todo, *steps], [*kept, *later]
+        steps, kept = [*todo, *steps], [*kept, *_later_job(spec, observed, pool), *later]
         problems.extend(_unused_pool_drift(spec, observed, pool))
         problems.extend(output_missing(missing, spec))
     else:
@@ -448,13 +449,20 @@ def _unused_pool_steps(
     if body.get("enableAutoScale") is True or _is_smaller(body, facts):
         yield from sizes
     elif facts.scales or target_size(body) != existing_size(facts):
-        later += [step.reason for step in sizes]
+        later += [sizes[-1].reason]
     reasons = [f"has {counted(facts.nodes, 'node')} without work"] if facts.nodes else []
     reasons += [f"changes when tasks run again: {'; '.join(later)}"] if later else []
     if reasons:
         pool_id = spec.pool.id
         reason = "; ".join(reasons)
         yield Step(f"pool:{pool_id}:later", None, Verb.KEEP, f"pool {pool_id}", reason)
+
+
+def _later_job(spec: Spec, observed: Observed, body: Record) -> Iterator[Step]:
+    """A step that shows changes that only the next job gets; ``body`` is that of Create Pool."""
+    if spec.job.schedule is None and (changes := later_changes(spec, observed, body)):
+        job, reason = observed.jobs[-1].id, f"has ended; changes when tasks run again: {changes}"
+        yield Step(f"job:{job}:later", None, Verb.KEEP, f"job {job}", reason)
 
 
 def _is_smaller(body: Record, facts: PoolFacts) -> bool:

@@ -167,7 +167,7 @@ def definitions(spec: Spec, observed: Observed) -> Mapping[str, str]:
         name: digest(
             name,
             Record({each.name: each.digest for each in found if _concerns(spec, stage, each)}),
-            Record({x: len(items(spec, stages[x], observed)) for x in _needed(spec, stage)}),
+            Record({x: len(items(spec, stages[x], observed)) for x in needed_stages(spec, stage)}),
         )
         for name, stage in stages.items()
     }
@@ -176,9 +176,9 @@ def definitions(spec: Spec, observed: Observed) -> Mapping[str, str]:
 def _concerns(spec: Spec, stage: Stage, each: Ingredient) -> bool:
     """Whether the work of a stage depends on an ingredient."""
     if each.stage:
-        return each.stage == stage.name or each.stage in _needed(spec, stage)
+        return each.stage == stage.name or each.stage in needed_stages(spec, stage)
     if each.parameter:
-        stages = [other for other in spec.stages if other.name in _needed(spec, stage)]
+        stages = [other for other in spec.stages if other.name in needed_stages(spec, stage)]
         return any(_mentions(other, each.parameter) for other in (stage, *stages))
     return not each.container or each.container in (*_around(spec), *(stage.resources or ()))
 
@@ -188,7 +188,7 @@ def _mentions(stage: Stage, parameter: str) -> bool:
     return any(mentions(value, parameter) for value in (*command, stage.id, stage.body))
 
 
-def _needed(spec: Spec, stage: Stage) -> frozenset[str]:
+def needed_stages(spec: Spec, stage: Stage) -> frozenset[str]:
     """The names of the stages that a stage needs, directly and indirectly."""
     stages = {each.name: each for each in spec.stages}
     found: set[str] = set()

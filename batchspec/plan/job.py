@@ -50,7 +50,7 @@ from batchspec.plan.pool import without_size
 from batchspec.plan.rules.account import job_not_ours
 from batchspec.plan.rules.signed_urls import with_variables_of
 from batchspec.plan.stage_tasks import StageTasks, recorded, stage_totals
-from batchspec.plan.task_sets import TaskSets, linked_tasks
+from batchspec.plan.task_sets import OPEN, TaskSets, linked_tasks
 from batchspec.plan.tasks import with_resources
 from batchspec.spec import EachFile, PoolKind, Record, Spec, Value
 
@@ -181,6 +181,17 @@ def why_another(spec: Spec, observed: Observed, pool: Record, job: JobFacts) -> 
         return found
     changes = named_changes(changed_files(spec, observed, job.metadata))
     return f"{_PREPARATION_CHANGED}: {changes}" if changes else _PREPARATION_CHANGED
+
+
+def later_changes(spec: Spec, observed: Observed, pool: Record) -> str:
+    """The differences of the newest job, which has ended, from the next job; empty if none."""
+    job = observed.jobs[-1] if observed.jobs else None
+    if job is None or job.state in OPEN or job.metadata.get(SPEC) != spec.name:
+        return ""
+    body = properties(spec, observed, pool)
+    if job.metadata.get(DIGEST) in {None, fixed_digest(spec, observed, body)}:
+        return ""
+    return "; ".join(_texts(body, job, ChangeMethod.REPLACE))
 
 
 def job_change(body: Record, job: JobFacts) -> JobChange:

@@ -383,10 +383,9 @@ def size_steps(
         return
     targets = target_size(body)
     if scales:
-        reason = f"autoscale -> {_sizes(targets)}"
         name = _next(pool, before, "scale")
         action = ScalePool(pool.id, None, control_plane=arm)
-        yield Step(name, action, Verb.RESIZE, subject, reason, before)
+        yield Step(name, action, Verb.RESIZE, subject, "disable autoscale", before)
         before = (name,)
     if scales or targets != existing_size(facts) or facts.shortfall:
         reason = f"{'autoscale' if scales else _sizes(existing_size(facts))} -> {_sizes(targets)}"

@@ -16,7 +16,7 @@ from datetime import datetime
 
 from batchspec.frozen import frozen
 from batchspec.plan.failures import Selection
-from batchspec.plan.ingredients import changes_of_stage, definitions
+from batchspec.plan.ingredients import changes_of_stage, definitions, needed_stages
 from batchspec.plan.metadata import (
     KEEPS,
     SPEC,
@@ -34,6 +34,7 @@ from batchspec.plan.stage_tasks import (
     StageTasks,
     Survey,
     TaskClassifier,
+    read_recorded,
     state_of,
     survey,
 )
@@ -232,7 +233,7 @@ def _task_sets(
     part: bool,
 ) -> TaskSets:
     """The tasks that were found, and their job. ``part``: the user selected some of them."""
-    stages = tuple(_with_changes(spec, observed, each.work) for each in found)
+    stages = tuple(_with_changes(spec, observed, each.work, found) for each in found)
     job = open_job.id if open_job is not None else _next_id(spec, observed.jobs)
     earlier_jobs = len(observed.jobs) > (open_job is not None)
     done_before = any(stage.done for stage in stages) and earlier_jobs
@@ -251,7 +252,9 @@ def _task_sets(
     )
 
 
-def _with_changes(spec: Spec, observed: Observed, work: StageTasks) -> StageTasks:
+def _with_changes(
+    spec: Spec, observed: Observed, work: StageTasks, found: Sequence[Survey]
+) -> StageTasks:
     """The tasks of a stage with the names of the changes since the newest job was applied."""
     if not work.changed or not observed.jobs:
         return work
@@ -259,7 +262,21 @@ def _with_changes(spec: Spec, observed: Observed, work: StageTasks) -> StageTask
     # A file that all tasks read may also be the input of a single task; it is named once.
     inputs = tuple(name for name in work.changes if name not in names)
     total = len(names) + work.changes_total - (len(work.changes) - len(inputs))
+    if not total:
+        names = tuple(_changed_needs(spec, observed.jobs[-1], work.stage, found))
+        total = len(names)
     return replace(work, changes=(*names, *inputs), changes_total=total)
+
+
+def _changed_needs(
+    spec: Spec, job: JobFacts, stage: Stage, found: Sequence[Survey]
+) -> Iterator[str]:
+    """The tasks of needed stages that were added, changed or removed; ``job`` is the newest job."""
+    before = {each.stage: each.total for each in read_recorded(job, spec)}
+    for name in sorted(needed_stages(spec, stage)):
+        work = next(each.work for each in found if each.work.stage.name == name)
+        if len(work.submit) or before.get(name) != work.total:
+            yield f"tasks of {name}"
 
 
 def _is_manager_pending(spec: Spec, observed: Observed, *, again: bool) -> bool:
