@@ -28,6 +28,10 @@ _ROLE = (
     "Assign the roles 'Azure Batch Data Contributor' on the Batch account and 'Storage Blob Data"
     " Contributor' on the Storage account to your identity; a new assignment takes up to 10 minutes"
 )
+_OWN_RESOURCES = (
+    "Subnets, images and other resources of your subscription require Microsoft Entra ID: unset"
+    " AZURE_BATCH_ACCESS_KEY, run `az login`, and check that your identity can use the resource"
+)
 _SUBSCRIPTION = (
     "Set AZURE_SUBSCRIPTION_ID and AZURE_RESOURCE_GROUP to those of the account: `az batch account"
     " list --output table`, `az account show`"
@@ -47,7 +51,8 @@ TABLE: dict[str, tuple[str, str]] = {
     "AuthorizationFailure": (
         "access is denied by the firewall of the account, because of a wrong key, or because the"
         " SAS has expired",
-        f"Check in the network settings of the account that this machine has access. {_KEYS}",
+        f"Check in the network settings of the account that this machine has access. {_KEYS}."
+        f" Without keys: {_ROLE}",
     ),
     "AuthorizationPermissionMismatch": ("your identity lacks the permission", _ROLE),
     "AuthorizationProtocolMismatch": ("the SAS is valid for https only", "Use an https URL"),
@@ -92,6 +97,10 @@ TABLE: dict[str, tuple[str, str]] = {
     "AccountLowPriorityCoreQuotaReached": (
         "the account's quota of Spot cores is reached",
         RESIZE_FIX["AccountLowPriorityCoreQuotaReached"].removesuffix("."),
+    ),
+    "AccountSpotCoreQuotaReached": (
+        "the account's quota of Spot cores is reached",
+        RESIZE_FIX["AccountSpotCoreQuotaReached"].removesuffix("."),
     ),
     "AccountVMSeriesCoreQuotaReached": (
         "the account's quota of dedicated cores of this VM family is reached",
@@ -202,6 +211,40 @@ TABLE: dict[str, tuple[str, str]] = {
         "`az storage blob lease break` or `az storage container lease break` ends it",
     ),
     "Md5Mismatch": ("the data were damaged in transit", _AGAIN),
+    # Settings of the Storage account and of single blobs.
+    "PublicAccessNotPermitted": (
+        "the Storage account does not allow public access",
+        "Remove `public_access` from the container, or allow it: `az storage account update --name"
+        " ACCOUNT --allow-blob-public-access true`",
+    ),
+    "BlobArchived": (
+        "the blob is in the access tier Archive, and can neither be read nor replaced",
+        "Move it to another tier, which takes up to 15 hours (`az storage blob set-tier --tier"
+        " Hot`), or delete it; then run the command again",
+    ),
+    "BlobBeingRehydrated": (
+        "the blob is being moved from the access tier Archive",
+        "Run the command again when the blob is in the other tier, after up to 15 hours",
+    ),
+    "BlobImmutableDueToPolicy": (
+        "an immutability policy or a legal hold forbids changes of the blob",
+        "Use a container without the policy, or other names of blobs",
+    ),
+    "SnapshotsPresent": (
+        "the blob has snapshots, and batchspec does not delete them",
+        "Delete them: `az storage blob delete --delete-snapshots only`; then run the command again",
+    ),
+    "InvalidBlobType": (
+        "a page blob or an append blob has this name",
+        "Delete the blob, or use another name",
+    ),
+    "InvalidBlobOrBlock": (
+        "another client has sent blocks of this blob without committing them",
+        "Complete the upload with the other client, or upload any small file to this name; then run"
+        " the command again",
+    ),
+    "SubscriptionRequestsThrottled": ("requests of the subscription are limited", _BUSY),
+    "GatewayTimeout": ("the service did not answer Azure Resource Manager in time", _AGAIN),
 }
 """Error code of the service → summary and fix. The summary follows the object and a colon."""
 
@@ -273,6 +316,10 @@ def to_diagnostic(response: ErrorResponse, subject: str) -> Diagnostic:
         summary = "the Batch account does not allow account keys for this request"
         fix = "Unset AZURE_BATCH_ACCESS_KEY, and run `az login`"
         detail = [f"{response.code}: {found[0]}"]
+    if response.status == 403 and response.code not in TABLE:
+        fix = _ROLE
+    if response.code == "Forbidden" and (reason := values.get("Reason", "").strip(" .")):
+        summary, fix = f"the service denies the request: {reason}", _OWN_RESOURCES
     if response.code == "AuthorizationFailed":
         fix = _missing_role(response.message) or fix
     if name and response.code in _OF_PROPERTY:

@@ -200,6 +200,7 @@ QUOTA_ERRORS: Mapping[str, str] = {
     "AccountCoreQuotaReached": "dedicated cores",
     "AccountVMSeriesCoreQuotaReached": "dedicated cores of ",
     "AccountLowPriorityCoreQuotaReached": "Spot cores",
+    "AccountSpotCoreQuotaReached": "Spot cores",
 }
 """Error code of a resize → the start of the name of its quota."""
 

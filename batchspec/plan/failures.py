@@ -158,12 +158,16 @@ def distinctive_parts(ids: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
     }
 
 
+_SPOT_QUOTA = (
+    "Request fewer or smaller Spot nodes, or dedicated nodes, delete unused pools (`batchspec "
+    "list`), or request a higher quota of Spot cores; then apply again."
+)
+
 RESIZE_FIX: Mapping[str, str] = {
     "AccountCoreQuotaReached": "Request fewer nodes or a smaller `vm_size`, delete unused pools "
     "(`batchspec list`), or request a higher quota of dedicated cores; then apply again.",
-    "AccountLowPriorityCoreQuotaReached": "Request fewer or smaller Spot nodes, or dedicated "
-    "nodes, delete unused pools (`batchspec list`), or request a higher quota of Spot cores; then "
-    "apply again.",
+    "AccountLowPriorityCoreQuotaReached": _SPOT_QUOTA,
+    "AccountSpotCoreQuotaReached": _SPOT_QUOTA,
     "AccountVMSeriesCoreQuotaReached": "Request fewer nodes or a `vm_size` of another family, "
     "delete unused pools (`batchspec list`), or request a higher quota of this VM family; then "
     "apply again.",
@@ -172,17 +176,47 @@ RESIZE_FIX: Mapping[str, str] = {
     "AllocationTimedout": "No VMs of this size were available within the pool's `resize_timeout`. "
     "Apply again later, or request another `vm_size`, fewer nodes, or dedicated instead of Spot "
     "nodes.",
+    "CommunicationEnabledPoolReachedMaxVMCount": "Request fewer nodes, or remove "
+    "`enable_inter_node_communication`; then apply again.",
+    "OverconstrainedAllocationRequestError": "No VMs of this size meet all settings of the pool. "
+    "Request another `vm_size`, fewer nodes, or another region, and apply again.",
+    "RemoveNodesFailed": "Apply again in a few minutes.",
     "ResizeStopped": "Another client stopped the resize. Apply again.",
+    "UnsupportedVMSize": "Request another `vm_size` (`batchspec doctor` shows the VM sizes of the "
+    "account), and apply again.",
 }
-"""The code of a resize error → the fix."""
+"""The code of a resize error → the fix.
+
+The codes are those of the .NET SDK (``PoolResizeErrorCodes``) and of recordings. After the change
+from low-priority to Spot nodes, the quota of their cores has two codes.
+"""
 
 OTHER_FIX = "Request fewer or other nodes, and apply again."
 """The fix of a resize error with another code."""
 
+_BY_CODE = {code.lower(): fix for code, fix in RESIZE_FIX.items()}
 
-def resize_fix(code: str) -> str:
-    """The fix of a resize error with this code."""
-    return RESIZE_FIX.get(code, OTHER_FIX)
+_BATCH_APP = "`Microsoft Azure Batch` (application ddbf3205-c6bd-46ae-8127-60eb93363864)"
+_BY_REASON = {
+    "internal error": "The service failed. Apply again in a few minutes.",
+    "subnet has delegation": "Remove the delegation of the subnet, or use another subnet, and "
+    "apply again.",
+    "does not have the desired permissions": f"Assign the role 'Azure Batch Service Orchestration "
+    f"Role' or 'Contributor' on the subscription to {_BATCH_APP}, and apply again.",
+    "not authorized to access the key vault": f"Assign the role 'Key Vault Secrets Officer' on the "
+    f"key vault of the Batch account to {_BATCH_APP}, and apply again.",
+}
+"""Part of the reason of ``AllocationFailed`` → the fix (troubleshooting guide, "Azure batch pool
+resizing failure")."""
+
+
+def resize_fix(code: str, message: str = "", other: str = OTHER_FIX) -> str:
+    """The fix of a resize error with this code and message; ``other`` for an unknown code."""
+    lower = message.lower()
+    by_reason = (fix for reason, fix in _BY_REASON.items() if reason in lower)
+    # Clients of the service write AllocationTimedout and AllocationTimedOut.
+    by_code = _BY_CODE.get(code.lower(), other)
+    return next(by_reason, by_code) if code == "AllocationFailed" else by_code
 
 
 NODE_LOGS_FOLDER = "_nodes"

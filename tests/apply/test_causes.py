@@ -280,8 +280,14 @@ def test_the_text_names_object_numbers_and_service_code() -> None:
 RESIZE_ERRORS = [
     ("AccountCoreQuotaReached", "quota of dedicated cores"),
     ("AccountLowPriorityCoreQuotaReached", "quota of Spot cores"),
+    ("AccountSpotCoreQuotaReached", "quota of Spot cores"),
     ("AllocationFailed", "--target azure"),
     ("AllocationTimedout", "`resize_timeout`"),
+    ("AllocationTimedOut", "`resize_timeout`"),
+    ("CommunicationEnabledPoolReachedMaxVMCount", "`enable_inter_node_communication`"),
+    ("OverconstrainedAllocationRequestError", "another `vm_size`"),
+    ("RemoveNodesFailed", "in a few minutes"),
+    ("UnsupportedVMSize", "another `vm_size`"),
     ("ResizeStopped", "Apply again"),
     ("SomethingNew", "other nodes"),
 ]
@@ -295,6 +301,28 @@ def test_a_resize_error_has_one_fix_everywhere(code: str, words: str) -> None:
     assert words in cause.action
     assert code not in TABLE or TABLE[code][1] + "." == cause.action
     assert "Quota" not in code or code in TABLE
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("The server encountered an internal error.", "in a few minutes"),
+        ("Allocation failed as subnet has delegation to external resources.", "delegation"),
+        (
+            "Azure Batch Service does not have the desired permissions to perform a pool operation",
+            "on the subscription",
+        ),
+        ("Allocation failed as Batch is not authorized to access the key vault.", "key vault"),
+    ],
+)
+def test_a_failed_allocation_has_the_fix_of_its_reason(reason: str, words: str) -> None:
+    """The reasons are those of Microsoft's troubleshooting guide for resize failures."""
+    message = f"Desired number of dedicated nodes could not be allocated; Reason: {reason}"
+    errors = (("AllocationFailed", message),)
+    for nodes in (0, 1):
+        (cause, *_) = find_causes(health({}, pool=pool(nodes, resize_errors=errors)))
+        assert words in cause.action
+        assert cause.action == resize_fix("AllocationFailed", message)
 
 
 @pytest.mark.parametrize("code", ["AccountLowPriorityCoreQuotaReached", "SomethingNew"])

@@ -128,6 +128,7 @@ def test_cores_of_pools_are_the_present_or_the_requested_ones() -> None:
             "the quota of dedicated cores of standardDSv3Family is",
         ),
         ("AccountLowPriorityCoreQuotaReached", "the quota of Spot cores is 8"),
+        ("AccountSpotCoreQuotaReached", "the quota of Spot cores is 8"),
         ("AllocationFailed", ""),
     ],
 )

@@ -120,6 +120,44 @@ async def test_an_account_that_refuses_its_key(cloud: AccountClient, server: Scr
         assert problem.fix == "Unset AZURE_BATCH_ACCESS_KEY, and run `az login`"
 
 
+async def test_a_resource_that_keys_cannot_use(cloud: AccountClient, server: Scripted) -> None:
+    """The text is that of a recorded response."""
+    reason = "Property subnetId with value /subscriptions/x is not enabled for current account"
+    reply = refusal(403, "Forbidden", "Access is Forbidden", Reason=reason)
+    _, problem = await refused(cloud, server, reply)
+    assert problem.summary == f"job j: the service denies the request: {reason}"
+    assert "role" not in problem.fix
+    assert "AZURE_BATCH_ACCESS_KEY" in problem.fix
+
+
+async def test_an_unknown_refusal_of_access_names_the_roles(
+    cloud: AccountClient, server: Scripted
+) -> None:
+    _, problem = await refused(cloud, server, refusal(403, "NewIn2031", "No."))
+    assert problem.summary == "job j: No."
+    assert "'Azure Batch Data Contributor'" in problem.fix
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("PublicAccessNotPermitted", "--allow-blob-public-access true"),
+        ("BlobArchived", "--tier Hot"),
+        ("BlobImmutableDueToPolicy", "without the policy"),
+        ("SnapshotsPresent", "--delete-snapshots only"),
+    ],
+)
+async def test_settings_of_storage_that_refuse_a_request(
+    cloud: AccountClient, server: Scripted, code: str, words: str
+) -> None:
+    """Azurite has none of them: it has no tiers that refuse, no policies, and public access."""
+    server.on("PUT", "/store/data", storage_refusal(409, code))
+    with pytest.raises(ServiceError) as caught:
+        await cloud.containers.create("data", {}, "blob")
+    assert (caught.value.code, caught.value.status) == (code, 409)
+    assert words in caught.value.problems[0].fix
+
+
 async def test_a_url_in_a_message_is_redacted(cloud: AccountClient, server: Scripted) -> None:
     reply = refusal(400, "InvalidPropertyValue", "bad: https://x/c?sv=1&sig=S1GNATURE")
     error, problem = await refused(cloud, server, reply)

@@ -10,7 +10,7 @@ from batchspec.apply.monitor.cause_table import CAUSES, Cause
 from batchspec.apply.monitor.health import USABLE, Health
 from batchspec.diagnostics import counted
 from batchspec.plan.capacity import Capacity, quota_numbers
-from batchspec.plan.failures import RESIZE_FIX, NodeFailure
+from batchspec.plan.failures import NodeFailure, resize_fix
 from batchspec.plan.observed import (
     NODE_UNUSABLE,
     START_TASK_FAILED,
@@ -126,7 +126,7 @@ def _shortfall(
         subject,
         f"the pool {pool.id!r} got no nodes: {code}" if without_nodes else f"{counts}: {code}",
         detail=message,
-        action=RESIZE_FIX.get(code, CAUSES[kind].action),
+        action=resize_fix(code, message, CAUSES[kind].action),
         ends=without_nodes and idle and not pool.scales,
         service=code,
         since=pool.allocation_since,

@@ -74,7 +74,7 @@ def pool_resize_failed(context: RuleContext) -> Iterator[Finding]:
             f"the pool {pool.id!r} did not get its nodes: {pool.shortfall}",
             context.spec.pool.where,
             "\n".join(message for _, message in pool.resize_errors if message),
-            resize_fix(pool.shortfall),
+            resize_fix(*pool.resize_errors[0]),
         )
 
 
