@@ -72,7 +72,12 @@ from batchspec.plan.rules.checks import errors
 from batchspec.plan.rules.cost import estimate_of, fit_to_bound
 from batchspec.plan.rules.data import missing_container, output_missing
 from batchspec.plan.rules.image import runs_windows
-from batchspec.plan.rules.other_runs import other_containers, other_pool, other_run
+from batchspec.plan.rules.other_runs import (
+    foreign_blobs,
+    other_containers,
+    other_pool,
+    other_run,
+)
 from batchspec.plan.rules.references import check_dependencies
 from batchspec.plan.rules.registry import advice
 from batchspec.plan.rules.rule import RuleContext
@@ -178,6 +183,7 @@ def _other_runs(
     """The questions about resources of other runs; about the job alone, if it is of another one."""
     others = tuple(other_run(spec, observed, task_sets, steps))
     yield from others
+    yield from foreign_blobs(spec, observed, steps)
     if not others:
         yield from other_containers(spec, observed, task_sets.works, steps)
         yield from other_pool(spec, observed, steps)

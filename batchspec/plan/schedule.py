@@ -42,7 +42,12 @@ from batchspec.plan.rules.checks import errors
 from batchspec.plan.rules.cost import estimate_of, fit_to_bound
 from batchspec.plan.rules.data import missing_container
 from batchspec.plan.rules.image import runs_windows
-from batchspec.plan.rules.other_runs import other_containers, other_pool, other_schedule
+from batchspec.plan.rules.other_runs import (
+    foreign_blobs,
+    other_containers,
+    other_pool,
+    other_schedule,
+)
 from batchspec.plan.rules.registry import advice
 from batchspec.plan.rules.rule import RuleContext
 from batchspec.plan.rules.sas import sas_lifetime
@@ -275,6 +280,7 @@ def build_schedule(
     if steps:
         others = tuple(other_schedule(spec, observed))
         problems.extend(others)
+        problems.extend(foreign_blobs(spec, observed, steps))
         if not others:
             problems.extend(other_containers(spec, observed, (), steps))
             problems.extend(other_pool(spec, observed, steps))

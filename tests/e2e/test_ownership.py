@@ -112,6 +112,29 @@ def test_a_run_of_the_same_name_from_another_folder_is_a_question(place: Workpla
     assert said(two) == {"second"}
 
 
+def test_blobs_of_another_program_are_replaced_only_after_a_question(place: Workplace) -> None:
+    text = RUN.replace("my-output: {}", "my-output: {}, my-input: {upload: [data/*.txt]}")
+    one = folder(place, "one", text)
+    data = one.spec.parent / "data"
+    data.mkdir()
+    (data / "a.txt").write_text("of the spec", encoding="utf-8")
+    ends = place.endpoints()
+    with BlobServiceClient.from_connection_string(ends.connection_string) as service:
+        blob = service.get_blob_client("my-input", "a.txt")
+        service.create_container("my-input").close()
+        blob.upload_blob(b"of another program")
+        refused = one.run("apply", one.spec)
+        assert refused.code == 2, refused.text
+        assert "would replace 1 blob in the container 'my-input'" in refused.text
+        assert blob.download_blob().readall() == b"of another program"
+        place.let_go()
+        assert one.run("apply", one.spec, "-y").code == 0
+        assert blob.download_blob().readall() == b"of the spec"
+    (data / "a.txt").write_text("edited", encoding="utf-8")
+    one.edit("WORD", "WORD2")
+    assert one.run("apply", one.spec).code == 0, "the container is in use by this spec now"
+
+
 def test_the_same_work_from_another_folder_joins(place: Workplace) -> None:
     one, two = (folder(place, name, RUN) for name in ("one", "two"))
     place.endpoints()

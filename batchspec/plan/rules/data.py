@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from batchspec.diagnostics import Diagnostic, SpecError, counted
 from batchspec.plan.lazy import duplicates
-from batchspec.plan.metadata import others
+from batchspec.plan.metadata import OWNER, others
 from batchspec.plan.observed import Observed
 from batchspec.plan.receipt import PROTECTED, source_files
 from batchspec.plan.rules.rule import (
@@ -126,6 +126,27 @@ def shared_container(context: RuleContext) -> Iterator[Finding]:
             container.where,
             detail,
         )
+
+
+@DATA.check(
+    "unmanaged-container",
+    WARNING,
+    title="A container exists that batchspec did not create",
+    why="Uploads and tasks can replace blobs of the client that created the container, and"
+    " `results` downloads only blobs that tasks of this spec wrote. Neither clean-up nor `destroy`"
+    " deletes the container.",
+    fix="Write `existing: true` to use the container, or give it another `id`.",
+)
+def unmanaged_container(context: RuleContext) -> Iterator[Finding]:
+    """Containers that exist without the metadata of batchspec, and are not marked `existing`."""
+    for key, container in context.spec.containers.items():
+        metadata = context.observed.containers[key].metadata
+        if metadata is not None and not container.existing and OWNER not in metadata:
+            yield Finding(
+                f"the container {container.id!r} was not created by batchspec",
+                container.where,
+                "Tasks and uploads can replace its blobs. Clean-up and `destroy` keep it.",
+            )
 
 
 @DATA.check(

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from batchspec.diagnostics import Diagnostic, counted
+from batchspec.diagnostics import Diagnostic, abridged, counted
 from batchspec.plan.actions import (
     DeleteContainers,
     DeleteJob,
@@ -30,6 +30,7 @@ from batchspec.plan.metadata import (
     from_elsewhere,
     is_stale,
     read_provenance,
+    users,
     version,
 )
 from batchspec.plan.observed import ContainerFacts, JobFacts, Observed, Stream, TaskFacts
@@ -200,6 +201,40 @@ def _foreign(facts: ContainerFacts, works: WorkSet, same_version: bool) -> int:
     if same_version:
         return stale + pairs.count(False)
     return stale + sum(not blob.work for blob in facts.blobs) - pairs.count(True)
+
+
+@OTHER_RUNS.rule(
+    "foreign-blobs",
+    QUESTION,
+    title="An upload would replace blobs of another client or spec",
+    why="The container contains blobs that another client or spec may have written, with the names"
+    " of files of this spec and with other content. Storage does not keep the earlier content. A"
+    " plan asks until this spec is recorded as a user of the container, or has a job.",
+    fix="Give the container another `id`, or upload to a separate folder with `path`. Answer yes"
+    " (`-y`) to replace the blobs.",
+)
+def foreign_blobs(spec: Spec, observed: Observed, steps: Iterable[Step]) -> Iterator[Finding]:
+    """Blobs that uploads replace in containers that this spec has not used yet."""
+    uploads = {step.action.container for step in steps if isinstance(step.action, UploadFiles)}
+    runs = (*observed.jobs, *((observed.schedule,) if observed.schedule is not None else ()))
+    used = any(run.metadata.get(SPEC) == spec.name for run in runs)
+    for key, container in spec.containers.items():
+        facts = observed.containers[key]
+        if container.id not in uploads or facts.metadata is None:
+            continue
+        recorded = users(facts.metadata)
+        if spec.name in recorded or (used and not recorded):
+            continue
+        pairs = pair(facts.files, facts.blobs)
+        found = [file.blob for file, blob in pairs if blob is not None and not same(file, blob)]
+        if found:
+            owner = f"the spec {recorded[0]}" if recorded else "another client"
+            yield Finding(
+                f"the upload would replace {counted(len(found), 'blob')} in the container"
+                f" {container.id!r} of {owner}",
+                container.where,
+                abridged(found, 3),
+            )
 
 
 _CHANGES_POOL = ReplacePool | ResizePool | ScalePool | UpdatePool
