@@ -39,7 +39,7 @@ def name_rules(root: Node) -> Iterator[Diagnostic]:
     """Names that the services refuse, unknown references, and secrets in plain text."""
     for path in _IDS + _MORE_IDS:
         node = root.get(*path)
-        if node is not None and node.text is not None and node.template is None:
+        if node is not None and node.literal is not None:
             yield from _id(node, path[-1])
     yield from _containers(root)
     yield from _stage_names(root)
@@ -71,7 +71,7 @@ def _containers(root: Node) -> Iterator[Diagnostic]:
     for key, node in root.mapping("containers").items():
         yield from _metadata(node)
         id_ = node.get("id")
-        if id_ is not None and (id_.text is None or id_.template is not None):
+        if id_ is not None and id_.literal is None:
             continue
         given = id_.text or "" if id_ is not None else key
         where = id_.where if id_ is not None else node.name
@@ -172,9 +172,9 @@ def _references(root: Node) -> Iterator[Diagnostic]:
                 if containers
                 else "Declare it in `containers`.",
             )
-        elif node.text is None or node.template is not None or node.text in containers:
+        elif node.literal is None or node.literal in containers:
             continue
-        elif any(character in _OF_PATHS for character in node.text):
+        elif any(character in _OF_PATHS for character in node.literal):
             yield Diagnostic(
                 "unknown-container",
                 f"`{node.text}` is not a container: a container is named by its key in "
@@ -188,7 +188,7 @@ def _references(root: Node) -> Iterator[Diagnostic]:
                 "unknown-container",
                 f"the container `{node.text}` is not in the spec",
                 where=node.where,
-                fix=nearest_or_all(node.text, containers)
+                fix=nearest_or_all(node.literal, containers)
                 or f"Declare it in `containers`: `{node.text}: {{}}`.",
             )
     yield from _uploads(root, containers)
@@ -245,12 +245,12 @@ def _needs(root: Node) -> Iterator[Diagnostic]:
         for item in stage.sequence("needs"):
             if item.text in stages:
                 waits[name].append((item.text or "", item))
-            elif item.text is not None and item.template is None:
+            elif item.literal is not None:
                 yield Diagnostic(
                     "unknown-stage",
                     f"the stage `{item.text}` is not in the spec",
                     where=item.where,
-                    fix=nearest_or_all(item.text, stages),
+                    fix=nearest_or_all(item.literal, stages),
                 )
     yield from _cycles(waits)
 
@@ -303,13 +303,13 @@ def _packages(root: Node) -> Iterator[Diagnostic]:
             yield from _package(name, package)
     for part in (root.mapping("pool"), *(node.members for node in root.mapping("tasks").values())):
         for item in part["packages"].items if "packages" in part else ():
-            if item.text is None or item.template is not None or item.text in known:
+            if item.literal is None or item.literal in known:
                 continue
             yield Diagnostic(
                 "unknown-package",
                 f"`packages` of this spec has no `{item.text}`",
                 where=item.where,
-                fix=nearest_or_all(item.text, known)
+                fix=nearest_or_all(item.literal, known)
                 or "Declare it in `packages`; a package that is in the account already is an entry"
                 " of `application_package_references`.",
             )
@@ -325,9 +325,9 @@ def _package(name: str, package: Node) -> Iterator[Diagnostic]:
             where=package.name,
             fix="Use `files: [PATTERN]` to build the archive, or `zip: FILE` for one that exists.",
         )
-    if version is None or version.text is None or version.template is not None:
+    if version is None or version.literal is None:
         return
-    if not _VERSION.fullmatch(version.text):
+    if not _VERSION.fullmatch(version.literal):
         yield Diagnostic(
             "bad-package",
             f"`{version.text}` is not a valid version of an application package",

@@ -59,7 +59,7 @@ def command_rules(task: Node, where: str = "") -> Iterator[Diagnostic]:
 
 def _id(stage: Node) -> Iterator[Diagnostic]:
     id_ = stage.get("id")
-    if id_ is None or id_.text is None or stage.get("for_each") is None or id_.template is not None:
+    if id_ is None or id_.literal is None or stage.get("for_each") is None:
         return
     yield Diagnostic(
         "same-id",
@@ -205,14 +205,14 @@ def task_rules(parts: Sequence[Part]) -> Iterator[Diagnostic]:
 
 def _user(pool: _Pool, task: Node) -> Iterator[Diagnostic]:
     user, names = task.get("user_identity", "username"), pool.users
-    if user is None or user.text is None or user.template is not None or names is None:
+    if user is None or user.literal is None or names is None:
         return
-    if user.text.lower() not in names:
+    if user.literal.lower() not in names:
         yield Diagnostic(
             "unknown-user",
             f"the pool has no user account {user.text!r}",
             where=user.where,
-            fix=nearest_or_all(user.text, sorted(names))
+            fix=nearest_or_all(user.literal, sorted(names))
             or "Use the name of one of the accounts, or declare it in `user_accounts`.",
         )
 
@@ -272,7 +272,7 @@ def _instances(pool: _Pool, task: Node) -> Iterator[Diagnostic]:
 def _job_actions(job: Node | None, stage: Node) -> Iterator[Diagnostic]:
     """Job actions in exit conditions of a job without `on_task_failure: terminate`."""
     mode = job.get("task_failure_mode") if job is not None else None
-    known = mode is None or (mode.text is not None and mode.template is None)
+    known = mode is None or mode.literal is not None
     if not known or (mode is not None and mode.value == "performexitoptionsjobaction"):
         return
     conditions, codes = stage.get("exit_conditions"), stage.get("exit_codes")

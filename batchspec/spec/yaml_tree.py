@@ -93,6 +93,11 @@ class Node:
         unfilled = isinstance(self.value, str) and not self.filled and "{{" in self.value
         return self.value if unfilled else None  # type: ignore[return-value]
 
+    @property
+    def literal(self) -> str | None:
+        """The value if it is a string that is not a template, otherwise ``None``."""
+        return self.text if self.template is None else None
+
     def part(self, offset: int, text: str) -> Place:
         """The position in the file of ``text``, which is at ``offset`` in a string.
 

@@ -13,7 +13,6 @@ import os
 import shutil
 import signal
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -319,10 +318,6 @@ class Run:
                 done.text,
             ]
         )
-
-    def doubled(self) -> Counter[str]:
-        """The work that was started more than once."""
-        return Counter({line: n for line, n in Counter(self.journal).items() if n > 1})
 
 
 def _watches(log: Path) -> bool:

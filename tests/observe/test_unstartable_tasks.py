@@ -25,7 +25,6 @@ from batchspec.spec import Record
 from tests.plan.test_by_item import spec
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-MIDDLE = TaskWaiting("MID", ("first",))
 
 
 @dataclass
