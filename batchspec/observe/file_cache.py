@@ -20,8 +20,9 @@ import sqlite3
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import starmap
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -30,14 +31,17 @@ _VERSION = 2
 _TABLE = "CREATE TABLE block (number INTEGER PRIMARY KEY, files BLOB)"
 _GET = "SELECT files FROM block WHERE number=?"
 _PUT = "INSERT OR REPLACE INTO block VALUES (?,?)"
-_KEY = struct.Struct("<qqqq")
+_KEY = struct.Struct("<Qqqq")
 """A state of a file: device, size in bytes, modification time and change time in nanoseconds."""
-_RECORD = struct.Struct("<q48s")
+_RECORD = struct.Struct("<Q48s")
 """The inode of a file, its state, and its MD5."""
 _BLOCK_BITS = 6
 """A block has 64 inodes. To read one takes about as long as two lookups of single files."""
 _BLOCKS = 512
 """How many blocks are in memory at most, with up to 32,768 files: 8 MB."""
+_EMPTY: Mapping[int, bytes] = {}
+_NUMBER, _SIZE = attrgetter("st_ino"), attrgetter("st_size")
+_STATE = attrgetter("st_dev", "st_size", "st_mtime_ns", "st_ctime_ns")
 _YOUNG = 60_000_000_000
 """In nanoseconds. A file that changed less than this before the start has no entry.
 
@@ -52,7 +56,6 @@ _LARGE = 64 << 20
 """In bytes. After this amount has been read, a cache is created also for fewer files."""
 _MOST = 128 << 20
 """The maximum size in bytes, for about two million files; a larger cache is created again."""
-_INODE = (1 << 63) - 1
 _MD5 = 16
 _GITIGNORE = "# Written by batchspec; do not commit.\n*\n"
 
@@ -115,47 +118,64 @@ class FileCache:
         """Whether files were read before."""
         return self._db is not None
 
-    def get(self, path: str, facts: os.stat_result) -> bytes | None:
-        """The MD5 of the file that has these facts, if it was read before."""
+    def get(self, paths: Sequence[str], facts: Sequence[os.stat_result]) -> list[bytes | None]:
+        """The MD5s of files with these facts; ``None`` for a file that was not read before."""
+        found: list[bytes | None] = []
+        for start in range(0, len(facts), _BLOCKS):
+            end = start + _BLOCKS
+            found += self._find(paths[start:end], facts[start:end])
+        return found
+
+    def _find(self, paths: Sequence[str], facts: Sequence[os.stat_result]) -> list[bytes | None]:
+        """The MD5s of at most ``_BLOCKS`` files."""
+        inodes = list(map(_NUMBER, facts))
+        numbers = [inode >> _BLOCK_BITS for inode in inodes]
+        try:
+            blocks = self._load(set(numbers))
+        except (sqlite3.Error, struct.error) as error:
+            self._give_up(error)
+            return [None] * len(facts)
+        records = [blocks[number].get(inode) for number, inode in zip(numbers, inodes, strict=True)]
+        found = [
+            record[-_MD5:] if record is not None and record.startswith(key) else None
+            for record, key in zip(records, starmap(_KEY.pack, map(_STATE, facts)), strict=True)
+        ]
+        for device in {state.st_dev for state in facts} - self._disks:
+            if sys.platform == "linux" and os.major(device):
+                self._disks.add(device)
+                continue
+            for index, state in enumerate(facts):
+                known = state.st_dev == device and found[index] is not None
+                if known and not _is_current(paths[index], state):
+                    found[index] = None
+        return found
+
+    def _load(self, numbers: Set[int]) -> Mapping[int, Mapping[int, bytes]]:
+        """The blocks with these numbers. If the memory is full, the other blocks leave it."""
         if self._db is None:
-            return None
-        inode = facts.st_ino & _INODE
-        block = self._blocks.get(inode >> _BLOCK_BITS)
-        if block is None:
-            try:
-                block = self._read(inode >> _BLOCK_BITS)
-            except (sqlite3.Error, struct.error) as error:
-                self._give_up(error)
-                return None
-        found = block.get(inode)
-        if found is None or not found.startswith(_key(facts)):
-            return None
-        if facts.st_dev not in self._disks:
-            if sys.platform == "linux" and os.major(facts.st_dev):
-                self._disks.add(facts.st_dev)
-            elif not _is_current(path, facts):
-                return None
-        return found[-_MD5:]
+            return dict.fromkeys(numbers, _EMPTY)
+        missing = numbers - self._blocks.keys()
+        if len(self._blocks) + len(missing) > _BLOCKS:
+            self._blocks = {n: block for n, block in self._blocks.items() if n in numbers}
+        for number in missing:
+            self._blocks[number] = self._read(number)
+        return self._blocks
 
     def _read(self, number: int) -> dict[int, bytes]:
-        """The files of a block, by inode. If the memory is full, the oldest block leaves it.
+        """The files of a block, by inode.
 
         Raises:
             struct.error: the block has another form.
         """
         assert self._db is not None
         row = self._db.execute(_GET, (number,)).fetchone()
-        block: dict[int, bytes] = dict(_RECORD.iter_unpack(row[0])) if row is not None else {}
-        if len(self._blocks) >= _BLOCKS:
-            del self._blocks[next(iter(self._blocks))]
-        self._blocks[number] = block
-        return block
+        return dict(_RECORD.iter_unpack(row[0])) if row is not None else {}
 
-    def add(self, facts: os.stat_result, md5: bytes) -> None:
-        """Add a file; ``facts`` were read before its content."""
+    def add(self, facts: Sequence[os.stat_result], md5s: Sequence[bytes]) -> None:
+        """Add files; ``facts`` were read before their contents."""
         if self._usable:
-            self._new.append((facts, md5))
-            self._bytes += facts.st_size
+            self._new += zip(facts, md5s, strict=True)
+            self._bytes += sum(map(_SIZE, facts))
             if len(self._new) >= _BATCH or self._bytes >= _LARGE:
                 self._write()
 
@@ -189,7 +209,7 @@ class FileCache:
         assert self._db is not None
         changed: dict[int, dict[int, bytes]] = {}
         for facts, md5 in new:
-            inode = facts.st_ino & _INODE
+            inode = facts.st_ino
             number = inode >> _BLOCK_BITS
             block = changed.get(number)
             if block is None:
@@ -289,4 +309,4 @@ def _is_current(path: str, facts: os.stat_result) -> bool:
 
 
 def _key(facts: os.stat_result) -> bytes:
-    return _KEY.pack(facts.st_dev & _INODE, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
+    return _KEY.pack(*_STATE(facts))

@@ -12,16 +12,19 @@ import os
 import re
 import stat
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from errno import ELOOP, ENOENT
 from fnmatch import fnmatchcase
+from itertools import compress, repeat
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from batchspec.diagnostics import Diagnostic, Diagnostics
+from batchspec.frozen import frozen
 from batchspec.observe.file_cache import FileCache
+from batchspec.observe.globs import Facts, files_of, fixed_part
 from batchspec.observe.spool import FileRow, Spool, Working, silent
 from batchspec.plan.observed import LocalFile
 from batchspec.spec import Container, Spec, UploadGlob
@@ -30,7 +33,6 @@ _CHUNK = 1 << 20
 _SMALL = 64 << 10
 """In bytes. Reading a file of up to this size takes less time than starting a thread for it."""
 _HASHERS = 4
-_AHEAD = 64
 _BATCH = 1000
 _LONGEST_NAME = 1024
 """Azure refuses blob names over 1,024 characters (Naming and referencing containers, blobs)."""
@@ -38,11 +40,8 @@ _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 _SUSPECT = re.compile("[\x00-\x1f\x7f\\\\\ud800-\udfff]|(?:^|/)[.][.](?:/|$)")
 
-_Facts: TypeAlias = os.stat_result | OSError | None
-"""The facts of a file or why they cannot be read; ``None`` for a regular file before it is opened.
+_MODE, _SIZE = attrgetter("st_mode"), attrgetter("st_size")
 
-Facts are for the cache. Without a cache, those of the open file are enough.
-"""
 _Read: TypeAlias = tuple[FileRow, os.stat_result | None] | Diagnostic
 """A file, with its facts if it was opened; or the reason why it cannot be uploaded."""
 
@@ -66,7 +65,7 @@ def scan(
     them, but not hashed. ``working`` receives the number of files that were read.
     """
     with ThreadPoolExecutor(_HASHERS, thread_name_prefix="hash") as threads:
-        reader = _Reader(threads, contents, cache, working)
+        reader = _Reader(threads, contents, cache, problems, working)
         for container in containers:
             for entry in container.upload:
                 _scan_entry(container, entry, spool, problems, reader)
@@ -79,96 +78,146 @@ def _scan_entry(
     problems: Diagnostics,
     reader: _Reader,
 ) -> None:
-    reader.working(f"reading files of {container.id}")
-    found = 0
-    batch: list[FileRow] = []
-
-    def write() -> None:
-        for row, other in spool.add_files(container.key, batch):
+    reader.start(f"reading files of {container.id}")
+    plain = _is_plain(entry)
+    # Other patterns can match a file several times.
+    source = entry if plain and entry.pattern.count("**") < 2 else None
+    for batch in _batches(entry, plain, with_facts=reader.needs_facts):
+        files = reader.read(entry, batch)
+        for row, other in spool.add_files(container.key, files, source):
             problems.add(_same_name(container, entry, row, other))
-        batch.clear()
-
-    for result in reader.read_all(entry):
-        found += 1
-        if isinstance(result, Diagnostic):
-            write()
-            problems.add(result)
-            continue
-        batch.append(result)
-        if found % _REPORTED == 0:
-            reader.working(f"reading files of {container.id}", f"{found:,}")
-        if len(batch) == _BATCH:
-            write()
-    write()
-    if not found:
+    if not reader.found:
         problems.add(_no_match(entry))
+
+
+@frozen
+class _Batch:
+    """Files of an entry in three columns: their blob names, their paths and their facts."""
+
+    blobs: list[str]
+    paths: list[str]
+    facts: list[Facts]
 
 
 class _Reader:
     """Reads the files of an entry: small ones at once, large ones in threads."""
 
     def __init__(
-        self, threads: Executor, contents: bool, cache: FileCache | None, working: Working
+        self,
+        threads: Executor,
+        contents: bool,
+        cache: FileCache | None,
+        problems: Diagnostics,
+        working: Working,
     ) -> None:
-        self.working = working
         self._threads = threads
         self._contents = contents
         self._cache = cache if contents else None
+        self._problems = problems
+        self._working = working
+        self._subject = ""
+        self.needs_facts = False
+        """Whether the cache can contain files of the entry."""
+        self.found = 0
+        """The number of files of the entry, with those that cannot be uploaded."""
 
-    def read_all(self, entry: UploadGlob) -> Iterator[FileRow | Diagnostic]:
-        """The files that match an entry, in the order of the glob."""
-        waiting: deque[_Read | Future[_Read]] = deque()
-        read: _Read | Future[_Read]
-        cache = self._cache
-        known = cache.get if cache is not None and cache.exists else None
-        for path, blob, facts in _matches(entry, with_facts=known is not None):
-            problem = _problem(entry, path, blob, facts)
-            if problem is not None:
-                read = problem
-            elif known is None:
-                read = self._start(entry, path, blob)
-            else:
+    def start(self, subject: str) -> None:
+        """Start an entry; ``subject`` is shown with the number of its files."""
+        self._subject, self.found = subject, 0
+        # A cache that is created while an entry is read does not contain its files.
+        self.needs_facts = self._cache is not None and self._cache.exists
+        self._working(subject)
+
+    def read(self, entry: UploadGlob, batch: _Batch) -> list[FileRow]:
+        """The files of a batch that can be uploaded, in its order."""
+        paths, facts = batch.paths, batch.facts
+        clean = _are_names(batch.blobs) and _are_regular(facts)
+        known: Sequence[bytes | None] = ()
+        if clean and self._cache is not None and self.needs_facts:
+            states = cast("list[os.stat_result]", facts)
+            known = self._cache.get(paths, states)
+            if None not in known:
+                self._report(len(paths))
+                sizes = map(_SIZE, states)
+                md5s = cast("Sequence[bytes]", known)
+                return list(zip(batch.blobs, paths, sizes, md5s, repeat(entry.content_type)))
+        reads = self._reads(entry, batch, known, clean)
+        return self._finished(reads)
+
+    def _reads(
+        self, entry: UploadGlob, batch: _Batch, known: Sequence[bytes | None], clean: bool
+    ) -> list[_Read | Future[_Read]]:
+        """Each file of a batch, or a future if a thread reads it."""
+        longest = _SMALL if self._contents else None
+        reads: list[_Read | Future[_Read]] = []
+        md5s = known or repeat(None, len(batch.blobs))
+        columns = zip(batch.blobs, batch.paths, batch.facts, md5s, strict=True)
+        for blob, path, facts, md5 in columns:
+            read: _Read | None = None if clean else _problem(entry, path, blob, facts)
+            if read is None and md5 is not None:
                 assert isinstance(facts, os.stat_result)
-                md5 = known(path, facts)
-                if md5 is None:
-                    read = self._start(entry, path, blob)
-                else:
-                    row = blob, path, facts.st_size, md5, entry.content_type
-                    if not waiting:
-                        yield row
-                        continue
-                    read = row, None
-            if not waiting and not isinstance(read, Future):
-                yield self._finish(read)
+                read = (blob, path, facts.st_size, md5, entry.content_type), None
+            if read is None:
+                read = _read(entry, path, blob, longest)
+            if read is None:
+                reads.append(self._threads.submit(_read_all, entry, path, blob))
+            else:
+                reads.append(read)
+        return reads
+
+    def _finished(self, reads: Iterable[_Read | Future[_Read]]) -> list[FileRow]:
+        """Wait for the files; adds those that were opened to the cache."""
+        rows: list[FileRow] = []
+        new: list[os.stat_result] = []
+        md5s: list[bytes] = []
+        for read in reads:
+            result = read.result() if isinstance(read, Future) else read
+            self._report(1)
+            if isinstance(result, Diagnostic):
+                self._problems.add(result)
                 continue
-            waiting.append(read)
-            while waiting and (len(waiting) > _AHEAD or not isinstance(waiting[0], Future)):
-                yield self._finish(waiting.popleft())
-        for last in waiting:
-            yield self._finish(last)
+            row, facts = result
+            rows.append(row)
+            if facts is not None:
+                new.append(facts)
+                md5s.append(row[3])
+        if self._cache is not None:
+            self._cache.add(new, md5s)
+        return rows
 
-    def _start(self, entry: UploadGlob, path: str, blob: str) -> _Read | Future[_Read]:
-        read = _read(entry, path, blob, _SMALL if self._contents else None)
-        if read is not None:
-            return read
-        return self._threads.submit(_read_all, entry, path, blob)
-
-    def _finish(self, read: _Read | Future[_Read]) -> FileRow | Diagnostic:
-        result = read.result() if isinstance(read, Future) else read
-        if isinstance(result, Diagnostic):
-            return result
-        row, facts = result
-        if self._cache is not None and facts is not None:
-            self._cache.add(facts, row[3])
-        return row
+    def _report(self, number: int) -> None:
+        """Report progress after some files have been read."""
+        before, self.found = self.found, self.found + number
+        if before // _REPORTED != self.found // _REPORTED:
+            self._working(self._subject, f"{self.found:,}")
 
 
-def _problem(entry: UploadGlob, path: str, blob: str, facts: _Facts) -> Diagnostic | None:
+def _are_names(blobs: Sequence[str]) -> bool:
+    """Whether these names of blobs are valid; ``False`` also if a closer look is necessary.
+
+    One look at all names takes less time than one at each.
+    """
+    text = " ".join(blobs)
+    return (
+        text.isprintable()
+        and "\\" not in text
+        and ".." not in text
+        and (len(text) <= _LONGEST_NAME or max(map(len, blobs)) <= _LONGEST_NAME)
+    )
+
+
+def _are_regular(facts: Sequence[Facts]) -> bool:
+    """Whether these are the facts of regular files; ``False`` also as :func:`_are_names`."""
+    try:
+        return all(map(stat.S_ISREG, map(_MODE, facts)))
+    except AttributeError:
+        # Not all of them are known.
+        return not any(facts)
+
+
+def _problem(entry: UploadGlob, path: str, blob: str, facts: Facts) -> Diagnostic | None:
     """Why a file cannot be uploaded, judged by its name and its facts."""
-    # Nearly all names pass these tests, which take less time than the pattern.
-    if len(blob) > _LONGEST_NAME or (
-        not (blob.isprintable() and "\\" not in blob and ".." not in blob) and _SUSPECT.search(blob)
-    ):
+    if len(blob) > _LONGEST_NAME or _SUSPECT.search(blob):
         return _name_problem(entry, Path(path), blob)
     if facts is None:
         return None
@@ -224,97 +273,56 @@ def _hashed(descriptor: int, expected: int) -> tuple[int, bytes]:
     return size, digest.digest()
 
 
-def _matches(entry: UploadGlob, *, with_facts: bool) -> Iterator[tuple[str, str, _Facts]]:
+def _is_plain(entry: UploadGlob) -> bool:
+    """Whether the rest of each path after the fixed part of the pattern is the blob's name."""
+    fixed = fixed_part(entry.pattern)
+    rest = entry.pattern[len(fixed) + 1 if fixed else 0 :]
+    return os.sep == "/" and not {"", ".", ".."} & set(rest.split("/"))
+
+
+def _batches(entry: UploadGlob, plain: bool, *, with_facts: bool) -> Iterator[_Batch]:
     """The files of an entry, with their blob names, which keep the folders below the fixed part."""
     fixed = fixed_part(entry.pattern)
     # Concatenation is much faster than `os.path.join` for each file.
     above = "" if os.path.isabs(entry.pattern) else os.path.join(entry.root, "")  # noqa: PTH117, PTH118
     start = f"{fixed}/" if fixed else ""
-    # Without such parts, the rest of the path after the fixed part is the blob's name.
-    plain = os.sep == "/" and not {"", ".", ".."} & set(entry.pattern[len(start) :].split("/"))
-    for match, facts in _files(entry.root, entry.pattern, above, with_facts=with_facts):
-        exact = plain and match.startswith(start)
-        below = match[len(start) :] if exact else _relative(match, fixed)
-        if entry.exclude:
-            name = below.rpartition("/")[2]
-            if any(fnmatchcase(name, x) or fnmatchcase(below, x) for x in entry.exclude):
-                continue
-        yield above + match, entry.prefix + below, facts
-
-
-def _files(
-    root: Path, pattern: str, above: str, *, with_facts: bool
-) -> Iterator[tuple[str, _Facts]]:
-    """The matches of a pattern, except folders, with their facts; ``above`` begins their paths."""
-    head, recursive, tail = pattern.partition("**")
-    if recursive and tail in {"", "/*"} and (not head or head.endswith("/")):
-        for folder in _starts(root, head):
-            yield from _tree(root, folder, frozenset(), with_facts)
-        return
-    for match in glob_matches(root, pattern):
-        facts: _Facts
-        try:
-            facts = os.stat(above + match)  # noqa: PTH116
-        except OSError as error:
-            facts = error
+    batch = _Batch([], [], [])
+    for folder, names, facts in files_of(entry.root, entry.pattern, above, with_facts=with_facts):
+        if plain and folder.startswith(start):
+            below = folder[len(start) :]
+            blobs = [below + name for name in names]
         else:
-            if stat.S_ISDIR(facts.st_mode):
-                continue
-        yield match, facts
+            blobs = [_blob(folder + name, fixed, start, plain) for name in names]
+        lead = above + folder
+        columns: tuple[Iterable[str], Iterable[str], Iterable[Facts]]
+        columns = [entry.prefix + blob for blob in blobs], [lead + name for name in names], facts
+        if entry.exclude:
+            kept = [not _is_excluded(entry, blob) for blob in blobs]
+            columns = compress(columns[0], kept), compress(columns[1], kept), compress(facts, kept)
+        batch.blobs.extend(columns[0])
+        batch.paths.extend(columns[1])
+        batch.facts.extend(columns[2])
+        if len(batch.blobs) >= _BATCH:
+            yield batch
+            batch = _Batch([], [], [])
+    if batch.blobs:
+        yield batch
 
 
-def _tree(
-    root: Path, folder: str, above: frozenset[tuple[int, int]], with_facts: bool
-) -> Iterator[tuple[str, _Facts]]:
-    """The files in a folder and its subfolders, as :func:`glob_matches` finds them.
+def _blob(match: str, fixed: str, start: str, plain: bool) -> str:
+    """The name of the blob for a match, without the prefix of its entry."""
+    return match[len(start) :] if plain and match.startswith(start) else _relative(match, fixed)
 
-    Each folder is read once, and no name is compared with a pattern.
-    """
-    path = root / folder
-    start = os.path.join(folder, "")  # noqa: PTH118  (as `glob` does)
-    below = []
-    facts: _Facts
-    try:
-        of_folder = path.stat()
-        key = (of_folder.st_dev, of_folder.st_ino)
-        if key in above:
-            return
-        with os.scandir(path) as entries:
-            for entry in entries:
-                name = entry.name
-                if name.startswith("."):
-                    continue
-                if _is_folder(entry):
-                    below.append(name)
-                    continue
-                try:
-                    # The folder records which entries are regular files: no request to the disk.
-                    facts = None if not with_facts and entry.is_file() else entry.stat()
-                except OSError as error:
-                    facts = error
-                yield start + name, facts
-    except OSError:
-        # Like `glob`, ignore a folder that cannot be read.
-        return
-    for name in sorted(below):
-        yield from _tree(root, start + name, above | {key}, with_facts)
+
+def _is_excluded(entry: UploadGlob, below: str) -> bool:
+    name = below.rpartition("/")[2]
+    return any(fnmatchcase(name, x) or fnmatchcase(below, x) for x in entry.exclude)
 
 
 def _relative(match: str, fixed: str) -> str:
     """A match relative to the fixed part of its pattern, as a blob's name."""
     relative = os.path.relpath(match, fixed or os.curdir).replace(os.sep, "/")
     return str(PurePosixPath(relative))
-
-
-def fixed_part(pattern: str) -> str:
-    """The folders of a pattern before its first wildcard; for a plain path, its folder."""
-    parts = pattern.split("/")
-    fixed = []
-    for part in parts[:-1]:
-        if glob.has_magic(part):
-            break
-        fixed.append(part)
-    return "/".join(fixed) or ("/" if pattern.startswith("/") else "")
 
 
 def _not_a_file(entry: UploadGlob, path: Path) -> Diagnostic:
@@ -424,62 +432,6 @@ def _nearest(path: Path) -> str:
         if os.path.isdir(parent):  # noqa: PTH112
             return f"The nearest folder that exists is {parent}."
     return ""
-
-
-def glob_matches(root: Path, pattern: str) -> Iterator[str]:
-    """The paths below a folder that match a pattern, relative to it; hidden files must be named.
-
-    Like :func:`glob.iglob`, except that ``**`` does not follow a link to a folder that contains
-    the link: the matches would never end.
-    """
-    while "/**/**/" in f"/{pattern}/":
-        pattern = pattern.replace("**/**", "**", 1)  # the same as one
-    parts = pattern.split("/")
-    if "**" not in parts:
-        yield from glob.iglob(pattern, root_dir=root)  # noqa: PTH207  (`..` and `root_dir`)
-        return
-    at = parts.index("**")
-    head, tail = "".join(f"{part}/" for part in parts[:at]), "/".join(parts[at + 1 :]) or "*"
-    for start in _starts(root, head):
-        for folder in _folders(root, start, frozenset()):
-            above = os.path.join(folder, "")  # noqa: PTH118  (as `glob` does)
-            for match in glob_matches(root / folder, tail):
-                yield above + match
-
-
-def _starts(root: Path, head: str) -> Iterable[str]:
-    """The folders that match the part of a pattern before ``**``."""
-    return glob.iglob(head, root_dir=root) if head else [""]  # noqa: PTH207
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        # A link to itself. A link to a missing file raises no error here.
-        return False
-
-
-def _folders(root: Path, folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
-    """A folder and its subfolders; ``above`` are the folders that contain it."""
-    path = root / folder
-    try:
-        facts = path.stat()
-        with os.scandir(path) as entries:
-            below = sorted(
-                entry.name
-                for entry in entries
-                if not entry.name.startswith(".") and _is_folder(entry)
-            )
-    except OSError:
-        # Like `glob`, ignore a folder that cannot be read.
-        return
-    key = (facts.st_dev, facts.st_ino)
-    if key in above:
-        return
-    yield folder
-    for name in below:
-        yield from _folders(root, os.path.join(folder, name), above | {key})  # noqa: PTH118
 
 
 def bad_archives(spec: Spec, spool: Spool) -> Iterator[Diagnostic]:

@@ -149,7 +149,7 @@ def _is_needed(
     )
     partly = any(stage.done for stage in readers)
     if facts.exists or shared or not partly:
-        return lambda _: True
+        return _all
     needed = {
         blob
         for stage in readers
@@ -161,6 +161,10 @@ def _is_needed(
     return lambda file: file.blob in needed
 
 
+def _all(_: LocalFile) -> bool:
+    return True
+
+
 class _Count:
     """The number of files to upload to a container, by reason."""
 
@@ -170,6 +174,9 @@ class _Count:
     @classmethod
     def of(cls, facts: ContainerFacts, needed: Callable[[LocalFile], bool]) -> _Count:
         count = cls()
+        if needed is _all and not any(True for _ in facts.blobs):
+            count.new, count.size = totals(facts.files)
+            return count
         for file, blob in pair(facts.files, facts.blobs):
             if same(file, blob):
                 count.unchanged += 1

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from datetime import datetime, timedelta
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
@@ -470,10 +472,15 @@ class Observed:
     packages: Mapping[str, PackageFacts] = field(default_factory=dict)
 
 
+_BATCH = 1000
+"""Files that are added up together, which takes less time than one at a time."""
+
+
 def totals(files: Iterable[LocalFile]) -> tuple[int, int]:
     """The number of files and their total size in bytes, in one pass."""
+    sizes = map(itemgetter(2), files)
     count = size = 0
-    for file in files:
-        count += 1
-        size += file.size
+    while some := list(islice(sizes, _BATCH)):
+        count += len(some)
+        size += sum(some)
     return count, size

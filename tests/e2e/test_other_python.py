@@ -126,10 +126,10 @@ file_cache._BATCH = 1
 file_cache._YOUNG = -10**15  # The cache takes files that have just changed.
 with FileCache(Path(sys.argv[1])) as cache:
     for file in map(Path, sys.argv[2:]):
-        known = cache.get(str(file), file.stat())
+        (known,) = cache.get([str(file)], [file.stat()])
         print(file.name, known.hex() if known else None)
         if known is None:
-            cache.add(file.stat(), file.name.encode())
+            cache.add([file.stat()], [file.name.encode()])
 """
 """Prints the digests in a cache, and adds those that it lacks."""
 

@@ -229,6 +229,28 @@ def test_files_of_many_blocks_are_found(
     assert read == [5]
 
 
+def test_a_cache_that_is_created_while_a_pattern_is_read_contains_its_files(
+    folder: Path, read: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_files, "_BATCH", 1)
+    (folder / "spec.yaml").write_text(SPEC.replace("data/*", "'**/data/**'"), encoding="utf-8")
+    (folder / "more" / "data").mkdir(parents=True)
+    (folder / "more" / "data" / "c").write_text("c" * 5)
+
+    def scanned_again() -> list[int]:
+        read.clear()
+        problems = Diagnostics()
+        with Spool() as spool, cache(folder) as used:
+            containers = read_spec(folder / "spec.yaml").containers.values()
+            scan(containers, spool, problems, cache=used)
+            assert len(spool.files("input")) == 3
+        assert not problems.found
+        return sorted(read)
+
+    assert scanned_again() == [5, 10, 70_000]
+    assert scanned_again() == []
+
+
 def test_no_cache_if_its_folder_cannot_be_created(folder: Path) -> None:
     (folder / ".batchspec").write_text("a file")
     scanned(folder, cache(folder))
@@ -238,7 +260,7 @@ def test_two_processes_use_one_cache(folder: Path, read: list[int]) -> None:
     with cache(folder) as first, cache(folder) as second:
         for each, name in ((first, "a"), (second, "b")):
             path = folder / "data" / name
-            each.add(path.stat(), hashlib.md5(path.read_bytes()).digest())
+            each.add([path.stat()], [hashlib.md5(path.read_bytes()).digest()])
     scanned(folder, cache(folder))
     assert read == []
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batchspec.observe.local_files import _files, glob_matches
+from batchspec.observe.globs import files_of, glob_matches
 
 FILES = (
     "a.txt",
@@ -53,7 +53,11 @@ def test_files_have_the_facts_of_their_paths(folder: Path, pattern: str) -> None
     (folder / "d" / "up").symlink_to("..")
     for whole in (pattern, f"{folder}/{pattern}"):
         above = "" if whole is not pattern else f"{folder}/"
-        found = list(_files(folder, whole, above, with_facts=True))
+        found = [
+            (start + name, facts)
+            for start, *columns in files_of(folder, whole, above, with_facts=True)
+            for name, facts in zip(*columns, strict=True)
+        ]
         names = [name for name, _ in found]
         matches = [m for m in glob_matches(folder, whole) if not (folder / m).is_dir()]
         assert sorted(map(os.path.normpath, names)) == sorted(map(os.path.normpath, matches))

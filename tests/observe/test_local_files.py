@@ -13,7 +13,8 @@ import pytest
 
 from batchspec.diagnostics import Diagnostic, Diagnostics
 from batchspec.observe import Spool, scan
-from batchspec.observe.local_files import _hashed, fixed_part
+from batchspec.observe.globs import fixed_part
+from batchspec.observe.local_files import _hashed
 from batchspec.plan.observed import LocalFile
 from batchspec.spec import read_spec
 
@@ -92,6 +93,32 @@ def test_two_files_for_one_blob_are_reported(folder: Path) -> None:
     _, problems = found(folder, "[data/*.txt, data/deep/*.txt]")
     assert [problem.code for problem in problems] == ["same-blob-name"]
     assert "a.txt" in problems[0].detail
+
+
+def test_a_pattern_that_finds_a_file_twice_uploads_it_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batchspec.observe.local_files._BATCH", 1)
+    monkeypatch.setattr("batchspec.observe.globs._TOGETHER", 1)
+    (folder / "data" / "deep" / "er" / "deep").mkdir()
+    (folder / "data" / "deep" / "er" / "deep" / "e.txt").touch()
+    files, problems = found(folder, "['data/**/deep/**/*.txt']")
+    assert [file.blob for file in files] == ["deep/c.txt", "deep/er/d.txt", "deep/er/deep/e.txt"]
+    assert not problems
+
+
+def test_files_of_one_folder_are_sorted_and_checked_together(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("batchspec.observe.globs._TOGETHER", 3)
+    names = [f"{number:03}" for number in range(100)]
+    for name in names:
+        (folder / "data" / name).write_text(name)
+    os.mkfifo(folder / "data" / "050-pipe")
+    (folder / "data" / "051-link").symlink_to("nothing")
+    files, problems = found(folder, "[{files: data/**, path: in/, exclude: ['*.*']}]")
+    assert [file.blob for file in files] == [f"in/{name}" for name in names]
+    assert sorted(problem.code for problem in problems) == ["not-a-file", "unreadable-file"]
 
 
 @pytest.mark.parametrize("name", ["new\nline.txt", "a\\b.txt", "\x7f.txt"])
