@@ -227,8 +227,12 @@ def _batch_credential(account: AnyAccount, token: Any) -> dict[str, Any]:
 
 
 def _blob_credential(account: AnyAccount, token: Any, url: str) -> dict[str, Any]:
-    """The options of a client of the Storage account at ``url`` that authenticate it."""
-    if account.blob_key is not None:
+    """The options of a client of the Storage account at ``url`` that authenticate it.
+
+    Application packages may be in another Storage account, for which the key is not valid.
+    """
+    same = urlsplit(url).netloc.lower() == urlsplit(account.blob_url).netloc.lower()
+    if account.blob_key is not None and same:
         name, key = account.blob_account, account.blob_key.reveal()
         return {"credential": {"account_name": name, "account_key": key}}
     if local := local_token(account, url):

@@ -90,9 +90,10 @@ class SasSigner:
             if self._delegated is not None and self._delegated[0] >= until:
                 return self._delegated[1]
             now = self._now()
-            expiry = now + LONGEST_DELEGATED
+            # The key must be valid from the start of each SAS, whose time was read before.
+            start, expiry = now - SKEW - _REUSE, now + LONGEST_DELEGATED
             with translated("user delegation key"):
-                key = await self._service.get_user_delegation_key(now - SKEW, expiry)
+                key = await self._service.get_user_delegation_key(start, expiry)
             self._delegated = (expiry, key)
             return key
 

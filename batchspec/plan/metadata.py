@@ -233,6 +233,24 @@ def _applied_text(applied: Mapping[str, Mapping[str, str]]) -> str:
     )
 
 
+MOST_METADATA = 8_000
+"""Characters of all metadata of a container, names and values. Azure Storage accepts 8 KiB."""
+
+
+def _latest_applied(
+    earlier: Mapping[str, Mapping[str, str]], name: str, applied: Mapping[str, str], room: int
+) -> str:
+    """The value of :data:`APPLIED` with a spec and the latest of the other specs in ``room``."""
+    own = {name: applied}
+    others = sorted(
+        ((spec, pairs) for spec, pairs in earlier.items() if spec != name),
+        key=lambda other: other[1].get(AT, ""),
+    )
+    while others and len(_applied_text({**dict(others), **own})) > room:
+        del others[0]
+    return _applied_text({**dict(others), **own})
+
+
 def users(metadata: Mapping[str, str]) -> tuple[str, ...]:
     """The names of the specs that use a container; without a record of them, of its creator."""
     if USERS in metadata:
@@ -264,7 +282,9 @@ def with_user(
     joined = _joined_names((*users(metadata), name) if new else users(metadata))
     changed = {**metadata, USERS: joined}
     if applied:
-        changed[APPLIED] = _applied_text({**_all_applied(metadata), name: applied})
+        changed[APPLIED] = ""
+        room = MOST_METADATA - sum(len(key) + len(value) for key, value in changed.items())
+        changed[APPLIED] = _latest_applied(_all_applied(metadata), name, applied, room)
     return changed
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.core.exceptions import ServiceRequestError
 
 from batchspec.apply import RunCancelled
 from batchspec.cloud import open_account
 from batchspec.diagnostics import ServiceError
 from batchspec.plan.observed import LocalFile, StoredPackage
-from tests.cloud.conftest import Time
+from tests.cloud.conftest import KEY, Time
 from tests.cloud.resource_manager import SUBSCRIPTION, azure_account, denied, recorded
 from tests.cloud.scripted import Reply, Scripted, storage_refusal
 from tests.cloud.test_control_plane import Credential
@@ -112,6 +114,36 @@ async def test_an_upload_is_read_back_before_it_is_activated(
     assert upload.headers["x-ms-meta-batchspec_content"] == "c0ffee"
     assert script.asked[4].json == {"format": "zip"}
     assert script.asked[5].json == {"properties": {"defaultVersion": "1.0"}}
+
+
+@pytest.mark.parametrize("own", [True, False])
+async def test_the_key_of_another_storage_account_is_not_used(
+    script: Scripted, clock: Time, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    """The URL has no SAS if the Batch account signs in to its storage with an identity."""
+    given: list[Any] = []
+
+    def client(url: str, **options: Any) -> None:
+        given.append(options["credential"])
+        raise ServiceRequestError(url)
+
+    monkeypatch.setattr("azure.storage.blob.aio.BlobClient.from_blob_url", client)
+    account = replace(
+        azure_account(script, SUBSCRIPTION, "rg1"),
+        blob_url="https://mine.blob.core.windows.net",
+        blob_account="mine",
+        blob_key=KEY,
+    )
+    url = f"https://{'Mine' if own else 'other'}.blob.core.windows.net/app-x/1.0"
+    body = {"name": "1.0", "properties": {"state": "Active", "storageUrl": url}}
+    script.on("GET", VERSION, Reply(200, body))
+    async with open_account(
+        account, monotonic=clock.monotonic, sleep=clock.sleep, credential=Credential
+    ) as cloud:
+        with pytest.raises(ServiceError):
+            await cloud.applications.get_package("testapp", "1.0")
+    (credential,) = given
+    assert isinstance(credential, dict if own else Credential)
 
 
 async def _no_applications(_: object) -> dict[str, tuple[str, ...]]:

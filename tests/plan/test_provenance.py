@@ -10,7 +10,9 @@ from batchspec.api import origin_of
 from batchspec.plan import build_plan
 from batchspec.plan.actions import CreateContainer, CreateJob, CreatePool, CreateSchedule
 from batchspec.plan.metadata import (
+    AT,
     BY,
+    MOST_METADATA,
     ORIGIN,
     VERSION,
     Provenance,
@@ -108,6 +110,22 @@ def test_a_container_records_who_applied_each_of_its_specs() -> None:
     left = without_user(moved, "one")
     assert left is not None
     assert (users(left), applied_to(left, "one"), applied_to(left, "two")) == (("two",), {}, bob)
+
+
+def test_the_metadata_of_a_container_with_many_users_stay_below_the_limit_of_storage() -> None:
+    """Azure refuses more than 8 KiB (MetadataTooLarge); Azurite accepts more."""
+    who = Origin("ada@a-host-with-a-long-name.example.com", "f" * 16)
+    metadata = created_by("spec-000", applied(who))
+    for number in range(1, 100):
+        moment = (NOW + timedelta(minutes=number)).isoformat()
+        changed = with_user(metadata, f"spec-{number:03}", {**applied(who), AT: moment})
+        assert changed is not None
+        metadata = changed
+        assert sum(len(key) + len(value) for key, value in metadata.items()) <= MOST_METADATA
+    assert len(users(metadata)) == 100
+    assert applied_to(metadata, "spec-000") == {}, "the earliest record is dropped"
+    assert applied_to(metadata, "spec-099")[BY] == who.by
+    assert applied_to(metadata, "spec-098")[BY] == who.by
 
 
 def test_a_container_without_a_record_needs_no_change() -> None:
