@@ -142,6 +142,14 @@ def stopped_service(endpoints: local.Endpoints) -> Diagnostic | None:
         status = local.status(endpoints.data)
     if status.state in {local.State.STOPPED, local.State.STALE}:
         detail = f"log: {status.log}"
+        if (failure := status.failure) is not None:
+            return Diagnostic(
+                "local-stopped",
+                f"the embedded service has stopped because of an error [{failure.code}]",
+                f"{failure.summary}\n{detail}",
+                fix=f"{failure.fix or 'See the log.'}\nThen run the command again; it starts the"
+                " service.",
+            )
     elif status.endpoints is not None and status.endpoints.batch_url != endpoints.batch_url:
         detail = f"it was started again at {status.endpoints.batch_url}"
     else:

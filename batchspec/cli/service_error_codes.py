@@ -349,7 +349,8 @@ LOCAL = ErrorGroup(
             "data-unwritable",
             "The data folder cannot be used",
             DISK,
-            "Fix its permissions, or use another folder: `export BATCHSPEC_LOCAL_HOME=FOLDER`.",
+            "Free disk space, fix its permissions, or use another folder: "
+            "`export BATCHSPEC_LOCAL_HOME=FOLDER`.",
         ),
         ErrorCode(
             "identities-unreadable",
@@ -366,7 +367,8 @@ LOCAL = ErrorGroup(
         ErrorCode(
             "local-stopped",
             "The embedded service has stopped",
-            "It was stopped or killed while a command used it. Its state is kept.",
+            "It was stopped or killed while a command used it, or an error ended it, such as a "
+            "full disk; `batchspec local status` shows the error. Its state is kept.",
             "Start it with `batchspec local start`, and run the command again.",
         ),
         ErrorCode(

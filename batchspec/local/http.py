@@ -49,7 +49,7 @@ from batchspec.local.control_plane import (
 )
 from batchspec.local.fault_injection import REQUEST_FAULTS, FaultKind, FaultRule, RandomSource
 from batchspec.local.former_clients import FormerClients
-from batchspec.local.store import is_corrupt
+from batchspec.local.store import is_corrupt, is_refused_by_disk
 from batchspec.local.wire import (
     JSON_TYPES,
     Fault,
@@ -114,9 +114,14 @@ class App:
             reply, content = await answer(scope, headers, receive, request_id)
         except (Fault, ArmError) as error:
             reply, content = self._error(scope, headers, error, request_id)
-        except Exception:  # noqa: BLE001  a bug fails this request, not the service
+        except Exception as failure:  # noqa: BLE001  a bug fails this request, not the service
             _LOG.exception("request %s failed", request_id)
-            reply, content = self._error(scope, headers, Fault("InternalError"), request_id)
+            fault = Fault("InternalError")
+            if is_refused_by_disk(failure):
+                reason = f"The service cannot write to the disk of its data folder: {failure}"
+                fault = Fault("InternalError", ("Reason", reason))
+                self.context.store.report_refusal()
+            reply, content = self._error(scope, headers, fault, request_id)
         await self._send(scope, headers, (reply, content), request_id, send)
 
     async def reply_fault(

@@ -88,6 +88,8 @@ class LocalStatus:
     https: LocalHttps | None = None
     first_user_id: int | None = None
     root_reason: str = ""
+    failure: tuple[str, str] = ("", "")
+    """The sentence and the fix of the error that ended the service."""
 
 
 def local_status_text(status: LocalStatus, *, color: bool = False) -> str:
@@ -98,7 +100,10 @@ def local_status_text(status: LocalStatus, *, color: bool = False) -> str:
 def _lines(status: LocalStatus, style: Style) -> Iterator[str]:
     style_name, text = _STATES.get(status.state, ("change", flat(status.state)))
     yield f"state    {style(style_name, text)}"
+    reason, fix = status.failure
     rows = {
+        "reason": reason,
+        "fix": fix,
         "batch": status.batch_url,
         "storage": status.blob_url,
         "by name": status.blob_host_url,
@@ -152,6 +157,7 @@ def local_status_json(status: LocalStatus) -> str:
             "time": simulation and simulation.time and simulation.time.astimezone(UTC).isoformat(),
             "first_user_id": status.first_user_id,
             "tasks_run_as_root": status.root_reason or None,
+            "failure": status.failure[0] or None,
             "former_clients": [
                 {"name": name, "api_version": version} for name, version in status.former_clients
             ],

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Workplace
+from tests.e2e.conftest import separate_place as separate_place  # noqa: PLC0414 - a fixture
 
 QUICK = """\
 version: 1
@@ -112,3 +113,56 @@ def test_a_report_that_does_not_fit_leaves_no_partial_page(place: Workplace) -> 
     (run,) = (place.spec.parent / ".batchspec" / "quick" / "runs").iterdir()
     assert (run / "events.jsonl").exists()
     assert not [path.name for path in run.iterdir() if path.name.startswith("report")]
+
+
+WAITING = """\
+version: 1
+name: waiting
+pool: {vm_size: standard_d2s_v5, nodes: 1, image: ubuntu-24.04}
+job: {max_wall_clock_time: 10m}
+tasks:
+  wait:
+    command: while [ ! -e $AZ_BATCH_NODE_SHARED_DIR/go ]; do sleep 0.05; done
+"""
+_FILE_SIZE = 4096
+
+
+@pytest.mark.parametrize("when", ["before the pool", "while a task runs"])
+def test_a_service_that_cannot_write_stops_with_the_cause_and_continues_later(
+    separate_place: Workplace, when: str
+) -> None:
+    place = separate_place
+    place.spec.write_text(WAITING, encoding="utf-8")
+    pid = place.endpoints().pid
+
+    def refuse_writes() -> None:
+        limit = (_FILE_SIZE, resource.RLIM_INFINITY)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
+
+    if when == "before the pool":
+        refuse_writes()
+    run = place.start("apply", place.spec, "--progress", "plain")
+    if when == "while a task runs":
+        assert run.stdout is not None
+        assert any(" 1 running" in line for line in run.stdout)
+        refuse_writes()
+        (shared,) = place.home.rglob("shared")
+        (shared / "go").touch()
+    said, _ = run.communicate(timeout=100)
+    assert run.returncode == 4, said
+    assert "stopped because of an error [data-unwritable] [local-stopped]" in said
+    assert f"The data folder {place.home} cannot be used: " in said
+
+    status = place.run("local", "status")
+    assert f"reason   The data folder {place.home} cannot be used: " in status.out
+    for shared in place.home.rglob("shared"):
+        (shared / "go").touch()
+    again = place.start("apply", place.spec, "--progress", "plain")
+    if when == "before the pool":
+        assert again.stdout is not None
+        assert any(" 1 running" in line for line in again.stdout)
+        (shared,) = place.home.rglob("shared")
+        (shared / "go").touch()
+    said, _ = again.communicate(timeout=100)
+    assert again.returncode == 0, said
+    assert "reason" not in place.run("local", "status").out

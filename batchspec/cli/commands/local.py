@@ -166,6 +166,7 @@ def status(output_format: TextOrJson = Format.TEXT) -> int:
         https=_https_of(endpoints) if endpoints else None,
         first_user_id=found.separation.ids.first if found.separation.ids else None,
         root_reason=found.separation.reason,
+        failure=(found.failure.summary, found.failure.fix) if found.failure else ("", ""),
     )
     if output_format is Format.JSON:
         out(local_status_json(shown))

@@ -9,7 +9,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Self
@@ -20,6 +20,7 @@ from batchspec.local.task_users import private_mode
 
 _TRASH = "trash-"
 _STATE_FOLDERS = ("batch", "blobs")
+_FAILURE_SIZE = 4096
 
 
 @frozen
@@ -52,6 +53,11 @@ class Home:
     def log(self) -> Path:
         """The output of the daemon since its start; ``daemon.log.1`` has that of the last run."""
         return self.root / "daemon.log"
+
+    @property
+    def failure(self) -> Path:
+        """The error that ended the service; blank while it runs, and not there after a stop."""
+        return self.root / "failure.json"
 
     @property
     def azurite_log(self) -> Path:
@@ -143,12 +149,38 @@ class Home:
         try:
             yield
         except OSError as error:
-            raise LocalError(
-                "data-unwritable",
-                f"The data folder {self.root} cannot be used: {error.strerror or error}.",
-                fix="Fix its permissions, or use another folder:"
-                " `export BATCHSPEC_LOCAL_HOME=FOLDER`",
-            ) from error
+            raise self.unusable(error) from error
+
+    def unusable(self, error: Exception) -> LocalError:
+        """The error for a data folder that the system or SQLite refuses to read or write."""
+        why = getattr(error, "strerror", None) or str(error)
+        full = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or (
+            getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
+        )
+        return LocalError(
+            "data-unwritable",
+            f"The data folder {self.root} cannot be used: {why}.",
+            fix=f"{'Free disk space' if full else 'Fix its permissions'}, or use another folder:"
+            " `export BATCHSPEC_LOCAL_HOME=FOLDER`",
+        )
+
+    def reserve_failure(self) -> None:
+        """Reserve the space of :attr:`failure`, which can then be written to a full disk."""
+        write_private(self.failure, " " * _FAILURE_SIZE)
+
+    def save_failure(self, error: LocalError) -> None:
+        """Record the error that ended the service; not without a reserved file."""
+        text = json.dumps(error.to_json()).ljust(_FAILURE_SIZE)
+        # The log contains the error, too, unless the disk is full.
+        with suppress(OSError), self.failure.open("r+", encoding="utf-8") as file:
+            file.write(text)
+
+    def read_failure(self) -> LocalError | None:
+        """The error that ended the service; ``None`` if it was stopped, killed or still runs."""
+        try:
+            return LocalError.from_json(json.loads(self.failure.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
 
 
 def check_writable(folder: Path) -> None:

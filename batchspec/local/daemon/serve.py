@@ -99,10 +99,14 @@ def run_daemon(settings: Settings, *, port: int, reporter: ReadinessReporter) ->
     # The lock is never released explicitly: a free lock means that this process has ended.
     running.note(str(Process.of(os.getpid())))
     try:
+        with home.disk_errors():
+            home.reserve_failure()
         _run_locked(settings, home, running, port, reporter)
     except LocalError as error:
+        home.save_failure(error)
         reporter.failed(error)
         raise
+    home.failure.unlink(missing_ok=True)
 
 
 def _run_locked(
@@ -347,7 +351,11 @@ def read_identities(home: Home) -> IdentityRights:
 
 async def _serve(service: Coroutine[Any, Any, None], home: Home) -> NoReturn:
     # Imported here, so that the import of this module stays quick.
-    from batchspec.local.store import DamagedStateError, NewerStateError  # noqa: PLC0415
+    from batchspec.local.store import (  # noqa: PLC0415
+        DamagedStateError,
+        NewerStateError,
+        is_refused_by_disk,
+    )
 
     try:
         await service
@@ -367,6 +375,8 @@ async def _serve(service: Coroutine[Any, Any, None], home: Home) -> NoReturn:
         ) from error
     except Exception as error:
         _log.exception("the Batch service failed")
+        if is_refused_by_disk(error):
+            raise home.unusable(error) from error
         raise LocalError(
             "service-failed",
             f"The Batch service failed: {type(error).__name__}.",

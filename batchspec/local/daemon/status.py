@@ -16,6 +16,7 @@ from batchspec.local.daemon.home import Account, Home, write_private
 from batchspec.local.former_clients import FormerClient, read_former_clients
 from batchspec.local.process import Process, is_locked
 from batchspec.local.settings import REAL_TIME, Simulation, SimulationOptions, TrustFiles
+from batchspec.local.startup import LocalError
 from batchspec.local.task_users import ALL_AS_SERVICE, Separation, UserIds
 
 
@@ -184,6 +185,7 @@ class Status:
     ``endpoints``, ``started``, ``version``, ``simulation`` and the pids are set only while it runs.
     ``ahead`` is the difference of the service's time to real time at its start. ``former_clients``
     use an api-version that Azure Batch will retire. ``separation`` are the users of tasks.
+    ``failure`` is the error that ended the service, unless it was stopped or killed.
     """
 
     state: State
@@ -198,6 +200,7 @@ class Status:
     ahead: timedelta = timedelta()
     former_clients: tuple[FormerClient, ...] = ()
     separation: Separation = ALL_AS_SERVICE
+    failure: LocalError | None = field(default=None, compare=False)
 
     def time(self, now: datetime) -> datetime | None:
         """The time of the service at the real time ``now``; ``None`` if it is not running."""
@@ -219,7 +222,7 @@ def read_status(home: Home) -> Status:
         former = read_former_clients(home.batch)
     if daemon is None:
         state = State.STALE if announcement or azurite else State.STOPPED
-        return Status(state, home.root, home.log)
+        return Status(state, home.root, home.log, failure=home.read_failure())
     account = Account.read(home)
     if announcement is None or announcement.pid != daemon.pid or account is None:
         return Status(State.BUSY, home.root, home.log, pid=daemon.pid)

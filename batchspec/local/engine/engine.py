@@ -15,6 +15,7 @@ import asyncio
 import logging
 import math
 import secrets
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
@@ -50,12 +51,15 @@ from batchspec.local.engine.scheduler import decide, is_settled
 from batchspec.local.engine.state import Delays, SchedulerState
 from batchspec.local.fault_injection import NO_FAULTS, QuotaKind
 from batchspec.local.model import LogUpload, NodeState, Task
-from batchspec.local.store import Store, is_corrupt
+from batchspec.local.store import Store, is_corrupt, is_refused_by_disk
 
 _TICK = timedelta(milliseconds=1)
 _REST = 0.01
 """Minimum real seconds between two times at which an idle engine does work that is not urgent."""
 _RETRY = timedelta(seconds=5)
+_DISK_SECONDS = 9.0
+"""How long the service runs while the disk refuses to write: a client would wait without a cause.
+"""
 """Real time after which the engine tries a failed part of a round again."""
 
 _log = logging.getLogger(__name__)
@@ -126,6 +130,7 @@ class Engine:
         )
         self._recorder = OutcomeRecorder(store, self._starter)
         self._timer: asyncio.TimerHandle | None = None
+        self._refused_since: float | None = None
         self._rested = -math.inf
         self._rest_timer: asyncio.TimerHandle | None = None
         self._uploads: dict[int, asyncio.Task[None]] = {}
@@ -161,16 +166,29 @@ class Engine:
         """Run one round; if it fails even without faulty records, repeat it later.
 
         Raises:
-            sqlite3.DatabaseError: the database file is damaged.
+            sqlite3.DatabaseError: the database file is damaged, or the disk has refused to write it
+                for :data:`_DISK_SECONDS`.
+            OSError: the disk has refused to write a file for this time.
         """
         try:
+            self._store.check_disk()
             self._round(now)
+            self._refused_since = None
         except Exception as error:
-            if is_corrupt(error):
+            if is_corrupt(error) or self._is_refused_for_long(error):
                 raise
             _log.exception("a round of the engine failed and will be repeated")
             self._wake.clear()
             self._set_timer(now + _RETRY * self._clock.speed, now)
+
+    def _is_refused_for_long(self, error: Exception) -> bool:
+        """Whether the disk has refused to write in all rounds of the last seconds."""
+        if not is_refused_by_disk(error):
+            self._refused_since = None
+            return False
+        now = time.monotonic()
+        self._refused_since = self._refused_since or now
+        return now - self._refused_since >= _DISK_SECONDS
 
     def _round(self, now: datetime) -> None:
         finished = self._executor.finished()

@@ -16,7 +16,7 @@ from batchspec.local.store.account import (
     is_application_id,
     is_package_version,
 )
-from batchspec.local.store.database import Page, is_corrupt, to_column
+from batchspec.local.store.database import Page, is_corrupt, is_refused_by_disk, to_column
 from batchspec.local.store.pools import SAMPLE_INTERVAL, autoscale_run
 from batchspec.local.store.schema import DamagedStateError, NewerStateError
 from batchspec.local.store.store import Store, add_job, job_deadline
@@ -41,6 +41,7 @@ __all__ = [
     "is_application_id",
     "is_corrupt",
     "is_package_version",
+    "is_refused_by_disk",
     "job_deadline",
     "to_column",
 ]

@@ -6,6 +6,7 @@ The SQL of single tables does not belong here.
 # ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound
 from __future__ import annotations
 
+import errno
 import json
 import re
 import sqlite3
@@ -191,6 +192,12 @@ class Database:
         """Call :attr:`changed` without a change of the database."""
         self.changed()
 
+    def rewrite(self) -> None:
+        """Write a page with the same content."""
+        with self.transaction():
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+            self._connection.execute(f"PRAGMA user_version = {version}")
+
     def _open(self) -> None:
         for pragma in (
             "journal_mode = WAL",
@@ -372,6 +379,14 @@ def is_corrupt(error: BaseException) -> bool:
     """Whether an exception shows that the database file itself is damaged."""
     name = getattr(error, "sqlite_errorname", "") if isinstance(error, sqlite3.Error) else ""
     return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB"))
+
+
+def is_refused_by_disk(error: BaseException) -> bool:
+    """Whether the disk refuses to write: it is full, read-only or failing."""
+    if isinstance(error, OSError):
+        return error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+    name = getattr(error, "sqlite_errorname", "") if isinstance(error, sqlite3.Error) else ""
+    return name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN"))
 
 
 def next_modified(previous: datetime, now: datetime) -> datetime:

@@ -86,6 +86,7 @@ class Store:
         self.autoscale = Autoscale(self._database)
         self.schedules = Schedules(self._database)
         self._damaged = DamagedRecords(self._database)
+        self._refused = False
 
     @property
     def version(self) -> int:
@@ -99,6 +100,21 @@ class Store:
     def transaction(self) -> AbstractContextManager[None]:
         """A transaction: all writes inside take effect, or none."""
         return self._database.transaction()
+
+    def report_refusal(self) -> None:
+        """Wake the caller of :meth:`check_disk`: the disk has refused a write of a request."""
+        self._refused = True
+        self._database.notify()
+
+    def check_disk(self) -> None:
+        """Write again, if the disk has refused a write of a request.
+
+        Raises:
+            sqlite3.Error: the disk refuses this write, too.
+        """
+        if self._refused:
+            self._database.rewrite()
+            self._refused = False
 
     @property
     def in_transaction(self) -> bool:
