@@ -129,8 +129,7 @@ class Identity:
         hasher.update(_canonical(spec.job.properties.get("commonEnvironmentSettings")))
         if packages := spec.pool.properties.get(_PACKAGES):
             hasher.update(_canonical(packages))
-        around = (*spec.pool.start_containers, *spec.job.prepare_containers)
-        for key in dict.fromkeys((*around, *(stage.resources or ()))):
+        for key in dict.fromkeys((*spec.setup_containers, *(stage.resources or ()))):
             hasher.update(f"\x00{key}\x00".encode())
             _add_content(hasher, spec.containers[key], observed.containers[key])
         self._shared = hasher

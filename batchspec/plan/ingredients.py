@@ -56,8 +56,7 @@ def ingredients(spec: Spec, observed: Observed) -> Iterator[Ingredient]:
         if not isinstance(value, Secret):
             yield Ingredient(f"parameter {name}", _short(value), parameter=name)
     keys = (key for stage in spec.stages for key in stage.resources or ())
-    around = (*_around(spec), *spec.job.release_containers)
-    yield from _of_containers(spec, observed, dict.fromkeys((*around, *keys)))
+    yield from _of_containers(spec, observed, dict.fromkeys((*spec.node_containers, *keys)))
     yield Ingredient("image", _short(image_of(spec)))
     if packages := spec.pool.properties.get("applicationPackageReferences"):
         yield Ingredient("packages of the pool", _short(packages))
@@ -87,11 +86,6 @@ def _of_containers(spec: Spec, observed: Observed, keys: Iterable[str]) -> Itera
         elif container.existing:
             blobs = tuple((b.name, b.size, b.content.hex()) for b in facts.blobs)
             yield Ingredient(f"blobs of {key}", _short(blobs), container=key)
-
-
-def _around(spec: Spec) -> tuple[str, ...]:
-    """The containers (keys) that nodes read before tasks run."""
-    return (*spec.pool.start_containers, *spec.job.prepare_containers)
 
 
 def _short(value: Value) -> str:
@@ -129,7 +123,7 @@ def changed_parts(found: Mapping[str, Value], wanted: Mapping[str, Value]) -> tu
 def changed_files(spec: Spec, observed: Observed, found: Mapping[str, Value]) -> tuple[str, ...]:
     """The names of files for nodes that differ from those that the metadata of a job record."""
     there = read_parts(found)
-    keys = dict.fromkeys((*_around(spec), *spec.job.release_containers))
+    keys = dict.fromkeys(spec.node_containers)
     files = {each.name: each.digest for each in _of_containers(spec, observed, keys)}
     return tuple(name for name, value in files.items() if there and there.get(name) != value)
 
@@ -144,7 +138,7 @@ def changes_of_stage(
     here = tuple(ingredients(spec, observed))
     names = {each.name for each in here if _concerns(spec, stage, each)}
     # A file that was removed is in the record only.
-    keys = (*_around(spec), *(stage.resources or ()))
+    keys = (*spec.setup_containers, *(stage.resources or ()))
     prefixes = tuple(f"file {key}/" for key in keys)
     removed = (name for name in there if name.startswith(prefixes)) if prefixes else ()
     digests = {each.name: each.digest for each in here}
@@ -180,7 +174,10 @@ def _concerns(spec: Spec, stage: Stage, each: Ingredient) -> bool:
     if each.parameter:
         stages = [other for other in spec.stages if other.name in needed_stages(spec, stage)]
         return any(_mentions(other, each.parameter) for other in (stage, *stages))
-    return not each.container or each.container in (*_around(spec), *(stage.resources or ()))
+    return not each.container or each.container in (
+        *spec.setup_containers,
+        *(stage.resources or ()),
+    )
 
 
 def _mentions(stage: Stage, parameter: str) -> bool:

@@ -385,8 +385,7 @@ def input_containers(spec: Spec) -> frozenset[str]:
     uploads = {key for key, container in spec.containers.items() if container.upload}
     sources = {s.for_each.container for s in spec.stages if isinstance(s.for_each, EachBlob)}
     resources = {key for stage in spec.stages for key in stage.resources or ()}
-    around = (spec.pool.start_containers, spec.job.prepare_containers, spec.job.release_containers)
-    return frozenset(uploads | sources | resources).union(*around)
+    return frozenset(uploads | sources | resources).union(spec.node_containers)
 
 
 class WorkSet:

@@ -366,6 +366,16 @@ class Spec:
     notify: Notify | None = None
     packages: Mapping[str, Package] = field(default_factory=dict)
 
+    @property
+    def setup_containers(self) -> tuple[str, ...]:
+        """The containers (keys) that nodes read before tasks run."""
+        return (*self.pool.start_containers, *self.job.prepare_containers)
+
+    @property
+    def node_containers(self) -> tuple[str, ...]:
+        """The containers (keys) that nodes read before and after tasks run."""
+        return (*self.setup_containers, *self.job.release_containers)
+
     def container_id(self, key: str) -> str:
         """The name in the account of the container with this key."""
         return self.containers[key].id

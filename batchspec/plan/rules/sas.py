@@ -185,9 +185,8 @@ def _days(length: timedelta) -> str:
 def _signs(context: RuleContext) -> bool:
     """Whether any request of the run contains a signed URL."""
     spec = context.spec
-    shared = (spec.pool.start_containers, spec.job.prepare_containers, spec.job.release_containers)
     return (
-        any(shared)
+        bool(spec.node_containers)
         or any(map(_stage_signs, spec.stages))
         or _any_signed((context.body, spec.job.properties))
     )
