@@ -8,7 +8,9 @@ reading.
 from __future__ import annotations
 
 import gzip
+import os
 import re
+import shlex
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from batchspec.diagnostics import Diagnostic, DiskError
 from batchspec.json_object import json_object
 
 EVENTS = "events.jsonl"
@@ -59,8 +62,28 @@ def runs_folder(spec: Path, name: str) -> Path:
 
 
 def recorded_runs(runs: Path) -> list[Path]:
-    """The event files of all recorded runs, oldest first; their folders are named by time."""
-    return sorted(runs.glob(f"*/{EVENTS}"))
+    """The event files of all recorded runs, oldest first; their folders are named by time.
+
+    Raises:
+        DiskError: the folder cannot be read, for example because it belongs to another user.
+    """
+    try:
+        return sorted(runs.glob(f"*/{EVENTS}"))
+    except OSError as error:
+        raise unreadable_records(runs, error) from error
+
+
+def unreadable_records(path: Path, error: OSError) -> DiskError:
+    """The error for a record, or a folder of records, that cannot be read."""
+    folder = next((each for each in path.parents if each.name == ".batchspec"), path)
+    return DiskError(
+        Diagnostic(
+            "bad-record",
+            f"the records of runs cannot be read: {path}: {error.strerror or error}",
+            fix="Make them readable or delete them. If they belong to another user:"
+            f' `sudo chown -R "$USER" {shlex.quote(os.fspath(folder))}`',
+        )
+    )
 
 
 def recorded_specs(folder: Path) -> list[str]:

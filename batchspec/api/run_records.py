@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from batchspec.account import NodeRecord, TaskRecord
 from batchspec.api.options import ReportFormat
-from batchspec.api.recorded_names import EVENTS, recorded_runs, runs_folder
+from batchspec.api.recorded_names import EVENTS, recorded_runs, runs_folder, unreadable_records
 from batchspec.apply.events import NodeFailed, Stamped, TaskFailed
 from batchspec.apply.private_files import open_private, open_private_bytes, private_folder
 from batchspec.diagnostics import Diagnostic, Secret, Severity, UsageError, redact
@@ -176,15 +176,22 @@ def _write(path: Path, text: str) -> None:
 
 
 def read_costs(spec: Spec, target: str) -> tuple[ActualRun, ...]:
-    """The node-hours of the recorded runs of a spec on the account ``target``, oldest first."""
+    """The node-hours of the recorded runs of a spec on the account ``target``, oldest first.
+
+    Raises:
+        DiskError: a record cannot be read.
+    """
     from batchspec.render import ActualRun, Tally, read_record
 
     found = []
     for record in recorded_runs(runs_folder(spec.path, spec.name)):
         tally = Tally()
-        with record.open(encoding="utf-8", errors="replace") as lines:
-            for stamped in read_record(lines):
-                tally(stamped)
+        try:
+            with record.open(encoding="utf-8", errors="replace") as lines:
+                for stamped in read_record(lines):
+                    tally(stamped)
+        except OSError as error:
+            raise unreadable_records(record, error) from error
         report = tally.report()
         if report.node_hours and report.target == target:
             found.append(ActualRun(report.began, report.node_hours))

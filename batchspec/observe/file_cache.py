@@ -99,7 +99,8 @@ class FileCache:
 
     def __enter__(self) -> Self:
         self._started, self._started_at = self._now(), self._monotonic()
-        if self._usable and self._path.exists():
+        # `Path.exists` raises if the folder belongs to another user.
+        if self._usable and os.path.exists(self._path):  # noqa: PTH110
             self._open()
         return self
 

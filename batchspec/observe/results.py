@@ -54,9 +54,21 @@ def unwritable(spec: Spec) -> Mapping[Path, str]:
 
     The folder of the receipt is one of them.
     """
-    receipt = receipt_path(spec.path, spec.name).parent
-    folders = [*(result.to for result in spec.results), *([receipt] if spec.results else ())]
-    return {folder: reason for folder in folders if (reason := _why_unwritable(folder))}
+    if not spec.results:
+        return {}
+    receipt = receipt_path(spec.path, spec.name)
+    found = {result.to: _why_unwritable(result.to) for result in spec.results}
+    found[receipt.parent] = _why_unwritable(receipt.parent) or _why_unreadable(receipt)
+    return {folder: reason for folder, reason in found.items() if reason}
+
+
+def _why_unreadable(file: Path) -> str:
+    """Why a file, which may not exist, cannot be read; empty if there is no reason."""
+    if not os.path.lexists(file):
+        return ""
+    if not os.path.isfile(file):  # noqa: PTH113
+        return f"{file} is not a file"
+    return "" if os.access(file, os.R_OK) else f"{file} cannot be read"
 
 
 def _why_unwritable(folder: Path) -> str:
@@ -106,7 +118,8 @@ def read_receipt(spec: Spec, spool: Spool) -> Receipt | None:
                 if key is not None and not spool.has_blob(key, entry.blob):
                     lost += 1
                     lost_works.extend(known)
-    except FileNotFoundError:
+    except OSError:
+        # A plan that downloads results reports a file that cannot be read; see ``unwritable``.
         return None
     entries = receipt_results(head)
     paths = DownloadedPaths(path)

@@ -166,3 +166,22 @@ def test_a_service_that_cannot_write_stops_with_the_cause_and_continues_later(
     said, _ = again.communicate(timeout=100)
     assert again.returncode == 0, said
     assert "reason" not in place.run("local", "status").out
+
+
+def test_a_request_log_on_a_full_disk_is_one_warning(place: Workplace) -> None:
+    place.spec.write_text(QUICK, encoding="utf-8")
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300, resource.RLIM_INFINITY))
+
+    done = batchspec(
+        "--debug",
+        "plan",
+        place.spec,
+        stdout=subprocess.DEVNULL,
+        env=place.environ,
+        preexec_fn=limit,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("warning: the log of requests cannot be written: ") == 1
+    assert "Traceback" not in done.stderr

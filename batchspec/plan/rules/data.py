@@ -339,10 +339,13 @@ def results_unwritable(context: RuleContext, steps: Sequence[Step]) -> Iterator[
     results = context.spec.results
     places = {result.to: result.where for result in reversed(results)}
     for folder, why in context.observed.unwritable.items() if _downloads(steps) else ():
-        yield Finding(
-            f"results cannot be written to {os.fspath(folder)}: {why}",
-            places.get(folder, results[0].where),
-        )
+        if folder in places:
+            summary, fix = f"results cannot be written to {os.fspath(folder)}: {why}", ""
+        else:
+            summary = f"the list of downloaded results cannot be kept in {os.fspath(folder)}: {why}"
+            fix = "Make the folder of the spec and its `.batchspec` writable, or copy the spec to"
+            fix += " another folder."
+        yield Finding(summary, places.get(folder, results[0].where), fix=fix)
 
 
 @DATA.rule(
