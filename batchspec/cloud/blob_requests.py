@@ -55,13 +55,19 @@ _PAGE = 5000
 
 @frozen
 class ListedBlob:
-    """A blob of a listing; ``md5`` is in Base64 and ``modified`` an HTTP date, empty if absent."""
+    """A blob of a listing; ``md5`` is in Base64 and ``modified`` an HTTP date, empty if absent.
+
+    ``tier`` is the access tier. ``directory``: an account with a hierarchical namespace lists this
+    directory as a blob.
+    """
 
     name: str
     size: int
     md5: str
     modified: str
     metadata: Mapping[str, str]
+    tier: str
+    directory: bool
 
 
 @contextlib.contextmanager
@@ -409,6 +415,8 @@ def _blob(element: ElementTree.Element, name: ElementTree.Element) -> ListedBlob
         properties.findtext("Content-MD5", ""),
         properties.findtext("Last-Modified", ""),
         {} if metadata is None else {each.tag: each.text or "" for each in metadata},
+        properties.findtext("AccessTier", ""),
+        properties.findtext("ResourceType") == "directory",
     )
 
 

@@ -132,12 +132,13 @@ class Blobs:
     async def list(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
         """Every blob of a container, streamed; none if the container does not exist.
 
-        An account with a hierarchical namespace lists its directories as empty blobs with special
-        metadata (azure-sdk-for-python#34734). The directories are left out.
+        An account with a hierarchical namespace lists its directories as empty blobs with the
+        resource type ``directory``. In other accounts, clients create directories as empty blobs
+        with special metadata (azure-sdk-for-python#34734). The directories are left out.
         """
         try:
             async for found in self._requests.list(container, prefix):
-                if _is_directory(found.metadata):
+                if found.directory or _is_directory(found.metadata):
                     continue
                 yield Blob(
                     name=found.name,
@@ -145,6 +146,7 @@ class Blobs:
                     md5=base64.b64decode(found.md5) or None,
                     modified=_time(found.modified) if found.modified else None,
                     work=found.metadata.get(STAMP, ""),
+                    archived=found.tier == "Archive",
                 )
         except AzureError as error:
             if not _absent(error):

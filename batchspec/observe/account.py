@@ -171,22 +171,31 @@ async def _container(
     container: Container, account: Account, spool: Spool, working: Working, *, listed: bool
 ) -> ContainerFacts:
     metadata = await account.containers.get_metadata(container.id)
+    archived: Sequence[str] = ()
     if metadata is not None and listed:
-        await _blobs(container, account, spool, working)
-    return ContainerFacts(metadata, spool.files(container.key), spool.blobs(container.key))
+        archived = await _blobs(container, account, spool, working)
+    key = container.key
+    return ContainerFacts(metadata, spool.files(key), spool.blobs(key), archived)
 
 
-async def _blobs(container: Container, account: Account, spool: Spool, working: Working) -> None:
+async def _blobs(
+    container: Container, account: Account, spool: Spool, working: Working
+) -> Sequence[str]:
+    """Add the blobs of a container to the spool; the names of the archived blobs."""
     found = 0
     batch: list[Blob] = []
+    archived: list[str] = []
     async for blob in account.blobs.list(container.id):
         batch.append(blob)
+        if blob.archived:
+            archived.append(blob.name)
         if len(batch) == _REPORTED:
             spool.add_blobs(container.key, batch)
             found += len(batch)
             batch.clear()
             working(f"listing blobs of {container.id}", f"{found:,}")
     spool.add_blobs(container.key, batch)
+    return archived
 
 
 async def _pool(spec: Spec, account: Account, *, work: bool) -> PoolFacts | None:

@@ -147,6 +147,7 @@ class Blob:
     """A blob as listed; ``md5`` is ``None`` if the service has none.
 
     ``work`` is the digest of the work of the task that wrote it; empty if it is not known.
+    ``archived``: its access tier allows neither reading nor replacing it.
     """
 
     name: str
@@ -154,6 +155,7 @@ class Blob:
     md5: bytes | None
     modified: datetime | None = None
     work: str = ""
+    archived: bool = False
 
     @property
     def content(self) -> bytes:
@@ -171,12 +173,14 @@ class ContainerFacts:
     """A container of the spec: ``metadata`` is ``None`` when it does not exist.
 
     ``files`` (which the spec uploads) and ``blobs`` are in order of their names, by Unicode code
-    point; both are empty if no rule needs them.
+    point; both are empty if no rule needs them. ``archived`` are the names of the blobs in the
+    access tier Archive.
     """
 
     metadata: Mapping[str, str] | None
     files: Stream[LocalFile] = ()
     blobs: Stream[Blob] = ()
+    archived: Sequence[str] = ()
 
     @property
     def exists(self) -> bool:

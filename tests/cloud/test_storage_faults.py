@@ -134,6 +134,27 @@ def listing(blobs: str, marker: str = "") -> Reply:
     return Reply(200, body, headers={"Content-Type": "application/xml"})
 
 
+async def test_a_listing_of_an_account_with_a_hierarchical_namespace(
+    cloud: AccountClient, server: Scripted
+) -> None:
+    """REST reference, List Blobs: ResourceType. Azurite has no such accounts."""
+    directory = (
+        "<Blob><Name>logs</Name><Properties><Content-Length>0</Content-Length>"
+        "<ResourceType>directory</ResourceType></Properties></Blob>"
+    )
+    file = directory.replace("directory", "file").replace("logs", "logs/empty")
+    server.on("GET", "/store/data", listing(directory + file))
+    assert [blob.name async for blob in cloud.blobs.list("data")] == ["logs/empty"]
+
+
+async def test_archived_blobs_are_recognized(cloud: AccountClient, server: Scripted) -> None:
+    """A blob that is being rehydrated is in the tier Archive until it is in the other tier."""
+    blob = "<Blob><Name>{0}</Name><Properties><AccessTier>{0}</AccessTier></Properties></Blob>"
+    tiers = ("Archive", "Cold", "Hot")
+    server.on("GET", "/store/data", listing("".join(blob.format(tier) for tier in tiers)))
+    assert [b.name async for b in cloud.blobs.list("data") if b.archived] == ["Archive"]
+
+
 async def test_the_pages_of_a_listing(cloud: AccountClient, server: Scripted) -> None:
     server.on(
         "GET",

@@ -344,7 +344,8 @@ def _container(given: Mapping[str, Any] | None, key: str, spool: Spool) -> Conta
     if "applied_by" in given:
         applied = {BY: given["applied_by"], AT: NOW.isoformat(), ORIGIN: "elsewhere"}
         metadata.update(created_by(by, applied))
-    return ContainerFacts(metadata, spool.files(key), spool.blobs(key))
+    archived = given.get("archived", ())
+    return ContainerFacts(metadata, spool.files(key), spool.blobs(key), archived)
 
 
 def _pool(given: Mapping[str, Any], spec: Spec, observed: Observed) -> PoolFacts:

@@ -99,6 +99,27 @@ def missing_container(spec: Spec, observed: Observed) -> Iterator[Finding]:
 
 
 @DATA.check(
+    "archived-blobs",
+    WARNING,
+    title="A container of the spec has blobs in the access tier Archive",
+    why="Such blobs can neither be read nor replaced, by nodes or by batchspec: tasks that need"
+    " them fail, and so do uploads and downloads with their names. Usually a lifecycle rule of the"
+    " Storage account has moved them.",
+    fix="Move the blobs to another tier, which takes up to 15 hours (`az storage blob set-tier"
+    " --tier Hot`), or delete them. Exclude the container from the lifecycle rule.",
+)
+def archived_blobs(context: RuleContext) -> Iterator[Finding]:
+    """Containers with archived blobs."""
+    for key, container in context.spec.containers.items():
+        if names := context.observed.containers[key].archived:
+            others = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+            yield Finding(
+                f"the container {container.id!r} has archived blobs: {names[0]}{others}",
+                container.where,
+            )
+
+
+@DATA.check(
     "shared-container",
     WARNING,
     title="Other specs use a container of this spec",
