@@ -284,6 +284,18 @@ async def probe_storage(account: AccountClient, now: Callable[[], datetime]) -> 
     return await _probe(send, account.connection.timing.monotonic, now)
 
 
+async def probe_signing(account: AccountClient, now: Callable[[], datetime]) -> Probe:
+    """Request a user delegation key, if URLs of the Storage account are signed with one.
+
+    It requires a role on the Storage account; lists and blobs require a role on a container only.
+    """
+
+    async def send(_: Callable[[Any], None]) -> None:
+        await account.connection.signer.for_lifetime(timedelta(hours=1))
+
+    return await _probe(send, account.connection.timing.monotonic, now)
+
+
 async def _probe(
     send: Callable[[Callable[[Any], None]], Awaitable[None]],
     monotonic: Callable[[], float],

@@ -138,6 +138,17 @@ def answer_check(
     return Check(name, Level.OK, f"{url} answers in {units.duration(seconds)}{api}")
 
 
+def signing_check(problem: Diagnostic | None) -> Check:
+    """Whether URLs for nodes can be signed without the key of the Storage account."""
+    if problem is None:
+        message = "URLs for nodes can be signed without an account key, for up to seven days"
+        return Check("signatures", Level.OK, message)
+    failed = failed_check("signatures", problem)
+    message = f"URLs for nodes cannot be signed: {failed.message}"
+    fix = f"{failed.fix.rstrip('.')}. Specs with `storage.identity` need no signed URLs."
+    return Check("signatures", Level.WARN, message, fix)
+
+
 def clock_check(ahead: Sequence[timedelta | None]) -> Check:
     """The largest difference between this machine's clock and those of the services."""
     known = [each for each in ahead if each is not None]

@@ -26,6 +26,7 @@ from batchspec.render.doctor import (
     python_check,
     quota_check,
     resource_check,
+    signing_check,
     sizes_check,
     worst,
 )
@@ -50,6 +51,15 @@ def test_the_clock(ahead: list[timedelta | None], level: Level, words: str) -> N
     check = clock_check(ahead)
     assert check.level is level
     assert words in check.message
+
+
+def test_signatures_without_a_key() -> None:
+    assert signing_check(None).level is Level.OK
+    problem = Diagnostic("x", "user delegation key: your identity lacks it", fix="Assign a role")
+    refused = signing_check(problem)
+    assert refused.level is Level.WARN, "runs with `storage.identity` need none"
+    assert "user delegation key" in refused.message
+    assert refused.fix.startswith("Assign a role. ")
 
 
 def image(sku: str, ends: datetime | None = None) -> SupportedImage:

@@ -20,12 +20,12 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 import pytest
 from azure.core.credentials import AccessToken
-from azure.core.exceptions import ClientAuthenticationError
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -33,7 +33,7 @@ from cryptography.x509.oid import NameOID
 from yarl import URL
 
 from batchspec.apply.events import Waiting
-from batchspec.cloud import AccountClient, AzureAccount, Limits, open_account
+from batchspec.cloud import AccountClient, AzureAccount, Limits, connect, open_account
 from batchspec.diagnostics import ServiceError
 from batchspec.local.azurite import find_nodejs
 from batchspec.local.settings import Settings
@@ -234,6 +234,37 @@ async def test_a_sas_is_valid_for_seven_days_at_most(signed_in: AccountClient) -
         await signed_in.connection.signer.for_lifetime(timedelta(days=7))
     assert caught.value.code == "sas-too-long"
     assert "AZURE_STORAGE_KEY" in caught.value.problems[0].fix
+
+
+async def test_the_probe_requests_a_user_delegation_key(
+    signed_in: AccountClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    assert (await connect.probe_signing(signed_in, now)).problem is None
+
+    async def refuse(*_: object) -> None:
+        raise HttpResponseError("refused", response=_Refused())  # type: ignore[arg-type]
+
+    monkeypatch.setattr(signed_in.service, "get_user_delegation_key", refuse)
+    signed_in.connection.signer._delegated = None
+    signed_in.connection.signer._signers.clear()
+    problem = (await connect.probe_signing(signed_in, now)).problem
+    assert problem is not None
+    assert problem.code == "authorization-permission-mismatch"
+    assert "'Storage Blob Data Contributor' on the Storage account" in " ".join(problem.fix.split())
+
+
+class _Refused:
+    """The response to an identity without a role on the Storage account."""
+
+    status_code = 403
+    reason = "refused"
+    headers: ClassVar = {"x-ms-error-code": "AuthorizationPermissionMismatch"}
+
+    def text(self, *_: object) -> str:
+        return ""
 
 
 async def test_authentication_fails(signed_in: AccountClient, who: SignIn) -> None:

@@ -92,8 +92,8 @@ async def _check_services(account: AnyAccount) -> AsyncIterator[Check]:
     """The replies of the account's services."""
     from batchspec.api import SystemClock
     from batchspec.cloud import API_VERSION, Limits, open_account
-    from batchspec.cloud.connect import probe_batch, probe_storage
-    from batchspec.render.doctor import answer_check, clock_check
+    from batchspec.cloud.connect import probe_batch, probe_signing, probe_storage
+    from batchspec.render.doctor import answer_check, clock_check, signing_check
 
     clock = SystemClock()
     # Short limits: a diagnosis should report a problem instead of waiting for its end.
@@ -103,6 +103,8 @@ async def _check_services(account: AnyAccount) -> AsyncIterator[Check]:
         yield answer_check("batch", account.batch_url, batch.seconds, batch.problem, API_VERSION)
         storage = await probe_storage(cloud, clock.now)
         yield answer_check("storage", account.blob_url, storage.seconds, storage.problem)
+        if cloud.longest_sas is not None and storage.problem is None:
+            yield signing_check((await probe_signing(cloud, clock.now)).problem)
         yield clock_check([batch.ahead, storage.ahead])
         if batch.problem is None:
             async for check in _check_batch(account, cloud):
