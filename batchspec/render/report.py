@@ -279,7 +279,7 @@ class Tally:
         self._node_time = NodeTime()
         self._prices: events.PricesSeen | None = None
 
-    def __call__(self, stamped: Stamped) -> None:  # noqa: PLR0912  (one case an event)
+    def __call__(self, stamped: Stamped) -> None:  # noqa: C901, PLR0912  (one case an event)
         """Add an event."""
         at, event = stamped.at, stamped.event
         self._began, self._last = self._began or at, at

@@ -73,7 +73,7 @@ class PlainView:
         for line in self._failures.take():
             self._write("FAILED", [line])
 
-    def _lines(  # noqa: PLR0911, PLR0912  (one case an event)
+    def _lines(  # noqa: C901, PLR0911, PLR0912  (one case an event)
         self, stamped: Stamped
     ) -> tuple[str, Iterable[str]]:
         at, event = stamped.at, stamped.event

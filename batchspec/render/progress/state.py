@@ -255,7 +255,7 @@ class LiveState:
         """Whether the run has ended or the view is closed."""
         return self.closed or self.end is not None
 
-    def add(self, stamped: Stamped) -> None:  # noqa: PLR0912  (one case an event)
+    def add(self, stamped: Stamped) -> None:  # noqa: C901, PLR0912  (one case an event)
         """Update the state with an event."""
         at, event = stamped.at, stamped.event
         self.began = self.began or at
