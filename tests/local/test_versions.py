@@ -21,9 +21,9 @@ from batchspec.local.wire import (
 from batchspec.local.wire.models import (
     DIFFERENCES,
     Added,
+    EnumSpelling,
     Former,
     Removed,
-    Spelled,
     Values,
     all_properties,
 )
@@ -349,7 +349,7 @@ def test_every_row_of_the_table_changes_something() -> None:
                         assert properties(model, after).get(name) != kind
             case Values(enum, _, since, until):
                 assert bool(since) != bool(until), enum
-            case Spelled(_, _, words):
+            case EnumSpelling(_, _, words):
                 assert all(key.lower() == word.lower() for key, word in words.items())
 
 

@@ -129,7 +129,7 @@ class Values:
 
 
 @dataclass(frozen=True, slots=True)
-class Spelled:
+class EnumSpelling:
     """The spelling of enum values in replies up to a version."""
 
     until: str
@@ -138,7 +138,7 @@ class Spelled:
 
 
 @dataclass(frozen=True, slots=True)
-class Unwrapped:
+class UnwrappedReply:
     """Up to a version, a reply contains only the value of one property of ``model``."""
 
     until: str
@@ -147,7 +147,7 @@ class Unwrapped:
     metadata: str
 
 
-Difference = Added | Removed | Former | Values | Spelled | Unwrapped
+Difference = Added | Removed | Former | Values | EnumSpelling | UnwrappedReply
 
 _POOLS = "BatchPool BatchPoolCreateOptions BatchPoolSpecification"
 _JOBS = "BatchJob BatchJobCreateOptions BatchJobSpecification"
@@ -167,7 +167,7 @@ DIFFERENCES: tuple[Difference, ...] = (
     # 2018-08-01.7.0
     Added("2018-08-01.7.0", "BatchNode", "nodeAgentInfo"),
     # The spelling of results changed after 2018-08 (rec).
-    Spelled("2018-08-01.7.0", "BatchTaskExecutionResult",
+    EnumSpelling("2018-08-01.7.0", "BatchTaskExecutionResult",
             {"success": "Success", "failure": "Failure"}),
     # 2018-12-01.8.0
     Added("2018-12-01.8.0", _JOBS, "networkConfiguration"),
@@ -196,7 +196,7 @@ DIFFERENCES: tuple[Difference, ...] = (
           "requiredSlots"),
     Added("2020-09-01.12.0", "BatchNode", "runningTaskSlotsCount"),
     Added("2020-09-01.12.0", "BatchTaskCountsResult", "taskSlotCounts"),
-    Unwrapped("2020-03-01.11.0", "BatchTaskCountsResult", "taskCounts", "taskcounts/@Element"),
+    UnwrappedReply("2020-03-01.11.0", "BatchTaskCountsResult", "taskCounts", "taskcounts/@Element"),
     # 2021-06-01.14.0
     Added("2021-06-01.14.0", f"{_JOBS} BatchJobUpdateOptions", "maxParallelTasks"),
     Added("2021-06-01.14.0", "BatchPool", "identity"),
@@ -466,11 +466,11 @@ def write_model(model: str, version: str, body: Mapping[str, Any]) -> Mapping[st
 
 
 @cache
-def unwrapped(model: str, version: str) -> Unwrapped | None:
+def unwrapped(model: str, version: str) -> UnwrappedReply | None:
     """The row of a reply that contains only one property of ``model`` in ``version``."""
     for row in DIFFERENCES:
         if (
-            isinstance(row, Unwrapped)
+            isinstance(row, UnwrappedReply)
             and row.model == model
             and in_versions(version, "", row.until)
         ):
@@ -525,7 +525,11 @@ def _writer(kind: str, version: str) -> Writer | None:
 
 def _speller(enum: str, version: str) -> Writer | None:
     for row in DIFFERENCES:
-        if isinstance(row, Spelled) and row.enum == enum and in_versions(version, "", row.until):
+        if (
+            isinstance(row, EnumSpelling)
+            and row.enum == enum
+            and in_versions(version, "", row.until)
+        ):
             words = row.words
             return lambda value: words.get(value, value)
     return None

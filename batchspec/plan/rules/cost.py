@@ -188,11 +188,11 @@ def fit_to_bound(spec: Spec, observed: Observed, problems: Diagnostics) -> Spec:
     cost, facts = spec.cost, observed.cost
     if cost is None or facts is None or cost.max is None or not cost.shorten:
         return spec
-    fit = _Fit(spec, observed, cost, facts, cost.max, uploaded_gb(observed))
-    whole = fit.most(spec)
+    shortening = _Shortening(spec, observed, cost, facts, cost.max, uploaded_gb(observed))
+    whole = shortening.most(spec)
     if whole is None or whole <= cost.max:
         return spec
-    found, change = fit.fitted()
+    found, change = shortening.fitted()
     if change is not None:
         problems.extend(cost_shortened(spec, change))
     return found
@@ -207,7 +207,7 @@ class Shortened:
 
 
 @frozen
-class _Fit:
+class _Shortening:
     """Shortens a spec; ``bound`` is the maximum amount, ``uploaded`` the size of uploads in GB."""
 
     spec: Spec
