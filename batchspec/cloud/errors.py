@@ -66,9 +66,9 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "AuthorizationFailed": ("your identity lacks the permission", _ROLE),
     "LinkedAuthorizationFailed": (
-        "your identity may not assign the managed identity to nodes",
-        "Assign the role 'Managed Identity Operator' on the managed identity to your identity; a"
-        " new assignment takes up to 10 minutes",
+        "your identity may not use a managed identity, a subnet or an image of the pool",
+        "Check the ids in the spec, and assign a role on the resource to your identity: 'Managed"
+        " Identity Operator', 'Network Contributor' or 'Reader'",
     ),
     "MissingSubscriptionRegistration": (
         "the subscription is not registered for Azure Batch",
@@ -320,7 +320,7 @@ def to_diagnostic(response: ErrorResponse, subject: str) -> Diagnostic:
         fix = _ROLE
     if response.code == "Forbidden" and (reason := values.get("Reason", "").strip(" .")):
         summary, fix = f"the service denies the request: {reason}", _OWN_RESOURCES
-    if response.code == "AuthorizationFailed":
+    if response.code in ("AuthorizationFailed", "LinkedAuthorizationFailed"):
         fix = _missing_role(response.message) or fix
     if name and response.code in _OF_PROPERTY:
         value = _quoted(values.get("PropertyValue", ""))
@@ -360,7 +360,16 @@ def _property_name(values: Mapping[str, str]) -> str:
     return _OTHER_NAMES.get(name, name)
 
 
-_DENIED = re.compile(r"perform action '([^']+)' over scope '([^']+)'")
+_DENIED = re.compile(
+    r"not have (?:authorization|permission) to perform action(?:\(s\))? '([^']+)'"
+    r" (?:over scope|on the linked scope\(s\)) '([^']+)'"
+)
+_LINKED_ROLES = {
+    "microsoft.managedidentity/": "Managed Identity Operator",
+    "microsoft.network/": "Network Contributor",
+    "microsoft.compute/": "Reader",
+}
+"""Start of an action on a resource of a pool → the role that allows it."""
 _OBJECT = re.compile(r"object id '([^']+)'")
 _ACCOUNT_SCOPE = re.compile(r"(?i)^.*?/batchAccounts/[^/]+")
 
@@ -374,7 +383,10 @@ def _missing_role(message: str) -> str:
     identity = client[1] if client else "IDENTITY"
     account = _ACCOUNT_SCOPE.match(scope)
     name = action.lower()
-    if "/batchaccounts/pools/" in name or "/batchaccounts/applications/" in name:
+    linked = [role for start, role in _LINKED_ROLES.items() if name.startswith(start)]
+    if linked:
+        role = linked[0]
+    elif "/batchaccounts/pools/" in name or "/batchaccounts/applications/" in name:
         role = "Azure Batch Data Contributor"
     elif name.endswith("/read"):
         role = "Azure Batch Account Reader"

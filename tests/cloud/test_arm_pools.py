@@ -130,6 +130,34 @@ async def test_a_missing_role_is_named(cloud: AccountClient, server: Scripted, c
     assert "pools/write" in problem.detail
 
 
+@pytest.mark.parametrize(
+    ("action", "role"),
+    [
+        (
+            "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action",
+            "Managed Identity Operator",
+        ),
+        ("Microsoft.Network/virtualNetworks/subnets/join/action", "Network Contributor"),
+        ("Microsoft.Compute/galleries/images/versions/read", "Reader"),
+    ],
+)
+async def test_a_missing_role_on_a_resource_of_the_pool_is_named(
+    cloud: AccountClient, server: Scripted, action: str, role: str
+) -> None:
+    """The text is that of a response of Resource Manager (planetary-computer-hub#25)."""
+    text = (
+        "The client 'x' with object id 'ME' has permission to perform action"
+        " 'Microsoft.Batch/batchAccounts/pools/write' on scope '/subscriptions/s/pool'; however, it"
+        f" does not have permission to perform action '{action}' on the linked scope(s)"
+        " '/subscriptions/s/linked' or the linked scope(s) are invalid."
+    )
+    server.on("PUT", POOL, refused(403, "LinkedAuthorizationFailed", text))
+    with pytest.raises(ServiceError) as caught:
+        await cloud.control_plane.pools.create(body(), timedelta())
+    (problem,) = caught.value.problems
+    assert f'--assignee ME --role "{role}" --scope /subscriptions/s/linked`' in problem.fix
+
+
 async def test_a_change_has_the_etag_of_the_pool(cloud: AccountClient, server: Scripted) -> None:
     server.on("GET", POOL, found(taskSlotsPerNode=1))
     server.on("PATCH", POOL, found())
