@@ -287,7 +287,9 @@ def _since(observed: Observed) -> datetime:
 
 def _not_submitted(sets: TaskSets) -> int:
     """How many tasks of the spec were never submitted with their current work."""
-    return sum(len(stage.submit) - stage.again - stage.lost for stage in sets.stages)
+    return sum(
+        len(stage.submit) - stage.again - stage.dependent - stage.lost for stage in sets.stages
+    )
 
 
 def _is_other(sets: TaskSets, new: int) -> bool:

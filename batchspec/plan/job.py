@@ -419,13 +419,14 @@ def _submitted(job: JobFacts, now: datetime) -> str:
 
 
 def _submit_reason(stage: StageTasks, joins: int) -> str:
-    fresh = len(stage.submit) - stage.again - stage.changed - stage.lost
+    fresh = len(stage.submit) - stage.again - stage.dependent - stage.changed - stage.lost
     changes = named_changes(stage.changes, stage.changes_total)
     parts = [
         (fresh, "new" if fresh == stage.total else f"{fresh:,} new"),
         (stage.changed, f"{stage.changed:,} changed" + (f" ({changes})" if changes else "")),
         (stage.lost, f"{stage.lost:,} with missing outputs"),
         (stage.again, f"{stage.again:,} not successful in an earlier job"),
+        (stage.dependent, f"{stage.dependent:,} dependent on tasks that run again"),
         (joins, f"{joins:,} to link stages"),
     ]
     return ", ".join(text for number, text in parts if number)

@@ -33,9 +33,10 @@ class StageTasks:
 
     - ``done``: it has succeeded. ``before`` of them are in an earlier job.
     - ``in_progress``: it waits or runs in the job.
-    - ``submit``: it is added to the job. ``again`` of them did not succeed in an earlier job or
-      need a task that runs again, ``changed`` have other work than the newest task of their item,
-      and ``lost`` succeeded, but their outputs are needed and no longer exist.
+    - ``submit``: it is added to the job. ``again`` of them did not succeed in an earlier job,
+      ``dependent`` succeeded and need a task that runs again, ``changed`` have other work than
+      the newest task of their item, and ``lost`` succeeded, but their outputs are needed and no
+      longer exist.
     - ``retry``: it failed in the job.
     - ``left``: it is not done, and the user's selection excludes it. ``absent`` of them are not in
       the job; ``failed_before`` of these failed in an earlier job.
@@ -59,6 +60,7 @@ class StageTasks:
     elsewhere: Stream[str] = ()
     before: int = 0
     again: int = 0
+    dependent: int = 0
     changed: int = 0
     left: int = 0
     other: int = 0
@@ -77,7 +79,9 @@ class _Class(Enum):
 
     NEW = auto()
     AGAIN = auto()
-    """It did not succeed in an earlier job, or it needs a task that runs again."""
+    """It did not succeed in an earlier job."""
+    DEPENDENT = auto()
+    """It succeeded, and needs a task that runs again."""
     CHANGED = auto()
     """The newest task of its item has other work."""
     LOST = auto()
@@ -93,7 +97,7 @@ class _Class(Enum):
     """It does not exist or failed in an earlier job, and was not selected."""
 
 
-_SUBMIT = frozenset({_Class.NEW, _Class.AGAIN, _Class.CHANGED, _Class.LOST})
+_SUBMIT = frozenset({_Class.NEW, _Class.AGAIN, _Class.DEPENDENT, _Class.CHANGED, _Class.LOST})
 _STAYS = frozenset({_Class.RETRY, _Class.IN_PROGRESS, _Class.DONE_HERE, _Class.LEFT_HERE})
 """Tasks that are in the open job and remain in it."""
 _HERE = _SUBMIT | _STAYS
@@ -210,7 +214,7 @@ class TaskClassifier:
     def _succeeded(self, task: Task, facts: TaskFacts, job: str) -> _Class:
         """The class of a succeeded task: done, unless outputs or a needed task are missing."""
         if self.rerun:
-            return _Class.AGAIN
+            return _Class.DEPENDENT
         if self.is_lost(task, facts.marks.work or task.marks.work, job):
             return _Class.LOST
         return _Class.DONE_HERE if job == self.open_job else _Class.DONE_BEFORE
@@ -358,6 +362,7 @@ def survey(stage: Stage, tasks: Stream[Task], classifier: TaskClassifier | None)
         FilterMapped(tasks, _ids_elsewhere(classifier), counts[_Class.DONE_BEFORE]),
         before=counts[_Class.DONE_BEFORE],
         again=counts[_Class.AGAIN],
+        dependent=counts[_Class.DEPENDENT],
         changed=counts[_Class.CHANGED],
         left=counts[_Class.LEFT_OUT] + counts[_Class.LEFT_HERE],
         other=found.other,
