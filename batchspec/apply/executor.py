@@ -188,11 +188,16 @@ class _Run:
         return self.monitor.expect_release(self.plan.release)
 
     def _left(self) -> tuple[str, ...]:
-        """The resources that clean-up has left in the account, then those that the plan keeps."""
+        """The resources that clean-up has left in the account, then those that the plan keeps.
+
+        If clean-up has left none, only a pool whose nodes are billed until a client deletes it.
+        """
         undone = (step for step in self.plan.steps if step.id not in self.done_ids)
         left = tuple(self.remaining.subjects(undone, conflict=bool(self.conflict)))
         if not left:
-            return ()
+            pools = (step for step in self.plan.stays if isinstance(step.action, DeletePool))
+            billed = pools if self.plan.nodes_stay else ()
+            return tuple(self.remaining.subjects(billed, conflict=bool(self.conflict)))
         stays = self.remaining.subjects(self.plan.stays, conflict=bool(self.conflict))
         return (*left, *(subject for subject in stays if subject not in left))
 

@@ -16,6 +16,7 @@ from batchspec.frozen import frozen
 from batchspec.plan.actions import DeleteContainers, DeletePool, WaitForTasks
 from batchspec.plan.cleanup import (
     cleanup_steps,
+    nodes_stay,
     result_steps,
     results_safe,
     staying,
@@ -101,7 +102,8 @@ def build_attach(spec: Spec, observed: Observed, tasks: int, *, files: bool = Tr
     stays = () if scheduled else staying(spec, observed, job.id)
     stays = tuple(step for step in stays if _exists(step, observed))
     plan = _plan(spec, observed, (wait, *results, *cleanup), tuple(found))
-    return replace(plan, stays=stays, release=_release(spec, observed))
+    release, remain = _release(spec, observed), nodes_stay(spec) and not scheduled
+    return replace(plan, stays=stays, release=release, nodes_stay=remain)
 
 
 def _release(spec: Spec, observed: Observed) -> NodeRelease | None:

@@ -28,6 +28,7 @@ from batchspec.plan.assemble import assemble
 from batchspec.plan.cleanup import (
     cleanup_steps,
     late_cleanup,
+    nodes_stay,
     result_steps,
     results_changed,
     results_lost,
@@ -164,7 +165,8 @@ def build_plan(
     ended = task_sets.finished and observed.jobs
     stays = staying(spec, observed, observed.jobs[-1].id if ended else task_sets.job)
     plan = assemble(spec, observed, steps, kept, problems=problems, options=options, stays=stays)
-    return replace(plan, estimate=cost, release=None if cost is None else cost.release)
+    release = None if cost is None else cost.release
+    return replace(plan, estimate=cost, release=release, nodes_stay=nodes_stay(spec))
 
 
 def _check(spec: Spec, observed: Observed, *, windows: bool) -> Iterator[Diagnostic]:

@@ -212,6 +212,12 @@ def staying(spec: Spec, observed: Observed, job: str) -> tuple[Step, ...]:
     return tuple(cleanup_steps(replace(spec, cleanup=opposites), observed, job, (), idle=False))
 
 
+def nodes_stay(spec: Spec) -> bool:
+    """Whether the nodes of a pool that this spec creates exist until a client deletes the pool."""
+    scales = spec.pool.properties.get("enableAutoScale") is True
+    return spec.pool.kind is PoolKind.OWN and spec.cleanup.pool is When.NEVER and not scales
+
+
 def _own_pool(spec: Spec, observed: Observed, *, idle: bool) -> bool:
     """Whether a pool that this spec created exists at the end."""
     if spec.pool.kind is not PoolKind.OWN:

@@ -136,9 +136,10 @@ class Plan:
     do not change, each with its reason (verb ``keep``). A ``detached`` plan ends with the
     submission, a ``scheduled`` plan with the schedule, whose jobs start later. ``stays`` are the
     deletions that ``cleanup`` does not request: their resources remain in the account after the
-    run. ``places`` are the positions of the keys of the spec by dotted path. ``estimate`` is the
-    cost of the run if the spec or the command requests it. ``release`` is then the delay of the
-    release of the nodes, ``None`` if the service does not release them.
+    run. With ``nodes_stay``, neither clean-up nor the service releases the nodes of the pool.
+    ``places`` are the positions of the keys of the spec by dotted path. ``estimate`` is the cost of
+    the run if the spec or the command requests it. ``release`` is then the delay of the release of
+    the nodes, ``None`` if the service does not release them.
     """
 
     account: AccountNames
@@ -153,6 +154,7 @@ class Plan:
     detached: bool = False
     scheduled: bool = False
     stays: tuple[Step, ...] = ()
+    nodes_stay: bool = False
     places: Mapping[str, Place] = field(default_factory=dict)
     estimate: Estimate | None = None
     release: NodeRelease | None = None

@@ -148,6 +148,21 @@ async def test_job_and_pool_are_asked_about_separately(tmp_path: Path) -> None:
     assert ended(events).left == ("delete-job",)
 
 
+async def test_a_pool_whose_nodes_stay_is_named_if_nothing_else_is_left(tmp_path: Path) -> None:
+    stays = (
+        step("pool p", DeletePool("p"), gate=Gate.END, verb=Verb.DELETE),
+        step("job j", DeleteJob("j"), gate=Gate.END, verb=Verb.DELETE),
+    )
+    plan = replace(tutorial(tmp_path), stays=stays, nodes_stay=True)
+    plan = replace(plan, steps=tuple(s for s in plan.steps if not s.id.startswith("delete-")))
+    events, _ = await events_of(plan, FakeAccount(answers=[True, True]), tmp_path)
+    assert ended(events).left == ("pool p",)
+    events, _ = await events_of(
+        replace(plan, nodes_stay=False), FakeAccount(answers=[True, True]), tmp_path
+    )
+    assert ended(events).left == (), "the service releases the nodes"
+
+
 async def test_remaining_objects_include_those_that_clean_up_keeps(tmp_path: Path) -> None:
     """The jobs of earlier versions stay, too; a job that was not created does not."""
     stays = tuple(

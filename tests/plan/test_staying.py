@@ -29,6 +29,22 @@ def test_every_job_of_the_run_stays(rules: str, stays: list[str], tmp_path: Path
     assert not {step.id for step in plan.stays} & {step.id for step in plan.steps}
 
 
+@pytest.mark.parametrize(
+    ("change", "stay"),
+    [
+        ({}, False),
+        ({RULES: "cleanup: {pool: never}"}, True),
+        ({RULES: ""}, False),
+        ({RULES: "cleanup: {pool: never}", "nodes: 2": "nodes: {scale: {max: 2}}"}, False),
+    ],
+)
+def test_nodes_stay_only_without_clean_up_and_formula(
+    change: dict[str, str], stay: bool, tmp_path: Path
+) -> None:
+    with situation({"change": change}, tmp_path) as found:
+        assert build_plan(found.spec, found.observed).nodes_stay == stay
+
+
 @pytest.mark.parametrize("start_task", [True, False])
 def test_clean_up_records_whether_nodes_read_a_container(start_task: bool, tmp_path: Path) -> None:
     read = ", resources: [application]}"
