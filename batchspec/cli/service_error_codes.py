@@ -37,6 +37,14 @@ class ErrorGroup(NamedTuple):
 _cause = partial(ErrorCode, severity="cause")
 _READ = "Read its output with `batchspec logs SPEC TASK --stderr`"
 _RETRY = "then run it again with `batchspec retry`."
+_NODE_DENIED = (
+    "The firewall of the Storage account does not admit the nodes, the signature of the URL has"
+    " expired, or the managed identity of the nodes has no role."
+)
+_ADMIT_NODE = (
+    "Put the pool into a subnet that the Storage account admits, or assign 'Storage Blob Data"
+    f" Contributor' to the identity, {_RETRY}"
+)
 
 FAILURES = ErrorGroup(
     "Failed tasks",
@@ -116,6 +124,38 @@ FAILURES = ErrorGroup(
             "A resource file of the task does not exist in the container",
             "It was deleted or renamed, or was never written.",
             "Upload it or fix its path, then run the task again with `batchspec retry`.",
+        ),
+        _cause(
+            "blob-access-denied",
+            "The node may not read a resource file of the task",
+            _NODE_DENIED,
+            _ADMIT_NODE,
+        ),
+        _cause(
+            "resource-container-access-denied",
+            "The node may not list or read a container with resource files of the task",
+            _NODE_DENIED,
+            _ADMIT_NODE,
+        ),
+        _cause(
+            "blob-download-timed-out",
+            "The node did not download a resource file of the task in time",
+            "The file is large, or many nodes read from the Storage account at once.",
+            f"`batchspec failures` shows the message of the service. Fix the cause, {_RETRY}",
+        ),
+        _cause(
+            "blob-download-misc-error",
+            "The node could not download a resource file of the task",
+            "The network of the node does not reach the Storage account, or the blob is in the"
+            " access tier Archive.",
+            f"`batchspec failures` shows the message of the service. Fix the cause, {_RETRY}",
+        ),
+        _cause(
+            "disk-full",
+            "The disk of the node is full",
+            "The node keeps the files of its tasks, by default for seven days, and they need more"
+            " space than it has.",
+            f"Use a `vm_size` with a larger disk, or a shorter `retention_time`, {_RETRY}",
         ),
         _cause(
             "unknown",

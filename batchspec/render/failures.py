@@ -23,6 +23,12 @@ CAUSES = {
     "job-ended": "terminated with the job",
     "ended": "terminated by request",
     "command-program-not-found": "the program is not on the node",
+    "blob-not-found": "a resource file does not exist",
+    "blob-access-denied": "the node may not read a resource file",
+    "resource-container-access-denied": "the node may not read a container of resource files",
+    "blob-download-misc-error": "a resource file could not be downloaded",
+    "blob-download-timed-out": "a resource file could not be downloaded in time",
+    "disk-full": "the disk of the node is full",
     "unknown": "the service reports no cause",
 }
 """The meaning of a cause. The meaning of ``exit-N`` is in the output of the task."""
