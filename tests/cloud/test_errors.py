@@ -150,7 +150,7 @@ async def test_an_unknown_refusal_of_access_names_the_roles(
 async def test_settings_of_storage_that_refuse_a_request(
     cloud: AccountClient, server: Scripted, code: str, words: str
 ) -> None:
-    """Azurite has none of them: it has no tiers that refuse, no policies, and public access."""
+    """Azurite has no immutability policies, and its accounts allow public access."""
     server.on("PUT", "/store/data", storage_refusal(409, code))
     with pytest.raises(ServiceError) as caught:
         await cloud.containers.create("data", {}, "blob")

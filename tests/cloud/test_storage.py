@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
-from azure.storage.blob import BlobServiceClient, ContentSettings
+from azure.storage.blob import BlobServiceClient, ContentSettings, StandardBlobTier
 from azure.storage.blob.aio import BlobClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -470,6 +470,27 @@ async def test_a_compressed_blob_is_downloaded_unchanged(
     (blob,) = (await blobs(real, container)).values()
     await real.blobs.download(container, blob, tmp_path / "part", nothing)
     assert (tmp_path / "part").read_bytes() == packed
+
+
+async def test_an_archived_blob_can_neither_be_read_nor_replaced(
+    real: AccountClient, container: str, plain: BlobServiceClient, tmp_path: Path
+) -> None:
+    """Azure also refuses the blocks of a large blob (azure-storage-azcopy#993)."""
+    file = a_file(tmp_path / "f", b"data")
+    await real.blobs.upload(container, file, nothing)
+    plain.get_blob_client(container, file.blob).set_standard_blob_tier(StandardBlobTier.ARCHIVE)
+    (blob,) = (await blobs(real, container)).values()
+    assert blob.archived
+    for refused in (
+        real.blobs.upload(container, file, nothing),
+        real.blobs.download(container, blob, tmp_path / "part", nothing),
+    ):
+        with pytest.raises(ServiceError) as caught:
+            await refused
+        assert caught.value.code == "BlobArchived"
+        assert "--tier Hot" in caught.value.problems[0].fix
+    await real.blobs.delete(container, blob.name)
+    assert await blobs(real, container) == {}
 
 
 @pytest.mark.parametrize("key", ["hdi_isfolder", "Hdi_isfolder"])
