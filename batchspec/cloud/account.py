@@ -24,7 +24,7 @@ class AzureCloud:
     ``authority`` is the host for authentication; ``None``: the default of the SDK, which reads
     ``AZURE_AUTHORITY_HOST``. ``manager`` is the URL of Azure Resource Manager, and
     ``manager_audience`` the audience of tokens for it. ``vaults`` is the DNS suffix of its key
-    vaults.
+    vaults. ``cli_name`` is its name in the Azure CLI; empty: the default.
     """
 
     suffix: str
@@ -33,6 +33,7 @@ class AzureCloud:
     manager: str = "https://management.azure.com"
     manager_audience: str = "https://management.azure.com/"
     vaults: str = "vault.azure.net"
+    cli_name: str = ""
 
 
 API_VERSION = "2025-06-01"
@@ -49,6 +50,7 @@ CLOUDS = {
         "https://management.chinacloudapi.cn",
         "https://management.chinacloudapi.cn/",
         "vault.azure.cn",
+        "AzureChinaCloud",
     ),
     "batch.usgovcloudapi.net": AzureCloud(
         "core.usgovcloudapi.net",
@@ -57,6 +59,7 @@ CLOUDS = {
         "https://management.usgovcloudapi.net",
         "https://management.core.usgovcloudapi.net/",
         "vault.usgovcloudapi.net",
+        "AzureUSGovernment",
     ),
 }
 """The Azure clouds, by the DNS suffix of their Batch endpoints."""

@@ -160,6 +160,7 @@ class _Clients:
             time,
             self._notice,
             stopped=self._stopped,
+            cloud=_cloud(self._account).cli_name,
             **options,
         )
 

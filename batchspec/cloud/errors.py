@@ -433,24 +433,33 @@ def transition_timeout(error: ServiceError, waited: float) -> ServiceError:
     return ServiceError(replace(problem, summary=summary), code=error.code, status=error.status)
 
 
-def no_credential(error: ClientAuthenticationError) -> ServiceError:
+def _login(cloud: str) -> str:
+    """The command for the sign-in in a cloud with this name in the Azure CLI; empty: the default.
+
+    The Azure CLI has one cloud at a time.
+    """
+    return f"`az cloud set --name {cloud} && az login`" if cloud else "`az login`"
+
+
+def no_credential(error: ClientAuthenticationError, cloud: str = "") -> ServiceError:
     """The error if there is no key, and authentication with Microsoft Entra ID failed."""
     problem = Diagnostic(
         "no-credential",
         "there is no account key, and authentication with Microsoft Entra ID failed",
         detail=redact(str(error.message or error).strip()),
-        fix="Run `az login`, or set AZURE_BATCH_ACCESS_KEY and AZURE_STORAGE_KEY.",
+        fix=f"Run {_login(cloud)}, or set AZURE_BATCH_ACCESS_KEY and AZURE_STORAGE_KEY.",
     )
     return ServiceError(problem, code="no-credential")
 
 
-def no_manager_credential(error: ClientAuthenticationError) -> ServiceError:
+def no_manager_credential(error: ClientAuthenticationError, cloud: str = "") -> ServiceError:
     """The error if authentication for Azure Resource Manager failed; it does not accept keys."""
     problem = Diagnostic(
         "no-credential",
         "Azure Resource Manager requires Microsoft Entra ID, and authentication with it failed",
         detail=redact(str(error.message or error).strip()),
-        fix="Run `az login`; the keys of the accounts are not valid for Azure Resource Manager.",
+        fix=f"Run {_login(cloud)}; the keys of the accounts are not valid for Azure Resource"
+        " Manager.",
     )
     return ServiceError(problem, code="no-credential")
 

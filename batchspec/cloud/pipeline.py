@@ -179,10 +179,11 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
         notice: Notice,
         *,
         stopped: Callable[[], Diagnostic | None],
-        no_token: Callable[[ClientAuthenticationError], ServiceError] = no_credential,
+        cloud: str = "",
+        no_token: Callable[[ClientAuthenticationError, str], ServiceError] = no_credential,
     ) -> None:
         super().__init__()
-        self._no_token = no_token
+        self._no_token, self._cloud = no_token, cloud
         self._stopped = stopped
         self._limiter = limiter
         self._service_time = time
@@ -298,7 +299,7 @@ class RetryPolicy(AsyncHTTPPolicy[Any, Any]):
         waited = self._timing.monotonic() - first_sent
         delay = self._limiter.backoff(attempts.failures)
         if not self._limiter.reached or waited + delay > self._limits.busy:
-            raise self._no_token(error) from None
+            raise self._no_token(error, self._cloud) from None
         self._report("sign-in-failing", request, delay, waited)
         return delay
 

@@ -69,6 +69,9 @@ async def test_the_token_is_for_the_cloud_of_the_endpoint(
         with pytest.raises(ServiceError) as caught:
             await cloud.pools.get("x")
     assert caught.value.code == "no-credential"
+    name = {"cn": "AzureChinaCloud", "net": "AzureUSGovernment"}.get(host.rpartition(".")[2], "")
+    login = f"az cloud set --name {name} && az login" if name else "az login"
+    assert f"Run `{login}`" in caught.value.problems[0].fix
     scope, authority = CLOUDS[host]
     assert made[0].scopes == [scope]
     assert made[0].authority == authority
