@@ -22,7 +22,7 @@ from batchspec.apply.monitor import (
 )
 from batchspec.cloud import AccountClient
 from batchspec.diagnostics import Diagnostic, SpecError, UsageError
-from batchspec.observe import counted_jobs, jobs_of, pool_of, stored_failures
+from batchspec.observe import counted_jobs, former_pools, jobs_of, pool_of, stored_failures
 from batchspec.plan import StageCounts, count_stages, find_missing_outputs, read_recorded
 from batchspec.plan.failures import AT_LIMIT, cause_of
 from batchspec.plan.metadata import kept_before, left_before
@@ -173,6 +173,9 @@ async def _status(spec: Spec, cloud: AccountClient) -> Status:
         pool=pool.id if pool else None,
         pool_state=pool.state if pool else "",
         nodes=health.nodes if pool else None,
+        former_pools={
+            each.id: each.dedicated + each.spot for each in await former_pools(spec, cloud, jobs)
+        },
         schedule=schedule,
         total=total,
         rate=pace.rates.get(""),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Kind,
         OwnedResource,
         counted_jobs,
+        former_pools,
         jobs_of,
         observe,
         owned_resources,
@@ -89,6 +90,7 @@ __all__ = [
     "find_source",
     "find_task",
     "find_unstartable",
+    "former_pools",
     "jobs_of",
     "matches",
     "observe",
@@ -112,8 +114,8 @@ __getattr__ = lazy_names(
     __name__,
     {
         "account": (
-            "Kind OwnedResource counted_jobs jobs_of observe owned_resources package_users "
-            "packages_of"
+            "Kind OwnedResource counted_jobs former_pools jobs_of observe owned_resources "
+            "package_users packages_of"
         ),
         "cost": "cost_per_hour observe_cost",
         "local_files": "bad_archives scan",

@@ -93,6 +93,7 @@ async def observe(
         packages = (
             group.create_task(packages_of(spec, account, spool, working)) if uploaded else None
         )
+    former = await former_pools(spec, account, jobs.result())
     own = {ORIGIN: origin.id if origin is not None else ""}
     for key in sorted(written):
         # Written blobs matter only if tasks of this run, or of a run from elsewhere, have run.
@@ -105,6 +106,7 @@ async def observe(
         containers={key: task.result() for key, task in containers.items()},
         pool=pool.result(),
         pool_user=user.result() if user is not None else None,
+        former_pools=former,
         jobs=jobs.result(),
         schedule=schedule.result(),
         tasks=spool.tasks(),
@@ -209,6 +211,20 @@ async def _pool(spec: Spec, account: Account, *, work: bool) -> PoolFacts | None
     if not isinstance(facts.properties.get("startTask"), Record):
         return facts
     return replace(facts, node_states=await account.pools.get_node_counts(facts.id))
+
+
+async def former_pools(
+    spec: Spec, account: Account, jobs: tuple[JobFacts, ...]
+) -> tuple[PoolFacts, ...]:
+    """The pools that this spec created under other ids, and that its jobs ran on."""
+    own = "" if spec.pool.kind is PoolKind.JOB else spec.pool.id.lower()
+    names = dict.fromkeys(_pool_of(job) for job in jobs if job.metadata.get(SPEC) == spec.name)
+    found = [await account.pools.get(name) for name in names if name not in {"", own}]
+    return tuple(
+        pool
+        for pool in found
+        if pool is not None and pool.metadata.get(SPEC) == spec.name and pool.state != "deleting"
+    )
 
 
 async def _pool_user(

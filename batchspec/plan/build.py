@@ -79,6 +79,7 @@ from batchspec.plan.rules.other_runs import (
     other_pool,
     other_run,
 )
+from batchspec.plan.rules.pool import former_pool
 from batchspec.plan.rules.references import check_dependencies
 from batchspec.plan.rules.registry import advice
 from batchspec.plan.rules.rule import RuleContext
@@ -173,6 +174,7 @@ def _check(spec: Spec, observed: Observed, *, windows: bool) -> Iterator[Diagnos
     """The findings of a spec and its tasks that do not depend on the steps."""
     yield from spec.warnings
     yield from schedule_exists(spec, observed.schedule)
+    yield from former_pool(spec, observed)
     yield from missing_container(spec, observed)
     yield from changed_packages(spec, observed.packages)
     yield from check_stages(spec, spec.stages, observed, windows=windows)

@@ -363,6 +363,16 @@ def _steps(spec: Spec, observed: Observed, user: JobFacts | None, *, force: bool
             action = DeletePool(observed.pool.id, has_identity(observed.pool), force)
             yield Step(pool_id, action, Verb.DELETE, subject, _CREATED, before)
             before = (*before, pool_id)
+    for pool in observed.former_pools:
+        yield Step(
+            f"pool:{pool.id}",
+            DeletePool(pool.id, has_identity(pool), force),
+            Verb.DELETE,
+            f"pool {pool.id}",
+            "created by an earlier version of this spec",
+            before,
+        )
+    before = (*before, *(f"pool:{pool.id}" for pool in observed.former_pools))
     ours = []
     for key, container in spec.containers.items():
         metadata = observed.containers[key].metadata

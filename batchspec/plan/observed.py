@@ -440,6 +440,7 @@ class Observed:
     ``containers`` is by key. ``jobs`` are all jobs that this spec created and the job with its job
     id, oldest first; of the jobs of its ``schedule``, only the newest. ``pool_user`` is a job of
     another spec with open tasks on the pool; it is read only if the pool may be deleted.
+    ``former_pools`` are pools that this spec created under other ids and that its jobs ran on.
     ``receipt`` is ``None`` if nothing was downloaded yet.
 
     ``usage`` is ``None`` if it was not read. ``longest_sas`` is the longest lifetime of a
@@ -458,6 +459,7 @@ class Observed:
     containers: Mapping[str, ContainerFacts]
     pool: PoolFacts | None = None
     pool_user: JobFacts | None = None
+    former_pools: tuple[PoolFacts, ...] = ()
     jobs: tuple[JobFacts, ...] = ()
     schedule: ScheduleFacts | None = None
     tasks: TaskIndex | None = None

@@ -39,8 +39,9 @@ class Status:
     is the time until the time limit of the job, in seconds. ``longest`` are the tasks that have run
     longest, ``causes`` the failed tasks by cause. ``waits`` are the causes that block the run, as
     far as one poll shows them. ``stages`` are the tasks of each stage by state, over all jobs of
-    the run, if the spec has several stages. ``missing`` are the findings on outputs that a finished
-    run did not write. ``per_hour`` is the cost of the nodes of the pool per hour, if the spec has
+    the run, if the spec has several stages. ``former_pools`` are the numbers of nodes of the pools
+    of earlier versions of the spec. ``missing`` are the findings on outputs that a finished run did
+    not write. ``per_hour`` is the cost of the nodes of the pool per hour, if the spec has
     `cost`.
     """
 
@@ -51,6 +52,7 @@ class Status:
     tasks: TaskCounts | None = None
     pool: str | None = None
     pool_state: str = ""
+    former_pools: Mapping[str, int] = field(default_factory=dict)
     nodes: Mapping[str, int] | None = None
     schedule: ScheduleFacts | None = None
     total: int = 0
@@ -115,6 +117,7 @@ def status_json(status: Status, *, indent: int | None = 2) -> str:
             },
             "nodes": dict(status.nodes or {}),
             "pool": status.pool and {"id": status.pool, "state": status.pool_state},
+            "former_pools": dict(status.former_pools),
             "waiting": [waiting_json(wait) for wait in status.waits],
             "missing_outputs": [diagnostic_json(problem) for problem in status.missing],
             **_cost_json(status.per_hour),
@@ -136,6 +139,8 @@ def _lines(status: Status, style: Style) -> Iterator[str]:
     else:
         yield f"pool   {flat(status.pool)}: {flat(status.pool_state)}"
         yield f"nodes  {node_counts_text(status.nodes or {}) or style('dim', 'none')}"
+    for name, nodes in status.former_pools.items():
+        yield f"pool   {flat(name)}: of an earlier version of the spec, {counted(nodes, 'node')}"
     if status.per_hour is not None:
         yield f"cost   {_cost_text(status.per_hour, status.account.target)}"
     if status.schedule is not None:

@@ -85,3 +85,23 @@ def test_a_job_that_cannot_be_changed_makes_way_for_the_next(place: Workplace) -
     assert said(place) == {"second\n"}
     assert client.get_job("changing").execution_info.termination_reason == "Replaced"
     assert place.run("plan", place.spec, "--exit-code").code == 0
+
+
+def test_a_pool_whose_id_changed_is_reported_and_destroyed(place: Workplace) -> None:
+    client = prepared(place, "echo one\n")
+    assert place.run("apply", place.spec, "-y").code == 0
+    place.edit("pool:\n", "pool:\n  id: changing-large\n")
+    remains = "the pool 'changing' of an earlier version of this spec remains and has 2 nodes"
+    planned = place.run("plan", place.spec)
+    assert remains in planned.text
+    assert "poolInfo.poolId: changing -> changing-large" in flat(planned.out)
+    assert (
+        "changing: of an earlier version of the spec, 2 nodes"
+        in place.run("status", place.spec).out
+    )
+    assert place.run("apply", place.spec, "--rerun", "-y").code == 0
+    assert {pool.id for pool in client.list_pools()} == {"changing", "changing-large"}
+    assert remains in place.run("plan", place.spec).text
+    destroyed = place.run("destroy", place.spec, "-y")
+    assert destroyed.code == 0, destroyed.text
+    assert not list(client.list_pools())

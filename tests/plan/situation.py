@@ -19,6 +19,7 @@ A case has ``about`` (a sentence) and these optional keys:
                  another client; ``keeps``: a retry kept tasks for the current spec; ``foreign`` is
                  the number of tasks that another client added; a state is ``active``,
                  ``running``, ``done``, ``failed``, or ``null`` (absent)
+``former_pools`` the numbers of nodes of earlier pools by id
 ``pool_user``    ``{id, by}``: a job of another spec with open tasks on the pool
 ``schedule``     ``{by, state, applied_by, set}``: the job schedule as created, with later changes
 ``receipt``      ``{job, files, missing}``
@@ -273,6 +274,12 @@ def _observed(
     created = earlier or Situation(spec, observed)
     if "pool" in case:
         observed = replace(observed, pool=_pool(case["pool"], created.spec, created.observed))
+    if "former_pools" in case:
+        former = tuple(
+            PoolFacts(name, "active", "steady", Record(), {"batchspec:spec": spec.name}, n, 0, n, 0)
+            for name, n in case["former_pools"].items()
+        )
+        observed = replace(observed, former_pools=former)
     if "pool_user" in case:
         user, owner = case["pool_user"]["id"], case["pool_user"].get("by")
         metadata = {"batchspec:spec": owner} if owner else {}

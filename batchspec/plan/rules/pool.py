@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from batchspec.diagnostics import Place, counted
 from batchspec.plan.failures import OTHER_FIX, resize_fix
+from batchspec.plan.observed import Observed
 from batchspec.plan.rules.rule import (
     ERROR,
     NOTE,
@@ -14,7 +15,7 @@ from batchspec.plan.rules.rule import (
     RuleContext,
     RuleGroup,
 )
-from batchspec.spec import PoolKind, When
+from batchspec.spec import PoolKind, Spec, When
 
 POOL = RuleGroup("Pool", "The nodes of the pool, and their start task.")
 
@@ -225,6 +226,26 @@ def _is_kept(context: RuleContext) -> bool:
 def pool_stays(pool: str) -> Iterator[Finding]:
     """A detached run whose clean-up would delete the pool."""
     yield Finding(f"the pool {pool!r} remains when the job has ended: clean-up is skipped")
+
+
+@COSTS.rule(
+    "former-pool",
+    WARNING,
+    title="A pool of an earlier version of the spec remains",
+    why="The spec named another pool when its jobs ran. A new `id` or kind of pool does not delete"
+    " the earlier pool, and clean-up deletes only the pool that the spec names.",
+    fix="`batchspec destroy` deletes it with the run. To use it again, restore its `id` in `pool`.",
+)
+def former_pool(spec: Spec, observed: Observed) -> Iterator[Finding]:
+    """Pools that this spec created under other ids, and that its jobs ran on."""
+    for pool in observed.former_pools:
+        nodes = max(pool.dedicated + pool.spot, pool.target_dedicated + pool.target_spot)
+        has = f" and has {counted(nodes, 'node')}" if nodes else ""
+        yield Finding(
+            f"the pool {pool.id!r} of an earlier version of this spec remains{has}",
+            spec.pool.where,
+            "Its nodes are billed as long as they exist." if nodes else "",
+        )
 
 
 @COSTS.check(
