@@ -32,7 +32,6 @@ from batchspec.local import service as service_module
 from batchspec.local.agent import Outcome
 from batchspec.local.clock import Clock
 from batchspec.local.engine import Engine
-from batchspec.local.engine import engine as engine_module
 from batchspec.local.model import NodeState
 from batchspec.local.service import ServiceConfig, default_engine, serve
 from batchspec.local.store import Store
@@ -183,7 +182,7 @@ async def simulated(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     clock, stores = SimulatedClock(), []
     monkeypatch.setattr(service_module, "Clock", lambda *_: clock)
     # The engine sets its timers in each round: real time does not pass here.
-    monkeypatch.setattr(engine_module, "_REST", 0.0)
+    monkeypatch.setattr("batchspec.local.engine.engine._REST", 0.0)
 
     def make_engine(store: Store, *rest: Any) -> Engine:
         stores.append(store)
