@@ -26,7 +26,6 @@ import aiohttp
 from aiohttp.abc import ResolveResult
 from yarl import URL
 
-from batchspec.local.agent.loopback import LoopbackClient, put_request
 from batchspec.local.sas import account_sas, delegated_sas, sas_time, service_sas
 from batchspec.local.settings import FULL_ACCESS, IdentityRights
 
@@ -315,11 +314,9 @@ class BlobClient:
         self._authority = authority
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._session: aiohttp.ClientSession | None = None
-        self._loopback = LoopbackClient()
 
     async def close(self) -> None:
         """Close all connections."""
-        self._loopback.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -372,7 +369,7 @@ class BlobClient:
             os.lseek(target, 0, os.SEEK_SET)
             os.ftruncate(target, 0)
             async with self._open().get(URL(url, encoded=True)) as answer:
-                _check(answer.status, answer.headers, answer.reason)
+                _check(answer)
                 async for chunk in answer.content.iter_chunked(_CHUNK):
                     _write_all(target, chunk)
 
@@ -432,25 +429,20 @@ class BlobClient:
             headers = {"x-ms-version": _VERSION}
             async with self._open().delete(URL(url, encoded=True), headers=headers) as answer:
                 if answer.status != 404:
-                    _check(answer.status, answer.headers, answer.reason)
+                    _check(answer)
 
         await self._try(attempt)
 
     async def _get(self, url: str) -> bytes:
         headers = {"x-ms-version": _VERSION}
         async with self._open().get(URL(url, encoded=True), headers=headers) as answer:
-            _check(answer.status, answer.headers, answer.reason)
+            _check(answer)
             return await answer.read()
 
     async def _put(self, url: str, data: bytes, headers: Mapping[str, str]) -> str:
         sent = {"x-ms-version": _VERSION, **headers}
-        request = put_request(url, data, {**sent, **self._headers})
-        if request and (response := await self._loopback.send(request)):
-            _check(response.status, response.headers, response.reason)
-            return _bare(response.headers.get("etag"))
-        # aiohttp reports why it cannot connect.
         async with self._open().put(URL(url, encoded=True), data=data, headers=sent) as answer:
-            _check(answer.status, answer.headers, answer.reason)
+            _check(answer)
             return _bare(answer.headers.get("ETag"))
 
     async def _try(self, attempt: Callable[[], Awaitable[T]]) -> T:
@@ -497,9 +489,10 @@ def _bare(tag: str | None) -> str:
     return (tag or "").strip('"')
 
 
-def _check(status: int, headers: Mapping[str, str], reason: str | None) -> None:
-    if status >= 300:
-        raise StorageError(status, headers.get("x-ms-error-code", reason or ""))
+def _check(answer: aiohttp.ClientResponse) -> None:
+    if answer.status >= 300:
+        code = answer.headers.get("x-ms-error-code", answer.reason or "")
+        raise StorageError(answer.status, code)
 
 
 def _write_all(target: int, data: bytes) -> None:
