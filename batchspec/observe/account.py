@@ -173,31 +173,37 @@ async def _container(
     container: Container, account: Account, spool: Spool, working: Working, *, listed: bool
 ) -> ContainerFacts:
     metadata = await account.containers.get_metadata(container.id)
-    archived: Sequence[str] = ()
-    if metadata is not None and listed:
-        archived = await _blobs(container, account, spool, working)
     key = container.key
-    return ContainerFacts(metadata, spool.files(key), spool.blobs(key), archived)
+    facts = ContainerFacts(metadata, spool.files(key), spool.blobs(key))
+    if metadata is None or not listed:
+        return facts
+    archived, first = await _blobs(container, account, spool, working)
+    return replace(facts, archived=archived, first_archived=first)
 
 
 async def _blobs(
     container: Container, account: Account, spool: Spool, working: Working
-) -> Sequence[str]:
-    """Add the blobs of a container to the spool; the names of the archived blobs."""
-    found = 0
+) -> tuple[int, str]:
+    """Add the blobs of a container to the spool.
+
+    Returns:
+        The number of archived blobs, and the name of the first.
+    """
+    found = archived = 0
+    first = ""
     batch: list[Blob] = []
-    archived: list[str] = []
     async for blob in account.blobs.list(container.id):
         batch.append(blob)
         if blob.archived:
-            archived.append(blob.name)
+            first = first or blob.name
+            archived += 1
         if len(batch) == _REPORTED:
             spool.add_blobs(container.key, batch)
             found += len(batch)
             batch.clear()
             working(f"listing blobs of {container.id}", f"{found:,}")
     spool.add_blobs(container.key, batch)
-    return archived
+    return archived, first
 
 
 async def _pool(spec: Spec, account: Account, *, work: bool) -> PoolFacts | None:

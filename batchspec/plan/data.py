@@ -133,11 +133,11 @@ def upload_steps(
 
 def _is_needed(
     spec: Spec, key: str, facts: ContainerFacts, work: TaskSets
-) -> Callable[[LocalFile], bool]:
-    """A function that returns whether a file of a container is needed.
+) -> Callable[[LocalFile], bool] | None:
+    """A function that returns whether a file of a container is needed; ``None`` if all are.
 
-    All files are needed, with one exception: if clean-up has deleted the container and some of the
-    tasks that each read one of its files are done, only the files of the other tasks are needed.
+    Some files are not needed only if clean-up has deleted the container, and some of the tasks that
+    each read one of its files are done: their files are not.
     """
     readers = [
         stage
@@ -149,7 +149,7 @@ def _is_needed(
     )
     partly = any(stage.done for stage in readers)
     if facts.exists or shared or not partly:
-        return _all
+        return None
     needed = {
         blob
         for stage in readers
@@ -161,10 +161,6 @@ def _is_needed(
     return lambda file: file.blob in needed
 
 
-def _all(_: LocalFile) -> bool:
-    return True
-
-
 class _Count:
     """The number of files to upload to a container, by reason."""
 
@@ -172,15 +168,15 @@ class _Count:
         self.new = self.changed = self.unchanged = self.size = 0
 
     @classmethod
-    def of(cls, facts: ContainerFacts, needed: Callable[[LocalFile], bool]) -> _Count:
+    def of(cls, facts: ContainerFacts, needed: Callable[[LocalFile], bool] | None) -> _Count:
         count = cls()
-        if needed is _all and not any(True for _ in facts.blobs):
+        if needed is None and not any(True for _ in facts.blobs):
             count.new, count.size = totals(facts.files)
             return count
         for file, blob in pair(facts.files, facts.blobs):
             if same(file, blob):
                 count.unchanged += 1
-            elif needed(file):
+            elif needed is None or needed(file):
                 count.size += file.size
                 if blob is None:
                     count.new += 1

@@ -69,17 +69,18 @@ class First(Generic[T]):
 class FilesToUpload:
     """The files of a container that are new or whose content changed, in order of their names.
 
-    A merge of two streams in the same order; only the current members are in memory.
+    A merge of two streams in the same order; only the current members are in memory. ``wanted``
+    returns whether a file is needed; ``None`` if all files are.
     """
 
     files: Stream[LocalFile]
     blobs: Stream[Blob]
-    wanted: Callable[[LocalFile], bool]
+    wanted: Callable[[LocalFile], bool] | None
     length: int = 0
 
     def __iter__(self) -> Iterator[LocalFile]:
         for file, blob in pair(self.files, self.blobs):
-            if not same(file, blob) and self.wanted(file):
+            if not same(file, blob) and (self.wanted is None or self.wanted(file)):
                 yield file
 
     def __len__(self) -> int:

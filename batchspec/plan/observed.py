@@ -173,14 +173,15 @@ class ContainerFacts:
     """A container of the spec: ``metadata`` is ``None`` when it does not exist.
 
     ``files`` (which the spec uploads) and ``blobs`` are in order of their names, by Unicode code
-    point; both are empty if no rule needs them. ``archived`` are the names of the blobs in the
-    access tier Archive.
+    point; both are empty if no rule needs them. ``archived`` is the number of blobs in the access
+    tier Archive, ``first_archived`` the name of the first.
     """
 
     metadata: Mapping[str, str] | None
     files: Stream[LocalFile] = ()
     blobs: Stream[Blob] = ()
-    archived: Sequence[str] = ()
+    archived: int = 0
+    first_archived: str = ""
 
     @property
     def exists(self) -> bool:

@@ -352,7 +352,8 @@ def _container(given: Mapping[str, Any] | None, key: str, spool: Spool) -> Conta
         applied = {BY: given["applied_by"], AT: NOW.isoformat(), ORIGIN: "elsewhere"}
         metadata.update(created_by(by, applied))
     archived = given.get("archived", ())
-    return ContainerFacts(metadata, spool.files(key), spool.blobs(key), archived)
+    first = archived[0] if archived else ""
+    return ContainerFacts(metadata, spool.files(key), spool.blobs(key), len(archived), first)
 
 
 def _pool(given: Mapping[str, Any], spec: Spec, observed: Observed) -> PoolFacts:

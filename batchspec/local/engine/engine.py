@@ -57,10 +57,10 @@ _TICK = timedelta(milliseconds=1)
 _REST = 0.01
 """Minimum real seconds between two times at which an idle engine does work that is not urgent."""
 _RETRY = timedelta(seconds=5)
-_DISK_SECONDS = 9.0
-"""How long the service runs while the disk refuses to write: a client would wait without a cause.
-"""
 """Real time after which the engine tries a failed part of a round again."""
+_DISK_SECONDS = 9.0
+"""Seconds for which the service runs while the disk refuses to write. It then stops: clients would
+wait without knowing why."""
 
 _log = logging.getLogger(__name__)
 

@@ -111,10 +111,12 @@ def missing_container(spec: Spec, observed: Observed) -> Iterator[Finding]:
 def archived_blobs(context: RuleContext) -> Iterator[Finding]:
     """Containers with archived blobs."""
     for key, container in context.spec.containers.items():
-        if names := context.observed.containers[key].archived:
-            others = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+        facts = context.observed.containers[key]
+        if facts.archived:
+            others = f" and {facts.archived - 1:,} more" if facts.archived > 1 else ""
             yield Finding(
-                f"the container {container.id!r} has archived blobs: {names[0]}{others}",
+                f"the container {container.id!r} has archived blobs:"
+                f" {facts.first_archived}{others}",
                 container.where,
             )
 

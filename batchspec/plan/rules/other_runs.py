@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 
-from batchspec.diagnostics import Diagnostic, abridged, counted
+from batchspec.diagnostics import Diagnostic, counted
 from batchspec.plan.actions import (
     DeleteContainers,
     DeleteJob,
@@ -47,6 +48,8 @@ OTHER_RUNS = RuleGroup(
 
 _JOIN = re.compile(r"-join-[0-9a-f]{14}$", re.IGNORECASE)
 """The end of the id of a task that only links stages (:mod:`batchspec.plan.needs`)."""
+_NAMED = 3
+"""How many of the blobs that an upload replaces are named."""
 _STATES = ("succeeded", "failed", "running", "waiting")
 
 
@@ -226,14 +229,16 @@ def foreign_blobs(spec: Spec, observed: Observed, steps: Iterable[Step]) -> Iter
         if spec.name in recorded or (used and not recorded):
             continue
         pairs = pair(facts.files, facts.blobs)
-        found = [file.blob for file, blob in pairs if blob is not None and not same(file, blob)]
-        if found:
+        replaced = (file.blob for file, blob in pairs if blob and not same(file, blob))
+        first = list(islice(replaced, _NAMED))
+        count = len(first) + sum(1 for _ in replaced)
+        if count:
             owner = f"the spec {recorded[0]}" if recorded else "another client"
             yield Finding(
-                f"the upload would replace {counted(len(found), 'blob')} in the container"
+                f"the upload would replace {counted(count, 'blob')} in the container"
                 f" {container.id!r} of {owner}",
                 container.where,
-                abridged(found, 3),
+                ", ".join([*first, *([f"{count - _NAMED:,} more"] if count > _NAMED else [])]),
             )
 
 
