@@ -15,8 +15,14 @@ _COSTS = {
     "pool": "its nodes are billed while it has nodes",
     "schedule": "it creates jobs until it is deleted",
     "job": "it costs nothing, but counts toward the quota while it is active",
+    "jobs": "they cost nothing, but count toward the quota while they are active",
     "container": "its data is billed as storage",
     "containers": "their data is billed as storage",
+}
+_LOCAL_COSTS = {
+    "job": "it costs nothing",
+    "jobs": "they cost nothing",
+    "containers": "they use disk space on this machine",
 }
 
 
@@ -24,14 +30,17 @@ def cost_text(subject: str, *, target: str) -> str:
     """The cost of a resource that is kept; ``subject`` is ``pool topn``, ``job topn`` ..."""
     kind = subject.partition(" ")[0]
     if target == "local":
-        uses = "they use" if kind == "containers" else "it uses"
-        return "it costs nothing" if kind == "job" else f"{uses} disk space on this machine"
+        return _LOCAL_COSTS.get(kind, "it uses disk space on this machine")
     return _COSTS.get(kind, "it may be billed")
 
 
 def left_lines(left: Sequence[str], *, target: str) -> Iterator[str]:
-    """Each remaining resource with its cost."""
-    for subject in left:
+    """Each remaining resource with its cost; the jobs of a run are one line."""
+    jobs = [subject.removeprefix("job ") for subject in left if subject.startswith("job ")]
+    others = [subject for subject in left if not subject.startswith("job ")]
+    if jobs:
+        others.append(f"job{'s' if len(jobs) > 1 else ''} {units.listed(jobs)}")
+    for subject in others:
         yield f"{flat(subject)}: {cost_text(subject, target=target)}"
 
 

@@ -399,6 +399,8 @@ def test_remaining_resources_are_singular_or_plural() -> None:
         "pool p: it uses disk space on this machine",
         "job j: it costs nothing",
     ]
+    jobs = [*left_lines(("job j", "pool p", "job j-r2"), target="local")]
+    assert jobs[1:] == ["jobs j and j-r2: they cost nothing"]
     azure = list(left_lines(subjects, target="azure"))
     assert azure[0] == "containers in and out: their data is billed as storage"
     assert azure[1] == "container in: its data is billed as storage"
