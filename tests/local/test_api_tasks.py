@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from azure.batch import models as m
@@ -156,6 +157,36 @@ def test_select_filter_and_pages(service: Service) -> None:
     assert [task.id for task in found] == ["t3"]
     found = service.client.list_tasks("j", select=["id"], max_results=2)
     assert [task.id for task in found] == ["t0", "t1", "t2", "t3", "t4"]
+
+
+def test_lists_of_ids_and_states_equal_parts_of_the_full_list(service: Service) -> None:
+    service.client.create_tasks("j", [{"id": f"T{n}", "commandLine": "x"} for n in range(7)])
+    node = idle_node(service)
+    finish(service, start(service, node, "T1"), exit_code=1)
+    start(service, node, "T3")
+    full = listed(service, "")
+    assert {task["state"] for task in full} == {"active", "running", "completed"}
+    for names in ("id", "state", "state,id", "id,state,executionInfo"):
+        for more in ("", "&$expand=stats", "&$filter=state ne 'completed' and id ge 't1'"):
+            found = listed(service, f"&$select={names}{more}")
+            expected = listed(service, more) if "filter" in more else full
+            reduced = [
+                {name: value for name, value in task.items() if name in names.split(",")}
+                for task in expected
+            ]
+            assert found == reduced, (names, more)
+
+
+def listed(service: Service, options: str) -> list[dict[str, Any]]:
+    """All pages of the list of tasks, two tasks in each."""
+    found: list[dict[str, Any]] = []
+    following = query = quote(f"maxresults=2{options}", safe="=&$,")
+    while following:
+        page = service.request("GET", TASKS, query=following).json
+        found += page["value"]
+        token = page.get("odata.nextLink", "").partition("$skiptoken=")[2]
+        following = f"{query}&$skiptoken={token}" if token else ""
+    return found
 
 
 @pytest.mark.parametrize(

@@ -98,17 +98,33 @@ def list_tasks(context: Context, request: Request) -> Reply:
     job = find_parent_job(context, request)
     page = read_page(request, TASK_COLUMNS)
     stats, names = request.expands_stats(), request.select("BatchTask")
-    # Clients poll states to show progress; these requests do not need the decoded settings.
+    tasks = context.store.tasks
+    if names is not None and names <= _IN_COLUMNS:
+        # Clients compare the ids of all tasks, and poll states to show progress.
+        return page_reply(
+            request,
+            page,
+            tasks.states(job.id, page),
+            lambda found: {"id": found[0], "state": found[1]},
+            lambda found: found[0].lower(),
+            model="BatchTask",
+            metadata="tasks",
+        )
+    # The settings are decoded only if they are selected.
     bodies = names is None or not names <= SERVICE_PROPERTIES
     return page_reply(
         request,
         page,
-        context.store.tasks.page(job.id, page, bodies=bodies),
+        tasks.page(job.id, page, bodies=bodies),
         lambda task: _show(context, request, task, stats=stats),
         lambda task: task.id.lower(),
         model="BatchTask",
         metadata="tasks",
     )
+
+
+_IN_COLUMNS = frozenset({"id", "state"})
+"""Properties whose lists are read without the other columns of the tasks."""
 
 
 def get_task(context: Context, request: Request) -> Reply:

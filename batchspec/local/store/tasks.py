@@ -207,15 +207,22 @@ class Tasks:
 
     def page(self, job_id: str, page: Page = ALL_ROWS, *, bodies: bool = True) -> list[Task]:
         """Tasks of a job, by id; without ``bodies`` the settings are empty."""
+        rows = self._page(COLUMNS, job_id, page)
+        return [task_from_row(row, bodies=bodies) for row in rows]
+
+    def states(self, job_id: str, page: Page) -> Sequence[tuple[str, str]]:
+        """The ids and states of tasks of a job, by id."""
+        return [(task_id, state) for task_id, state in self._page("id, state", job_id, page)]
+
+    def _page(self, columns: str, job_id: str, page: Page) -> Sequence[Sequence[Any]]:
         # SQLite uses an index for the first of two lower bounds. The first page has only the lower
         # bound of the filter.
         after, values = ("key > ? AND", [page.after]) if page.after else ("", [])
-        rows = self._db.all(
-            f"SELECT {COLUMNS} FROM task WHERE job = ? AND {after} ({page.where}) "
+        return self._db.all(
+            f"SELECT {columns} FROM task WHERE job = ? AND {after} ({page.where}) "
             "ORDER BY key LIMIT ?",
             (fold(job_id), *values, *page.values, page.limit),
         )
-        return [task_from_row(row, bodies=bodies) for row in rows]
 
     def recent(self, pool_id: str, node_id: str) -> list[Task]:
         """The last ten tasks that were started on a node, newest first."""
