@@ -18,7 +18,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from batchspec.cli.console import writing_output
+from batchspec.cli.console import out, writing_output
 from batchspec.diagnostics import Diagnostic, UsageError, did_you_mean
 
 _TRUE = frozenset({"1", "on", "t", "true", "y", "yes"})
@@ -45,6 +45,7 @@ def _process(param: Any, annotation: Any, context: Any, value: Any) -> Any:
 
     Raises:
         UsageError: the value is wrong or missing.
+        DiskError, OutputClosedError: the help cannot be written.
     """
     convert = partial(_converted, param, annotation, context)
     if param.nargs == -1 or getattr(param, "multiple", False):
@@ -53,7 +54,13 @@ def _process(param: Any, annotation: Any, context: Any, value: Any) -> Any:
         value = convert(value)
     if param.required and value in {None, ()}:
         raise parameter_error(param, context, " is missing")
-    return value if param.callback is None else param.callback(context, param, value)
+    if param.callback is None:
+        return value
+    try:
+        with writing_output():  # The callback of `--help` prints.
+            return param.callback(context, param, value)
+    except BrokenPipeError as error:
+        raise OutputClosedError(None) from error
 
 
 def _converted(param: Any, annotation: Any, context: Any, value: Any) -> Any:
@@ -179,9 +186,12 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class OutputClosedError(Exception):
-    """The reader of the output of ``command`` has closed it, for example ``| head``."""
+    """The reader of the output of ``command`` has closed it, for example ``| head``.
 
-    def __init__(self, command: str) -> None:
+    ``command`` is ``None`` if none was run, as for ``--help``.
+    """
+
+    def __init__(self, command: str | None) -> None:
         super().__init__(command)
         self.command = command
 
@@ -241,7 +251,7 @@ class CommandGroup(TyperGroup):
             with writing_output():
                 sys.stdout.flush()
         except BrokenPipeError as error:
-            raise OutputClosedError(str(ctx.invoked_subcommand)) from error
+            raise OutputClosedError(ctx.invoked_subcommand) from error
         return result
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -357,5 +367,5 @@ def show_help(context: typer.Context) -> None:
         typer.Exit: there is no command to run.
     """
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        out(context.get_help())
         raise typer.Exit(2)

@@ -6,6 +6,7 @@ The line is on standard error, and only if that is a terminal.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -14,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 from batchspec.cli.options import Format
 from batchspec.diagnostics import Diagnostic, DiskError, MissingSecret, Severity, UsageError, redact
@@ -116,6 +117,27 @@ def discard(stream: TextIO) -> None:
     os.close(nowhere)
 
 
+def open_standard_streams() -> None:
+    """Open the standard streams with which this process was started closed, as by ``>&-``.
+
+    Otherwise the next file or connection gets their descriptor, and the text of a child process is
+    written to it. Writing to standard output remains an error, since its text would be lost.
+    """
+    # In this order, since each stream gets the lowest free descriptor.
+    if sys.stdin is None:
+        sys.stdin = _nowhere(os.O_RDONLY, "r")
+    if sys.stdout is None:
+        sys.stdout = _nowhere(os.O_RDONLY, "w")
+    if sys.stderr is None:
+        sys.stderr = _nowhere(os.O_WRONLY, "w")
+
+
+def _nowhere(access: int, mode: str) -> TextIO:
+    descriptor = os.open(os.devnull, access)
+    os.set_inheritable(descriptor, True)
+    return cast("TextIO", os.fdopen(descriptor, mode, encoding="utf-8", closefd=False))
+
+
 @contextlib.contextmanager
 def writing_output() -> Iterator[None]:
     """Write to standard output.
@@ -131,15 +153,20 @@ def writing_output() -> Iterator[None]:
     except OSError as error:
         # Python would report the rest of the text again when it flushes at exit.
         discard(sys.stdout)
-        raise DiskError(_output_unwritable(error.strerror or str(error))) from error
+        raise DiskError(_output_unwritable(error)) from error
 
 
-def _output_unwritable(why: str) -> Diagnostic:
+def _output_unwritable(error: OSError) -> Diagnostic:
+    if error.errno == errno.EBADF:
+        why, fix = "standard output is closed", "Redirect it to a file or to `/dev/null`"
+    else:
+        why = error.strerror or str(error)
+        fix = "Free disk space or write the output elsewhere"
     return Diagnostic(
         "output-unwritable",
         f"the output of the command cannot be written: {why}",
         detail="A run stops at this point, as after Ctrl-C; tasks in progress continue.",
-        fix="Free disk space or write the output elsewhere, and run the command again.",
+        fix=f"{fix}, and run the command again.",
     )
 
 

@@ -35,7 +35,18 @@ def batchspec(*words: str | Path, **options: object) -> subprocess.CompletedProc
     )
 
 
-@pytest.mark.parametrize("words", [("schema",), ("explain", "bug")])
+PRINTING = [
+    ("schema",),
+    ("explain", "bug"),
+    ("--help",),
+    ("apply", "--help"),
+    ("local",),
+    ("--version", "-v"),
+    ("--show-completion", "bash"),
+]
+
+
+@pytest.mark.parametrize("words", PRINTING)
 def test_output_on_a_full_disk_is_an_error_and_not_a_bug(words: tuple[str, ...]) -> None:
     with Path("/dev/full").open("w") as full:
         done = batchspec(*words, stdout=full)
@@ -43,6 +54,45 @@ def test_output_on_a_full_disk_is_an_error_and_not_a_bug(words: tuple[str, ...])
     assert "cannot be written: No space left on device [output-unwritable]" in done.stderr
     assert "Traceback" not in done.stderr
     assert "[bug]" not in done.stderr
+
+
+@pytest.mark.parametrize("words", PRINTING)
+def test_closed_output_is_an_error_and_not_a_bug(words: tuple[str, ...]) -> None:
+    done = batchspec(*words, preexec_fn=lambda: os.close(1))
+    assert done.returncode == 4
+    assert "cannot be written: standard output is closed [output-unwritable]" in done.stderr
+    assert "fix: Redirect it to a file or to `/dev/null`, and run the command again." in done.stderr
+
+
+@pytest.mark.parametrize("words", [("--help",), ("apply", "--help"), ("schema",)])
+def test_a_reader_that_closes_the_output_of_a_command_that_only_prints_is_no_error(
+    words: tuple[str, ...],
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as file:
+        done = batchspec(*words, stdout=file)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_errors_are_not_written_to_standard_output_if_standard_error_is_closed(
+    tmp_path: Path,
+) -> None:
+    line = [sys.executable, "-m", "batchspec", "validate", str(tmp_path / "missing.yaml")]
+    done = subprocess.run(line, stdout=subprocess.PIPE, check=False, preexec_fn=lambda: os.close(2))
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
+def test_files_and_connections_do_not_get_the_descriptors_of_closed_streams() -> None:
+    program = (
+        "import os\n"
+        "from batchspec.cli.console import open_standard_streams\n"
+        "open_standard_streams()\n"
+        "os._exit(os.open('/dev/null', os.O_RDONLY))"
+    )
+    line = [sys.executable, "-c", program]
+    done = subprocess.run(line, check=False, preexec_fn=lambda: os.closerange(0, 3))
+    assert done.returncode == 3
 
 
 def test_the_exit_code_remains_if_errors_cannot_be_written(tmp_path: Path) -> None:
