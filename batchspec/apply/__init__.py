@@ -25,17 +25,6 @@ if TYPE_CHECKING:
     from batchspec.apply.upload import archive_of
     from batchspec.apply.wait import DELETION_LIMIT, TERMINATION_LIMIT
 
-__all__ = [
-    "DELETION_LIMIT",
-    "POLL_INTERVAL",
-    "TERMINATION_LIMIT",
-    "Cancellation",
-    "NodeLogs",
-    "RunCancelled",
-    "archive_of",
-    "run",
-]
-
 __getattr__ = lazy_names(
     __name__,
     {

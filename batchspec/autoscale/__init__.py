@@ -17,22 +17,3 @@ from batchspec.autoscale.evaluate import (
 )
 from batchspec.autoscale.syntax import Formula, FormulaError, FormulaSyntaxError, parse
 from batchspec.autoscale.values import Series, Timestamp
-
-__all__ = [
-    "MAX_CHARACTERS",
-    "METRICS",
-    "Evaluation",
-    "Formula",
-    "FormulaCheck",
-    "FormulaError",
-    "FormulaInputs",
-    "FormulaProblem",
-    "FormulaSyntaxError",
-    "Sample",
-    "Series",
-    "Timestamp",
-    "check",
-    "evaluate",
-    "parse",
-    "run_formula",
-]

@@ -24,17 +24,3 @@ from batchspec.cloud.account import (
 from batchspec.cloud.client import AccountClient, open_account
 from batchspec.cloud.sign_in import check_sign_in, is_readable_file
 from batchspec.cloud.timing import Limits
-
-__all__ = [
-    "API_VERSION",
-    "AccountClient",
-    "AnyAccount",
-    "AzureAccount",
-    "Limits",
-    "LocalAccount",
-    "account_from",
-    "check_sign_in",
-    "is_loopback",
-    "is_readable_file",
-    "open_account",
-]

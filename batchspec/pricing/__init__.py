@@ -38,26 +38,6 @@ if TYPE_CHECKING:
     )
     from batchspec.pricing.model import choose, choose_all
 
-__all__ = [
-    "PATIENCE",
-    "USD",
-    "NodeKind",
-    "NodePrices",
-    "NodeType",
-    "Price",
-    "PriceCache",
-    "PriceSource",
-    "PriceTable",
-    "PricesUnavailableError",
-    "RetailPrices",
-    "TableError",
-    "Unknown",
-    "choose",
-    "choose_all",
-    "find_prices",
-    "parse_table",
-]
-
 __getattr__ = lazy_names(
     __name__,
     {

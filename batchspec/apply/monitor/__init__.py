@@ -8,20 +8,3 @@ from batchspec.apply.monitor.cause_table import CAUSES, Cause, CauseKind
 from batchspec.apply.monitor.causes import cause_of_deleted_pool, find_causes
 from batchspec.apply.monitor.health import Health, Watched, poll_in_detail, watched_of
 from batchspec.apply.monitor.monitor import Monitor, PollInterval, TaskStates, lasting, nodes_seen
-
-__all__ = [
-    "CAUSES",
-    "Cause",
-    "CauseKind",
-    "Health",
-    "Monitor",
-    "PollInterval",
-    "TaskStates",
-    "Watched",
-    "cause_of_deleted_pool",
-    "find_causes",
-    "lasting",
-    "nodes_seen",
-    "poll_in_detail",
-    "watched_of",
-]

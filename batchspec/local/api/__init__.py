@@ -17,18 +17,3 @@ from batchspec.local.api.routes import (
     find_route,
 )
 from batchspec.local.api.settings import WITHOUT_EFFECT
-
-__all__ = [
-    "FORMER_ROUTES",
-    "ROUTES",
-    "WITHOUT_EFFECT",
-    "Context",
-    "Handler",
-    "Match",
-    "Route",
-    "RouteTable",
-    "check_operation",
-    "filtered",
-    "find_route",
-    "serialize_image",
-]

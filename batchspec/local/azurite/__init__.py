@@ -14,18 +14,3 @@ from batchspec.local.azurite.installation import (
     is_complete,
 )
 from batchspec.local.azurite.server import STOP_SECONDS, AzuriteServer, HttpsListener, LaunchOptions
-
-__all__ = [
-    "STOP_SECONDS",
-    "AzuriteServer",
-    "AzuriteStatus",
-    "HttpsListener",
-    "Installation",
-    "LaunchOptions",
-    "NodeJs",
-    "azurite_status",
-    "expected_installation",
-    "find_nodejs",
-    "install",
-    "is_complete",
-]

@@ -32,30 +32,5 @@ from batchspec.local.daemon.status import (
 if TYPE_CHECKING:
     from batchspec.local.daemon.client_access import Format, env, variables
 
-__all__ = [
-    "Account",
-    "Announcement",
-    "Endpoints",
-    "Format",
-    "Home",
-    "HttpsEndpoints",
-    "ReadinessReporter",
-    "Requirements",
-    "State",
-    "Status",
-    "await_readiness",
-    "end_orphans",
-    "env",
-    "exclusive",
-    "read_announcement",
-    "read_status",
-    "reset_daemon",
-    "start_daemon",
-    "stop_daemon",
-    "variables",
-    "write_announcement",
-]
-
-
 # Only few processes need the variables for clients.
 __getattr__ = lazy_names(__name__, {"client_access": "Format env variables"})

@@ -9,5 +9,3 @@ from batchspec.local.engine.engine import Engine
 from batchspec.local.engine.environment import NodeConfig
 from batchspec.local.engine.runs import NodeFaults, preemption_absence
 from batchspec.local.engine.state import Delays
-
-__all__ = ["Delays", "Engine", "NodeConfig", "NodeFaults", "preemption_absence"]

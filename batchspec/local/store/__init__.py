@@ -21,27 +21,3 @@ from batchspec.local.store.pools import SAMPLE_INTERVAL, autoscale_run
 from batchspec.local.store.schema import DamagedStateError, NewerStateError
 from batchspec.local.store.store import Store, add_job, job_deadline
 from batchspec.local.store.tasks import NewTask
-
-__all__ = [
-    "NO_CERTIFICATE",
-    "SAMPLE_INTERVAL",
-    "THUMBPRINT_ALGORITHM",
-    "Application",
-    "ApplicationRecord",
-    "ApplicationVersion",
-    "Applications",
-    "DamagedStateError",
-    "NewTask",
-    "NewerStateError",
-    "Page",
-    "Store",
-    "add_job",
-    "application_id",
-    "autoscale_run",
-    "is_application_id",
-    "is_corrupt",
-    "is_package_version",
-    "is_refused_by_disk",
-    "job_deadline",
-    "to_column",
-]
