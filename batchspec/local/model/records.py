@@ -244,26 +244,26 @@ class Task:
     modified: datetime
     state: TaskState
     state_since: datetime
-    previous_state: TaskState | None
-    previous_since: datetime | None
-    slots: int
-    waiting: int
-    run: int
-    retry_count: int
-    requeue_count: int
-    last_retry: datetime | None
-    last_requeue: datetime | None
-    pool_id: str | None
-    node_id: str | None
-    directory: str | None
-    ending: str | None
-    started: datetime | None
-    ended: datetime | None
-    exit_code: int | None
-    result: str | None
-    failure: Wire | None
-    retain_until: datetime | None
-    cleaned: bool
+    previous_state: TaskState | None = None
+    previous_since: datetime | None = None
+    slots: int = 1
+    waiting: int = 0
+    run: int = 0
+    retry_count: int = 0
+    requeue_count: int = 0
+    last_retry: datetime | None = None
+    last_requeue: datetime | None = None
+    pool_id: str | None = None
+    node_id: str | None = None
+    directory: str | None = None
+    ending: str | None = None
+    started: datetime | None = None
+    ended: datetime | None = None
+    exit_code: int | None = None
+    result: str | None = None
+    failure: Wire | None = None
+    retain_until: datetime | None = None
+    cleaned: bool = False
     container: Wire | None = None
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sqlite3
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,9 +25,7 @@ from typing import Any
 from batchspec.local.model import Certificate, CertificateState, Wire
 from batchspec.local.store.database import (
     Database,
-    from_column,
-    from_json,
-    from_optional,
+    record_reader,
     to_column,
     to_json,
 )
@@ -345,16 +342,4 @@ class Certificates:
         return [row["id"] for row in rows]
 
 
-def _read_certificate(row: sqlite3.Row) -> Certificate:
-    return Certificate(
-        seq=row["seq"],
-        thumbprint=row["thumbprint"],
-        public_data=row["public_data"],
-        state=CertificateState(row["state"]),
-        state_since=from_column(row["state_since"]),
-        previous_state=None
-        if row["previous_state"] is None
-        else CertificateState(row["previous_state"]),
-        previous_since=from_optional(row["previous_since"]),
-        error=from_json(row["error"]),
-    )
+_read_certificate = record_reader(Certificate)

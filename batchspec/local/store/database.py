@@ -13,12 +13,12 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from batchspec.local.model import Job, Schedule, Task
 from batchspec.local.store.schema import DamagedStateError, check_schema, migrate
@@ -92,6 +92,48 @@ def fold(identifier: str) -> str:
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def conversions(kind: type) -> list[tuple[str, Callable[[Any], Any] | None]]:
+    """The columns of a record, in the order of its fields, and how their values are converted.
+
+    A column has the name of its field. Times, JSON and enumerations are converted by the type of
+    the field; ``None`` leaves other values unchanged.
+    """
+    hints = get_type_hints(kind)
+    return [(field.name, _conversion(hints[field.name])) for field in fields(kind)]
+
+
+def _conversion(hint: Any) -> Callable[[Any], Any] | None:
+    parts = [part for part in get_args(hint) if part is not type(None)]
+    optional = type(None) in get_args(hint)
+    kind = parts[0] if optional else hint
+    if kind is datetime:
+        return from_optional
+    if get_origin(kind) is tuple:
+        return lambda text: tuple(json.loads(text))
+    if get_origin(kind) is Mapping:
+        return from_json
+    if kind is bool:
+        return bool
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        states: dict[str | None, StrEnum | None] = {None: None, **{str(one): one for one in kind}}
+        return states.__getitem__
+    return None
+
+
+def record_reader(kind: type[T]) -> Callable[[sqlite3.Row], T]:
+    """A function that makes a record from a row with the columns of its fields."""
+    columns = conversions(kind)
+
+    def read(row: sqlite3.Row) -> T:
+        return kind(
+            *[row[name] if convert is None else convert(row[name]) for name, convert in columns]
+        )
+
+    return read
+
+
 _MAX_KEPT = 1024
 """Maximum number of results in one :class:`Kept`."""
 _WRITE = re.compile(r"(INSERT(?: OR \w+)? INTO|UPDATE|DELETE FROM) (\w+)")
@@ -345,6 +387,16 @@ class Database:
             (*row.values(), *values),
         )
         return cursor.rowcount
+
+    def page(
+        self, table: str, page: Page, where: str = "1", values: Sequence[Any] = (), key: str = "key"
+    ) -> list[sqlite3.Row]:
+        """The rows of a page of ``table`` that match ``where``, by ``key``."""
+        return self.all(
+            f"SELECT * FROM {table} WHERE {where} AND {key} > ? AND ({page.where}) "
+            f"ORDER BY {key} LIMIT ?",
+            (*values, page.after, *page.values, page.limit),
+        )
 
     def row(self, table: str, seq: int) -> sqlite3.Row:
         """The row of ``table`` with this ``seq``.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import datetime
 
 from batchspec.local.model import (
@@ -21,10 +20,9 @@ from batchspec.local.store.database import (
     Database,
     Page,
     fold,
-    from_column,
-    from_json,
     from_optional,
     next_modified,
+    record_reader,
     state_columns,
     to_column,
     to_json,
@@ -101,14 +99,10 @@ class Jobs:
 
     def page(self, page: Page = ALL_ROWS, schedule_id: str | None = None) -> list[Job]:
         """Jobs by id: all jobs, or the jobs of a schedule."""
-        where = f"key > ? AND ({page.where})"
-        values: tuple[object, ...] = (page.after, *page.values)
-        if schedule_id is not None:
-            where, values = f"schedule = ? AND {where}", (fold(schedule_id), *values)
-        rows = self._db.all(
-            f"SELECT * FROM job WHERE {where} ORDER BY key LIMIT ?",
-            (*values, page.limit),
-        )
+        if schedule_id is None:
+            rows = self._db.page("job", page)
+        else:
+            rows = self._db.page("job", page, "schedule = ?", (fold(schedule_id),))
         return [_read_job(row) for row in rows]
 
     def update(
@@ -293,29 +287,7 @@ class Jobs:
         return _read_job(self._db.row("job", job.seq))
 
 
-def _read_job(row: sqlite3.Row) -> Job:
-    previous = row["previous_state"]
-    return Job(
-        seq=row["seq"],
-        id=row["id"],
-        body=from_json(row["body"]),
-        created=from_column(row["created"]),
-        modified=from_column(row["modified"]),
-        state=JobState(row["state"]),
-        state_since=from_column(row["state_since"]),
-        previous_state=None if previous is None else JobState(previous),
-        previous_since=from_optional(row["previous_since"]),
-        pool_id=row["pool_id"],
-        priority=row["priority"],
-        max_parallel=row["max_parallel"],
-        started=from_column(row["started"]),
-        ended=from_optional(row["ended"]),
-        deadline=from_optional(row["deadline"]),
-        reason=row["reason"],
-        scheduling_error=from_json(row["scheduling_error"]),
-        disable_tasks=row["disable_tasks"],
-        schedule_id=row["schedule_id"],
-    )
+_read_job = record_reader(Job)
 
 
 class Schedules:
@@ -362,11 +334,7 @@ class Schedules:
 
     def page(self, page: Page = ALL_ROWS) -> list[Schedule]:
         """Schedules by id."""
-        rows = self._db.all(
-            f"SELECT * FROM schedule WHERE key > ? AND ({page.where}) ORDER BY key LIMIT ?",
-            (page.after, *page.values, page.limit),
-        )
-        return [_read_schedule(row) for row in rows]
+        return [_read_schedule(row) for row in self._db.page("schedule", page)]
 
     def update(
         self, schedule: Schedule, body: Wire, now: datetime, next_run: datetime | None
@@ -450,22 +418,4 @@ class Schedules:
         return _read_schedule(self._db.row("schedule", schedule.seq))
 
 
-def _read_schedule(row: sqlite3.Row) -> Schedule:
-    previous = row["previous_state"]
-    return Schedule(
-        seq=row["seq"],
-        id=row["id"],
-        body=from_json(row["body"]),
-        created=from_column(row["created"]),
-        modified=from_column(row["modified"]),
-        state=ScheduleState(row["state"]),
-        state_since=from_column(row["state_since"]),
-        previous_state=None if previous is None else ScheduleState(previous),
-        previous_since=from_optional(row["previous_since"]),
-        next_run=from_optional(row["next_run"]),
-        recent_job=row["recent_job"],
-        runs=row["runs"],
-        ended=from_optional(row["ended"]),
-        pool_id=row["pool_id"],
-        last_due=from_optional(row["last_due"]),
-    )
+_read_schedule = record_reader(Schedule)

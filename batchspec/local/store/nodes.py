@@ -6,7 +6,6 @@ The engine creates, updates and deletes nodes; the API sets intents.
 # ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
@@ -26,9 +25,7 @@ from batchspec.local.store.database import (
     Database,
     Page,
     fold,
-    from_column,
-    from_json,
-    from_optional,
+    record_reader,
     to_column,
     to_json,
     to_microseconds,
@@ -116,11 +113,7 @@ class Nodes:
 
     def page(self, pool_id: str, page: Page = ALL_ROWS) -> list[Node]:
         """Nodes of a pool, by id."""
-        rows = self._db.all(
-            f"SELECT * FROM node WHERE pool = ? AND key > ? AND ({page.where}) "
-            "ORDER BY key LIMIT ?",
-            (fold(pool_id), page.after, *page.values, page.limit),
-        )
+        rows = self._db.page("node", page, "pool = ?", (fold(pool_id),))
         return [_read_node(row) for row in rows]
 
     def counts(self, pool_id: str) -> Mapping[tuple[NodeState, bool], int]:
@@ -316,28 +309,7 @@ class Nodes:
         self._db.update("node", columns, "seq = ?", (node.seq,))
 
 
-def _read_node(row: sqlite3.Row) -> Node:
-    return Node(
-        seq=row["seq"],
-        pool_id=row["pool_id"],
-        id=row["id"],
-        dedicated=bool(row["dedicated"]),
-        state=NodeState(row["state"]),
-        state_since=from_column(row["state_since"]),
-        scheduling=row["scheduling"],
-        allocated=from_column(row["allocated"]),
-        booted=from_optional(row["booted"]),
-        slots=row["slots"],
-        running_tasks=row["running_tasks"],
-        running_slots=row["running_slots"],
-        total_run=row["total_run"],
-        total_succeeded=row["total_succeeded"],
-        start_task_info=from_json(row["start_task_info"]),
-        intent=row["intent"],
-        intent_option=row["intent_option"],
-        errors=tuple(from_json(row["errors"])),
-        detail=from_json(row["detail"]),
-    )
+_read_node = record_reader(Node)
 
 
 class LogUploads:
@@ -417,11 +389,7 @@ class Preparations:
 
     def of_job(self, job_id: str, page: Page = ALL_ROWS) -> list[Preparation]:
         """The rows of a job, by node, including nodes that have left their pool."""
-        rows = self._db.all(
-            f"SELECT * FROM preparation WHERE job = ? AND node > ? AND ({page.where}) "
-            "ORDER BY node LIMIT ?",
-            (fold(job_id), page.after, *page.values, page.limit),
-        )
+        rows = self._db.page("preparation", page, "job = ?", (fold(job_id),), key="node")
         return [_read_preparation(row) for row in rows]
 
     def on_present_nodes(self, job_id: str) -> list[Preparation]:
@@ -457,14 +425,4 @@ class Preparations:
         self._db.write("DELETE FROM preparation WHERE job = ?", (fold(job.id),))
 
 
-def _read_preparation(row: sqlite3.Row) -> Preparation:
-    return Preparation(
-        seq=row["seq"],
-        job_id=row["job_id"],
-        pool_id=row["pool_id"],
-        node_id=row["node_id"],
-        state=row["state"],
-        info=from_json(row["info"]),
-        release_state=row["release_state"],
-        release=from_json(row["release"]),
-    )
+_read_preparation = record_reader(Preparation)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
@@ -28,6 +27,7 @@ from batchspec.local.store.database import (
     from_json,
     from_optional,
     next_modified,
+    record_reader,
     to_column,
     to_json,
 )
@@ -232,11 +232,7 @@ class Pools:
 
     def page(self, page: Page = ALL_ROWS) -> list[Pool]:
         """Pools by id."""
-        rows = self._db.all(
-            f"SELECT * FROM pool WHERE key > ? AND ({page.where}) ORDER BY key LIMIT ?",
-            (page.after, *page.values, page.limit),
-        )
-        return [_read(row) for row in rows]
+        return [_read(row) for row in self._db.page("pool", page)]
 
     def resources(self, pool: Pool) -> Resources | None:
         """The resource usage while ``pool`` had nodes; ``None`` before the first measurement."""
@@ -365,22 +361,4 @@ class Pools:
         return _read(self._db.row("pool", pool.seq))
 
 
-def _read(row: sqlite3.Row) -> Pool:
-    return Pool(
-        seq=row["seq"],
-        id=row["id"],
-        body=from_json(row["body"]),
-        created=from_column(row["created"]),
-        modified=from_column(row["modified"]),
-        state=PoolState(row["state"]),
-        state_since=from_column(row["state_since"]),
-        allocation=AllocationState(row["allocation"]),
-        allocation_since=from_column(row["allocation_since"]),
-        target_dedicated=row["target_dedicated"],
-        target_spot=row["target_spot"],
-        resize=row["resize"],
-        resize_timeout=row["resize_timeout"],
-        resize_errors=tuple(from_json(row["resize_errors"])),
-        deallocation=row["deallocation"],
-        autoscale=from_json(row["autoscale"]),
-    )
+_read = record_reader(Pool)

@@ -8,7 +8,6 @@ be deleted after the engine has read it. In this case nothing is written, and th
 # ruff: noqa: S608 - only names and conditions of this package are joined in; values are bound
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -28,8 +27,8 @@ from batchspec.local.store.database import (
     Database,
     fold,
     from_column,
-    from_json,
     from_optional,
+    record_reader,
     state_columns,
     to_column,
     to_json,
@@ -87,15 +86,7 @@ class Subtasks:
         return [_read(row) for row in rows]
 
 
-def _read(row: sqlite3.Row) -> Subtask:
-    return Subtask(
-        number=row["number"],
-        pool_id=row["pool_id"],
-        node_id=row["node_id"],
-        directory=row["directory"],
-        state=row["state"],
-        info=from_json(row["info"]),
-    )
+_read = record_reader(Subtask)
 
 
 _LIVE = "state IN ('preparing', 'running')"
