@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import shutil
 import signal
@@ -82,6 +83,18 @@ def out(text: str) -> None:
         print(redact(text), flush=True)
 
 
+def out_document(text: str) -> None:
+    """Write a document for programs or files, such as JSON, to standard output, redacted."""
+    write_utf8()
+    out(text)
+
+
+def write_utf8() -> None:
+    """Write UTF-8 to standard output, as programs expect, unless it is a terminal."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")
+
+
 def out_part(text: str) -> None:
     """Write a part of a text to standard output, redacted, without a newline after it."""
     clear_activity()
@@ -117,11 +130,13 @@ def discard(stream: TextIO) -> None:
     os.close(nowhere)
 
 
-def open_standard_streams() -> None:
-    """Open the standard streams with which this process was started closed, as by ``>&-``.
+def prepare_streams() -> None:
+    """Make the standard streams usable, whatever the process was started with.
 
-    Otherwise the next file or connection gets their descriptor, and the text of a child process is
-    written to it. Writing to standard output remains an error, since its text would be lost.
+    Streams that are closed (``>&-``) are opened. Otherwise the next file or connection gets their
+    descriptor, and the text of a child process is written to it. Writing to standard output remains
+    an error, since its text would be lost. Characters that the encoding of standard output lacks,
+    and bytes of file names that are not UTF-8, are written as escapes, as on standard error.
     """
     # In this order, since each stream gets the lowest free descriptor.
     if sys.stdin is None:
@@ -130,6 +145,8 @@ def open_standard_streams() -> None:
         sys.stdout = _nowhere(os.O_RDONLY, "w")
     if sys.stderr is None:
         sys.stderr = _nowhere(os.O_WRONLY, "w")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _nowhere(access: int, mode: str) -> TextIO:
@@ -189,7 +206,7 @@ def show_diagnostics(diagnostics: Sequence[Diagnostic], form: Format = Format.TE
 
     diagnostics = [completed_problem(problem) for problem in diagnostics]
     if form is Format.JSON:
-        out(json_text(diagnostics_json(diagnostics)))
+        out_document(json_text(diagnostics_json(diagnostics)))
         return
     color = wants_color(sys.stderr, os.environ)
     err(diagnostics_text(diagnostics, color=color, width=width()))
@@ -208,9 +225,9 @@ def show_plan(
     plan = completed_plan(plan)
     match form:
         case Format.JSON:
-            out(plan_json(plan))
+            out_document(plan_json(plan))
         case Format.MARKDOWN:
-            out(plan_markdown(plan, here=Path.cwd()))
+            out_document(plan_markdown(plan, here=Path.cwd()))
         case Format.TEXT:
             out(
                 plan_text(
@@ -236,7 +253,7 @@ def show_plan_errors(spec: Path, diagnostics: Sequence[Diagnostic], form: Format
         case Format.JSON:
             show_diagnostics(diagnostics, form)
         case Format.MARKDOWN:
-            out(refusal_markdown(str(spec), diagnostics))
+            out_document(refusal_markdown(str(spec), diagnostics))
         case Format.TEXT:
             pass
 

@@ -32,6 +32,7 @@ from batchspec.cli.console import (
     show_plan,
     use_color,
     width,
+    write_utf8,
     writing_output,
 )
 from batchspec.cli.options import Format, ProgressKind
@@ -229,6 +230,20 @@ async def confirm_and_execute(
     )
 
 
+def _open_view(progress: ProgressKind, clock: SystemClock, *, full_ids: bool) -> View:
+    kind = Kind(progress.value)
+    if kind is Kind.JSON:
+        write_utf8()
+    return open_view(
+        kind,
+        sys.stdout,
+        now=clock.now,
+        environ=os.environ,
+        version=__version__,
+        full_ids=full_ids,
+    )
+
+
 async def execute(
     plan: Plan,
     session: Session,
@@ -248,14 +263,7 @@ async def execute(
     clear_activity()
     interrupts = Interrupts()
     clock = SystemClock(interrupts.cancellation)
-    view = open_view(
-        Kind(progress.value),
-        sys.stdout,
-        now=clock.now,
-        environ=os.environ,
-        version=__version__,
-        full_ids=verbose,
-    )
+    view = _open_view(progress, clock, full_ids=verbose)
     tally = Tally()
     command = partial(resume_command, session.options, session.spec)
 

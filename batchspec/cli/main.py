@@ -40,7 +40,7 @@ from batchspec.cli.commands.status import status
 from batchspec.cli.commands.stop import stop
 from batchspec.cli.commands.validate import validate
 from batchspec.cli.completion import is_completing
-from batchspec.cli.console import clear_activity, discard, open_standard_streams, out
+from batchspec.cli.console import clear_activity, discard, out, prepare_streams
 from batchspec.cli.resume_command import select
 from batchspec.diagnostics import BatchspecError, Diagnostic, UsageError, redact
 from batchspec.exit_codes import Exit
@@ -133,7 +133,7 @@ _RUNS = {"apply", "attach", "retry", "download", "destroy"}
 
 def main() -> None:
     """Run the command of ``sys.argv`` and exit."""
-    open_standard_streams()
+    prepare_streams()
     code = int(run())
     # At exit, the interpreter collects garbage among all objects several times. With the objects of
     # the SDKs, this takes a fifth of the processor time of `plan`. Frozen objects are skipped.

@@ -1,4 +1,4 @@
-"""A full disk: the command ends with an error that names the file, and leaves no partial file."""
+"""A full disk or closed streams: the command ends with an error, and leaves no partial file."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def test_errors_are_not_written_to_standard_output_if_standard_error_is_closed(
 def test_files_and_connections_do_not_get_the_descriptors_of_closed_streams() -> None:
     program = (
         "import os\n"
-        "from batchspec.cli.console import open_standard_streams\n"
-        "open_standard_streams()\n"
+        "from batchspec.cli.console import prepare_streams\n"
+        "prepare_streams()\n"
         "os._exit(os.open('/dev/null', os.O_RDONLY))"
     )
     line = [sys.executable, "-c", program]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from batchspec.cli.console import out
+from batchspec.cli.console import out_document
 from batchspec.cli.options import SpecFile, VariableFiles, Variables, run_options
 from batchspec.exit_codes import Exit
 
@@ -33,5 +33,5 @@ def config(
 
     options = run_options(spec, variables, variable_files)
     document = expanded_document(spec, value_sources(options))
-    out(dump_document(document, document_format.value).removesuffix("\n"))
+    out_document(dump_document(document, document_format.value).removesuffix("\n"))
     return Exit.DONE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from batchspec.cli.console import ConsoleNotices, out, use_color, width
+from batchspec.cli.console import ConsoleNotices, out, out_document, use_color, width
 from batchspec.cli.options import (
     AnyFormat,
     Format,
@@ -38,10 +38,10 @@ async def cost(
     runs = read_costs(session.spec, plan.account.target)
     match output_format:
         case Format.JSON:
-            out(cost_json(plan, runs, prices))
+            out_document(cost_json(plan, runs, prices))
         case Format.MARKDOWN:
             lines = actual_lines(runs, prices, currency, plan.account.target)
-            out(cost_markdown(plan, tuple(lines)))
+            out_document(cost_markdown(plan, tuple(lines)))
         case Format.TEXT:
             out(cost_text(plan, runs, prices, currency, color=use_color(), width=width()))
     return Exit.DONE

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from batchspec.api import Target
-from batchspec.cli.console import out, use_color
+from batchspec.cli.console import out, out_document, use_color
 from batchspec.cli.options import Format, TargetOption, TextOrJson
 from batchspec.diagnostics import BatchspecError, ServiceError, SignInError, UsageError
 from batchspec.exit_codes import Exit
@@ -41,7 +41,7 @@ async def doctor(
     if account is not None:
         checks += [check async for check in _check_services(account)]
     if output_format is Format.JSON:
-        out(checks_json(selected.value, checks))
+        out_document(checks_json(selected.value, checks))
     else:
         out(checks_text(checks, color=use_color()))
     return Exit.SERVICE if worst(checks) is Level.FAIL else Exit.DONE

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from batchspec.cli.console import ConsoleNotices, note_missing_secrets, out, use_color, width
+from batchspec.cli.console import (
+    ConsoleNotices,
+    note_missing_secrets,
+    out,
+    out_document,
+    use_color,
+    width,
+)
 from batchspec.cli.options import (
     Format,
     SpecFile,
@@ -52,7 +59,7 @@ async def failures(
         missing=missing,
     )
     if output_format is Format.JSON:
-        out(failures_json(shown))
+        out_document(failures_json(shown))
     else:
         out(failures_text(shown, color=use_color(), width=width()))
     return Exit.DONE

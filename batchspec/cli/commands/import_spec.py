@@ -10,7 +10,7 @@ import typer
 
 from batchspec.cli.commands.schema import MODELINE, SCHEMA_FILE
 from batchspec.cli.completion import complete_job, complete_pool
-from batchspec.cli.console import ConsoleNotices, out, show_diagnostics
+from batchspec.cli.console import ConsoleNotices, out, out_document, show_diagnostics
 from batchspec.cli.options import TargetOption, run_options
 from batchspec.diagnostics import Diagnostic, SpecError, UsageError
 from batchspec.exit_codes import Exit
@@ -86,7 +86,7 @@ async def import_(
         draft.name = name
     text = draft.text(origin)
     if target_file is None:
-        out(text.rstrip("\n"))
+        out_document(text.rstrip("\n"))
         return Exit.DONE
     return _written(target_file, text)
 

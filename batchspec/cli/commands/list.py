@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from batchspec.cli.console import ConsoleNotices, out, use_color
+from batchspec.cli.console import ConsoleNotices, out, out_document, use_color
 from batchspec.cli.options import Format, TargetOption, TextOrJson
 from batchspec.exit_codes import Exit
 
@@ -34,7 +34,7 @@ async def list_(
         found = tuple(item for item in found if item.orphan)
     costs = await orphan_costs(account, found) if orphans else {}
     if output_format is Format.JSON:
-        out(inventory_json(account, found, costs))
+        out_document(inventory_json(account, found, costs))
     else:
         now = datetime.now(UTC)
         out(inventory_text(account, found, now, orphans=orphans, costs=costs, color=use_color()))

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batchspec.cli.command_line import CommandLine, show_help
-from batchspec.cli.console import agreed, out, show_phase, simulation_of, use_color
+from batchspec.cli.console import (
+    agreed,
+    out,
+    out_document,
+    show_phase,
+    simulation_of,
+    use_color,
+    writing_output,
+)
 from batchspec.cli.options import Format, TextOrJson, Yes
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.exit_codes import Exit
@@ -169,7 +177,7 @@ def status(output_format: TextOrJson = Format.TEXT) -> int:
         failure=(found.failure.summary, found.failure.fix) if found.failure else ("", ""),
     )
     if output_format is Format.JSON:
-        out(local_status_json(shown))
+        out_document(local_status_json(shown))
     else:
         out(local_status_text(shown, color=use_color()))
     return Exit.DONE
@@ -216,7 +224,9 @@ def env(
         fix = f"Use one of: {', '.join(formats)}"
         raise UsageError(Diagnostic("bad-format", f"there is no format {output_format!r}", fix=fix))
     # Not through `out`, which would redact the keys.
-    sys.stdout.write(local.env(start_service(show_phase), selected))
+    text = local.env(start_service(show_phase), selected)
+    with writing_output():
+        sys.stdout.write(text)
     return Exit.DONE
 
 

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batchspec.cli.completion import complete_path
-from batchspec.cli.console import ConsoleNotices, err, note_missing_secrets, out, out_bytes
+from batchspec.cli.console import (
+    ConsoleNotices,
+    err,
+    note_missing_secrets,
+    out,
+    out_bytes,
+    out_document,
+)
 from batchspec.cli.options import (
     Format,
     SpecFile,
@@ -58,7 +65,7 @@ async def ls(
         source = await find_source(loaded, cloud, name)
         files = source.list(cloud, prefix)
         if output_format is Format.JSON:
-            out(files_json(source, [file async for file in files]))
+            out_document(files_json(source, [file async for file in files]))
             return Exit.DONE
         found = False
         async for file in files:
@@ -78,7 +85,7 @@ async def _list_containers(spec: Spec, cloud: AccountClient, output_format: Form
         for key, container_id in containers_of(spec)
     ]
     if output_format is Format.JSON:
-        out(containers_json(found))
+        out_document(containers_json(found))
     else:
         for line in containers_text(found):
             out(line)

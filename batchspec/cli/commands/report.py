@@ -11,7 +11,7 @@ import typer
 
 from batchspec.api import ReportFormat
 from batchspec.cli.completion import complete_run
-from batchspec.cli.console import ConsoleNotices, out, out_part, show_diagnostics
+from batchspec.cli.console import ConsoleNotices, out, out_part, show_diagnostics, write_utf8
 from batchspec.cli.options import SpecFile, VariableFiles, Variables, run_options
 from batchspec.diagnostics import Diagnostic, DiskError
 from batchspec.exit_codes import Exit
@@ -70,6 +70,7 @@ def report(
         show_diagnostics([note])
     text = report_text(history, report_format)
     if to == Path("-") or (to is None and report_format is not ReportFormat.HTML):
+        write_utf8()
         for part in text:
             out_part(part)
         return Exit.DONE

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from batchspec.cli.console import out
+from batchspec.cli.console import out_document
 from batchspec.diagnostics import UsageError
 from batchspec.exit_codes import Exit
 
@@ -32,7 +32,7 @@ def schema(
     from batchspec.spec import schema_text
 
     if to is None:
-        out(schema_text().rstrip("\n"))
+        out_document(schema_text().rstrip("\n"))
         return Exit.DONE
     try:
         to.write_text(schema_text(), encoding="utf-8")

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from batchspec.api import TaskState
-from batchspec.cli.console import ConsoleNotices, err, note_missing_secrets, out, use_color
+from batchspec.cli.console import (
+    ConsoleNotices,
+    err,
+    note_missing_secrets,
+    out,
+    out_document,
+    use_color,
+    write_utf8,
+)
 from batchspec.cli.options import (
     Format,
     SpecFile,
@@ -88,7 +96,7 @@ async def status(
             )
         rows = [row async for row in list_tasks(options, notices, tasks)]
         if output_format is Format.JSON:
-            out(task_rows_json(rows))
+            out_document(task_rows_json(rows))
         else:
             for line in task_rows_text(rows):
                 out(line)
@@ -98,8 +106,10 @@ async def status(
     if watch:
         return await _watch(options, notices, output_format)
     found = _completed(await read_status(options, notices))
-    text = output_format is Format.TEXT
-    out(status_text(found, color=use_color()) if text else status_json(found))
+    if output_format is Format.TEXT:
+        out(status_text(found, color=use_color()))
+    else:
+        out_document(status_json(found))
     return Exit.DONE
 
 
@@ -129,6 +139,8 @@ async def _watch(options: RunOptions, notices: _StatusNotices, output_format: Fo
 
     live = output_format is Format.TEXT and is_live(Kind.AUTO, sys.stdout, os.environ)
     page = Page(sys.stdout) if live else None
+    if output_format is Format.JSON:
+        write_utf8()
     text = last = ""
     try:
         async for found in watch_status(options, notices, pause):
