@@ -40,15 +40,15 @@ _TOPICS = """\
 | --- | --- |
 {exits}
 
-If the account has no job of the spec, the commands that need one (`attach`, `download`, `logs`,
-`retry`, `stop` with a task) end with exit code 2 and the error `no-run`. `status`, `failures`,
-`stop` and `destroy` report it, and end with exit code 0.
+If the account has no job of the spec, `attach`, `download`, `logs`, `retry` and `stop` with a task
+end with exit code 2 and the error `no-run`. `status`, `failures`, `stop` without a task and
+`destroy` report it and end with exit code 0.
 
 ## The account
 
 `--target` or `BATCHSPEC_TARGET` selects the account. The default is `azure` if the environment
-names an account (`AZURE_BATCH_ACCOUNT` or `AZURE_BATCH_ENDPOINT`), or else `local`, the embedded
-service, which starts automatically. The variables are those of the Azure CLI:
+names an account (`AZURE_BATCH_ACCOUNT` or `AZURE_BATCH_ENDPOINT`), otherwise `local`: the embedded
+service, which starts automatically. batchspec reads the variables of the Azure CLI:
 `AZURE_BATCH_ACCOUNT`, `AZURE_BATCH_ENDPOINT`, `AZURE_BATCH_ACCESS_KEY`, `AZURE_STORAGE_ACCOUNT`,
 `AZURE_STORAGE_KEY`, `AZURE_STORAGE_CONNECTION_STRING`. Without keys, `DefaultAzureCredential` signs
 in. Requests to Azure Resource Manager also use `AZURE_SUBSCRIPTION_ID` and `AZURE_RESOURCE_GROUP`.
@@ -58,38 +58,40 @@ interface is the embedded service, which accepts the token in the file `BATCHSPE
 
 ## Questions
 
-On Azure, a run asks for confirmation before it changes anything; on the embedded service, only
-before it replaces or deletes something. `apply`, `retry` and `destroy` ask about findings of the
-severity *question* (see `findings.md`) on both, before they send anything. `-y` answers yes.
-Without a terminal and without `-y`, a command that has to ask ends with exit code 2.
+On Azure, a run asks for confirmation before it changes anything. On the embedded service, it asks
+only before it replaces or deletes something. On both, `apply`, `retry` and `destroy` ask about
+[findings](findings.md) of the severity *question* before they send anything. `-y` answers yes.
+Without a terminal and without `-y`, a command that must ask ends with exit code 2.
 
 The origin of a run is the host and the folder of its spec. A plan asks before it changes a run of
-another origin. If host or folder change from run to run, as in CI, set `BATCHSPEC_ORIGIN` to a text
-that is the same for all runs of the spec, such as the name of its repository. The origin is then
-this text and the name of the spec's file.
+another origin. If the host or the folder changes from run to run, as in CI, set `BATCHSPEC_ORIGIN`
+to a text that is the same for all runs of the spec, such as the name of its repository. The origin
+is then this text and the name of the spec file.
 
-`cleanup: ask` asks at the end of a run, also after failures, about the job and the pool separately,
-and shows the cost of keeping them. After a failure, Enter and `-y` keep the job and delete the
-pool: a job costs nothing, and `batchspec failures` and `batchspec retry` need it. Without a
-terminal and without `-y`, both are kept.
+With `cleanup: ask`, a run asks at its end, even after failures, whether to delete the job and the
+pool, and shows the cost of keeping the pool. After a failure, Enter and `-y` keep the job and
+delete the pool: a job costs nothing, and `batchspec failures` and `batchspec retry` need it.
+Without a terminal and without `-y`, both are kept.
 
 ## Saved plans
 
-`plan --out FILE` saves everything that a plan depends on: the account, the spec and its parameters,
-the files and rows that tasks are made from, the blobs in the containers, the pool, the jobs and
-their tasks, and the options `--rerun`, `--replace` and `--target-step`. `apply FILE` plans again
-and executes the plan only if all of this is unchanged. Otherwise it ends with exit code 5, lists
-what has changed, and sends nothing. Changes that every run causes do not make a plan stale: tasks
-that start, the nodes of a pool that scales automatically, signatures. Changes are listed by name
-for up to 500 files, blobs and tasks each, and as a number beyond that. The file contains no
-secrets: pass secret parameters to `apply` again ([how](how-to/secrets.md)). `apply FILE` accepts no
-other option that changes the plan.
+`plan --out FILE` saves everything that a plan depends on: the account, the spec and its
+parameters, the files and rows that tasks are made from, the blobs in the containers, the pool,
+the jobs and their tasks, and the options `--rerun`, `--replace` and `--target-step`.
+
+`apply FILE` plans again and executes the plan only if all of this is unchanged. Otherwise it
+ends with exit code 5, lists what has changed, and sends nothing. Changes that every run causes
+do not make a plan stale: tasks that start, the nodes of a pool that scales automatically,
+signatures. Up to 500 changed files, blobs and tasks each are listed by name; above that, only
+their number is shown. The file contains no secrets: pass secret parameters to `apply` again
+([how](how-to/secrets.md)). `apply FILE` accepts no other option that changes the plan.
 
 ## Ctrl-C
 
-Pressed once: requests in progress finish, no new request starts, and the command ends with exit
-code 130. Pressed twice: the command ends immediately. Neither deletes anything. The output ends
-with the command that resumes the run: the same command, without the options that have taken effect.
+If you press Ctrl-C once, requests in progress finish, no new request starts, and the command ends
+with exit code 130. If you press it twice, the command ends immediately. Neither deletes anything.
+The output ends with the command that resumes the run: the same command without the options that
+have already taken effect.
 After `apply --rerun` has created its job, `batchspec apply` resumes it; `--rerun` is then refused.
 `batchspec attach` watches a run whose tasks have all been submitted.
 
@@ -108,15 +110,16 @@ SIGTERM (from a CI system that cancels its job), a terminal that closes, and a c
 | `runs/ID/failed/` | the last lines of stderr of failed tasks |
 | `requests.log` | the requests of commands with `--debug` |
 
-`.batchspec/files.sqlite3` is a cache: a file is not read again while its size, modification time
-and change time are unchanged. You can delete it.
+`.batchspec/files.sqlite3` is a cache of file digests: a file whose size, modification time and
+change time are unchanged is not read again. You can delete the cache.
 
-Only `batchspec report` reads `runs/`, so you can delete it. The id of a run is the time of its
-start, in UTC; `batchspec report SPEC --run ID` shows that run, and a unique prefix such as the day
-and hour is enough. The last 30 runs are kept; older ones are deleted when a run starts. With
-`batchspec --debug COMMAND`, or `BATCHSPEC_LOG=debug` in the environment, `requests.log` contains a
-line for each request: method, URL without signatures, status, duration, request id. None of these
-files contains a secret."""
+The id of a run is its start time in UTC. `batchspec report SPEC --run ID` shows that run; a unique
+prefix, such as the day and hour, is enough. The last 30 runs are kept; older ones are deleted when
+a run starts. You can delete `runs/`.
+
+With `batchspec --debug COMMAND`, or `BATCHSPEC_LOG=debug` in the environment, `requests.log`
+contains a line for each request: method, URL without signatures, status, duration, request id.
+None of these files contains a secret."""
 
 _BEFORE = """\
 
@@ -142,24 +145,24 @@ _EXITS = {
 
 _NOTES = {
     "attach": """\
-Asks only if the run in the account belongs to another version of the spec. Does not need the files
-of the spec; without them, versions are not compared. If another `apply` is still submitting tasks,
-it waits until the job is closed. For a job schedule it waits for the newest job and cleans up
-nothing.""",
+The command asks only if the run in the account belongs to another version of the spec. It does
+not need the input files of the spec; without them, it does not compare versions. If another
+`apply` is still submitting tasks, `attach` waits until the job is closed. For a job schedule,
+it waits for the newest job and cleans up nothing.""",
     "apply": """\
-For a job schedule it returns when the schedule exists, and prints when the next job starts. With
-`--detach` it returns when all tasks are submitted and the job is closed. The job then ends when its
+For a job schedule, the command returns when the schedule exists, and prints when the next job
+starts. With `--detach`, it returns when all tasks are submitted. The job then ends when its
 tasks end. `batchspec attach` or the next `batchspec apply` downloads the results and cleans up.""",
     "logs": """\
-The output is read from the node while it exists, else from the container where the service stores
-logs when a task ends. Secrets are redacted. With `--follow` it waits for a task that has not
-started, and ends when the task ends.
+The command reads the output from the node while the node exists, and then from the container
+where the service stores logs when a task ends. Secrets are redacted. With `--follow`, it waits
+for a task that has not started, and ends when the task ends.
 
 If start or preparation tasks fail during a run, the run stores their output in the same container,
 under `_nodes/POOL/NODE/startup/` and `.../preparation/`. `failures` and `--start-task` then show it
-after the pool is deleted. The run stores the last 64 KiB of each file, for up to 50 nodes with ten
-different failures; of nodes with the same failure, the output of one node. The output is deleted
-when the pool is created again or its nodes restart.""",
+after the pool is deleted. The run stores the last 64 KiB of each file, for up to ten different
+failures and 50 nodes. Nodes with the same failure share the output of one node. The output is
+deleted when the pool is created again or its nodes restart.""",
     "failures": """\
 The causes, which `retry --cause` accepts:
 
@@ -167,70 +170,74 @@ The causes, which `retry --cause` accepts:
 | --- | --- |
 | `exit-N` | the program ended with exit code N |
 | `timeout` | the task reached its own time limit, or the job reached its limit |
-| `upload` | an output file could not be uploaded, regardless of the exit code |
+| `upload` | an output file could not be uploaded, whatever the exit code |
 | `preempted` | the node was preempted and the task did not run again |
 | `job-ended` | the job was terminated while the task ran |
 | `ended` | a client terminated the task |
-| `start-task` | nodes, not tasks: their start task failed, so that they run no tasks |
+| `start-task` | nodes, not tasks: their start task failed, so they run no tasks |
 | `start-task-running` | nodes, not tasks: their start task had not ended at the time limit |
 | `preparation-task` | nodes, not tasks: the job preparation task failed on them |
 | `unusable` | nodes, not tasks: the service cannot use them |
 | other | the service's failure code: `command-program-not-found`, `blob-not-found` ... |
 
-The tasks with one cause are grouped by the last significant line of their stderr, or by the message
-of the service if it is the cause; numbers, paths, ids, times and URLs are ignored. Each group is
-an entry with a name such as `exit-1:3f2a9c`. `retry --cause` accepts it as well as `exit-1`, which
-selects all groups. The end of stderr is read for up to 500 failed tasks; further tasks, and those
-outside the ten largest groups, are in `exit-1:other`.
+Tasks with the same cause are grouped by the last significant line of their stderr, or by the
+message of the service if that is the cause. Numbers, paths, ids, times and URLs are ignored.
+Each group is an entry with a name such as `exit-1:3f2a9c`. `retry --cause` accepts this name,
+and also `exit-1`, which selects all groups. The end of stderr is read for up to 500 failed
+tasks; further tasks, and those outside the ten largest groups, are in `exit-1:other`.
 
 With `--format json`, each entry has `cause`, `group` (empty if the cause has no groups), `line`
 (the line that the tasks have in common), `kind` (`task` or `node`), `count`, `earlier` (how many of
 them are in jobs before the newest), `ids` (the first ten), `message`, `sample` (`id`, `file`,
 `text`) and `command`, which runs them again.""",
     "retry": """\
-Nodes restart if their start task failed, or if the job preparation task failed on them while tasks
-wait. If clean-up or `destroy` has deleted the job, failed tasks are unknown, and the command ends
-with exit code 2.
+The command also restarts nodes whose start task failed, and nodes whose job preparation task failed
+while tasks wait. If clean-up or `destroy` has deleted the job, batchspec does not know the failed
+tasks, and the command ends with exit code 2.
 
-In an open job the tasks are reactivated; tasks of a job that has ended run in a new job. If other
-failed tasks are not retried, clean-up deletes only resources with `cleanup: always`.
-Tasks of a job schedule are not retried: its next job runs the work again.""",
+In an open job, the failed tasks are reactivated. Tasks of a job that has ended run in a new job. If
+you retry only some of the failed tasks, clean-up deletes only resources with `cleanup: always`.
+Tasks of a job schedule cannot be retried: its next job runs the work again.""",
     "stop": """\
-Without TASK it terminates the open jobs of the run and waits until their tasks have ended. A
-command that watches the run ends with the reason and exit code 3. Tasks that succeeded are kept,
-and `batchspec apply` runs the others in a new job. With TASK it terminates those tasks, which count
-as failed with the cause `ended`; the run continues. The reason is recorded as the job's terminate
-reason, or for tasks in the job's metadata; `failures` shows both. For a job schedule the newest job
-is terminated and the schedule continues. A job or task that has ended is not changed (exit code 0).
-`stop` asks for confirmation on every account; `-y` answers yes.""",
+Without TASK, the command terminates the open jobs of the run and waits until their tasks have
+ended. A command that watches the run ends with the reason and exit code 3. Tasks that succeeded are
+kept, and `batchspec apply` runs the others in a new job.
+
+With TASK, it terminates those tasks. They count as failed with the cause `ended`, and the run
+continues. The reason is recorded as the terminate reason of the job, or in the metadata of the job
+for tasks; `failures` shows both.
+
+For a job schedule, the newest job is terminated and the schedule continues. A job or task that
+has ended is not changed (exit code 0). `stop` asks for confirmation on every account; `-y`
+answers yes.""",
     "download": """\
-While a job is running, and for a job schedule, the command downloads the results that exist. The
-end of the run or the next command downloads later results.
+You can run the command while the job is running. Results that are written later are downloaded
+at the end of the run, or when you run the command again.
 
 The command downloads only results of tasks of the current spec. If the run in the account belongs
-to another version of the spec, the command names who applied it and when, and asks; `-y` downloads
-the results of that run. If the files of the spec are not on this machine, versions are not
-compared: the command downloads the results of the run in the account, with a note.""",
+to another version of the spec, the command shows who applied it and when, and asks; `-y` downloads
+the results of that run. If the input files of the spec are not on this machine, the command does
+not compare versions: it prints a note and downloads the results of the run in the account.""",
     "list": """\
-Their metadata identifies the resources, also those that another machine created. Orphans are
-pools and containers that no open job or active schedule uses, and open jobs and schedules whose
-pool does not exist.""",
+The command identifies the resources by their metadata, so the list includes those that another
+machine created. Orphans are pools and containers that no open job or active schedule uses, and open
+jobs and schedules whose pool does not exist.""",
     "doctor": """\
-Starts nothing and changes nothing. On Azure, it reads quotas and their use from Azure Resource
-Manager. Without access to it, it prints the command that shows them.""",
+The command starts and changes nothing. On Azure, it reads quotas and their use from Azure Resource
+Manager. Without access to Azure Resource Manager, it prints the command that shows them.""",
     "init": """\
-The spec is `run.yaml`; its name is the name of the folder. An existing `.gitignore` is kept. If any
-other file exists, the command ends before it writes anything.""",
+The spec file is `run.yaml`; the name in the spec is the name of the folder. An existing
+`.gitignore` is kept. If any other file exists, the command ends before it writes anything.""",
     "report": """\
-The page needs no other file and sends no request. It shows all attempts at the run: each
-`apply`, `retry` and `attach` from the first until all tasks had ended or the job was deleted. These
-commands and `destroy` write it at their end, next to the record of the newest attempt. The
-ids of runs are the names of the folders in `.batchspec/NAME/runs/`; the page lists the ids of its
-attempts.
+The page needs no other file and no network. It shows all attempts at the run: each `apply`, `retry`
+and `attach` from the first until all tasks had ended or the job was deleted. These commands and
+`destroy` write the page when they end, next to the record of the newest attempt. The names of the
+folders in `.batchspec/NAME/runs/` are the ids of runs; the page lists the ids of its attempts.
 
-`--format json` is one object with the reports of the run and its attempts, and all tasks and nodes;
-`csv` has a line for each execution of a task; `trace` is for `chrome://tracing` and
-<https://ui.perfetto.dev>: a process for each node, and a process for the steps.""",
+`--format json` writes one object with the reports of the run and its attempts, and all tasks
+and nodes. `csv` writes a line for each execution of a task. `trace` writes trace events for
+`chrome://tracing` and <https://ui.perfetto.dev>: a process for each node, and one for the
+steps.""",
 }
 
 

@@ -499,7 +499,7 @@ def missing_facts(history: RunHistory) -> Diagnostic | None:
     return Diagnostic(
         "no-task-facts",
         "the record of this run has no data about its tasks",
-        detail="The data are read when a run ends. This run was interrupted or detached, or had no"
+        detail="The data is read when a run ends. This run was interrupted or detached, or had no"
         " tasks.",
         fix="`batchspec status SPEC --tasks all` lists the tasks while their job exists.",
         severity=Severity.NOTE,

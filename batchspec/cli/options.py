@@ -96,7 +96,8 @@ MaxCost: TypeAlias = Annotated[
     typer.Option(
         "--max-cost",
         metavar="AMOUNT",
-        help="Refuse a run that could cost more than AMOUNT (25 EUR). Overrides `cost.max`.",
+        help="Refuse a run that could cost more than AMOUNT, such as '25 EUR'. Overrides "
+        "`cost.max`.",
     ),
 ]
 Yes: TypeAlias = Annotated[bool, typer.Option("--yes", "-y", help="Answer yes to every question.")]
@@ -105,14 +106,14 @@ Verbose: TypeAlias = Annotated[
     typer.Option(
         "--verbose",
         "-v",
-        help="Print the requests of a plan, full ids of nodes, and details of errors.",
+        help="Show the requests of a plan, full node ids, and details of errors.",
     ),
 ]
 Progress: TypeAlias = Annotated[
     ProgressKind,
     typer.Option(
         "--progress",
-        help="The view of the progress; auto is live on a terminal, and plain elsewhere.",
+        help="How to show progress; auto is live on a terminal and plain elsewhere.",
     ),
 ]
 AnyFormat: TypeAlias = Annotated[Format, typer.Option("--format", help="Output format.")]

@@ -148,7 +148,7 @@ TABLE: dict[str, tuple[str, str]] = {
         "Shorten the command line, the environment or the resource files of the task",
     ),
     "RequestEntityTooLarge": ("the request is too large", "Use fewer resource files in the task"),
-    "MetadataTooLarge": ("the metadata are too large", "Use shorter metadata"),
+    "MetadataTooLarge": ("the metadata is too large", "Use shorter metadata"),
     "InvalidResourceName": (
         "the name is not valid in Azure Storage",
         "Name a container with 3 to 63 lower-case letters, digits and single hyphens",
@@ -210,7 +210,7 @@ TABLE: dict[str, tuple[str, str]] = {
         "another client has a lease on the object",
         "`az storage blob lease break` or `az storage container lease break` ends it",
     ),
-    "Md5Mismatch": ("the data were damaged in transit", _AGAIN),
+    "Md5Mismatch": ("the data was damaged in transit", _AGAIN),
     # Settings of the Storage account and of single blobs.
     "PublicAccessNotPermitted": (
         "the Storage account does not allow public access",

@@ -1,6 +1,6 @@
 """Reads the account: the facts of a plan, users of packages, and an inventory of all specs.
 
-The inventory lists the resources that batchspec created; their metadata contain the name of the
+The inventory lists the resources that batchspec created; their metadata contains the name of the
 spec. A resource is in use while an open job or an active job schedule needs it.
 """
 

@@ -25,7 +25,7 @@ from batchspec.spec import Record
 class CreateContainer:
     """Create a blob container for the spec ``user``, or use it if it exists in the meantime.
 
-    ``applied`` are the provenance and version of the spec that its metadata record.
+    ``applied`` are the provenance and version of the spec that its metadata records.
     """
 
     container: str
@@ -39,7 +39,7 @@ class CreateContainer:
 class UseContainer:
     """Record in the metadata of a container that the spec ``user`` uses it.
 
-    ``applied`` are its provenance and version, which the metadata record as well.
+    ``applied`` are its provenance and version, which the metadata records as well.
     """
 
     container: str

@@ -108,7 +108,7 @@ def _text(found: Iterable[Ingredient]) -> str:
 
 
 def read_parts(metadata: Mapping[str, Value]) -> Mapping[str, str]:
-    """The ingredients that metadata record, by name; empty if there are none."""
+    """The ingredients that metadata records, by name; empty if there are none."""
     return json_object(str(metadata.get(PARTS, "")))
 
 

@@ -256,7 +256,7 @@ def _patched(body: Record, hows: Iterable[ChangeMethod]) -> Iterator[str]:
     """The properties of an update: all properties with the same change method if one changes.
 
     The start task and the metadata are always included. The URLs of the start task are signed
-    again; the metadata contain their expiry and the digests of the properties.
+    again; the metadata contains their expiry and the digests of the properties.
     """
     for key, how in POOL.items():
         given = key in body or key in _DEFAULTS

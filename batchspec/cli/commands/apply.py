@@ -44,8 +44,7 @@ async def apply(
         typer.Option(
             "--follow",
             "-f",
-            help="Print the output of tasks, each line after the id of its task, with plain "
-            "progress.",
+            help="Print the output of tasks, each line after its task id. Uses plain progress.",
         ),
     ] = False,
     rerun: Rerun = False,

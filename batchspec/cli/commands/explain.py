@@ -44,10 +44,10 @@ def explain(
     ] = None,
     output_format: TextOrJson = Format.TEXT,
 ) -> int:
-    """Explain a code of an error, a warning or a cause: why, and how to fix it.
+    """Explain the code of an error, a warning or a cause, and how to fix it.
 
-    Without a code, list all codes. Codes of the services, such as AccountCoreQuotaReached, are
-    explained, too.
+    Without a code, list all codes. The command also explains codes of the
+    services, such as AccountCoreQuotaReached.
     """
     from batchspec.cli.service_error_codes import failure_code
 

@@ -27,8 +27,8 @@ async def import_(
         list[Path] | None,
         typer.Argument(
             metavar="[FILE...]",
-            help="JSON of `az batch`, a template of its extensions, or the folder or files of "
-            "batch-shipyard.",
+            help="A JSON file of `az batch`, a template of its extensions, or the folder or files "
+            "of batch-shipyard.",
         ),
     ] = None,
     job: Annotated[
@@ -37,7 +37,7 @@ async def import_(
             "--job",
             metavar="ID",
             autocompletion=complete_job,
-            help="Import this job of the account, or this one of several jobs of the files.",
+            help="The job to import, from the account or from the files.",
         ),
     ] = "",
     pool: Annotated[
@@ -46,7 +46,7 @@ async def import_(
             "--pool",
             metavar="ID",
             autocompletion=complete_pool,
-            help="Import this pool of the account.",
+            help="The pool to import from the account.",
         ),
     ] = "",
     name: Annotated[str, typer.Option("--name", metavar="NAME", help="The name of the spec.")] = "",

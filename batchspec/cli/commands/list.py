@@ -16,7 +16,9 @@ from batchspec.exit_codes import Exit
 async def list_(
     orphans: Annotated[
         bool,
-        typer.Option("--orphans", help="List only resources that no open job or schedule uses."),
+        typer.Option(
+            "--orphans", help="List only orphans: resources that no open job or schedule uses."
+        ),
     ] = False,
     target: TargetOption = None,
     output_format: TextOrJson = Format.TEXT,

@@ -91,7 +91,7 @@ def start(
             "--auth",
             metavar="KIND",
             envvar="BATCHSPEC_LOCAL_AUTH",
-            help="How clients sign in: keys (with an account key or the token of the service) or "
+            help="How clients sign in: keys (with an account key or the service's token) or "
             "entra (only with the token). [default: keys]",
             show_default=False,
         ),
@@ -211,7 +211,7 @@ def env(
 ) -> int:
     """Print the environment variables that other Batch and Storage clients read.
 
-    They contain the keys of both accounts, and a SAS that is valid for 30 days.
+    The variables contain the keys of both accounts, and a SAS that is valid for 30 days.
     """
     from typing import get_args
 

@@ -43,8 +43,8 @@ async def logs(
         typer.Argument(
             metavar="[TASK...]",
             autocompletion=complete_task,
-            help="The id of a task, or a unique part of it. Several, or a pattern such as 'map-*', "
-            "print each line after the id of its task.",
+            help="The id of a task, or a unique part of it. With several tasks or a pattern such "
+            "as 'map-*', each line begins with the id of its task.",
             show_default=False,
         ),
     ] = None,

@@ -65,7 +65,7 @@ async def upload(
     variables: Variables = None,
     variable_files: VariableFiles = None,
 ) -> int:
-    """Upload the application packages of a spec that the account lacks, and nothing else."""
+    """Upload the application packages of a spec that are missing in the account."""
     from batchspec.api import first_error, load_spec_and_files, open_target
     from batchspec.observe import packages_of
     from batchspec.plan import changed_packages, package_step

@@ -40,11 +40,11 @@ def report(
         typer.Option(
             "--format",
             help="A page, all data as JSON, the tasks as CSV, or trace events for Perfetto. "
-            "Without --out, data are written to standard output.",
+            "Without --out, data is written to standard output.",
         ),
     ] = ReportFormat.HTML,
 ) -> int:
-    """Write the last run that had tasks, with all its attempts, as one HTML page or as data."""
+    """Report the last run that had tasks, with all its attempts, as an HTML page or as data."""
     from batchspec.api import (
         load_spec,
         missing_facts,

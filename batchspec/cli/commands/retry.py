@@ -31,7 +31,7 @@ async def retry(
             "--cause",
             metavar="CAUSE",
             autocompletion=complete_cause,
-            help="Retry only failures with this cause, as `failures` names it. Can be repeated.",
+            help="Retry only failures with this cause, as `failures` shows it. Can be repeated.",
         ),
     ] = None,
     tasks: Annotated[

@@ -27,7 +27,7 @@ def validate(
     variable_files: VariableFiles = None,
     output_format: TextOrJson = Format.TEXT,
 ) -> int:
-    """Check specs offline: every error, with its position and fix. Needs no value of a secret."""
+    """Check specs offline: every error, with its position and fix. Secrets need no values."""
     from batchspec.api import check_spec
 
     code = 0

@@ -132,7 +132,7 @@ def archived_blobs(context: RuleContext) -> Iterator[Finding]:
     " output.",
 )
 def shared_container(context: RuleContext) -> Iterator[Finding]:
-    """Containers whose metadata record other users than this spec."""
+    """Containers whose metadata records other users than this spec."""
     spec = context.spec
     downloaded = {result.container for result in spec.results}
     for key, container in spec.containers.items():
