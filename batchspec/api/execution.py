@@ -51,19 +51,12 @@ class SystemClock:
         self._cancellation = cancellation or Cancellation()
 
     def now(self) -> datetime:
-        """The current time in UTC."""
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Seconds from an arbitrary start; never decreases."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait.
-
-        Raises:
-            RunCancelled: cancellation was requested.
-        """
         await self._cancellation.race(asyncio.sleep(seconds))
 
 

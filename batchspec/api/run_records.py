@@ -217,11 +217,9 @@ class RecordFiles:
 
     @property
     def earlier_jobs(self) -> Sequence[str]:
-        """The jobs of the run whose tasks no record on this disk contains."""
         return [job.id for job in self.jobs if not any(self._heads(job))]
 
     def is_complete(self, job: JobFacts) -> bool:
-        """Whether a record on this disk contains the final facts about the tasks of a job."""
         return any(head.final for head in self._heads(job))
 
     async def save_tasks(
@@ -246,7 +244,6 @@ class RecordFiles:
         return [task for cause, task in found.items() if cause not in known][:_SAMPLES]
 
     def save_output(self, task_id: str, stderr: str) -> None:
-        """Save the last lines of the stderr of a failed task."""
         if not self.folder.failed:
             with self.folder.guarded():
                 self.folder.save_output(task_id, stderr)
@@ -254,7 +251,6 @@ class RecordFiles:
     async def save_nodes(
         self, pool_id: str, at: datetime, nodes: AsyncIterator[NodeRecord]
     ) -> None:
-        """Save the nodes of a pool."""
         if self.folder.failed:
             return
         with self.folder.guarded(), self._lines("nodes", pool_id) as write:

@@ -20,7 +20,6 @@ class Images:
         self._connection = connection
 
     async def list(self) -> tuple[SupportedImage, ...]:
-        """The images that the account supports."""
         with translated("supported images"):
             images = [
                 body async for body in list_items(self._connection.client, "/supportedimages")
@@ -35,7 +34,6 @@ class Quotas:
         self._connection = connection
 
     async def get_usage(self) -> Usage:
-        """How many pools, and how many active jobs and job schedules, count against the quotas."""
         pools, jobs, schedules = await asyncio.gather(
             self._count("/pools", "pools"),
             self._count("/jobs", "jobs", where="state eq 'active'"),

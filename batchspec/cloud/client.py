@@ -8,7 +8,7 @@ import random as random_module
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,16 +172,18 @@ async def open_account(
         stopped: the error if a service that does not answer has stopped.
     """
     with _collector_paused(), _certificates_later():
-        from batchspec.cloud.connect import connect  # noqa: PLC0415 - imports the Azure SDKs
+        from batchspec.cloud.connect import Clients  # noqa: PLC0415 - imports the Azure SDKs
 
-    async with connect(
-        account,
-        limits=limits or Limits(),
-        timing=Timing(monotonic, sleep, random),
-        now=now,
-        notice=notice,
-        credential=credential,
-        ca_file=ca_file,
-        stopped=stopped,
-    ) as client:
-        yield client
+    async with AsyncExitStack() as stack:
+        clients = Clients(
+            account,
+            limits=limits or Limits(),
+            timing=Timing(monotonic, sleep, random),
+            now=now,
+            notice=notice,
+            credential=credential,
+            ca_file=ca_file,
+            stopped=stopped,
+            stack=stack,
+        )
+        yield await clients.connect()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -51,72 +51,12 @@ if TYPE_CHECKING:
     from azure.mgmt.batch.aio import BatchManagementClient
 
 
-@asynccontextmanager
-async def connect(
-    account: AnyAccount,
-    *,
-    limits: Limits,
-    timing: Timing,
-    now: Callable[[], datetime],
-    notice: Notice,
-    credential: Callable[[], AsyncTokenCredential] | None,
-    ca_file: Path | None,
-    stopped: Callable[[], Diagnostic | None],
-) -> AsyncIterator[AccountClient]:
-    """Set up the clients of an account; see :func:`batchspec.cloud.open_account`."""
-    # The SDKs log URLs, and a traceback for each error without a body, such as any HEAD that fails
-    # (azure.batch._utils.model_base).
-    logging.getLogger("azure").setLevel(logging.CRITICAL + 1)
-    verify: bool | str = str(ca_file) if ca_file else True
-    async with AsyncExitStack() as stack:
-        clients = _Clients(
-            account,
-            limits=limits,
-            timing=timing,
-            now=now,
-            notice=notice,
-            credential=credential,
-            verify=verify,
-            stopped=stopped,
-            stack=stack,
-        )
-        if not clients.has_own_credential(account.batch_key, account.batch_url) or (
-            not clients.has_own_credential(account.blob_key, account.blob_url)
-        ):
-            await clients.sign_in()
-        batch_limiter, batch_time = clients.batch
-        client = await stack.enter_async_context(clients.batch_client())
-        service = await stack.enter_async_context(clients.blob_service())
-        blob_limiter, blob_time = clients.storage
-        signer = SasSigner(account, service, blob_time.now)
-        batch = BatchConnection(client, signer, batch_limiter, limits, timing, batch_time)
-        pools = Pools(batch)
-        control_plane = ControlPlane(account, clients.connect_manager, batch, pools.get)
-        yield AccountClient(
-            names=account.names,
-            longest_sas=signer.longest,
-            control_plane=control_plane,
-            pools=pools,
-            nodes=Nodes(batch),
-            jobs=Jobs(batch),
-            job_schedules=JobSchedules(batch),
-            tasks=Tasks(batch),
-            images=Images(batch),
-            applications=Applications(batch, control_plane, clients.blob_options),
-            quotas=Quotas(batch),
-            containers=Containers(service, limits, timing),
-            blobs=Blobs(service, clients.retry_policy(clients.storage), blob_limiter, timing),
-            connection=batch,
-            service=service,
-            storage_time=blob_time,
-        )
-
-
-class _Clients:
-    """Creates the clients of one account; ``stack`` closes the credential and the manager's client.
+class Clients:
+    """Creates the clients of one account; ``stack`` closes them, and the credential.
 
     ``batch``, ``storage`` and ``manager`` are the rate limiter and the clock of each service: one
-    service can be busy while the others are not.
+    service can be busy while the others are not. See :func:`batchspec.cloud.open_account` for the
+    other arguments.
     """
 
     def __init__(
@@ -128,16 +68,54 @@ class _Clients:
         now: Callable[[], datetime],
         notice: Notice,
         credential: Callable[[], AsyncTokenCredential] | None,
-        verify: bool | str,
+        ca_file: Path | None,
         stopped: Callable[[], Diagnostic | None],
         stack: AsyncExitStack,
     ) -> None:
         self._account, self._limits, self._timing = account, limits, timing
         self._notice, self._stopped = notice, stopped
-        self._credential, self._verify, self._stack = credential, verify, stack
+        self._credential, self._stack = credential, stack
+        self._verify: bool | str = str(ca_file) if ca_file else True
         self._token: AsyncTokenCredential | None = None
         self.batch, self.storage, self.manager = (
             (RateLimiter(limits, timing), ServiceTime(timing.monotonic, now)) for _ in range(3)
+        )
+
+    async def connect(self) -> AccountClient:
+        """Set up the clients of the account; sends no request."""
+        # The SDKs log URLs, and a traceback for each error without a body, such as any HEAD that
+        # fails (azure.batch._utils.model_base).
+        logging.getLogger("azure").setLevel(logging.CRITICAL + 1)
+        account, limits, timing = self._account, self._limits, self._timing
+        if not self.has_own_credential(account.batch_key, account.batch_url) or (
+            not self.has_own_credential(account.blob_key, account.blob_url)
+        ):
+            await self.sign_in()
+        batch_limiter, batch_time = self.batch
+        client = await self._stack.enter_async_context(self.batch_client())
+        service = await self._stack.enter_async_context(self.blob_service())
+        blob_limiter, blob_time = self.storage
+        signer = SasSigner(account, service, blob_time.now)
+        batch = BatchConnection(client, signer, batch_limiter, limits, timing, batch_time)
+        pools = Pools(batch)
+        control_plane = ControlPlane(account, self.connect_manager, batch, pools.get)
+        return AccountClient(
+            names=account.names,
+            longest_sas=signer.longest,
+            control_plane=control_plane,
+            pools=pools,
+            nodes=Nodes(batch),
+            jobs=Jobs(batch),
+            job_schedules=JobSchedules(batch),
+            tasks=Tasks(batch),
+            images=Images(batch),
+            applications=Applications(batch, control_plane, self.blob_options),
+            quotas=Quotas(batch),
+            containers=Containers(service, limits, timing),
+            blobs=Blobs(service, self.retry_policy(self.storage), blob_limiter, timing),
+            connection=batch,
+            service=service,
+            storage_time=blob_time,
         )
 
     def has_own_credential(self, key: Secret | None, url: str) -> bool:

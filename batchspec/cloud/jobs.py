@@ -35,7 +35,6 @@ class Jobs:
         self._connection = connection
 
     async def get(self, job_id: str) -> JobFacts | None:
-        """The job, or ``None``."""
         try:
             body: Any = await self._connection.client.get_job(job_id, cls=json_of)
         except AzureError as error:
@@ -45,14 +44,12 @@ class Jobs:
         return facts.job_facts(body)
 
     async def list(self, prefix: str = "") -> AsyncIterator[JobFacts]:
-        """Every job whose id starts with ``prefix``."""
         where = f"startswith(id,{odata_literal(prefix)})" if prefix else ""
         with translated("jobs"):
             async for body in list_items(self._connection.client, "/jobs", where=where):
                 yield facts.job_facts(body)
 
     async def list_active(self) -> AsyncIterator[JobFacts]:
-        """Every active job of the account."""
         with translated("jobs"):
             async for body in list_items(
                 self._connection.client, "/jobs", where="state eq 'active'"
@@ -60,7 +57,6 @@ class Jobs:
                 yield facts.job_facts(body)
 
     async def create(self, body: Record, sas: timedelta) -> bool:
-        """Create a job; ``False`` if the same spec has already created the same job."""
         job: Any = await self._connection.request_body(body, sas)
         send = self._connection.client.create_job
         return await create_or_adopt(
@@ -68,13 +64,11 @@ class Jobs:
         )
 
     async def update(self, job_id: str, patch: Record) -> None:
-        """Change properties of a job."""
         body: Any = await self._connection.request_body(patch, timedelta())
         with translated(f"job {job_id}"):
             await self._connection.client.update_job(job_id, body)
 
     async def terminate(self, job_id: str, reason: str) -> None:
-        """Terminate a job; does nothing if it has ended."""
         # Without options, or with an empty model, the SDK raises ValueError before it sends the
         # request (azure-batch 15.1.0).
         options: Any = {"terminateReason": reason}
@@ -85,13 +79,11 @@ class Jobs:
                 raise translate(error, f"job {job_id}") from None
 
     async def delete(self, job_id: str) -> bool:
-        """Request the deletion of a job; ``False`` if it does not exist. Does not wait for it."""
         return await delete_if_exists(
             "job", job_id, lambda: self._connection.client.begin_delete_job(job_id)
         )
 
     async def list_preparation_tasks(self, job_id: str) -> AsyncIterator[PreparationFacts]:
-        """The state of the job preparation task on each node, streamed."""
         path = f"/jobs/{path_segment(job_id)}/jobpreparationandreleasetaskstatus"
         fields = ["nodeId", "jobPreparationTaskExecutionInfo"]
         with translated(f"job {job_id}"):
@@ -99,7 +91,6 @@ class Jobs:
                 yield facts.preparation_facts(body)
 
     async def get_task_counts(self, job_id: str) -> TaskCounts:
-        """The number of tasks of the job in each state, by one request."""
         with translated(f"job {job_id}"):
             body: Any = await self._connection.client.get_job_task_counts(job_id, cls=json_of)
         return facts.task_counts(body)
@@ -115,7 +106,6 @@ class JobSchedules:
         self._connection = connection
 
     async def get(self, schedule_id: str) -> ScheduleFacts | None:
-        """The job schedule, or ``None``."""
         try:
             body: Any = await self._connection.client.get_job_schedule(schedule_id, cls=json_of)
         except AzureError as error:
@@ -126,13 +116,11 @@ class JobSchedules:
         return facts.schedule_facts(body)
 
     async def list(self) -> AsyncIterator[ScheduleFacts]:
-        """Every job schedule of the account."""
         with translated("job schedules"):
             async for body in list_items(self._connection.client, "/jobschedules"):
                 yield facts.schedule_facts(body)
 
     async def create(self, body: Record, sas: timedelta) -> bool:
-        """Create a job schedule; ``False`` if the same spec has already created the same one."""
         schedule: Any = await self._connection.request_body(body, sas)
         send = self._connection.client.create_job_schedule
         return await create_or_adopt(
@@ -140,15 +128,10 @@ class JobSchedules:
         )
 
     async def update(self, schedule_id: str, patch: Record, sas: timedelta) -> None:
-        """Change properties of a job schedule."""
         body: Any = await self._connection.request_body(patch, sas)
         with translated(f"{_SCHEDULE} {schedule_id}"):
             await self._connection.client.update_job_schedule(schedule_id, body)
 
     async def delete(self, schedule_id: str) -> bool:
-        """Request the deletion of a job schedule and its jobs; ``False`` if it does not exist.
-
-        Does not wait for it.
-        """
         send = self._connection.client.begin_delete_job_schedule
         return await delete_if_exists(_SCHEDULE, schedule_id, lambda: send(schedule_id))

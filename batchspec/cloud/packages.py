@@ -43,7 +43,6 @@ class Applications:
         self._options = options
 
     async def list(self) -> Mapping[str, tuple[str, ...]]:
-        """The versions of each application package of the account, by the application's id."""
         with translated("applications"):
             return {
                 body["id"]: tuple(body.get("versions") or ())

@@ -56,7 +56,6 @@ class Pools:
         self._connection = connection
 
     async def get(self, pool_id: str) -> PoolFacts | None:
-        """The pool, or ``None``."""
         try:
             body: Any = await self._connection.client.get_pool(pool_id, cls=json_of)
         except AzureError as error:
@@ -67,7 +66,6 @@ class Pools:
         return facts.pool_facts(body)
 
     async def list(self) -> AsyncIterator[PoolFacts]:
-        """Every pool of the account."""
         with translated("pools"):
             async for body in list_items(self._connection.client, "/pools"):
                 yield facts.pool_facts(body)
@@ -148,7 +146,6 @@ class Pools:
         return await delete_if_exists("pool", pool_id, lambda: send(pool_id))
 
     async def get_node_counts(self, pool_id: str) -> Mapping[str, int]:
-        """The number of nodes of the pool in each state, by one request."""
         where = f"poolId eq {odata_literal(pool_id)}"
         with translated(f"pool {pool_id}"):
             counts = list_items(
@@ -338,7 +335,6 @@ class Nodes:
         self._connection = connection
 
     async def list(self, pool_id: str, *, missing_ok: bool = False) -> AsyncIterator[NodeFacts]:
-        """The nodes of a pool; with ``missing_ok``, none if the pool does not exist."""
         try:
             async for node in self._list(pool_id):
                 yield node
@@ -347,13 +343,11 @@ class Nodes:
                 raise
 
     async def list_unhealthy(self, pool_id: str) -> AsyncIterator[NodeFacts]:
-        """The nodes whose start task failed or that are unusable."""
         where = " or ".join(f"state eq {odata_literal(state)}" for state in UNHEALTHY)
         async for node in self._list(pool_id, where):
             yield node
 
     async def list_starting(self, pool_id: str) -> AsyncIterator[NodeFacts]:
-        """The nodes whose start task runs."""
         async for node in self._list(pool_id, f"state eq {odata_literal(START_TASK_RUNNING)}"):
             yield node
 
@@ -396,15 +390,12 @@ class Nodes:
     async def get_file(
         self, pool_id: str, node_id: str, path: str, start: int, size: int
     ) -> FilePart | None:
-        """Up to ``size`` bytes of a file of a node from ``start``; ``None`` if it is missing."""
         return await read_part(self._connection, self._file(pool_id, node_id, path), start, size)
 
     async def get_file_tail(self, pool_id: str, node_id: str, path: str, size: int) -> str:
-        """The last ``size`` bytes of a file of a node; empty if it does not exist."""
         return await read_tail(self._connection, self._file(pool_id, node_id, path), size)
 
     async def list_files(self, pool_id: str, node_id: str) -> AsyncIterator[NodeFile]:
-        """Every file of a node, streamed; none without the node."""
         path = f"/pools/{path_segment(pool_id)}/nodes/{path_segment(node_id)}"
         async for file in list_files(self._connection.client, path, f"files of node {node_id}"):
             yield file
@@ -418,7 +409,6 @@ class Nodes:
         )
 
     async def list_records(self, pool_id: str) -> AsyncIterator[NodeRecord]:
-        """The nodes of a pool, their sizes and times; none if the pool does not exist."""
         try:
             async for body in self._bodies(pool_id, facts.NODE_RECORD_FIELDS):
                 yield facts.node_record(body)

@@ -40,7 +40,6 @@ class Containers:
         self._timing = timing
 
     async def get_metadata(self, container: str) -> Mapping[str, str] | None:
-        """The container's metadata, or ``None`` if there is no such container."""
         client = self._service.get_container_client(container)
         try:
             found = await client.get_container_properties()
@@ -51,7 +50,6 @@ class Containers:
         return dict(found.metadata or {})
 
     async def list(self) -> AsyncIterator[ContainerProperties]:
-        """Every container of the account."""
         with translated("containers"):
             async for found in self._service.list_containers(include_metadata=True):
                 yield ContainerProperties(
@@ -89,13 +87,11 @@ class Containers:
                 raise transition_timeout(refusal, transition.waited) from None
 
     async def set_metadata(self, container: str, metadata: Mapping[str, str]) -> None:
-        """Replace the metadata of a container."""
         client = self._service.get_container_client(container)
         with translated(f"container {container}"):
             await client.set_container_metadata(dict(metadata))
 
     async def delete(self, container: str) -> bool:
-        """Delete a container; ``False`` if it does not exist."""
         try:
             with track_attempts() as attempts:
                 await self._service.get_container_client(container).delete_container()
@@ -153,7 +149,6 @@ class Blobs:
                 raise translate(error, f"container {container}") from None
 
     async def put(self, container: str, blob: str, data: bytes) -> None:
-        """Write a small blob of plain text; replaces an existing blob."""
         settings = ContentSettings(content_type="text/plain; charset=utf-8")
         with translated(f"{container}/{blob}"):
             await self._service.get_blob_client(container, blob).upload_blob(
@@ -161,7 +156,6 @@ class Blobs:
             )
 
     async def delete(self, container: str, blob: str) -> None:
-        """Delete a blob, if it exists."""
         try:
             await self._service.get_blob_client(container, blob).delete_blob()
         except AzureError as error:
@@ -169,7 +163,6 @@ class Blobs:
                 raise translate(error, f"{container}/{blob}") from None
 
     async def get_part(self, container: str, blob: str, start: int, size: int) -> FilePart | None:
-        """Up to ``size`` bytes of a blob from ``start``; ``None`` if it does not exist."""
         client = self._service.get_blob_client(container, blob)
         try:
             length = int((await client.get_blob_properties()).size)
@@ -205,11 +198,6 @@ class Blobs:
     async def download(
         self, container: str, blob: Blob, part: Path, moved: Callable[[int], None]
     ) -> bytes:
-        """Download a blob to the file ``part`` and check its length and, if stored, its MD5.
-
-        Returns:
-            The MD5 of the file.
-        """
         with translated(f"{container}/{blob.name}"):
             return await self._downloads.download(container, blob, part, moved)
 

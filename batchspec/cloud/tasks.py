@@ -151,7 +151,6 @@ class Tasks:
         return cast(Sequence[Json], response.get("value") or ())
 
     async def reactivate(self, job_id: str, task_id: str) -> None:
-        """Run a failed task of an active job again; does nothing if the task has not failed."""
         try:
             await self._connection.client.reactivate_task(job_id, task_id)
         except AzureError as error:
@@ -160,7 +159,6 @@ class Tasks:
                 raise translate(error, f"task {task_id}") from None
 
     async def terminate(self, job_id: str, task_id: str) -> None:
-        """Terminate a task; does nothing if it is completed or does not exist."""
         try:
             await self._connection.client.terminate_task(job_id, task_id)
         except AzureError as error:
@@ -168,7 +166,6 @@ class Tasks:
                 raise translate(error, f"task {task_id}") from None
 
     async def delete(self, job_id: str, task_id: str) -> None:
-        """Delete a task, if it exists."""
         try:
             await self._connection.client.delete_task(job_id, task_id)
         except AzureError as error:
@@ -176,7 +173,6 @@ class Tasks:
                 raise translate(error, f"task {task_id}") from None
 
     async def get(self, job_id: str, task_id: str) -> TaskDetails | None:
-        """The task, or ``None``."""
         try:
             body: Any = await self._connection.client.get_task(job_id, task_id, cls=json_of)
         except AzureError as error:
@@ -186,10 +182,6 @@ class Tasks:
         return TaskDetails(facts.task_facts(body), facts.kept_output(body))
 
     async def list(self, job_id: str, *, missing_ok: bool = False) -> AsyncIterator[TaskFacts]:
-        """Every task of a job, streamed, with only the fields of :class:`TaskFacts` read.
-
-        With ``missing_ok``, none if the job does not exist.
-        """
         try:
             async for task in self._tasks(job_id, ""):
                 yield task
@@ -198,47 +190,37 @@ class Tasks:
                 raise
 
     async def list_ids(self, job_id: str, first: str = "", before: str = "") -> AsyncIterator[str]:
-        """The ids of the tasks of the job, from ``first`` to the last one before ``before``."""
         limits = ((f"id ge '{first}'", first), (f"id lt '{before}'", before))
         where = " and ".join(term for term, limit in limits if limit)
         async for task in self._list(job_id, where, ("id",)):
             yield str(task["id"])
 
     async def list_bodies(self, job_id: str) -> AsyncIterator[Record]:
-        """Every task of the job with all its properties, streamed."""
         async for body in self._list(job_id, "", ()):
             record = freeze(body)
             assert isinstance(record, Record)
             yield record
 
     async def list_failed(self, job_id: str) -> AsyncIterator[TaskFacts]:
-        """The completed tasks that failed, streamed, filtered by the service."""
         async for task in self._tasks(job_id, _FAILED):
             yield task
 
     async def list_waiting(self, job_id: str) -> AsyncIterator[TaskWaiting]:
-        """The tasks that have not started, streamed, filtered by the service."""
         async for body in self._list(job_id, _WAITING, facts.WAITING_FIELDS):
             yield facts.task_waiting(body)
 
     async def list_blocking(self, job_id: str) -> AsyncIterator[str]:
-        """The ids of the failed tasks that block the tasks that depend on them, streamed."""
         async for body in self._list(job_id, _FAILED, facts.ENDED_FIELDS):
             if not facts.satisfies(body):
                 yield body["id"]
 
     async def list_running(self, job_id: str) -> AsyncIterator[TaskSince]:
-        """The tasks that run or are about to, streamed, filtered by the service."""
         async for body in self._list(job_id, _RUNNING, facts.SINCE_FIELDS):
             yield facts.task_since(body)
 
     async def list_ended(
         self, job_id: str, *, since: datetime | None, failed: bool
     ) -> AsyncIterator[TaskSince]:
-        """The tasks that were completed at ``since`` or later, streamed, filtered by the service.
-
-        With ``failed``, only those that failed.
-        """
         where = _FAILED if failed else "state eq 'completed'"
         if since is not None:
             where += f" and stateTransitionTime ge DateTime'{_odata_time(since)}'"
@@ -246,19 +228,16 @@ class Tasks:
             yield facts.task_since(body)
 
     async def any_running(self, job_id: str) -> bool:
-        """Whether any task of the job is running or preparing, by a list: counts may lag."""
         async for _ in self._list(job_id, _RUNNING, ["id"]):
             return True
         return False
 
     async def list_times(self, job_id: str, *, running: bool) -> AsyncIterator[TaskTimes]:
-        """The times of the running tasks, or else of those that succeeded, streamed."""
         where = _RUNNING if running else _SUCCEEDED
         async for body in self._list(job_id, where, ["id", "executionInfo"]):
             yield facts.task_times(body)
 
     async def list_records(self, job_id: str, *, failed: bool = False) -> AsyncIterator[TaskRecord]:
-        """Every task of a job (or those that failed), streamed; none if the job does not exist."""
         try:
             async for body in self._list(job_id, _FAILED if failed else "", facts.TASK_FIELDS):
                 yield facts.task_record(body)
@@ -269,15 +248,12 @@ class Tasks:
     async def get_file(
         self, job_id: str, task_id: str, path: str, start: int, size: int
     ) -> FilePart | None:
-        """Up to ``size`` bytes of a file of a task from ``start``; ``None`` if it is missing."""
         return await read_part(self._connection, self._file(job_id, task_id, path), start, size)
 
     async def get_file_tail(self, job_id: str, task_id: str, path: str, size: int) -> str:
-        """The last ``size`` bytes of a file of a task; empty if it does not exist."""
         return await read_tail(self._connection, self._file(job_id, task_id, path), size)
 
     async def list_files(self, job_id: str, task_id: str) -> AsyncIterator[NodeFile]:
-        """Every file of a task on its node, streamed; none if they do not exist."""
         path = f"/jobs/{path_segment(job_id)}/tasks/{path_segment(task_id)}"
         async for file in list_files(self._connection.client, path, f"files of task {task_id}"):
             yield file
