@@ -381,9 +381,9 @@ LOCAL = ErrorGroup(
         ),
         ErrorCode(
             "data-foreign",
-            "The data folder was not created by the service",
+            "The data folder was not created by the service, or belongs to another user",
             "`local reset` would delete the files in it.",
-            "Set BATCHSPEC_LOCAL_HOME to an empty or new folder.",
+            "Set BATCHSPEC_LOCAL_HOME to an empty or new folder, or run the command as its owner.",
         ),
         ErrorCode(
             "data-unwritable",

@@ -108,10 +108,10 @@ def status(data: Path | None = None) -> Status:
 
 
 def check_folder() -> None:
-    """Check that the first start could create the data folder. Changes nothing.
+    """Check that the service could start with the data folder. Changes nothing.
 
     Raises:
-        LocalError: ``data-unwritable``.
+        LocalError: it is not writable, belongs to another user, or its account is damaged.
     """
     _home(None).check()
 

@@ -5,6 +5,8 @@ The caller decides how to show them.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -83,3 +85,12 @@ def last_lines(log: Path) -> tuple[str, ...]:
     except OSError:
         return ()
     return tuple([line.rstrip() for line in text.splitlines() if line.strip()][-12:])
+
+
+def check_writable(folder: Path) -> None:
+    """Raise ``OSError`` if the folder, or its nearest existing parent, is not writable."""
+    existing = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    if not existing.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))

@@ -305,4 +305,8 @@ def files_exist(files: Sequence[Path]) -> Diagnostic:
 
 def folder_unwritable(folder: Path, why: str) -> Diagnostic:
     """An error: the folder cannot be written to."""
-    return Diagnostic("unwritable-folder", f"{folder} cannot be written to: {why}")
+    return Diagnostic(
+        "unwritable-folder",
+        f"{folder} cannot be written to: {why}",
+        fix="Choose another folder, or make this one writable.",
+    )

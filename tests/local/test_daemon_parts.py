@@ -64,6 +64,28 @@ def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     assert str(tmp_path / "file/local") in caught.value.summary
 
 
+def test_the_fix_of_a_path_that_is_too_long_is_another_folder(tmp_path: Path) -> None:
+    for use in (local.start, local.stop, local.reset, local.status):
+        with pytest.raises(LocalError, match="File name too long") as caught:
+            use(tmp_path / ("n" * 256))
+        assert caught.value.fix == "Use another folder: `export BATCHSPEC_LOCAL_HOME=FOLDER`"
+
+
+def test_a_check_finds_what_a_start_would_refuse(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.check()
+    Account.open(home)
+    home.check()
+    home.account.write_bytes(b"{")
+    with pytest.raises(LocalError, match="is damaged"):
+        home.check()
+    home.account.unlink()
+    home.token.unlink()
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(LocalError, match="was not created by the embedded service"):
+        home.check()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
 def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
@@ -115,6 +137,17 @@ def test_a_credential_readable_by_other_users_is_rejected(tmp_path: Path, name: 
     with pytest.raises(LocalError) as caught:
         Account.read(home)
     assert caught.value.code == "account-exposed"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs the rights of root")
+def test_the_fix_for_a_key_of_another_user_does_not_delete_it(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    Account.open(home)
+    os.chown(home.account, 65534, 65534)
+    with pytest.raises(LocalError, match="belongs to another user") as caught:
+        Account.read(home)
+    assert caught.value.code == "data-foreign"
+    assert "rm" not in caught.value.fix.split()
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"batch_key": "secret"}', b"\xff\x00"])

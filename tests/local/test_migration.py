@@ -117,18 +117,44 @@ def test_a_newer_version_is_refused_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to become another user")
 def test_another_user_cannot_use_the_folder(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir(mode=0o777)
-    tmp_path.chmod(0o755)
+    _make_reachable(tmp_path)
+    for mode in (0o700, 0o777):
+        home = tmp_path / f"home-{mode}"
+        home.mkdir()
+        home.chmod(mode)
+        for use in ("create()", "check()"):
+            said = _as_nobody(f"Home(Path({str(home)!r})).{use}")
+            assert said == f"data-foreign: The data folder {home} belongs to another user (root)."
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to become another user")
+@pytest.mark.parametrize("use", ["start", "status", "stop", "reset"])
+def test_another_user_cannot_use_a_running_service(
+    local_home: local.Endpoints, tmp_path: Path, use: str
+) -> None:
+    _make_reachable(tmp_path)
+    assert _as_nobody(f"local.{use}(Path({str(local_home.data)!r}))") == (
+        f"data-foreign: The data folder {local_home.data} belongs to another user (root)."
+    )
+
+
+def _make_reachable(folder: Path) -> None:
+    """Let all users enter a temporary folder."""
+    for each in (folder, *folder.parents[:3]):
+        each.chmod(each.stat().st_mode | 0o055)
+
+
+def _as_nobody(expression: str) -> str:
+    """The error of an expression that the user ``nobody`` evaluates."""
     program = (
-        "import os, sys\n"
+        "import os\n"
         "from pathlib import Path\n"
+        "from batchspec import local\n"
         "from batchspec.local.daemon import Home\n"
         "from batchspec.local.startup import LocalError\n"
         "os.setuid(65534)\n"
-        "try: Home(Path(sys.argv[1])).create()\n"
-        "except LocalError as error: print(error.code)\n"
+        f"try: {expression}\n"
+        "except LocalError as error: print(f'{error.code}: {error}')\n"
     )
-    line = [sys.executable, "-c", program, str(home)]
-    done = subprocess.run(line, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() in ("data-foreign", "data-unwritable")
+    line = [sys.executable, "-c", program]
+    return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()

@@ -82,5 +82,9 @@ def _write(path: Path, text: str) -> None:
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        diagnostic = Diagnostic("plan-not-saved", f"{path} cannot be written: {error.strerror}")
+        diagnostic = Diagnostic(
+            "plan-not-saved",
+            f"{path} cannot be written: {error.strerror or error}",
+            fix="Choose another path: --out FILE",
+        )
         raise UsageError(diagnostic) from error

@@ -25,7 +25,7 @@ from typing import Any
 
 from batchspec.local.process import Lock
 from batchspec.local.settings import Settings
-from batchspec.local.startup import LocalError, Notify, StartupPhase, last_lines
+from batchspec.local.startup import LocalError, Notify, StartupPhase, check_writable, last_lines
 
 NODEJS_MINIMUM = 22
 """The minimum major version of Node.js according to the ``engines`` field of Azurite."""
@@ -440,4 +440,6 @@ def azurite_status(settings: Settings) -> AzuriteStatus:
     installed = is_complete(installation)
     if not installed:
         node.npm(settings.path)
+        with _cache_errors(installation.folder.parent):
+            check_writable(installation.folder.parent)
     return AzuriteStatus(node.executable, installation.version, installation.folder, installed)

@@ -315,8 +315,9 @@ def stop_daemon(home: Home, *, notify: Notify) -> bool:
     Raises:
         LocalError: the service cannot be stopped.
     """
-    if not home.daemon_lock.exists():
-        return False
+    with home.disk_errors():
+        if not home.daemon_lock.exists():
+            return False
     with exclusive(home, notify):
         return _stop(home)
 
@@ -330,8 +331,9 @@ def reset_daemon(home: Home, *, notify: Notify) -> None:
     Raises:
         LocalError: the service cannot be stopped, or a file cannot be deleted.
     """
-    if not home.root.exists():
-        return
+    with home.disk_errors():
+        if not home.root.exists():
+            return
     home.create()
     with exclusive(home, notify):
         _stop(home)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from batchspec.frozen import frozen
-from batchspec.local.startup import LocalError
+from batchspec.local.startup import LocalError, check_writable
 from batchspec.local.task_users import private_mode
 
 _TRASH = "trash-"
@@ -113,27 +113,51 @@ class Home:
         """
         with self.disk_errors():
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            found = self.root.stat()
-            foreign = found.st_uid != os.geteuid() or (
-                not self.account.exists() and sorted(_foreign_files(self.root))
-            )
-            if foreign:
-                raise LocalError(
-                    "data-foreign",
-                    f"The folder {self.root} was not created by the embedded service.",
-                    fix="Set BATCHSPEC_LOCAL_HOME to an empty or new folder.",
-                )
-            self.root.chmod(private_mode(found))
+            self._check_origin()
+            self.root.chmod(private_mode(self.root.stat()))
             check_writable(self.root)
 
     def check(self) -> None:
-        """Check that :meth:`create` could create the folder, without creating it.
+        """Check that the service could start with this folder, without changing it.
 
         Raises:
-            LocalError: ``data-unwritable``.
+            LocalError: as :meth:`create` and :meth:`Account.read`.
         """
         with self.disk_errors():
             check_writable(self.root)
+            if not self.root.exists():
+                return
+            self._check_origin()
+            for path in (self.start_lock, self.daemon_lock, self.batch, self.blobs):
+                if path.exists() and not os.access(path, os.W_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        Account.read(self)
+
+    def _check_origin(self) -> None:
+        """Raise ``LocalError`` if another user or program has created the folder."""
+        if (error := self.owner_error(self.root)) is not None:
+            raise error
+        if not self.account.exists() and _foreign_files(self.root):
+            raise LocalError(
+                "data-foreign",
+                f"The folder {self.root} was not created by the embedded service.",
+                fix="Set BATCHSPEC_LOCAL_HOME to an empty or new folder.",
+            )
+
+    def owner_error(self, path: Path) -> LocalError | None:
+        """The error if another user owns ``path``, which is the folder or a file in it."""
+        try:
+            owner = path.stat().st_uid
+        except OSError:
+            return None
+        if owner == os.geteuid():
+            return None
+        return LocalError(
+            "data-foreign",
+            f"The data folder {self.root} belongs to another user ({_user_name(owner)}).",
+            fix="Run the command as that user, or use another folder:"
+            " `export BATCHSPEC_LOCAL_HOME=FOLDER`",
+        )
 
     def set_state_aside(self) -> tuple[Path, ...]:
         """Rename the state folders atomically, and return all folders to delete."""
@@ -153,15 +177,22 @@ class Home:
 
     def unusable(self, error: Exception) -> LocalError:
         """The error for a data folder that the system or SQLite refuses to read or write."""
+        if isinstance(error, PermissionError) and (foreign := self.owner_error(self.root)):
+            return foreign
         why = getattr(error, "strerror", None) or str(error)
-        full = getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT} or (
+        number = getattr(error, "errno", None)
+        if number in {errno.ENOSPC, errno.EDQUOT} or (
             getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
-        )
+        ):
+            fix = "Free disk space, or use another folder"
+        elif number in {errno.ENAMETOOLONG, errno.EROFS, errno.ENOTDIR}:
+            fix = "Use another folder"
+        else:
+            fix = "Fix its permissions, or use another folder"
         return LocalError(
             "data-unwritable",
             f"The data folder {self.root} cannot be used: {why}.",
-            fix=f"{'Free disk space' if full else 'Fix its permissions'}, or use another folder:"
-            " `export BATCHSPEC_LOCAL_HOME=FOLDER`",
+            fix=f"{fix}: `export BATCHSPEC_LOCAL_HOME=FOLDER`",
         )
 
     def reserve_failure(self) -> None:
@@ -183,15 +214,6 @@ class Home:
             return None
 
 
-def check_writable(folder: Path) -> None:
-    """Raise ``OSError`` if the folder, or its nearest existing parent, is not writable."""
-    existing = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
-    if not existing.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-
 def write_private(path: Path, text: str) -> None:
     """Replace a file atomically and durably; only its owner can read it at any time."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
@@ -205,6 +227,15 @@ def write_private(path: Path, text: str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _user_name(uid: int) -> str:
+    import pwd  # noqa: PLC0415  not on Windows
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 def is_private(path: Path) -> bool:
@@ -255,8 +286,8 @@ class Account:
         """The account of ``home``; ``None`` if it has not been created yet.
 
         Raises:
-            LocalError: a file is damaged (``account-damaged``), or other users can read it
-                (``account-exposed``).
+            LocalError: a file is damaged (``account-damaged``), belongs to another user
+                (``data-foreign``), or other users can read it (``account-exposed``).
         """
         data = _read_private(home, home.account, "account key")
         if data is None:
@@ -305,7 +336,7 @@ def _read_private(home: Home, path: Path, what: str) -> bytes | None:
             return None
         raise
     if not private:
-        raise LocalError(
+        raise home.owner_error(path) or LocalError(
             "account-exposed",
             f"Other users can read or write the {what} in {path}.",
             fix=f"Run rm {path} to get a new one, or chmod 600 {path} if no one has read it.",
