@@ -168,9 +168,8 @@ class Identity:
         its body that other tasks do not share.
         """
         hasher = self._shared.copy()
-        hasher.update(command.encode("utf-8", "surrogatepass"))
-        if own is not None:
-            hasher.update(b"\x00" + own)
+        text = command.encode("utf-8", "surrogatepass")
+        hasher.update(text if own is None else text + b"\x00" + own)
         for source in sources:
             _add_file(hasher, source.blob, source.size, source.content)
         return hasher.hexdigest()[:_DIGEST]

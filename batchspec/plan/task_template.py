@@ -1,8 +1,8 @@
 """The bodies of a stage's tasks as one JSON text with a few strings for each task.
 
-Most tasks of a stage differ only in some strings. One format creates their texts in a fifth of the
-time that separate objects need. :class:`~batchspec.plan.tasks.TaskFactory` creates tasks that may
-differ in more: with a URL or a secret in the command, with separate files, or with an error.
+Most tasks of a stage differ only in some strings. One template creates their texts in a fifth of
+the time that separate objects need. :class:`~batchspec.plan.tasks.TaskFactory` creates tasks that
+may differ in more: with a URL or a secret in the command, with separate files, or with an error.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ ITSELF = "\ue000task.id\ue000"
 class Draft:
     """The values in which a task differs from others, without those that follow from its id.
 
-    ``own`` is the id that the spec sets. ``strings`` are the values of the templates of the body,
-    as JSON unless they are resolved at submission. ``shown`` is the display name if the spec sets
-    one.
+    ``own`` is the id that the spec sets. ``command`` is the command line as JSON. ``strings`` are
+    the values of the templates of the body, as JSON unless they are resolved at submission.
+    ``shown`` is the display name if the spec sets one.
     """
 
     own: str | None
@@ -112,8 +112,9 @@ class TaskTemplate:
         self._body = JsonTemplate.of(body, numbers)
         self._covered = None
         if covered is not None:
-            text = JsonTemplate.of(covered, numbers, canonical=True)
-            self._covered = text.format(Text.identity), text.arguments
+            of_own = {each: number for number, each in enumerate(own)}
+            text = JsonTemplate.of(covered, of_own, canonical=True)
+            self._covered = text.bind(Text.identity), text.arguments
 
     @property
     def renames(self) -> bool:
@@ -138,14 +139,13 @@ class TaskTemplate:
             given = [
                 each if isinstance(each, str) else json_string(each.identity()) for each in strings
             ]
-            covered = (text % arguments(("", "", "", "", *given))).encode()
+            covered = text(arguments(given)).encode()
         work = self._identity.work(command, covered, item.sources)
-        return Draft(own, command, strings, shown, work)
+        return Draft(own, json_string(command), strings, shown, work)
 
     def size(self, draft: Draft) -> int:
         """An upper bound of the bytes of the command and the strings of a task in its body."""
-        strings = self._body.arguments(("", "", "", "", *draft.strings))
-        return len(json_string(draft.command)) + sum(map(_size, strings))
+        return len(draft.command) + self._body.repeats * sum(map(_size, draft.strings))
 
     def filled(
         self, index: int, item: Item, own: str | None, make: Callable[[], Record]
@@ -160,11 +160,13 @@ class TaskTemplate:
             found = self._filled(index, item, name)
             if found is None:
                 return None
-            command, strings, shown = found
+            line, strings, shown = found
+            command = json_string(line)
         marks = self._identity.marks_of(draft.work, item, index)
         if shown is None:
             shown = words_of(self._stage.name, item)
-        given = map(json_string, (name, command, marks.named(shown), draft.work))
+        named = json_string(marks.named(shown))
+        given = json_string(name), command, named, json_string(draft.work)
         arguments = self._body.arguments((*given, *strings))
         return name, marks, FilledRecord(name, self._body, arguments, make)
 

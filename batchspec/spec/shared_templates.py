@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from json.encoder import encode_basestring_ascii
+from operator import itemgetter
 from typing import TypeAlias, TypeVar
 
 from batchspec.diagnostics import Secret, SpecError
@@ -248,12 +250,18 @@ json_string: Callable[[str], str] = encode_basestring_ascii
 class JsonTemplate:
     """The JSON text of an object whose templates are replaced by strings."""
 
-    __slots__ = ("_numbers", "_parts", "names")
+    __slots__ = ("_parts", "arguments", "names", "repeats")
 
     def __init__(self, parts: Iterable[_Part], names: frozenset[str]) -> None:
-        """``names`` are those of the members; :meth:`of` makes the parts."""
+        """``names`` are those of the members; :meth:`of` makes the parts.
+
+        ``arguments`` makes the arguments of a text from all strings in the order of their numbers;
+        one string occurs up to ``repeats`` times in them.
+        """
         self._parts = tuple(_merged(parts))
-        self._numbers = [part for part in self._parts if isinstance(part, int)]
+        numbers = [part for part in self._parts if isinstance(part, int)]
+        self.arguments = _selection(numbers)
+        self.repeats = max(Counter(numbers).values(), default=0)
         self.names = names
 
     @classmethod
@@ -275,18 +283,28 @@ class JsonTemplate:
         parts = (*before, f"{last[:-1]},{json_string(name)}:", *added, "}")
         return JsonTemplate(parts, self.names | {name})
 
-    def arguments(self, strings: Sequence[T]) -> tuple[T, ...]:
-        """The arguments of a format from all strings in the order of their numbers."""
-        return tuple([strings[number] for number in self._numbers])
+    def bind(self, text: Callable[[Text], str]) -> Callable[[Sequence[str]], str]:
+        """A function from arguments to the JSON text; ``text`` resolves deferred strings."""
+        parts = [""]
+        for part in self._parts:
+            if isinstance(part, int):
+                parts += ["", ""]
+            else:
+                parts[-1] += part if isinstance(part, str) else json_string(text(part))
 
-    def format(self, text: Callable[[Text], str]) -> str:
-        """The format of the JSON texts, for ``%``; ``text`` resolves deferred strings."""
-        return "".join(
-            "%s"
-            if isinstance(part, int)
-            else (part if isinstance(part, str) else json_string(text(part))).replace("%", "%%")
-            for part in self._parts
-        )
+        def filled(arguments: Sequence[str]) -> str:
+            made = parts.copy()
+            made[1::2] = arguments
+            return "".join(made)
+
+        return filled
+
+
+def _selection(numbers: Sequence[int]) -> Callable[[Sequence[T]], tuple[T, ...]]:
+    """A function from a sequence to its elements with these indexes."""
+    if len(numbers) > 1:
+        return itemgetter(*numbers)
+    return lambda found: tuple([found[number] for number in numbers])
 
 
 def _encoded(value: Value, numbers: Mapping[Template, int], *, canonical: bool) -> Iterator[_Part]:
@@ -331,8 +349,8 @@ def _merged(parts: Iterable[_Part]) -> Iterator[_Part]:
 class FilledRecord(Record):
     """An object with a JSON text that is cheap to make; its members are made on first use.
 
-    ``id`` is the member of that name. The text is the format of ``template`` with ``arguments``,
-    which are JSON, or strings that are resolved later. ``make`` makes an equal object.
+    ``id`` is the member of that name. The text is that of ``template`` with ``arguments``, which
+    are JSON, or strings that are resolved later. ``make`` makes an equal object.
     """
 
     __slots__ = ("_make", "arguments", "id", "template")
@@ -366,18 +384,18 @@ def json_texts(records: Sequence[Record], text: Callable[[Text], str]) -> list[s
 
     Shared parts of several objects (:class:`FilledRecord`) are resolved once.
     """
-    formats: dict[JsonTemplate, str] = {}
+    bound: dict[JsonTemplate, Callable[[Sequence[str]], str]] = {}
     found: list[str] = []
     for record in records:
         if not isinstance(record, FilledRecord):
             found.append(json.dumps(thaw(record, text), separators=(",", ":")))
             continue
-        if (shared := formats.get(record.template)) is None:
-            shared = formats[record.template] = record.template.format(text)
+        if (filled := bound.get(record.template)) is None:
+            filled = bound[record.template] = record.template.bind(text)
         strings = [
             each if isinstance(each, str) else json_string(text(each)) for each in record.arguments
         ]
-        found.append(shared % tuple(strings))
+        found.append(filled(strings))
     return found
 
 

@@ -36,7 +36,6 @@ from batchspec.spec import (
     Template,
     Text,
     Value,
-    json_string,
     task_findings,
     too_many_slots,
     varying_members,
@@ -192,7 +191,8 @@ class TaskLimits:
     tasks differ in them, otherwise ``None``; ``max_slots`` is the number of slots of a node.
     ``varies`` are the members of the body whose values differ between tasks. ``mixed``: named
     files, whose position in the spec is ``files``, may conflict with other files of a task.
-    ``windows``: file names ignore case. ``reserved`` are the ids of special tasks of the job.
+    ``windows``: file names ignore case. ``reserved`` are the ids of special tasks of the job;
+    ``reserves_generated``: one of them may be a generated id.
     ``prefixes`` checks prefixes of blobs that differ between tasks.
     """
 
@@ -205,6 +205,7 @@ class TaskLimits:
     files: Place
     windows: bool
     reserved: Mapping[str, str]
+    reserves_generated: bool
     prefixes: Callable[[Record], Iterator[Diagnostic]] | None
 
     def room_for_command(self, like: Task) -> int:
@@ -214,7 +215,7 @@ class TaskLimits:
         """
         if self.slots or self.varies or self.mixed or self.prefixes is not None:
             return 0
-        if self._reserves_generated:
+        if self.reserves_generated:
             return 0
         return command_room(like.body, self.command)
 
@@ -235,15 +236,11 @@ class TaskLimits:
 
         The first task must have no errors, and :attr:`vary` must be false.
         """
-        if len(json_string(draft.command)) > self.command:
+        if len(draft.command) > self.command:
             return False
         if draft.own is not None:
             return draft.own.lower() not in self.reserved
-        return not self._reserves_generated
-
-    @property
-    def _reserves_generated(self) -> bool:
-        return any(map(_GENERATED.search, self.reserved))
+        return not self.reserves_generated
 
     def errors(self, task: Task) -> Iterator[Diagnostic]:
         """The errors of a task."""
@@ -284,6 +281,7 @@ def limits_of(spec: Spec, stage: Stage, observed: Observed, *, windows: bool) ->
     slots, most = stage.body.get("requiredSlots"), spec.pool.properties.get("taskSlotsPerNode")
     created = spec.pool.kind is not PoolKind.EXISTING
     at = f"tasks.{stage.name}"
+    reserved = special_ids(spec)
     return TaskLimits(
         stage,
         _longest_command(stage, windows=windows),
@@ -293,7 +291,8 @@ def limits_of(spec: Spec, stage: Stage, observed: Observed, *, windows: bool) ->
         _is_mixed(stage, stage.body.get("resourceFiles"), windows=windows),
         spec.place(f"{at}.resource_files", f"{at}.resources") or stage.where,
         windows,
-        special_ids(spec),
+        reserved,
+        any(map(_GENERATED.search, reserved)),
         prefixes_of_tasks(spec, stage, observed),
     )
 
