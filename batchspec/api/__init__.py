@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         write_page,
     )
     from batchspec.api.session import (
+        BlobStoreWatch,
         Files,
         NoNotices,
         Notices,
@@ -96,9 +97,9 @@ __getattr__ = lazy_names(
             "report_text write_page"
         ),
         "session": (
-            "Files NoNotices Notices OpenTarget Session azure_account first_error local_account "
-            "no_run_of open_session open_target origin_of select_target service_errors "
-            "start_service stopped_service"
+            "BlobStoreWatch Files NoNotices Notices OpenTarget Session azure_account first_error "
+            "local_account no_run_of open_session open_target origin_of select_target "
+            "service_errors start_service stopped_service"
         ),
         "status": "list_tasks read_status watch_status",
     },

@@ -35,6 +35,7 @@ from batchspec.diagnostics import (
     Diagnostic,
     Secret,
     ServiceError,
+    Severity,
     SpecError,
     UsageError,
     conceal,
@@ -160,6 +161,40 @@ def stopped_service(endpoints: local.Endpoints) -> Diagnostic | None:
         detail,
         fix="Start it with `batchspec local start`, and run the command again.",
     )
+
+
+class BlobStoreWatch:
+    """Recognizes that the blob store of the embedded service ended while a run used it."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._before = _blob_store(target)
+
+    def problem(self) -> Diagnostic | None:
+        """A warning if another process runs the blob store now; ``None`` if the service ended."""
+        now = _blob_store(self._target)
+        if self._before is None or now is None or now == self._before or now[0] != self._before[0]:
+            return None
+        return Diagnostic(
+            "azurite-restarted",
+            "Azurite, the blob store of the embedded service, ended during this run and was"
+            " restarted",
+            detail="Containers and blobs of the 5 seconds before its end may be lost.",
+            fix="`batchspec apply` creates and uploads them again, and repeats the tasks whose"
+            " outputs are missing.",
+            severity=Severity.WARNING,
+        )
+
+
+def _blob_store(target: str) -> tuple[int | None, int | None] | None:
+    """The pids of the embedded service and of its blob store."""
+    if target != Target.LOCAL:
+        return None
+    try:
+        status = local.status()
+    except local.LocalError:
+        return None
+    return (status.pid, status.azurite_pid) if status.state is local.State.RUNNING else None
 
 
 def azure_account(environ: Mapping[str, str]) -> AzureAccount:

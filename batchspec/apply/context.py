@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +38,24 @@ from batchspec.plan.actions import (
     ReplaceJob,
     ReplacePool,
 )
+from batchspec.plan.observed import Blob
+
+
+@frozen
+class StoredOutputs:
+    """The blobs of a container among which the outputs of all tasks were found.
+
+    They are the ``count`` blobs with the ``prefix`` that were written ``since`` a time of storage.
+    """
+
+    prefix: str
+    since: datetime
+    count: int
+
+    def includes(self, blob: Blob) -> bool:
+        """Whether a blob is one of them, or was written later."""
+        new = blob.modified is None or blob.modified >= self.since
+        return new and blob.name.startswith(self.prefix)
 
 
 @frozen
@@ -46,6 +65,7 @@ class StepContext:
     ``monitor`` watches the pool and the job for every wait. ``receipt`` is the file that lists the
     results on this disk. ``verified_later`` are the jobs for which a later step verifies
     ``submitted``. ``incomplete`` are the jobs whose tasks did not write their required outputs.
+    ``stored`` are the outputs that exist, by the id of their container.
     """
 
     step: Step
@@ -57,6 +77,7 @@ class StepContext:
     submitted: SubmittedIds
     verified_later: frozenset[str]
     incomplete: set[str]
+    stored: dict[str, StoredOutputs]
 
     def progress(self, *, items: int | None, size: int | None = None) -> Progress:
         """A progress counter; ``items`` is ``None`` if the total is not known in advance."""

@@ -21,7 +21,7 @@ from typing import Self
 from filelock import AsyncFileLock
 
 from batchspec.apply.concurrency import for_each
-from batchspec.apply.context import Progress, StepContext, StepResult
+from batchspec.apply.context import Progress, StepContext, StepResult, StoredOutputs
 from batchspec.apply.events import Emit, Noticed
 from batchspec.apply.ports import Runtime
 from batchspec.apply.private_files import open_private, private_folder
@@ -100,7 +100,7 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
     # Incomplete results have no job name in the receipt, so the next run downloads them again.
     complete = action.complete and action.job not in context.incomplete and job is not None
     name = receipt_name(action.job, created) if complete else ""
-    refused: list[ServiceError] = []
+    listed, refused = _Listed(context.stored.get(action.container)), list[ServiceError]()
     with ReceiptDraft(context.receipt, name, action.entries) as draft:
 
         async def one(blob: Blob) -> None:
@@ -118,7 +118,7 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
             progress.finish()
 
         await for_each(
-            _matching(action, runtime, progress, older),
+            _matching(action, runtime, progress, older, listed),
             one,
             workers=_WORKERS,
             cancellation=runtime.cancellation,
@@ -127,11 +127,12 @@ async def _download(action: DownloadResults, context: StepContext) -> StepResult
         if refused:
             # The others are on the disk. Without a receipt, the next run compares them again.
             raise _refused(refused)
-        if (
-            not progress.done
-            and await runtime.account.containers.get_metadata(action.container) is None
-        ):
+        if (not progress.done or listed.gone) and await runtime.account.containers.get_metadata(
+            action.container
+        ) is None:
             raise _container_missing(action.container)
+        if listed.gone:
+            raise _outputs_gone(action.container, listed.gone)
         superseded, named = _add_earlier(draft, action, context.receipt, older)
         draft.commit()
     if not progress.done:
@@ -278,10 +279,33 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+@dataclass(slots=True)
+class _Listed:
+    """Counts the blobs of a download among which the outputs of all tasks were found before."""
+
+    before: StoredOutputs | None
+    count: int = 0
+
+    def add(self, blob: Blob) -> None:
+        """Count a blob that the download lists."""
+        if self.before is not None and self.before.includes(blob):
+            self.count += 1
+
+    @property
+    def gone(self) -> int:
+        """How many of them no longer exist."""
+        return max(0, self.before.count - self.count) if self.before is not None else 0
+
+
 async def _matching(
-    action: DownloadResults, runtime: Runtime, progress: Progress, older: _OlderBlobs
+    action: DownloadResults,
+    runtime: Runtime,
+    progress: Progress,
+    older: _OlderBlobs,
+    listed: _Listed,
 ) -> AsyncIterator[Blob]:
     async for blob in runtime.account.blobs.list(action.container):
+        listed.add(blob)
         matches = not action.match or any(fnmatchcase(blob.name, glob) for glob in action.match)
         if matches and not older(blob):
             progress.items += 1
@@ -444,6 +468,18 @@ def _no_results(action: DownloadResults) -> Diagnostic:
         fix="`batchspec logs` shows what the tasks wrote.",
         severity=Severity.WARNING,
     )
+
+
+def _outputs_gone(container: str, number: int) -> ServiceError:
+    blobs = counted(number, "blob")
+    verb = "was" if number == 1 else "were"
+    problem = Diagnostic(
+        "outputs-gone",
+        f"{blobs} of the container {container!r} {verb} deleted before the download",
+        detail="The tasks had written all outputs. The other results were downloaded.",
+        fix="`batchspec apply` runs the tasks again whose outputs are missing.",
+    )
+    return ServiceError(problem, code="outputs-gone")
 
 
 def _container_missing(container: str) -> ServiceError:

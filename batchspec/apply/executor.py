@@ -21,6 +21,7 @@ from batchspec.apply.context import (
     RemainingResources,
     StepContext,
     StepResult,
+    StoredOutputs,
     SubmittedIds,
     UploadProgress,
 )
@@ -91,6 +92,7 @@ async def run(plan: Plan, runtime: Runtime, emit: Emit, receipt: Path) -> Exit:
     )
     monitor = Monitor(runtime, emit, watched_of(plan))
     uploads, submitted, incomplete = UploadProgress(), SubmittedIds(), set[str]()
+    stored: dict[str, StoredOutputs] = {}
 
     def make_context(step: Step) -> StepContext:
         return StepContext(
@@ -103,6 +105,7 @@ async def run(plan: Plan, runtime: Runtime, emit: Emit, receipt: Path) -> Exit:
             submitted,
             verified_later,
             incomplete,
+            stored,
         )
 
     remaining, recorder = RemainingResources(runtime), Recorder(plan, runtime, emit)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from batchspec.account import Account, TaskCounts
-from batchspec.apply.context import StepContext, StepResult
+from batchspec.apply.context import StepContext, StepResult, StoredOutputs
 from batchspec.apply.events import Noticed, Outcome, StagesSeen, TaskFailed, TasksSeen
 from batchspec.apply.monitor import Cause, Health, Monitor, PollInterval, TaskStates, lasting
 from batchspec.apply.ports import Runtime
@@ -344,7 +344,7 @@ async def check_outputs(
     """Report missing outputs; without a required output, the run has failed."""
     if result.outcome is not None or action.outputs is None:
         return result
-    missing = await _missing(action.outputs, action.job, context.runtime)
+    missing = await _missing(action.outputs, action.job, context)
     for output in missing:
         for problem in output_missing([output]):
             required = output.first.required
@@ -357,18 +357,21 @@ async def check_outputs(
     return replace(result, outcome=Outcome.TASKS_FAILED)
 
 
-async def _missing(outputs: Outputs, job: str, runtime: Runtime) -> list[MissingOutput]:
+async def _missing(outputs: Outputs, job: str, context: StepContext) -> list[MissingOutput]:
     """The outputs that are missing; each container is listed once."""
-    index = OutputIndex()
+    runtime, index = context.runtime, OutputIndex()
     for expected in outputs:
         index.add(expected)
     if not index.prefixes:
         return []
     since = await _since(outputs, job, runtime)
     for container, prefix in index.prefixes.items():
+        count = 0
         async for blob in runtime.account.blobs.list(container, prefix):
             if blob.modified is None or blob.modified >= since:
                 index.add_blob(container, blob)
+                count += 1
+        context.stored[container] = StoredOutputs(prefix, since, count)
     return collect_missing(outputs, index)
 
 

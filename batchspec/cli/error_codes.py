@@ -333,6 +333,13 @@ RUN = ErrorGroup(
             "Apply again to add them.",
         ),
         ErrorCode(
+            "outputs-gone",
+            "Outputs were deleted before their download",
+            "Another client deleted them, or the blob store of the embedded service was killed and"
+            " lost its last writes.",
+            "Apply again: tasks whose outputs are missing run again.",
+        ),
+        ErrorCode(
             "tasks-left",
             "Other tasks of the run are not done",
             "They are not part of the command.",

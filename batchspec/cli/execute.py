@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from types import FrameType
 
-from batchspec.api import Execution, Session, SystemClock, first_error
+from batchspec.api import BlobStoreWatch, Execution, Session, SystemClock, first_error
 from batchspec.apply import POLL_INTERVAL, Cancellation
 from batchspec.apply.events import Event, Noticed, Outcome, RunEnded, Stamped, TasksSeen
 from batchspec.cli.console import (
@@ -287,6 +287,7 @@ async def execute(
         plan, session, clock, consumers, complete, unwritable, command, notifies=notifies
     )
     questions = RunQuestions(view, plan.account.target, interrupts.cancellation, yes=yes)
+    blob_store = BlobStoreWatch(plan.account.target)
     try:
         with (
             interruptible(interrupts, lambda: execution.emit(Noticed(stopping()))),
@@ -310,7 +311,16 @@ async def execute(
                 raise viewer.error
         if progress.shows_plan:
             out(_summary(tally.report(), session, shlex.join(resume())))
+    _warn_of_lost_blobs(code, blob_store)
     return code
+
+
+def _warn_of_lost_blobs(code: int, blob_store: BlobStoreWatch) -> None:
+    """Name the end of the embedded blob store, which may be the cause of a failure."""
+    if code in {Exit.DONE, Exit.INTERRUPTED}:
+        return
+    if (problem := blob_store.problem()) is not None:
+        show_diagnostics([problem])
 
 
 def unshown_findings(plan: Plan, progress: ProgressKind) -> Iterator[Diagnostic]:

@@ -362,6 +362,14 @@ LOCAL = ErrorGroup(
             _LOG,
         ),
         ErrorCode(
+            "azurite-restarted",
+            "Azurite ended during a run and was restarted",
+            "Another process ended it, for example because memory was short. It loses containers"
+            " and blobs of the last 5 seconds.",
+            "Apply again: batchspec creates and uploads what is missing.",
+            severity="warning",
+        ),
+        ErrorCode(
             "azurite-keeps-ending",
             "Azurite keeps exiting",
             "Its data may be damaged, or the operating system ends it to free memory.",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from batchspec.apply.download import exclusive
 from batchspec.apply.events import Event, StepDone, StepFailed
 from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.exit_codes import Exit
-from batchspec.plan import Plan, Step, Task, Verb
+from batchspec.plan import ExpectedOutput, Outputs, Plan, Step, Task, Verb
 from batchspec.plan.actions import (
     Action,
     CloseJob,
@@ -26,7 +28,7 @@ from batchspec.plan.actions import (
     WaitForTasks,
 )
 from batchspec.plan.metadata import BY, ORIGIN, VERSION, applied_to, created_by
-from batchspec.plan.observed import AccountNames, LocalFile, PoolFacts
+from batchspec.plan.observed import AccountNames, Blob, LocalFile, PoolFacts
 from batchspec.spec import Record
 from tests.apply.fake import FakeAccount
 
@@ -154,6 +156,40 @@ async def test_a_container_that_is_deleted_during_the_download(tmp_path: Path) -
     assert [p.code for p in problems(events)] == ["container-gone"]
     assert not receipt.exists()
     assert list(tmp_path.rglob("*.part")) == []
+
+
+class Promised(Outputs):
+    """Two tasks promise a file each."""
+
+    def __iter__(self) -> Iterator[ExpectedOutput]:
+        for name in ("a.txt", "b.txt"):
+            yield ExpectedOutput("make", 0, name, "output", "", required=False, task=name)
+
+
+async def test_outputs_that_are_deleted_between_the_check_and_the_download(tmp_path: Path) -> None:
+    """As by the end of the emulator of blob storage, which loses its last writes."""
+
+    class Forgetting(FakeAccount):
+        class Blobs(FakeAccount.Blobs):
+            async def list(self, container: str, prefix: str = "") -> AsyncIterator[Blob]:
+                async for blob in super().list(container, prefix):
+                    yield blob
+                self.account.stored["output"].pop("b.txt", None)
+
+    account, receipt = Forgetting(), tmp_path / "results.jsonl"
+    account.job_bodies["j"] = Record(id="j")
+    account.stored["output"] = {"a.txt": b"a", "b.txt": b"b"}
+    download = replace(fetch(tmp_path), outputs=Promised())
+    code, events = await carried_out(account, receipt, download)
+    assert code == Exit.SERVICE
+    (problem,) = problems(events)
+    assert problem.code == "outputs-gone"
+    assert problem.summary.startswith("1 blob of the container 'output' was deleted")
+    assert (tmp_path / "results" / "a.txt").exists()
+    assert not receipt.exists(), "the next run does not count the results as complete"
+
+    code, events = await carried_out(account, receipt, download)
+    assert code == Exit.DONE, "a missing output that no check has found is a warning"
 
 
 async def test_a_deleted_container_without_downloaded_results_is_an_error(tmp_path: Path) -> None:

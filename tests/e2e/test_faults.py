@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import stat
+import time
 
 import pytest
 
+from batchspec import local
 from batchspec.api import NoNotices, RunOptions, Target, open_session
 from batchspec.cli.execute import execute
 from batchspec.cli.options import ProgressKind
@@ -49,6 +52,41 @@ def test_a_start_task_that_fails_ends_the_run_soon(place: Workplace) -> None:
     assert done.code == 4, done.text
     assert "no disk" in done.out
     assert "start task" in done.out
+
+
+def test_the_end_of_the_blob_store_is_named_as_a_cause_of_a_failure(
+    separate_place: Workplace,
+) -> None:
+    place = separate_place
+    place.spec.write_text(
+        """\
+version: 1
+name: lost
+pool: {vm_size: standard_d2s_v5, nodes: 1, image: ubuntu-24.04}
+job: {max_wall_clock_time: 10m}
+tasks:
+  fail:
+    command: until test -e $AZ_BATCH_NODE_SHARED_DIR/go; do sleep 0.05; done; exit 3
+""",
+        encoding="utf-8",
+    )
+    place.endpoints()
+    blob_store = local.status(place.home).azurite_pid
+    assert blob_store is not None
+    run = place.start("apply", place.spec, "--progress", "plain")
+    assert run.stdout is not None
+    assert any(" 1 running" in line for line in run.stdout)
+    os.kill(blob_store, signal.SIGKILL)
+    deadline = time.monotonic() + 60
+    while local.status(place.home).azurite_pid in {None, blob_store}:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (shared,) = place.home.rglob("shared")
+    (shared / "go").touch()
+    said, _ = run.communicate(timeout=100)
+    assert run.returncode == 3, said
+    assert "ended during this run and was restarted [azurite-restarted]" in said
+    assert "creates and uploads them again, and repeats the tasks" in said
 
 
 def test_after_the_start_task_is_mended_the_same_command_goes_on(place: Workplace) -> None:
