@@ -457,6 +457,16 @@ async def no_run_of(spec: Spec, cloud: AccountClient) -> Diagnostic:
     return no_run(spec, await cloud.job_schedules.get(spec.job.id) if scheduled else None)
 
 
+def _system_user() -> str:
+    """The user of this process, for an environment without its name, as of cron or a container."""
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError):
+        return "unknown"
+
+
 def origin_of(spec: Path, environ: Mapping[str, str]) -> Origin:
     """The user and host of this process, and a digest of the host and the spec's absolute path.
 
@@ -465,7 +475,8 @@ def origin_of(spec: Path, environ: Mapping[str, str]) -> Origin:
     differ from run to run.
     """
     host = platform.node() or "localhost"
-    user = next((environ[name] for name in _USER_VARIABLES if environ.get(name)), "unknown")
+    named_users = (environ[name] for name in _USER_VARIABLES if environ.get(name))
+    user = next(named_users, None) or _system_user()
     location = f"{host}\0{os.fspath(spec.resolve())}"
     if named := environ.get("BATCHSPEC_ORIGIN"):
         location = f"{named}\0{spec.name}"

@@ -184,6 +184,12 @@ COMMANDS = ErrorGroup(
             "Choose another path.",
         ),
         ErrorCode(
+            "no-current-folder",
+            "The current folder does not exist",
+            "It was deleted or replaced after the shell entered it, or its permissions changed.",
+            "Change to an existing folder: `cd FOLDER`.",
+        ),
+        ErrorCode(
             "file-exists",
             "`init` would overwrite files",
             "It never replaces a file.",

@@ -172,8 +172,35 @@ def run() -> int:
         discard(sys.stdout)
         return Exit.INTERRUPTED if error.command in _RUNS else Exit.DONE
     except Exception as error:  # noqa: BLE001 - the outermost boundary: this is a bug
-        return _report_bug(error)
+        return _report_unexpected(error)
     return code if isinstance(code, int) else Exit.DONE
+
+
+def _has_current_folder() -> bool:
+    try:
+        Path.cwd()
+    except OSError:
+        return False
+    return True
+
+
+def _report_unexpected(error: Exception) -> int:
+    if isinstance(error, OSError) and not _has_current_folder():
+        return _report_missing_folder()
+    return _report_bug(error)
+
+
+def _report_missing_folder() -> int:
+    from batchspec.cli.console import show_diagnostics
+
+    diagnostic = Diagnostic(
+        "no-current-folder",
+        "the current folder does not exist or cannot be read",
+        detail="It was deleted or replaced after this shell entered it.",
+        fix="Change to an existing folder: cd FOLDER",
+    )
+    show_diagnostics([diagnostic])
+    return Exit.USAGE
 
 
 def _complete() -> int:

@@ -1,6 +1,11 @@
-"""A folder ``.batchspec`` that cannot be used: each command works without it or names it."""
+"""Folders of the user that cannot be used: each command works without them or names them."""
 
 from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +60,25 @@ def test_commands_with_an_unusable_folder(place: Workplace, what: str) -> None:
         log = place.run("--debug", "status", place.spec)
         assert log.code == 4
         assert "the log of requests cannot be written: " in log.err
+
+
+@pytest.mark.parametrize("words", [("init",), ("init", "x"), ("plan", "SPEC"), ("apply", "SPEC")])
+def test_a_current_folder_that_was_deleted_is_an_error_and_not_a_bug(
+    place: Workplace, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    place.spec.write_text(SPEC, encoding="utf-8")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    words = tuple(os.fspath(place.spec) if word == "SPEC" else word for word in words)
+    done = subprocess.run(
+        [sys.executable, "-m", "batchspec", *words],
+        cwd=gone,
+        preexec_fn=gone.rmdir,
+        env=place.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "the current folder does not exist" in done.stderr
+    assert "[bug]" not in done.stderr

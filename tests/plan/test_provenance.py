@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -78,6 +80,8 @@ def test_the_version_covers_spec_and_files_and_not_the_folder(tmp_path: Path) ->
 
 def test_the_origin_depends_on_host_and_spec(tmp_path: Path) -> None:
     here = origin_of(tmp_path / "a.yaml", {"USER": "ada"})
+    user, _, _ = origin_of(tmp_path / "a.yaml", {}).by.partition("@")
+    assert user == pwd.getpwuid(os.getuid()).pw_name, "cron sets no variable with the name"
     assert here.by.startswith("ada@")
     assert here.id == origin_of(tmp_path / "x" / ".." / "a.yaml", {"USER": "eve"}).id
     assert here.id != origin_of(tmp_path / "b.yaml", {"USER": "ada"}).id
