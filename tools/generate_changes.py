@@ -92,8 +92,9 @@ TABLES = (
     Table(
         "Job",
         "BatchJobCreateOptions",
-        "For a job that has not ended. To replace a job, batchspec ends it and continues in a new"
-        " one (`ID-r2`): tasks that succeeded are kept, all others are submitted again. A job that"
+        "For a job that has not ended. To replace a job, batchspec terminates it and "
+        "continues in a new one (`ID-r2`): tasks that succeeded are kept, all others are "
+        "submitted again. A job that"
         " has ended is never changed.",
         JOB,
     ),

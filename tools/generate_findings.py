@@ -34,14 +34,14 @@ below the steps, `--format json` has them in `findings` (`code`, `severity`, `me
   `--format json` has `problems` instead, in the same form, and `--format markdown` a list.
 - A **question** needs your consent before anything is sent; `-y` answers yes. Without a terminal
   and without `-y` the command ends with exit code 2, and nothing is sent.
-- A **warning** stops nothing: the run is possible, but its effect may differ from what you expect.
+- A **warning** does not stop the plan, but the effect of the run may differ from what you expect.
 - A **note** is information.
 
 All findings are reported together. Codes are stable; texts may change.
 
 A plan uses the Batch and Storage services, and the public price list if the spec has `cost`. It
-reads the quotas of the account and the VM sizes of its region from Azure Resource Manager, if that
-is possible: see [Quotas and VM sizes](#quotas-and-vm-sizes).
+reads the quotas of the account and the VM sizes of its region from Azure Resource Manager, if it
+has access: see [Quotas and VM sizes](#quotas-and-vm-sizes).
 """
 
 _ERRORS = (

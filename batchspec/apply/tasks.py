@@ -266,8 +266,8 @@ class _Termination:
 def _not_ended(tasks: int, job: str) -> ServiceError:
     problem = Diagnostic(
         "tasks-not-ended",
-        f"{counted(tasks, 'task')} of the job {job!r} had not ended half an hour after"
-        " their end was requested",
+        f"{counted(tasks, 'task')} of the job {job!r} had not ended half an hour after they "
+        "were terminated",
         fix="They are uploading outputs, or do not stop. Check with `batchspec status`.",
     )
     return ServiceError(problem, code="tasks-not-ended")

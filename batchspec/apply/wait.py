@@ -428,7 +428,7 @@ def _not_deleted(subject: str) -> Diagnostic:
 def _not_ended(job: str, state: str) -> Diagnostic:
     return Diagnostic(
         "job-not-ended",
-        f"the job {job!r} is still {state} half an hour after its end was requested",
+        f"the job {job!r} is still {state} half an hour after it was terminated",
         fix="A task or a release task does not stop. Check with `batchspec status`; "
         "`batchspec destroy` deletes the job.",
     )

@@ -222,15 +222,16 @@ COMMANDS = ErrorGroup(
         ErrorCode(
             "no-task-facts",
             "The report has no data about tasks",
-            "They are read from the service when a run ends, and before it deletes its job. This "
+            "The data is read from the service when a run ends, and before it deletes its "
+            "job. This "
             "run was interrupted or detached, or its client was killed.",
-            "`batchspec apply SPEC` resumes the run and reads them when it ends.",
+            "`batchspec apply SPEC` resumes the run and reads the data when it ends.",
             "note",
         ),
         ErrorCode(
             "no-such-task",
             "No task of the run has this id or matches this pattern",
-            "It is misspelled, or belongs to another run; `-f` searches the newest job.",
+            "It is misspelled, or belongs to another run; `-f` searches only the newest job.",
             "`batchspec logs SPEC` lists the tasks.",
         ),
         ErrorCode(
@@ -354,7 +355,7 @@ RUN = ErrorGroup(
         ),
         ErrorCode(
             "tasks-not-ended",
-            "Tasks had not ended half an hour after their end was requested",
+            "Tasks had not ended half an hour after they were terminated",
             "They are still uploading outputs, or do not stop.",
             "`batchspec status SPEC` shows them.",
         ),
@@ -368,7 +369,7 @@ RUN = ErrorGroup(
         ErrorCode("job-gone", "The job was deleted while it ran", _ELSEWHERE, "Apply again."),
         ErrorCode(
             "job-not-ended",
-            "The job had not ended half an hour after its end was requested",
+            "The job had not ended half an hour after it was terminated",
             "A task or a release task does not stop.",
             "`batchspec status SPEC` shows its tasks; `batchspec destroy SPEC` deletes the job.",
         ),

@@ -52,7 +52,8 @@ FAILURES = ErrorGroup(
         _cause(
             "exit-N",
             "The command of the task ended with the exit code N",
-            "Every exit code but 0 is a failure, unless `exit_codes` of the stage gives it another"
+            "Every exit code except 0 is a failure, unless `exit_codes` of the stage gives it "
+            "another"
             " meaning.",
             f"{_READ}, fix the cause, {_RETRY}",
         ),
@@ -65,7 +66,7 @@ FAILURES = ErrorGroup(
         _cause(
             "upload",
             "An output file of the task could not be uploaded",
-            "A task includes the upload of its outputs, regardless of its exit code.",
+            "A failed upload fails the task, whatever its exit code.",
             "`batchspec failures` shows the message of the service, and the file.",
         ),
         _cause(
@@ -127,13 +128,13 @@ FAILURES = ErrorGroup(
         ),
         _cause(
             "blob-access-denied",
-            "The node may not read a resource file of the task",
+            "The node is not allowed to read a resource file of the task",
             _NODE_DENIED,
             _ADMIT_NODE,
         ),
         _cause(
             "resource-container-access-denied",
-            "The node may not list or read a container with resource files of the task",
+            "The node is not allowed to list or read a container with resource files of the task",
             _NODE_DENIED,
             _ADMIT_NODE,
         ),
@@ -372,7 +373,7 @@ LOCAL = ErrorGroup(
         ErrorCode(
             "azurite-keeps-ending",
             "Azurite keeps exiting",
-            "Its data may be damaged, or the operating system ends it to free memory.",
+            "Its data may be damaged, or the operating system kills it to free memory.",
             _LOG,
         ),
         ErrorCode(

@@ -177,7 +177,7 @@ def _not_understood(path: Path, why: str) -> Diagnostic:
 _STEPS = "the steps"
 _MOST = 10
 """The number of parts of one fact, and of steps, that are reported."""
-_ALL_DONE = "Everything is up to date: no step is left."
+_ALL_DONE = "Everything is up to date: no steps are left."
 
 
 def changed_facts(saved: Mapping[str, Fact], now: Mapping[str, Fact]) -> Iterator[Diagnostic]:

@@ -167,7 +167,7 @@ def gate_text(gate: Gate) -> str:
         case Gate.SUCCESS:
             return "if the run succeeds"
         case Gate.END:
-            return "at the end, also after failures"
+            return "at the end, even after failures"
         case Gate.ASK:
             return "asks first"
 

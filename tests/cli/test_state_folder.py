@@ -25,7 +25,7 @@ tasks:
     outputs: [{files: made.txt, container: out}]
 results: [{container: out, to: results}]
 """
-KEPT = "the list of downloaded results cannot be kept in "
+KEPT = "the list of downloaded results cannot be written to "
 
 
 @pytest.mark.parametrize("what", ["file", "directory in place of the list", "unreadable"])

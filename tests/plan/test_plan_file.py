@@ -340,4 +340,4 @@ def test_a_plan_that_was_applied_is_stale(tmp_path: Path) -> None:
     after = {"jobs": [done], "receipt": {"job": "demo", "files": 3, "missing": 0}}
     *_, steps = findings_after(THERE, after, tmp_path)
     assert steps.summary == "the plan is stale: its steps are no longer needed"
-    assert steps.fix == "Everything is up to date: no step is left."
+    assert steps.fix == "Everything is up to date: no steps are left."

@@ -28,9 +28,9 @@ from batchspec.spec import PoolKind
 
 CAPACITY = RuleGroup(
     "Quotas and VM sizes",
-    "Limits of the account, for plans on Azure that create nodes. Azure Resource Manager reports"
-    " them if AZURE_SUBSCRIPTION_ID is set or Microsoft Entra ID signs in. Without them, everything"
-    " else works.",
+    "Limits of the account, for plans on Azure that create nodes. batchspec reads them from "
+    "Azure Resource Manager if AZURE_SUBSCRIPTION_ID is set or you sign in with Microsoft "
+    "Entra ID. Otherwise, a plan skips these checks.",
 )
 
 _SHOWN = 5
@@ -118,8 +118,8 @@ def no_core_quota(context: RuleContext) -> Iterator[Finding]:
     WARNING,
     title="The quota of cores is smaller than the maximum size of the pool",
     why="The service allocates as many nodes as the quota allows (`AccountCoreQuotaReached`,"
-    " `AccountLowPriorityCoreQuotaReached`, `AccountVMSeriesCoreQuotaReached`). The cores that"
-    " other pools have or have requested count, too.",
+    " `AccountLowPriorityCoreQuotaReached`, `AccountVMSeriesCoreQuotaReached`). The cores "
+    "that other pools have or have requested also count.",
     fix="Use fewer nodes, delete pools that are not used (`batchspec list --orphans`), or request"
     " cores: Azure portal, the Batch account, Quotas.",
 )
@@ -179,8 +179,8 @@ def _other_families(context: RuleContext) -> str:
     "core-quota-not-known",
     NOTE,
     title="The quota of cores belongs to the subscription, and is not checked",
-    why="The account creates nodes in your subscription (`poolAllocationMode: UserSubscription`)"
-    " and has no quota of cores itself.",
+    why="The account creates nodes in your subscription (`poolAllocationMode: "
+    "UserSubscription`) and has no separate quota of cores.",
     fix="`az vm list-usage --location REGION --output table` lists the quotas of the subscription.",
 )
 def core_quota_not_known(context: RuleContext) -> Iterator[Finding]:
@@ -287,7 +287,7 @@ def jobs_near_quota(context: RuleContext, steps: Sequence[Step]) -> Iterator[Fin
     "pool-quota-reached",
     ERROR,
     title="The account has as many pools as its quota allows",
-    why="The service rejects new pools (`PoolQuotaReached`). Auto pools count, too.",
+    why="The service rejects new pools (`PoolQuotaReached`). Auto pools also count.",
     fix="Delete pools that are not used (`batchspec list --orphans`), or request a higher quota:"
     " Azure portal, the Batch account, Quotas.",
 )

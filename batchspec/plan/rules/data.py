@@ -325,7 +325,7 @@ def _identity(value: Value) -> str:
 @DATA.rule(
     OUTPUT_MISSING,
     WARNING,
-    title="An output of tasks did not arrive in its container",
+    title="An output of tasks is missing in its container",
     why="The tasks did not write the file in their working directory, or wrote another name. For an"
     " output with `required: true`, this is an error: the run fails.",
     fix="Outputs are uploaded from the task's working directory. `batchspec logs` shows what a"
@@ -365,7 +365,9 @@ def results_unwritable(context: RuleContext, steps: Sequence[Step]) -> Iterator[
         if folder in places:
             summary, fix = f"results cannot be written to {os.fspath(folder)}: {why}", ""
         else:
-            summary = f"the list of downloaded results cannot be kept in {os.fspath(folder)}: {why}"
+            summary = (
+                f"the list of downloaded results cannot be written to {os.fspath(folder)}: {why}"
+            )
             fix = "Make the folder of the spec and its `.batchspec` writable, or copy the spec to"
             fix += " another folder."
         yield Finding(summary, places.get(folder, results[0].where), fix=fix)

@@ -117,7 +117,7 @@ _AGENT_KEY = "virtual_machine_configuration.node_agent_sku_id"
 @IMAGE.rule(
     "unknown-image",
     ERROR,
-    title="The account has no image of that name",
+    title="The account has no image with that name",
     why="An alias is looked up in the account's list of supported images.",
     fix="Use an image from the list, or write `image_reference` and `node_agent_sku_id`.",
 )
@@ -266,8 +266,8 @@ def image_without_containers(context: RuleContext) -> Iterator[Finding]:
     "image-generation",
     WARNING,
     title="VMs of the size cannot boot the image",
-    why="An image boots by BIOS (generation 1) or UEFI (generation 2), and some VM sizes boot only"
-    " one of them. The allocation of nodes fails.",
+    why="An image boots with BIOS (generation 1) or UEFI (generation 2), and some VM sizes "
+    "support only one of them. The allocation of nodes fails.",
     fix="Use the image of the other generation, or write `image: ALIAS`, which selects it.",
     offline=True,
 )
@@ -353,8 +353,8 @@ def vm_size_disk(context: RuleContext) -> Iterator[Finding]:
     "vm-size-odd",
     WARNING,
     title="The VM size is not known",
-    why="The service rejects unknown sizes when the pool is created. The table of sizes in"
-    " batchspec can lack a size of your region.",
+    why="The service rejects unknown sizes when the pool is created. A size of your region "
+    "may be missing in batchspec's table.",
     fix="Write the size as Azure does, such as `standard_d2s_v5`; `az batch location list-skus`"
     " lists the sizes of a region.",
     offline=True,

@@ -57,11 +57,11 @@ _STATES = ("succeeded", "failed", "running", "waiting")
     "other-run",
     QUESTION,
     title="Another run of the same name is in the account",
-    why="A spec of this name was applied from another folder or host. Its job contains tasks that"
+    why="A spec with this name was applied from another folder or host. Its job contains tasks that"
     " this spec does not have, or can still get such tasks. Pool, job and containers of both"
     " runs have the same names, so this run would change the resources of the other run, and"
-    " delete or replace its outputs, even if it has ended. The same version of the spec joins the"
-    " run without a question.",
+    " delete or replace its outputs, even if it has ended. The same version of the spec joins "
+    "the run without asking.",
     fix="Change `name` and the containers' ids in this spec to keep the runs apart. Answer yes"
     " (`-y`) to apply this plan anyway.",
 )
@@ -137,7 +137,7 @@ def _deletions(job: JobFacts | None, steps: Iterable[Step]) -> Iterator[str]:
     if at_the_end:
         yield f"The clean-up deletes {' and '.join(at_the_end)}"
     if submits:
-        yield "New outputs replace those of the same names"
+        yield "New outputs replace those with the same names"
 
 
 _CHANGES_BLOBS = DeleteContainers | DeleteOutputs | RetryTasks | SubmitTasks | UploadFiles
@@ -147,9 +147,10 @@ _CHANGES_BLOBS = DeleteContainers | DeleteOutputs | RetryTasks | SubmitTasks | U
     "other-containers",
     QUESTION,
     title="Containers contain blobs of another run of the same name",
-    why="A spec of this name was applied from another folder or host, and its job is no longer "
-    "in the account. Its inputs and outputs are in containers of the same names, and this plan"
-    " would replace or delete them. Blobs of the same version of the spec need no question.",
+    why="A spec with this name was applied from another folder or host, and its job is no longer "
+    "in the account. Its inputs and outputs are in containers with the same names, and this plan"
+    " would replace or delete them. batchspec does not ask about blobs of the same version of "
+    "the spec.",
     fix="Change `name` and the containers' ids in this spec to keep the runs apart. Answer yes"
     " (`-y`) if the blobs are no longer needed.",
 )
@@ -249,7 +250,7 @@ _CHANGES_POOL = ReplacePool | ResizePool | ScalePool | UpdatePool
     "other-pool",
     QUESTION,
     title="A pool of another run of the same name is changed",
-    why="A spec of this name was applied from another folder or host and created the pool. Its"
+    why="A spec with this name was applied from another folder or host and created the pool. Its"
     " tasks may depend on the current nodes.",
     fix="Change `name` or the pool's `id` in this spec to use another pool. Answer yes (`-y`) to"
     " change it.",

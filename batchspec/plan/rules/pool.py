@@ -64,7 +64,7 @@ def _without_nodes(context: RuleContext) -> bool:
     "pool-resize-failed",
     WARNING,
     title="The pool did not get the nodes that it requested",
-    why="The service reports the error; it tries again only after another resize.",
+    why="The service does not repeat the allocation until the pool is resized again.",
     fix=OTHER_FIX,
 )
 def pool_resize_failed(context: RuleContext) -> Iterator[Finding]:

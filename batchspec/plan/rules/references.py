@@ -244,8 +244,7 @@ def reserved_id(task: str, special: str, where: Place) -> Iterator[Finding]:
     "no-such-task",
     ERROR,
     title="A task depends on a task that does not exist",
-    why="The service accepts any id. The task would wait for it until the time limit of the job"
-    " ends it.",
+    why="The service accepts any id. The task would wait for it until the time limit of the job.",
     fix="Fix `depends_on`, or write `needs: [STAGE]` to wait for all tasks of a stage.",
 )
 def no_such_task(found: Iterable[Finding]) -> Iterable[Finding]:
@@ -257,8 +256,8 @@ def no_such_task(found: Iterable[Finding]) -> Iterable[Finding]:
     "task-not-in-spec",
     WARNING,
     title="A task depends on a task that the spec does not contain",
-    why="The job manager task may add it. Otherwise the task would wait for it until the time limit"
-    " of the job ends it.",
+    why="The job manager task may add it. Otherwise the task would wait for it until the time "
+    "limit of the job.",
     fix="Check that the job manager task adds it to the job, with exactly this id.",
 )
 def task_not_in_spec(found: Iterable[Finding]) -> Iterable[Finding]:

@@ -26,9 +26,10 @@ RUN = RuleGroup("Run", "Earlier and concurrent runs, and options of the command 
     "other-version",
     QUESTION,
     title="The run in the account belongs to another version of the spec",
-    why="The spec, its parameters or its files have changed since the run was submitted, or a spec"
-    " of the same name was applied from another folder. `download` and `attach` would download the"
-    " results of that run, which replace files of the same names in the folder for results.",
+    why="The spec, its parameters or its files have changed since the run was submitted, or a "
+    "spec with the same name was applied from another folder. `download` and `attach` would "
+    "download the"
+    " results of that run, which replace files with the same names in the folder for results.",
     fix="`batchspec apply` runs the current version of the spec. Answer yes (`-y`) to use the run"
     " in the account.",
 )
@@ -206,7 +207,7 @@ def earlier_version_kept(task_sets: TaskSets) -> Iterator[Finding]:
     ERROR,
     title="The job of this run has not ended",
     why="`--rerun` runs finished tasks again; a task never runs twice at the same time.",
-    fix="`batchspec attach` waits for the job; `batchspec apply --replace job` ends it.",
+    fix="`batchspec attach` waits for the job; `batchspec apply --replace job` terminates it.",
 )
 def run_not_over(spec: Spec, job: JobFacts) -> Iterator[Finding]:
     """``--rerun`` with an open job."""
@@ -222,7 +223,11 @@ def run_not_over(spec: Spec, job: JobFacts) -> Iterator[Finding]:
 )
 def job_open(job: JobFacts, *, scheduled: bool) -> Iterator[Finding]:
     """``attach`` to a job that does not end when its tasks are completed."""
-    fix = "The job ends when one of its tasks ends it, or at its time limit." if scheduled else ""
+    fix = (
+        "The job ends when one of its tasks terminates it, or at its time limit."
+        if scheduled
+        else ""
+    )
     yield Finding(f"the job {job.id!r} is open: more tasks may be added", fix=fix)
 
 

@@ -6,7 +6,8 @@ from batchspec.plan.rules.rule import ERROR, RuleGroup
 
 SPEC_FILE = RuleGroup(
     "The spec file",
-    "A spec is one YAML 1.2 document in UTF-8. The first of these errors ends the reading.",
+    "A spec is one YAML 1.2 document in UTF-8. batchspec stops reading at the first of these "
+    "errors.",
 )
 
 for _code, _title, _why, _fix in (

@@ -265,15 +265,15 @@ LANGUAGE.describe(
     "ambiguous-number",
     WARNING,
     "An editor reads a string without quotes as a number",
-    "batchspec reads numbers as JSON does. In YAML 1.2, `0755`, `0o17`, `0x1F`, `.5` and `1.`"
-    " are numbers as well, so an editor reports different errors.",
+    "batchspec reads numbers as JSON does. In YAML 1.2, `0755`, `0o17`, `0x1F`, `.5` and `1.` "
+    "are also numbers, so an editor reports different errors.",
     "Put the string in quotes.",
 )
 
 FORMULA = RuleGroup(
     "Autoscale formulas",
-    "The formula of a pool is read with the parser of the embedded service. Positions are those in"
-    " the spec, also in block scalars and quoted strings.",
+    "The formula of a pool is read with the parser of the embedded service. Positions are "
+    "those in the spec, even in block scalars and quoted strings.",
 )
 
 for _code, _severity, _title, _why, _fix in (
@@ -363,7 +363,7 @@ for _code, _title, _why, _fix in (
     (
         "quoted-expression",
         "An expression is where the shell would interpret its value",
-        "Values are quoted for the shell, also between single or double quotes. This is not "
+        "Values are quoted for the shell, even between single or double quotes. This is not "
         "possible in a comment, a here-document or a command for another shell, and after quotes "
         "that shells read differently.",
         "Move the expression, or use `| quote` for another shell (`sh -c`).",
