@@ -228,7 +228,7 @@ class _Download:
         if self.action.flat and path.name in self._taken:
             raise not_downloaded(
                 blob.name,
-                f"another result has the name {path.name} too",
+                f"another result is also named {path.name}",
                 "Remove `flat: true` from `results`, or exclude one of the blobs with `match`.",
             )
         self._taken |= {path.name} if self.action.flat else set()

@@ -367,7 +367,7 @@ def _not_read(subject: str, problem: Diagnostic) -> Diagnostic:
     return replace(
         problem,
         code="facts-unread",
-        summary=f"the record of this run lacks facts about {subject}: {problem.summary}",
-        fix="The result of the run is not affected; `batchspec report` shows the other facts.",
+        summary=f"the record of this run has no data about {subject}: {problem.summary}",
+        fix="The result of the run is not affected; `batchspec report` shows the other data.",
         severity=Severity.WARNING,
     )

@@ -64,7 +64,7 @@ class Tasks:
 
     def __init__(self, connection: BatchConnection) -> None:
         self._connection = connection
-        # Shrinks when the service answers that a request is too large.
+        # Shrinks when the service rejects a request as too large.
         self._tasks_per_request = 100
 
     async def create_collection(

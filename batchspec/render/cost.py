@@ -78,7 +78,7 @@ def _hours(hours: Amounts) -> str:
 def _range(cost: Amounts, currency: str) -> str:
     least, most = cost.least, cost.most
     if least is None or most is None:
-        return "not bounded" if least is not None else "not known"
+        return "no limit" if least is not None else "not known"
     if least == most:
         return units.money(least, currency)
     return f"{units.money(least, currency)} to {units.money(most, currency)}"
@@ -101,19 +101,21 @@ def _end(estimate: Estimate) -> str:
     limit = units.limit(estimate.limit.total_seconds())
     match estimate.end:
         case End.JOB:
-            return f"bounded by the service: the job ends after {limit}, and the pool with it"
+            return f"limited by the service: the job ends after {limit}, and the pool with it"
         case End.SCALE if estimate.lifetime.most is not None:
-            return f"bounded by the service: the job ends after {limit}, and the pool scales to 0"
+            return f"limited by the service: the job ends after {limit}, and the pool scales to 0"
         case End.SCALE:
-            return "not bounded: how many nodes the formula of the pool requests is not known"
+            return (
+                "no limit: the number of nodes that the formula of the pool requests is not known"
+            )
         case End.CLIENT:
             return (
-                f"bounded while batchspec runs: the job ends after {limit}, and clean-up deletes"
-                " the pool"
+                f"limited only while batchspec runs: the job ends after {limit}, and clean-up "
+                "deletes the pool"
             )
         case End.OTHER:
             return (
-                f"bounded by the service: the job ends after {limit}; the pool is not created by"
+                f"limited by the service: the job ends after {limit}; the pool is not created by"
                 " this spec, and its nodes are billed before and after the run"
             )
         case End.NEVER:
@@ -123,7 +125,7 @@ def _end(estimate: Estimate) -> str:
                 if stays is None
                 else f"it costs {units.money(stays, estimate.currency)} per hour"
             )
-            return f"not bounded: the pool remains after the run, and {cost} until it is deleted"
+            return f"no limit: the pool remains after the run, and {cost} until it is deleted"
 
 
 def estimate_json(estimate: Estimate) -> dict[str, object]:

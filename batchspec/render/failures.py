@@ -24,8 +24,9 @@ CAUSES = {
     "ended": "terminated by request",
     "command-program-not-found": "the program is not on the node",
     "blob-not-found": "a resource file does not exist",
-    "blob-access-denied": "the node may not read a resource file",
-    "resource-container-access-denied": "the node may not read a container of resource files",
+    "blob-access-denied": "the node is not allowed to read a resource file",
+    "resource-container-access-denied": "the node is not allowed to read a container of "
+    "resource files",
     "blob-download-misc-error": "a resource file could not be downloaded",
     "blob-download-timed-out": "a resource file could not be downloaded in time",
     "disk-full": "the disk of the node is full",
@@ -207,7 +208,7 @@ def no_such_failure(
         summary = f"retry finds nothing to run again for the cause {units.listed(causes)}"
     else:
         by = f" with the cause {units.listed(causes, last='or')}" if causes else ""
-        summary = f"there is no failed task of the current spec{by}"
+        summary = f"no task of the current spec has failed{by}"
     return Diagnostic(
         "nothing-to-retry",
         summary,

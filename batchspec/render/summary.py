@@ -160,7 +160,7 @@ _WITHOUT_FAILURES: Mapping[str, Mapping[str, str]] = {
     },
     "output-missing": {
         "logs": "shows what a task wrote",
-        "apply": "runs the tasks without their required outputs again",
+        "apply": "reruns the tasks whose required outputs are missing",
     },
 }
 """The commands, by the code of a problem, after a run in which no task failed."""
@@ -268,7 +268,7 @@ def spec_imported(spec: Path, *, values_missing: bool) -> str:
     """The next step for a spec that `import` wrote."""
     path = flat(shlex.quote(str(spec)))
     values = " --var NAME=VALUE" if values_missing else ""
-    return f"{path} is written. Read its comments, then run `batchspec plan {path}{values}`."
+    return f"{path} was written. Read its comments, then run `batchspec plan {path}{values}`."
 
 
 def files_written(

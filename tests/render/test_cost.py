@@ -223,8 +223,8 @@ def _history(*events: PricesSeen | NodesSeen) -> RunHistory:
 
 
 def _row(page: str) -> list[str]:
-    """The first row of the table of node hours and cost."""
-    table = page.partition("<caption>Node hours and cost by VM size")[2].partition("</table>")[0]
+    """The first row of the table of node-hours and cost."""
+    table = page.partition("<caption>Node-hours and cost by VM size")[2].partition("</table>")[0]
     row = table.partition("<tbody>")[2].partition("</tr>")[0]
     return re.findall(r"<t[hd][^>]*>([^<]*)", row)
 

@@ -412,7 +412,7 @@ def test_an_error_of_retry_names_the_causes_of_the_run() -> None:
         Failure("exit-1", 3, ("t1",), group="3f2a9c"),
     )
     other = no_such_failure(("exit-2",), found, look="look", apply="apply")
-    assert other.summary == "there is no failed task of the current spec with the cause exit-2"
+    assert other.summary == "no task of the current spec has failed with the cause exit-2"
     assert other.detail == (
         "Causes in this run: start-task-running (1 node) and exit-1:3f2a9c (3 tasks)."
     )

@@ -262,26 +262,26 @@ _KINDS = (
     CauseKind(
         "service-busy",
         "service",
-        "The service answers that it is busy (429 or 503). batchspec repeats its requests.",
-        "Wait. The run continues when the service answers.",
+        "The service is busy (429 or 503). batchspec retries its requests.",
+        "Wait. The run continues when the service responds.",
     ),
     CauseKind(
         "service-failing",
         "service",
-        "The service answers with errors (500, 502, 504). batchspec repeats its requests.",
-        "Wait. The run continues when the service answers.",
+        "The service returns errors (500, 502, 504). batchspec retries its requests.",
+        "Wait. The run continues when the service responds.",
     ),
     CauseKind(
         "service-silent",
         "service",
-        "The service does not answer. batchspec repeats its requests.",
-        "Check the network. The run continues when the service answers.",
+        "The service does not respond. batchspec retries its requests.",
+        "Check the network. The run continues when the service responds.",
     ),
     CauseKind(
         "sign-in-failing",
         "service",
-        "The sign-in with Microsoft Entra ID worked before and now fails. batchspec repeats it for "
-        "five minutes.",
+        "The sign-in with Microsoft Entra ID worked before and now fails. batchspec retries "
+        "it for five minutes.",
         "Run `az login` in another terminal, or check the network. The run continues when the "
         "sign-in works.",
     ),

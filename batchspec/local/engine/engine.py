@@ -2,7 +2,7 @@
 
 At the start no process runs: the host or ``kill_orphans`` has killed the processes of an earlier
 run of the service. The engine requeues the tasks that the store shows as running, or ends them if
-their end was requested, and restarts start tasks.
+their termination was requested, and restarts start tasks.
 
 After a failed round, each outcome and decision takes effect separately. An error of one record (a
 bug of the service or a damaged value) then affects no other record. A task that cannot be started

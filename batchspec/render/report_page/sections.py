@@ -151,7 +151,7 @@ def facts(report: Report) -> Iterator[str]:
             ("tasks", ", ".join(task_parts(asdict(report.tasks), over=report.job_over))),
             ("stages", "; ".join(stage_lines(report.stages, over=report.job_over))),
             ("data", ", ".join(f"{units.size(count)} {way}" for count, way in moved if count)),
-            ("node hours", f"{sum(report.node_hours.values()):,.3f}" if report.node_hours else ""),
+            ("node-hours", f"{sum(report.node_hours.values()):,.3f}" if report.node_hours else ""),
             ("cost" if report.target != "local" else "cost on Azure", _cost(report)),
             (
                 "time",
@@ -409,7 +409,7 @@ def tasks(totals: TaskTotals) -> Iterator[str]:
 
 
 def _hours_and_cost(history: RunHistory, totals: TaskTotals, report: Report) -> Iterator[str]:
-    """The node hours and the cost by VM size, with a total and the method of measurement."""
+    """The node-hours and the cost by VM size, with a total and the method of measurement."""
     use = use_by_size(history.nodes, totals.nodes)
     if not use and not report.node_hours:
         return
@@ -422,13 +422,13 @@ def _hours_and_cost(history: RunHistory, totals: TaskTotals, report: Report) -> 
     heads = (
         "VM size",
         "kind",
-        "#node hours",
+        "#node-hours",
         "#price per hour",
         "#cost",
         "#nodes",
         "#hours of tasks",
     )
-    yield from table("Node hours and cost by VM size", heads, rows)
+    yield from table("Node-hours and cost by VM size", heads, rows)
     yield f'<p class="dim">{escape(_how_measured(report, left=("", "") in use))}</p>'
 
 
@@ -456,7 +456,7 @@ def _amount(report: Report) -> str:
 
 
 def _how_measured(report: Report, *, left: bool) -> str:
-    texts = ["Node hours are counted while batchspec watches the run, on the service's clock."]
+    texts = ["Node-hours are counted while batchspec watches the run, on the service's clock."]
     if report.release_hours:
         texts.append(
             f"They include {report.release_hours:,.3f} for the expected release of the nodes after"
@@ -472,12 +472,12 @@ def _how_measured(report: Report, *, left: bool) -> str:
         missing = dict.fromkeys(each.reason for each in found if isinstance(each, Unknown))
         texts += [f"Prices: {flat('; '.join([*known, *missing]))}."] if found else []
         if report.target == "local":
-            texts.append("The cost is that of such nodes on Azure; this run cost nothing.")
+            texts.append("The cost is that of the same nodes on Azure; this run cost nothing.")
     return " ".join(texts)
 
 
 def nodes(history: RunHistory, totals: TaskTotals, report: Report, ids: NodeIds) -> Iterator[str]:
-    """The node hours and cost by VM size, and the nodes with their start tasks."""
+    """The node-hours and cost by VM size, and the nodes with their start tasks."""
     yield from _hours_and_cost(history, totals, report)
     rows = [_node_row(node, totals.nodes.get(node.id), ids) for node in history.nodes]
     heads = (
