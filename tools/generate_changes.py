@@ -57,7 +57,10 @@ _TEXTS: Mapping[ChangeMethod, tuple[str, str]] = {
         "replace, unless empty",
         "a pool without nodes is updated; a pool with nodes is deleted and created again",
     ),
-    ChangeMethod.REPLACE: ("replace", "the resource is deleted or ended, and a new one is created"),
+    ChangeMethod.REPLACE: (
+        "replace",
+        "the resource is deleted or terminated, and a new one is created",
+    ),
 }
 
 

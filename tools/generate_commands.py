@@ -65,8 +65,8 @@ Without a terminal and without `-y`, a command that must ask ends with exit code
 
 The origin of a run is the host and the folder of its spec. A plan asks before it changes a run of
 another origin. If the host or the folder changes from run to run, as in CI, set `BATCHSPEC_ORIGIN`
-to a text that is the same for all runs of the spec, such as the name of its repository. The origin
-is then this text and the name of the spec file.
+to the same text in all runs, such as the name of the repository. The origin is then this text and
+the name of the spec file.
 
 With `cleanup: ask`, a run asks at its end, even after failures, whether to delete the job and the
 pool, and shows the cost of keeping the pool. After a failure, Enter and `-y` keep the job and
@@ -75,9 +75,11 @@ Without a terminal and without `-y`, both are kept.
 
 ## Saved plans
 
-`plan --out FILE` saves everything that a plan depends on: the account, the spec and its
-parameters, the files and rows that tasks are made from, the blobs in the containers, the pool,
-the jobs and their tasks, and the options `--rerun`, `--replace` and `--target-step`.
+`plan --out FILE` saves everything that a plan depends on:
+
+- the account, the pool, the jobs and their tasks, and the blobs in the containers
+- the spec and its parameters, and the files and rows that tasks are made from
+- the options `--rerun`, `--replace` and `--target-step`
 
 `apply FILE` plans again and executes the plan only if all of this is unchanged. Otherwise it
 ends with exit code 5, lists what has changed, and sends nothing. Changes that every run causes
@@ -186,10 +188,17 @@ Each group is an entry with a name such as `exit-1:3f2a9c`. `retry --cause` acce
 and also `exit-1`, which selects all groups. The end of stderr is read for up to 500 failed
 tasks; further tasks, and those outside the ten largest groups, are in `exit-1:other`.
 
-With `--format json`, each entry has `cause`, `group` (empty if the cause has no groups), `line`
-(the line that the tasks have in common), `kind` (`task` or `node`), `count`, `earlier` (how many of
-them are in jobs before the newest), `ids` (the first ten), `message`, `sample` (`id`, `file`,
-`text`) and `command`, which runs them again.""",
+With `--format json`, each entry has these fields:
+
+| field | value |
+| --- | --- |
+| `cause`, `group` | the cause and the group; `group` is empty if the cause has no groups |
+| `kind` | `task` or `node` |
+| `count`, `ids` | the number of tasks or nodes, and the first ten ids |
+| `earlier` | how many of them are in jobs before the newest |
+| `line` | the line that the tasks have in common |
+| `message`, `sample` | the message, and the output of one task: `id`, `file`, `text` |
+| `command` | the command that runs them again |""",
     "retry": """\
 The command also restarts nodes whose start task failed, and nodes whose job preparation task failed
 while tasks wait. If clean-up or `destroy` has deleted the job, batchspec does not know the failed

@@ -365,9 +365,9 @@ LOCAL = ErrorGroup(
         ErrorCode(
             "azurite-restarted",
             "Azurite ended during a run and was restarted",
-            "Another process ended it, for example because memory was short. It loses containers"
+            "It was killed, for example because the machine ran out of memory. It loses containers"
             " and blobs of the last 5 seconds.",
-            "Apply again: batchspec creates and uploads what is missing.",
+            "Apply again: the command creates and uploads what is missing.",
             severity="warning",
         ),
         ErrorCode(

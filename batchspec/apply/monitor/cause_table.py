@@ -87,7 +87,7 @@ _KINDS = (
         "job-disabled",
         "job",
         "Another client has disabled the job; its tasks do not start.",
-        "Enable it: `az batch job enable --job-id JOB`, or end it: `batchspec destroy`.",
+        "Enable it: `az batch job enable --job-id JOB`, or delete it: `batchspec destroy`.",
     ),
     CauseKind(
         "job-unschedulable",
@@ -119,8 +119,8 @@ _KINDS = (
         "fewer-nodes",
         "pool",
         "The last resize failed partly: the pool has fewer nodes than its target.",
-        "The tasks run on the existing nodes. For more, raise the quota or request another "
-        "`vm_size`.",
+        "The tasks run on the existing nodes. For more nodes, request a higher quota or "
+        "another `vm_size`.",
     ),
     CauseKind(
         "autoscale-error",
