@@ -86,11 +86,11 @@ class RestReader:
         """OutputFiles in their short form."""
         found: list[Body] = []
         for file in files:
-            key, path = self.destination(_get(file, "destination") or {}, section)
-            body: Body = {"files": self.text(_get(file, "filePattern")), "container": key}
+            key, path = self.destination(member(file, "destination") or {}, section)
+            body: Body = {"files": self.text(member(file, "filePattern")), "container": key}
             if path:
                 body["path"] = self.text(path)
-            condition = str(_get(_get(file, "uploadOptions") or {}, "uploadCondition") or "")
+            condition = str(member(member(file, "uploadOptions") or {}, "uploadCondition") or "")
             if condition.lower() in _WHEN:
                 body["when"] = _WHEN[condition.lower()]
             found.append(body)
@@ -98,12 +98,14 @@ class RestReader:
 
     def destination(self, target: Mapping[str, Any], section: str) -> tuple[str, object]:
         """The key of the container of an output, and the path in it."""
-        container = _get(target, "container") or {}
-        place = _location(str(_get(container, "containerUrl") or _get(container, "containerSas")))
+        container = member(target, "container") or {}
+        place = _location(
+            str(member(container, "containerUrl") or member(container, "containerSas"))
+        )
         if place is not None:
-            return self.draft.container(place[0], existing=True), _get(container, "path")
+            return self.draft.container(place[0], existing=True), member(container, "path")
         self.draft.note(section, "The destination of an output is not a container of an account.")
-        return self.draft.container("output"), _get(container, "path")
+        return self.draft.container("output"), member(container, "path")
 
     def text(self, value: object) -> str:
         """A text as a template, without signatures."""
@@ -173,7 +175,7 @@ class RestReader:
             (
                 str(found)
                 for name in ("httpUrl", "blobSource", "storageContainerUrl", "containerUrl")
-                if (found := _get(file, name))
+                if (found := member(file, name))
             ),
             "",
         )
@@ -189,7 +191,7 @@ class RestReader:
         container, blob = place
         key = self.draft.container(container, existing=True)
         if blob:
-            wanted = str(_get(rest, "filePath") or blob)
+            wanted = str(member(rest, "filePath") or blob)
             rest = {name: item for name, item in rest.items() if _plain(name) != "filepath"}
             folder = wanted.removesuffix(blob).rstrip("/")
             if not wanted.endswith(blob):
@@ -217,10 +219,6 @@ def records(value: object) -> list[Mapping[str, Any]]:
 
 def member(body: object, name: str) -> Any:
     """A property by its REST name, in every client's spelling; ``None`` if it does not exist."""
-    return _get(body, name)
-
-
-def _get(body: object, name: str) -> Any:
     if not isinstance(body, Mapping):
         return None
     wanted = _plain(name)
@@ -233,7 +231,7 @@ def _plain(name: str) -> str:
 
 def _is_ours(item: object) -> bool:
     """Whether an entry of metadata records a run of batchspec."""
-    return isinstance(item, Mapping) and str(_get(item, "name")).startswith("batchspec:")
+    return isinstance(item, Mapping) and str(member(item, "name")).startswith("batchspec:")
 
 
 def _location(url: str) -> tuple[str, str] | None:

@@ -45,20 +45,20 @@ class DamagedRecords:
         """Set aside and return all damaged records. Reads the whole database."""
         with self._db.transaction():
             found = [
-                (table, damage, dict(row))
+                (table, columns, damage, dict(row))
                 for table in RECORD_TABLES
                 for columns in (self._columns(table),)
                 for row in self._db.scan(f"SELECT {', '.join(columns)} FROM {table}")
                 if (damage := check_record(table, columns, row)) is not None
             ]
-            for table, damage, row in found:
+            for table, columns, damage, row in found:
                 self._keep(damage, row, now)
                 if table == "task" and not _is_lost(row):
-                    self._fail(row, damage, now)
+                    self._fail(columns, row, damage, now)
                 else:
                     self._remove(table, row)
             self._correct_counts(now)
-            return [damage for _, damage, _ in found]
+            return [damage for _, _, damage, _ in found]
 
     def _columns(self, table: str) -> dict[str, Column]:
         """The stored columns. Generated columns are unreadable if their source is damaged."""
@@ -80,8 +80,15 @@ class DamagedRecords:
             },
         )
 
-    def _fail(self, row: Mapping[str, Any], damage: Damage, now: datetime) -> None:
+    def _fail(
+        self, columns: Mapping[str, Column], row: Mapping[str, Any], damage: Damage, now: datetime
+    ) -> None:
         """Replace the damaged values of a task, and end it with a failure."""
+        empty = {
+            name: 0 if column.required else None
+            for name, column in columns.items()
+            if name != "seq" and not (column.required and column.type is str)
+        }
         failure = {
             "category": "ServerError",
             "code": "Unknown",
@@ -91,9 +98,8 @@ class DamagedRecords:
         self._db.update(
             "task",
             {
-                **dict.fromkeys(_TASK_OPTIONAL),
+                **empty,
                 **{name: to_column(now) for name in ("created", "modified", "state_since")},
-                **dict.fromkeys(_TASK_COUNTS, 0),
                 "number": number_of(row["id"]),
                 "run": row["run"] if is_whole(row["run"]) and row["run"] >= 0 else 0,
                 "body": to_json({**_TASK_BODY, **_command_line(row["body"])}),
@@ -136,37 +142,6 @@ _TASK_BODY: Mapping[str, Any] = {
     },
     "requiredSlots": 1,
 }
-_TASK_OPTIONAL = (
-    "previous_state",
-    "previous_since",
-    "last_retry",
-    "last_requeue",
-    "pool",
-    "pool_id",
-    "node",
-    "node_id",
-    "directory",
-    "process",
-    "ending",
-    "started",
-    "exit_code",
-    "retain_until",
-    "container",
-)
-_TASK_COUNTS = (
-    "waiting",
-    "satisfied",
-    "retry_count",
-    "requeue_count",
-    "cleaned",
-    "running_time",
-    "user_time",
-    "kernel_time",
-    "bytes_read",
-    "bytes_written",
-    "read_calls",
-    "write_calls",
-)
 _FOLLOWING: Mapping[str, tuple[str, ...]] = {
     "pool": (
         "DELETE FROM node WHERE pool = :key",
