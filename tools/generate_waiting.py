@@ -66,11 +66,10 @@ and in the report. If no progress is possible, the run ends early with the cause
 waits, at most until the deadline. If another client ended the job before its tasks were completed,
 the run ends with exit code 3 and reports the `terminateReason` of the job.
 
-`--progress json` and the recorded run contain an event of the type `waiting` with the fields
-`code`, `subject` (the object, such as `pool topn`), `summary`, `detail`, `since` (on the clock of
-the service), `action` (what to do), `ends` (whether this cause ends the run) and `resolved`. `code`
-and `subject` identify a cause. It is reported again when its text changes, and with `resolved:
-true` (and no text) when it no longer applies.
+`--progress json` and the recorded run contain an event of the type
+[`waiting`](events.md#waiting). Its fields `code` and `subject` (the object, such as `pool topn`)
+identify a cause. A cause is reported again when its text changes, and with `resolved: true` (and no
+text) when it no longer applies.
 """
 
 

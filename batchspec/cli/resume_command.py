@@ -73,7 +73,7 @@ def select(options: RunOptions | None, spec: Spec | None = None) -> None:
 def resume_command(options: RunOptions, spec: Spec | None, verb: str, *arguments: str) -> str:
     """``batchspec VERB SPEC ...`` with the options that select account and parameters.
 
-    The value of a secret parameter is replaced by ``...``; the user has to enter it again. Without
+    The value of a secret parameter is replaced by ``...``; the user must enter it again. Without
     ``spec``, the secret parameters are not known, and every value is replaced.
     """
     return _command(options, spec, verb, shlex.join(arguments))

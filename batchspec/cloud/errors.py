@@ -66,7 +66,7 @@ TABLE: dict[str, tuple[str, str]] = {
     ),
     "AuthorizationFailed": ("your identity lacks the permission", _ROLE),
     "LinkedAuthorizationFailed": (
-        "your identity may not use a managed identity, a subnet or an image of the pool",
+        "your identity is not allowed to use a managed identity, a subnet or an image of the pool",
         "Check the ids in the spec, and assign a role on the resource to your identity: 'Managed"
         " Identity Operator', 'Network Contributor' or 'Reader'",
     ),
@@ -80,7 +80,7 @@ TABLE: dict[str, tuple[str, str]] = {
     "ResourceGroupNotFound": ("the resource group does not exist", _SUBSCRIPTION),
     "ResourceNotFound": ("the account is not in this resource group", _SUBSCRIPTION),
     "InvalidAuthenticationTokenTenant": (
-        "you are signed in to another tenant than that of the subscription",
+        "you are signed in to another tenant, not to that of the subscription",
         "Run `az login --tenant TENANT` with the tenant of AZURE_SUBSCRIPTION_ID",
     ),
     "InsufficientAccountPermissions": ("your identity lacks the permission", _ROLE),
