@@ -16,6 +16,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,17 +25,38 @@ _MAX_TIMER = 86400.0 * 30
 _LEASE, _RENEWAL = 2.0, 0.5
 """Real seconds by which the offset in the file is ahead of the clock, and between two writes."""
 
+_CORRECTION = timedelta(seconds=1)
+"""The smallest change of the system's time that counts; smaller ones keep it synchronized."""
+
 _MAX_OFFSET = timedelta(days=365_000)
 """The largest valid offset, a thousand years; later times would exceed the range of datetime."""
 
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """The system's time at ``monotonic`` real seconds, and how far it has been set back so far."""
+
+    wall: datetime
+    monotonic: float
+    set_back: timedelta
+
+    def next(self, wall: datetime, monotonic: float) -> _Reading:
+        """The next reading; setting the time forward cancels setting it back."""
+        change = wall - self.wall - timedelta(seconds=monotonic - self.monotonic)
+        set_back = self.set_back
+        if abs(change) > _CORRECTION:
+            set_back = max(timedelta(), set_back - change)
+        return _Reading(wall, monotonic, set_back)
+
+
 class Clock:
     """Time that passes ``speed`` times as fast as real time and starts ``offset`` ahead of it.
 
-    It never goes back: if the system's time is set back, this clock stops until the system's time
-    has caught up. ``monotonic`` returns real seconds, and ``wall`` the system's time.
+    It never goes back: if the system's time is set back, this clock continues, and follows the
+    system's time again when that is set forward. ``monotonic`` returns real seconds, and ``wall``
+    the system's time.
     """
 
     def __init__(
@@ -53,14 +75,17 @@ class Clock:
         self._origin = monotonic()
         # At speed 1 the clock follows the system's time, including its corrections to later times.
         self._wall = wall
-        self._latest = wall() + offset
+        self._read = _Reading(wall(), self._origin, timedelta())
+        self._latest = self._read.wall + offset
         self._start = None if speed == 1 else self._latest
         self._until = math.inf
 
     def now(self) -> datetime:
         """The time, timezone-aware in UTC."""
         if self._start is None:
-            self._latest = max(self._latest, self._wall() + self._offset)
+            # Threads that do this at the same time compute the same reading.
+            self._read = read = self._read.next(self._wall(), self._monotonic())
+            self._latest = max(self._latest, read.wall + read.set_back + self._offset)
             return self._latest
         return self._start + timedelta(seconds=self.elapsed() * self.speed)
 

@@ -196,4 +196,55 @@ def test_the_time_never_goes_back_when_the_time_of_the_system_does() -> None:
     times = iter([start + timedelta(seconds=passed) for passed in seconds])
     clock = Clock(offset=timedelta(minutes=1), wall=lambda: next(times))
     read = [(clock.now() - start).total_seconds() - 60 for _ in seconds[1:]]
-    assert read == [0, 60, 60, 60, 90, 7200]
+    assert read == pytest.approx([0, 60, 60, 60, 90, 7200], abs=1)
+
+
+def test_time_passes_while_the_time_of_the_system_is_set_back() -> None:
+    start = datetime(2026, 10, 25, 0, 59, tzinfo=UTC)
+    monotonic, set_back = [0.0], [0.0]
+
+    def wall() -> datetime:
+        return start + timedelta(seconds=monotonic[0] - set_back[0])
+
+    clock = Clock(monotonic=lambda: monotonic[0], wall=wall)
+
+    def passed() -> float:
+        return (clock.now() - start).total_seconds()
+
+    assert passed() == 0
+    set_back[0] = 3600
+    monotonic[0] = 10
+    assert passed() == 10, "the change and the ten seconds are seen together"
+    monotonic[0] = 20
+    assert passed() == 20
+    set_back[0] = 7200
+    monotonic[0] = 30
+    assert passed() == 30
+    set_back[0] = 0
+    monotonic[0] = 40
+    assert passed() == 40, "the correction does not set the clock forward"
+    set_back[0] = -600
+    assert passed() == 640, "the clock follows a later time"
+    for _ in range(100):  # synchronization in small steps
+        set_back[0] += 0.4
+        monotonic[0] += 1
+        passed()
+    assert passed() == 740 - 40
+
+
+def test_a_job_ends_at_its_limit_after_the_time_of_the_system_is_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_back = [timedelta()]
+
+    class SetBack(Clock):
+        def __init__(self, speed: float, offset: timedelta) -> None:
+            super().__init__(speed, offset, wall=lambda: datetime.now(UTC) - set_back[0])
+
+    monkeypatch.setattr("batchspec.local.service.Clock", SetBack)
+    with running_with_engine(tmp_path / "batch") as service:
+        service.request("POST", "/jobs", job(constraints={"maxWallClockTime": "PT2S"}))
+        set_back[0] = timedelta(hours=1)
+        wait_until(lambda: service.request("GET", "/jobs/j").json["state"] == "completed")
+        info = service.request("GET", "/jobs/j").json["executionInfo"]
+        assert info["terminateReason"] == "MaxWallClockTimeExpiry"
