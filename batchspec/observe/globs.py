@@ -22,17 +22,6 @@ Facts are for the cache. Without a cache, those of the open file are enough.
 """
 
 
-def fixed_part(pattern: str) -> str:
-    """The folders of a pattern before its first wildcard; for a plain path, its folder."""
-    parts = pattern.split("/")
-    fixed = []
-    for part in parts[:-1]:
-        if glob.has_magic(part):
-            break
-        fixed.append(part)
-    return "/".join(fixed) or ("/" if pattern.startswith("/") else "")
-
-
 def files_of(
     root: Path, pattern: str, above: str, *, with_facts: bool
 ) -> Iterator[tuple[str, list[str], list[Facts]]]:

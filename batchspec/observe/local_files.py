@@ -15,7 +15,6 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from errno import ELOOP, ENOENT
-from fnmatch import fnmatchcase
 from itertools import compress, repeat
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
@@ -24,7 +23,7 @@ from typing import TypeAlias, cast
 from batchspec.diagnostics import Diagnostic, Diagnostics
 from batchspec.frozen import frozen
 from batchspec.observe.file_cache import FileCache
-from batchspec.observe.globs import Facts, files_of, fixed_part
+from batchspec.observe.globs import Facts, files_of
 from batchspec.observe.spool import FileRow, Spool, Working, silent
 from batchspec.plan.observed import LocalFile
 from batchspec.spec import Container, Spec, UploadGlob
@@ -275,14 +274,14 @@ def _hashed(descriptor: int, expected: int) -> tuple[int, bytes]:
 
 def _is_plain(entry: UploadGlob) -> bool:
     """Whether the rest of each path after the fixed part of the pattern is the blob's name."""
-    fixed = fixed_part(entry.pattern)
+    fixed = entry.fixed
     rest = entry.pattern[len(fixed) + 1 if fixed else 0 :]
     return os.sep == "/" and not {"", ".", ".."} & set(rest.split("/"))
 
 
 def _batches(entry: UploadGlob, plain: bool, *, with_facts: bool) -> Iterator[_Batch]:
     """The files of an entry, with their blob names, which keep the folders below the fixed part."""
-    fixed = fixed_part(entry.pattern)
+    fixed = entry.fixed
     # Concatenation is much faster than `os.path.join` for each file.
     above = "" if os.path.isabs(entry.pattern) else os.path.join(entry.root, "")  # noqa: PTH117, PTH118
     start = f"{fixed}/" if fixed else ""
@@ -297,7 +296,7 @@ def _batches(entry: UploadGlob, plain: bool, *, with_facts: bool) -> Iterator[_B
         columns: tuple[Iterable[str], Iterable[str], Iterable[Facts]]
         columns = [entry.prefix + blob for blob in blobs], [lead + name for name in names], facts
         if entry.exclude:
-            kept = [not _is_excluded(entry, blob) for blob in blobs]
+            kept = [not entry.excludes(blob) for blob in blobs]
             columns = compress(columns[0], kept), compress(columns[1], kept), compress(facts, kept)
         batch.blobs.extend(columns[0])
         batch.paths.extend(columns[1])
@@ -312,11 +311,6 @@ def _batches(entry: UploadGlob, plain: bool, *, with_facts: bool) -> Iterator[_B
 def _blob(match: str, fixed: str, start: str, plain: bool) -> str:
     """The name of the blob for a match, without the prefix of its entry."""
     return match[len(start) :] if plain and match.startswith(start) else _relative(match, fixed)
-
-
-def _is_excluded(entry: UploadGlob, below: str) -> bool:
-    name = below.rpartition("/")[2]
-    return any(fnmatchcase(name, x) or fnmatchcase(below, x) for x in entry.exclude)
 
 
 def _relative(match: str, fixed: str) -> str:
@@ -403,7 +397,7 @@ def _no_match(entry: UploadGlob) -> Diagnostic:
             where=entry.where,
             fix=_nearest(whole),
         )
-    folder = entry.root / fixed_part(entry.pattern)
+    folder = entry.root / entry.fixed
     try:
         # A glob ignores folders that it cannot read.
         os.scandir(folder).close()

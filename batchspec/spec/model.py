@@ -6,10 +6,13 @@ and task have the names of the REST API (camelCase): they are compared and sent 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import glob
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from datetime import timedelta
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -35,6 +38,41 @@ class UploadGlob:
     exclude: tuple[str, ...] = ()
     prefix: str = ""
     content_type: str | None = None
+
+    @property
+    def fixed(self) -> str:
+        """The folders of the pattern before its first wildcard; for a plain path, its folder."""
+        fixed = []
+        for part in self.pattern.split("/")[:-1]:
+            if glob.has_magic(part):
+                break
+            fixed.append(part)
+        return "/".join(fixed) or ("/" if self.pattern.startswith("/") else "")
+
+    def excludes(self, below: str) -> bool:
+        """Whether the entry excludes a file; ``below`` is its path below the fixed part."""
+        name = below.rpartition("/")[2]
+        return any(fnmatchcase(name, x) or fnmatchcase(below, x) for x in self.exclude)
+
+    def includes(self, path: Path) -> bool:
+        """Whether the entry uploads a file with this absolute path; the file need not exist."""
+        base = Path(os.path.normpath(self.root / self.fixed))
+        if not path.is_relative_to(base):
+            return False
+        names = path.relative_to(base).parts
+        rest = self.pattern[len(self.fixed) :].lstrip("/")
+        return _matches(names, rest.split("/")) and not self.excludes("/".join(names))
+
+
+def _matches(names: Sequence[str], parts: Sequence[str]) -> bool:
+    """Whether the names of a path match the parts of a glob pattern; hidden ones must be named."""
+    if not parts or not names:
+        return not parts and not names
+    part, rest = parts[0], parts[1:]
+    hidden = names[0].startswith(".") and not part.startswith(".")
+    if part == "**":
+        return _matches(names, rest or ["*"]) or (not hidden and _matches(names[1:], parts))
+    return not hidden and fnmatchcase(names[0], part) and _matches(names[1:], rest)
 
 
 @frozen

@@ -105,3 +105,31 @@ def test_a_pool_whose_id_changed_is_reported_and_destroyed(place: Workplace) -> 
     destroyed = place.run("destroy", place.spec, "-y")
     assert destroyed.code == 0, destroyed.text
     assert not list(client.list_pools())
+
+
+def test_results_in_a_folder_of_inputs_are_not_uploaded_without_a_question(
+    place: Workplace,
+) -> None:
+    place.spec.write_text(
+        SPEC.replace("[program.sh]", "['items/**/*']")
+        .replace("{range: [0, 4]}", "{files: application}")
+        .replace("{{ index }}.txt", "{{ file.name }}.out")
+        .replace('cp program.sh "$AZ_BATCH_NODE_SHARED_DIR/"', "hostname")
+        .replace('sh "$AZ_BATCH_NODE_SHARED_DIR/program.sh"', "echo {{ file.name }}")
+        .replace("to: results/", "to: items/results/"),
+        encoding="utf-8",
+    )
+    items = place.spec.parent / "items"
+    items.mkdir()
+    (items / "a").write_text("a", encoding="utf-8")
+    checked = place.run("validate", place.spec)
+    assert "[upload-includes-results]" in checked.text
+    assert place.run("apply", place.spec).code == 0
+    asked = place.run("apply", place.spec)
+    assert asked.code == 2, asked.text
+    assert "[results-as-inputs]" in asked.text
+    assert "items/results/a.out" in asked.text
+    place.edit("['items/**/*']", '[{files: "items/**/*", exclude: ["results/*"]}]')
+    done = place.run("apply", place.spec)
+    assert (done.code, "Nothing to do" in done.text) == (0, True), done.text
+    assert sorted(path.name for path in items.rglob("*")) == ["a", "a.out", "results"]

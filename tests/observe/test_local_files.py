@@ -13,7 +13,6 @@ import pytest
 
 from batchspec.diagnostics import Diagnostic, Diagnostics
 from batchspec.observe import Spool, scan
-from batchspec.observe.globs import fixed_part
 from batchspec.observe.local_files import _hashed
 from batchspec.plan.observed import LocalFile
 from batchspec.spec import read_spec
@@ -69,14 +68,6 @@ def test_the_tree_below_the_fixed_part_is_kept(folder: Path, upload: str, names:
     for file in files:
         data = file.path.read_bytes()
         assert (file.size, file.md5) == (len(data), hashlib.md5(data).digest())
-
-
-def test_the_fixed_part_ends_at_the_first_wildcard() -> None:
-    assert fixed_part("data/*.txt") == "data"
-    assert fixed_part("../a/b/**/c") == "../a/b"
-    assert fixed_part("*.txt") == ""
-    assert fixed_part("a.txt") == ""
-    assert fixed_part("/usr/share/*") == "/usr/share"
 
 
 def test_all_problems_are_reported_with_their_entry(folder: Path) -> None:
@@ -208,3 +199,38 @@ def test_a_file_that_is_longer_than_its_facts_say_is_read_to_its_end() -> None:
     os.close(writing)
     assert _hashed(reading, 0) == (3, hashlib.md5(b"abc", usedforsecurity=False).digest())
     os.close(reading)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "included"),
+    [
+        ("data/*.txt", "data/a.txt", True),
+        ("data/*.txt", "data/x/a.txt", False),
+        ("data/**", "data/x/y/a.txt", True),
+        ("data/**/*.txt", "data/a.txt", True),
+        ("data/**/y/*.txt", "data/x/y/a.txt", True),
+        ("data/**/y/*.txt", "data/x/a.txt", False),
+        ("**/*", "data/a.txt", True),
+        ("**/*", ".hidden/a.txt", False),
+        ("**/*", "data/.hidden", False),
+        ("data/.*", "data/.hidden", True),
+        ("data/a.txt", "data/a.txt", True),
+        ("data/a.txt", "data/b.txt", False),
+        ("../other/*", "../other/a.txt", True),
+        ("data/**/*", "data/skip/x/a.txt", False),
+        ("data/**/*", "data/x/a.skip", False),
+    ],
+)
+def test_a_pattern_includes_the_files_that_it_finds(
+    pattern: str, path: str, *, included: bool, tmp_path: Path
+) -> None:
+    folder = tmp_path / "spec"
+    folder.mkdir()
+    file = Path(os.path.normpath(folder / path))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("", encoding="utf-8")
+    upload = f'[{{files: "{pattern}", exclude: ["skip/*", "*.skip"]}}]'
+    files, _ = found(folder, upload)
+    assert (file in [each.path.resolve() for each in files]) is included
+    (entry,) = read_spec(folder / "spec.yaml").containers["input"].upload
+    assert entry.includes(file) is included

@@ -22,7 +22,7 @@ A case has ``about`` (a sentence) and these optional keys:
 ``former_pools`` the numbers of nodes of earlier pools by id
 ``pool_user``    ``{id, by}``: a job of another spec with open tasks on the pool
 ``schedule``     ``{by, state, applied_by, set}``: the job schedule as created, with later changes
-``receipt``      ``{job, files, missing}``
+``receipt``      ``{job, files, missing, paths}``
 ``command``      ``attach``, ``download``, ``detach``, ``retry`` or ``destroy`` instead of ``plan``
 ``target``       ``local`` (default) or ``azure``
 ``variables``    values of ``--var``
@@ -301,6 +301,7 @@ def _observed(
         job_id = case["receipt"]["job"]
         names = {job.id: receipt_name(job.id, job.created) for job in observed.jobs}
         given = {**case["receipt"], "job": names.get(job_id, job_id)}
+        given["paths"] = [("", spec.path.parent / path) for path in given.get("paths", ())]
         observed = replace(observed, receipt=Receipt(**given))
     return replace(observed, tasks=spool.tasks())
 

@@ -26,6 +26,7 @@ from batchspec.plan.rules.limits import REQUESTS
 from batchspec.plan.rules.node_variables import NODE_VARIABLES
 from batchspec.plan.rules.pool import COSTS, POOL
 from batchspec.plan.rules.references import DEPENDENCIES, REFERENCES, check_dependencies
+from batchspec.plan.rules.result_inputs import RESULT_INPUTS
 from batchspec.plan.rules.rule import Rule, RuleContext, RuleGroup
 from batchspec.plan.rules.sas import ACCESS
 from batchspec.plan.rules.signed_urls import SIGNED_URLS
@@ -35,6 +36,7 @@ from batchspec.spec import EachBlob, Rows, Spec, read_rows
 
 CHECKED: tuple[RuleGroup, ...] = (
     DATA,
+    RESULT_INPUTS,
     IMAGE,
     POOL,
     STAGE,

@@ -20,6 +20,7 @@ from batchspec.plan.rules.checks import CHECKED, checks
 from batchspec.plan.rules.cost import BOUND
 from batchspec.plan.rules.data import result_edited, results_folder_used, results_unwritable
 from batchspec.plan.rules.other_runs import OTHER_RUNS
+from batchspec.plan.rules.result_inputs import results_as_inputs
 from batchspec.plan.rules.rule import Rule, RuleContext, RuleGroup
 from batchspec.plan.rules.run import RUN
 from batchspec.plan.rules.sas import tasks_signed_earlier
@@ -75,3 +76,4 @@ def advice(
     yield from results_unwritable(context, steps)
     yield from results_folder_used(context, steps)
     yield from result_edited(context, steps)
+    yield from results_as_inputs(context, steps)
