@@ -69,7 +69,7 @@ to the same text in all runs, such as the name of the repository. The origin is 
 the name of the spec file.
 
 With `cleanup: ask`, a run asks at its end, even after failures, whether to delete the job and the
-pool, and shows the cost of keeping the pool. After a failure, Enter and `-y` keep the job and
+pool, and shows the cost of keeping them. After a failure, Enter and `-y` keep the job and
 delete the pool: a job costs nothing, and `batchspec failures` and `batchspec retry` need it.
 Without a terminal and without `-y`, both are kept.
 
