@@ -179,9 +179,10 @@ class BlobStoreWatch:
             "azurite-restarted",
             "Azurite, the blob store of the embedded service, ended during this run and was"
             " restarted",
-            detail="Containers and blobs of the 5 seconds before its end may be lost.",
-            fix="`batchspec apply` creates and uploads them again, and repeats the tasks whose"
-            " outputs are missing.",
+            detail="Containers and blobs of the 5 seconds before its end may be lost, also outputs"
+            " of tasks that succeeded.",
+            fix="`batchspec apply` creates and uploads them again. If it reports missing outputs,"
+            " `batchspec apply --rerun` runs all tasks again.",
             severity=Severity.WARNING,
         )
 

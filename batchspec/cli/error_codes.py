@@ -344,7 +344,8 @@ RUN = ErrorGroup(
             "Outputs were deleted before their download",
             "Another client deleted them, or the blob store of the embedded service was killed and"
             " lost its last writes.",
-            "Apply again: tasks whose outputs are missing run again.",
+            "Run all tasks again with `--rerun`. For outputs with `required: true`, apply again: it"
+            " repeats only the tasks whose outputs are missing.",
         ),
         ErrorCode(
             "tasks-left",
