@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from array import array
 from bisect import bisect_left
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -171,15 +171,15 @@ class UploadProgress:
     """
 
     def __init__(self) -> None:
-        self._uploads: dict[str, _Upload] = {}
+        self._uploads: defaultdict[str, _Upload] = defaultdict(_Upload)
 
     def start(self, container: str, blob: str) -> None:
         """Record the start of a file; files start in the order of their names."""
-        self._of(container).started.append(blob)
+        self._uploads[container].started.append(blob)
 
     async def complete(self, container: str, blob: str) -> None:
         """Record that a file is uploaded."""
-        upload = self._of(container)
+        upload = self._uploads[container]
         upload.completed.add(blob)
         while upload.started and upload.started[0] in upload.completed:
             upload.low = upload.started.popleft()
@@ -188,7 +188,7 @@ class UploadProgress:
 
     async def end(self, container: str, *, succeeded: bool) -> None:
         """Record the end of the upload; ``succeeded`` if every file is uploaded."""
-        upload = self._of(container)
+        upload = self._uploads[container]
         upload.ended, upload.succeeded = True, succeeded
         await _notify(upload)
 
@@ -197,7 +197,7 @@ class UploadProgress:
 
         ``False`` if the upload ended without this blob.
         """
-        upload = self._of(container)
+        upload = self._uploads[container]
 
         def settled() -> bool:
             return upload.ended or blob <= upload.low or blob in upload.completed
@@ -207,9 +207,6 @@ class UploadProgress:
         if not upload.ended or upload.succeeded:
             return True
         return blob <= upload.low or blob in upload.completed
-
-    def _of(self, container: str) -> _Upload:
-        return self._uploads.setdefault(container, _Upload())
 
 
 async def _notify(upload: _Upload) -> None:

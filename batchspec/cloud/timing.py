@@ -11,6 +11,7 @@ from __future__ import annotations
 import email.utils
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from batchspec.frozen import frozen
 
@@ -206,8 +207,12 @@ class ServiceTime:
         self._offset = low, high
 
 
+@lru_cache(64)
 def http_date(text: str | None) -> datetime | None:
-    """An HTTP date; ``None`` if it is missing or invalid."""
+    """An HTTP date; ``None`` if it is missing or invalid.
+
+    The responses of one second have the same date.
+    """
     if not text:
         return None
     try:

@@ -419,7 +419,7 @@ async def _stage(
 
 def _open(file: LocalFile) -> FileIO:
     try:
-        return file.path.open("rb", buffering=0)
+        return FileIO(file.location)
     except OSError as error:
         raise file_changed(file, error.strerror or str(error)) from None
 
