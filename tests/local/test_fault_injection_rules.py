@@ -225,7 +225,7 @@ def test_conditions_are_options_of_the_daemon() -> None:
     assert Simulation.read({"BATCHSPEC_LOCAL_CHAOS": "spot"}, asked) == expected
 
 
-def test_an_announcement_has_the_conditions_and_an_older_one_none(tmp_path: Path) -> None:
+def test_an_announcement_has_the_conditions_and_may_be_of_another_version(tmp_path: Path) -> None:
     home = Home(tmp_path)
     faults = parse_fault_injection("bad-day", 7)
     expected = Simulation(60, timedelta(seconds=226), faults, entra_only=True)
@@ -233,6 +233,15 @@ def test_an_announcement_has_the_conditions_and_an_older_one_none(tmp_path: Path
     told = Announcement("http://b", "http://s", 1, now, "0", expected, timedelta(hours=3))
     write_announcement(home, told)
     assert read_announcement(home) == told
+    newer = json.loads(home.endpoints.read_text())
+    newer |= {"later": 1, "simulation": newer["simulation"] | {"later": 1}}
+    newer["separation"] = {"ids": {"first": 5, "later": 1}, "reason": "", "later": 1}
+    home.endpoints.write_text(json.dumps(newer))
+    read = read_announcement(home)
+    assert read is not None
+    assert read.simulation == told.simulation
+    assert read.separation.ids is not None and read.separation.ids.first == 5
+    write_announcement(home, told)
     older = json.loads(home.endpoints.read_text())
     del older["simulation"], older["ahead"]
     home.endpoints.write_text(json.dumps(older))

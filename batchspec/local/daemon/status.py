@@ -8,7 +8,7 @@ from dataclasses import asdict, field, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from batchspec.frozen import frozen
@@ -146,7 +146,7 @@ def read_announcement(home: Home) -> Announcement | None:
             started=datetime.fromisoformat(data["started"]),
             version=data["version"],
             # Older versions do not write simulation options.
-            simulation=Simulation.read({}, SimulationOptions(**data.get("simulation", {}))),
+            simulation=Simulation.read({}, _read(SimulationOptions, data.get("simulation", {}))),
             ahead=timedelta(seconds=data.get("ahead", 0.0)),
             https=_read_https(data.get("https")),
             separation=_read_separation(data.get("separation", {})),
@@ -155,16 +155,25 @@ def read_announcement(home: Home) -> Announcement | None:
         return None
 
 
+_Value = TypeVar("_Value", SimulationOptions, TrustFiles, UserIds)
+
+
 def _read_https(data: dict[str, Any] | None) -> HttpsEndpoints | None:
     if data is None:
         return None
-    trust = TrustFiles(**{name: Path(path) for name, path in data["trust"].items()})
+    trust = _read(TrustFiles, {name: Path(path) for name, path in data["trust"].items()})
     return HttpsEndpoints(data["batch_url"], data["blob_url"], trust)
 
 
 def _read_separation(data: dict[str, Any]) -> Separation:
     ids = data.get("ids")
-    return Separation(UserIds(**ids) if ids else None, data.get("reason", ""))
+    return Separation(_read(UserIds, ids) if ids else None, data.get("reason", ""))
+
+
+def _read(cls: type[_Value], data: dict[str, Any]) -> _Value:
+    """A value without the fields that newer versions write."""
+    known = {each.name for each in fields(cls)}
+    return cls(**{name: value for name, value in data.items() if name in known})
 
 
 class State(StrEnum):
