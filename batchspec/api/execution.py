@@ -8,7 +8,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from batchspec.api.recorded_names import runs_folder
 from batchspec.api.run_records import (
@@ -25,6 +25,7 @@ from batchspec.apply.events import Event, Noticed, PricesSeen, RunEnded, Stamp, 
 from batchspec.apply.ports import Questions, Runtime
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.exit_codes import Exit
+from batchspec.local.clock import Clock
 from batchspec.observe import counted_jobs
 from batchspec.plan import Gate, Plan
 from batchspec.plan.actions import (
@@ -45,13 +46,18 @@ from batchspec.spec import Spec
 
 
 class SystemClock:
-    """The time of this machine. A cancellation of the run interrupts every wait."""
+    """The time of this machine, which never goes back: if it is set back, ``now`` continues.
+
+    Otherwise the progress of a run would not be shown until the time has caught up. A cancellation
+    of the run interrupts every wait.
+    """
 
     def __init__(self, cancellation: Cancellation | None = None) -> None:
         self._cancellation = cancellation or Cancellation()
+        self._time = Clock()
 
     def now(self) -> datetime:
-        return datetime.now(UTC)
+        return self._time.now()
 
     def monotonic(self) -> float:
         return time.monotonic()

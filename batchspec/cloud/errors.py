@@ -474,7 +474,8 @@ def unreachable(url: str, error: BaseException, waited: float) -> ServiceError:
         "unreachable",
         f"{address} does not answer",
         detail=redact(f"no response for {waited:.0f} s: {reason}"),
-        fix="Run `batchspec local status`"
+        fix="Check that the service runs: `batchspec local status`. If it runs and does not answer,"
+        " `batchspec local stop` ends it, and the next command starts it with its data."
         if is_loopback(address)
         else "Check the address and the network (firewall, proxy, VPN).",
     )

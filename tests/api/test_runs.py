@@ -1,11 +1,15 @@
-"""Coroutines in another thread."""
+"""Coroutines in another thread, and the time of a run."""
 
 from __future__ import annotations
 
 import asyncio
+import time
+from datetime import datetime, timedelta, tzinfo
+from typing import Any
 
 import pytest
 
+from batchspec.api import SystemClock
 from batchspec.api.runs import Background
 
 
@@ -19,3 +23,21 @@ async def test_a_thread_without_an_event_loop_ends(monkeypatch: pytest.MonkeyPat
     with pytest.raises(OSError, match="too many open files"):
         await background.result()
     await background.end()
+
+
+def test_the_time_of_a_run_continues_if_the_time_of_the_machine_is_set_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_back = [timedelta()]
+
+    class SetBack(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:
+            return datetime.now(tz) - set_back[0]
+
+    monkeypatch.setattr("batchspec.local.clock.datetime", SetBack)
+    clock = SystemClock()
+    first = clock.now()
+    set_back[0] = timedelta(hours=1)
+    time.sleep(0.01)
+    assert timedelta() < clock.now() - first < timedelta(minutes=1)
