@@ -64,6 +64,15 @@ def test_a_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     assert str(tmp_path / "file/local") in caught.value.summary
 
 
+def test_a_path_that_is_too_long_for_sqlite_is_named(
+    azurite_installed: Path, tmp_path: Path
+) -> None:
+    data = tmp_path.joinpath(*["n" * 200] * 3)
+    with pytest.raises(LocalError, match="its path is too long for SQLite") as caught:
+        local.start(data)
+    assert caught.value.fix == "Use another folder: `export BATCHSPEC_LOCAL_HOME=FOLDER`"
+
+
 def test_the_fix_of_a_path_that_is_too_long_is_another_folder(tmp_path: Path) -> None:
     for use in (local.start, local.stop, local.reset, local.status):
         with pytest.raises(LocalError, match="File name too long") as caught:

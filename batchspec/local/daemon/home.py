@@ -21,6 +21,8 @@ from batchspec.local.task_users import private_mode
 _TRASH = "trash-"
 _STATE_FOLDERS = ("batch", "blobs")
 _FAILURE_SIZE = 4096
+_LONGEST_PATH = 495
+"""Bytes of :attr:`Home.batch`. Paths of SQLite's databases have at most 504 (version 3.40.1)."""
 
 
 @frozen
@@ -180,13 +182,13 @@ class Home:
         if isinstance(error, PermissionError) and (foreign := self.owner_error(self.root)):
             return foreign
         why = getattr(error, "strerror", None) or str(error)
-        number = getattr(error, "errno", None)
-        if number in {errno.ENOSPC, errno.EDQUOT} or (
-            getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
-        ):
+        number, sqlite = getattr(error, "errno", None), getattr(error, "sqlite_errorname", "")
+        if number in {errno.ENOSPC, errno.EDQUOT} or sqlite == "SQLITE_FULL":
             fix = "Free disk space, or use another folder"
         elif number in {errno.ENAMETOOLONG, errno.EROFS, errno.ENOTDIR}:
             fix = "Use another folder"
+        elif sqlite == "SQLITE_CANTOPEN" and len(os.fsencode(self.batch)) > _LONGEST_PATH:
+            why, fix = f"its path is too long for SQLite ({why})", "Use another folder"
         else:
             fix = "Fix its permissions, or use another folder"
         return LocalError(
