@@ -84,7 +84,7 @@ def check_wheel(wheel: Path, files: Iterable[str]) -> None:
         _check_equal(wheel.name, found, expected)
         _check_metadata(archive.read(f"{folder}/METADATA").decode("utf-8"))
         entry_points = archive.read(f"{folder}/entry_points.txt").decode("utf-8")
-    if "batchspec = batchspec.cli.main:main" not in entry_points:
+    if "batchspec = batchspec.__main__:main" not in entry_points:
         raise PackageError(f"{wheel.name} has no command: {entry_points!r}")
 
 

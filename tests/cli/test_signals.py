@@ -36,6 +36,25 @@ def test_a_closed_output_is_not_an_error() -> None:
     assert (process.returncode, said) == (0, b"")
 
 
+_INTERRUPTED_IMPORT = """
+import os, runpy, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt())
+runpy.run_module("batchspec", run_name="__main__")
+"""
+
+
+def test_ctrl_c_during_the_imports_prints_no_traceback() -> None:
+    line = [sys.executable, "-c", _INTERRUPTED_IMPORT]
+    ended = subprocess.run(line, capture_output=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, b"", b"")
+
+
 def test_a_run_with_closed_output_stops_like_after_ctrl_c_and_resumes(place: Workplace) -> None:
     place.spec.write_text(WAITING, encoding="utf-8")
     user = Workplace(place.folder, place.home, place.environ)
