@@ -303,8 +303,14 @@ def _own_pool(
             problems.extend(pool_differs(pool, found))
         owner = facts.metadata.get(SPEC)
         created = f"spec {owner}" if owner else "another client"
-        kept = _keep(pool, f"up to date; created by {created}", nodes)
-        return (_wait(pool, nodes, ()), kept)
+        reason = f"up to date; created by {created}"
+        size = existing_size(facts)
+        if not (facts.scales or body.get("enableAutoScale") is True or size == target_size(body)):
+            # Only its owner resizes it.
+            nodes = sum(size)
+            reason = f"created by {created}, with {_sizes(size)} instead of"
+            reason += f" {_sizes(target_size(body))}"
+        return (_wait(pool, nodes, ()), _keep(pool, reason, nodes))
     change = pool_change(body, facts)
     if replaced:
         change = PoolChange(ChangeMethod.REPLACE, "requested by --replace pool")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -202,6 +203,7 @@ def test_the_cause(look: Health, code: str, ends: bool) -> None:
     assert [(cause.code, cause.ends) for cause in found] == [(code, ends)]
     (cause,) = found
     assert cause.summary and cause.action and cause.subject
+    assert not {"JOB", "POOL", "TASK"} & set(re.findall(r"[A-Z]+", cause.action)), "to be pasted"
     assert find_causes(look) == found
     assert not ends or cause.kind.ends_when, "the table says when it ends a run"
 

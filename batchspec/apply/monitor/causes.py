@@ -50,8 +50,10 @@ def find_causes(health: Health) -> tuple[Cause, ...]:
 
 def _cause(code: str, subject: str, summary: str, **fields: Any) -> Cause:
     kind = CAUSES[code]
-    fields.setdefault("action", kind.action)
-    return Cause(kind, subject, summary, **fields)
+    # The subject names the placeholder of the commands in the table: JOB in "job ID".
+    placeholder, _, name = subject.partition(" ")
+    action = fields.pop("action", kind.action).replace(f" {placeholder.upper()}", f" {name}")
+    return Cause(kind, subject, summary, action=action, **fields)
 
 
 def _of_job(health: Health) -> Iterator[Cause]:
@@ -105,12 +107,12 @@ def _of_pool(health: Health) -> Iterator[Cause]:
 
 
 def _without_target(pool: PoolFacts) -> Cause:
-    subject, steps = f"pool {pool.id}", CAUSES["pool-empty"].action.replace("POOL", pool.id)
+    subject = f"pool {pool.id}"
     if pool.scales:
         summary = f"the formula of the pool {pool.id!r} requests no nodes"
         return _cause("scaled-to-zero", subject, summary, since=pool.autoscale_at)
     summary = f"the pool {pool.id!r} has no nodes and does not scale"
-    return _cause("pool-empty", subject, summary, since=pool.allocation_since, action=steps)
+    return _cause("pool-empty", subject, summary, since=pool.allocation_since)
 
 
 def _shortfall(
@@ -231,8 +233,7 @@ def _of_tasks(health: Health) -> Iterator[Cause]:
     for task in health.slow:
         took = int(task.longest.total_seconds())
         summary = f"the task {task.id!r} still runs; the longest completed task took {took} s"
-        action = CAUSES["task-slow"].action.replace("TASK", task.id)
-        yield _cause("task-slow", f"task {task.id}", summary, since=task.started, action=action)
+        yield _cause("task-slow", f"task {task.id}", summary, since=task.started)
 
 
 def _preparation(health: Health, job: JobFacts) -> Iterator[Cause]:
