@@ -104,6 +104,16 @@ def put(folder: str) -> None:
     _each(_walk(folder), send)
 
 
+def upload(folder: str) -> None:
+    """Do the work of an upload of batchspec, with the imports of its libraries.
+
+    The program computes the MD5 of each file, as a plan does, and then sends the files.
+    """
+    imports("typer", "yaml", "azure.batch.aio", "azure.storage.blob.aio", "aiohttp")
+    md5(folder)
+    put(folder)
+
+
 def get(listing: str, target: str) -> None:
     """Write each blob of a list of names to a file, as one stream, 16 at a time."""
     base, _, signature = os.environ["BENCH_URL"].partition("?")
@@ -202,8 +212,9 @@ def post(job: str, listing: str) -> None:
 def submit(job: str, number: str, container: str) -> None:
     """Do the minimum work of batchspec, with its libraries.
 
-    Make each body in a loop, send them with the client library's own requests, 16 at a time, and
-    read the ids of all tasks, in ranges of 800, 16 at a time.
+    Read a pool and create the job, as an ``apply`` must. Make each body in a loop, send them with
+    the client library's own requests, 16 at a time, and read the ids of all tasks, in ranges of
+    800, 16 at a time. Let the job end with its last task.
     """
     import azure.storage.blob.aio
     import typer
@@ -221,6 +232,12 @@ def submit(job: str, number: str, container: str) -> None:
     numbers = iter(range(int(number)))
     sent: list[str] = []
     found: list[str] = []
+
+    async def ask(client: BatchClient, method: str, path: str, **body: object) -> None:
+        url = f"{{endpoint}}/{path}?{VERSION}"
+        content = json.dumps(body).encode() if body else None
+        answer = await client.send_request(HttpRequest(method, url, headers=head, content=content))
+        answer.raise_for_status()
 
     async def worker(client: BatchClient) -> None:
         while chunk := [task_body(each, container) for each in itertools.islice(numbers, 100)]:
@@ -248,12 +265,15 @@ def submit(job: str, number: str, container: str) -> None:
 
     async def run() -> None:
         async with BatchClient(os.environ["AZURE_BATCH_ENDPOINT"], key) as client:
+            await ask(client, "GET", "pools/bench-submit")
+            await ask(client, "POST", "jobs", id=job, poolInfo={"poolId": "bench-submit"})
             await asyncio.gather(*(worker(client) for _ in range(_AT_ONCE)))
             limits = [*sorted(sent)[::_RANGE], "~"]
             ranges = itertools.pairwise(limits)
             await asyncio.gather(*(reader(client, ranges) for _ in range(_AT_ONCE)))
             if sorted(found) != sorted(sent):
                 raise SystemExit(f"{len(found)} of {number} tasks")
+            await ask(client, "PATCH", f"jobs/{job}", onAllTasksComplete="terminatejob")
 
     asyncio.run(run())
 

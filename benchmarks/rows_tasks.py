@@ -108,7 +108,8 @@ def _ways_to_submit(
         def create() -> None:
             job = f"{kind}-{next(jobs)}"
             (setting.folder / f"{kind}.job").write_text(job)
-            setting.run([*FLOORS, "job", job], **environ)
+            if kind != "submit":  # It creates its job, as batchspec does.
+                setting.run([*FLOORS, "job", job], **environ)
 
         program = shlex.join([*FLOORS, kind])
         line = f'exec {program} "$(cat {kind}.job)" {shlex.join(arguments)}'

@@ -59,6 +59,13 @@ def _upload(number: int) -> Row:
                 {"BENCH_URL": url},
                 prepare=empty,
             ),
+            Contender(
+                "imports, MD5, PUT",
+                [*FLOORS, "upload", "files"],
+                None,
+                {"BENCH_URL": url},
+                prepare=empty,
+            ),
         ]
         if available(RCLONE):
             line = [str(RCLONE), "copy", "files", *accounts.rclone(url)]
