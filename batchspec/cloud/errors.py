@@ -441,12 +441,31 @@ def _login(cloud: str) -> str:
     return f"`az cloud set --name {cloud} && az login`" if cloud else "`az login`"
 
 
+def _attempts(message: str) -> str:
+    """The message of a failed sign-in: one line for each credential that was tried.
+
+    The message of azure-identity repeats the name of each credential, and has links between them.
+    """
+    _, found, attempts = message.strip().partition("Attempted credentials:")
+    if not found:
+        return message.strip()
+    lines = ["Tried to sign in with:"]
+    for line in attempts.splitlines():
+        name, colon, reason = line.strip().partition(": ")
+        if colon and line.startswith("\t"):
+            reason = reason.removeprefix(f"{name} authentication unavailable. ")
+            lines.append(f"  {name}: {reason}")
+        elif line.strip() and not line.startswith(("Visit https://", "To mitigate this issue")):
+            lines.append(f"    {line.strip()}")
+    return "\n".join(lines)
+
+
 def no_credential(error: ClientAuthenticationError, cloud: str = "") -> ServiceError:
     """The error if there is no key, and authentication with Microsoft Entra ID failed."""
     problem = Diagnostic(
         "no-credential",
         "there is no account key, and authentication with Microsoft Entra ID failed",
-        detail=redact(str(error.message or error).strip()),
+        detail=redact(_attempts(str(error.message or error))),
         fix=f"Run {_login(cloud)}, or set AZURE_BATCH_ACCESS_KEY and AZURE_STORAGE_KEY.",
     )
     return ServiceError(problem, code="no-credential")
@@ -457,7 +476,7 @@ def no_manager_credential(error: ClientAuthenticationError, cloud: str = "") -> 
     problem = Diagnostic(
         "no-credential",
         "Azure Resource Manager requires Microsoft Entra ID, and authentication with it failed",
-        detail=redact(str(error.message or error).strip()),
+        detail=redact(_attempts(str(error.message or error))),
         fix=f"Run {_login(cloud)}; the keys of the accounts are not valid for Azure Resource"
         " Manager.",
     )

@@ -15,12 +15,12 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from errno import ELOOP, ENOENT
-from itertools import compress, repeat
+from itertools import compress, islice, repeat
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias, cast
 
-from batchspec.diagnostics import Diagnostic, Diagnostics
+from batchspec.diagnostics import Diagnostic, Diagnostics, nearest
 from batchspec.frozen import frozen
 from batchspec.observe.file_cache import FileCache
 from batchspec.observe.globs import Facts, files_of
@@ -395,7 +395,7 @@ def _no_match(entry: UploadGlob) -> Diagnostic:
             f"the file {entry.pattern!r} does not exist",
             detail=f"Looked for {whole}; paths are relative to the spec.",
             where=entry.where,
-            fix=_nearest(whole),
+            fix=_nearest(entry.pattern, whole),
         )
     folder = entry.root / entry.fixed
     try:
@@ -420,11 +420,23 @@ def _no_match(entry: UploadGlob) -> Diagnostic:
     )
 
 
-def _nearest(path: Path) -> str:
-    """A hint: the nearest folder of the path that exists."""
+_COMPARED = 2_000
+"""The number of files of a folder whose names are compared with that of a missing file."""
+
+
+def _nearest(pattern: str, path: Path) -> str:
+    """A hint: a file with a similar name, or the nearest folder of the path that exists."""
+    try:
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry in islice(entries, _COMPARED)]
+    except OSError:
+        # The folder does not exist or cannot be read; the folders above it are the hint.
+        names = []
+    if (near := nearest(path.name, sorted(names))) is not None:
+        return f"Did you mean `{PurePosixPath(pattern).parent / near}`?"
     for parent in path.parents:
         if os.path.isdir(parent):  # noqa: PTH112
-            return f"The nearest folder that exists is {parent}."
+            return f"The nearest folder that exists is `{parent}`."
     return ""
 
 

@@ -68,11 +68,16 @@ def checks_text(checks: Sequence[Check], *, color: bool = False) -> str:
     styles = {Level.OK: "create", Level.WARN: "warning", Level.FAIL: "error"}
     column = max(len(check.name) for check in checks)
     lines = []
+    details: tuple[list[str], str] = ([], "")
     for check in checks:
         head = f"{check.level.value:<4}  {check.name:<{column}}  "
         first, *rest = clean(check.message).splitlines() or [""]
         lines.append(style(styles[check.level], head) + first)
         margin = " " * len(head)
+        if rest and (rest, check.fix) == details:
+            lines.append(f"{margin}The details and the fix are those of the check above.")
+            continue
+        details = rest, check.fix
         lines += [f"{margin}{line}" for line in rest]
         fix = clean(check.fix).splitlines()
         lines += [f"{margin}{style('fix', 'fix:')} {fix[0]}"] if fix else []

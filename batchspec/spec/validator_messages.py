@@ -159,7 +159,9 @@ def exclusive_keys(node: Node, first: str, second: str) -> Diagnostic:
         "either-or",
         f"`{second}` cannot be combined with `{first}`",
         where=node.name,
-        fix="Keep one of them.",
+        fix=_FILES_AND_VALUES
+        if {first, second} & _FILES and {first, second} & _VALUES
+        else "Keep one of them.",
     )
 
 
@@ -373,6 +375,30 @@ _TAGS = Advice(
 )
 _OTHER_NAME = "This is its name in Azure's control plane."
 
+_FILES, _VALUES = frozenset({"files", "blobs"}), frozenset({"matrix", "range", "list"})
+_FILES_AND_VALUES = (
+    "For several tasks for each file, write a table of files and values, and use `rows`; see"
+    " docs/how-to/files-and-script.md."
+)
+_AXIS: Mapping[str, Advice] = {
+    **dict.fromkeys(
+        ("files", "blobs"), Advice("A matrix combines lists and ranges.", _FILES_AND_VALUES)
+    ),
+    "list": Advice("", "Write the list itself, as in `[1, 2]`."),
+}
+_SPEC: Mapping[str, Advice] = dict.fromkeys(
+    ("budget", "max_cost"), Advice("", "Use `cost: {max: 25 USD}`.")
+)
+_CONTAINER_OF_A_RESOURCE = Advice(
+    "",
+    "Write the name alone, as in `[NAME]`, for all its blobs. For one blob or several, use"
+    ' `storage_container_url: "{{ containers.NAME.read_url }}", blob_prefix: PREFIX`.',
+)
+_RESOURCE: Mapping[str, Advice] = {
+    "container": _CONTAINER_OF_A_RESOURCE,
+    "prefix": Advice("", "Use `blob_prefix`."),
+}
+_COMMAND = Advice("", "Use `command`.")
 _POOL: Mapping[str, Advice] = {
     "target_node_communication_mode": _SIMPLIFIED,
     "current_node_communication_mode": _SIMPLIFIED,
@@ -398,6 +424,7 @@ _POOL: Mapping[str, Advice] = {
     "inter_node_communication": Advice(_OTHER_NAME, "Use `enable_inter_node_communication`."),
 }
 _TASK: Mapping[str, Advice] = {
+    **dict.fromkeys(("cmd", "run", "script", "exec"), _COMMAND),
     "authentication_token_settings": Advice(
         "The service retired it on 2024-09-30.",
         "Use a managed identity: `identity: {ids: [ID]}` of the pool.",
@@ -417,5 +444,11 @@ def advice_on(key: str, known: Iterable[str]) -> Advice:
         table = _POOL
     elif names & {"command", "command_line"}:
         table = _TASK
+    elif names == {"range"}:
+        table = _AXIS
+    elif "auto_storage_container_name" in names:
+        table = _RESOURCE
+    elif {"version", "tasks"} <= names:
+        table = _SPEC
     wanted = folded(key)
     return next((found for name, found in table.items() if folded(name) == wanted), Advice())

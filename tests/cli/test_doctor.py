@@ -15,6 +15,7 @@ from batchspec.exit_codes import Exit
 from batchspec.plan.capacity import AccountResource, Capacity, VmSize
 from batchspec.plan.observed import PoolFacts, SupportedImage
 from batchspec.render.doctor import (
+    Check,
     Level,
     answer_check,
     as_warnings,
@@ -208,3 +209,13 @@ def test_a_wrong_key_is_reported_and_the_other_checks_run(mixed: Workplace) -> N
     found = levels(Inside(mixed.folder, mixed.home, environ), code=4)
     assert (found["account"], found["batch"], found["storage"]) == ("ok", "fail", "ok")
     assert found["clock"] == "ok"
+
+
+def test_the_details_of_two_equal_failures_are_shown_once() -> None:
+    message, fix = "no key\nTried to sign in with:\n  AzureCliCredential: not found", "Sign in."
+    checks = [Check(name, Level.FAIL, message, fix) for name in ("batch", "storage")]
+    shown = checks_text(checks)
+    assert (shown.count("AzureCliCredential"), shown.count("fix:")) == (1, 1)
+    assert "storage  no key\n               The details and the fix are those" in shown
+    other = checks_text([*checks[:1], Check("storage", Level.FAIL, message, "Set a key.")])
+    assert (other.count("AzureCliCredential"), other.count("fix:")) == (2, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from datetime import timedelta
 
@@ -10,10 +11,11 @@ import pytest
 from azure.batch.aio import BatchClient
 from azure.core import MatchConditions
 from azure.core.credentials import AzureNamedKeyCredential
-from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+from azure.identity import AzureCliCredential, ChainedTokenCredential, EnvironmentCredential
 
 from batchspec.cloud import AccountClient
-from batchspec.cloud.errors import TABLE, error_response, kebab, translate
+from batchspec.cloud.errors import TABLE, error_response, kebab, no_credential, translate
 from batchspec.diagnostics import Diagnostic, ServiceError
 from batchspec.spec import BlobUrl, Record, Text
 from tests.cloud.conftest import KEY
@@ -31,6 +33,26 @@ async def refused(
     with pytest.raises(ServiceError) as caught:
         await cloud.jobs.create(JOB, timedelta(hours=1))
     return caught.value, caught.value.problems[0]
+
+
+def test_a_failed_sign_in_has_one_line_for_each_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    for name in [name for name in os.environ if name.startswith("AZURE_")]:
+        monkeypatch.delenv(name)
+    credentials = ChainedTokenCredential(EnvironmentCredential(), AzureCliCredential())
+    with pytest.raises(ClientAuthenticationError) as caught:
+        credentials.get_token("https://batch.core.windows.net/.default")
+    assert "Visit https" in str(caught.value)
+    assert no_credential(caught.value).problems[0].detail.splitlines() == [
+        "Tried to sign in with:",
+        "  EnvironmentCredential: Environment variables are not fully configured.",
+        "  AzureCliCredential: Azure CLI not found on path",
+    ]
+
+
+def test_the_message_of_one_credential_is_kept() -> None:
+    error = ClientAuthenticationError("AADSTS700082: The refresh token has expired.\nTrace: 1")
+    assert no_credential(error).problems[0].detail == error.message
 
 
 @pytest.mark.parametrize(

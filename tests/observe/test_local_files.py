@@ -79,6 +79,23 @@ def test_all_problems_are_reported_with_their_entry(folder: Path) -> None:
     assert "data/**" in problems[2].fix
 
 
+@pytest.mark.parametrize(
+    ("entry", "fix"),
+    [
+        ("data/a.tx", "Did you mean `data/a.txt`?"),
+        ("data/zzz.csv", "The nearest folder that exists is `data`."),
+        ("dat/a.txt", "The nearest folder that exists is `.`."),
+    ],
+)
+def test_a_missing_file_is_reported_with_a_similar_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, entry: str, fix: str
+) -> None:
+    monkeypatch.chdir(folder)
+    _, problems = found(Path(), f"[{entry}]")
+    assert [problem.code for problem in problems] == ["missing-file"]
+    assert problems[0].fix == fix
+
+
 def test_two_files_for_one_blob_are_reported(folder: Path) -> None:
     (folder / "data" / "deep" / "a.txt").write_text("other")
     _, problems = found(folder, "[data/*.txt, data/deep/*.txt]")

@@ -120,8 +120,27 @@ def test_each_cause_of_failures_is_shown(kind: Kind) -> None:
 
 
 @LINES
+def test_outputs_that_differ_only_in_paths_and_numbers_are_one_cause(kind: Kind) -> None:
+    trace = '  File "/mnt/tasks/job-1/t{0}/wd/count.py", line 2\nValueError: no record {0}\n'
+    text = replay(kind, failed_tasks(*[(1, trace.format(n)) for n in range(60)]))
+    assert text.count("ValueError") == 1
+    assert "59 more tasks of job job failed: exit code 1 (t2, t3, t4, t5 and 55 more)\n" in text
+
+
+@LINES
+def test_messages_that_differ_only_in_details_are_one_cause(kind: Kind) -> None:
+    events = [
+        Stamped(n, START, TaskFailed("job", f"t{n}", None, code, f"Denied; FilePath: {n}.fa", ""))
+        for n, code in enumerate(["BlobAccessDenied"] * 9 + ["BlobNotFound"])
+    ]
+    text = replay(kind, events)
+    assert [text.count("FilePath"), text.count("BlobNotFound")] == [2, 1]
+    assert "8 more tasks of job job failed: BlobAccessDenied: Denied (t1, t2, t3, t4" in text
+
+
+@LINES
 def test_causes_beyond_the_first_are_counted_together(kind: Kind) -> None:
-    text = replay(kind, failed_tasks(*[(1, f"oops {n}\n") for n in range(99)]))
+    text = replay(kind, failed_tasks(*[(1, f"oops {'x' * n}\n") for n in range(1, 100)]))
     assert text.count("oops") == 20
     assert text.count("79 more tasks of job job failed: other causes") == 1
 

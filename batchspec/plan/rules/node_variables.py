@@ -23,6 +23,10 @@ from batchspec.plan.rules.rule import (
 from batchspec.spec import (
     EXPRESSION,
     Command,
+    EachBlob,
+    EachFile,
+    ForEach,
+    Matrix,
     Record,
     Shell,
     Template,
@@ -94,6 +98,12 @@ _POSIX = re.compile(r"(?<!\\)\$(?:\{(AZ_BATCH_\w+)\}|(AZ_BATCH_\w+))")
 _CMD = re.compile(r"%(AZ_BATCH_[^%\s\"]+)%|\$env:(AZ_BATCH_\w+)", re.IGNORECASE)
 _OF_CMD = re.compile(r"%([A-Z][A-Z0-9_]{2,})%")
 _OF_SH = re.compile(r"(?<![\\$])\$\{?([A-Z][A-Z0-9_]{2,})\b")
+_SINGLE_BRACES = re.compile(
+    r"(?<!\{)(?P<dollar>\$?)\{[ \t]*(?P<name>(?:file|task|job|pool)\.[a-z]+|[A-Za-z_]\w*)[ \t]*\}"
+    r"(?!\})"
+)
+_F_STRING = re.compile(r"\b[fF]['\"]")
+"""A string of Python in which braces insert a value."""
 _OTHER_SHELL = re.compile(
     r"\b(?:powershell|pwsh|bash|sh|wsl|perl|awk|make)\b|\$env:", re.IGNORECASE
 )
@@ -230,6 +240,47 @@ def backslash_in_pattern(context: RuleContext) -> Iterator[Finding]:
                 source.where,
                 fix=f"Write `{better}`." if source.template is None else "",
             )
+
+
+@NODE_VARIABLES.check(
+    "single-braces",
+    WARNING,
+    title="A name of a template has single braces",
+    why="Only `{{ NAME }}` is replaced. The shell or the program gets other braces as they are.",
+    fix="Write `{{ NAME }}`.",
+    offline=True,
+)
+def single_braces(context: RuleContext) -> Iterator[Finding]:
+    """``{ file.name }`` and ``${file.name}``, as other tools write templates."""
+    for source in _sources(context):
+        stage = source.task.stage
+        names = _item_names(stage.for_each) if stage is not None else ()
+        if _F_STRING.search(source.text):
+            continue
+        for match in _SINGLE_BRACES.finditer(source.text):
+            name = match["name"]
+            if "." not in name and (
+                # `${k}` can be a variable of the script, and '{k}' a part of a program.
+                name not in names or match["dollar"] or source.text.count("'", 0, match.start()) % 2
+            ):
+                continue
+            yield Finding(
+                f"`{match.group()}` is not a template",
+                source.place(match),
+                fix=f"Write `{{{{ {name} }}}}`.",
+            )
+
+
+def _item_names(for_each: ForEach) -> tuple[str, ...]:
+    """Names of the items of a stage that scripts and programs rarely have in braces."""
+    match for_each:
+        case EachFile(group=None) | EachBlob(group=None):
+            return ("file",)
+        case EachFile() | EachBlob():
+            return ("files",)
+        case Matrix(axes=axes):
+            return tuple(name for name, _ in axes)
+    return ()
 
 
 def _variables(context: RuleContext) -> Iterator[tuple[_Source, str, re.Match[str]]]:

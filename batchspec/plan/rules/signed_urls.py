@@ -33,7 +33,19 @@ from batchspec.plan.rules.rule import (
     rest_to_key,
     task_bodies,
 )
-from batchspec.spec import BlobUrl, Piece, Quoted, Quoting, Record, Template, Text, Value, position
+from batchspec.spec import (
+    READ,
+    WRITE,
+    BlobUrl,
+    Piece,
+    Quoted,
+    Quoting,
+    Record,
+    Template,
+    Text,
+    Value,
+    position,
+)
 
 SIGNED_URLS = RuleGroup(
     "Signed URLs",
@@ -46,6 +58,11 @@ _SIGNED = re.compile(
     r"\s*(?:\|\s*raw\s*)?\}\}(?P<after>['\"]*/[^\s'\"]*)"
 )
 """A signed URL followed by a path, in the source of a template."""
+_CONTAINER_URL = re.compile(
+    r"\s*\{\{\s*containers(?:\.(?P<name>\w[\w-]*)|\[\s*['\"](?P<quoted>[^'\"]+)['\"]\s*\])"
+    r"\.(?P<kind>url|read_url|write_url)\s*(?:\|\s*raw\s*)?\}\}"
+)
+"""The URL of a container at the start of a template."""
 _FILE_URL = re.compile(r"\s*\{\{\s*file\.url\s*(?:\|\s*raw\s*)?\}\}\s*")
 
 
@@ -64,22 +81,26 @@ def path_after_signature(context: RuleContext) -> Iterator[Finding]:
     if context.spec.storage_identity:
         return
     for task in task_bodies(context):
-        for where, path in _appended(context, task):
-            yield Finding(f"the path {path!r} follows a signed URL", where)
+        for where, path, fix in _appended(context, task):
+            yield Finding(f"the path {path!r} follows a signed URL", where, fix=fix)
 
 
-def _appended(context: RuleContext, task: TaskBody) -> Iterator[tuple[Place, str]]:
+def _appended(context: RuleContext, task: TaskBody) -> Iterator[tuple[Place, str, str]]:
+    """Each path after a signed URL: its position, the path, and the fix."""
     if task.stage is not None:
         command = task.stage.command
         for template in (command.template, *command.arguments):
-            if template is not None:
-                yield from _appended_to_template(template)
+            for where, after in _appended_to_template(template) if template is not None else ():
+                yield where, after, ""
     for path, value in _leaves(task.body, task.path):
+        url = _first(context, value) if path.endswith(".http_url") else None
+        fix = _prefix_instead(context, url) if url is not None and url.blob is None else ""
         if isinstance(value, Template):
-            yield from _appended_to_template(value)
+            for where, after in _appended_to_template(value):
+                yield where, after, fix
         elif isinstance(value, Text):
             for after in _after_signatures(value):
-                yield place_of(context.spec, path, task.where), after
+                yield place_of(context.spec, path, task.where), after, fix
 
 
 def _appended_to_template(template: Template) -> Iterator[tuple[Place, str]]:
@@ -242,7 +263,7 @@ def wrong_url_rights(context: RuleContext) -> Iterator[Finding]:
     if context.spec.storage_identity:
         return
     for task in task_bodies(context):
-        for path, url, need, holder in _urls(task):
+        for path, url, need, holder in _urls(context, task):
             lacks = [right for right in need if right not in url.permissions]
             if not lacks or holder.get("identityReference") is not None:
                 continue
@@ -256,7 +277,7 @@ def wrong_url_rights(context: RuleContext) -> Iterator[Finding]:
             yield Finding(
                 f"the container {url.container!r} cannot be {act} with this URL, which {grants}",
                 place_of(context.spec, path, task.where),
-                fix="" if need == "r" else fix,
+                fix=_prefix_instead(context, url) if need == "r" else fix,
             )
 
 
@@ -292,10 +313,10 @@ def wrong_url_kind(context: RuleContext) -> Iterator[Finding]:
     for task in task_bodies(context):
         for path, value, wants_blob in _kinds(task):
             where = place_of(context.spec, path, task.where)
-            url = _only(value)
+            url = _only(context, value)
             if wants_blob and url is not None and url.blob is None:
                 yield _container_for_blob(context, url, where)
-            elif not wants_blob and _is_blob(value):
+            elif not wants_blob and _is_blob(context, value):
                 key = path.rpartition(".")[2]
                 yield Finding(
                     f"`{key}` is the URL of a blob; it must be that of a container", where
@@ -303,13 +324,20 @@ def wrong_url_kind(context: RuleContext) -> Iterator[Finding]:
 
 
 def _container_for_blob(context: RuleContext, url: BlobUrl, where: Place) -> Finding:
-    name = _key_of(context, url)
     return Finding(
         f"`http_url` is the URL of the container {url.container!r}; it must be that of a blob",
         where,
-        fix="For one blob or several, replace it with"
+        fix=_prefix_instead(context, url),
+    )
+
+
+def _prefix_instead(context: RuleContext, url: BlobUrl) -> str:
+    """The fix for an ``http_url`` that is made from the URL of a container."""
+    name = _key_of(context, url)
+    return (
+        "For one blob or several, replace `http_url` with"
         f' `storage_container_url: "{{{{ containers.{name}.read_url }}}}", blob_prefix: NAME`, and'
-        " remove `file_path`.",
+        " remove `file_path`."
     )
 
 
@@ -324,19 +352,20 @@ def _kinds(task: TaskBody) -> Iterator[tuple[str, Value, bool]]:
             yield f"{path}.container_url", value, False
 
 
-def _urls(task: TaskBody) -> Iterator[tuple[str, BlobUrl, str, Record]]:
+def _urls(context: RuleContext, task: TaskBody) -> Iterator[tuple[str, BlobUrl, str, Record]]:
     """URLs of containers: path, URL, the permissions needed, and the object with the URL.
 
     Other rules report a path after a signature, and the URL of a container for a blob.
     """
     for path, file in resource_files(task.body, task.path):
-        whole, blob = _first(file.get("storageContainerUrl")), _first(file.get("httpUrl"))
+        whole = _first(context, file.get("storageContainerUrl"))
+        blob = _first(context, file.get("httpUrl"))
         if whole is not None:
             yield f"{path}.storage_container_url", whole, "rl", file
-        if blob is not None and not blob.permissions and _only(file["httpUrl"]) is None:
+        if blob is not None and not blob.permissions and _only(context, file["httpUrl"]) is None:
             yield f"{path}.http_url", blob, "r", file
     for path, container in _destinations(task):
-        url = _first(container.get("containerUrl"))
+        url = _first(context, container.get("containerUrl"))
         if url is not None:
             yield f"{path}.container_url", url, "w", container
 
@@ -347,21 +376,30 @@ def _destinations(task: TaskBody) -> Iterator[tuple[str, Record]]:
         yield f"{path}.destination.container", container
 
 
-def _first(value: Value) -> BlobUrl | None:
-    """The URL that a value begins with."""
+def _first(context: RuleContext, value: Value) -> BlobUrl | None:
+    """The URL that a value begins with; of a template, only the URL of a container."""
+    if isinstance(value, Template):
+        match = _CONTAINER_URL.match(value.source)
+        name = (match["name"] or match["quoted"]) if match is not None else ""
+        container = context.spec.containers.get(name)
+        if match is None or container is None:
+            return None
+        permissions = {"read_url": READ, "write_url": WRITE}.get(match["kind"], "")
+        return BlobUrl(container.id, None, permissions)
     first = value.pieces[0] if isinstance(value, Text) and value.pieces else None
     return first if isinstance(first, BlobUrl) else None
 
 
-def _only(value: Value) -> BlobUrl | None:
+def _only(context: RuleContext, value: Value) -> BlobUrl | None:
     """The URL that is the whole value."""
-    return _first(value) if isinstance(value, Text) and len(value.pieces) == 1 else None
+    is_one = isinstance(value, Text) and len(value.pieces) == 1
+    return _first(context, value) if is_one else None
 
 
-def _is_blob(value: Value) -> bool:
+def _is_blob(context: RuleContext, value: Value) -> bool:
     if isinstance(value, Template):
         return _FILE_URL.fullmatch(value.source) is not None
-    url = _first(value)
+    url = _first(context, value)
     return url is not None and url.blob is not None
 
 

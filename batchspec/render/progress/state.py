@@ -16,10 +16,11 @@ from batchspec.apply.events import NodeFailed, Stamped, TaskFailed
 from batchspec.diagnostics import Diagnostic
 from batchspec.frozen import frozen
 from batchspec.plan import Verb
+from batchspec.plan.failures import signature
 from batchspec.render import run_text, units
 from batchspec.render.output import flat
 from batchspec.render.report import NodeTime, StepState
-from batchspec.render.run_text import failure_lines, node_cause, task_cause
+from batchspec.render.run_text import failure_lines, first_sentence, node_cause, task_cause
 
 _WINDOW = timedelta(seconds=30)
 _GRAIN = timedelta(seconds=0.5)
@@ -135,13 +136,16 @@ class FailureGroups:
             noun, owner, cause = "task", f"job {event.job}", task_cause(event)
         else:
             noun, owner, cause = "node", f"pool {event.pool}", node_cause(event)
-        key: tuple[str, ...] = (noun, owner, cause, event.stderr)
+        # Messages and outputs of one cause differ in names of files, paths and numbers.
+        cause_of_all = first_sentence(cause)
+        key: tuple[str, ...] = (noun, owner, cause_of_all, signature(event.stderr))
         if key not in self._shown:
             if sum(shown[0] == noun for shown in self._shown) < _CAUSES:
                 self._shown.add(key)
                 return list(failure_lines(event))
-            key, cause = (noun, owner), "other causes"
-        repeats = self._repeats.setdefault(key, _Repeats(noun, owner, cause))
+            key = (noun, owner)
+            cause_of_all = "other causes"
+        repeats = self._repeats.setdefault(key, _Repeats(noun, owner, cause_of_all))
         repeats.count += 1
         if isinstance(event, TaskFailed) and len(repeats.ids) < _IDS:
             repeats.ids.append(event.task)
