@@ -40,7 +40,7 @@ def test_results_of_another_version_are_a_question(near: Workplace) -> None:
     for verb in ("download", "attach"):
         said = ok(other.run(verb, other.spec), 2)
         assert "the run in the account belongs to another version of the spec: applied by" in said
-        assert "from another folder of this host" in said
+        assert "from another spec file of this host" in said
         quiet = other.run(verb, other.spec, "--progress", "json")
         assert "another version of the spec" in ok(quiet, 2)
     assert results(other) == {}
@@ -86,7 +86,9 @@ def test_attach_and_apply_report_required_outputs_that_are_missing(near: Workpla
     ok(near.run("apply", near.spec, "--detach"))
     said = ok(near.run("attach", near.spec), 3)
     assert "output 'b*.out' of stage one: no file matched for 1 of 2 tasks" in said
-    assert f"batchspec apply {near.spec} runs the tasks without their required outputs" in said
+    assert (
+        f"batchspec apply {near.spec} reruns the tasks whose required outputs are missing" in said
+    )
     assert "batchspec retry" not in said
     planned = json.loads(near.run("plan", near.spec, "--format", "json").out)
     (submit,) = (step for step in planned["steps"] if step["verb"] == "submit")

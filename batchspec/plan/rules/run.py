@@ -98,7 +98,7 @@ def applied_text(applied: Provenance, here: str) -> str:
     """Who applied a run, from which place, and when."""
     by = applied.by or "another client"
     host = applied.by.rpartition("@")[2]
-    place = " from another folder of this host" if host == here.rpartition("@")[2] != "" else ""
+    place = " from another spec file of this host" if host == here.rpartition("@")[2] != "" else ""
     when = f" at {applied.at:%Y-%m-%d %H:%M} UTC" if applied.at is not None else ""
     return f"applied by {by}{place}{when}"
 
