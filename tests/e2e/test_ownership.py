@@ -82,7 +82,7 @@ def test_a_run_of_the_same_name_from_another_folder_is_a_question(place: Workpla
     before = client.get_job("my-run").last_modified
     refused = two.run("apply", two.spec)
     assert refused.code == 2, refused.text
-    for words in ("another run of 'my-run' is active", "another folder of this host", "3 tasks"):
+    for words in ("another run of 'my-run' is active", "another spec file of this host", "3 tasks"):
         assert words in refused.text
     assert "there is no terminal" in refused.err
     assert client.get_job("my-run").last_modified == before

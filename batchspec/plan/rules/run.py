@@ -28,8 +28,8 @@ RUN = RuleGroup("Run", "Earlier and concurrent runs, and options of the command 
     title="The run in the account belongs to another version of the spec",
     why="The spec, its parameters or its files have changed since the run was submitted, or a "
     "spec with the same name was applied from another folder. `download` and `attach` would "
-    "download the"
-    " results of that run, which replace files with the same names in the folder for results.",
+    "download the results of that run, which replace files with the same names in the folder for "
+    "results.",
     fix="`batchspec apply` runs the current version of the spec. Answer yes (`-y`) to use the run"
     " in the account.",
 )
