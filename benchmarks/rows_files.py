@@ -101,6 +101,11 @@ def _unchanged(number: int) -> Row:
         found: list[Contender] = [
             Contender("batchspec plan", [*BATCHSPEC, "plan", "run.yaml"]),
             Contender("batchspec plan without the account", [*BATCHSPEC, "validate", "run.yaml"]),
+            Contender(
+                "imports, scandir and a listing",
+                [*FLOORS, "compare", "files", *PARTS, *SDKS],
+                environ={"BENCH_URL": url},
+            ),
         ]
         if available(RCLONE):
             line = [str(RCLONE), "check", "files", *accounts.rclone(url)]
