@@ -48,7 +48,7 @@ class Point:
 class Growth:
     """The points of a curve, smallest first, and the reason why a larger point is missing."""
 
-    curve: Curve
+    title: str
     points: Sequence[Point]
     remark: str = ""
 
@@ -118,7 +118,9 @@ def measured(curve: Curve, setting: Setting, largest: int) -> Growth:
         while number <= min(largest, curve.largest):
             if last * 10 > LIMIT:
                 return Growth(
-                    curve, points, f"{number:,} would take longer than {LIMIT / 60:.0f} minutes"
+                    curve.title,
+                    points,
+                    f"{number:,} would take longer than {LIMIT / 60:.0f} minutes",
                 )
             folder = setting.folder / f"{curve.name}-{number}"
             folder.mkdir()
@@ -130,11 +132,11 @@ def measured(curve: Curve, setting: Setting, largest: int) -> Growth:
                 used = place.measure(Contender(curve.name, command), 0, LIMIT)
             except MeasurementError as error:
                 print(error, file=sys.stderr, flush=True)
-                return Growth(curve, points, f"{number:,} failed")
+                return Growth(curve.title, points, f"{number:,} failed")
             points.append(Point(number, used))
             last = time.monotonic() - started
             number *= 10
-    return Growth(curve, points)
+    return Growth(curve.title, points)
 
 
 @contextmanager
@@ -152,7 +154,7 @@ def table(found: Sequence[Growth]) -> list[str]:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for growth in found:
-        title = f"**{growth.curve.title}**"
+        title = f"**{growth.title}**"
         for point in growth.points:
             used = point.used
             figures = f"{used.time:.1f} s | {used.processor:.1f} s | {used.memory:.0f} MB"
@@ -184,7 +186,7 @@ def draw(found: Sequence[Growth], folder: Path) -> None:
     for name, title, value in drawings:
         lines = [
             chart.Line(
-                growth.curve.title.replace("`", ""),
+                growth.title.replace("`", ""),
                 [(point.number, value(point.used)) for point in growth.points],
             )
             for growth in found
