@@ -477,8 +477,8 @@ def _outputs_gone(container: str, number: int) -> ServiceError:
         "outputs-gone",
         f"{blobs} of the container {container!r} {verb} deleted before the download",
         detail="The tasks had written all outputs. The other results were downloaded.",
-        fix="`batchspec apply --rerun` runs all tasks again. For outputs with `required: true`,"
-        " `batchspec apply` repeats only the tasks whose outputs are missing.",
+        fix="Run `batchspec apply` again: it repeats only the tasks without `results`, and the"
+        " tasks without an output with `required: true`.",
     )
     return ServiceError(problem, code="outputs-gone")
 

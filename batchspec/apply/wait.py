@@ -24,6 +24,7 @@ from batchspec.apply.record import TAIL, read_tail
 from batchspec.diagnostics import Diagnostic, ServiceError, Severity, counted, redact
 from batchspec.exit_codes import Exit
 from batchspec.plan import (
+    LostTasks,
     MissingOutput,
     OutputIndex,
     Outputs,
@@ -341,29 +342,50 @@ async def final_counts(
 async def check_outputs(
     action: WaitForTasks | DownloadResults, result: StepResult, context: StepContext
 ) -> StepResult:
-    """Report missing outputs; without a required output, the run has failed."""
+    """Report missing outputs; without a required or a stored output, the run has failed.
+
+    The results of such a run do not count as downloaded, so the next plan compares the tasks with
+    the blobs and submits those without outputs again.
+    """
     if result.outcome is not None or action.outputs is None:
         return result
-    missing = await _missing(action.outputs, action.job, context)
+    missing, lost = await _missing(action.outputs, action.job, context)
     for output in missing:
         for problem in output_missing([output]):
             required = output.first.required
             context.emit(
                 Noticed(replace(problem, severity=Severity.ERROR) if required else problem)
             )
-    if not any(output.first.required for output in missing):
+    if lost:
+        context.emit(Noticed(_outputs_lost(lost)))
+    elif not any(output.first.required for output in missing):
         return result
     context.incomplete.add(action.job)
     return replace(result, outcome=Outcome.TASKS_FAILED)
 
 
-async def _missing(outputs: Outputs, job: str, context: StepContext) -> list[MissingOutput]:
-    """The outputs that are missing; each container is listed once."""
+def _outputs_lost(tasks: int) -> Diagnostic:
+    return Diagnostic(
+        "outputs-gone",
+        f"outputs of {counted(tasks, 'task')} were deleted or lost after they were stored",
+        detail="The stdout and stderr of these tasks are missing, too.",
+        fix="Run `batchspec apply` again: it repeats only the tasks without `results`, and the"
+        " tasks without an output with `required: true`.",
+    )
+
+
+async def _missing(
+    outputs: Outputs, job: str, context: StepContext
+) -> tuple[list[MissingOutput], int]:
+    """The outputs that are missing, and the number of tasks that have lost them.
+
+    Each container is listed once.
+    """
     runtime, index = context.runtime, OutputIndex()
     for expected in outputs:
         index.add(expected)
     if not index.prefixes:
-        return []
+        return [], 0
     since = await _since(outputs, job, runtime)
     for container, prefix in index.prefixes.items():
         count = 0
@@ -372,7 +394,19 @@ async def _missing(outputs: Outputs, job: str, context: StepContext) -> list[Mis
                 index.add_blob(container, blob)
                 count += 1
         context.stored[container] = StoredOutputs(prefix, since, count)
-    return collect_missing(outputs, index)
+    return collect_missing(outputs, index), await _lost_tasks(outputs, index, runtime)
+
+
+async def _lost_tasks(outputs: Outputs, index: OutputIndex, runtime: Runtime) -> int:
+    """The number of tasks without an output whose stdout and stderr no longer exist."""
+    lost = LostTasks.of(outputs, index)
+    for container, prefix in lost.prefixes.items():
+        if await runtime.account.containers.get_metadata(container) is None:
+            # Clean-up or a client deletes the logs of all tasks with the container.
+            return 0
+        async for blob in runtime.account.blobs.list(container, prefix):
+            lost.add_blob(container, blob)
+    return lost.number
 
 
 async def _since(outputs: Outputs, job: str, runtime: Runtime) -> datetime:

@@ -341,11 +341,11 @@ RUN = ErrorGroup(
         ),
         ErrorCode(
             "outputs-gone",
-            "Outputs were deleted before their download",
+            "Outputs were deleted or lost before their download",
             "Another client deleted them, or the blob store of the embedded service was killed and"
             " lost its last writes.",
-            "Run all tasks again with `--rerun`. For outputs with `required: true`, apply again: it"
-            " repeats only the tasks whose outputs are missing.",
+            "Apply again: it repeats only the tasks without `results`, and the tasks without an"
+            " output with `required: true`.",
         ),
         ErrorCode(
             "tasks-left",

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from batchspec.plan.options import NO_OPTIONS, Part, PlanOptions
     from batchspec.plan.outputs import (
         ExpectedOutput,
+        LostTasks,
         MissingOutput,
         OutputIndex,
         Outputs,
@@ -82,7 +83,7 @@ __getattr__ = lazy_names(
         "data": "changed_packages package_step",
         "failures": "Selection",
         "options": "NO_OPTIONS Part PlanOptions",
-        "outputs": "MissingOutput OutputIndex Outputs ExpectedOutput collect_missing",
+        "outputs": "LostTasks MissingOutput OutputIndex Outputs ExpectedOutput collect_missing",
         "plan": "Gate NodeRelease Plan Step Verb",
         "plan_file": "SavedPlan check_fresh plan_file_text read_plan_file saved_plan",
         "rules.account": "package_references",

@@ -29,7 +29,8 @@ class ExpectedOutput:
     """One output of one task: ``blob`` is a name, or a prefix of blobs that match ``pattern``.
 
     ``stage`` and ``index`` (in ``outputFiles``) identify the output in the spec. ``task`` is the id
-    of the task, ``work`` the digest of the work that writes or has written the output.
+    of the task, ``work`` the digest of the work that writes or has written the output. ``logs`` are
+    the container and the folder of the task's stdout and stderr; empty if they are not stored.
     """
 
     stage: str
@@ -40,6 +41,7 @@ class ExpectedOutput:
     required: bool
     task: str = ""
     work: str = ""
+    logs: tuple[str, str] | None = None
 
     @cached_property
     def wild(self) -> bool:
@@ -124,6 +126,19 @@ def _downloaded(observed: Observed) -> frozenset[int]:
 
 
 def _expected_outputs(task: Task, required: frozenset[int], work: str) -> Iterator[ExpectedOutput]:
+    uploads = tuple(_uploads_of_success(task))
+    logs = next((target for _, file, target in uploads if is_log(file)), None)
+    for index, file, (container, path) in uploads:
+        pattern = file.get("filePattern")
+        if isinstance(pattern, str) and not is_log(file) and not _UNKNOWN.search(pattern):
+            needed = index in required
+            yield ExpectedOutput(
+                task.stage, index, pattern, container, path, needed, task.id, work, logs
+            )
+
+
+def _uploads_of_success(task: Task) -> Iterator[tuple[int, Record, tuple[str, str]]]:
+    """The output files of a task that succeeds: index, file, and its container and path."""
     for index, file in enumerate(task.body.array("outputFiles")):
         if not isinstance(file, Record) or _only_after_failure(file):
             continue
@@ -131,20 +146,8 @@ def _expected_outputs(task: Task, required: frozenset[int], work: str) -> Iterat
         if target is None:
             continue
         container, path = container_of(target.get("containerUrl")), target.get("path") or ""
-        pattern = file.get("filePattern")
-        if container is None or not isinstance(pattern, str) or not isinstance(path, str):
-            continue
-        if not is_log(file) and not _UNKNOWN.search(pattern):
-            yield ExpectedOutput(
-                task.stage,
-                index,
-                pattern,
-                container,
-                path.strip("/"),
-                index in required,
-                task.id,
-                work,
-            )
+        if container is not None and isinstance(path, str):
+            yield index, file, (container, path.strip("/"))
 
 
 def _only_after_failure(file: Record) -> bool:
@@ -279,6 +282,40 @@ def collect_missing(outputs: Iterable[ExpectedOutput], index: OutputIndex) -> li
             if expected.shown not in output.names and len(output.names) < _SHOWN:
                 output.names.append(expected.shown)
     return [output for output in found.values() if output.missing]
+
+
+@dataclass(slots=True)
+class LostTasks:
+    """Finds tasks that lack an output and their stdout and stderr, which each task stores.
+
+    Their blobs were lost or deleted: a task that does not write an output stores its stdout.
+    ``prefixes`` is the longest common prefix of the folders with stdout, by container. A folder
+    that several tasks share counts once.
+    """
+
+    prefixes: dict[str, str] = field(default_factory=dict)
+    _folders: set[int] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, outputs: Iterable[ExpectedOutput], index: OutputIndex) -> LostTasks:
+        """The tasks without an output; then their stdout is added."""
+        found = cls()
+        for expected in () if index.complete else outputs:
+            if expected.logs is not None and index.lacks(expected):
+                container, folder = expected.logs
+                known = found.prefixes.get(container, folder)
+                found.prefixes[container] = commonprefix((known, folder))  # noqa: RUF071  (of names, not of folders)
+                found._folders.add(_digest(container, folder))
+        return found
+
+    def add_blob(self, container: str, blob: Blob) -> None:
+        """Add a blob of stdout or stderr: its task has lost nothing."""
+        self._folders.discard(_digest(container, blob.name.rpartition("/")[0]))
+
+    @property
+    def number(self) -> int:
+        """The number of tasks without stdout and stderr."""
+        return len(self._folders)
 
 
 def missing_outputs(

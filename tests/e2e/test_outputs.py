@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from azure.storage.blob import BlobServiceClient
 
-from tests.e2e.conftest import Workplace
+from tests.e2e.conftest import Workplace, until
 
 SPEC = """\
 version: 1
@@ -69,5 +70,37 @@ def test_a_missing_required_output_fails_the_run_and_is_not_forgotten(place: Wor
     assert "Nothing to do" not in again.text
     code, text = applied(place, ALL, required)
     assert code == 0, text
+    assert len(list((place.spec.parent / "results").iterdir())) == 3
+    assert place.run("plan", place.spec, "--exit-code").code == 0
+
+
+WAITING = (
+    'if [ {{ index }} = 2 ]; then until test -e "GO"; do sleep 0.05; done; fi; echo x > out.txt'
+)
+
+
+@pytest.mark.parametrize("more", ["", ", required: true"], ids=["optional", "required"])
+def test_outputs_that_the_storage_loses_during_a_run_are_repeated_by_the_next_apply(
+    place: Workplace, more: str
+) -> None:
+    go = place.folder / "go"
+    text = SPEC.replace("COMMAND", WAITING.replace("GO", str(go)))
+    place.spec.write_text(text.replace("OUTPUT", NAMED.replace("MORE", more)), encoding="utf-8")
+    run = place.start("apply", place.spec)
+    until(run, "2 of 3 tasks done")
+    connection = place.endpoints().connection_string
+    with BlobServiceClient.from_connection_string(connection) as service:
+        for name in ("output", "writing-logs"):
+            container = service.get_container_client(name)
+            for blob in list(container.list_blob_names()):
+                container.delete_blob(blob)
+    go.touch()
+    assert "outputs of 2 tasks were deleted or lost" in until(run, "exit code 3")
+    assert run.wait(timeout=60) == 3
+    assert not list((place.spec.parent / "results").glob("[01].txt"))
+    plan = place.run("plan", place.spec)
+    assert "2 with missing outputs" in plan.text
+    again = place.run("apply", place.spec)
+    assert again.code == 0, again.text
     assert len(list((place.spec.parent / "results").iterdir())) == 3
     assert place.run("plan", place.spec, "--exit-code").code == 0

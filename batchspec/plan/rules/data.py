@@ -329,7 +329,8 @@ def _identity(value: Value) -> str:
     why="The tasks did not write the file in their working directory, or wrote another name. For an"
     " output with `required: true`, this is an error: the run fails.",
     fix="Outputs are uploaded from the task's working directory. `batchspec logs` shows what a"
-    " task wrote; after a correction, `batchspec apply --rerun` runs the tasks again.",
+    " task wrote; after a correction, `batchspec apply --rerun` runs all tasks again. With"
+    " `required: true`, `batchspec apply` runs only the tasks without the output again.",
 )
 def output_missing(outputs: Iterable[MissingOutput], spec: Spec | None = None) -> Iterator[Finding]:
     """Outputs that are missing after their tasks have succeeded; with positions in ``spec``."""
@@ -339,13 +340,16 @@ def output_missing(outputs: Iterable[MissingOutput], spec: Spec | None = None) -
         tasks = f"{output.missing:,} of {counted(output.tasks, 'task')}"
         more = "" if output.missing <= len(output.names) else ", ..."
         # Tasks without a required output are not done; other tasks run again only with an option.
-        again = "" if expected.required else " --rerun"
+        again = "`batchspec apply` runs the tasks again."
+        if not expected.required:
+            again = "`batchspec apply --rerun` runs all tasks again. With `required: true` at this"
+            again += " output, `batchspec apply` runs only the tasks without it again."
         yield Finding(
             f"output {expected.pattern!r} of stage {expected.stage}: {what} for {tasks}",
             spec.place(f"tasks.{expected.stage}.outputs") if spec is not None else None,
             f"Missing in container {expected.container}: {', '.join(output.names)}{more}",
             "Outputs are uploaded from the task's working directory. `batchspec logs` shows what a"
-            f" task wrote; after a correction, `batchspec apply{again}` runs the tasks again.",
+            f" task wrote; after a correction, {again}",
         )
 
 
