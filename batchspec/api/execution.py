@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from batchspec.api.recorded_names import runs_folder
 from batchspec.api.run_records import (
@@ -25,7 +26,6 @@ from batchspec.apply.events import Event, Noticed, PricesSeen, RunEnded, Stamp, 
 from batchspec.apply.ports import Questions, Runtime
 from batchspec.diagnostics import Diagnostic, UsageError
 from batchspec.exit_codes import Exit
-from batchspec.local.clock import Clock
 from batchspec.observe import counted_jobs
 from batchspec.plan import Gate, Plan
 from batchspec.plan.actions import (
@@ -46,24 +46,35 @@ from batchspec.spec import Spec
 
 
 class SystemClock:
-    """The time of this machine, which never goes back: if it is set back, ``now`` continues.
+    """The time of this machine at the start of the run, and the time that has passed since.
 
-    Otherwise the progress of a run would not be shown until the time has caught up. A cancellation
-    of the run interrupts every wait.
+    The difference of two times is therefore a duration, whatever the clock of the machine is set
+    to. It includes the time that the machine sleeps. A cancellation of the run interrupts every
+    wait.
     """
 
     def __init__(self, cancellation: Cancellation | None = None) -> None:
         self._cancellation = cancellation or Cancellation()
-        self._time = Clock()
+        self._start, self._began = datetime.now(UTC), _passed()
 
     def now(self) -> datetime:
-        return self._time.now()
+        return self._start + timedelta(seconds=_passed() - self._began)
 
     def monotonic(self) -> float:
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         await self._cancellation.race(asyncio.sleep(seconds))
+
+
+def _passed() -> float:
+    """Seconds that pass evenly, and also while the machine sleeps."""
+    if sys.platform == "linux":
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    if sys.platform == "darwin":
+        # ``time.monotonic`` stops while the machine sleeps.
+        return time.clock_gettime(time.CLOCK_MONOTONIC)
+    return time.monotonic()
 
 
 def deletes(plan: Plan) -> bool:

@@ -394,6 +394,16 @@ class RemainingResources:
             if refused or not await self.exists(deletion):
                 self.absent.add(deletion)
 
+    async def check(self, steps: Iterable[Step]) -> None:
+        """Record which of the objects that these steps delete no longer exist.
+
+        Another client may have deleted them, which can be the reason why a run has failed.
+        """
+        for step in steps:
+            for part in _parts(step.action) if isinstance(step.action, Delete) else ():
+                if part not in self.absent and not await self.exists(part):
+                    self.absent.add(part)
+
     async def exists(self, deletion: Action | None) -> bool:
         """Whether the object that an action deletes exists; true if that cannot be read."""
         try:

@@ -146,6 +146,10 @@ class _Run:
                 for step in self.plan.steps:
                     group.create_task(self._step(step), name=step.id)
             await self._record()
+            if self.outcome is Outcome.FAILED and self.answered and not self.cancelled:
+                undone = (step for step in self.plan.steps if step.id not in self.done_ids)
+                with suppress(RunCancelled):
+                    await self.remaining.check((*undone, *self.plan.stays))
             outcome = self._final_outcome()
         except asyncio.CancelledError:
             self._skip_rest()

@@ -35,6 +35,13 @@ _NAMES = {
     "outputFiles": "outputs",
 }
 """The properties of a task that its work covers, in words."""
+_NEEDS, _RESOURCES = "needs", "resources"
+_COMMON = (_POOL_PACKAGES, _JOB_ENVIRONMENT, _NODE_RESOURCES) = (
+    "packages of the pool",
+    "environment of the job",
+    "resources of the nodes",
+)
+"""The properties of the pool and the job that the work of all tasks covers."""
 
 
 @frozen
@@ -59,15 +66,20 @@ def ingredients(spec: Spec, observed: Observed) -> Iterator[Ingredient]:
     yield from _of_containers(spec, observed, dict.fromkeys((*spec.node_containers, *keys)))
     yield Ingredient("image", _short(image_of(spec)))
     if packages := spec.pool.properties.get("applicationPackageReferences"):
-        yield Ingredient("packages of the pool", _short(packages))
+        yield Ingredient(_POOL_PACKAGES, _short(packages))
     if settings := spec.job.properties.get("commonEnvironmentSettings"):
-        yield Ingredient("environment of the job", _short(with_sources(settings)))
+        yield Ingredient(_JOB_ENVIRONMENT, _short(with_sources(settings)))
+    if spec.setup_containers:
+        yield Ingredient(_NODE_RESOURCES, _short(tuple(spec.setup_containers)))
 
 
 def _of_stage(stage: Stage) -> Iterator[Ingredient]:
     command = (stage.command.template, *stage.command.arguments)
     name = stage.name
     yield Ingredient(f"command of {name}", _short(tuple(map(with_sources, command))), name)
+    for what, keys in ((_NEEDS, sorted(stage.needs)), (_RESOURCES, stage.resources)):
+        if keys:
+            yield Ingredient(f"{what} of {name}", _short(tuple(keys)), name)
     for key, value in covered(stage.body).items():
         yield Ingredient(f"{_NAMES[key]} of {name}", _short(with_sources(value)), name)
 
@@ -137,12 +149,15 @@ def changes_of_stage(
         return ()
     here = tuple(ingredients(spec, observed))
     names = {each.name for each in here if _concerns(spec, stage, each)}
-    # A file that was removed is in the record only.
+    # A file, a property or a need that was removed is in the record only.
     keys = (*spec.setup_containers, *(stage.resources or ()))
     prefixes = tuple(f"file {key}/" for key in keys)
-    removed = (name for name in there if name.startswith(prefixes)) if prefixes else ()
-    digests = {each.name: each.digest for each in here}
     own = f" of {stage.name}"
+    words = (_NEEDS, _RESOURCES, *_NAMES.values())
+    stages = (stage.name, *needed_stages(spec, stage))
+    properties = {*(f"{word} of {name}" for word in words for name in stages), *_COMMON}
+    removed = (name for name in there if name.startswith(prefixes) or name in properties)
+    digests = {each.name: each.digest for each in here}
     return tuple(
         name.removesuffix(own)
         for name in dict.fromkeys((*digests, *removed))

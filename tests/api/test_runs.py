@@ -25,19 +25,20 @@ async def test_a_thread_without_an_event_loop_ends(monkeypatch: pytest.MonkeyPat
     await background.end()
 
 
-def test_the_time_of_a_run_continues_if_the_time_of_the_machine_is_set_back(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("change", [timedelta(hours=-1), timedelta(days=1)])
+def test_the_time_of_a_run_continues_if_the_clock_of_the_machine_is_set(
+    change: timedelta, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    set_back = [timedelta()]
+    changes = [timedelta()]
 
-    class SetBack(datetime):
+    class Changed(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> Any:
-            return datetime.now(tz) - set_back[0]
+            return datetime.now(tz) + changes[0]
 
-    monkeypatch.setattr("batchspec.local.clock.datetime", SetBack)
+    monkeypatch.setattr("batchspec.api.execution.datetime", Changed)
     clock = SystemClock()
     first = clock.now()
-    set_back[0] = timedelta(hours=1)
+    changes[0] = change
     time.sleep(0.01)
     assert timedelta() < clock.now() - first < timedelta(minutes=1)

@@ -163,6 +163,23 @@ async def test_a_pool_whose_nodes_stay_is_named_if_nothing_else_is_left(tmp_path
     assert ended(events).left == (), "the service releases the nodes"
 
 
+async def test_objects_that_another_client_has_deleted_are_not_left(tmp_path: Path) -> None:
+    class Deleted(FakeAccount):
+        class Jobs(FakeAccount.Jobs):
+            async def get(self, job_id: str) -> JobFacts | None:
+                # The tasks of the run are submitted; then another client deletes its pool.
+                if len(self.account.task_ids.get("j", [])) == 250:
+                    self.account.pool_bodies.pop("p", None)
+                return await super().get(job_id)
+
+    account = Deleted(never_done=True)
+    events, code = await events_of(tutorial(tmp_path), account, tmp_path)
+    assert code is Exit.SERVICE
+    (failed,) = [event for event in events if isinstance(event, StepFailed)]
+    assert failed.problem.code == "pool-gone"
+    assert ended(events).left == ("delete-containers", "delete-job")
+
+
 async def test_remaining_objects_include_those_that_clean_up_keeps(tmp_path: Path) -> None:
     """The jobs of earlier versions stay, too; a job that was not created does not."""
     stays = tuple(
@@ -174,7 +191,8 @@ async def test_remaining_objects_include_those_that_clean_up_keeps(tmp_path: Pat
     assert ended(events).left == ("delete-pool", "job j", "job j-r2")
     events, _ = await events_of(plan, FakeAccount(answers=[True, True]), tmp_path)
     assert ended(events).left == (), "the user requested that everything else stays"
-    events, _ = await events_of(plan, FakeAccount(fail={"pools.create"}), tmp_path)
+    account = FakeAccount(fail={"pools.create"}, job_bodies={"j-r2": Record(id="j-r2")})
+    events, _ = await events_of(plan, account, tmp_path)
     assert "job j" not in ended(events).left
     assert "job j-r2" in ended(events).left
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from batchspec.plan import Step, build_plan
 from batchspec.plan.actions import CreateJob, SubmitTasks
 from batchspec.plan.ingredients import PARTS, changed_parts, named_changes
@@ -75,6 +77,45 @@ def test_a_parameter_is_named_only_where_it_is_used(tmp_path: Path) -> None:
 def test_a_program_file_is_named_in_the_stage_that_reads_it(tmp_path: Path) -> None:
     named = changes(tmp_path, {"files": {"app/count.py": "old\n", "app/removed.py": "old\n"}})
     assert named == {"sum": ("file application/count.py", "file application/removed.py")}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("    logs: false\n  sum:", "  sum:", {}),
+        ("needs: [count]", "", {"sum": ("needs",)}),
+        ("resources: [application]", "", {"sum": ("resources",)}),
+        (
+            'env: {TOKEN: "{{ token }}"}',
+            "",
+            {"count": ("environment",), "sum": ("environment of count",)},
+        ),
+        (
+            "max_wall_clock_time: 1h",
+            "max_wall_clock_time: 1h, env: {A: b}",
+            {"count": ("environment of the job",), "sum": ("environment of the job",)},
+        ),
+        (
+            "image: ubuntu-24.04",
+            "image: ubuntu-24.04, start_task: {command: ls, resources: [application]}",
+            {"count": ("resources of the nodes",), "sum": ("resources of the nodes",)},
+        ),
+    ],
+    ids=["logs", "needs", "resources", "environment", "job", "nodes"],
+)
+@pytest.mark.parametrize("added", [True, False], ids=["added", "removed"])
+def test_a_property_that_is_added_or_removed_is_named(
+    old: str, new: str, named: dict[str, tuple[str, ...]], added: bool, tmp_path: Path
+) -> None:
+    assert old in SPEC
+    here, there = (SPEC, SPEC.replace(old, new))[:: 1 if added else -1]
+    with situation({**DONE, "spec": here, "before": {"change": {here: there}}}, tmp_path) as found:
+        plan = build_plan(found.spec, found.observed)
+    assert {
+        s.action.stage: s.changes[: len(named.get(s.action.stage, ()))]
+        for s in plan.steps
+        if isinstance(s.action, SubmitTasks)
+    } == named
 
 
 def test_an_input_is_named_for_its_task(tmp_path: Path) -> None:
