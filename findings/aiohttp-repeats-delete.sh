@@ -8,7 +8,7 @@
 # Behaviour: aiohttp repeats GET, PUT and DELETE by itself when a kept-alive connection is closed
 # before an answer. It does so below the retry policy of azure-core: retry_total=0 does not stop
 # it, and the repetition appears in no log or retry history. The second DELETE finds no job, so the
-# caller gets ResourceNotFoundError for a deletion that worked. The synchronous client sends the
+# caller gets ResourceNotFoundError for a deletion that succeeded. The synchronous client sends the
 # request once and reports a lost answer (ServiceResponseError).
 #
 # Output seen (retry_total=0):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The async client of azure-batch signs another path than the one aiohttp sends.
+# The async client of azure-batch signs a different path from the one that aiohttp sends.
 #
 # Versions: azure-batch 15.1.0, azure-core 1.41.0, aiohttp 3.14.5, yarl 1.25.1, Python 3.11. The
 # service is a loopback stand-in that checks the shared-key signature over the path it received.

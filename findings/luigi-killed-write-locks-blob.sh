@@ -8,7 +8,7 @@
 # without a duration never expires. A process that ends before it releases the lease (out of
 # memory, a Spot node that is preempted, a task at its time limit) leaves it behind. From then on
 # every write and delete of the blob fails, with LeaseAlreadyPresent in Luigi and LeaseIdMissing in
-# other clients, until somebody breaks the lease. A blob that does not exist gets no lease, so a
+# other clients, until the lease is broken. A blob that does not exist gets no lease, so a
 # first run cannot show this.
 #
 # Output seen:
