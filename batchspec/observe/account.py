@@ -116,7 +116,7 @@ async def observe(
         usage=usage.result() if usage is not None else None,
         capacity=capacity.result() if capacity is not None else None,
         longest_sas=account.longest_sas,
-        occupied=occupied(spec) if work else frozenset(),
+        occupied=occupied(spec) if work else {},
         unwritable=unwritable(spec) if work else {},
         origin=origin or Origin(),
         applications=applications.result() if applications is not None else None,

@@ -21,8 +21,9 @@ from batchspec.plan.receipt import (
 from batchspec.spec import Spec
 
 
-def occupied(spec: Spec) -> frozenset[Path]:
-    """The result folders that contain files, but none that this spec has downloaded.
+def occupied(spec: Spec) -> Mapping[Path, str]:
+    """The result folders that contain files, but none that this spec has downloaded, each with the
+    name of another spec in the folder of this spec that has downloaded files to it, or ``""``.
 
     Only files directly in the folder count, except hidden ones: files in its subfolders are
     usually results of another spec. If the receipt lists a file in the folder, the files are
@@ -37,7 +38,25 @@ def occupied(spec: Spec) -> frozenset[Path]:
                 found -= {folder for folder in found if entry.path.is_relative_to(folder)}
                 if not found:
                     break
-    return frozenset(found)
+    return {folder: _other_spec(spec, folder) for folder in found}
+
+
+def _other_spec(spec: Spec, path: Path) -> str:
+    """The name of another spec in the same folder whose receipt lists a file: this one, or one in
+    this folder; empty if there is none."""
+    own = receipt_path(spec.path, spec.name)
+    for receipt in sorted(own.parent.parent.glob(f"*/{own.name}")):
+        if receipt == own:
+            continue
+        try:
+            with receipt.open(encoding="utf-8", errors="replace") as file:
+                file.readline()
+                entries = receipt_entries(file, receipt.parent)
+                if any(path in {entry.path, entry.path.parent} for entry in entries):
+                    return receipt.parent.name
+        except OSError:
+            continue  # It only names the cause.
+    return ""
 
 
 def _contains_files(folder: Path) -> bool:
@@ -135,6 +154,7 @@ def read_receipt(spec: Spec, spool: Spool) -> Receipt | None:
         paths,
         edited,
         tuple(first_edited),
+        _other_spec(spec, first_edited[0]) if first_edited else "",
     )
 
 

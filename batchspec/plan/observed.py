@@ -376,8 +376,9 @@ class Receipt:
     ``job`` is the job that wrote the results. ``files`` is the number of listed files, ``missing``
     the number of those that were deleted or changed on the disk, and ``lost`` the number of missing
     files that are not in the account either. ``edited`` is the number of files whose content was
-    changed after the download; ``first_edited`` are some of them. ``entries`` is the digest of the
-    `results` for which the receipt was written, empty if none is recorded. ``works`` are the
+    changed after the download; ``first_edited`` are some of them, and ``edited_by`` is the name of
+    another spec that has downloaded the first of them. ``entries`` is the digest of the `results`
+    for which the receipt was written, empty if none is recorded. ``works`` are the
     digests of the work that wrote the unchanged files, as numbers, where they are known;
     ``missing_works`` are those of the missing files, ``lost_works`` those of the lost ones.
     ``paths`` are the listed files that have the same
@@ -396,6 +397,7 @@ class Receipt:
     paths: Iterable[tuple[str, Path]] = ()
     edited: int = 0
     first_edited: tuple[Path, ...] = ()
+    edited_by: str = ""
 
 
 @frozen
@@ -446,8 +448,9 @@ class Observed:
 
     ``usage`` is ``None`` if it was not read. ``longest_sas`` is the longest lifetime of a
     signature; ``None`` means no limit. ``occupied`` are the folders of results that contain other
-    files, ``unwritable`` those in which no file can be created, with the reason. ``origin`` is the
-    user and machine of this client. ``applications`` are the versions of the account's application
+    files, with the name of the spec that has downloaded them, if it is known; ``unwritable`` are
+    those in which no file can be created, with the reason. ``origin`` is the user and machine of
+    this client. ``applications`` are the versions of the account's application
     packages by the id of the application; ``None`` if the spec refers to none. ``packages`` are
     the packages of the spec by name; empty if no rule needs them. ``most_items`` is the number of
     items of each stage that are used; ``None`` means all. ``cost`` is ``None`` unless an estimate
@@ -469,7 +472,7 @@ class Observed:
     rows: Mapping[str, Stream[Record]] = field(default_factory=dict)
     usage: Usage | None = None
     longest_sas: timedelta | None = None
-    occupied: frozenset[Path] = frozenset()
+    occupied: Mapping[Path, str] = field(default_factory=dict)
     unwritable: Mapping[Path, str] = field(default_factory=dict)
     origin: Origin = field(default_factory=Origin)
     applications: Mapping[str, tuple[str, ...]] | None = None

@@ -300,7 +300,7 @@ def _own_pool(
     if facts.metadata.get(SPEC) != spec.name:
         found = tuple(differences(without_size(body), facts.properties))
         if found or replaced:
-            problems.extend(pool_differs(pool, found))
+            problems.extend(pool_differs(pool, facts, found))
         owner = facts.metadata.get(SPEC)
         created = f"spec {owner}" if owner else "another client"
         reason = f"up to date; created by {created}"

@@ -172,8 +172,9 @@ async def test_objects_that_another_client_has_deleted_are_not_left(tmp_path: Pa
                     self.account.pool_bodies.pop("p", None)
                 return await super().get(job_id)
 
-    account = Deleted(never_done=True)
-    events, code = await events_of(tutorial(tmp_path), account, tmp_path)
+    account, plan = Deleted(never_done=True), tutorial(tmp_path)
+    steps = (replace(s, gate=Gate.SUCCESS) if s.id == "delete-pool" else s for s in plan.steps)
+    events, code = await events_of(replace(plan, steps=tuple(steps)), account, tmp_path)
     assert code is Exit.SERVICE
     (failed,) = [event for event in events if isinstance(event, StepFailed)]
     assert failed.problem.code == "pool-gone"

@@ -30,7 +30,7 @@ def test_other_files_are_found(tmp_path: Path, there: tuple[str, ...], expected:
         path = tmp_path / "results" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
-    assert occupied(into(tmp_path)) == ({tmp_path / "results"} if expected else frozenset())
+    assert occupied(into(tmp_path)) == ({tmp_path / "results": ""} if expected else {})
 
 
 @pytest.mark.parametrize(("folder", "expected"), [("results", False), ("earlier", True)])
@@ -48,6 +48,28 @@ def test_files_in_the_folder_of_a_receipt_are_results(
         f"{receipt_head('job', '')}\n{receipt_line(entry, f'../../{folder}/b.txt')}\n"
     )
     assert bool(occupied(it)) is expected
+
+
+def test_results_of_another_spec_are_attributed_to_it(tmp_path: Path) -> None:
+    """Two specs in one folder have the same folder of results, and one file of the same name."""
+    one, folder = into(tmp_path), tmp_path / "results"
+    two = replace(one, name="two")
+    folder.mkdir()
+    for it, content in ((one, b"x"), (two, b"y")):
+        receipt = receipt_path(it.path, it.name)
+        receipt.parent.mkdir(parents=True)
+        entry = DownloadedFile("out", "a", folder / "a", 1, hashlib.md5(content).digest())
+        lines = receipt_head("job", ""), receipt_line(entry, "../../results/a")
+        (folder / "a").write_bytes(content)
+        assert occupied(it) == {folder: "" if it is one else one.name}
+        receipt.write_text("".join(f"{line}\n" for line in lines))
+        assert occupied(it) == {}
+    with Spool() as spool:
+        first, second = read_receipt(one, spool), read_receipt(two, spool)
+    assert first is not None
+    assert (first.edited, first.edited_by) == (1, "two")
+    assert second is not None
+    assert (second.edited, second.edited_by) == (0, "")
 
 
 def test_deleted_or_edited_results_are_missing(tmp_path: Path) -> None:

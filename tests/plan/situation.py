@@ -33,7 +33,7 @@ A case has ``about`` (a sentence) and these optional keys:
 ``longest_sas``  the longest lifetime of a signature in hours; unlimited by default
 ``cost``         ``{dedicated, spot, earlier}``: prices of nodes, or why one is not known; the
                  seconds ``{tasks, task, before, after}`` of an earlier run
-``occupied``     whether folders of results contain other files
+``occupied``     the spec whose files folders of results contain; empty: of another program
 ``unwritable``   the reason why no file can be created in folders of results
 ``options``      ``{rerun, replace: [pool, job], step}``: options of the command line;
                  ``files: false``: the files of the spec are on another machine
@@ -247,7 +247,7 @@ def _bare(case: Mapping[str, Any], spec: Spec, spool: Spool) -> Observed:
         usage=Usage(**case["usage"]) if "usage" in case else None,
         capacity=_capacity(case["capacity"]) if "capacity" in case else None,
         longest_sas=timedelta(hours=case["longest_sas"]) if "longest_sas" in case else None,
-        occupied=frozenset(result.to for result in spec.results if case.get("occupied")),
+        occupied={r.to: case["occupied"] for r in spec.results if "occupied" in case},
         unwritable={r.to: case["unwritable"] for r in spec.results if "unwritable" in case},
         rows={
             stage.name: read_rows(stage.for_each.path)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from batchspec.plan.managed_identity import identities
-from batchspec.plan.observed import JobFacts, PackageFacts
+from batchspec.plan.metadata import SPEC
+from batchspec.plan.observed import JobFacts, PackageFacts, PoolFacts
 from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleContext, RuleGroup
-from batchspec.spec import Package, Pool, Record, Spec
+from batchspec.spec import Package, Pool, Record, Spec, Value
 
 if TYPE_CHECKING:
     from batchspec.plan.changes import Difference
@@ -61,11 +62,13 @@ def pool_lacks_identity(context: RuleContext) -> Iterator[Finding]:
     why="Pools that another spec or client created are never changed.",
     fix="Use the pool as it is (`pool: {existing: ID}`), or change `id`.",
 )
-def pool_differs(pool: Pool, differences: Sequence[Difference]) -> Iterator[Finding]:
+def pool_differs(
+    pool: Pool, facts: PoolFacts, differences: Sequence[Difference]
+) -> Iterator[Finding]:
     """A pool of another spec or client, with what differs from the spec."""
     reason = "differs from the spec" if differences else "can be replaced only by its owner"
     yield Finding(
-        f"the pool {pool.id!r} was not created by this spec and {reason}",
+        f"the pool {pool.id!r} {not_created(facts.metadata)} and {reason}",
         pool.where,
         _lines(differences),
         f"Use it as it is (`pool: {{existing: {pool.id}}}`), or change `id`.",
@@ -103,7 +106,13 @@ def _lines(differences: Sequence[Difference]) -> str:
 )
 def job_not_ours(spec: Spec, job: JobFacts) -> Iterator[Finding]:
     """An open job of another spec or client."""
-    yield Finding(f"the job {job.id!r} was not created by this spec", spec.job.where)
+    yield Finding(f"the job {job.id!r} {not_created(job.metadata)}", spec.job.where)
+
+
+def not_created(metadata: Mapping[str, Value]) -> str:
+    """Which other spec created a pool, job or schedule with these metadata, if one did."""
+    owner = metadata.get(SPEC)
+    return f"was created by spec {owner}" if owner else "was not created by this spec"
 
 
 @ACCOUNT.check(

@@ -392,8 +392,10 @@ def results_folder_used(context: RuleContext, steps: Sequence[Step]) -> Iterator
         container = context.spec.container_id(result.container)
         if result.to in context.observed.occupied and container in downloads:
             effect = "may be overwritten" if result.overwrite else "are kept"
+            owner = context.observed.occupied[result.to]
+            files = f"results of spec {owner}" if owner else "other files"
             yield Finding(
-                f"the folder for results {result.to.name}/ contains other files, which {effect}",
+                f"the folder for results {result.to.name}/ contains {files}, which {effect}",
                 result.where,
             )
 
@@ -415,9 +417,10 @@ def result_edited(context: RuleContext, steps: Sequence[Step]) -> Iterator[Findi
     names = [os.path.relpath(path, folder) for path in receipt.first_edited]
     more = receipt.edited - len(names)
     number = counted(receipt.edited, "result was", "results were")
+    how = f"replaced by spec {receipt.edited_by}" if receipt.edited_by else "edited"
     replaced = any(result.overwrite for result in context.spec.results)
     yield Finding(
-        f"{number} edited after the download and"
+        f"{number} {how} after the download and"
         f" {'will be replaced' if replaced else 'will not be replaced'}",
         context.spec.results[0].where if context.spec.results else None,
         ", ".join(names) + (f", and {more:,} more" if more else ""),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from batchspec.plan.changes import Difference
 from batchspec.plan.metadata import SPEC
 from batchspec.plan.observed import JobFacts, Observed, ScheduleFacts
+from batchspec.plan.rules.account import not_created
 from batchspec.plan.rules.rule import ERROR, WARNING, Finding, RuleGroup
 from batchspec.plan.rules.sas import is_endless, is_over
 from batchspec.spec import BlobUrl, Record, Spec, Stage, Text, Value
@@ -108,7 +109,9 @@ def schedule_over(spec: Spec, observed: Observed) -> Iterator[Finding]:
 )
 def schedule_not_ours(spec: Spec, schedule: ScheduleFacts) -> Iterator[Finding]:
     """A schedule of another spec or client."""
-    yield Finding(f"the job schedule {schedule.id!r} was not created by this spec", spec.job.where)
+    yield Finding(
+        f"the job schedule {schedule.id!r} {not_created(schedule.metadata)}", spec.job.where
+    )
 
 
 @SCHEDULE.rule(
@@ -124,10 +127,16 @@ def schedule_exists(spec: Spec, schedule: ScheduleFacts | None) -> Iterator[Find
     if schedule is not None and schedule.state != "deleting":
         own = schedule.metadata.get(SPEC) == spec.name
         yield Finding(
-            f"a job cannot have the id {schedule.id!r}: a job schedule has it",
+            f"a job cannot have the id {schedule.id!r}: a job schedule has it,"
+            f" which {_created(spec, schedule.metadata)}",
             spec.job.where,
             fix="`batchspec destroy` deletes everything that this spec created." if own else "",
         )
+
+
+def _created(spec: Spec, metadata: Mapping[str, Value]) -> str:
+    own = metadata.get(SPEC) == spec.name
+    return "was created by this spec" if own else not_created(metadata)
 
 
 @SCHEDULE.rule(
@@ -142,7 +151,9 @@ def job_exists(spec: Spec, jobs: Sequence[JobFacts]) -> Iterator[Finding]:
     for job in jobs:
         if job.id.lower() == spec.job.id.lower():
             yield Finding(
-                f"a job schedule cannot have the id {job.id!r}: a job has it", spec.job.where
+                f"a job schedule cannot have the id {job.id!r}: a job has it,"
+                f" which {_created(spec, job.metadata)}",
+                spec.job.where,
             )
 
 
