@@ -42,7 +42,7 @@ class RunStarted:
 
 @frozen
 class StepStarted:
-    """A step began. ``items`` and ``size`` are the work to do, as far as it is known."""
+    """A step began. ``items`` and ``size`` are the work that is known so far."""
 
     step: str
     verb: str

@@ -17,7 +17,7 @@ BANNED = re.compile(
     r"of (its|their) own making|so many of|any more|excludes? each other|"
     r"local (?:Batch )?service(?! on the Node)|"
     r"belongs? into|also (after|those)|(?<!meta)data (are|were)|needs no value of|"
-    r"service answers (that|with)|(its|their) end was requested"
+    r"as far as it is known|service answers (that|with)|(its|their) end was requested"
     r")\b",
     re.IGNORECASE,
 )

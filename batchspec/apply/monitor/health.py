@@ -108,7 +108,7 @@ NO_TASKS = TaskCounts(0, 0, 0, 0)
 class Health:
     """The state of a run at the service's time ``at``.
 
-    ``pool_id`` is the pool's id as far as it is known; ``pool`` is ``None`` if it does not exist;
+    ``pool_id`` is the pool's id, if it is known; ``pool`` is ``None`` if it does not exist;
     ``nodes`` counts by state. ``job_seen`` and ``pool_seen``: it exists or existed.
     ``steady_since`` is when the counts of tasks last changed. The fields after it are read only if
     they may explain why no task starts. ``capacity`` is read when nodes are missing because of a
