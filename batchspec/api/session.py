@@ -181,8 +181,8 @@ class BlobStoreWatch:
             " restarted",
             detail="Containers and blobs of the 5 seconds before its end may be lost, also outputs"
             " of tasks that succeeded.",
-            fix="`batchspec apply` creates and uploads them again. If it reports missing outputs,"
-            " `batchspec apply --rerun` runs all tasks again.",
+            fix="`batchspec apply` creates and uploads them again, and repeats tasks"
+            " without `results`.",
             severity=Severity.WARNING,
         )
 

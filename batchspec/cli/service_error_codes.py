@@ -367,8 +367,8 @@ LOCAL = ErrorGroup(
             "Azurite ended during a run and was restarted",
             "It was killed, for example because the machine ran out of memory. It loses containers"
             " and blobs of the last 5 seconds.",
-            "Apply again: the command creates and uploads what is missing. If it reports missing"
-            " outputs, run all tasks again with `--rerun`.",
+            "Apply again: the command creates and uploads what is missing, and repeats tasks"
+            " without `results`.",
             severity="warning",
         ),
         ErrorCode(

@@ -160,7 +160,7 @@ _WITHOUT_FAILURES: Mapping[str, Mapping[str, str]] = {
     },
     "output-missing": {
         "logs": "shows what a task wrote",
-        "apply": "reruns the tasks whose required outputs are missing",
+        "apply": "reruns the tasks whose outputs are missing",
     },
 }
 """The commands, by the code of a problem, after a run in which no task failed."""

@@ -86,7 +86,7 @@ tasks:
     said, _ = run.communicate(timeout=100)
     assert run.returncode == 3, said
     assert "ended during this run and was restarted [azurite-restarted]" in said
-    assert "creates and uploads them again. If it reports missing outputs, " in said
+    assert "creates and uploads them again, and repeats tasks without `results`" in said
 
 
 def test_after_the_start_task_is_mended_the_same_command_goes_on(place: Workplace) -> None:
