@@ -40,7 +40,7 @@ from batchspec.cli.resume_command import ResumeCommand, completed_event, resume_
 from batchspec.diagnostics import Diagnostic, DiskError, ServiceError, Severity
 from batchspec.exit_codes import Exit
 from batchspec.observe import StartedTasks, TaskStreams
-from batchspec.plan import Plan
+from batchspec.plan import Plan, Step
 from batchspec.render import (
     Kind,
     Report,
@@ -268,8 +268,7 @@ async def execute(
     command = partial(resume_command, session.options, session.spec)
 
     def resume() -> tuple[str, ...]:
-        reached = {step.step for step in tally.report().steps if step.state is StepState.DONE}
-        return resumed_with([step for step in plan.steps if step.id in reached])
+        return resumed_with(_lasting(plan, tally.report()))
 
     def complete(event: Event) -> Event:
         if isinstance(event, RunEnded) and event.outcome is Outcome.INTERRUPTED:
@@ -313,6 +312,21 @@ async def execute(
             out(_summary(tally.report(), session, shlex.join(resume())))
     _warn_of_lost_blobs(code, blob_store)
     return code
+
+
+def _lasting(plan: Plan, report: Report) -> list[Step]:
+    """The steps that are done, without those of a job that no longer exists."""
+    done = {step.step for step in report.steps if step.state is StepState.DONE}
+    gone = not _JOB_GONE.isdisjoint(problem.code for problem in report.problems)
+    return [
+        step
+        for step in plan.steps
+        if step.id in done and not (gone and step.subject.startswith("job "))
+    ]
+
+
+_JOB_GONE = frozenset({"job-gone", "job-not-found", "job-being-deleted"})
+"""Codes of problems of a job that another client has deleted."""
 
 
 def _warn_of_lost_blobs(code: int, blob_store: BlobStoreWatch) -> None:

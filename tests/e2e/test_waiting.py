@@ -415,6 +415,34 @@ def test_a_job_that_another_client_deletes(site: Site) -> None:
     assert {problem["code"] for problem in done.problems} & {"job-gone", "job-not-found"}
 
 
+@pytest.mark.parametrize("ends", ["deletes", "terminates"])
+def test_a_rerun_whose_job_another_client_ends_is_resumed_as_printed(site: Site, ends: str) -> None:
+    gate, starts = (site.place.folder / f"{name}-{ends}" for name in ("gate", "starts"))
+    command = f"echo >> {starts}; test ! -e {gate} || sleep 300"
+    tasks = {"a": {"id": "a", "command": command}}
+    place, path = site.place, site.write(spec(FIXED, tasks, keep=True))
+    assert place.run("apply", path, "-y").code == 0
+    gate.touch()
+    process = place.start("apply", path, "--rerun", "-y", "--progress", "plain")
+    try:
+        out = until(process, "1 running")
+        with site.client as client:
+            if ends == "deletes":
+                client.begin_delete_job("wait-r2")
+            else:
+                client.begin_terminate_job("wait-r2", options=REASON)
+        rest, _ = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            interrupt(process)
+        gate.unlink()
+    assert process.returncode == (4 if ends == "deletes" else 3)
+    shown = next(line for line in (out + rest).splitlines() if "batchspec apply" in line)
+    done = place.run("apply", path, "-y", *(["--rerun"] if "--rerun" in shown else []))
+    assert done.code == 0, done.text
+    assert len(starts.read_text().splitlines()) == 3, shown
+
+
 def test_a_pool_that_another_client_deletes(site: Site) -> None:
     done = meanwhile(site, spec(FIXED, HELD), RUNS, lambda c: c.begin_delete_pool("wait"))
     assert done.code == 4, done.err
